@@ -1,0 +1,61 @@
+//! The binary interface between compiled code and the runtime.
+//!
+//! Compiled code has no external symbol: everything it needs of the outside comes through the
+//! [`Context`] that its entry receives. So the same bytes serve the JIT and a built executable.
+//!
+//! A program has one entry ([`EntryFn`]) and any number of kernels ([`KernelFn`]). The entry is
+//! straight-line code: it fills an array of buffer addresses for each launch and calls
+//! [`Table::launch`]; the runtime splits the launch's tasks among threads.
+//!
+//! All calls follow the C convention of the host (System V on x86-64 Linux). The layout of the
+//! structures is fixed: compiled code reads the fields at the offsets given in [`offset`].
+
+use std::ffi::c_void;
+
+/// What compiled code receives: valid for the length of one call of the entry.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Context {
+    /// The runtime's functions.
+    pub table: *const Table,
+    /// Addresses of the program's buffers: 0 is the arena, then the externals in the order of
+    /// [`crate::Layout::externals`]. Each is aligned to at least 64 bytes.
+    pub buffers: *const *mut u8,
+    /// The runtime's own state; opaque to compiled code.
+    pub runtime: *mut c_void,
+}
+
+/// The runtime's functions, as compiled code calls them.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Table {
+    /// Runs `kernel` over the tasks `0..tasks` and returns when all are done. `args` is an array
+    /// of addresses that the kernel understands; it is only read.
+    pub launch: unsafe extern "C" fn(*mut Context, KernelFn, args: *const *mut u8, tasks: u64),
+    /// The scratch memory of the thread that runs the entry (of [`crate::Layout::scratch_bytes`]
+    /// bytes). It must not be held over a launch, which uses the same memory.
+    pub scratch: unsafe extern "C" fn(*mut Context) -> *mut u8,
+}
+
+/// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
+/// the tasks gives the same bits.
+pub type KernelFn =
+    unsafe extern "C" fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
+
+/// The entry of a compiled program.
+pub type EntryFn = unsafe extern "C" fn(*mut Context);
+
+/// Byte offsets of the fields that compiled code loads, on a 64-bit host.
+pub mod offset {
+    use super::{Context, Table};
+    use std::mem::offset_of;
+
+    /// Of [`Context::table`].
+    pub const CONTEXT_TABLE: usize = offset_of!(Context, table);
+    /// Of [`Context::buffers`].
+    pub const CONTEXT_BUFFERS: usize = offset_of!(Context, buffers);
+    /// Of [`Table::launch`].
+    pub const TABLE_LAUNCH: usize = offset_of!(Table, launch);
+    /// Of [`Table::scratch`].
+    pub const TABLE_SCRATCH: usize = offset_of!(Table, scratch);
+}
