@@ -1,0 +1,35 @@
+//! The tensor graph of `nnc`: one SSA IR between the front end and the kernels.
+//!
+//! A [`Graph`] is a list of nodes in program order. A node applies an [`Op`] to ordered operands and defines one or
+//! more values; a value has a [`TensorType`], that is a [`DType`] and a [`Shape`] whose dims may still be symbolic
+//! ([`Dim`]). The map of the crate:
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`dtype`], [`dim`], [`shape`] | types of values |
+//! | [`op`] | the closed set of operations and the facts about them |
+//! | [`infer`] | result types from operand types; the only place that knows an op's typing rule |
+//! | [`graph`] | nodes, values, outputs, origins; petgraph stays inside |
+//! | [`tensor`] | host data: constants, and what the interpreter computes with |
+//! | [`verify`] | the rules a graph keeps |
+//! | [`text`] | print and parse; `print(parse(s)) == s` |
+//! | [`interpret`] | the definition of what a graph means |
+//!
+//! **Invariant**: a graph holds no pass and no device memory; nothing here reads a file.
+#![forbid(unsafe_code)]
+
+pub mod dim;
+pub mod dtype;
+pub mod graph;
+pub mod infer;
+pub mod op;
+pub mod shape;
+pub mod tensor;
+
+pub use dim::Dim;
+pub use dtype::DType;
+pub use graph::{Graph, Node, NodeId, Origin, OriginId, Output, OutputKind, Value, ValueId};
+pub use infer::{TypeError, infer};
+pub use op::{BinaryOp, CompareOp, ConvAttributes, Op, ReduceOp, SliceRange, UnaryOp, WindowAttributes, WindowOp};
+pub use shape::{Shape, TensorType};
+pub use tensor::Tensor;
