@@ -39,8 +39,7 @@ pub struct Table {
 
 /// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
 /// the tasks gives the same bits.
-pub type KernelFn =
-    unsafe extern "C" fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
+pub type KernelFn = unsafe extern "C" fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
 
 /// The entry of a compiled program.
 pub type EntryFn = unsafe extern "C" fn(*mut Context);

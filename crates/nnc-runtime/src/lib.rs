@@ -4,8 +4,35 @@
 //! It depends on no other `nnc` crate.
 //!
 //! - [`abi`]: the interface that compiled code is made against.
+//! - [`Program`]: compiled [`Code`] with its memory and its [`Pool`] of threads; [`Program::run`]
+//!   checks that what it is given fits before any compiled code runs.
+//! - [`AlignedBuffer`], [`MappedFile`]: memory that programs read and write.
+//! - [`image`]: the code and weights inside a built executable.
+//! - [`cpu`]: what this machine offers.
+//!
+//! **Trust.** Machine code cannot be checked here. The constructors of [`Code`] say what the
+//! compiler vouches for; everything after that is safe.
+//!
+//! **Invariant.** No page is ever writable and executable at once. No panic crosses into compiled
+//! code: it ends the process. The number of threads never changes a result.
 
-#![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
 pub mod abi;
+mod buffer;
+mod code;
+pub mod cpu;
+pub mod image;
+#[cfg(feature = "jit")]
+mod jit;
+mod map;
+mod pool;
+mod program;
+
+pub use buffer::{ALIGNMENT, AlignedBuffer, Element};
+pub use code::{Code, OutsideCode};
+#[cfg(feature = "jit")]
+pub use jit::JitError;
+pub use map::MappedFile;
+pub use pool::Pool;
+pub use program::{ExternalBuffer, Layout, Program, ProgramError};

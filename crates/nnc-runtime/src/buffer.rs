@@ -1,0 +1,183 @@
+//! Zeroed memory aligned to [`ALIGNMENT`] bytes, with views as slices of numbers.
+//!
+//! Every buffer that compiled code touches is aligned to a cache line, which is also the widest
+//! vector, so that generated code may use aligned vector moves at the buffer's start.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// Alignment of every [`AlignedBuffer`], in bytes.
+pub const ALIGNMENT: usize = 64;
+
+/// Buffers of at least this size are aligned to it, so that the system may back them by huge
+/// pages.
+const HUGE_PAGE: usize = 2 << 20;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A number that a buffer may be viewed as: any bit pattern is a value, and there is no padding.
+pub trait Element: sealed::Sealed + Copy + 'static {}
+
+macro_rules! elements {
+    ($($number:ty),*) => { $(
+        impl sealed::Sealed for $number {}
+        impl Element for $number {}
+    )* };
+}
+elements!(f32, f64, i8, u8, i16, u16, i32, u32, i64, u64);
+
+/// A fixed number of bytes, zero at first, aligned to [`ALIGNMENT`].
+pub struct AlignedBuffer {
+    start: NonNull<u8>,
+    bytes: usize,
+    align: usize,
+}
+
+// SAFETY: the buffer owns its memory alone, as `Box<[u8]>` does.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for AlignedBuffer {}
+
+impl AlignedBuffer {
+    /// `bytes` bytes of zeros. Ends the process when there is no memory, as `Vec` does.
+    pub fn zeroed(bytes: usize) -> Self {
+        Self::with_alignment(bytes, ALIGNMENT)
+    }
+
+    /// As [`Self::zeroed`], aligned to `align` or more.
+    ///
+    /// # Panics
+    /// If `align` is no power of two or `bytes` is near the size of the address space.
+    pub fn with_alignment(bytes: usize, align: usize) -> Self {
+        let huge = if bytes >= HUGE_PAGE { HUGE_PAGE } else { ALIGNMENT };
+        let align = align.max(huge);
+        let layout = Self::layout(bytes, align);
+        if bytes == 0 {
+            let start = std::ptr::without_provenance_mut(align);
+            let start = NonNull::new(start).expect("an alignment is not zero");
+            return Self { start, bytes, align };
+        }
+        // SAFETY: the layout's size is not zero.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Self { start, bytes, align }
+    }
+
+    /// A buffer that holds `values`.
+    pub fn from_slice<T: Element>(values: &[T]) -> Self {
+        let mut buffer = Self::zeroed(size_of_val(values));
+        buffer.as_mut_slice::<T>().copy_from_slice(values);
+        buffer
+    }
+
+    fn layout(bytes: usize, align: usize) -> Layout {
+        Layout::from_size_align(bytes, align).expect("a buffer's size fits the address space")
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.as_slice()
+    }
+
+    /// All bytes, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
+    }
+
+    /// The bytes as numbers; a rest that is too short for one number is left out.
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        let count = self.bytes / size_of::<T>();
+        // SAFETY: `start` is aligned to 64 bytes, more than any `Element` asks for; the memory is
+        // initialised, ours for the life of `&self`, at least `count` elements long, and any bit
+        // pattern is a valid `Element`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<T>(), count) }
+    }
+
+    /// As [`Self::as_slice`], to be changed.
+    pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
+        let count = self.bytes / size_of::<T>();
+        // SAFETY: as in `as_slice`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast::<T>(), count) }
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        if self.bytes != 0 {
+            // SAFETY: allocated in `with_alignment` with this very layout, and freed only here.
+            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.bytes, self.align)) }
+        }
+    }
+}
+
+impl Clone for AlignedBuffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::with_alignment(self.bytes, self.align);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
+}
+
+impl Default for AlignedBuffer {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
+impl PartialEq for AlignedBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for AlignedBuffer {}
+
+impl fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBuffer({} bytes)", self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_zeroed_and_aligned() {
+        for bytes in [0, 1, 63, 64, 1000, 3 << 20] {
+            let buffer = AlignedBuffer::zeroed(bytes);
+            assert_eq!(buffer.len(), bytes);
+            assert_eq!(buffer.bytes().as_ptr().addr() % ALIGNMENT, 0);
+            assert!(buffer.bytes().iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn views_share_the_bytes() {
+        let mut buffer = AlignedBuffer::from_slice(&[1.0f32, -2.0]);
+        assert_eq!(buffer.as_slice::<u32>(), [0x3f80_0000, 0xc000_0000]);
+        buffer.as_mut_slice::<f32>()[1] = 0.5;
+        assert_eq!(buffer.as_slice::<f32>(), [1.0, 0.5]);
+        assert_eq!(buffer.clone(), buffer);
+    }
+
+    #[test]
+    fn a_short_rest_is_left_out() {
+        let buffer = AlignedBuffer::zeroed(7);
+        assert_eq!(buffer.as_slice::<f32>().len(), 1);
+        assert_eq!(buffer.as_slice::<u8>().len(), 7);
+    }
+}

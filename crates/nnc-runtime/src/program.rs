@@ -1,0 +1,315 @@
+//! A compiled program and the memory that it runs in.
+//!
+//! [`Program::run`] is safe because of two things together. What the compiler vouches for: the
+//! code of a [`Code`] accesses only the arena, the scratch memory and the externals, each within
+//! the sizes in its [`Layout`], and writes no external that is declared read-only. What is checked
+//! here at each call: that the externals have just these sizes, and the alignment that vector
+//! moves need.
+
+use crate::abi::{Context, EntryFn, KernelFn, Table};
+use crate::buffer::{ALIGNMENT, AlignedBuffer};
+use crate::code::Code;
+use crate::pool::{Job, Pool};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Scratch memory of different threads lies this far apart, in bytes, so that they never share
+/// a cache line or the one that the processor fetches beside it.
+const SCRATCH_STEP: usize = 128;
+
+/// The memory that a program needs; sizes in bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Layout {
+    /// Size of the arena, which holds all values inside the program.
+    pub arena_bytes: usize,
+    /// Alignment of the arena; at least [`ALIGNMENT`] is given in any case.
+    pub arena_align: usize,
+    /// Scratch memory of each thread.
+    pub scratch_bytes: usize,
+    /// Exact size of each external buffer, in the order of the program's buffers after the arena.
+    pub externals: Vec<usize>,
+}
+
+/// Memory outside a program that it reads or writes during one run. Must be aligned to
+/// [`ALIGNMENT`] bytes, as [`AlignedBuffer`]s and mapped pages are.
+#[derive(Debug)]
+pub enum ExternalBuffer<'a> {
+    /// Only read: possible where the code declares it so (see [`Code::with_read_only`]).
+    Shared(&'a [u8]),
+    /// Read or written.
+    Exclusive(&'a mut [u8]),
+}
+
+impl ExternalBuffer<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Exclusive(bytes) => bytes,
+        }
+    }
+
+    fn start(&mut self) -> *mut u8 {
+        match self {
+            Self::Shared(bytes) => bytes.as_ptr().cast_mut(),
+            Self::Exclusive(bytes) => bytes.as_mut_ptr(),
+        }
+    }
+}
+
+impl<'a> From<&'a AlignedBuffer> for ExternalBuffer<'a> {
+    fn from(buffer: &'a AlignedBuffer) -> Self {
+        Self::Shared(buffer.bytes())
+    }
+}
+
+impl<'a> From<&'a mut AlignedBuffer> for ExternalBuffer<'a> {
+    fn from(buffer: &'a mut AlignedBuffer) -> Self {
+        Self::Exclusive(buffer.bytes_mut())
+    }
+}
+
+/// Why a program was not run. These are errors of the caller, found before any code runs.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Too many or too few external buffers.
+    #[error("the program takes {expected} external buffers, not {found}")]
+    Count {
+        /// How many the layout lists.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// A buffer of another size.
+    #[error("external buffer {index} has {found} bytes where the program needs {expected}")]
+    Size {
+        /// Which external.
+        index: usize,
+        /// Its size in the layout.
+        expected: usize,
+        /// The size of what was given.
+        found: usize,
+    },
+    /// A buffer whose address is no multiple of [`ALIGNMENT`].
+    #[error("external buffer {index} is not aligned to {ALIGNMENT} bytes")]
+    Alignment {
+        /// Which external.
+        index: usize,
+    },
+    /// A buffer that the program may write was given as read-only.
+    #[error("external buffer {index} may be written but was passed as read-only")]
+    ReadOnly {
+        /// Which external.
+        index: usize,
+    },
+}
+
+/// A compiled program with its arena, its scratch memory and the threads that it runs on.
+///
+/// What the arena holds between two runs has no meaning; state that lasts is in externals.
+#[derive(Debug)]
+pub struct Program {
+    code: Code,
+    arena: AlignedBuffer,
+    scratch: AlignedBuffer,
+    scratch_stride: usize,
+    /// Kept to spare an allocation at each run; meaningless between runs.
+    addresses: Vec<*mut u8>,
+    pool: Arc<Pool>,
+}
+
+// SAFETY: all fields but `addresses` are `Send`; its pointers are written anew at the start of
+// each run and not used after it.
+unsafe impl Send for Program {}
+
+impl Program {
+    /// Gives `code` its memory.
+    pub fn new(code: Code, pool: Arc<Pool>) -> Self {
+        let layout = code.layout();
+        let scratch_stride = layout.scratch_bytes.next_multiple_of(SCRATCH_STEP);
+        Self {
+            arena: AlignedBuffer::with_alignment(layout.arena_bytes, layout.arena_align.max(1)),
+            scratch: AlignedBuffer::zeroed(scratch_stride * pool.threads()),
+            scratch_stride,
+            addresses: Vec::with_capacity(layout.externals.len() + 1),
+            code,
+            pool,
+        }
+    }
+
+    /// The sizes that the program was compiled for.
+    pub fn layout(&self) -> &Layout {
+        self.code.layout()
+    }
+
+    /// The threads that it runs on.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The arena, as the last run left it: for looking at values inside a program.
+    pub fn arena(&self) -> &AlignedBuffer {
+        &self.arena
+    }
+
+    /// Runs the program once, with the externals in the order of [`Layout::externals`].
+    ///
+    /// # Errors
+    /// If the externals do not fit the layout; then nothing was run.
+    pub fn run(&mut self, externals: &mut [ExternalBuffer<'_>]) -> Result<(), ProgramError> {
+        self.check(externals)?;
+        self.addresses.clear();
+        self.addresses.push(self.arena.bytes_mut().as_mut_ptr());
+        self.addresses.extend(externals.iter_mut().map(ExternalBuffer::start));
+        let mut state = RunState {
+            pool: &self.pool,
+            scratch: self.scratch.bytes_mut().as_mut_ptr(),
+            scratch_stride: self.scratch_stride,
+        };
+        let mut context = Context {
+            table: &TABLE,
+            buffers: self.addresses.as_ptr(),
+            runtime: std::ptr::from_mut(&mut state).cast::<c_void>(),
+        };
+        let entry: EntryFn = self.code.entry();
+        // SAFETY: the code is alive while `self.code` is. It touches only buffers of the layout,
+        // as vouched for when the `Code` was made; the arena and the scratch memory were allocated
+        // by that layout, and `check` compared the externals with it. All of them are borrowed
+        // until the call returns, exclusively where the code may write. `context` and `state` live
+        // as long as the call.
+        unsafe { entry(&raw mut context) };
+        Ok(())
+    }
+
+    fn check(&self, externals: &[ExternalBuffer<'_>]) -> Result<(), ProgramError> {
+        let sizes = &self.code.layout().externals;
+        if externals.len() != sizes.len() {
+            let (expected, found) = (sizes.len(), externals.len());
+            return Err(ProgramError::Count { expected, found });
+        }
+        for (index, (external, &expected)) in externals.iter().zip(sizes).enumerate() {
+            let bytes = external.bytes();
+            if bytes.len() != expected {
+                return Err(ProgramError::Size { index, expected, found: bytes.len() });
+            }
+            if expected > 0 && !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+                return Err(ProgramError::Alignment { index });
+            }
+            if matches!(external, ExternalBuffer::Shared(_)) && !self.code.is_read_only(index) {
+                return Err(ProgramError::ReadOnly { index });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What [`Context::runtime`] points to.
+struct RunState<'a> {
+    pool: &'a Pool,
+    scratch: *mut u8,
+    scratch_stride: usize,
+}
+
+static TABLE: Table = Table { launch, scratch };
+
+/// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
+unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *const *mut u8, tasks: u64) {
+    // SAFETY: compiled code passes on the context that `Program::run` gave it, which lives until
+    // the entry returns, and so does the state it points to.
+    let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
+    let (scratch, scratch_stride) = (state.scratch, state.scratch_stride);
+    // SAFETY: the compiler vouches for the kernel with these arguments and any partition of its
+    // tasks; the scratch memory was sized for this pool's threads and belongs to this run alone.
+    unsafe { state.pool.launch(Job { kernel, args, tasks, scratch, scratch_stride }) };
+}
+
+/// [`Table::scratch`].
+unsafe extern "C" fn scratch(context: *mut Context) -> *mut u8 {
+    // SAFETY: as in `launch`.
+    unsafe { (*(*context).runtime.cast::<RunState<'_>>()).scratch }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroUsize;
+
+    unsafe extern "C" fn add_one(args: *const *mut u8, begin: u64, end: u64, _: *mut u8) {
+        for task in begin..end {
+            // SAFETY: args are two f32 arrays with an element per task.
+            unsafe {
+                let task = usize::try_from(task).unwrap();
+                let (from, to) = ((*args).cast::<f32>(), (*args.add(1)).cast::<f32>());
+                to.add(task).write(from.add(task).read() + 1.0);
+            }
+        }
+    }
+
+    /// External 1 becomes external 0 plus one, by way of the arena.
+    unsafe extern "C" fn entry(context: *mut Context) {
+        // SAFETY: the tests' layout has an arena and two externals of 400 bytes each.
+        unsafe {
+            let buffers = (*context).buffers;
+            let table = (*context).table;
+            let (arena, input, output) = (*buffers, *buffers.add(1), *buffers.add(2));
+            assert!(!((*table).scratch)(context).is_null());
+            ((*table).launch)(context, add_one, [input, arena].as_ptr(), 100);
+            std::ptr::copy_nonoverlapping(arena, output, 400);
+        }
+    }
+
+    fn program(threads: usize) -> Program {
+        let externals = vec![400, 400];
+        let layout = Layout { arena_bytes: 400, arena_align: 64, scratch_bytes: 10, externals };
+        // SAFETY: `entry` keeps to this layout and writes external 1 only.
+        let code = unsafe { Code::from_entry(entry, layout) }.with_read_only(&[0]);
+        Program::new(code, Arc::new(Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap()))
+    }
+
+    #[test]
+    fn runs_on_its_buffers() {
+        let values: Vec<f32> = (0..100u8).map(f32::from).collect();
+        let input = AlignedBuffer::from_slice(&values);
+        for threads in 1..4 {
+            let mut output = AlignedBuffer::zeroed(400);
+            let mut program = program(threads);
+            program.run(&mut [(&input).into(), (&mut output).into()]).unwrap();
+            let expected: Vec<f32> = values.iter().map(|value| value + 1.0).collect();
+            assert_eq!(output.as_slice::<f32>(), expected);
+            assert_eq!(program.arena().as_slice::<f32>(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let mut program = program(1);
+        let (mut input, mut output) = (AlignedBuffer::zeroed(400), AlignedBuffer::zeroed(400));
+        let mut short = AlignedBuffer::zeroed(399);
+        let mut long = AlignedBuffer::zeroed(464);
+        let mut run = |externals: &mut [ExternalBuffer<'_>]| program.run(externals).unwrap_err();
+
+        assert_eq!(run(&mut []), ProgramError::Count { expected: 2, found: 0 });
+        assert_eq!(
+            run(&mut [(&mut short).into(), (&mut output).into()]),
+            ProgramError::Size { index: 0, expected: 400, found: 399 }
+        );
+        assert_eq!(
+            run(&mut [(&mut input).into(), (&mut long).into()]),
+            ProgramError::Size { index: 1, expected: 400, found: 464 }
+        );
+        let shifted = ExternalBuffer::Exclusive(&mut long.bytes_mut()[4..404]);
+        assert_eq!(run(&mut [(&mut input).into(), shifted]), ProgramError::Alignment { index: 1 });
+        assert_eq!(run(&mut [(&mut input).into(), (&output).into()]), ProgramError::ReadOnly { index: 1 });
+        assert!(output.bytes().iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn may_move_to_another_thread() {
+        let mut program = program(2);
+        let moved = std::thread::spawn(move || {
+            let (mut input, mut output) = (AlignedBuffer::zeroed(400), AlignedBuffer::zeroed(400));
+            program.run(&mut [(&mut input).into(), (&mut output).into()]).unwrap();
+            output.as_slice::<f32>()[99]
+        });
+        assert_eq!(moved.join().unwrap(), 1.0);
+    }
+}
