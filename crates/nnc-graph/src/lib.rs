@@ -22,6 +22,7 @@ pub mod dim;
 pub mod dtype;
 pub mod graph;
 pub mod infer;
+pub mod interpret;
 pub mod op;
 pub mod shape;
 pub mod tensor;

@@ -180,8 +180,8 @@ pub enum Op {
         /// `...X`.
         input: Vec<Dim>,
     },
-    /// `(x, v) -> y [N, C, ...Y]`: from each window of `x` that has `v`'s element at the place of `x`'s first maximum.
-    /// It is the transpose of the max form of [`Op::WindowGrad`] in `dy`.
+    /// `(x, v) -> y [N, C, ...Y]`, `v` of `x`'s type: from each window the element of `v` at the place of `x`'s first
+    /// maximum. It is the transpose of the max form of [`Op::WindowGrad`] in `dy`.
     WindowPick(WindowAttributes),
     /// `(loss[], x1, x2, ...) -> (g1, g2, ...)`: the derivative of a float scalar by each `x`; expanded by the first
     /// pass and refused after it.

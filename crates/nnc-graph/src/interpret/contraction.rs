@@ -1,0 +1,87 @@
+//! `dot`, `conv` and its two transposes. The three convolutions share one walk over all (output, tap) pairs that meet
+//! inside the input; they differ in which of the three tensors is the sum.
+
+use super::array::{Array, Data, indices, ravel, strides};
+use crate::ConvAttributes;
+
+pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: &[usize], dims: &[usize]) -> Array {
+    let inner: Vec<usize> = a_axes.iter().map(|&axis| a.dims[axis]).collect();
+    let (a_offsets, b_offsets) = (offsets(a, a_axes, &inner), offsets(b, b_axes, &inner));
+    let free =
+        |x: &Array, axes: &[usize]| (batch..x.dims.len()).filter(|axis| !axes.contains(axis)).collect::<Vec<_>>();
+    let (a_free, b_free) = (free(a, a_axes), free(b, b_axes));
+    let shared: Vec<usize> = (0..batch).collect();
+    let sizes = |x: &Array, axes: &[usize]| axes.iter().map(|&axis| x.dims[axis]).collect::<Vec<_>>();
+    let a_rows = offsets(a, &a_free, &sizes(a, &a_free));
+    let b_rows = offsets(b, &b_free, &sizes(b, &b_free));
+    let batches = offsets(a, &shared, &a.dims[..batch]).into_iter().zip(offsets(b, &shared, &b.dims[..batch]));
+    let mut places = Vec::with_capacity(dims.iter().product());
+    for (a_start, b_start) in batches {
+        for a_row in &a_rows {
+            places.extend(b_rows.iter().map(|b_row| (a_start + a_row, b_start + b_row)));
+        }
+    }
+    let taps = |(i, j): (usize, usize)| a_offsets.iter().zip(&b_offsets).map(move |(p, q)| (i + p, j + q));
+    match (&a.data, &b.data) {
+        (Data::Float(x), Data::Float(y)) => {
+            let sums = places.into_iter().map(|place| taps(place).map(|(p, q)| x[p] * y[q]).sum());
+            Array::floats(a.dtype, dims, sums.collect())
+        }
+        (Data::Int(x), Data::Int(y)) => {
+            let add = |sum: i64, (p, q): (usize, usize)| sum.wrapping_add(x[p].wrapping_mul(y[q]));
+            Array::ints(a.dtype, dims, places.into_iter().map(|place| taps(place).fold(0, add)).collect())
+        }
+        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => unreachable!("one dtype"),
+    }
+}
+
+/// The offset in `x` of every index over `axes`, in row-major order.
+fn offsets(x: &Array, axes: &[usize], sizes: &[usize]) -> Vec<usize> {
+    let strides = strides(&x.dims);
+    indices(sizes).map(|index| index.iter().zip(axes).map(|(&at, &axis)| at * strides[axis]).sum()).collect()
+}
+
+/// Calls `meet(x, w, y)` with the positions of every triple whose product belongs to the convolution.
+fn walk(x: &[usize], w: &[usize], y: &[usize], attributes: &ConvAttributes, meet: &mut dyn FnMut(usize, usize, usize)) {
+    let outputs_per_group = w[0] / attributes.groups.size();
+    for (y_at, out) in indices(y).enumerate() {
+        let group = out[1] / outputs_per_group;
+        for tap in indices(&w[1..]) {
+            let Some(spatial) = input_index(&out[2..], &tap[1..], &x[2..], attributes) else { continue };
+            let channel = group * w[1] + tap[0];
+            let x_at = ravel(&[vec![out[0], channel], spatial].concat(), x);
+            let w_at = ravel(&[vec![out[1]], tap].concat(), w);
+            meet(x_at, w_at, y_at);
+        }
+    }
+}
+
+/// Where a tap of a window reads, when that is not padding.
+fn input_index(out: &[usize], tap: &[usize], x: &[usize], at: &ConvAttributes) -> Option<Vec<usize>> {
+    let along = |i: usize| {
+        let padded = out[i] * at.stride[i].size() + tap[i] * at.dilation[i].size();
+        padded.checked_sub(at.low[i].size()).filter(|&position| position < x[i])
+    };
+    (0..out.len()).map(along).collect()
+}
+
+pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    let (xs, ws) = (x.to_floats(), w.to_floats());
+    let mut y = vec![0.0; dims.iter().product()];
+    walk(&x.dims, &w.dims, dims, attributes, &mut |i, j, k| y[k] += xs[i] * ws[j]);
+    Array::floats(x.dtype, dims, y)
+}
+
+pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    let (ys, ws) = (dy.to_floats(), w.to_floats());
+    let mut x = vec![0.0; dims.iter().product()];
+    walk(dims, &w.dims, &dy.dims, attributes, &mut |i, j, k| x[i] += ys[k] * ws[j]);
+    Array::floats(dy.dtype, dims, x)
+}
+
+pub(super) fn conv_weight_grad(x: &Array, dy: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    let (xs, ys) = (x.to_floats(), dy.to_floats());
+    let mut w = vec![0.0; dims.iter().product()];
+    walk(&x.dims, dims, &dy.dims, attributes, &mut |i, j, k| w[j] += xs[i] * ys[k]);
+    Array::floats(x.dtype, dims, w)
+}
