@@ -18,7 +18,7 @@ pub struct Code {
 
 enum Source {
     #[cfg(feature = "jit")]
-    Jit(JitCode),
+    Jit(Box<JitCode>),
     /// In a segment of this very executable, which is there as long as the process.
     Own(EntryFn),
 }
@@ -40,7 +40,7 @@ impl Code {
         entry: cranelift_module::FuncId,
         layout: Layout,
     ) -> Result<Self, JitError> {
-        Ok(Self::new(Source::Jit(JitCode::new(module, entry)?), layout))
+        Ok(Self::new(Source::Jit(Box::new(JitCode::new(module, entry)?)), layout))
     }
 
     /// The code that `nnc build` has appended to this executable. Trusts the file in the same way
