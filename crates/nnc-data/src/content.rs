@@ -1,0 +1,211 @@
+//! Reads whole files, unpacks gzip by content, and tells formats apart by their first bytes.
+//!
+//! Files are read whole: an example is small and a table lives in memory anyway. Memory grows
+//! only with bytes that were really read, never with what a header claims; deflate can expand at
+//! most about a thousandfold.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::{DataError, ErrorKind, Result};
+use crate::similar;
+
+/// What a file is wanted for; it decides the advice when the file is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Named by a data block: `--data DIR` says where to look.
+    Source,
+    /// Given on the command line.
+    Input,
+}
+
+/// A format, as the first bytes tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A gzip stream (RFC 1952).
+    Gzip,
+    /// A NumPy array.
+    Npy,
+    /// A zip archive, as `numpy.savez` makes.
+    Zip,
+    /// Portable network graphics.
+    Png,
+    /// A JPEG image.
+    Jpeg,
+    /// The format of the original MNIST files.
+    Idx,
+    /// Printable text: a table of numbers.
+    Text,
+    /// Another format that is known by name, and not read.
+    Foreign(&'static str),
+    /// Nothing known.
+    Unknown,
+}
+
+const FOREIGN: [(&[u8], &str); 12] = [
+    (b"GIF8", "a GIF image"),
+    (b"BM", "a BMP image"),
+    (b"RIFF", "a RIFF file (WebP or WAV)"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"PAR1", "a Parquet file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xFD7zXZ", "an xz file"),
+    (b"\x28\xB5\x2F\xFD", "a Zstandard file"),
+    (b"\x80\x04", "a Python pickle"),
+];
+
+/// Tells the format of `content` from its first bytes.
+pub(crate) fn sniff(content: &[u8]) -> Format {
+    let starts = |magic: &[u8]| content.starts_with(magic);
+    if starts(b"\x1F\x8B") {
+        return Format::Gzip;
+    }
+    if starts(b"\x93NUMPY") {
+        return Format::Npy;
+    }
+    if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
+        return Format::Zip;
+    }
+    if starts(b"\x89PNG\r\n\x1A\n") {
+        return Format::Png;
+    }
+    if starts(b"\xFF\xD8\xFF") {
+        return Format::Jpeg;
+    }
+    if matches!(content, [0, 0, 0x08..=0x0E, 1..=16, ..]) {
+        return Format::Idx;
+    }
+    let foreign = FOREIGN.iter().find(|(magic, _)| starts(magic));
+    if let Some((_, name)) = foreign {
+        return Format::Foreign(name);
+    }
+    if is_text(content) {
+        return Format::Text;
+    }
+    Format::Unknown
+}
+
+/// Whether the first bytes are printable, as a table of numbers is.
+fn is_text(content: &[u8]) -> bool {
+    let head = &content[..content.len().min(1024)];
+    let printable = |&byte: &u8| byte >= b' ' && byte != 0x7F || matches!(byte, b'\t' | b'\r' | b'\n');
+    head.iter().all(printable)
+}
+
+/// Shows the first bytes of `content` for a message.
+pub(crate) fn first_bytes(content: &[u8]) -> String {
+    if content.is_empty() {
+        return "is empty".to_owned();
+    }
+    let shown: Vec<String> = content.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("begins with the bytes {}", shown.join(" "))
+}
+
+/// The content of the file at `path`, unpacked if it is a gzip stream.
+pub(crate) fn read_file(path: &Path, role: Role) -> Result<Vec<u8>> {
+    let content = read_raw(path, role)?;
+    unpack(content, path)
+}
+
+/// The content of the file at `path` as it is.
+pub(crate) fn read_raw(path: &Path, role: Role) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(|cause| cannot_read(path, &cause, role))?;
+    let metadata = file.metadata().map_err(|cause| cannot_read(path, &cause, role))?;
+    if metadata.is_dir() {
+        let message = "is a folder, a file is expected here";
+        return Err(DataError::new(ErrorKind::Unreadable, path, message));
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, role))?;
+    Ok(content)
+}
+
+/// Everything on standard input, unpacked if it is a gzip stream.
+pub(crate) fn read_stdin() -> Result<Vec<u8>> {
+    let path = Path::new("standard input");
+    let mut content = Vec::new();
+    io::stdin().lock().read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, Role::Input))?;
+    unpack(content, path)
+}
+
+/// The fault of a file that cannot be opened or read.
+pub(crate) fn cannot_read(path: &Path, cause: &io::Error, role: Role) -> DataError {
+    if cause.kind() == io::ErrorKind::NotFound {
+        return similar::missing(path, role);
+    }
+    let message = format!("cannot be read: {cause}");
+    DataError::new(ErrorKind::Unreadable, path, message)
+}
+
+/// Unpacks `content` if it is a gzip stream, and passes it through otherwise.
+pub(crate) fn unpack(content: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
+    if sniff(&content) == Format::Gzip { gunzip(&content, path) } else { Ok(content) }
+}
+
+/// Unpacks the gzip stream `packed`, which may have several members.
+#[cfg(feature = "gz")]
+fn gunzip(packed: &[u8], path: &Path) -> Result<Vec<u8>> {
+    use crate::error::Place;
+
+    let mut content = Vec::new();
+    let outcome = flate2::bufread::MultiGzDecoder::new(packed).read_to_end(&mut content);
+    let Err(cause) = outcome else {
+        return Ok(content);
+    };
+    let place = Place::Byte(content.len() as u64);
+    let error = if cause.kind() == io::ErrorKind::UnexpectedEof {
+        let message = format!("the gzip stream is cut off after {} packed bytes", packed.len());
+        DataError::new(ErrorKind::Truncated, path, message)
+    } else {
+        let message = format!("the gzip stream is damaged: {cause}");
+        DataError::new(ErrorKind::Malformed, path, message)
+    };
+    Err(error.at(place).help("download or copy the file again"))
+}
+
+/// Refuses gzip in a build without it.
+#[cfg(not(feature = "gz"))]
+fn gunzip(_packed: &[u8], path: &Path) -> Result<Vec<u8>> {
+    let message = "is packed with gzip, which this program was built without";
+    Err(DataError::new(ErrorKind::Unsupported, path, message).help("unpack it with `gunzip`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_by_content() {
+        assert_eq!(sniff(b"\x1F\x8B\x08"), Format::Gzip);
+        assert_eq!(sniff(b"\x93NUMPY\x01"), Format::Npy);
+        assert_eq!(sniff(b"\0\0\x08\x03rest"), Format::Idx);
+        assert_eq!(sniff(b"1,2,3\n"), Format::Text);
+        assert_eq!(sniff(b"GIF89a"), Format::Foreign("a GIF image"));
+        assert_eq!(sniff(b"\0\x01\x02"), Format::Unknown);
+    }
+
+    #[cfg(feature = "gz")]
+    #[test]
+    fn a_cut_gzip_stream_is_reported_as_such() {
+        use flate2::{Compression, write::GzEncoder};
+        use std::io::Write;
+
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let plain: Vec<u8> = (0..5000u32).map(|index| (index * index % 251) as u8).collect();
+        encoder.write_all(&plain).unwrap();
+        let packed = encoder.finish().unwrap();
+
+        assert_eq!(unpack(packed.clone(), Path::new("a.gz")).unwrap(), plain);
+        let cut = packed[..packed.len() / 2].to_vec();
+        let error = unpack(cut, Path::new("a.gz")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Truncated);
+        let mut damaged = packed;
+        damaged[0x20] ^= 0xFF;
+        let error = unpack(damaged, Path::new("a.gz")).unwrap_err();
+        assert!(error.help.is_some());
+    }
+}

@@ -1,0 +1,290 @@
+//! Tables of numbers as text (RFC 4180, with a separator of choice).
+//!
+//! Each line is one example, and its cells fill the declared fields in order: `f32[64]` takes 64
+//! consecutive cells, a scalar one. Cells are read as [`crate::number`] says. The first line is
+//! taken for a header if none of its cells is a number, so that a first line with one damaged cell
+//! is reported, not skipped; an option says otherwise. Blank lines are skipped, and so is a byte
+//! order mark.
+
+use std::path::Path;
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+
+use crate::content::{self, Format, Role};
+use crate::error::{DataError, ErrorKind, Place, Result};
+use crate::number;
+use crate::table;
+use crate::types::{Column, FieldType, Table};
+
+/// How the text is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CsvOptions {
+    /// Whether the first line names the columns; `None` looks whether it holds a number.
+    pub header: Option<bool>,
+    /// The character between cells.
+    pub separator: u8,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        CsvOptions { header: None, separator: b',' }
+    }
+}
+
+/// Reads the file `path`, which may be packed with gzip.
+///
+/// # Errors
+/// A missing file, a line with too few or too many cells, a cell that is no number of the
+/// declared dtype: with line and column.
+pub fn open(path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<Table> {
+    let content = content::read_file(path, Role::Source)?;
+    decode(&content, path, fields, options)
+}
+
+/// Decodes the unpacked `content` of the file `path`, held to the declared `fields`.
+///
+/// # Errors
+/// As [`open`].
+pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<Table> {
+    table::check_fields(fields, path)?;
+    check_text(content, path)?;
+    let text = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(options.separator).from_reader(text);
+    let mut lines = Lines { text, path, options, names: Vec::new() };
+    let columns = lines.read(&mut reader, fields)?;
+    let names = vec![String::new(); columns.len()];
+    table::from_columns(columns, &names, path)
+}
+
+/// Refuses what is evidently no text.
+fn check_text(content: &[u8], path: &Path) -> Result<()> {
+    let name = match content::sniff(content) {
+        Format::Text | Format::Unknown => return Ok(()),
+        // `BM` and `II` may begin the name of a column.
+        Format::Foreign(_) if !content.contains(&0) => return Ok(()),
+        Format::Foreign(name) => name,
+        Format::Gzip => "a gzip file within a gzip file",
+        Format::Npy => "an .npy file",
+        Format::Zip => "a zip archive",
+        Format::Png | Format::Jpeg => "an image",
+        Format::Idx => "an idx file",
+    };
+    let message = format!("is {name}, text with numbers is expected here");
+    Err(DataError::new(ErrorKind::Malformed, path, message))
+}
+
+/// The lines of one file, and what is needed to say where a fault is.
+struct Lines<'a> {
+    text: &'a [u8],
+    path: &'a Path,
+    options: &'a CsvOptions,
+    /// The names of the columns; none without a header.
+    names: Vec<String>,
+}
+
+impl Lines<'_> {
+    /// Reads all lines into columns.
+    fn read(&mut self, reader: &mut Reader<&[u8]>, fields: &[FieldType]) -> Result<Vec<Column>> {
+        let mut columns: Vec<Column> = fields.iter().cloned().map(empty_column).collect();
+        let mut record = ByteRecord::new();
+        let mut is_first = true;
+        let mut rows = 0;
+        while self.advance(reader, &mut record)? {
+            let may_be_header = std::mem::take(&mut is_first);
+            self.check_count(&record, &columns)?;
+            if may_be_header && self.is_header(&record) {
+                self.names = record.iter().map(excerpt).collect();
+                continue;
+            }
+            self.push_row(&record, &mut columns)?;
+            rows += 1;
+        }
+        if rows == 0 {
+            let found = if is_first { "is empty" } else { "has a header and no rows" };
+            return Err(DataError::new(ErrorKind::Empty, self.path, found));
+        }
+        for column in &mut columns {
+            column.rows = rows;
+            column.bytes.shrink_to_fit();
+        }
+        Ok(columns)
+    }
+
+    /// Reads the next line into `record`; `false` at the end.
+    fn advance(&self, reader: &mut Reader<&[u8]>, record: &mut ByteRecord) -> Result<bool> {
+        reader.read_byte_record(record).map_err(|cause| {
+            let message = format!("cannot be split into cells: {cause}");
+            DataError::new(ErrorKind::Malformed, self.path, message)
+        })
+    }
+
+    /// Whether the first line names the columns.
+    fn is_header(&self, record: &ByteRecord) -> bool {
+        let is_name = |cell: &[u8]| !number::looks_like_number(&String::from_utf8_lossy(cell));
+        self.options.header.unwrap_or_else(|| record.iter().all(is_name))
+    }
+
+    /// Checks that the cells of one line fill the fields.
+    fn check_count(&self, record: &ByteRecord, columns: &[Column]) -> Result<()> {
+        let elements = |column: &Column| column.ty.elements();
+        let expected = columns.iter().try_fold(0usize, |sum, column| sum.checked_add(elements(column)?));
+        if expected == Some(record.len()) {
+            return Ok(());
+        }
+        Err(self.wrong_count(record, columns))
+    }
+
+    /// Appends the cells of one line to the columns.
+    fn push_row(&self, record: &ByteRecord, columns: &mut [Column]) -> Result<()> {
+        let mut index = 0;
+        for column in columns {
+            for _ in 0..column.ty.elements().unwrap_or(0) {
+                self.push_cell(record, index, column)?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends one cell to its column.
+    fn push_cell(&self, record: &ByteRecord, index: usize, column: &mut Column) -> Result<()> {
+        let cell = &record[index];
+        let dtype = column.ty.dtype;
+        let text = std::str::from_utf8(cell).map_err(|_| number::NumberFault::NotNumber);
+        let pushed = text.and_then(|text| number::push_text(text, dtype, &mut column.bytes));
+        pushed.map_err(|fault| {
+            let expected = number::expectation(dtype);
+            let message = format!("expected {expected}, found `{}`", excerpt(cell));
+            let place =
+                Place::Cell { line: self.line(record), column: index + 1, name: self.names.get(index).cloned() };
+            let error = DataError::new(ErrorKind::BadValue, self.path, message).at(place);
+            match fault.help(dtype) {
+                Some(help) => error.help(help),
+                None => error,
+            }
+        })
+    }
+
+    /// The fault of a line with another number of cells than the fields take.
+    fn wrong_count(&self, record: &ByteRecord, columns: &[Column]) -> DataError {
+        let fields: Vec<String> = columns.iter().map(|column| column.ty.to_string()).collect();
+        let sizes = columns.iter().filter_map(|column| column.ty.elements());
+        let expected = sizes.fold(0usize, usize::saturating_add);
+        let found = record.len();
+        let message = format!(
+            "has {found} cell{}, but the declared ({}) takes {expected}",
+            if found == 1 { "" } else { "s" },
+            fields.join(", ")
+        );
+        let error = DataError::new(ErrorKind::WrongShape, self.path, message).at(Place::Line(self.line(record)));
+        match self.other_separator(record) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+
+    /// Advice where a line of one cell holds another usual separator.
+    fn other_separator(&self, record: &ByteRecord) -> Option<String> {
+        let cell = record.iter().next().filter(|_| record.len() == 1)?;
+        let usual = [(b',', ","), (b';', ";"), (b'\t', "\\t"), (b' ', " ")];
+        let (_, name) = usual.iter().find(|(byte, _)| cell.contains(byte))?;
+        Some(format!("if cells are separated by `{name}`, say so with `separator=\"{name}\"`"))
+    }
+
+    /// The number of the line on which `record` begins, from 1.
+    ///
+    /// Counted when it is needed: the reader's own count leaves out blank lines before a record.
+    fn line(&self, record: &ByteRecord) -> u64 {
+        let start = record.position().map_or(0, |position| position.byte() as usize);
+        let (before, rest) = self.text.split_at(start.min(self.text.len()));
+        let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let is_end = |&&byte: &&u8| byte == b'\n';
+        let ends = before.iter().chain(&rest[..blank]).filter(is_end).count();
+        ends as u64 + 1
+    }
+}
+
+/// A column without rows.
+fn empty_column(ty: FieldType) -> Column {
+    Column { ty, rows: 0, bytes: Vec::new() }
+}
+
+/// The beginning of a cell, fit for a message of one line.
+fn excerpt(cell: &[u8]) -> String {
+    const LONGEST: usize = 40;
+    let text = String::from_utf8_lossy(&cell[..cell.len().min(4 * LONGEST)]);
+    let text = text.trim();
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().count() > LONGEST {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::DType;
+
+    fn fields() -> Vec<FieldType> {
+        vec![FieldType::new(DType::F32, [2]), FieldType::scalar(DType::U8)]
+    }
+
+    fn read(text: &str) -> Result<Table> {
+        decode(text.as_bytes(), Path::new("a.csv"), &fields(), &CsvOptions::default())
+    }
+
+    fn fault(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn cells_fill_the_fields_in_order() {
+        let table = read("1,2,3\n4,5.5,6\n").unwrap();
+        assert_eq!(table.rows, 2);
+        let floats: Vec<u8> = [1f32, 2.0, 4.0, 5.5].into_iter().flat_map(f32::to_le_bytes).collect();
+        assert_eq!(table.columns[0].bytes, floats);
+        assert_eq!(table.columns[1].bytes, [3, 6]);
+    }
+
+    #[test]
+    fn a_header_is_told_from_data() {
+        assert_eq!(read("a,b,label\n1,2,3\n").unwrap().rows, 1);
+        assert_eq!(read("\u{FEFF}a,b,c\r\n1,2,3\r\n").unwrap().rows, 1);
+        assert!(fault("a,b,3\n1,2,3\n").contains("line 1, column 1"));
+        let forced = CsvOptions { header: Some(true), ..CsvOptions::default() };
+        let table = decode(b"1,2,3\n4,5,6\n", Path::new("a"), &fields(), &forced).unwrap();
+        assert_eq!(table.rows, 1);
+    }
+
+    #[test]
+    fn faults_name_line_and_column() {
+        assert!(fault("1,2,3\n\n4,x,6\n").starts_with("a.csv, line 3, column 2: expected a finite number"));
+        assert!(fault("1,2,3\r\n\r\n4,5,256\r\n").contains("line 3, column 3"));
+        assert!(fault("x,y,label\n1,2,3\n1,,3\n").contains("line 3, column 2 (`y`)"));
+        assert!(fault("1,2,3\n4,5\n").contains("line 2: has 2 cells, but the declared (f32[2], u8) takes 3"));
+        assert!(fault("1,2,3\n4,5,nan\n").contains("line 2, column 3"));
+    }
+
+    #[test]
+    fn another_separator_is_proposed() {
+        assert!(fault("1;2;3\n").contains("separator=\";\""));
+        let options = CsvOptions { separator: b'\t', ..CsvOptions::default() };
+        assert_eq!(decode(b"1\t2\t3", Path::new("a"), &fields(), &options).unwrap().rows, 1);
+    }
+
+    #[test]
+    fn nothing_to_read_is_a_fault() {
+        assert!(fault("").contains("is empty"));
+        assert!(fault("a,b,c\n").contains("no rows"));
+        let error = decode(b"\x93NUMPY\x01\0", Path::new("a"), &fields(), &CsvOptions::default());
+        assert!(error.unwrap_err().message.contains(".npy"));
+    }
+
+    #[test]
+    fn excerpts_stay_on_one_line() {
+        assert_eq!(excerpt(b" a\nb "), "a\\nb");
+        assert!(excerpt(&[b'x'; 500]).len() < 50);
+    }
+}

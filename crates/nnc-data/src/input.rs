@@ -1,0 +1,113 @@
+//! What is given to a program that runs a model: one example, or some.
+//!
+//! The format is told by content, not by name: `.npy`, `idx`, PNG, JPEG, or text with one example
+//! per line, each also packed with gzip. An array must have exactly the declared dtype and the
+//! shape of one example, or of examples along a first axis; text and images take the declared
+//! dtype.
+
+use std::path::Path;
+
+use crate::content::{self, Format, Role};
+use crate::error::{DataError, ErrorKind, Result};
+use crate::table;
+use crate::types::{Column, FieldType};
+
+/// Reads the file `path`, or standard input for `-`.
+///
+/// # Errors
+/// As [`decode_input`]; a file that is missing or cannot be read.
+pub fn read_input(path: &Path, ty: &FieldType) -> Result<Column> {
+    if path == Path::new("-") {
+        return decode_input(content::read_stdin()?, Path::new("standard input"), ty);
+    }
+    decode_input(content::read_file(path, Role::Input)?, path, ty)
+}
+
+/// Decodes `content`, which came from `path`, held to the type `ty` of one example.
+///
+/// # Errors
+/// A format that is not read, damaged content, or content that is not of the declared type.
+pub fn decode_input(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
+    table::check_fields(std::slice::from_ref(ty), path)?;
+    let content = content::unpack(content, path)?;
+    if content.is_empty() {
+        return Err(DataError::new(ErrorKind::Empty, path, "is empty"));
+    }
+    match content::sniff(&content) {
+        Format::Npy => decode_npy(content, path, ty),
+        Format::Idx => decode_idx(content, path, ty),
+        Format::Png | Format::Jpeg => decode_image(&content, path, ty),
+        Format::Text => decode_text(&content, path, ty),
+        Format::Zip => Err(refused(path, "is a zip archive or .npz file".to_owned())
+            .help("save the one array with `numpy.save` as .npy")),
+        Format::Gzip => Err(refused(path, "is a gzip file within a gzip file".to_owned())),
+        // A line of text may begin with the same letters as another format.
+        Format::Foreign(name) => Err(refused(path, format!("is {name}"))),
+        Format::Unknown => Err(refused(path, format!("is in no known format: it {}", content::first_bytes(&content)))),
+    }
+}
+
+/// The fault of a format that is not read.
+fn refused(path: &Path, found: String) -> DataError {
+    let error = DataError::new(ErrorKind::Unsupported, path, found);
+    error.help(format!("give one of: {}", READABLE.join(", ")))
+}
+
+/// The formats that this build reads.
+const READABLE: &[&str] = &[
+    #[cfg(feature = "npy")]
+    ".npy",
+    #[cfg(feature = "csv")]
+    "CSV",
+    #[cfg(feature = "image")]
+    "PNG",
+    #[cfg(feature = "image")]
+    "JPEG",
+    #[cfg(feature = "idx")]
+    "idx",
+];
+
+#[cfg(feature = "npy")]
+fn decode_npy(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
+    crate::npy::decode(content, path, ty, crate::layout::Batching::RowsOrOne)
+}
+
+#[cfg(not(feature = "npy"))]
+fn decode_npy(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column> {
+    Err(refused(path, "is an .npy file, which this program was built without".to_owned()))
+}
+
+#[cfg(feature = "idx")]
+fn decode_idx(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
+    crate::idx::decode(content, path, ty, crate::layout::Batching::RowsOrOne)
+}
+
+#[cfg(not(feature = "idx"))]
+fn decode_idx(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column> {
+    Err(refused(path, "is an idx file, which this program was built without".to_owned()))
+}
+
+#[cfg(feature = "csv")]
+fn decode_text(content: &[u8], path: &Path, ty: &FieldType) -> Result<Column> {
+    let options = crate::csv::CsvOptions::default();
+    let table = crate::csv::decode(content, path, std::slice::from_ref(ty), &options)?;
+    let column = table.columns.into_iter().next();
+    column.ok_or_else(|| DataError::new(ErrorKind::Empty, path, "has no rows"))
+}
+
+#[cfg(not(feature = "csv"))]
+fn decode_text(_content: &[u8], path: &Path, _ty: &FieldType) -> Result<Column> {
+    Err(refused(path, "is text, which this program was built without".to_owned()))
+}
+
+#[cfg(feature = "image")]
+fn decode_image(content: &[u8], path: &Path, ty: &FieldType) -> Result<Column> {
+    let mut bytes = Vec::new();
+    crate::picture::decode_into(content, path, ty, &mut bytes)?;
+    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+}
+
+#[cfg(not(feature = "image"))]
+fn decode_image(_content: &[u8], path: &Path, _ty: &FieldType) -> Result<Column> {
+    Err(refused(path, "is an image, which this program was built without".to_owned()))
+}

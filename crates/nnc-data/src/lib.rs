@@ -1,0 +1,58 @@
+//! Data sources to batches: decode, split, shuffle, prefetch.
+//!
+//! The way of the data:
+//! ```text
+//! files ─ idx, csv, npy, npz, images ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
+//! one input ─ decode_input ─→ Column                     results ─ write_npy ─→ file
+//! ```
+//! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
+//! that nothing later meets another type. What is wrong is told as a [`DataError`]: which file,
+//! where, what, and what to try.
+//!
+//! **Invariants**: no input makes this crate panic, and memory is taken for bytes that are there,
+//! never for what a header claims. Splits and orders are the same bits in every version. The crate
+//! knows nothing of graphs, and prints nothing.
+//!
+//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`), because a built
+//! executable carries this crate and should carry no more of it than it needs.
+#![forbid(unsafe_code)]
+
+mod batches;
+mod content;
+#[cfg(feature = "csv")]
+pub mod csv;
+mod error;
+#[cfg(feature = "idx")]
+pub mod idx;
+#[cfg(feature = "image")]
+pub mod images;
+mod input;
+#[cfg(any(feature = "idx", feature = "npy"))]
+mod layout;
+#[cfg(feature = "npy")]
+pub mod npy;
+#[cfg(feature = "npz")]
+pub mod npz;
+#[cfg(any(feature = "csv", feature = "image"))]
+mod number;
+#[cfg(feature = "image")]
+mod picture;
+mod random;
+mod similar;
+mod source;
+mod split;
+mod table;
+mod types;
+mod write;
+
+pub use batches::{Batch, Batches};
+pub use error::{DataError, ErrorKind, Place, Result};
+pub use input::{decode_input, read_input};
+#[cfg(any(feature = "idx", feature = "npy"))]
+pub use layout::Batching;
+#[cfg(feature = "npy")]
+pub use npy::{encode_npy, write_npy};
+pub use source::Source;
+pub use split::{Parts, Split, epoch_order, every_nth, hold_out};
+pub use types::{Column, DType, FieldType, Table, UnknownDType};
+pub use write::write_atomically;

@@ -1,0 +1,51 @@
+//! The data sources by name, for a caller that learns which one only from a `.nn` file.
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::types::{FieldType, Table};
+
+/// Where the examples of a split come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// One file per field, see [`crate::idx`].
+    #[cfg(feature = "idx")]
+    Idx(Vec<PathBuf>),
+    /// One text file, see [`crate::csv`].
+    #[cfg(feature = "csv")]
+    Csv(PathBuf, crate::csv::CsvOptions),
+    /// One file per field, see [`crate::npy`].
+    #[cfg(feature = "npy")]
+    Npy(Vec<PathBuf>),
+    /// One archive and the name of an array per field, see [`crate::npz`].
+    #[cfg(feature = "npz")]
+    Npz(PathBuf, Vec<String>),
+    /// A folder with a folder per class, see [`crate::images`].
+    #[cfg(feature = "image")]
+    Images(PathBuf),
+}
+
+impl Source {
+    /// Reads all examples, held to the declared types of their fields.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the files; see the module of each source.
+    #[cfg_attr(
+        not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image")),
+        expect(unused_variables, reason = "a build without sources")
+    )]
+    pub fn open(&self, fields: &[FieldType]) -> Result<Table> {
+        match self {
+            #[cfg(feature = "idx")]
+            Source::Idx(files) => crate::idx::open(files, fields),
+            #[cfg(feature = "csv")]
+            Source::Csv(file, options) => crate::csv::open(file, fields, options),
+            #[cfg(feature = "npy")]
+            Source::Npy(files) => crate::npy::open(files, fields),
+            #[cfg(feature = "npz")]
+            Source::Npz(file, names) => crate::npz::open(file, names, fields),
+            #[cfg(feature = "image")]
+            Source::Images(folder) => crate::images::open(folder, fields),
+        }
+    }
+}
