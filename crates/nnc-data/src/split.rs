@@ -63,19 +63,19 @@ pub fn hold_out(rows: usize, fraction: f64, seed: u64) -> Result<Parts> {
     Ok(Parts { kept, held })
 }
 
-/// Holds out every `step`th row: for 5 the fifth, the tenth and so on, counted from one.
+/// Holds out every `step`th row: for 5 the rows 0, 5, 10 and so on, as Python's `rows[::5]`.
 ///
 /// # Errors
-/// A step below 2, or fewer rows than a step.
+/// A step below 2, or fewer than two rows.
 pub fn every_nth(rows: usize, step: usize) -> Result<Parts> {
     if step < 2 {
         let message = format!("every {step}th row cannot be held out: the step must be 2 or more");
         return Err(refused(message));
     }
-    if rows < step {
+    if rows < 2 {
         return Err(too_few(rows));
     }
-    let (held, kept) = (0..rows as u64).partition(|row| (row + 1) % step as u64 == 0);
+    let (held, kept) = (0..rows as u64).partition(|row| row.is_multiple_of(step as u64));
     Ok(Parts { kept, held })
 }
 
@@ -108,11 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn every_fifth_row_counts_from_one() {
+    fn every_fifth_row_counts_from_row_zero() {
         let parts = every_nth(12, 5).unwrap();
-        assert_eq!(parts.held, [4, 9]);
-        assert_eq!(parts.kept.len(), 10);
-        assert_eq!(every_nth(1797, 5).unwrap().held.len(), 359);
+        assert_eq!(parts.held, [0, 5, 10]);
+        assert_eq!(parts.kept.len(), 9);
+        assert_eq!(every_nth(1797, 5).unwrap().held.len(), 360);
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         }
         assert!(hold_out(1, 0.5, 0).is_err());
         assert!(every_nth(10, 1).is_err());
-        assert!(every_nth(4, 5).is_err());
+        assert!(every_nth(1, 5).is_err());
     }
 
     /// These bits are promised: a changed one breaks the resumption of saved runs.
