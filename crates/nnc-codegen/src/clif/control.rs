@@ -1,0 +1,180 @@
+//! Tasks, loops and choices as blocks.
+
+use super::Translator;
+use super::lanes::Lanes;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, Block, BlockArg, InstBuilder, types};
+use nnc_kernel::ir::{self as kernel, Elem, For, If, Type, Value};
+
+/// How a list of values lies in native ones.
+struct Layout {
+    /// Bits of a lane and number of parts of each value.
+    shape: Vec<(u32, usize)>,
+}
+
+impl Layout {
+    fn of(values: &[Lanes]) -> Self {
+        Self { shape: values.iter().map(|lanes| (lanes.bits, lanes.parts.len())).collect() }
+    }
+}
+
+fn native(values: &[Lanes]) -> impl Iterator<Item = ir::Value> + '_ {
+    values.iter().flat_map(|lanes| lanes.parts.iter().copied())
+}
+
+fn args(values: &[Lanes]) -> Vec<BlockArg> {
+    native(values).map(BlockArg::Value).collect()
+}
+
+impl Translator<'_, '_> {
+    /// The body for each task of `begin..end`; the last block is left open.
+    pub(super) fn tasks(&mut self, begin: ir::Value, end: ir::Value) {
+        let (body, done) = (self.b.create_block(), self.b.create_block());
+        let task = self.b.append_block_param(body, types::I64);
+        let any = self.b.ins().icmp(IntCC::UnsignedLessThan, begin, end);
+        self.b.ins().brif(any, body, &[BlockArg::Value(begin)], done, &[]);
+        self.b.switch_to_block(body);
+        self.set(self.phase.task, Lanes::new(64, vec![task]));
+        self.block(&self.phase.body);
+        let next = self.b.ins().iadd_imm_s(task, 1);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, end);
+        self.b.ins().brif(more, body, &[BlockArg::Value(next)], done, &[]);
+        self.b.switch_to_block(done);
+    }
+
+    fn block(&mut self, block: &kernel::Block) -> Vec<Lanes> {
+        for statement in &block.statements {
+            self.statement(statement);
+        }
+        block.results.iter().map(|&value| self.value(value)).collect()
+    }
+
+    pub(super) fn for_loop(&mut self, statement: &For) {
+        let initial: Vec<Lanes> = statement.initial.iter().map(|&value| self.value(value)).collect();
+        let start = self.value(statement.start).scalar();
+        let end = self.value(statement.end).scalar();
+        let bounds = (self.known(statement.start), self.known(statement.end), self.known(statement.step));
+        let rounds = match bounds {
+            (Some(start), Some(end), Some(step)) => trip_count(start as i64, end as i64, step as i64),
+            _ => None,
+        };
+        let unroll = u64::from(statement.unroll.max(1)).min(rounds.unwrap_or(u64::MAX).max(1));
+        let results = if unroll == 1 {
+            self.rounds(statement, 1, start, end, &initial, rounds.is_some_and(|n| n > 0)).1
+        } else {
+            self.unrolled(statement, unroll, start, end, &initial, rounds)
+        };
+        for (&value, lanes) in statement.results.iter().zip(results) {
+            self.set(value, lanes);
+        }
+    }
+
+    /// A loop of `unroll` rounds at a time, then one for the rest.
+    fn unrolled(
+        &mut self,
+        statement: &For,
+        unroll: u64,
+        start: ir::Value,
+        end: ir::Value,
+        initial: &[Lanes],
+        rounds: Option<u64>,
+    ) -> Vec<Lanes> {
+        let step = self.value(statement.step).scalar();
+        let before_last = self.b.ins().imul_imm_s(step, unroll as i64 - 1);
+        let main_end = self.b.ins().isub(end, before_last);
+        let certain = rounds.is_some_and(|n| n >= unroll);
+        let (reached, carried) = self.rounds(statement, unroll, start, main_end, initial, certain);
+        match rounds {
+            Some(rounds) if rounds % unroll == 0 => carried,
+            _ => self.rounds(statement, 1, reached, end, &carried, false).1,
+        }
+    }
+
+    /// Runs while `index < end`, `unroll` rounds for each test; gives the index reached and the carried values.
+    fn rounds(
+        &mut self,
+        statement: &For,
+        unroll: u64,
+        start: ir::Value,
+        end: ir::Value,
+        initial: &[Lanes],
+        certain: bool,
+    ) -> (ir::Value, Vec<Lanes>) {
+        let layout = Layout::of(initial);
+        let (body, done) = (self.b.create_block(), self.b.create_block());
+        let (mut index, mut carried) = self.block_params(body, &layout, initial);
+        let (reached, results) = self.block_params(done, &layout, initial);
+        let mut entering = vec![BlockArg::Value(start)];
+        entering.extend(args(initial));
+        if certain {
+            self.b.ins().jump(body, &entering);
+        } else {
+            let any = self.b.ins().icmp(IntCC::SignedLessThan, start, end);
+            self.b.ins().brif(any, body, &entering, done, &entering);
+        }
+        self.b.switch_to_block(body);
+        let step = self.value(statement.step).scalar();
+        for _ in 0..unroll {
+            self.set(statement.index, Lanes::new(64, vec![index]));
+            for (&value, lanes) in statement.carried.iter().zip(&carried) {
+                self.set(value, lanes.clone());
+            }
+            let next = self.block(&statement.body);
+            carried = self.fit(&next, &statement.carried, &layout);
+            index = self.b.ins().iadd(index, step);
+        }
+        let mut leaving = vec![BlockArg::Value(index)];
+        leaving.extend(args(&carried));
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, index, end);
+        self.b.ins().brif(more, body, &leaving, done, &leaving);
+        self.b.switch_to_block(done);
+        (reached, results)
+    }
+
+    pub(super) fn choice(&mut self, statement: &If) {
+        let condition = self.value(statement.condition).scalar();
+        let [then, otherwise, merge] = std::array::from_fn(|_| self.b.create_block());
+        self.b.ins().brif(condition, then, &[], otherwise, &[]);
+        self.b.switch_to_block(then);
+        let values = self.block(&statement.then);
+        let layout = Layout::of(&values);
+        let results = self.value_params(merge, &layout, &values);
+        self.b.ins().jump(merge, &args(&values));
+        self.b.switch_to_block(otherwise);
+        let values = self.block(&statement.otherwise);
+        let values = self.fit(&values, &statement.results, &layout);
+        self.b.ins().jump(merge, &args(&values));
+        self.b.switch_to_block(merge);
+        for (&value, lanes) in statement.results.iter().zip(results) {
+            self.set(value, lanes);
+        }
+    }
+
+    /// An index and values as parameters of a block.
+    fn block_params(&mut self, block: Block, layout: &Layout, like: &[Lanes]) -> (ir::Value, Vec<Lanes>) {
+        let index = self.b.append_block_param(block, types::I64);
+        (index, self.value_params(block, layout, like))
+    }
+
+    fn value_params(&mut self, block: Block, layout: &Layout, like: &[Lanes]) -> Vec<Lanes> {
+        let types: Vec<ir::Type> = native(like).map(|value| self.b.func.dfg.value_type(value)).collect();
+        let mut params = types.into_iter().map(|ty| self.b.append_block_param(block, ty));
+        let lanes = layout.shape.iter().map(|&(bits, parts)| Lanes::new(bits, params.by_ref().take(parts).collect()));
+        lanes.collect()
+    }
+
+    /// Masks brought to the lane width of the layout; all else is as it must be already.
+    fn fit(&mut self, values: &[Lanes], defined_as: &[Value], layout: &Layout) -> Vec<Lanes> {
+        let typed: Vec<Type> = defined_as.iter().map(|&value| self.phase.type_of(value)).collect();
+        let fitted = values.iter().zip(typed).zip(&layout.shape).map(|((lanes, ty), &(bits, _))| {
+            if ty.elem == Elem::Bool && ty.lanes > 1 { self.mask_as(lanes, ty.lanes, bits) } else { lanes.clone() }
+        });
+        fitted.collect()
+    }
+}
+
+/// How many rounds a loop between constants has.
+fn trip_count(start: i64, end: i64, step: i64) -> Option<u64> {
+    let distance = end.checked_sub(start)?.max(0);
+    (step > 0).then(|| (distance as u64).div_ceil(step as u64))
+}

@@ -1,0 +1,117 @@
+//! The entry of a program: the launches as straight-line code.
+//!
+//! For each launch the argument addresses are written to one array on the stack; each phase is then either called
+//! here (serial) or handed to the runtime's `launch` by the function table.
+
+use cranelift_codegen::ir::{
+    self, AbiParam, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types,
+};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use nnc_kernel::program::{Launch, Program};
+use nnc_runtime::abi::offset;
+use std::collections::BTreeMap;
+
+/// The native signature of [`nnc_runtime::abi::EntryFn`].
+pub(crate) fn signature(call_conv: CallConv) -> Signature {
+    let mut signature = Signature::new(call_conv);
+    signature.params = vec![AbiParam::new(types::I64)];
+    signature
+}
+
+struct Entry<'a, 'f> {
+    b: &'a mut FunctionBuilder<'f>,
+    context: ir::Value,
+    launch: (ir::SigRef, ir::Value),
+    scratch: ir::Value,
+    args: ir::StackSlot,
+    buffers: BTreeMap<u32, ir::Value>,
+    buffer_table: ir::Value,
+}
+
+/// Builds the entry. `functions[k]` are the phases of kernel `k`.
+pub(crate) fn build(
+    program: &Program,
+    functions: &[Vec<FuncRef>],
+    config: TargetFrontendConfig,
+    func: &mut ir::Function,
+) {
+    func.signature = signature(config.default_call_conv);
+    let mut context = FunctionBuilderContext::new();
+    let mut builder = FunctionBuilder::new(func, &mut context);
+    let block = builder.create_block();
+    builder.append_block_params_for_function_params(block);
+    builder.switch_to_block(block);
+    let mut entry = prologue(program, config, &mut builder, block);
+    for launch in &program.launches {
+        let kernel = &program.kernels[launch.kernel as usize];
+        entry.arguments(launch);
+        for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
+            entry.run(function, phase.tasks, launch.serial);
+        }
+    }
+    builder.ins().return_(&[]);
+    builder.seal_all_blocks();
+    builder.finalize(config);
+}
+
+fn prologue<'a, 'f>(
+    program: &Program,
+    config: TargetFrontendConfig,
+    b: &'a mut FunctionBuilder<'f>,
+    block: ir::Block,
+) -> Entry<'a, 'f> {
+    let context = b.block_params(block)[0];
+    let field = |b: &mut FunctionBuilder<'f>, of, at: usize| {
+        b.ins().load(types::I64, MemFlagsData::trusted().with_readonly(), of, at as i32)
+    };
+    let table = field(b, context, offset::CONTEXT_TABLE);
+    let buffer_table = field(b, context, offset::CONTEXT_BUFFERS);
+    let launch = field(b, table, offset::TABLE_LAUNCH);
+    let get_scratch = field(b, table, offset::TABLE_SCRATCH);
+    let mut launch_signature = Signature::new(config.default_call_conv);
+    launch_signature.params = vec![AbiParam::new(types::I64); 4];
+    let launch_signature = b.import_signature(launch_signature);
+    let mut scratch_signature = signature(config.default_call_conv);
+    scratch_signature.returns = vec![AbiParam::new(types::I64)];
+    let scratch_signature = b.import_signature(scratch_signature);
+    let call = b.ins().call_indirect(scratch_signature, get_scratch, &[context]);
+    let scratch = b.inst_results(call)[0];
+    let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
+    let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
+    let launch = (launch_signature, launch);
+    Entry { b, context, launch, scratch, args, buffers: BTreeMap::new(), buffer_table }
+}
+
+impl Entry<'_, '_> {
+    fn buffer(&mut self, index: u32) -> ir::Value {
+        if let Some(&address) = self.buffers.get(&index) {
+            return address;
+        }
+        let flags = MemFlagsData::trusted().with_readonly();
+        let address = self.b.ins().load(types::I64, flags, self.buffer_table, 8 * index as i32);
+        self.buffers.insert(index, address);
+        address
+    }
+
+    fn arguments(&mut self, launch: &Launch) {
+        for (place, arg) in launch.args.iter().enumerate() {
+            let buffer = self.buffer(arg.buffer);
+            let address = self.b.ins().iadd_imm_s(buffer, arg.offset as i64);
+            self.b.ins().stack_store(types::I64, address, self.args, 8 * place as i32);
+        }
+    }
+
+    fn run(&mut self, function: FuncRef, tasks: u64, serial: bool) {
+        let args = self.b.ins().stack_addr(types::I64, self.args, 0);
+        let count = self.b.ins().iconst(types::I64, tasks as i64);
+        if serial {
+            let begin = self.b.ins().iconst(types::I64, 0);
+            self.b.ins().call(function, &[args, begin, count, self.scratch]);
+            return;
+        }
+        let code = self.b.ins().func_addr(types::I64, function);
+        let (signature, launch) = self.launch;
+        self.b.ins().call_indirect(signature, launch, &[self.context, code, args, count]);
+    }
+}

@@ -1,0 +1,224 @@
+//! A program to machine code in a Cranelift module: each kernel that differs once, functions in parallel.
+//!
+//! Equal kernels are found by their content, names aside. Translation and Cranelift's own compilation of the functions
+//! run on several threads; the results are put into the module one after the other, in the order of the program, so
+//! that the same program gives the same bytes.
+
+use crate::{CodegenError, clif};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{self, UserFuncName};
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
+use nnc_kernel::ir::{Elem, Direction, Kernel, Phase};
+use nnc_kernel::program::Program;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The machine that compiles, as a target. Position-independent code is for files, not for the JIT.
+///
+/// # Errors
+/// If the machine lacks what the code needs: x86-64-v3 (AVX2, FMA, BMI), without which a fused multiply-add would be
+/// a call to a library.
+pub fn host(position_independent: bool) -> Result<OwnedTargetIsa, CodegenError> {
+    let mut flags = settings::builder();
+    let options = [
+        ("opt_level", "speed"),
+        ("is_pic", if position_independent { "true" } else { "false" }),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("preserve_frame_pointers", "false"),
+    ];
+    for (name, value) in options {
+        flags.set(name, value).map_err(|error| CodegenError::Bug(format!("Cranelift's setting {name}: {error}")))?;
+    }
+    let builder = cranelift_native::builder().map_err(|reason| CodegenError::Host(reason.to_string()))?;
+    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))?;
+    check_features(isa.as_ref())?;
+    Ok(isa)
+}
+
+fn check_features(isa: &dyn TargetIsa) -> Result<(), CodegenError> {
+    if isa.name() != "x64" {
+        return Ok(());
+    }
+    let has: Vec<String> = isa.isa_flags().iter().filter(|flag| flag.as_bool() == Some(true)).map(|f| f.name.to_string()).collect();
+    let needed = ["has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt", "has_popcnt"];
+    let missing: Vec<&str> = needed.into_iter().filter(|need| !has.iter().any(|have| have == need)).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(CodegenError::Features(missing.join(", ").replace("has_", ""))),
+    }
+}
+
+/// One function to compile.
+struct Task<'p> {
+    kernel: &'p Kernel,
+    phase: &'p Phase,
+    id: FuncId,
+}
+
+/// A compiled function.
+struct Compiled {
+    bytes: Vec<u8>,
+    alignment: u64,
+    relocations: Vec<ModuleReloc>,
+}
+
+/// Puts the program into `module` and gives its entry, exported under `entry_name`.
+pub(crate) fn compile(
+    program: &Program,
+    module: &mut impl Module,
+    threads: NonZeroUsize,
+    entry_name: &str,
+) -> Result<FuncId, CodegenError> {
+    let owner = first_equal(&program.kernels);
+    let mut tasks = vec![];
+    let mut functions: Vec<Vec<FuncId>> = vec![];
+    for (index, kernel) in program.kernels.iter().enumerate() {
+        let ids = match owner[index] {
+            first if first < index => functions[first].clone(),
+            _ => declare(module, kernel, index, &mut tasks)?,
+        };
+        functions.push(ids);
+    }
+    let compiled = compile_all(module.isa(), &tasks, threads)?;
+    for (task, function) in tasks.iter().zip(compiled) {
+        define(module, task.id, &function)?;
+    }
+    define_entry(program, module, &functions, entry_name)
+}
+
+fn declare<'p>(
+    module: &mut impl Module,
+    kernel: &'p Kernel,
+    index: usize,
+    tasks: &mut Vec<Task<'p>>,
+) -> Result<Vec<FuncId>, CodegenError> {
+    let signature = clif::kernel_signature(module.target_config().default_call_conv);
+    let mut ids = vec![];
+    for (number, phase) in kernel.phases.iter().enumerate() {
+        let name = format!("kernel{index}_{number}");
+        let id = module.declare_function(&name, Linkage::Local, &signature)?;
+        tasks.push(Task { kernel, phase, id });
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// For each kernel, the first that does the same.
+pub(crate) fn first_equal(kernels: &[Kernel]) -> Vec<usize> {
+    type Content<'k> = (Vec<(Elem, Direction)>, u32, &'k [Phase]);
+    let mut seen: HashMap<Content<'_>, usize> = HashMap::new();
+    let content = |kernel: &'_ Kernel| kernel.params.iter().map(|p| (p.elem, p.direction)).collect::<Vec<_>>();
+    kernels
+        .iter()
+        .enumerate()
+        .map(|(index, kernel)| *seen.entry((content(kernel), kernel.scratch, &kernel.phases)).or_insert(index))
+        .collect()
+}
+
+fn compile_all(isa: &dyn TargetIsa, tasks: &[Task<'_>], threads: NonZeroUsize) -> Result<Vec<Compiled>, CodegenError> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = vec![];
+        let mut builders = FunctionBuilderContext::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = tasks.get(index) else { return done };
+            done.push((index, compile_one(isa, task, &mut builders)));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.get().min(tasks.len())).map(|_| scope.spawn(worker)).collect();
+        let mut all = worker();
+        for other in others {
+            match other.join() {
+                Ok(done) => all.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, compiled)| compiled).collect()
+}
+
+fn compile_one(
+    isa: &dyn TargetIsa,
+    task: &Task<'_>,
+    builders: &mut FunctionBuilderContext,
+) -> Result<Compiled, CodegenError> {
+    let mut func = ir::Function::new();
+    func.name = UserFuncName::user(0, task.id.as_u32());
+    clif::translate(task.kernel, task.phase, isa.frontend_config(), &mut func, builders);
+    finish(isa, func, task.id, &task.kernel.name)
+}
+
+fn finish(isa: &dyn TargetIsa, func: ir::Function, id: FuncId, name: &str) -> Result<Compiled, CodegenError> {
+    let mut context = cranelift_codegen::Context::for_function(func);
+    context
+        .compile(isa, &mut ControlPlane::default())
+        .map_err(|error| CodegenError::Bug(format!("Cranelift refused `{name}`: {:?}", error.inner)))?;
+    let Some(code) = context.compiled_code() else {
+        return Err(CodegenError::Bug(format!("Cranelift made no code of `{name}`")));
+    };
+    let relocations = code.buffer.relocs().iter();
+    let relocations = relocations.map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id)).collect();
+    let alignment = u64::from(code.buffer.alignment).max(u64::from(isa.function_alignment().minimum)).max(32);
+    Ok(Compiled { bytes: code.buffer.data().to_vec(), alignment, relocations })
+}
+
+fn define(module: &mut impl Module, id: FuncId, function: &Compiled) -> Result<(), CodegenError> {
+    module.define_function_bytes(id, function.alignment, &function.bytes, &function.relocations)?;
+    Ok(())
+}
+
+fn define_entry(
+    program: &Program,
+    module: &mut impl Module,
+    functions: &[Vec<FuncId>],
+    name: &str,
+) -> Result<FuncId, CodegenError> {
+    let config = module.target_config();
+    let id = module.declare_function(name, Linkage::Export, &clif::entry::signature(config.default_call_conv))?;
+    let mut func = ir::Function::new();
+    func.name = UserFuncName::user(0, id.as_u32());
+    let references: Vec<Vec<ir::FuncRef>> = functions
+        .iter()
+        .map(|ids| ids.iter().map(|&id| module.declare_func_in_func(id, &mut func)).collect())
+        .collect();
+    clif::entry::build(program, &references, config, &mut func);
+    let compiled = finish(module.isa(), func, id, name)?;
+    define(module, id, &compiled)?;
+    Ok(id)
+}
+
+/// The functions of the program as Cranelift's text, before and after its optimisation, or as assembly.
+pub(crate) fn dump(program: &Program, isa: &dyn TargetIsa, assembly: bool) -> Result<String, CodegenError> {
+    let mut out = String::new();
+    let owner = first_equal(&program.kernels);
+    for (index, kernel) in program.kernels.iter().enumerate().filter(|(index, _)| owner[*index] == *index) {
+        for (number, phase) in kernel.phases.iter().enumerate() {
+            let mut func = ir::Function::new();
+            clif::translate(kernel, phase, isa.frontend_config(), &mut func, &mut FunctionBuilderContext::new());
+            out += &format!("; kernel {index} `{}`, phase {number}\n", kernel.name);
+            out += &if assembly { assembly_of(isa, func)? } else { func.display().to_string() };
+            out.push('\n');
+        }
+    }
+    Ok(out)
+}
+
+fn assembly_of(isa: &dyn TargetIsa, func: ir::Function) -> Result<String, CodegenError> {
+    let mut context = cranelift_codegen::Context::for_function(func);
+    context.set_disasm(true);
+    let code = context
+        .compile(isa, &mut ControlPlane::default())
+        .map_err(|error| CodegenError::Bug(format!("Cranelift: {:?}", error.inner)))?;
+    Ok(code.vcode.clone().unwrap_or_default())
+}

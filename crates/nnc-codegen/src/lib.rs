@@ -1,0 +1,89 @@
+//! Loop kernels to machine code.
+//!
+//! [`jit`] compiles a [`Program`] into memory, [`object`] into an object file, [`image`] into bytes that a built
+//! executable maps as they are. All three put the same functions through one door, [`cranelift_module::Module`].
+//! The code has no external symbol: it reaches the runtime by the table in its context ([`nnc_runtime::abi`]).
+#![forbid(unsafe_code)]
+
+mod clif;
+mod compile;
+mod image;
+
+pub use compile::host;
+pub use image::Image;
+
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{FuncId, default_libcall_names};
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use nnc_kernel::program::Program;
+use std::num::NonZeroUsize;
+
+/// Under this name the entry is exported.
+pub const ENTRY: &str = "nnc_entry";
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+pub enum CodegenError {
+    /// Cranelift does not know this machine.
+    #[error("this machine is not supported: {0}")]
+    Host(String),
+    /// An x86-64 machine below x86-64-v3.
+    #[error("this processor lacks {0}: compiled code needs x86-64-v3 (AVX2, FMA and BMI; Intel Haswell, AMD Zen or later)")]
+    Features(String),
+    /// A mistake in the compiler.
+    #[error("bug in the compiler: {0}")]
+    Bug(String),
+}
+
+impl From<cranelift_module::ModuleError> for CodegenError {
+    fn from(error: cranelift_module::ModuleError) -> Self {
+        Self::Bug(format!("Cranelift's module: {error}"))
+    }
+}
+
+/// Compiles a verified program into memory on `threads` threads; gives the module and its entry, which
+/// `nnc_runtime::Code::from_jit` takes.
+///
+/// # Errors
+/// If the machine is not supported, or by a mistake in the compiler.
+pub fn jit(program: &Program, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
+    let builder = JITBuilder::with_isa(host(false)?, default_libcall_names());
+    let mut module = JITModule::new(builder);
+    let entry = compile::compile(program, &mut module, threads, ENTRY)?;
+    Ok((module, entry))
+}
+
+/// Compiles a verified program to a relocatable object file that exports [`ENTRY`] and imports nothing.
+///
+/// # Errors
+/// As [`jit`].
+pub fn object(program: &Program, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
+    let builder = ObjectBuilder::new(host(true)?, "program", default_libcall_names())?;
+    let mut module = ObjectModule::new(builder);
+    compile::compile(program, &mut module, threads, ENTRY)?;
+    module.finish().emit().map_err(|error| CodegenError::Bug(format!("the object file: {error}")))
+}
+
+/// Compiles a verified program to position-independent bytes, to be mapped read-execute.
+///
+/// # Errors
+/// As [`jit`].
+pub fn image(program: &Program, threads: NonZeroUsize) -> Result<Image, CodegenError> {
+    image::lay_out(&object(program, threads)?)
+}
+
+/// The kernels as Cranelift sees them.
+///
+/// # Errors
+/// As [`jit`].
+pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
+    compile::dump(program, host(false)?.as_ref(), false)
+}
+
+/// The kernels as assembly.
+///
+/// # Errors
+/// As [`jit`].
+pub fn dump_asm(program: &Program) -> Result<String, CodegenError> {
+    compile::dump(program, host(false)?.as_ref(), true)
+}
