@@ -1,0 +1,208 @@
+//! The command line of a built executable.
+
+use crate::manifest::{Manifest, Port};
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The default of `--bench`.
+const BENCH: Duration = Duration::from_secs(3);
+/// The default of `--top`, for one row and for many.
+const TOP: (usize, usize) = (5, 1);
+
+/// A file that is named for a port, or for the only one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// The port, if it was given as `NAME=FILE`.
+    pub name: Option<String>,
+    /// The file; `-` is standard input.
+    pub path: PathBuf,
+}
+
+/// What the user asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Arguments {
+    /// Files to read.
+    pub inputs: Vec<Named>,
+    /// Files to write.
+    pub outputs: Vec<Named>,
+    /// Print JSON.
+    pub json: bool,
+    /// Measure for this long instead of printing answers.
+    pub bench: Option<Duration>,
+    /// The most threads to compute with.
+    pub threads: Option<NonZeroUsize>,
+    /// How many classes to print per row.
+    pub top: Option<usize>,
+    /// Print what the program is.
+    pub help: bool,
+    /// Print where it came from.
+    pub version: bool,
+}
+
+impl Arguments {
+    /// Reads the command line, without the program's own name.
+    ///
+    /// # Errors
+    /// What is wrong, on one line.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        Self::read(&mut Parser::from_args(args)).map_err(|error| error.to_string())
+    }
+
+    fn read(parser: &mut Parser) -> Result<Self, lexopt::Error> {
+        let mut found = Self::default();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Short('h') | Arg::Long("help") => found.help = true,
+                Arg::Short('V') | Arg::Long("version") => found.version = true,
+                Arg::Short('i') | Arg::Long("input") => found.inputs.push(named(parser.value()?)),
+                Arg::Short('o') | Arg::Long("output") => found.outputs.push(named(parser.value()?)),
+                Arg::Long("json") => found.json = true,
+                Arg::Long("threads") => found.threads = Some(parser.value()?.parse()?),
+                Arg::Long("top") => found.top = Some(parser.value()?.parse::<NonZeroUsize>()?.get()),
+                Arg::Long("bench") => found.bench = Some(bench_time(parser)?),
+                Arg::Value(path) => found.inputs.push(Named { name: None, path: path.into() }),
+                Arg::Short(_) | Arg::Long(_) => return Err(arg.unexpected()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many classes to print per row.
+    pub fn top(&self, rows: usize) -> usize {
+        self.top.unwrap_or(if rows == 1 { TOP.0 } else { TOP.1 })
+    }
+
+    /// The files of each input, in the order of the manifest.
+    ///
+    /// # Errors
+    /// A name that is no input, or an input without a file.
+    pub fn input_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
+        let files = assign(&self.inputs, &manifest.inputs, "input")?;
+        match manifest.inputs.iter().zip(&files).find(|(_, files)| files.is_empty()) {
+            Some((port, _)) => Err(format!("nothing is given for the input `{}`; try --help", port.name)),
+            None => Ok(files),
+        }
+    }
+
+    /// The files to write for each answer, in the order of the manifest.
+    ///
+    /// # Errors
+    /// A name that is no answer.
+    pub fn output_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
+        assign(&self.outputs, &manifest.answers, "output")
+    }
+}
+
+/// Sorts files by the port that they are named for.
+fn assign(files: &[Named], ports: &[Port], what: &str) -> Result<Vec<Vec<PathBuf>>, String> {
+    let names = || ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
+    let mut assigned = vec![Vec::new(); ports.len()];
+    for Named { name, path } in files {
+        let place = match (name, ports) {
+            (None, [_]) => Some(0),
+            (None, _) => return Err(format!("{}: say which {what}: --{what} NAME=FILE of {}", path.display(), names())),
+            (Some(name), _) => ports.iter().position(|port| port.name == *name),
+        };
+        match (place.and_then(|place| assigned.get_mut(place)), name) {
+            (Some(list), _) => list.push(path.clone()),
+            (None, name) => {
+                let name = name.as_deref().unwrap_or_default();
+                return Err(format!("there is no {what} `{name}`, only {}", names()));
+            }
+        }
+    }
+    Ok(assigned)
+}
+
+/// `NAME=FILE`, or a file alone. What stands before `=` is a name only if it could be one in the
+/// language, so that `./a=b.npy` is a file.
+fn named(value: OsString) -> Named {
+    let split = value.to_str().and_then(|text| text.split_once('='));
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_' || letter == '.')
+    };
+    match split {
+        Some((name, path)) if is_name(name) => Named { name: Some(name.into()), path: path.into() },
+        Some(_) | None => Named { name: None, path: value.into() },
+    }
+}
+
+/// The seconds after `--bench`, if a number follows.
+fn bench_time(parser: &mut Parser) -> Result<Duration, lexopt::Error> {
+    let value = match parser.optional_value() {
+        Some(value) => Some(value),
+        None => parser.try_raw_args().and_then(|mut rest| {
+            rest.next_if(|next| next.to_str().is_some_and(|text| text.parse::<f64>().is_ok()))
+        }),
+    };
+    let Some(value) = value else { return Ok(BENCH) };
+    let seconds: f64 = value.parse()?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= Duration::from_secs(86_400) => Ok(time),
+        Ok(_) | Err(_) => Err(format!("--bench cannot last {seconds} seconds").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::sample;
+
+    fn parse(args: &[&str]) -> Result<Arguments, String> {
+        Arguments::parse(args.iter().map(OsString::from))
+    }
+
+    fn file(path: &str) -> Named {
+        Named { name: None, path: path.into() }
+    }
+
+    #[test]
+    fn reads_files_and_options() {
+        let found = parse(&["a.png", "-", "--json", "--threads", "3", "--top=2", "-o", "y.npy"]).unwrap();
+        assert_eq!(found.inputs, [file("a.png"), file("-")]);
+        assert_eq!(found.outputs, [file("y.npy")]);
+        assert!(found.json && found.threads == NonZeroUsize::new(3) && found.top(1) == 2);
+        assert_eq!(parse(&[]).unwrap().top(1), 5);
+    }
+
+    #[test]
+    fn a_name_may_stand_before_the_file() {
+        let found = parse(&["--input", "image=a=b.npy", "--input=./a=b.npy"]).unwrap();
+        assert_eq!(found.inputs, [Named { name: Some("image".into()), path: "a=b.npy".into() }, file("./a=b.npy")]);
+    }
+
+    #[test]
+    fn seconds_after_bench_are_optional() {
+        assert_eq!(parse(&["--bench"]).unwrap().bench, Some(BENCH));
+        assert_eq!(parse(&["--bench", "0.5"]).unwrap().bench, Some(Duration::from_millis(500)));
+        assert_eq!(parse(&["--bench=2"]).unwrap().bench, Some(Duration::from_secs(2)));
+        let with_file = parse(&["--bench", "a.npy"]).unwrap();
+        assert_eq!((with_file.bench, with_file.inputs), (Some(BENCH), vec![file("a.npy")]));
+        for wrong in ["--bench=x", "--bench=-1", "--bench=nan", "--bench=1e9"] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for wrong in [&["--jsn"][..], &["-x"], &["--threads", "0"], &["--threads"], &["--top", "-1"], &["--json=1"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn files_find_their_ports() {
+        let mut manifest = sample();
+        let one = parse(&["a", "b"]).unwrap();
+        assert_eq!(one.input_files(&manifest).unwrap(), [[PathBuf::from("a"), PathBuf::from("b")]]);
+        assert!(parse(&["-i", "mask=a"]).unwrap().input_files(&manifest).unwrap_err().contains("only `image`"));
+        assert!(parse(&[]).unwrap().input_files(&manifest).unwrap_err().contains("`image`"));
+        manifest.inputs.push(Port { name: "mask".into(), ..manifest.inputs[0].clone() });
+        assert!(one.input_files(&manifest).unwrap_err().contains("`image`, `mask`"));
+        let both = parse(&["-i", "mask=b", "-i", "image=a"]).unwrap();
+        assert_eq!(both.input_files(&manifest).unwrap(), [[PathBuf::from("a")], [PathBuf::from("b")]]);
+    }
+}

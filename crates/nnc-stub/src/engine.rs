@@ -1,0 +1,237 @@
+//! Runs a compiled program over any number of rows.
+//!
+//! The program computes [`Manifest::batch`] rows per call. More rows are looped; the rows that
+//! the last call has too many are zeros, and what it computes for them is dropped. `nnc run` and
+//! built executables share this, so that both give the same bits.
+
+use crate::manifest::{Manifest, Port, Role};
+use crate::present::Answer;
+use nnc_data::Column;
+use nnc_runtime::{AlignedBuffer, ExternalBuffer, Layout, Program, ProgramError};
+
+impl Manifest {
+    /// The memory that the program was compiled for.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            arena_bytes: self.arena_bytes,
+            arena_align: self.arena_align,
+            scratch_bytes: self.scratch_bytes,
+            externals: self.externals.iter().map(|external| external.bytes).collect(),
+        }
+    }
+
+    /// The externals that the program only reads, for [`nnc_runtime::Code::with_read_only`].
+    pub fn read_only(&self) -> Vec<usize> {
+        let of_weights = |role: &Role| matches!(role, Role::Weights(_));
+        let indexed = self.externals.iter().enumerate();
+        indexed.filter(|(_, external)| of_weights(&external.role)).map(|(index, _)| index).collect()
+    }
+}
+
+/// Why a program was not run.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The number of arrays differs from the number of inputs.
+    #[error("the program has {expected} inputs, not {found}")]
+    Inputs {
+        /// How many there are.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// An array of another type than its input.
+    #[error("`{name}` is {expected}, not {found}")]
+    Type {
+        /// The input.
+        name: String,
+        /// The type of one row.
+        expected: String,
+        /// The type of one row of what was given.
+        found: String,
+    },
+    /// Several rows where the input has no rows.
+    #[error("`{name}` is one array, not {rows} of them")]
+    NotBatched {
+        /// The input.
+        name: String,
+        /// How many were given.
+        rows: usize,
+    },
+    /// Inputs with different numbers of rows.
+    #[error("`{first}` has {first_rows} rows, but `{name}` has {rows}")]
+    Rows {
+        /// The first batched input.
+        first: String,
+        /// Its rows.
+        first_rows: usize,
+        /// Another input.
+        name: String,
+        /// Its rows.
+        rows: usize,
+    },
+    /// An answer about all rows together, with another number of rows than was compiled for.
+    #[error("`{answer}` is about all rows together, so there must be exactly {batch}, not {rows}")]
+    WholeBatch {
+        /// The answer without rows.
+        answer: String,
+        /// The rows that the program computes at once.
+        batch: usize,
+        /// The rows that were given.
+        rows: usize,
+    },
+    /// The manifest and the program do not fit together: a bug in the compiler.
+    #[error("bug in the compiler: {0}")]
+    Program(#[from] ProgramError),
+}
+
+/// A program with its buffers, ready to run.
+#[derive(Debug)]
+pub struct Engine<'w> {
+    manifest: Manifest,
+    program: Program,
+    weights: &'w [u8],
+    /// One for each external; those of the weights are empty.
+    buffers: Vec<AlignedBuffer>,
+}
+
+impl<'w> Engine<'w> {
+    /// Puts a program together with its weights. The manifest must have passed
+    /// [`Manifest::check`] with these weights, which must be aligned to 64 bytes.
+    pub fn new(manifest: Manifest, program: Program, weights: &'w [u8]) -> Self {
+        let buffers = manifest.externals.iter().map(|external| match external.role {
+            Role::Input(_) | Role::Answer(_) | Role::Zero => AlignedBuffer::zeroed(external.bytes),
+            Role::Weights(_) => AlignedBuffer::default(),
+        });
+        let buffers = buffers.collect();
+        Self { manifest, program, weights, buffers }
+    }
+
+    /// What the program is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.program.pool().threads()
+    }
+
+    /// Computes the answers for all rows of `inputs`, which are in the order of the manifest.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the program, or each other.
+    pub fn run(&mut self, inputs: &[Column]) -> Result<Vec<Answer>, EngineError> {
+        let rows = self.check(inputs)?;
+        let mut answers: Vec<Answer> = self.manifest.answers.iter().map(|port| empty_answer(port, rows)).collect();
+        let mut start = 0;
+        while start < rows {
+            let count = self.manifest.batch.min(rows - start);
+            self.load(inputs, start, count);
+            self.step()?;
+            self.store(&mut answers, count);
+            start += count;
+        }
+        Ok(answers)
+    }
+
+    /// Fills the program's inputs with the first rows of `inputs`, and returns how many those are.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn load_first(&mut self, inputs: &[Column]) -> Result<usize, EngineError> {
+        let count = self.check(inputs)?.min(self.manifest.batch);
+        self.load(inputs, 0, count);
+        Ok(count)
+    }
+
+    /// Calls the program once with the inputs that are loaded.
+    ///
+    /// # Errors
+    /// Only if the manifest does not describe the program.
+    pub fn step(&mut self) -> Result<(), EngineError> {
+        let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.buffers.len());
+        for (external, buffer) in self.manifest.externals.iter().zip(&mut self.buffers) {
+            externals.push(match external.role {
+                Role::Input(_) | Role::Answer(_) => buffer.into(),
+                Role::Weights(offset) => ExternalBuffer::Shared(part(self.weights, offset, external.bytes)),
+                Role::Zero => {
+                    buffer.bytes_mut().fill(0);
+                    buffer.into()
+                }
+            });
+        }
+        Ok(self.program.run(&mut externals)?)
+    }
+
+    /// Checks that the inputs fit; returns the number of rows.
+    fn check(&self, inputs: &[Column]) -> Result<usize, EngineError> {
+        let ports = &self.manifest.inputs;
+        if inputs.len() != ports.len() {
+            return Err(EngineError::Inputs { expected: ports.len(), found: inputs.len() });
+        }
+        let mut first: Option<(&Port, usize)> = None;
+        for (port, column) in ports.iter().zip(inputs) {
+            check_type(port, column)?;
+            match first {
+                _ if !port.batched => {}
+                None => first = Some((port, column.rows)),
+                Some((first, first_rows)) if first_rows != column.rows => {
+                    let (first, name, rows) = (first.name.clone(), port.name.clone(), column.rows);
+                    return Err(EngineError::Rows { first, first_rows, name, rows });
+                }
+                Some(_) => {}
+            }
+        }
+        let batch = self.manifest.batch;
+        let Some((_, rows)) = first else { return Ok(batch) };
+        match self.manifest.answers.iter().find(|port| !port.batched) {
+            Some(port) if rows != batch => {
+                Err(EngineError::WholeBatch { answer: port.name.clone(), batch, rows })
+            }
+            Some(_) | None => Ok(rows),
+        }
+    }
+
+    fn load(&mut self, inputs: &[Column], start: usize, count: usize) {
+        for (external, buffer) in self.manifest.externals.iter().zip(&mut self.buffers) {
+            let Role::Input(index) = external.role else { continue };
+            let (port, column) = (&self.manifest.inputs[index], &inputs[index]);
+            let (start, count) = if port.batched { (start, count) } else { (0, 1) };
+            let size = port.row_bytes();
+            let (filled, rest) = buffer.bytes_mut().split_at_mut(count * size);
+            filled.copy_from_slice(part(&column.bytes, start * size, count * size));
+            rest.fill(0);
+        }
+    }
+
+    fn store(&self, answers: &mut [Answer], count: usize) {
+        for (external, buffer) in self.manifest.externals.iter().zip(&self.buffers) {
+            if let Role::Answer(index) = external.role {
+                let answer = &mut answers[index];
+                answer.bytes.extend_from_slice(part(buffer.bytes(), 0, answer.port.bytes(count)));
+            }
+        }
+    }
+}
+
+fn check_type(port: &Port, column: &Column) -> Result<(), EngineError> {
+    let name = || port.name.clone();
+    if column.ty != port.row || column.bytes.len() != column.rows * port.row_bytes() {
+        let (expected, found) = (port.row.to_string(), column.ty.to_string());
+        return Err(EngineError::Type { name: name(), expected, found });
+    }
+    if !port.batched && column.rows != 1 {
+        return Err(EngineError::NotBatched { name: name(), rows: column.rows });
+    }
+    Ok(())
+}
+
+fn empty_answer(port: &Port, rows: usize) -> Answer {
+    let rows = if port.batched { rows } else { 1 };
+    Answer { port: port.clone(), rows, bytes: Vec::with_capacity(port.bytes(rows)) }
+}
+
+/// `bytes` bytes from `offset`; what was checked before is there.
+fn part(whole: &[u8], offset: usize, bytes: usize) -> &[u8] {
+    whole.get(offset..offset + bytes).unwrap_or(&[])
+}

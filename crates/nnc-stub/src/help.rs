@@ -1,0 +1,120 @@
+//! What a built executable tells about itself.
+
+use crate::manifest::{Manifest, Port, Reading};
+
+/// How many class names `--help` lists.
+const CLASSES: usize = 20;
+
+const OPTIONS: &str = "\
+Options:
+  -i, --input NAME=FILE   the file of an input; just FILE if there is only one
+  -o, --output NAME=FILE  write an answer as .npy instead of printing it; just FILE if there is
+                          only one
+      --json              print JSON
+      --top K             print K classes per row (5 for one row, 1 for many)
+      --threads N         compute with at most N threads (as many as there are processors)
+      --bench [SECONDS]   measure the latency of one call (for 3 seconds)
+  -h, --help              print this
+  -V, --version           print where this program came from
+";
+
+/// The text of `--help`; `name` is how the program was called.
+pub fn help(manifest: &Manifest, name: &str) -> String {
+    let usage = match manifest.inputs.as_slice() {
+        [] => String::new(),
+        [_] => " FILE...".into(),
+        many => many.iter().map(|port| format!(" --input {}=FILE", port.name)).collect(),
+    };
+    let mut text = format!("{}\n\nUsage: {name} [OPTIONS]{usage}\n", origin(manifest));
+    section(&mut text, "In", manifest.inputs.iter().map(|port| format!("{port}{}", tail(port, manifest))));
+    section(&mut text, "Out", manifest.answers.iter().map(|port| format!("{port}{}", tail(port, manifest))));
+    if !manifest.inputs.is_empty() {
+        text.push_str("\nFILE is .npy, CSV, idx, PNG or JPEG, also packed with gzip; `-` is standard input.\n");
+    }
+    if manifest.inputs.iter().any(|port| port.batched) {
+        text.push_str(&format!("N is any number of rows; {} computed at a time.\n", rows_are(manifest.batch)));
+    }
+    if !manifest.classes.is_empty() && manifest.is_classifier() {
+        text.push_str(&format!("\nClasses: {}\n", class_list(&manifest.classes)));
+    }
+    text.push('\n');
+    text.push_str(OPTIONS);
+    text
+}
+
+/// One line on where the program came from.
+pub fn origin(manifest: &Manifest) -> String {
+    let Manifest { program, source, version, weights_hash, isa, .. } = manifest;
+    let weights = weights_hash.get(..16).unwrap_or(weights_hash);
+    let mut text = format!("{program}, compiled from {source} by nnc {version}");
+    for (what, value) in [("weights", weights), ("for", isa.as_str())] {
+        if !value.is_empty() {
+            text.push_str(&format!(", {what} {value}"));
+        }
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    for (index, line) in lines.enumerate() {
+        if index == 0 {
+            text.push_str(&format!("\n{title}:\n"));
+        }
+        text.push_str(&format!("  {line}\n"));
+    }
+}
+
+fn tail(port: &Port, manifest: &Manifest) -> String {
+    let classes = port.row.dims.last().copied().unwrap_or(manifest.classes.len());
+    match port.reading {
+        Reading::Values => String::new(),
+        Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),
+        Reading::Probabilities => format!("  (probabilities of {classes} classes)"),
+    }
+}
+
+fn rows_are(batch: usize) -> String {
+    if batch == 1 { "one is".into() } else { format!("{batch} are") }
+}
+
+fn class_list(classes: &[String]) -> String {
+    let shown = classes.iter().take(CLASSES).cloned().collect::<Vec<_>>().join(", ");
+    match classes.len().saturating_sub(CLASSES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::sample;
+
+    #[test]
+    fn tells_what_goes_in_and_out() {
+        let text = help(&sample(), "digits");
+        for part in [
+            "Digits, compiled from digits.nn by nnc 0.1.0, weights 00ff, for x86-64-v3\n",
+            "Usage: digits [OPTIONS] FILE...\n",
+            "In:\n  image: f32[N, 1, 8, 8]\n",
+            "Out:\n  digit: f32[N, 3]  (scores of 3 classes; printed as probabilities)\n",
+            "2 are computed at a time",
+            "Classes: zero, one, two\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn several_inputs_are_named() {
+        let mut manifest = sample();
+        manifest.inputs.push(Port { name: "mask".into(), ..manifest.inputs[0].clone() });
+        assert!(help(&manifest, "x").contains("Usage: x [OPTIONS] --input image=FILE --input mask=FILE\n"));
+    }
+
+    #[test]
+    fn many_classes_are_shortened() {
+        let classes: Vec<String> = (0..1000).map(|class| class.to_string()).collect();
+        assert!(class_list(&classes).ends_with("19 and 980 more"));
+    }
+}

@@ -1,0 +1,141 @@
+//! The program that a built executable is made from: it finds the compiled code and the weights
+//! that were appended to it, decodes the input files, runs, and prints.
+//!
+//! It exits with 0, or with 1 and one line on standard error. A reader that closes the pipe early
+//! is no error.
+#![forbid(unsafe_code)]
+
+use nnc_data::{Column, FieldType, read_input, write_npy};
+use nnc_runtime::image::Image;
+use nnc_runtime::{Code, Pool, Program, cpu};
+use nnc_stub::arguments::Arguments;
+use nnc_stub::manifest::{Manifest, Port};
+use nnc_stub::{Engine, bench, help, json, present};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What ended the program: one line, or a reader that went away.
+enum Failure {
+    Message(String),
+    Output(io::Error),
+}
+
+impl<T: ToString> From<T> for Failure {
+    fn from(error: T) -> Self {
+        Self::Message(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "error: this is a bug in nnc ({place})");
+    }));
+    let message = match run() {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Failure::Output(error)) => format!("the output cannot be written: {error}"),
+        Err(Failure::Message(message)) => message,
+    };
+    let _ = writeln!(io::stderr(), "error: {}", message.replace('\n', " "));
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Failure> {
+    let image = Image::own()?.ok_or("this is the bare stub of nnc: no program is packed into it")?;
+    let manifest = Manifest::decode(image.manifest())
+        .ok_or("this executable is damaged: its description cannot be read")?;
+    manifest
+        .check(image.weights().len())
+        .map_err(|reason| format!("this executable is damaged: {reason}"))?;
+    let arguments = Arguments::parse(std::env::args_os().skip(1))?;
+    if arguments.help {
+        return print(|to| to.write_all(help::help(&manifest, &own_name()).as_bytes()));
+    }
+    if arguments.version {
+        return print(|to| writeln!(to, "{}", help::origin(&manifest)));
+    }
+    check_processor(&manifest)?;
+    let mut engine = engine(image, manifest, &arguments)?;
+    match arguments.bench {
+        Some(_) => measure(&mut engine, &arguments),
+        None => answer(&mut engine, &arguments),
+    }
+}
+
+fn own_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    path.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
+    let missing = cpu::missing_instructions();
+    if manifest.isa.is_empty() || missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("this program needs a processor with {}; this one lacks {}", manifest.isa, missing.join(", ")).into())
+}
+
+fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
+    let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
+    let pool = Pool::with_limit(arguments.threads)?;
+    Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()))
+}
+
+/// Runs on all files, and writes or prints the answers.
+fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure> {
+    let outputs = arguments.output_files(engine.manifest())?;
+    let inputs = read_inputs(arguments, engine.manifest())?;
+    let answers = engine.run(&inputs)?;
+    let mut written = Vec::new();
+    for (answer, paths) in answers.iter().zip(&outputs) {
+        for path in paths {
+            write_npy(path, answer.port.row.dtype, &answer.dims(), &answer.bytes)?;
+            written.push(format!("wrote {}: {}", path.display(), answer.type_text()));
+        }
+    }
+    let rows = answers.iter().map(|answer| answer.rows).max().unwrap_or(1);
+    let (top, Manifest { program, classes, .. }) = (arguments.top(rows), engine.manifest());
+    print(|to| match (arguments.json, written.is_empty()) {
+        (true, _) => json::write_json(to, program, &answers, classes, top),
+        (false, true) => present::write_text(to, &answers, classes, top),
+        (false, false) => written.iter().try_for_each(|line| writeln!(to, "{line}")),
+    })
+}
+
+/// Measures on the first rows of the files, or on zeros if there are none.
+fn measure(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure> {
+    if !arguments.inputs.is_empty() {
+        let inputs = read_inputs(arguments, engine.manifest())?;
+        engine.load_first(&inputs)?;
+    }
+    let found = bench::measure(engine, arguments.bench.unwrap_or_default())?;
+    print(|to| if arguments.json { writeln!(to, "{}", found.to_json()) } else { write!(to, "{found}") })
+}
+
+fn read_inputs(arguments: &Arguments, manifest: &Manifest) -> Result<Vec<Column>, Failure> {
+    let files = arguments.input_files(manifest)?;
+    manifest.inputs.iter().zip(&files).map(|(port, files)| read_files(port, files)).collect()
+}
+
+/// The rows of all files, one after the other.
+fn read_files(port: &Port, files: &[PathBuf]) -> Result<Column, Failure> {
+    let mut whole = Column { ty: port.row.clone(), rows: 0, bytes: Vec::new() };
+    for file in files {
+        let column = read_one(file, &port.row)?;
+        whole.rows += column.rows;
+        whole.bytes.extend(column.bytes);
+    }
+    Ok(whole)
+}
+
+fn read_one(file: &Path, ty: &FieldType) -> Result<Column, Failure> {
+    Ok(read_input(file, ty)?)
+}
+
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut to = BufWriter::new(io::stdout().lock());
+    write(&mut to).and_then(|()| to.flush()).map_err(Failure::Output)
+}

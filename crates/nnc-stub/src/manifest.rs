@@ -1,0 +1,242 @@
+//! What a built executable knows about itself: names, shapes, and where its memory is.
+//!
+//! The driver writes a [`Manifest`] into the executable, and the stub reads it at start. `nnc run`
+//! makes the same one in memory, so that both print the same things.
+//!
+//! A program is compiled for [`Manifest::batch`] rows at once. Batched ports have one such leading
+//! dim more than their [`Port::row`] says; the others are whole arrays, the same for all rows.
+
+use nnc_data::{DType, FieldType};
+use std::fmt;
+
+/// A description of a compiled program. All sizes are in bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    /// The name of the model.
+    pub program: String,
+    /// The `.nn` file it was compiled from.
+    pub source: String,
+    /// The version of `nnc` that compiled it.
+    pub version: String,
+    /// A hash of the weights, in hexadecimal.
+    pub weights_hash: String,
+    /// The instruction set that the code needs, such as `x86-64-v3`.
+    pub isa: String,
+    /// How many rows one call computes.
+    pub batch: usize,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub answers: Vec<Port>,
+    /// Names of the classes that a classifier's answers are about; may be empty.
+    pub classes: Vec<String>,
+    /// Size of the arena.
+    pub arena_bytes: usize,
+    /// Alignment of the arena.
+    pub arena_align: usize,
+    /// Scratch memory of each thread.
+    pub scratch_bytes: usize,
+    /// The program's external buffers, in order.
+    pub externals: Vec<External>,
+    /// Where the entry begins in the code.
+    pub entry: usize,
+}
+
+/// A named array that goes in or comes out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// Its name in the source.
+    pub name: String,
+    /// The type of one row; of the whole array if it is not batched.
+    pub row: FieldType,
+    /// Whether the array has a leading dim for the rows.
+    pub batched: bool,
+    /// How to read its numbers; for inputs always [`Reading::Values`].
+    pub reading: Reading,
+}
+
+impl Port {
+    /// Bytes of one row, or of the whole if it is not batched.
+    pub fn row_bytes(&self) -> usize {
+        self.row.dims.iter().product::<usize>() * self.row.dtype.size()
+    }
+
+    /// Bytes of the array for `rows` rows.
+    pub fn bytes(&self, rows: usize) -> usize {
+        if self.batched { self.row_bytes() * rows } else { self.row_bytes() }
+    }
+
+    /// The dims of the array for `rows` rows.
+    pub fn dims(&self, rows: usize) -> Vec<usize> {
+        let leading = self.batched.then_some(rows);
+        leading.into_iter().chain(self.row.dims.iter().copied()).collect()
+    }
+}
+
+/// Prints as in the language, with `N` for the rows: `image: f32[N, 1, 28, 28]`.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.row.dtype)?;
+        let leading = self.batched.then(|| "N".to_owned());
+        let dims = leading.into_iter().chain(self.row.dims.iter().map(usize::to_string));
+        let dims = dims.collect::<Vec<_>>().join(", ");
+        if dims.is_empty() { Ok(()) } else { write!(f, "[{dims}]") }
+    }
+}
+
+/// What the numbers of an answer mean to a reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// Just numbers.
+    Values,
+    /// Scores of classes along the last dim; their softmax is printed.
+    Logits,
+    /// Probabilities of classes along the last dim.
+    Probabilities,
+}
+
+/// An external buffer of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct External {
+    /// Its size.
+    pub bytes: usize,
+    /// What it holds.
+    pub role: Role,
+}
+
+/// What an external buffer holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The input of this index.
+    Input(usize),
+    /// The answer of this index.
+    Answer(usize),
+    /// A parameter or constant that begins this many bytes into the weights. The code only reads
+    /// it; the offset is a multiple of 64.
+    Weights(usize),
+    /// Memory that is zero at the start of each run.
+    Zero,
+}
+
+impl Manifest {
+    /// Checks that all parts fit together, and that the weights lie within `weights_bytes`: so
+    /// that a manifest that was read can be used without further checks.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(&self, weights_bytes: usize) -> Result<(), String> {
+        if self.batch == 0 || !self.arena_align.is_power_of_two() {
+            return Err("it has a batch or an alignment of zero".into());
+        }
+        for port in self.inputs.iter().chain(&self.answers) {
+            check_port(port, self.batch)?;
+        }
+        for (index, external) in self.externals.iter().enumerate() {
+            let expected = match external.role {
+                Role::Input(input) => self.inputs.get(input).map(|port| port.bytes(self.batch)),
+                Role::Answer(answer) => self.answers.get(answer).map(|port| port.bytes(self.batch)),
+                Role::Weights(offset) => weights_bytes.checked_sub(offset).map(|room| external.bytes.min(room)),
+                Role::Zero => Some(external.bytes),
+            };
+            if expected != Some(external.bytes) {
+                return Err(format!("buffer {index} does not fit what it holds"));
+            }
+        }
+        self.check_all_bound()
+    }
+
+    /// Each port has exactly one buffer.
+    fn check_all_bound(&self) -> Result<(), String> {
+        let count = |role| self.externals.iter().filter(|external| external.role == role).count();
+        let inputs = (0..self.inputs.len()).map(|index| (Role::Input(index), &self.inputs[index]));
+        let answers = (0..self.answers.len()).map(|index| (Role::Answer(index), &self.answers[index]));
+        match inputs.chain(answers).find(|(role, _)| count(*role) != 1) {
+            Some((_, port)) => Err(format!("`{}` has no buffer of its own", port.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The dtype of an answer, if it is one whose classes can be printed.
+    pub fn is_classifier(&self) -> bool {
+        self.answers.iter().any(|port| port.reading != Reading::Values)
+    }
+}
+
+fn check_port(port: &Port, batch: usize) -> Result<(), String> {
+    let fits = port.row.row_bytes().and_then(|bytes| bytes.checked_mul(batch));
+    if fits.is_none() {
+        return Err(format!("`{port}` has no size, or too large a one"));
+    }
+    if port.reading != Reading::Values && !(port.row.dtype == DType::F32 || port.row.dtype == DType::F64) {
+        return Err(format!("`{port}` cannot be read as classes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Manifest {
+        let port = |name: &str, dims: &[usize], reading| Port {
+            name: name.into(),
+            row: FieldType::new(DType::F32, dims),
+            batched: true,
+            reading,
+        };
+        Manifest {
+            program: "Digits".into(),
+            source: "digits.nn".into(),
+            version: "0.1.0".into(),
+            weights_hash: "00ff".into(),
+            isa: "x86-64-v3".into(),
+            batch: 2,
+            inputs: vec![port("image", &[1, 8, 8], Reading::Values)],
+            answers: vec![port("digit", &[3], Reading::Logits)],
+            classes: vec!["zero".into(), "one".into(), "two".into()],
+            arena_bytes: 1000,
+            arena_align: 64,
+            scratch_bytes: 0,
+            externals: vec![
+                External { bytes: 512, role: Role::Input(0) },
+                External { bytes: 100, role: Role::Weights(64) },
+                External { bytes: 24, role: Role::Answer(0) },
+                External { bytes: 8, role: Role::Zero },
+            ],
+            entry: 16,
+        }
+    }
+
+    #[test]
+    fn ports_print_as_in_the_language() {
+        let manifest = sample();
+        assert_eq!(manifest.inputs[0].to_string(), "image: f32[N, 1, 8, 8]");
+        let whole = Port { batched: false, ..manifest.inputs[0].clone() };
+        assert_eq!(whole.to_string(), "image: f32[1, 8, 8]");
+        let scalar = Port { row: FieldType::scalar(DType::I64), ..whole };
+        assert_eq!(scalar.to_string(), "image: i64");
+    }
+
+    #[test]
+    fn checks_that_everything_fits() {
+        assert_eq!(sample().check(164), Ok(()));
+        assert!(sample().check(163).is_err());
+        let broken = |change: fn(&mut Manifest)| {
+            let mut manifest = sample();
+            change(&mut manifest);
+            manifest.check(164).unwrap_err()
+        };
+        broken(|manifest| manifest.batch = 0);
+        broken(|manifest| manifest.batch = 3);
+        broken(|manifest| manifest.batch = usize::MAX);
+        broken(|manifest| manifest.arena_align = 3);
+        broken(|manifest| manifest.externals[0].role = Role::Input(1));
+        broken(|manifest| manifest.externals[3].role = Role::Input(0));
+        broken(|manifest| manifest.externals[2].bytes = 25);
+        broken(|manifest| manifest.externals[1].role = Role::Weights(usize::MAX));
+        broken(|manifest| manifest.inputs.clear());
+        broken(|manifest| manifest.inputs[0].row.dims[0] = 0);
+        broken(|manifest| manifest.answers[0].row.dtype = DType::I32);
+        assert_eq!(broken(|manifest| manifest.externals.truncate(2)), "`digit` has no buffer of its own");
+    }
+}
