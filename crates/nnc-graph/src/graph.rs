@@ -105,6 +105,11 @@ impl Graph {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
+    /// An empty graph with the name and the origins of this one, so that ids of origins mean the same in both.
+    pub fn successor(&self) -> Self {
+        Self { name: self.name.clone(), origins: self.origins.clone(), ..Self::default() }
+    }
+
     /// Appends a node and gives its results.
     ///
     /// # Errors

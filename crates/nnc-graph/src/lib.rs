@@ -14,6 +14,7 @@
 //! | [`verify`] | the rules a graph keeps |
 //! | [`text`] | print and parse; `print(parse(s)) == s` |
 //! | [`interpret`] | the definition of what a graph means |
+//! | `testing` | random graphs, behind the feature of that name |
 //!
 //! **Invariant**: a graph holds no pass and no device memory; nothing here reads a file.
 #![forbid(unsafe_code)]
@@ -26,6 +27,8 @@ pub mod interpret;
 pub mod op;
 pub mod shape;
 pub mod tensor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use dim::Dim;
 pub use dtype::DType;

@@ -1,0 +1,150 @@
+//! The patch API: how a pass makes a new graph out of an old one.
+//!
+//! A pass walks the old graph in program order and, for each node, either copies it or builds something else and
+//! says which new value stands for each old one. The [`Rewriter`] keeps that mapping, carries names and origins over,
+//! and maps the outputs in the end, also the parameter or state that an update writes.
+//!
+//! On entry the old graph is verified; every value that an output or a copied node uses must be mapped before it is
+//! used. Cost: linear in the number of nodes.
+
+use nnc_graph::{Graph, Node, NodeId, Op, OutputKind, TensorType, ValueId};
+
+/// How many rewrites may still be made: the means to find the rewrite that breaks something by bisection.
+#[derive(Clone, Debug)]
+pub struct Fuel {
+    left: Option<u64>,
+    spent: u64,
+}
+
+impl Fuel {
+    /// As many rewrites as `limit` says; `None` is any number.
+    pub fn new(limit: Option<u64>) -> Self {
+        Self { left: limit, spent: 0 }
+    }
+
+    /// Whether one more rewrite may be made; if so it counts.
+    pub fn spend(&mut self) -> bool {
+        if self.left == Some(0) {
+            return false;
+        }
+        self.left = self.left.map(|left| left - 1);
+        self.spent += 1;
+        true
+    }
+
+    /// Number of rewrites made.
+    pub fn spent(&self) -> u64 {
+        self.spent
+    }
+}
+
+/// A new graph in the making; see the module.
+pub struct Rewriter<'a> {
+    old: &'a Graph,
+    new: Graph,
+    map: Vec<Option<ValueId>>,
+    fuel: &'a mut Fuel,
+}
+
+impl<'a> Rewriter<'a> {
+    /// Starts with an empty graph that has the old one's name and origins.
+    pub fn new(old: &'a Graph, fuel: &'a mut Fuel) -> Self {
+        Self { old, new: old.successor(), map: vec![None; old.value_count()], fuel }
+    }
+
+    /// The graph that is read. The reference outlives the rewriter's own borrow, so nodes can be walked while writing.
+    pub fn old(&self) -> &'a Graph {
+        self.old
+    }
+
+    /// The graph as far as it is written.
+    pub fn graph(&self) -> &Graph {
+        &self.new
+    }
+
+    /// The graph that is written, for what the rewriter has no method for.
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.new
+    }
+
+    /// Asks for one rewrite; see [`Fuel::spend`].
+    pub fn spend(&mut self) -> bool {
+        self.fuel.spend()
+    }
+
+    /// The new value that stands for an old one.
+    ///
+    /// # Panics
+    /// If none does yet: a bug in the pass.
+    pub fn value(&self, old: ValueId) -> ValueId {
+        self.map[old.index()].unwrap_or_else(|| panic!("compiler bug: {old} is used before it is mapped"))
+    }
+
+    /// The new values that stand for a node's operands.
+    pub fn operands(&self, node: &Node) -> Vec<ValueId> {
+        node.operands.iter().map(|&operand| self.value(operand)).collect()
+    }
+
+    /// The op and the operands of the new node that defines a new value.
+    pub fn definition(&self, new: ValueId) -> (&Op, &[ValueId]) {
+        let node = self.new.definition(new);
+        (&node.op, &node.operands)
+    }
+
+    /// The type of a new value.
+    pub fn ty(&self, new: ValueId) -> &TensorType {
+        self.new.ty(new)
+    }
+
+    /// Nodes emitted from here on come from where the old node does.
+    pub fn at(&mut self, node: NodeId) {
+        self.new.set_origin(self.old.node(node).origin);
+    }
+
+    /// Appends a node with one result to the new graph, at the current origin.
+    pub fn emit(&mut self, op: Op, operands: &[ValueId]) -> ValueId {
+        self.new.emit(op, operands)
+    }
+
+    /// Copies an old node with its operands mapped, its origin and its results' names.
+    ///
+    /// # Panics
+    /// If the mapped operands no longer fit the op: a bug in the pass.
+    pub fn copy(&mut self, node: NodeId) -> Vec<ValueId> {
+        self.at(node);
+        let old = self.old.node(node);
+        let operands = self.operands(old);
+        let results = self
+            .new
+            .add(old.op.clone(), &operands)
+            .unwrap_or_else(|error| panic!("compiler bug: copying {node}: {error}"));
+        for (&from, &to) in old.results.iter().zip(&results) {
+            self.replace(from, to);
+        }
+        results
+    }
+
+    /// From here on `new` stands for `old`; it gets the user's name unless it has one.
+    pub fn replace(&mut self, old: ValueId, new: ValueId) {
+        self.map[old.index()] = Some(new);
+        if let Some(name) = &self.old.value(old).name
+            && self.new.value(new).name.is_none()
+        {
+            self.new.set_name(new, name);
+        }
+    }
+
+    /// Declares the old graph's outputs on the new values and gives the new graph.
+    pub fn finish(mut self) -> Graph {
+        for output in self.old.outputs() {
+            let kind = match output.kind {
+                OutputKind::Result => OutputKind::Result,
+                OutputKind::Update(target) => OutputKind::Update(self.value(target)),
+            };
+            let value = self.value(output.value);
+            self.new.add_output(&output.name, value, kind);
+        }
+        self.new.set_origin(None);
+        self.new
+    }
+}
