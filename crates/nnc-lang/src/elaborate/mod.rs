@@ -1,0 +1,250 @@
+//! From the tree to the graph: one evaluator that runs a program at compile time and emits nodes.
+//!
+//! A body is elaborated once on its own, with its dims and compile-time parameters as distinct unknowns (`generic`),
+//! and again at each use with what the use says. Both go the same way through the code; there is no typed tree.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`value`] | what an expression evaluates to |
+//! | [`program`] | the files of a program and the names they declare |
+//! | [`scope`] | names in a body, and the frame of a call |
+//! | [`types`] | annotations: dims, unification of parameter types with arguments |
+//! | [`expression`], [`statement`] | evaluation |
+//! | [`call`] | arguments, models, layers |
+//! | [`store`] | parameters and state by path, with their initialisers |
+//! | [`coerce`] | literals that meet tensors; compile-time values out of expressions |
+//! | [`report`] | diagnostics: where an error is shown, what is already known |
+//! | [`generic`] | the check of a body on its own |
+//! | [`entry`] | `check`, `Unit` |
+//! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
+//! | `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
+//!
+//! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`] is
+//! silent: an error is reported once, where it was made. Same source, same graph, node by node.
+
+pub mod call;
+pub mod coerce;
+pub mod entry;
+pub mod expression;
+pub mod generic;
+pub mod program;
+pub mod report;
+pub mod scope;
+pub mod statement;
+pub mod store;
+pub mod types;
+pub mod value;
+pub mod vectorise;
+
+mod builtins;
+mod data;
+mod indexing;
+mod operators;
+mod recipe;
+
+use crate::diagnostic::Span;
+use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId};
+use program::Program;
+use scope::Frame;
+use std::collections::BTreeMap;
+use store::Store;
+use value::Value;
+
+pub use entry::{Checked, Loader, ModelInfo, Options, Unit, check};
+
+/// How many frames may be open at once.
+const CALL_DEPTH: usize = 100;
+/// How deep expressions and calls may nest in all: what keeps the evaluator's own stack bounded.
+const EVALUATION_DEPTH: usize = 2_000;
+/// How many iterations all loops of one body may unroll into.
+const UNROLLED: usize = 10_000;
+/// How many expressions are evaluated in one elaboration before it is given up.
+const WORK: usize = 4_000_000;
+
+/// A use of a function or model that the user's own source shows: what an error about its result can tell.
+#[derive(Clone, Debug)]
+pub struct UseFact {
+    /// What was called.
+    pub callee: String,
+    /// The call, without what was piped into it.
+    pub span: Span,
+    /// Its first tensor argument.
+    pub input: Option<ValueId>,
+}
+
+/// One elaboration: a graph under construction, and all that is known on the way.
+pub struct Elaborator<'p> {
+    /// The files.
+    pub program: &'p Program,
+    /// What the caller asked for.
+    pub options: &'p Options,
+    /// The graph under construction.
+    pub graph: Graph,
+    /// Parameters and state.
+    pub store: Store,
+    /// The calls in progress, outermost first.
+    pub frames: Vec<Frame>,
+    /// Whether this is a training step: what `training` is.
+    pub training: bool,
+    /// Whether a body is checked on its own, with unknown dims and arguments.
+    pub generic: bool,
+    /// What was reported.
+    pub report: report::Report,
+    /// The graph of initialisers; swapped with `graph` while one is evaluated.
+    pub first_values: Graph,
+    /// Whether an initialiser is being evaluated.
+    pub initialising: bool,
+    /// The user's expression that gave a value.
+    born: BTreeMap<ValueId, Span>,
+    /// The user's name for a value, the latest.
+    named: BTreeMap<ValueId, String>,
+    /// The call that gave a value.
+    uses: BTreeMap<ValueId, UseFact>,
+    /// Inputs of `graph` made on demand: `$seed`, `$iteration`.
+    inputs: BTreeMap<String, ValueId>,
+    /// How many random streams each path has.
+    streams: BTreeMap<String, u64>,
+    depth: usize,
+    work: usize,
+    unknowns: usize,
+}
+
+impl<'p> Elaborator<'p> {
+    /// An elaboration with an empty graph called `name`.
+    pub fn new(program: &'p Program, options: &'p Options, name: &str) -> Self {
+        Self {
+            program,
+            options,
+            graph: Graph::new(name),
+            store: Store::default(),
+            frames: Vec::new(),
+            training: false,
+            generic: false,
+            report: report::Report::default(),
+            first_values: Graph::new(name),
+            initialising: false,
+            born: BTreeMap::new(),
+            named: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            depth: 0,
+            work: 0,
+            unknowns: 0,
+        }
+    }
+
+    /// What `name` means as a dtype in source: `f32` is what the options say, `real` what the signature bound.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        match DType::from_name(name) {
+            Some(DType::F32) => Some(self.options.float),
+            other => other,
+        }
+    }
+
+    /// The type of a graph value.
+    pub fn ty(&self, value: ValueId) -> &TensorType {
+        self.graph.ty(value)
+    }
+
+    /// Adds a node with one result; an operand that does not fit is reported (E0301). While a body is checked on its
+    /// own, what cannot be decided gives [`Value::Poison`] in silence.
+    pub fn emit(&mut self, op: Op, operands: &[ValueId], span: Span) -> Value {
+        match self.emit_all(op, operands, span) {
+            Some(results) => Value::Tensor(results[0]),
+            None => Value::Poison,
+        }
+    }
+
+    /// Adds a node, as [`Elaborator::emit`]; `None` after an error.
+    pub fn emit_all(&mut self, op: Op, operands: &[ValueId], span: Span) -> Option<Vec<ValueId>> {
+        match self.graph.add(op.clone(), operands) {
+            Ok(results) => Some(results),
+            Err(_) if self.generic && self.undecidable(&op, operands) => None,
+            Err(error) => {
+                self.report_type_error(&error, operands, span);
+                None
+            }
+        }
+    }
+
+    /// An input of the graph, made when it is first asked for.
+    pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
+        let key = if self.initialising { format!("init {name}") } else { name.to_owned() };
+        if let Some(&known) = self.inputs.get(&key) {
+            return known;
+        }
+        let value = self.graph.emit(Op::Input { name: name.to_owned(), ty }, &[]);
+        self.inputs.insert(key, value);
+        value
+    }
+
+    /// A stream number that no other random call site, use or initialiser has: a hash of the path and of how many
+    /// streams the path had before (FNV-1a, 64 bits).
+    pub fn next_stream(&mut self) -> u64 {
+        let path = self.frames.last().map(|frame| frame.path_of("")).unwrap_or_default();
+        let key = if self.initialising { format!("init {path}") } else { path };
+        let count = self.streams.entry(key.clone()).or_insert(0);
+        *count += 1;
+        fnv1a(key.bytes().chain(count.to_le_bytes()))
+    }
+
+    /// The operands of a random op: the seed, and the counter, which is the step's number, or 0 in an initialiser.
+    pub fn random_operands(&mut self) -> [ValueId; 2] {
+        let i64_scalar = TensorType::scalar(DType::I64);
+        let seed = self.input("$seed", i64_scalar.clone());
+        let counter = if self.initialising {
+            self.graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(0)), &[])
+        } else {
+            self.input("$iteration", i64_scalar)
+        };
+        [seed, counter]
+    }
+
+    /// A dim that stands for nothing but itself.
+    pub fn fresh_dim(&mut self) -> Dim {
+        self.unknowns += 1;
+        Dim::name(&format!("?{}", self.unknowns))
+    }
+
+    /// A tensor of which only the type is known, for a body that is checked on its own.
+    pub fn unknown_tensor(&mut self, ty: TensorType) -> Value {
+        self.unknowns += 1;
+        let name = format!("?{}", self.unknowns);
+        match self.graph.add1(Op::Input { name, ty }, &[]) {
+            Ok(value) => Value::Tensor(value),
+            Err(_) => Value::Poison,
+        }
+    }
+
+    /// Where the user's source made this value.
+    pub fn birthplace(&self, value: ValueId) -> Option<Span> {
+        self.born.get(&value).copied()
+    }
+
+    /// Nodes from here on come from the body of the innermost frame. Gives the former origin, to be put back.
+    fn enter_origin(&mut self) -> Option<nnc_graph::OriginId> {
+        let Some(frame) = self.frames.last() else { return self.graph.set_origin(None) };
+        let origin = Origin {
+            function: frame.name.clone(),
+            path: frame.path_of("").trim_end_matches('.').to_owned(),
+            place: self.program.place(self.user_span()),
+        };
+        let id = self.graph.intern_origin(origin);
+        self.graph.set_origin(Some(id))
+    }
+
+    /// Ends the graph: what `<-` wrote becomes updates.
+    pub fn finish_updates(&mut self) {
+        for entry in self.store.entries() {
+            if entry.current != entry.leaf {
+                self.graph.add_output(&entry.path, entry.current, OutputKind::Update(entry.leaf));
+            }
+        }
+    }
+}
+
+/// The hash of Fowler, Noll and Vo, variant 1a, 64 bits.
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

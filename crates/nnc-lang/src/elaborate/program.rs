@@ -1,0 +1,232 @@
+//! The files of a program and the names they declare.
+//!
+//! Module 0 is the user's file, or the standard library when that is checked by itself. A body sees the names of its
+//! own file, then of the files it uses, then of the standard library, then the primitives; a library body never sees
+//! the user's names. A file that is used twice is loaded once.
+
+use crate::diagnostic::{Code, Diagnostic, FileId, Sources, Span};
+use crate::syntax::ast::{self, ItemKind};
+use crate::syntax::parse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One file of a program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ModuleId(pub usize);
+
+/// One item of a program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ItemId {
+    /// Its file.
+    pub module: ModuleId,
+    /// Its position there.
+    pub index: usize,
+}
+
+/// One file, parsed.
+#[derive(Debug)]
+pub struct Module {
+    /// Its text in [`Program::sources`].
+    pub file: FileId,
+    /// Its tree.
+    pub ast: ast::Module,
+    /// Whether it belongs to the standard library.
+    pub library: bool,
+    /// Functions by name.
+    functions: BTreeMap<String, ItemId>,
+    /// `data` and `train` blocks by name.
+    blocks: BTreeMap<String, ItemId>,
+    /// Files it uses.
+    uses: Vec<ModuleId>,
+}
+
+/// The files of a program.
+#[derive(Debug, Default)]
+pub struct Program {
+    /// Their texts.
+    pub sources: Sources,
+    /// The user's files first, then the library's.
+    pub modules: Vec<Module>,
+    by_file: BTreeMap<FileId, ModuleId>,
+    by_path: BTreeMap<String, ModuleId>,
+    library: BTreeMap<String, ItemId>,
+}
+
+impl Program {
+    /// Parses `text`, everything it uses, and the standard library.
+    pub fn load(name: &str, text: &str, loader: &dyn super::Loader) -> (Self, Vec<Diagnostic>) {
+        let mut program = Self::default();
+        let mut diagnostics = Vec::new();
+        program.add(name, text, false, &mut diagnostics);
+        let mut next = 0;
+        while next < program.modules.len() {
+            program.load_uses(ModuleId(next), loader, &mut diagnostics);
+            next += 1;
+        }
+        program.add_library(&mut diagnostics);
+        for at in 0..program.modules.len() {
+            program.check_clashes(ModuleId(at), &mut diagnostics);
+        }
+        (program, diagnostics)
+    }
+
+    fn add_library(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        for (name, text) in crate::library::FILES {
+            let id = self.add(name, text, true, diagnostics);
+            let functions = self.modules[id.0].functions.clone();
+            self.library.extend(functions);
+        }
+    }
+
+    fn add(&mut self, name: &str, text: &str, library: bool, diagnostics: &mut Vec<Diagnostic>) -> ModuleId {
+        let id = ModuleId(self.modules.len());
+        let file = self.sources.add(name, text);
+        let parsed = parse(file, text);
+        diagnostics.extend(parsed.diagnostics);
+        let (mut functions, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+        for (index, item) in parsed.module.items.iter().enumerate() {
+            let item_id = ItemId { module: id, index };
+            let (declared, table) = match &item.kind {
+                ItemKind::Use(_) => continue,
+                ItemKind::Function(function) => (&function.name, &mut functions),
+                ItemKind::Data(data) => (&data.name, &mut blocks),
+                // Several recipes of one model are told apart by their data.
+                ItemKind::Train(train) => {
+                    blocks.entry(format!("train {}", train.name.text)).or_insert(item_id);
+                    continue;
+                }
+            };
+            if let Some(before) = seen.insert(declared.text.clone(), declared.span) {
+                diagnostics.push(declared_twice(&declared.text, declared.span, before));
+                continue;
+            }
+            table.insert(declared.text.clone(), item_id);
+        }
+        self.modules.push(Module { file, ast: parsed.module, library, functions, blocks, uses: Vec::new() });
+        self.by_file.insert(file, id);
+        self.by_path.insert(name.to_owned(), id);
+        id
+    }
+
+    fn load_uses(&mut self, id: ModuleId, loader: &dyn super::Loader, diagnostics: &mut Vec<Diagnostic>) {
+        let wanted: Vec<ast::UseItem> = self.modules[id.0]
+            .ast
+            .items
+            .iter()
+            .filter_map(|item| if let ItemKind::Use(used) = &item.kind { Some(used.clone()) } else { None })
+            .collect();
+        for used in wanted {
+            let path = beside(self.sources.name(self.modules[id.0].file), &used.path);
+            let target = match self.by_path.get(&path) {
+                Some(&known) => known,
+                None => match loader.load(&path) {
+                    Ok(text) => self.add(&path, &text, false, diagnostics),
+                    Err(reason) => {
+                        let message = format!("cannot use \"{}\": {reason}", used.path);
+                        diagnostics.push(Diagnostic::new(Code::E0205, used.span, message));
+                        continue;
+                    }
+                },
+            };
+            if target == id {
+                diagnostics.push(Diagnostic::new(Code::E0205, used.span, "a file cannot use itself"));
+            } else if !self.modules[id.0].uses.contains(&target) {
+                self.modules[id.0].uses.push(target);
+            }
+        }
+    }
+
+    /// Two used files must not bring in one name.
+    fn check_clashes(&self, id: ModuleId, diagnostics: &mut Vec<Diagnostic>) {
+        let mut seen: BTreeMap<&str, ItemId> = BTreeMap::new();
+        for used in &self.modules[id.0].uses {
+            for (name, &item) in &self.modules[used.0].functions {
+                let own = self.modules[id.0].functions.contains_key(name);
+                if let Some(&before) = seen.get(name.as_str()).filter(|_| !own) {
+                    let message = format!("`{name}` is in two of the files that are used");
+                    let (Some(here), Some(there)) = (self.function(item), self.function(before)) else { continue };
+                    diagnostics.push(
+                        Diagnostic::new(Code::E0202, here.name.span, message).with(there.name.span, "and here"),
+                    );
+                }
+                seen.insert(name, item);
+            }
+        }
+    }
+
+    /// The function that an item is.
+    pub fn function(&self, id: ItemId) -> Option<&ast::Function> {
+        match &self.modules[id.module.0].ast.items[id.index].kind {
+            ItemKind::Function(function) => Some(function),
+            ItemKind::Use(_) | ItemKind::Data(_) | ItemKind::Train(_) => None,
+        }
+    }
+
+    /// The function called `name` as a body of `from` sees it.
+    pub fn find_function(&self, from: ModuleId, name: &str) -> Option<ItemId> {
+        let module = &self.modules[from.0];
+        let used = || module.uses.iter().find_map(|used| self.modules[used.0].functions.get(name));
+        module.functions.get(name).or_else(used).or_else(|| self.library.get(name)).copied()
+    }
+
+    /// The `data` block called `name` as `from` sees it.
+    pub fn find_data(&self, from: ModuleId, name: &str) -> Option<(ItemId, &ast::Data)> {
+        let module = &self.modules[from.0];
+        let used = || module.uses.iter().find_map(|used| self.modules[used.0].blocks.get(name));
+        let id = *module.blocks.get(name).or_else(used)?;
+        match &self.modules[id.module.0].ast.items[id.index].kind {
+            ItemKind::Data(data) => Some((id, data)),
+            ItemKind::Use(_) | ItemKind::Function(_) | ItemKind::Train(_) => None,
+        }
+    }
+
+    /// Every function name that a body of `from` sees, for suggestions.
+    pub fn function_names(&self, from: ModuleId) -> BTreeSet<&str> {
+        let module = &self.modules[from.0];
+        let used = module.uses.iter().flat_map(|used| self.modules[used.0].functions.keys());
+        module.functions.keys().chain(used).chain(self.library.keys()).map(String::as_str).collect()
+    }
+
+    /// Every item of the user's own files, in order.
+    pub fn user_items(&self) -> impl Iterator<Item = (ItemId, &ast::Item)> {
+        self.modules.iter().enumerate().filter(|(_, module)| !module.library).flat_map(|(at, module)| {
+            let id = move |index| ItemId { module: ModuleId(at), index };
+            module.ast.items.iter().enumerate().map(move |(index, item)| (id(index), item))
+        })
+    }
+
+    /// Every item of the standard library, in order.
+    pub fn library_items(&self) -> impl Iterator<Item = (ItemId, &ast::Item)> {
+        self.modules.iter().enumerate().filter(|(_, module)| module.library).flat_map(|(at, module)| {
+            let id = move |index| ItemId { module: ModuleId(at), index };
+            module.ast.items.iter().enumerate().map(move |(index, item)| (id(index), item))
+        })
+    }
+
+    /// Whether a place is in the standard library.
+    pub fn is_library(&self, span: Span) -> bool {
+        self.by_file.get(&span.file).is_some_and(|id| self.modules[id.0].library)
+    }
+
+    /// `file:line` of a place.
+    pub fn place(&self, span: Span) -> String {
+        format!("{}:{}", self.sources.name(span.file), self.sources.locate(span).line)
+    }
+
+    /// The text of a place.
+    pub fn text(&self, span: Span) -> &str {
+        self.sources.slice(span)
+    }
+}
+
+fn declared_twice(name: &str, span: Span, before: Span) -> Diagnostic {
+    Diagnostic::new(Code::E0202, span, format!("`{name}` is declared twice")).with(before, "first here")
+}
+
+/// `path` as seen from the file `from`: beside it, unless it is absolute.
+fn beside(from: &str, path: &str) -> String {
+    match from.rfind('/') {
+        Some(slash) if !path.starts_with('/') => format!("{}/{path}", &from[..slash]),
+        _ => path.to_owned(),
+    }
+}

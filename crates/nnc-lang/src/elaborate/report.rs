@@ -1,0 +1,127 @@
+//! Diagnostics of an elaboration: where an error is shown, and what was said before.
+//!
+//! An error inside the standard library is shown at the user's call, with the library's line as a second span; one
+//! inside a body of the user's own names the use that led to it. The same code at the same place is reported once,
+//! whether it was found while a body was checked on its own or at a use.
+
+use super::Elaborator;
+use crate::diagnostic::{Code, Diagnostic, Severity, Span};
+use nnc_graph::{Dim, Op, TypeError, ValueId};
+use std::collections::BTreeSet;
+
+/// What was reported.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    diagnostics: Vec<Diagnostic>,
+    seen: BTreeSet<(Code, Span)>,
+}
+
+impl Report {
+    /// Adds one, unless its code was reported at its place.
+    pub fn add(&mut self, diagnostic: Diagnostic) {
+        if self.seen.insert((diagnostic.code, diagnostic.primary.span)) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Everything reported, in order.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// Everything reported, in order.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
+    }
+
+    /// Whether an error is among them.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error)
+    }
+}
+
+impl Elaborator<'_> {
+    /// Reports a diagnostic, at the place in the user's own source that it belongs to.
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        let placed = self.placed(diagnostic);
+        self.report.add(placed);
+    }
+
+    fn placed(&self, mut diagnostic: Diagnostic) -> Diagnostic {
+        let inside = diagnostic.primary.span;
+        let Some(user) = self.user_frame() else { return diagnostic };
+        if self.program.is_library(inside) {
+            let label = std::mem::take(&mut diagnostic.primary.text);
+            let name = &self.frames[user].name;
+            diagnostic.primary.span = self.frames[user].call_site;
+            let text = if label.is_empty() { format!("in `{name}` of the standard library") } else { label };
+            diagnostic.secondary.retain(|label| !self.program.is_library(label.span));
+            return diagnostic.with(inside, text);
+        }
+        let frame = &self.frames[self.frames.len() - 1];
+        let is_used = !self.generic_root() && !self.program.is_library(frame.call_site) && frame.call_site != inside;
+        let label = format!("in this use of `{}`", frame.name);
+        if is_used { diagnostic.with(frame.call_site, label) } else { diagnostic }
+    }
+
+    /// The innermost frame that was called from the user's own source.
+    fn user_frame(&self) -> Option<usize> {
+        (0..self.frames.len()).rev().find(|&at| {
+            let site = self.frames[at].call_site;
+            site != Span::default() && !self.program.is_library(site)
+        })
+    }
+
+    /// Whether the innermost frame was not called by anything, but is checked or built on its own.
+    fn generic_root(&self) -> bool {
+        self.frames.last().is_none_or(|frame| frame.call_site == Span::default())
+    }
+
+    /// The innermost place in the user's own source that is being elaborated.
+    pub fn user_span(&self) -> Span {
+        self.user_frame().map_or_else(
+            || self.frames.last().map(|frame| frame.declared).unwrap_or_default(),
+            |at| self.frames[at].call_site,
+        )
+    }
+
+    /// Reports a node that could not be added.
+    pub fn report_type_error(&mut self, error: &TypeError, operands: &[ValueId], span: Span) {
+        let code = if error.message.contains("does not fit into") || error.message.contains("below 1") {
+            Code::E0309
+        } else {
+            Code::E0301
+        };
+        let mut diagnostic = Diagnostic::new(code, span, format!("`{}`: {}", error.op, error.message));
+        for &operand in operands {
+            diagnostic = self.with_birth(diagnostic, operand, span);
+        }
+        self.report(diagnostic);
+    }
+
+    /// Says where a value comes from, when that is in the user's source and not what is pointed at already.
+    pub fn with_birth(&self, diagnostic: Diagnostic, value: ValueId, span: Span) -> Diagnostic {
+        let Some(&place) = self.born.get(&value) else { return diagnostic };
+        let known = place == span || diagnostic.secondary.iter().any(|label| label.span == place);
+        if known || place == Span::default() {
+            return diagnostic;
+        }
+        let ty = self.ty(value);
+        let text = match self.named.get(&value) {
+            Some(name) => format!("`{name}` is {ty} from here"),
+            None => format!("{ty} from here"),
+        };
+        diagnostic.with(place, text)
+    }
+
+    /// Whether a misfit may vanish once dims are known: a division that was not carried out is involved.
+    pub(super) fn undecidable(&self, op: &Op, operands: &[ValueId]) -> bool {
+        let in_op = format!("{op:?}").contains("Quotient") || format!("{op:?}").contains("Remainder");
+        in_op || operands.iter().any(|&operand| self.ty(operand).shape.iter().any(is_divided))
+    }
+}
+
+/// Whether a dim has a division or remainder in it that could not be carried out.
+pub fn is_divided(dim: &Dim) -> bool {
+    dim.as_number().is_none() && dim.to_string().contains(['/', '%'])
+}
