@@ -1,0 +1,159 @@
+//! Fusion: which nodes share a kernel.
+//!
+//! A [`Partition`] puts every node of a graph into exactly one [`Group`]; the graph itself stays as it is. Groups form
+//! an acyclic graph; each becomes at most one kernel. With every kind switched off each node is a group of its own.
+//!
+//! - Views (reshape, transpose, broadcast, slice) are groups without a kernel: their readers walk strides ([`Layout`]).
+//!   Inside a group an operand that is a view of a member is looked through when it names the same points of the
+//!   group's domain ([`Reach`]).
+//! - A *map* computes elementwise nodes of one number of elements, point by point; it may have many outputs, as an
+//!   optimiser's update does.
+//! - A *rows* group has reductions over the trailing axes, and elementwise work before, between and after them: a task
+//!   owns whole rows, so softmax or layer normalisation is one kernel and the row stays in cache.
+//! - A *reduce* group is a reduction over any axes, with the elementwise work before it and, on its result, after it.
+//! - An *anchor* (dot, convolution, window and the like) takes elementwise work on its result as its epilogue.
+//!
+//! The algorithm is greedy in program order: a node joins the groups of its operands as far as no cycle arises
+//! (`merge.rs`). Whether a join was done or refused, and why, is logged as a [`Decision`] for `nnc explain`.
+
+mod class;
+mod greedy;
+mod layout;
+mod merge;
+mod outputs;
+mod trace;
+
+pub use class::{Class, class, is_point_operand};
+pub use greedy::partition;
+pub use layout::{Layout, common_refinement};
+pub use trace::{Reach, base, is_copy, layout_of, reach, view_chain};
+
+use nnc_graph::{Graph, NodeId, ValueId};
+
+/// Which kinds of fusion are allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FuseOptions {
+    /// Elementwise nodes with one another.
+    pub elementwise: bool,
+    /// Elementwise nodes into the reductions that read them or that they read.
+    pub reductions: bool,
+    /// Several reductions over the same rows.
+    pub rows: bool,
+    /// Elementwise nodes into the dot, convolution or window whose result they read.
+    pub epilogues: bool,
+    /// Independent chains of scalars with one another.
+    pub scalars: bool,
+}
+
+impl FuseOptions {
+    /// Everything on.
+    pub const ALL: Self = Self { elementwise: true, reductions: true, rows: true, epilogues: true, scalars: true };
+    /// Everything off: each node by itself.
+    pub const NONE: Self =
+        Self { elementwise: false, reductions: false, rows: false, epilogues: false, scalars: false };
+}
+
+impl Default for FuseOptions {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// What a group's kernel does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum GroupKind {
+    /// Input, parameter, state or constant: no kernel.
+    Leaf,
+    /// A view: no kernel.
+    View,
+    /// A reshape of a view that strides cannot say: its elements are copied.
+    Copy,
+    /// Elementwise work on a domain.
+    Map,
+    /// One reduction with elementwise work before it and on its result.
+    Reduce,
+    /// Reductions over trailing axes with elementwise work around them.
+    Rows,
+    /// A node with a kernel of its own, and elementwise work on its result.
+    Anchor,
+}
+
+impl GroupKind {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leaf => "leaf",
+            Self::View => "view",
+            Self::Copy => "copy",
+            Self::Map => "map",
+            Self::Reduce => "reduce",
+            Self::Rows => "rows",
+            Self::Anchor => "anchor",
+        }
+    }
+}
+
+/// Nodes that share a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// What the kernel does.
+    pub kind: GroupKind,
+    /// The nodes, in program order.
+    pub nodes: Vec<NodeId>,
+    /// For an anchor group, the node that it is built around.
+    pub anchor: Option<NodeId>,
+    /// Sizes of the points that are walked: a common refinement of the shapes of its full-size members. For `Reduce`
+    /// and `Rows` the operand of the reduction; for `Anchor` the anchor's result.
+    pub domain: Vec<usize>,
+    /// Values that are needed outside of the group and so are stored, in program order.
+    pub outputs: Vec<ValueId>,
+}
+
+/// Whether two groups were joined.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// They were.
+    Done,
+    /// They were not.
+    Refused,
+}
+
+/// One fusion considered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Which kind of fusion: `elementwise`, `reduction`, `rows`, `epilogue`, `scalars`.
+    pub kind: &'static str,
+    /// The nodes, as `relu %12 into conv %9`.
+    pub what: String,
+    /// The reason.
+    pub why: String,
+    /// The node that would join.
+    pub node: NodeId,
+}
+
+/// The groups of a graph, in an order in which they can run, and how they came about.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Partition {
+    /// In a topological order; ties are broken by the first node.
+    pub groups: Vec<Group>,
+    /// Every fusion that was considered.
+    pub decisions: Vec<Decision>,
+}
+
+impl Partition {
+    /// For each node the place of its group in [`Partition::groups`].
+    pub fn group_of(&self, graph: &Graph) -> Vec<usize> {
+        let mut of = vec![usize::MAX; graph.nodes().len()];
+        for (at, group) in self.groups.iter().enumerate() {
+            for node in &group.nodes {
+                of[node.index()] = at;
+            }
+        }
+        of
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Looking through views: what a view is a view of, and whether it names the same points.
+
+use super::class::{Class, class};
+use super::layout::Layout;
+use nnc_graph::{Graph, Op, ValueId};
+
+/// The values from `value` down to the first that is no view, that one last.
+///
+/// A reshape that strides cannot say (a copy) ends the chain.
+pub fn view_chain(graph: &Graph, value: ValueId) -> Vec<ValueId> {
+    let mut chain = vec![value];
+    let mut at = value;
+    while class(&graph.definition(at).op) == Class::View {
+        at = graph.definition(at).operands[0];
+        chain.push(at);
+    }
+    // Layouts are known from the bottom up: cut the chain above the last copy.
+    let mut layout = Layout::contiguous(&graph.ty(at).shape.sizes());
+    let mut keep = chain.len();
+    for position in (0..chain.len() - 1).rev() {
+        layout = match layout.view(&graph.definition(chain[position]).op) {
+            Some(view) => view,
+            None => {
+                keep = position + 1;
+                Layout::contiguous(&graph.ty(chain[position]).shape.sizes())
+            }
+        };
+    }
+    chain.truncate(keep);
+    chain
+}
+
+/// The value that `value` is a view of, or itself.
+pub fn base(graph: &Graph, value: ValueId) -> ValueId {
+    let chain = view_chain(graph, value);
+    chain[chain.len() - 1]
+}
+
+/// Whether `value` is a reshape whose elements have to be copied.
+pub fn is_copy(graph: &Graph, value: ValueId) -> bool {
+    let node = graph.definition(value);
+    matches!(node.op, Op::Reshape(_)) && layout_of(graph, node.operands[0]).view(&node.op).is_none()
+}
+
+/// The layout of `value` in the memory of its base, which is contiguous.
+pub fn layout_of(graph: &Graph, value: ValueId) -> Layout {
+    let chain = view_chain(graph, value);
+    let mut layout = Layout::contiguous(&graph.ty(chain[chain.len() - 1]).shape.sizes());
+    for &view in chain.iter().rev().skip(1) {
+        layout = layout.view(&graph.definition(view).op).expect("the chain holds views only");
+    }
+    layout
+}
+
+/// Which points of its base a view names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reach {
+    /// Each point of the base once, in order.
+    Same,
+    /// Each point of the base once for every point of a row of so many elements, in order.
+    Repeated(usize),
+    /// Anything else.
+    Other,
+}
+
+/// How `value` names the points of its base.
+pub fn reach(graph: &Graph, value: ValueId) -> Reach {
+    let layout = layout_of(graph, value);
+    let of_base = graph.ty(base(graph, value)).shape.elements().size();
+    let elements = layout.elements();
+    if elements == of_base {
+        return if layout.is_contiguous() && layout.offset == 0 { Reach::Same } else { Reach::Other };
+    }
+    if !elements.is_multiple_of(of_base) {
+        return Reach::Other;
+    }
+    let row = elements / of_base;
+    match layout.reshape(&[of_base, row]) {
+        Some(rows) if rows.offset == 0 && rows.strides[1] == 0 && (of_base == 1 || rows.strides[0] == 1) => {
+            Reach::Repeated(row)
+        }
+        _ => Reach::Other,
+    }
+}
