@@ -11,8 +11,8 @@ use std::thread;
 
 use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Result};
-use crate::number;
 use crate::picture;
+use crate::sample;
 use crate::table;
 use crate::types::{Column, FieldType, Table};
 
@@ -119,7 +119,7 @@ fn file_name(path: &Path) -> String {
 fn labels(examples: &[Example], ty: &FieldType, classes: usize, folder: &Path) -> Result<Column> {
     let mut bytes = Vec::new();
     let is_scalar = ty.elements() == Some(1);
-    let fits = |bytes: &mut Vec<u8>, class| number::push_index(class, ty.dtype, bytes);
+    let fits = |bytes: &mut Vec<u8>, class| sample::push_index(class, ty.dtype, bytes);
     if !is_scalar || !examples.iter().all(|example| fits(&mut bytes, example.class)) {
         let message = format!("the index of one of {classes} classes does not fit a label declared {ty}");
         let error = DataError::new(ErrorKind::WrongType, folder, message);

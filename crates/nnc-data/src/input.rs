@@ -90,9 +90,17 @@ fn decode_idx(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column>
 #[cfg(feature = "csv")]
 fn decode_text(content: &[u8], path: &Path, ty: &FieldType) -> Result<Column> {
     let options = crate::csv::CsvOptions::default();
-    let table = crate::csv::decode(content, path, std::slice::from_ref(ty), &options)?;
-    let column = table.columns.into_iter().next();
+    let decoded = crate::csv::decode(content, path, std::slice::from_ref(ty), &options);
+    let column = decoded.map_err(advise)?.columns.into_iter().next();
     column.ok_or_else(|| DataError::new(ErrorKind::Empty, path, "has no rows"))
+}
+
+/// Replaces advice that is for the writer of a data block by advice for the giver of an input.
+#[cfg(feature = "csv")]
+fn advise(mut error: DataError) -> DataError {
+    error.help = (error.kind == ErrorKind::WrongShape)
+        .then(|| "give one example per line, its numbers separated by commas".to_owned());
+    error
 }
 
 #[cfg(not(feature = "csv"))]

@@ -35,7 +35,12 @@ impl Header {
     pub(crate) fn rows(&self, ty: &FieldType, batching: Batching, path: &Path) -> Result<usize> {
         if self.dtype != ty.dtype {
             let message = format!("has dtype {}, but the field is declared {ty}", self.dtype);
-            let help = format!("declare it {} or convert the file", FieldType::new(self.dtype, ty.dims.clone()));
+            let help = match batching {
+                Batching::Rows => {
+                    format!("declare it {}, or convert the file", FieldType::new(self.dtype, ty.dims.clone()))
+                }
+                Batching::RowsOrOne => format!("convert it to {} before it is saved", ty.dtype),
+            };
             return Err(DataError::new(ErrorKind::WrongType, path, message).help(help));
         }
         let rows = rows_of(&self.shape, ty, batching).ok_or_else(|| self.wrong_shape(ty, batching, path))?;

@@ -16,6 +16,8 @@
 //! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`), because a built
 //! executable carries this crate and should carry no more of it than it needs.
 #![forbid(unsafe_code)]
+// A build that reads nothing is of use only to the one who lists features.
+#![cfg_attr(not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image")), allow(dead_code))]
 
 mod batches;
 mod content;
@@ -33,12 +35,15 @@ mod layout;
 pub mod npy;
 #[cfg(feature = "npz")]
 pub mod npz;
-#[cfg(any(feature = "csv", feature = "image"))]
+#[cfg(feature = "csv")]
 mod number;
 #[cfg(feature = "image")]
 mod picture;
 mod random;
+#[cfg(feature = "image")]
+mod sample;
 mod similar;
+#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image"))]
 mod source;
 mod split;
 mod table;
@@ -52,6 +57,7 @@ pub use input::{decode_input, read_input};
 pub use layout::Batching;
 #[cfg(feature = "npy")]
 pub use npy::{encode_npy, write_npy};
+#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image"))]
 pub use source::Source;
 pub use split::{Parts, Split, epoch_order, every_nth, hold_out};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};

@@ -1,5 +1,5 @@
-//! Numbers into the bytes of a declared dtype, strictly: what does not fit is refused, never
-//! rounded into range.
+//! Text into the bytes of a declared dtype, strictly: what does not fit is refused, never rounded
+//! into range.
 //!
 //! Text for a float may be any finite decimal; it is rounded to nearest (f16 and bf16 through
 //! f64). Text for an integer must be a whole number without a decimal point. `true` and `false`
@@ -25,7 +25,6 @@ pub(crate) enum NumberFault {
 
 impl NumberFault {
     /// What to try, where something is likely.
-    #[cfg(feature = "csv")]
     pub(crate) fn help(self, dtype: DType) -> Option<String> {
         match self {
             NumberFault::Missing => Some("fill the cell or remove the row".to_owned()),
@@ -40,7 +39,6 @@ impl NumberFault {
 }
 
 /// What a cell of `dtype` should hold, for a message.
-#[cfg(feature = "csv")]
 pub(crate) fn expectation(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "a finite number for f32",
@@ -56,7 +54,6 @@ pub(crate) fn expectation(dtype: DType) -> &'static str {
 }
 
 /// Appends the number that `text` says to `bytes`, as little endian `dtype`.
-#[cfg(feature = "csv")]
 pub(crate) fn push_text(text: &str, dtype: DType, bytes: &mut Vec<u8>) -> Result<(), NumberFault> {
     let text = text.trim();
     if text.is_empty() {
@@ -83,46 +80,12 @@ pub(crate) fn push_text(text: &str, dtype: DType, bytes: &mut Vec<u8>) -> Result
 }
 
 /// Whether `text` reads as a number or truth value of any dtype; a header cell does not.
-#[cfg(feature = "csv")]
 pub(crate) fn looks_like_number(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text.parse::<f64>().is_ok() || boolean(text).is_ok()
 }
 
-/// Appends a sample of an 8-bit image, 0 to 255, as `dtype`; `false` where it cannot hold it.
-#[cfg(feature = "image")]
-pub(crate) fn push_sample(sample: u8, dtype: DType, bytes: &mut Vec<u8>) -> bool {
-    match dtype {
-        DType::U8 => bytes.push(sample),
-        DType::F32 => bytes.extend(f32::from(sample).to_le_bytes()),
-        DType::F64 => bytes.extend(f64::from(sample).to_le_bytes()),
-        DType::F16 => bytes.extend(half::f16::from(sample).to_le_bytes()),
-        DType::Bf16 => bytes.extend(half::bf16::from(sample).to_le_bytes()),
-        DType::I32 => bytes.extend(i32::from(sample).to_le_bytes()),
-        DType::I64 => bytes.extend(i64::from(sample).to_le_bytes()),
-        DType::I8 | DType::Bool => return false,
-    }
-    true
-}
-
-/// Appends the index of a class as `dtype`; `false` where it cannot hold it exactly.
-#[cfg(feature = "image")]
-pub(crate) fn push_index(index: usize, dtype: DType, bytes: &mut Vec<u8>) -> bool {
-    /// Appends `value` if the index fitted.
-    fn push<const SIZE: usize>(value: Option<[u8; SIZE]>, bytes: &mut Vec<u8>) -> bool {
-        value.map(|value| bytes.extend(value)).is_some()
-    }
-    match dtype {
-        DType::U8 => push(u8::try_from(index).ok().map(u8::to_le_bytes), bytes),
-        DType::I8 => push(i8::try_from(index).ok().map(i8::to_le_bytes), bytes),
-        DType::I32 => push(i32::try_from(index).ok().map(i32::to_le_bytes), bytes),
-        DType::I64 => push(i64::try_from(index).ok().map(i64::to_le_bytes), bytes),
-        DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::Bool => false,
-    }
-}
-
 /// `value` if it was parsed and is finite.
-#[cfg(feature = "csv")]
 fn finite<T>(text: &str, value: Option<T>, is_finite: impl Fn(&T) -> bool) -> Result<T, NumberFault> {
     let value = value.ok_or(NumberFault::NotNumber)?;
     let says_digits = text.bytes().any(|byte| byte.is_ascii_digit());
@@ -134,13 +97,11 @@ fn finite<T>(text: &str, value: Option<T>, is_finite: impl Fn(&T) -> bool) -> Re
 }
 
 /// `text` as a finite f64.
-#[cfg(feature = "csv")]
 fn double(text: &str) -> Result<f64, NumberFault> {
     finite(text, text.parse::<f64>().ok(), |v| v.is_finite())
 }
 
 /// `text` as an integer of 64 bits.
-#[cfg(feature = "csv")]
 fn whole(text: &str) -> Result<i64, NumberFault> {
     use std::num::IntErrorKind;
 
@@ -154,13 +115,11 @@ fn whole(text: &str) -> Result<i64, NumberFault> {
 }
 
 /// `text` as a narrower integer.
-#[cfg(feature = "csv")]
 fn narrow<T: TryFrom<i64>>(text: &str) -> Result<T, NumberFault> {
     T::try_from(whole(text)?).map_err(|_| NumberFault::OutOfRange)
 }
 
 /// `text` as a truth value.
-#[cfg(feature = "csv")]
 fn boolean(text: &str) -> Result<bool, NumberFault> {
     let is = |word: &str| text.eq_ignore_ascii_case(word);
     if is("1") || is("true") {
@@ -172,7 +131,7 @@ fn boolean(text: &str) -> Result<bool, NumberFault> {
     }
 }
 
-#[cfg(all(test, feature = "csv"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

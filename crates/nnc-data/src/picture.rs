@@ -19,7 +19,7 @@ use image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use crate::content::{self, Format};
 use crate::error::{DataError, ErrorKind, Result};
-use crate::number;
+use crate::sample;
 use crate::types::{DType, FieldType};
 
 /// The extents of a declared picture.
@@ -114,7 +114,7 @@ fn append(
     for channel in 0..extents.channels {
         let pixels = samples.chunks_exact(form.channels * form.sample_bytes);
         for pixel in pixels {
-            let fits = number::push_sample(form.channel(pixel, channel, extents.channels), ty.dtype, bytes);
+            let fits = sample::push_sample(form.channel(pixel, channel, extents.channels), ty.dtype, bytes);
             debug_assert!(fits, "the dtype was checked with the extents");
         }
     }

@@ -30,10 +30,6 @@ impl Source {
     ///
     /// # Errors
     /// Anything that is wrong with the files; see the module of each source.
-    #[cfg_attr(
-        not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image")),
-        expect(unused_variables, reason = "a build without sources")
-    )]
     pub fn open(&self, fields: &[FieldType]) -> Result<Table> {
         match self {
             #[cfg(feature = "idx")]

@@ -1,6 +1,6 @@
 //! Puts columns together into a table, and checks that they belong together.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{DataError, ErrorKind, Result};
 use crate::types::{Column, FieldType, Table};
@@ -8,7 +8,7 @@ use crate::types::{Column, FieldType, Table};
 /// Reads one file per declared field with `read`; `source` is the name of the format.
 #[cfg(any(feature = "idx", feature = "npy"))]
 pub(crate) fn from_files(
-    files: &[PathBuf],
+    files: &[std::path::PathBuf],
     fields: &[FieldType],
     source: &str,
     read: impl Fn(&Path, &FieldType) -> Result<Column>,
@@ -16,7 +16,7 @@ pub(crate) fn from_files(
     check_count(files.len(), fields, Path::new(source), "file")?;
     let columns = files.iter().zip(fields).map(|(path, ty)| read(path, ty)).collect::<Result<Vec<Column>>>()?;
     let names: Vec<String> = files.iter().map(|path| format!("`{}`", path.display())).collect();
-    let first = files.first().map_or(Path::new(source), PathBuf::as_path);
+    let first = files.first().map_or(Path::new(source), |path| path.as_path());
     from_columns(columns, &names, first)
 }
 
