@@ -45,7 +45,7 @@ pub(crate) enum Format {
 
 const FOREIGN: [(&[u8], &str); 12] = [
     (b"GIF8", "a GIF image"),
-    (b"BM", "a BMP image"),
+    (b"\xFF\xFE", "text in UTF-16"),
     (b"RIFF", "a RIFF file (WebP or WAV)"),
     (b"II*\0", "a TIFF image"),
     (b"MM\0*", "a TIFF image"),
@@ -78,6 +78,10 @@ pub(crate) fn sniff(content: &[u8]) -> Format {
     }
     if matches!(content, [0, 0, 0x08..=0x0E, 1..=16, ..]) {
         return Format::Idx;
+    }
+    // Two letters may begin a line of text; the zeros are reserved fields of a BMP header.
+    if matches!(content, [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..]) {
+        return Format::Foreign("a BMP image");
     }
     let foreign = FOREIGN.iter().find(|(magic, _)| starts(magic));
     if let Some((_, name)) = foreign {
@@ -185,6 +189,8 @@ mod tests {
         assert_eq!(sniff(b"\0\0\x08\x03rest"), Format::Idx);
         assert_eq!(sniff(b"1,2,3\n"), Format::Text);
         assert_eq!(sniff(b"GIF89a"), Format::Foreign("a GIF image"));
+        assert_eq!(sniff(b"BM\x10\0\0\0\0\0\0\0"), Format::Foreign("a BMP image"));
+        assert_eq!(sniff(b"BMI,age\n20.1,33\n"), Format::Text);
         assert_eq!(sniff(b"\0\x01\x02"), Format::Unknown);
     }
 

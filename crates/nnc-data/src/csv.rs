@@ -47,6 +47,7 @@ pub fn open(path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<T
 /// As [`open`].
 pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<Table> {
     table::check_fields(fields, path)?;
+    check_separator(options.separator, path)?;
     check_text(content, path)?;
     let text = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
     let mut reader =
@@ -57,12 +58,21 @@ pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOp
     table::from_columns(columns, &names, path)
 }
 
+/// Refuses separators that could be part of a cell or of a line end.
+fn check_separator(separator: u8, path: &Path) -> Result<()> {
+    let is_free = matches!(separator, b'\t' | b' '..=b'~') && !separator.is_ascii_alphanumeric();
+    if is_free && !b"\"+-.".contains(&separator) {
+        return Ok(());
+    }
+    let message = format!("cells cannot be separated by `{}`", separator.escape_ascii());
+    let error = DataError::new(ErrorKind::BadRequest, path, message);
+    Err(error.help("usual separators are `,`, `;` and `\\t`"))
+}
+
 /// Refuses what is evidently no text.
 fn check_text(content: &[u8], path: &Path) -> Result<()> {
     let name = match content::sniff(content) {
         Format::Text | Format::Unknown => return Ok(()),
-        // `BM` and `II` may begin the name of a column.
-        Format::Foreign(_) if !content.contains(&0) => return Ok(()),
         Format::Foreign(name) => name,
         Format::Gzip => "a gzip file within a gzip file",
         Format::Npy => "an .npy file",
@@ -272,6 +282,15 @@ mod tests {
         assert!(fault("1;2;3\n").contains("separator=\";\""));
         let options = CsvOptions { separator: b'\t', ..CsvOptions::default() };
         assert_eq!(decode(b"1\t2\t3", Path::new("a"), &fields(), &options).unwrap().rows, 1);
+    }
+
+    #[test]
+    fn a_separator_is_no_part_of_a_number() {
+        for separator in [b'1', b'.', b'"', b'\n', 0xFF] {
+            let options = CsvOptions { header: None, separator };
+            let error = decode(b"1\n", Path::new("a"), &fields(), &options).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::BadRequest);
+        }
     }
 
     #[test]

@@ -86,7 +86,8 @@ fn list_class(folder: &Path, class: usize) -> Result<impl Iterator<Item = Exampl
     if let Some(inner) = folders.first() {
         let message = format!("is the folder of a class, and has a folder `{}` in it", file_name(inner));
         let error = DataError::new(ErrorKind::Mismatch, folder, message);
-        return Err(error.help("a class is one folder of images, without folders in it"));
+        let help = format!("if the folders in `{}` are the classes, name that folder", folder.display());
+        return Err(error.help(help));
     }
     if files.is_empty() {
         return Err(DataError::new(ErrorKind::Empty, folder, "is the folder of a class without images")

@@ -59,11 +59,19 @@ impl Header {
             expected = format!("{} or {expected}", Dims(&ty.dims));
         }
         let message = format!("has the shape {}, but a field declared {ty} needs {expected}", Dims(&self.shape));
-        let help = match batching {
-            Batching::Rows => "change the declared type, or reshape the array before it is saved",
-            Batching::RowsOrOne => "reshape the array before it is saved",
+        let help = match (batching, self.declarable()) {
+            (Batching::Rows, Some(ty)) => format!("declare it {ty}, or reshape the array before it is saved"),
+            (Batching::Rows, None) | (Batching::RowsOrOne, _) => "reshape the array before it is saved".to_owned(),
         };
         DataError::new(ErrorKind::WrongShape, path, message).help(help)
+    }
+
+    /// The type that a field of this array would be declared with, if it has rows.
+    fn declarable(&self) -> Option<FieldType> {
+        let extents = self.shape.get(1..)?;
+        let dims: Option<Vec<usize>> = extents.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        let ty = FieldType::new(self.dtype, dims?);
+        ty.row_bytes().map(|_| ty)
     }
 
     /// Turns the whole file `content` into a column of `rows` rows.
