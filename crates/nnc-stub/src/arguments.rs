@@ -103,7 +103,9 @@ fn assign(files: &[Named], ports: &[Port], what: &str) -> Result<Vec<Vec<PathBuf
     for Named { name, path } in files {
         let place = match (name, ports) {
             (None, [_]) => Some(0),
-            (None, _) => return Err(format!("{}: say which {what}: --{what} NAME=FILE of {}", path.display(), names())),
+            (None, _) => {
+                return Err(format!("{}: say which {what}: --{what} NAME=FILE of {}", path.display(), names()));
+            }
             (Some(name), _) => ports.iter().position(|port| port.name == *name),
         };
         match (place.and_then(|place| assigned.get_mut(place)), name) {
@@ -134,9 +136,9 @@ fn named(value: OsString) -> Named {
 fn bench_time(parser: &mut Parser) -> Result<Duration, lexopt::Error> {
     let value = match parser.optional_value() {
         Some(value) => Some(value),
-        None => parser.try_raw_args().and_then(|mut rest| {
-            rest.next_if(|next| next.to_str().is_some_and(|text| text.parse::<f64>().is_ok()))
-        }),
+        None => parser
+            .try_raw_args()
+            .and_then(|mut rest| rest.next_if(|next| next.to_str().is_some_and(|text| text.parse::<f64>().is_ok()))),
     };
     let Some(value) = value else { return Ok(BENCH) };
     let seconds: f64 = value.parse()?;

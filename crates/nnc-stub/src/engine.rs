@@ -185,9 +185,7 @@ impl<'w> Engine<'w> {
         let batch = self.manifest.batch;
         let Some((_, rows)) = first else { return Ok(batch) };
         match self.manifest.answers.iter().find(|port| !port.batched) {
-            Some(port) if rows != batch => {
-                Err(EngineError::WholeBatch { answer: port.name.clone(), batch, rows })
-            }
+            Some(port) if rows != batch => Err(EngineError::WholeBatch { answer: port.name.clone(), batch, rows }),
             Some(_) | None => Ok(rows),
         }
     }

@@ -45,11 +45,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let image = Image::own()?.ok_or("this is the bare stub of nnc: no program is packed into it")?;
-    let manifest = Manifest::decode(image.manifest())
-        .ok_or("this executable is damaged: its description cannot be read")?;
-    manifest
-        .check(image.weights().len())
-        .map_err(|reason| format!("this executable is damaged: {reason}"))?;
+    let manifest =
+        Manifest::decode(image.manifest()).ok_or("this executable is damaged: its description cannot be read")?;
+    manifest.check(image.weights().len()).map_err(|reason| format!("this executable is damaged: {reason}"))?;
     let arguments = Arguments::parse(std::env::args_os().skip(1))?;
     if arguments.help {
         return print(|to| to.write_all(help::help(&manifest, &own_name()).as_bytes()));

@@ -238,14 +238,8 @@ pub(crate) mod tests {
     #[test]
     fn values_are_nested_and_long_ones_shortened() {
         assert_eq!(text(answer(&[], 1, Reading::Values, &[0.5]), &[]), "y: 0.5\n");
-        assert_eq!(
-            text(answer(&[2, 2], 1, Reading::Values, &[1.0, 2.0, 3.0, 4.0]), &[]),
-            "y: [[1, 2], [3, 4]]\n"
-        );
-        assert_eq!(
-            text(answer(&[1], 2, Reading::Values, &[1.0, 2.0]), &[]),
-            "y: f32[2, 1]\n  0: [1]\n  1: [2]\n"
-        );
+        assert_eq!(text(answer(&[2, 2], 1, Reading::Values, &[1.0, 2.0, 3.0, 4.0]), &[]), "y: [[1, 2], [3, 4]]\n");
+        assert_eq!(text(answer(&[1], 2, Reading::Values, &[1.0, 2.0]), &[]), "y: f32[2, 1]\n  0: [1]\n  1: [2]\n");
         let long: Vec<f32> = (0..40u8).map(f32::from).collect();
         assert_eq!(
             text(answer(&[40], 1, Reading::Values, &long), &[]),

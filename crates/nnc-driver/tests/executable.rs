@@ -1,0 +1,267 @@
+//! Built executables, end to end: packed from a few bytes of hand-assembled code, started with an
+//! empty environment.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use nnc_data::{DType, FieldType, write_npy};
+use nnc_driver::executable::{self, ExecutableError};
+use nnc_stub::manifest::{External, Manifest, Port, Reading, Role};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// Rows per call.
+const BATCH: usize = 2;
+/// Elements per row.
+const WIDTH: usize = 4;
+
+/// Adds the weights (one row, external 1) to each row of the input (external 0) into external 2.
+///
+/// ```text
+/// 0:  int3                        ; so that the entry is not at 0
+/// 1:  mov  rax, [rdi+8]           ; Context::buffers
+/// 5:  mov  rcx, [rax+8]           ; input
+/// 9:  mov  rdx, [rax+16]          ; weights
+/// d:  mov  rsi, [rax+24]          ; answer
+/// 11: movaps xmm0, [rdx]
+/// 14: movaps xmm1, [rcx]
+/// 17: addps  xmm1, xmm0
+/// 1a: movaps [rsi], xmm1
+/// 1d: movaps xmm1, [rcx+16]
+/// 21: addps  xmm1, xmm0
+/// 24: movaps [rsi+16], xmm1
+/// 28: ret
+/// ```
+const CODE: &[u8] = &[
+    0xcc, 0x48, 0x8b, 0x47, 0x08, 0x48, 0x8b, 0x48, 0x08, 0x48, 0x8b, 0x50, 0x10, 0x48, 0x8b, 0x70, 0x18, 0x0f, 0x28,
+    0x02, 0x0f, 0x28, 0x09, 0x0f, 0x58, 0xc8, 0x0f, 0x29, 0x0e, 0x0f, 0x28, 0x49, 0x10, 0x0f, 0x58, 0xc8, 0x0f, 0x29,
+    0x4e, 0x10, 0xc3,
+];
+
+fn manifest(reading: Reading) -> Manifest {
+    let port = |name: &str, reading| Port {
+        name: name.into(),
+        row: FieldType::new(DType::F32, [WIDTH]),
+        batched: true,
+        reading,
+    };
+    let (row, whole) = (WIDTH * 4, BATCH * WIDTH * 4);
+    Manifest {
+        program: "AddWeights".into(),
+        source: "add.nn".into(),
+        version: "0.1.0".into(),
+        weights_hash: "0123456789abcdef0123".into(),
+        isa: String::new(),
+        batch: BATCH,
+        inputs: vec![port("x", Reading::Values)],
+        answers: vec![port("y", reading)],
+        classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
+        arena_bytes: 0,
+        arena_align: 64,
+        scratch_bytes: 0,
+        externals: vec![
+            External { bytes: whole, role: Role::Input(0) },
+            External { bytes: row, role: Role::Weights(64) },
+            External { bytes: whole, role: Role::Answer(0) },
+        ],
+        entry: 1,
+    }
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn weights() -> Vec<u8> {
+    [vec![0xff; 64], little_endian(&[0.0, 0.25, 0.5, 1.0])].concat()
+}
+
+struct Built {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Built {
+    fn new(reading: Reading) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("add");
+        executable::write(&path, &manifest(reading), CODE, &weights()).unwrap();
+        Self { folder, path }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(args).env_clear().current_dir(self.folder.path());
+        command
+    }
+
+    fn stdout(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The one line that it fails with.
+    fn failure(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.starts_with("error: ") && message.lines().count() == 1, "{message:?}");
+        message
+    }
+}
+
+#[test]
+fn rows_are_looped_and_the_last_call_padded() {
+    let built = Built::new(Reading::Values);
+    let rows: Vec<f32> = (0..5 * 4u8).map(f32::from).collect();
+    write_npy(&built.file("x.npy"), DType::F32, &[5, 4], &little_endian(&rows)).unwrap();
+    assert_eq!(
+        built.stdout(&["x.npy"]),
+        "y: f32[5, 4]\n  0: [0, 1.25, 2.5, 4]\n  1: [4, 5.25, 6.5, 8]\n  2: [8, 9.25, 10.5, 12]\n  \
+         3: [12, 13.25, 14.5, 16]\n  4: [16, 17.25, 18.5, 20]\n"
+    );
+    assert_eq!(built.stdout(&["x.npy", "-o", "y.npy"]), "wrote y.npy: f32[5, 4]\n");
+    let expected: Vec<f32> =
+        rows.chunks(4).flat_map(|row| [row[0], row[1] + 0.25, row[2] + 0.5, row[3] + 1.0]).collect();
+    let written = fs::read(built.file("y.npy")).unwrap();
+    assert!(written.ends_with(&little_endian(&expected)));
+    assert_eq!(built.stdout(&["--threads", "1", "x.npy"]), built.stdout(&["-i", "x=x.npy"]));
+}
+
+#[test]
+fn classes_are_printed_as_bars_and_as_json() {
+    let built = Built::new(Reading::Probabilities);
+    fs::write(built.file("x.csv"), "0,0,0,-0.25\n").unwrap();
+    let text = built.stdout(&["x.csv", "--top", "2"]);
+    assert!(text.starts_with("y: dog\n  dog  █████"), "{text}");
+    assert!(text.contains("cat") && text.contains("50.00 %") && !text.contains("bee"), "{text}");
+    assert_eq!(
+        built.stdout(&["x.csv", "--json", "--top=1"]),
+        "{\"program\":\"AddWeights\",\"rows\":1,\"answers\":{\"y\":{\"dtype\":\"f32\",\"shape\":[1,4],\
+         \"values\":[[0,0.25,0.5,0.75]],\"top\":[[{\"class\":\"dog\",\"index\":3,\"probability\":0.75}]]}}}\n"
+    );
+}
+
+#[test]
+fn reads_standard_input_and_several_files() {
+    let built = Built::new(Reading::Values);
+    fs::write(built.file("one.csv"), "1,1,1,1\n").unwrap();
+    let mut child = built.command(&["one.csv", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"2,2,2,2\n3,3,3,3\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "y: f32[3, 4]\n  0: [1, 1.25, 1.5, 2]\n  1: [2, 2.25, 2.5, 3]\n  2: [3, 3.25, 3.5, 4]\n");
+}
+
+#[test]
+fn tells_what_it_is() {
+    let built = Built::new(Reading::Logits);
+    let help = built.stdout(&["--help"]);
+    for part in ["AddWeights, compiled from add.nn by nnc 0.1.0", "x: f32[N, 4]", "y: f32[N, 4]", "ant, bee, cat"] {
+        assert!(help.contains(part), "{part:?} is missing in:\n{help}");
+    }
+    assert_eq!(
+        built.stdout(&["--version"]),
+        "AddWeights, compiled from add.nn by nnc 0.1.0, weights 0123456789abcdef\n"
+    );
+}
+
+#[test]
+fn measures_itself() {
+    let built = Built::new(Reading::Values);
+    assert!(built.stdout(&["--bench", "0.01"]).contains("median"));
+    assert!(built.stdout(&["--bench=0.01", "--json"]).starts_with("{\"calls\":"));
+}
+
+#[test]
+fn bad_input_gets_one_line() {
+    let built = Built::new(Reading::Values);
+    fs::write(built.file("bad.csv"), "1,2,3,4\n1,2,three,4\n").unwrap();
+    fs::write(built.file("empty"), "").unwrap();
+    fs::write(built.file("ok.csv"), "1,2,3,4\n").unwrap();
+    write_npy(&built.file("wide.npy"), DType::F32, &[1, 5], &little_endian(&[0.0; 5])).unwrap();
+    write_npy(&built.file("f64.npy"), DType::F64, &[4], &[0; 32]).unwrap();
+    let npy = fs::read(built.file("wide.npy")).unwrap();
+    fs::write(built.file("cut.npy"), &npy[..npy.len() - 1]).unwrap();
+    for (args, part) in [
+        (&[][..], "input `x`"),
+        (&["none.npy"], "none.npy"),
+        (&["bad.csv"], "line 2"),
+        (&["empty"], "empty"),
+        (&["wide.npy"], "shape"),
+        (&["f64.npy"], "f64"),
+        (&["cut.npy"], "cut.npy"),
+        (&["."], "."),
+        (&["add"], "add"),
+        (&["ok.csv", "--no-such-option"], "--no-such-option"),
+        (&["--input", "z=ok.csv"], "only `x`"),
+        (&["ok.csv", "-o", "none/y.npy"], "none/y.npy"),
+        (&["ok.csv", "-o", "z=y.npy"], "only `y`"),
+        (&["ok.csv", "--threads", "0"], "0"),
+    ] {
+        let message = built.failure(args);
+        assert!(message.contains(part), "{args:?} gave {message:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let built = Built::new(Reading::Values);
+    let rows = "1,2,3,4\n".repeat(20_000);
+    fs::write(built.file("x.csv"), rows).unwrap();
+    let mut child = built.command(&["x.csv"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+}
+
+#[test]
+fn a_cut_or_bare_executable_says_so() {
+    let built = Built::new(Reading::Values);
+    let whole = fs::read(&built.path).unwrap();
+    let pages = whole.len() / 4096;
+    for kept in [whole.len() - 1, (pages - 1) * 4096, (pages - 2) * 4096 + 10] {
+        fs::write(built.file("cut"), &whole[..kept]).unwrap();
+        fs::rename(built.file("cut"), &built.path).unwrap();
+        fs::set_permissions(&built.path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(built.failure(&["--help"]).contains("damaged: the file is cut short"), "{kept} bytes");
+    }
+    fs::write(&built.path, executable::stub()).unwrap();
+    fs::set_permissions(&built.path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(built.failure(&[]).contains("no program is packed into it"));
+}
+
+#[test]
+fn the_file_is_small_executable_and_the_same_each_time() {
+    let (first, second) = (Built::new(Reading::Values), Built::new(Reading::Values));
+    let bytes = fs::read(&first.path).unwrap();
+    assert_eq!(bytes, fs::read(&second.path).unwrap());
+    assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
+    assert_eq!(fs::metadata(&first.path).unwrap().permissions().mode() & 0o700, 0o700);
+    assert_eq!(fs::read_dir(first.folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn nothing_is_left_when_it_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &Path| executable::write(path, &manifest(Reading::Values), CODE, &weights());
+    assert!(matches!(write(&folder.path().join("none").join("x")), Err(ExecutableError::Write { .. })));
+    assert!(matches!(write(folder.path()), Err(ExecutableError::NotAFile { .. })));
+    let mut wrong = manifest(Reading::Values);
+    wrong.entry = CODE.len();
+    let refused = executable::write(&folder.path().join("x"), &wrong, CODE, &weights());
+    assert!(matches!(refused, Err(ExecutableError::Manifest(_))));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
