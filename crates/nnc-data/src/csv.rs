@@ -1,7 +1,7 @@
 //! Tables of numbers as text (RFC 4180, with a separator of choice).
 //!
 //! Each line is one example, and its cells fill the declared fields in order: `f32[64]` takes 64
-//! consecutive cells, a scalar one. Cells are read as [`crate::number`] says. The first line is
+//! consecutive cells, a scalar one. Cells are read as the module `number` says. The first line is
 //! taken for a header if none of its cells is a number, so that a first line with one damaged cell
 //! is reported, not skipped; an option says otherwise. Blank lines are skipped, and so is a byte
 //! order mark.

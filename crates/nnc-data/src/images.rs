@@ -2,7 +2,7 @@
 //!
 //! Folders are sorted by the bytes of their names, and a folder's place is its class; within a
 //! class, files are sorted in the same way. Names that begin with a dot are passed over. Each
-//! image is read as [`crate::picture`] says, on all cores. Where one field is declared there are
+//! image is read as the module `picture` says, on all cores. Where one field is declared there are
 //! no labels, and images may also lie in the folder itself.
 
 use std::num::NonZero;

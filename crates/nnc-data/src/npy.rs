@@ -2,7 +2,7 @@
 //!
 //! The magic `\x93NUMPY`, a version, the length of the header, and the header: a Python dict
 //! literal with the keys `descr`, `fortran_order` and `shape`. The header is read by a scanner for
-//! exactly that, in [`dict`]: a general parser of Python literals recurses, and a hostile header
+//! exactly that, in the module `dict`: a general parser of Python literals recurses, and a hostile header
 //! would overflow the stack of a program that must only ever report.
 //!
 //! An array of bf16, a dtype NumPy lacks, is written and read as `V2`, as the package `ml_dtypes` does.
