@@ -1,0 +1,44 @@
+//! Did-you-mean: the closest of the names that are there.
+
+/// The candidate closest to `name`, when it is close enough to be meant: at most a third of the letters differ.
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(1);
+    let ranked = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    ranked.filter(|&(distance, candidate)| distance <= limit && candidate != name).min().map(|(_, candidate)| candidate)
+}
+
+/// Optimal string alignment: insertions, deletions, substitutions, and swaps of neighbours (Damerau 1964).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    if a.len().abs_diff(b.len()) > 8 || a.len() > 64 {
+        return usize::MAX;
+    }
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let substituted = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = substituted.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest;
+
+    #[test]
+    fn finds_what_is_meant() {
+        let names = ["dense", "conv2d", "max_pool2d", "relu"];
+        assert_eq!(closest("dnese", names), Some("dense"));
+        assert_eq!(closest("conv2", names), Some("conv2d"));
+        assert_eq!(closest("maxpool2d", names), Some("max_pool2d"));
+        assert_eq!(closest("attention", names), None);
+    }
+}

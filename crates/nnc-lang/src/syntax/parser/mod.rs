@@ -1,0 +1,206 @@
+//! Tokens to tree: recursive descent, with precedence climbing for expressions.
+//!
+//! Parsing never fails. A statement that cannot be read is reported once and skipped to its end; an item that cannot be
+//! read is skipped to the next line that begins one. Nesting past [`DEPTH`] levels is an error, and operator chains are
+//! bounded by [`CHAIN`], so that neither the parser nor anything that walks the tree can overflow its stack.
+
+mod expressions;
+mod items;
+mod statements;
+mod types;
+
+use super::ast::{Ident, Module};
+use super::lexer::{Token, TokenKind};
+use crate::diagnostic::{Code, Diagnostic, FileId, Span};
+
+/// How deep brackets, blocks and operators may nest.
+pub const DEPTH: usize = 256;
+/// How long one chain of operators, calls or indexings may be.
+pub const CHAIN: usize = 1000;
+
+/// Parses the tokens of a file.
+pub fn module(file: FileId, text: &str, tokens: &[Token], diagnostics: &mut Vec<Diagnostic>) -> Module {
+    let mut parser = Parser { file, text, tokens, at: 0, depth: 0, diagnostics };
+    parser.module()
+}
+
+/// A mistake was found and reported; the caller skips to where it can go on.
+struct Skip;
+
+type Parsed<T> = Result<T, Skip>;
+
+struct Parser<'t, 'd> {
+    file: FileId,
+    text: &'t str,
+    tokens: &'t [Token],
+    at: usize,
+    depth: usize,
+    diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+impl<'t> Parser<'t, '_> {
+    fn peek(&self) -> Token {
+        self.peek_by(0)
+    }
+
+    /// The token `by` places ahead; past the end it is [`TokenKind::End`].
+    fn peek_by(&self, by: usize) -> Token {
+        let last = Token { kind: TokenKind::End, span: Span { file: self.file, start: 0, end: 0 } };
+        self.tokens.get(self.at + by).or(self.tokens.last()).copied().unwrap_or(last)
+    }
+
+    fn kind(&self) -> TokenKind {
+        self.peek().kind
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek();
+        if token.kind != TokenKind::End {
+            self.at += 1;
+        }
+        token
+    }
+
+    fn word_of(&self, token: Token) -> &'t str {
+        if token.kind != TokenKind::Word {
+            return "";
+        }
+        self.text.get(token.span.start as usize..token.span.end as usize).unwrap_or("")
+    }
+
+    /// The word here, or `""`.
+    fn word(&self) -> &'t str {
+        self.word_of(self.peek())
+    }
+
+    fn eat(&mut self, kind: TokenKind) -> Option<Token> {
+        (self.kind() == kind).then(|| self.next())
+    }
+
+    fn eat_word(&mut self, word: &str) -> Option<Token> {
+        (self.word() == word).then(|| self.next())
+    }
+
+    /// Takes a token of that kind, or reports what was expected.
+    fn expect(&mut self, kind: TokenKind, context: &str) -> Parsed<Token> {
+        if self.kind() == kind {
+            return Ok(self.next());
+        }
+        Err(self.unexpected(&format!("{} {context}", kind.describe())))
+    }
+
+    fn ident(&mut self, context: &str) -> Parsed<Ident> {
+        if self.kind() != TokenKind::Word {
+            return Err(self.unexpected(&format!("a name {context}")));
+        }
+        let token = self.next();
+        Ok(Ident { text: self.word_of(token).to_owned(), span: token.span })
+    }
+
+    /// Reports that something else was expected here.
+    fn unexpected(&mut self, expected: &str) -> Skip {
+        let token = self.peek();
+        let found = match token.kind {
+            TokenKind::Word => format!("`{}`", self.word_of(token)),
+            kind => kind.describe().to_owned(),
+        };
+        let mut diagnostic =
+            Diagnostic::new(Code::E0102, token.span, format!("expected {}, found {found}", expected.trim()));
+        diagnostic.help = self.likely_fix(token, expected);
+        self.diagnostics.push(diagnostic);
+        Skip
+    }
+
+    /// A fix for what people write from habit.
+    fn likely_fix(&self, token: Token, expected: &str) -> Option<String> {
+        let fix = match (token.kind, self.word_of(token)) {
+            (TokenKind::Word, "def" | "func" | "function") => "a function begins with `fn`, a model with `model`",
+            (TokenKind::Word, "class") => "a model begins with `model`",
+            (TokenKind::Word, "lambda") => "name a function with `fn` and pass its name",
+            (TokenKind::Word, "elif") => "write `else if`",
+            (TokenKind::Word, "let" | "var" | "const") => "write `name = value` alone",
+            (TokenKind::Equal, _) if expected.contains("operator") => "compare with `==`",
+            (TokenKind::Colon, _) if expected.contains('{') => "a block stands between `{` and `}`",
+            _ => return None,
+        };
+        Some(fix.to_owned())
+    }
+
+    fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::new(code, span, message));
+    }
+
+    /// Runs `parse` one level deeper; past [`DEPTH`] it reports and skips.
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth >= DEPTH {
+            let span = self.peek().span;
+            self.error(Code::E0106, span, format!("this nests deeper than {DEPTH} levels"));
+            return Err(Skip);
+        }
+        self.depth += 1;
+        let result = parse(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Skips line ends and semicolons.
+    fn skip_line_ends(&mut self) {
+        while matches!(self.kind(), TokenKind::LineEnd | TokenKind::Semicolon) {
+            self.next();
+        }
+    }
+
+    /// Skips to the end of the statement: past brackets and braces opened on the way, up to a line end, a `;`, or the
+    /// `}` that closes the block.
+    fn skip_statement(&mut self) {
+        let mut open = 0usize;
+        loop {
+            match self.kind() {
+                TokenKind::End => return,
+                TokenKind::LineEnd | TokenKind::Semicolon if open == 0 => return,
+                TokenKind::OpenParen | TokenKind::OpenBracket | TokenKind::OpenBrace => open += 1,
+                TokenKind::CloseBrace if open == 0 => return,
+                TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace => open = open.saturating_sub(1),
+                _ => {}
+            }
+            self.next();
+        }
+    }
+
+    /// The `##` lines here, joined.
+    fn doc(&mut self) -> String {
+        let mut lines: Vec<&str> = Vec::new();
+        loop {
+            match self.kind() {
+                TokenKind::Doc => {
+                    let span = self.next().span;
+                    let line = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
+                    lines.push(line.trim_start_matches('#').trim());
+                }
+                TokenKind::LineEnd | TokenKind::Semicolon => {
+                    self.next();
+                }
+                _ => return lines.join("\n"),
+            }
+        }
+    }
+
+    /// The span from `start` to the token before this one.
+    fn since(&self, start: Span) -> Span {
+        let end = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(start, |token| token.span);
+        start.to(end)
+    }
+
+    /// Parses `item` between here and `close`, separated by commas; a comma after the last is fine.
+    fn list<T>(&mut self, close: TokenKind, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut items = Vec::new();
+        while self.kind() != close {
+            items.push(item(self)?);
+            if self.eat(TokenKind::Comma).is_none() && self.kind() != close {
+                return Err(self.unexpected(&format!("`,` or {}", close.describe())));
+            }
+        }
+        self.next();
+        Ok(items)
+    }
+}

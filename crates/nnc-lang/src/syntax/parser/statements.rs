@@ -1,0 +1,260 @@
+//! Statements. A word is a keyword only where what follows makes it one: `state = 3` binds a name.
+
+use super::{Parsed, Parser, Skip};
+use crate::diagnostic::Code;
+use crate::syntax::ast::{Declaration, Ident, LayerStmt, Minimize, MinimizePart, Stmt, StmtKind, Target};
+use crate::syntax::lexer::TokenKind;
+
+impl Parser<'_, '_> {
+    /// Statements up to the `}` or the end of the file.
+    pub(super) fn statements(&mut self) -> Vec<Stmt> {
+        let mut stmts = Vec::new();
+        loop {
+            let doc = self.doc();
+            if matches!(self.kind(), TokenKind::CloseBrace | TokenKind::End) {
+                return stmts;
+            }
+            let start = self.peek().span;
+            let before = self.at;
+            let kind = match self.statement().and_then(|kind| self.end_of_statement().map(|()| kind)) {
+                Ok(kind) => kind,
+                Err(Skip) => {
+                    self.skip_statement();
+                    StmtKind::Error
+                }
+            };
+            stmts.push(Stmt { doc, kind, span: self.since(start) });
+            if self.at == before {
+                self.next();
+            }
+        }
+    }
+
+    fn end_of_statement(&mut self) -> Parsed<()> {
+        let ends = [TokenKind::LineEnd, TokenKind::Semicolon, TokenKind::CloseBrace, TokenKind::End, TokenKind::Doc];
+        if ends.contains(&self.kind()) {
+            return Ok(());
+        }
+        Err(self.unexpected("an operator or the end of the line"))
+    }
+
+    /// Whether the word here, followed by what follows, is only a name.
+    fn is_plain_name(&self) -> bool {
+        matches!(
+            self.peek_by(1).kind,
+            TokenKind::Equal | TokenKind::Update | TokenKind::Colon | TokenKind::Comma | TokenKind::Dot
+        )
+    }
+
+    /// Flat dispatch on the first word.
+    fn statement(&mut self) -> Parsed<StmtKind> {
+        if self.is_plain_name() {
+            return self.binding_or_expr();
+        }
+        let named = self.peek_by(1).kind == TokenKind::Word;
+        match self.word() {
+            "param" if named => self.declaration().map(StmtKind::Param),
+            "state" if named => self.declaration().map(StmtKind::State),
+            "layer" if named => self.layer().map(StmtKind::Layer),
+            "metric" if named => self.named_value().map(|(name, value)| StmtKind::Metric { name, value }),
+            "augment" if named => self.named_value().map(|(name, value)| StmtKind::Augment { name, value }),
+            "answer" if named => self.answer(),
+            "step" if named => self.step(),
+            "return" => self.keyword_expr().map(StmtKind::Return),
+            "yield" => self.keyword_expr().map(StmtKind::Yield),
+            "minimize" => self.minimize().map(StmtKind::Minimize),
+            "if" => self.if_statement(),
+            "for" => self.for_statement(),
+            "fn" | "model" | "optimizer" | "data" | "train" | "use" if named => {
+                let (span, word) = (self.peek().span, self.word());
+                self.error(Code::E0107, span, format!("`{word}` stands at the top of a file, not inside a block"));
+                Err(Skip)
+            }
+            _ => self.binding_or_expr(),
+        }
+    }
+
+    fn keyword_expr(&mut self) -> Parsed<crate::syntax::ast::Expr> {
+        self.next();
+        self.expr()
+    }
+
+    fn binding_or_expr(&mut self) -> Parsed<StmtKind> {
+        if self.kind() != TokenKind::Word || !self.begins_binding() {
+            return self.expr().map(StmtKind::Expr);
+        }
+        if self.peek_by(1).kind == TokenKind::Update {
+            let target = self.ident("of a state")?;
+            self.next();
+            return Ok(StmtKind::Update { target, value: self.expr()? });
+        }
+        let mut targets = vec![self.target()?];
+        while self.eat(TokenKind::Comma).is_some() {
+            targets.push(self.target()?);
+        }
+        let ty = self.eat(TokenKind::Colon).map(|_| self.ty()).transpose()?;
+        self.expect(TokenKind::Equal, "and a value")?;
+        self.skip_line_ends();
+        Ok(StmtKind::Bind { targets, ty, value: self.expr()? })
+    }
+
+    /// Whether names separated by commas and then `=`, `:` or `<-` follow.
+    fn begins_binding(&self) -> bool {
+        let mut by = 1;
+        while self.peek_by(by).kind == TokenKind::Comma && self.peek_by(by + 1).kind == TokenKind::Word {
+            by += 2;
+        }
+        matches!(self.peek_by(by).kind, TokenKind::Equal | TokenKind::Colon | TokenKind::Update)
+    }
+
+    fn target(&mut self) -> Parsed<Target> {
+        let name = self.ident("to bind")?;
+        Ok(if name.text == "_" { Target::Ignore(name.span) } else { Target::Name(name) })
+    }
+
+    fn declaration(&mut self) -> Parsed<Declaration> {
+        self.next();
+        let name = self.ident("for it")?;
+        self.expect(TokenKind::Colon, "and a type")?;
+        let ty = self.ty()?;
+        self.expect(TokenKind::Equal, "and a first value, such as `zeros()`")?;
+        self.skip_line_ends();
+        Ok(Declaration { name, ty, init: self.expr()? })
+    }
+
+    fn layer(&mut self) -> Parsed<LayerStmt> {
+        self.next();
+        let name = self.ident("for the layer")?;
+        self.expect(TokenKind::Equal, "and a model")?;
+        let value = self.expr()?;
+        let mut layer = LayerStmt { name, value, from: None, frozen: None, names: Vec::new() };
+        loop {
+            if self.eat_word("from").is_some() {
+                let token = self.expect(TokenKind::Str, "after `from`")?;
+                layer.from = Some((self.string(token.span), token.span));
+            } else if let Some(token) = self.eat_word("frozen") {
+                layer.frozen = Some(token.span);
+            } else if self.word() == "names" && self.peek_by(1).kind == TokenKind::Equal {
+                self.next();
+                self.next();
+                layer.names = self.name_map()?;
+            } else {
+                return Ok(layer);
+            }
+            self.eat(TokenKind::Comma);
+        }
+    }
+
+    /// `{"theirs": "ours", ...}`; line ends inside count for nothing.
+    fn name_map(&mut self) -> Parsed<Vec<(String, String)>> {
+        self.expect(TokenKind::OpenBrace, "before the names")?;
+        let mut names = Vec::new();
+        loop {
+            self.skip_line_ends();
+            if self.eat(TokenKind::CloseBrace).is_some() {
+                return Ok(names);
+            }
+            let theirs = self.expect(TokenKind::Str, "with the name in the file")?;
+            self.expect(TokenKind::Colon, "between the names")?;
+            let ours = self.expect(TokenKind::Str, "with the name in the model")?;
+            names.push((self.string(theirs.span), self.string(ours.span)));
+            self.skip_line_ends();
+            if self.eat(TokenKind::Comma).is_none() && self.kind() != TokenKind::CloseBrace {
+                return Err(self.unexpected("`,` or `}`"));
+            }
+        }
+    }
+
+    fn named_value(&mut self) -> Parsed<(Ident, crate::syntax::ast::Expr)> {
+        self.next();
+        let name = self.ident("for it")?;
+        self.expect(TokenKind::Equal, "and a value")?;
+        self.skip_line_ends();
+        Ok((name, self.expr()?))
+    }
+
+    fn answer(&mut self) -> Parsed<StmtKind> {
+        self.next();
+        let name = self.ident("for the answer")?;
+        let params = match self.eat(TokenKind::OpenParen) {
+            Some(_) => Some(self.list(TokenKind::CloseParen, Self::param)?),
+            None => None,
+        };
+        let result = self.eat(TokenKind::Arrow).map(|_| self.ty()).transpose()?;
+        Ok(StmtKind::Answer { name, params, result, body: self.body()? })
+    }
+
+    fn step(&mut self) -> Parsed<StmtKind> {
+        self.next();
+        let name = self.ident("for the step")?;
+        Ok(StmtKind::Step { name, body: self.block()? })
+    }
+
+    fn minimize(&mut self) -> Parsed<Minimize> {
+        self.next();
+        let loss = self.expr()?;
+        let mut minimize = Minimize { loss, parts: vec![self.minimize_part()?], options: Vec::new() };
+        loop {
+            let comma = self.eat(TokenKind::Comma).is_some();
+            if self.clause_follows("over") {
+                self.skip_line_ends();
+                minimize.parts.push(self.minimize_part()?);
+            } else if comma {
+                let name = self.ident("of an option, such as `clip_norm`")?;
+                self.expect(TokenKind::Equal, "and a value")?;
+                minimize.options.push((name, self.expr()?));
+            } else {
+                return Ok(minimize);
+            }
+        }
+    }
+
+    /// Whether the clause word follows, here or on the next line.
+    fn clause_follows(&self, word: &str) -> bool {
+        let by = usize::from(self.kind() == TokenKind::LineEnd);
+        self.word_of(self.peek_by(by)) == word && self.peek_by(by + 1).kind == TokenKind::Word
+    }
+
+    fn minimize_part(&mut self) -> Parsed<MinimizePart> {
+        if self.clause_follows("over") || self.clause_follows("using") {
+            self.skip_line_ends();
+        }
+        let over = self.eat_word("over").map(|_| self.expr()).transpose()?;
+        if self.clause_follows("using") {
+            self.skip_line_ends();
+        }
+        if self.eat_word("using").is_none() {
+            return Err(self.unexpected("`using` and an optimiser, such as `using adam(lr=1e-3)`"));
+        }
+        Ok(MinimizePart { over, using: self.expr()? })
+    }
+
+    fn if_statement(&mut self) -> Parsed<StmtKind> {
+        let mut branches = Vec::new();
+        loop {
+            self.next();
+            let condition = self.expr()?;
+            branches.push((condition, self.block()?));
+            let by = usize::from(self.kind() == TokenKind::LineEnd);
+            if self.word_of(self.peek_by(by)) != "else" {
+                return Ok(StmtKind::If { branches, otherwise: None });
+            }
+            self.skip_line_ends();
+            self.next();
+            if self.word() != "if" {
+                let otherwise = Some(self.block()?);
+                return Ok(StmtKind::If { branches, otherwise });
+            }
+        }
+    }
+
+    fn for_statement(&mut self) -> Parsed<StmtKind> {
+        self.next();
+        let target = self.ident("for each turn")?;
+        if self.eat_word("in").is_none() {
+            return Err(self.unexpected("`in` and a range or a list"));
+        }
+        let over = self.range_or_expr()?;
+        Ok(StmtKind::For { target, over, body: self.block()? })
+    }
+}
