@@ -3,8 +3,8 @@
 //! needs no toolchain.
 //!
 //! The stub is built by a cargo of its own: it needs another profile, other features of the shared
-//! crates, and must not unwind. Its target directory lies in `OUT_DIR`, so the two cargos wait for
-//! no lock of each other; the job server is shared through the environment.
+//! crates, and must not unwind. Its target directory is its own, so the two cargos wait for no lock
+//! of each other; the job server is shared through the environment.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -40,10 +40,17 @@ fn main() {
         println!("cargo::rerun-if-changed={source}");
     }
     let out = PathBuf::from(variable("OUT_DIR"));
-    let built = build_stub(&out.join("stub-target"));
+    let built = build_stub(&stub_target(&out));
     if let Err(error) = std::fs::copy(&built, out.join("nnc-stub")) {
         panic!("{}: {error}", built.display());
     }
+}
+
+/// Where the stub is built: beside the profiles of this build, so that all of them share it. Cargo
+/// marks the root of a target directory with a tag; where there is none, in `OUT_DIR`.
+fn stub_target(out: &Path) -> PathBuf {
+    let root = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    root.unwrap_or(out).join("nnc-stub-target")
 }
 
 fn build_stub(target_dir: &Path) -> PathBuf {

@@ -1,0 +1,170 @@
+//! Checkpoints: safetensors files, written so that a complete one is always there.
+//!
+//! A file is written beside its place under a temporary name, synced, and renamed over it, so a process killed at any
+//! moment leaves the old file or the new one. Tensors go in by path; what training must remember besides (place in the
+//! data order, best metric, history) is one JSON string under the metadata key `nnc`. No clock time goes in, so equal
+//! runs write equal bytes. Any safetensors file can be read as weights.
+//!
+//! Format: <https://github.com/huggingface/safetensors>.
+
+use crate::error::DriverError;
+use crate::store::Store;
+use nnc_graph::{DType, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The metadata key of what `nnc` keeps besides tensors.
+const KEY: &str = "nnc";
+
+/// What a checkpoint file holds.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// Tensors by path.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The text under the key `nnc`, when `nnc` wrote the file.
+    pub metadata: Option<String>,
+}
+
+/// Writes a file so that at every moment the old or the new content is there, whole.
+///
+/// # Errors
+/// [`DriverError::Io`]; then the old content stands and nothing else is left behind.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DriverError> {
+    let temporary = temporary_beside(path);
+    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The first error is the one to report; a temporary file that cannot be removed does no harm.
+        let _ = fs::remove_file(&temporary);
+        DriverError::Io { doing: "write", path: path.to_owned(), source }
+    })
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Writes a store with its metadata to `path`.
+///
+/// # Errors
+/// [`DriverError::Io`]; an earlier checkpoint at `path` then stands.
+pub fn save(path: &Path, store: &Store, metadata: &str) -> Result<(), DriverError> {
+    let broken = |error: safetensors::SafeTensorError| DriverError::Internal(format!("a checkpoint: {error}"));
+    let mut views = Vec::new();
+    for (name, entry) in store.iter() {
+        let view = TensorView::new(to_safe(entry.ty.dtype), entry.ty.shape.sizes(), entry.buffer.bytes());
+        views.push((name, view.map_err(broken)?));
+    }
+    let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
+    write_atomically(path, &bytes)
+}
+
+/// Reads a safetensors file.
+///
+/// # Errors
+/// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have.
+pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
+    let bytes = fs::read(path).map_err(|source| DriverError::Io { doing: "read", path: path.to_owned(), source })?;
+    let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
+    let not_safe = |error| wrong(format!("this is no complete safetensors file ({error})"));
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_safe)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(not_safe)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = from_safe(view.dtype())
+            .ok_or_else(|| wrong(format!("tensor `{name}` has dtype {:?}, which nnc does not have", view.dtype())))?;
+        let tensor = Tensor::from_bytes(dtype, view.shape(), view.data().to_vec())
+            .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
+        tensors.insert(name, tensor);
+    }
+    let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
+    Ok(Checkpoint { tensors, metadata })
+}
+
+fn to_safe(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+        DType::F64 => Dtype::F64,
+        DType::I8 => Dtype::I8,
+        DType::U8 => Dtype::U8,
+        DType::I32 => Dtype::I32,
+        DType::I64 => Dtype::I64,
+        DType::Bool => Dtype::BOOL,
+    }
+}
+
+fn from_safe(dtype: Dtype) -> Option<DType> {
+    DType::ALL.into_iter().find(|&own| to_safe(own) == dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> Store {
+        let mut store = Store::default();
+        store.insert("dense_1.w", &Tensor::from_f64(DType::F32, &[2, 3], &[1., 2., 3., 4., 5., 6.]));
+        store.insert("$optimizer.dense_1.w.m", &Tensor::from_f64(DType::F32, &[2, 3], &[0.; 6]));
+        store.insert("a.mask", &Tensor::from_f64(DType::Bool, &[2], &[1., 0.]));
+        store
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_equal_stores_write_equal_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+        save(&first, &store(), "{\"epoch\":3}").unwrap();
+        save(&second, &store(), "{\"epoch\":3}").unwrap();
+        assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
+        let checkpoint = load(&first).unwrap();
+        assert_eq!(checkpoint.metadata.as_deref(), Some("{\"epoch\":3}"));
+        assert_eq!(checkpoint.tensors["dense_1.w"].to_f64(), [1., 2., 3., 4., 5., 6.]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        save(&path, &store(), "").unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for length in [0, 5, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let message = load(&path).unwrap_err().to_string();
+            assert!(message.contains("w.safetensors") && message.contains("no complete safetensors"), "{message}");
+        }
+    }
+
+    #[test]
+    fn weights_of_another_model_list_what_differs() {
+        let mut target = Store::default();
+        target.insert("dense_1.w", &Tensor::from_f64(DType::F32, &[3, 2], &[0.; 6]));
+        target.insert("dense_2.b", &Tensor::from_f64(DType::F32, &[1], &[0.]));
+        let weights = BTreeMap::from([
+            ("dense_1.w".to_owned(), store().tensor("dense_1.w").unwrap()),
+            ("other".to_owned(), Tensor::scalar(DType::F32, 1.0)),
+            ("$optimizer.x".to_owned(), Tensor::scalar(DType::F32, 1.0)),
+        ]);
+        let found: Vec<String> = target.load_weights(&weights).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "dense_1.w: the model has f32[3, 2], the file has f32[2, 3]",
+                "dense_2.b: the model has f32[1], the file has no such tensor",
+                "other: the file has f32, the model has no such tensor",
+            ]
+        );
+    }
+}

@@ -1,0 +1,309 @@
+//! From a graph to something that runs: optimise, lower, generate code, bind buffers.
+//!
+//! A [`CompiledGraph`] owns a buffer for each input, output and constant; parameters and states live in a [`Store`]
+//! that several compiled graphs share (the training step writes it, the evaluation reads it). With
+//! [`Engine::Interpreter`] the same graph runs on the reference interpreter behind the same door.
+
+use crate::error::DriverError;
+use crate::store::Store;
+use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
+use nnc_kernel::{Lowered, Role, Target};
+use nnc_opt::pipeline;
+use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What runs a graph.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Engine {
+    /// Native code by Cranelift.
+    #[default]
+    Native,
+    /// The reference interpreter.
+    Interpreter,
+}
+
+impl Engine {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "cranelift",
+            Self::Interpreter => "interp",
+        }
+    }
+}
+
+/// How graphs are compiled.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// What runs the result.
+    pub engine: Engine,
+    /// The threads that share the work.
+    pub pool: Arc<Pool>,
+    /// Passes and fusion.
+    pub passes: pipeline::Options,
+}
+
+/// A graph that can run.
+#[derive(Debug)]
+pub struct CompiledGraph {
+    /// The graph after all passes.
+    pub graph: Graph,
+    /// The log of the passes.
+    pub log: nnc_opt::PassLog,
+    /// How long it took to get here.
+    pub compile_time: Duration,
+    inputs: BTreeMap<String, Port>,
+    outputs: BTreeMap<String, Port>,
+    runner: Runner,
+}
+
+#[derive(Debug)]
+struct Port {
+    ty: TensorType,
+    buffer: AlignedBuffer,
+}
+
+impl Port {
+    fn new(ty: &TensorType) -> Self {
+        Self { ty: ty.clone(), buffer: AlignedBuffer::zeroed(ty.bytes()) }
+    }
+}
+
+#[derive(Debug)]
+enum Runner {
+    Native(Box<Native>),
+    Interpreter,
+}
+
+#[derive(Debug)]
+struct Native {
+    program: Program,
+    lowered: Lowered,
+    constants: Vec<AlignedBuffer>,
+    status: AlignedBuffer,
+}
+
+/// Why a run stopped.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RunError {
+    /// A run-time index lay outside of its axis; it was never read.
+    #[error("an index is out of range{0}")]
+    OutOfRange(String),
+    /// The store has no tensor that the graph needs, or one of another type: a bug in the caller.
+    #[error("the program needs `{0}`, which is not in the store")]
+    NotResident(String),
+    /// What only a bug in the compiler can cause.
+    #[error("this is a bug in nnc, please report it: {0}")]
+    Internal(String),
+}
+
+/// A tensor from its bytes.
+pub(crate) fn host_tensor(ty: &TensorType, bytes: &[u8]) -> Tensor {
+    Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes.to_vec()).expect("a buffer has the size of its type")
+}
+
+/// A machine that is not supported is the user's to know; the rest is a bug.
+pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
+    match error {
+        nnc_codegen::CodegenError::Host(_) | nnc_codegen::CodegenError::Features(_) => {
+            DriverError::Usage(error.to_string())
+        }
+        nnc_codegen::CodegenError::Bug(bug) => DriverError::Internal(bug),
+    }
+}
+
+impl Compiler {
+    /// Threads that compile.
+    pub fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.pool.threads()).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Compiles a graph whose dims are bound.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] for what a backend does not support, [`DriverError::Internal`] for a bug.
+    pub fn compile(&self, graph: &Graph) -> Result<CompiledGraph, DriverError> {
+        let started = Instant::now();
+        let optimised =
+            pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))?;
+        let graph = optimised.graph;
+        let runner = match self.engine {
+            Engine::Interpreter => Runner::Interpreter,
+            Engine::Native => Runner::Native(Box::new(self.native(&graph, &optimised.partition)?)),
+        };
+        let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Input { name, ty } => Some((name.clone(), Port::new(ty))),
+            _ => None,
+        });
+        let results = graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
+        let port = |output: &Output| (output.name.clone(), Port::new(graph.ty(output.value)));
+        Ok(CompiledGraph {
+            inputs: inputs.collect(),
+            outputs: results.map(port).collect(),
+            runner,
+            compile_time: started.elapsed(),
+            log: optimised.log,
+            graph,
+        })
+    }
+
+    fn native(&self, graph: &Graph, partition: &nnc_opt::fuse::Partition) -> Result<Native, DriverError> {
+        let lowered = nnc_kernel::lower(graph, partition, &Target::cranelift())
+            .map_err(|error| DriverError::Usage(error.to_string()))?;
+        let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
+        let code = Code::from_jit(module, entry, crate::layout::runtime_layout(&lowered))
+            .map_err(|error| DriverError::Internal(error.to_string()))?;
+        let constant = |role: &Role| match role {
+            Role::Constant(tensor) => {
+                let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
+                buffer.bytes_mut().copy_from_slice(tensor.bytes());
+                Some(buffer)
+            }
+            Role::Input(_) | Role::Param(_) | Role::State(_) | Role::Output(_) | Role::Status => None,
+        };
+        let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
+        let program = Program::new(code.with_read_only(&crate::layout::read_only(&lowered)), self.pool.clone());
+        Ok(Native { program, constants, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
+    }
+}
+
+/// Bytes of the external that kernels report errors in: `i32[4]`.
+const STATUS_BYTES: usize = 16;
+
+impl CompiledGraph {
+    /// Names and types of the inputs, by name.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, &TensorType)> {
+        self.inputs.iter().map(|(name, port)| (name.as_str(), &port.ty))
+    }
+
+    /// Names and types of the results, by name.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &TensorType)> {
+        self.outputs.iter().map(|(name, port)| (name.as_str(), &port.ty))
+    }
+
+    /// The memory of an input, to be filled before a run. `None` when the graph does not need it.
+    pub fn input_mut(&mut self, name: &str) -> Option<&mut [u8]> {
+        self.inputs.get_mut(name).map(|port| port.buffer.bytes_mut())
+    }
+
+    /// Fills a scalar i64 input when the graph has it.
+    pub fn set_i64(&mut self, name: &str, value: i64) {
+        if let Some(bytes) = self.input_mut(name) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// The memory of a result after a run.
+    pub fn output(&self, name: &str) -> Option<&[u8]> {
+        self.outputs.get(name).map(|port| port.buffer.bytes())
+    }
+
+    /// A copy of a result after a run.
+    pub fn output_tensor(&self, name: &str) -> Option<Tensor> {
+        self.outputs.get(name).map(|port| host_tensor(&port.ty, port.buffer.bytes()))
+    }
+
+    /// A scalar result after a run, as `f64`.
+    pub fn scalar(&self, name: &str) -> Option<f64> {
+        let port = self.outputs.get(name)?;
+        (port.ty.shape.rank() == 0).then(|| nnc_graph::tensor::decode(port.ty.dtype, port.buffer.bytes()))
+    }
+
+    /// The lowered form: kernels, plan, memory. `None` on the interpreter.
+    pub fn lowered(&self) -> Option<&Lowered> {
+        match &self.runner {
+            Runner::Native(native) => Some(&native.lowered),
+            Runner::Interpreter => None,
+        }
+    }
+
+    /// Bytes of the arena for intermediate values.
+    pub fn arena_bytes(&self) -> usize {
+        self.lowered().map_or(0, |lowered| lowered.arena_bytes)
+    }
+
+    /// Runs once: reads the inputs and the store, writes the results and the updates.
+    ///
+    /// # Errors
+    /// [`RunError`]; after [`RunError::OutOfRange`] results are meaningless, and updates may have been written.
+    pub fn run(&mut self, store: &mut Store) -> Result<(), RunError> {
+        match &mut self.runner {
+            Runner::Native(native) => native.run(&mut self.inputs, &mut self.outputs, store),
+            Runner::Interpreter => self.interpret(store),
+        }
+    }
+
+    fn interpret(&mut self, store: &mut Store) -> Result<(), RunError> {
+        let run = self.interpretation(store)?;
+        for output in self.graph.outputs() {
+            let bytes = run.value(output.value).bytes();
+            match output.kind {
+                OutputKind::Result => {
+                    let port = self.outputs.get_mut(&output.name);
+                    port.into_iter().for_each(|port| port.buffer.bytes_mut().copy_from_slice(bytes));
+                }
+                OutputKind::Update(_) => {
+                    let entry = store.iter_mut().find(|(path, _)| *path == output.name);
+                    entry.into_iter().for_each(|(_, entry)| entry.buffer.bytes_mut().copy_from_slice(bytes));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of every node on the inputs as they are now, by the interpreter; nothing is written.
+    ///
+    /// # Errors
+    /// As [`CompiledGraph::run`].
+    pub fn interpretation(&self, store: &Store) -> Result<interpret::Run, RunError> {
+        let inputs = self.inputs.iter().map(|(name, port)| (name.clone(), host_tensor(&port.ty, port.buffer.bytes())));
+        let residents =
+            store.iter().map(|(path, entry)| (path.to_owned(), host_tensor(&entry.ty, entry.buffer.bytes())));
+        interpret::run(&self.graph, &inputs.chain(residents).collect()).map_err(|error| match error {
+            interpret::InterpretError::OutOfRange { index, size, .. } => {
+                RunError::OutOfRange(format!(": {index} is not in 0..{size}"))
+            }
+            interpret::InterpretError::Missing(name) | interpret::InterpretError::WrongType { name, .. } => {
+                RunError::NotResident(name)
+            }
+            interpret::InterpretError::NotRunnable(why) => RunError::Internal(why),
+        })
+    }
+}
+
+impl Native {
+    fn run(
+        &mut self,
+        inputs: &mut BTreeMap<String, Port>,
+        outputs: &mut BTreeMap<String, Port>,
+        store: &mut Store,
+    ) -> Result<(), RunError> {
+        self.status.bytes_mut().fill(0);
+        let mut inputs: BTreeMap<&str, _> = inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
+        let mut outputs: BTreeMap<&str, _> =
+            outputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
+        let mut residents: BTreeMap<&str, _> = store.iter_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
+        let mut constants = self.constants.iter();
+        let mut status = Some(&mut self.status);
+        let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.lowered.externals.len());
+        for external in &self.lowered.externals {
+            let (buffer, name) = match &external.role {
+                Role::Input(name) => (inputs.remove(name.as_str()).map(Into::into), name.as_str()),
+                Role::Output(name) => (outputs.remove(name.as_str()).map(Into::into), name.as_str()),
+                Role::Param(path) | Role::State(path) => (residents.remove(path.as_str()).map(Into::into), path.as_str()),
+                Role::Constant(_) => (constants.next().map(Into::into), "constant"),
+                Role::Status => (status.take().map(Into::into), "status"),
+            };
+            externals.push(buffer.ok_or_else(|| RunError::NotResident(name.to_owned()))?);
+        }
+        self.program.run(&mut externals).map_err(|error| RunError::Internal(error.to_string()))?;
+        match self.status.as_slice::<i32>()[0] {
+            0 => Ok(()),
+            _ => Err(RunError::OutOfRange(String::new())),
+        }
+    }
+}
+

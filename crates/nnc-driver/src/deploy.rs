@@ -1,0 +1,216 @@
+//! An answer with its weights, in the form that `nnc run` and built executables share.
+//!
+//! The answer's graph is compiled for a number of rows; parameters and constants are laid out in one block, each at a
+//! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
+
+use crate::checkpoint::Checkpoint;
+use crate::compiled::Compiler;
+use crate::dataset::field_type;
+use crate::error::DriverError;
+use crate::executable;
+use crate::layout;
+use crate::store::Store;
+use nnc_data::FieldType;
+use nnc_graph::{Graph, Op, OutputKind, TensorType};
+use nnc_kernel::{Lowered, Role};
+use nnc_opt::pipeline;
+use nnc_runtime::{ALIGNMENT, AlignedBuffer, Code, Program};
+use nnc_stub::manifest::{External, Port, Reading, Role as Place};
+use nnc_stub::{Engine, Manifest};
+use std::path::Path;
+
+/// A compiled answer with its weights.
+#[derive(Debug)]
+pub struct Deployment {
+    manifest: Manifest,
+    lowered: Lowered,
+    weights: AlignedBuffer,
+}
+
+/// What is deployed.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// Makes the graph of the answer for a number of rows.
+    pub name: String,
+    /// The `.nn` file.
+    pub source: String,
+    /// Names of the classes; may be empty.
+    pub classes: Vec<String>,
+    /// The answer's graph for `rows` rows.
+    pub graph: &'a Graph,
+    /// The same for one row more, which tells what has a row for each example.
+    pub wider: &'a Graph,
+    /// Rows of one call.
+    pub rows: usize,
+}
+
+impl Deployment {
+    /// Compiles an answer.
+    ///
+    /// # Errors
+    /// What the backend does not support, or a bug in the compiler.
+    pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
+        let optimised = pipeline::optimise(subject.graph, &compiler.passes)
+            .map_err(|error| DriverError::Internal(error.to_string()))?;
+        let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &nnc_kernel::Target::cranelift())
+            .map_err(|error| DriverError::Usage(error.to_string()))?;
+        let inputs = inputs(subject);
+        let answers = answers(subject);
+        let mut weights = Vec::new();
+        let mut externals = Vec::new();
+        for external in &lowered.externals {
+            let role = place(&external.role, &inputs, &answers, store, &mut weights)?;
+            externals.push(External { bytes: external.bytes, role });
+        }
+        let sizes = layout::runtime_layout(&lowered);
+        let manifest = Manifest {
+            program: subject.name.clone(),
+            source: subject.source.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            weights_hash: hash(&weights),
+            isa: "x86-64-v3".to_owned(),
+            batch: subject.rows,
+            inputs,
+            answers,
+            classes: subject.classes.clone(),
+            arena_bytes: sizes.arena_bytes,
+            arena_align: sizes.arena_align,
+            scratch_bytes: sizes.scratch_bytes,
+            externals,
+            entry: 0,
+        };
+        manifest.check(weights.len()).map_err(DriverError::Internal)?;
+        Ok(Self { manifest, lowered, weights: AlignedBuffer::from_slice(&weights) })
+    }
+
+    /// What goes in and what comes out.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// An engine that runs it in this process.
+    ///
+    /// # Errors
+    /// The machine is not supported, or a bug in the compiler.
+    pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
+        let (module, entry) =
+            nnc_codegen::jit(&self.lowered.program, compiler.threads()).map_err(crate::compiled::codegen_error)?;
+        let code = Code::from_jit(module, entry, self.manifest.layout())
+            .map_err(|error| DriverError::Internal(error.to_string()))?
+            .with_read_only(&self.manifest.read_only());
+        let program = Program::new(code, compiler.pool.clone());
+        Ok(Engine::new(self.manifest.clone(), program, self.weights.bytes()))
+    }
+
+    /// Writes it as an executable.
+    ///
+    /// # Errors
+    /// The file cannot be written, or a bug in the compiler; then nothing is left at `path`.
+    pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
+        let image =
+            nnc_codegen::image(&self.lowered.program, compiler.threads()).map_err(crate::compiled::codegen_error)?;
+        let manifest = Manifest { entry: image.entry_offset, ..self.manifest.clone() };
+        executable::write(path, &manifest, &image.bytes, self.weights.bytes())
+            .map_err(|error| DriverError::Usage(error.to_string()))?;
+        let written = std::fs::metadata(path);
+        Ok(written.map_err(|source| DriverError::Io { doing: "read", path: path.to_owned(), source })?.len())
+    }
+}
+
+/// FNV-1a, 64 bits: names the weights, guards nothing.
+fn hash(bytes: &[u8]) -> String {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// The type of one row, and whether there is a row for each example.
+fn row_type(ty: &TensorType, wider: &TensorType, rows: usize) -> (FieldType, bool) {
+    let batched = ty.shape.first().is_some_and(|dim| dim.size() == rows)
+        && wider.shape.first().is_some_and(|dim| dim.size() == rows + 1);
+    let whole = field_type(ty);
+    if !batched {
+        return (whole, false);
+    }
+    (FieldType::new(whole.dtype, whole.dims[1..].to_vec()), true)
+}
+
+fn inputs(subject: &Subject<'_>) -> Vec<Port> {
+    let declared = |graph: &Graph| -> Vec<(String, TensorType)> {
+        let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Input { name, ty } => Some((name.clone(), ty.clone())),
+            _ => None,
+        });
+        inputs.collect()
+    };
+    let wider = declared(subject.wider);
+    let port = |(name, ty): (String, TensorType)| {
+        let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
+        let (row, batched) = row_type(&ty, other, subject.rows);
+        Port { name, row, batched, reading: Reading::Values }
+    };
+    declared(subject.graph).into_iter().map(port).collect()
+}
+
+fn answers(subject: &Subject<'_>) -> Vec<Port> {
+    let results = |graph: &Graph| -> Vec<(String, TensorType)> {
+        let outputs = graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
+        outputs.map(|output| (output.name.clone(), graph.ty(output.value).clone())).collect()
+    };
+    let wider = results(subject.wider);
+    let port = |(name, ty): (String, TensorType)| {
+        let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
+        let (row, batched) = row_type(&ty, other, subject.rows);
+        let reading = reading(subject, &name, &row);
+        Port { name, row, batched, reading }
+    };
+    results(subject.graph).into_iter().map(port).collect()
+}
+
+/// An answer that ends in a softmax gives probabilities; a plain one with as many numbers as there are classes, scores.
+fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
+    let output = subject.graph.outputs().iter().find(|output| output.name == name);
+    let origin = output.and_then(|output| subject.graph.definition(output.value).origin);
+    let function = origin.map(|id| subject.graph.origin(id).function.as_str());
+    let about_classes = !subject.classes.is_empty() && row.dims.last() == Some(&subject.classes.len());
+    match function {
+        Some("softmax") if !row.dims.is_empty() => Reading::Probabilities,
+        _ if about_classes && name != "probabilities" => Reading::Logits,
+        _ if about_classes => Reading::Probabilities,
+        _ => Reading::Values,
+    }
+}
+
+/// Where an external lives; parameters and constants are appended to the weights.
+fn place(
+    role: &Role,
+    inputs: &[Port],
+    answers: &[Port],
+    store: &Store,
+    weights: &mut Vec<u8>,
+) -> Result<Place, DriverError> {
+    let position = |ports: &[Port], name: &str| {
+        let found = ports.iter().position(|port| port.name == name);
+        found.ok_or_else(|| DriverError::Internal(format!("`{name}` has no port")))
+    };
+    let mut append = |bytes: &[u8]| {
+        weights.resize(weights.len().next_multiple_of(ALIGNMENT), 0);
+        let offset = weights.len();
+        weights.extend_from_slice(bytes);
+        Place::Weights(offset)
+    };
+    match role {
+        Role::Input(name) => position(inputs, name).map(Place::Input),
+        Role::Output(name) => position(answers, name).map(Place::Answer),
+        Role::Status => Ok(Place::Zero),
+        Role::Constant(tensor) => Ok(append(tensor.bytes())),
+        Role::Param(path) | Role::State(path) => {
+            let entry = store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
+            Ok(append(entry.buffer.bytes()))
+        }
+    }
+}
+
+/// The class names that a checkpoint keeps.
+pub fn classes_of(checkpoint: &Checkpoint) -> Option<Vec<String>> {
+    crate::train::Progress::parse(checkpoint.metadata.as_deref()?).ok()?.classes
+}

@@ -1,0 +1,40 @@
+//! The compiler and trainer as a library.
+//!
+//! ```text
+//! Project ─ Session ─┬─ train ──→ checkpoints, metrics.csv, report
+//!  (a file)  (its     ├─ evaluate
+//!             weights └─ deploy ─→ nnc run, native executable
+//!             and programs)
+//! ```
+//! | module | what it does |
+//! | --- | --- |
+//! | [`project`] | reads and checks a file and what it uses |
+//! | [`compiled`] | a graph to something that runs, native or interpreted |
+//! | [`session`] | a recipe in memory: weights, programs by batch size, steps, evaluation |
+//! | [`dataset`] | the sources of a `data` block, opened and split |
+//! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
+//! | [`store`], [`checkpoint`] | resident tensors, and their files |
+//! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
+//! | [`report`] | the JSON report of a run |
+//!
+//! **Invariant**: nothing here prints to the terminal.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod compiled;
+pub mod dataset;
+pub mod deploy;
+mod error;
+pub mod executable;
+mod layout;
+pub mod project;
+pub mod report;
+pub mod session;
+pub mod store;
+pub mod train;
+
+pub use compiled::{CompiledGraph, Compiler, Engine};
+pub use dataset::{Dataset, Wanted};
+pub use error::DriverError;
+pub use project::Project;
+pub use session::{Metrics, Session};

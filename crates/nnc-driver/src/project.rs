@@ -1,0 +1,114 @@
+//! A `.nn` file with what it uses, read and checked.
+
+use crate::error::DriverError;
+use nnc_graph::Graph;
+use nnc_lang::diagnostic::{Diagnostic, Sources};
+use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checked file.
+#[derive(Debug)]
+pub struct Project {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it declares.
+    pub unit: Unit,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+    /// The texts of it and of what it uses.
+    pub sources: Sources,
+}
+
+/// Reads the files that `use` names, relative to the file that is compiled.
+struct Folder(PathBuf);
+
+impl Loader for Folder {
+    fn load(&self, path: &str) -> Result<String, String> {
+        fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
+    }
+}
+
+/// Every `.nn` file is smaller than this, in bytes; a larger one is something else.
+const LARGEST_SOURCE: u64 = 16 << 20;
+
+/// Reads a source text.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than any `.nn` file.
+pub fn read_source(path: &Path) -> Result<String, DriverError> {
+    let failed = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > LARGEST_SOURCE {
+        return Err(DriverError::Usage(format!("{} has {length} bytes: this is no .nn file", path.display())));
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        DriverError::Usage(format!("{}: byte {at} is not UTF-8 text: this is no .nn file", path.display()))
+    })
+}
+
+impl Project {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`] when it has errors, [`DriverError::Io`] when it cannot be read.
+    pub fn load(path: &Path, options: &Options) -> Result<Self, DriverError> {
+        let text = read_source(path)?;
+        let folder = Folder(path.parent().unwrap_or(Path::new("")).to_owned());
+        let checked = elaborate::check(&path.display().to_string(), &text, &folder, options);
+        match checked.unit {
+            Some(unit) => {
+                Ok(Self { path: path.to_owned(), unit, warnings: checked.diagnostics, sources: checked.sources })
+            }
+            None => Err(DriverError::Diagnostics {
+                diagnostics: checked.diagnostics,
+                sources: Box::new(checked.sources),
+            }),
+        }
+    }
+
+    /// The folder that data paths start at, when the user names no other.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// A graph, or its diagnostics with the texts they point into.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`].
+    pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        graph.map_err(|diagnostics| DriverError::Diagnostics { diagnostics, sources: Box::new(self.sources.clone()) })
+    }
+
+    /// The recipe called `name`, or the only one.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] that lists what there is.
+    pub fn recipe(&self, name: Option<&str>) -> Result<&RecipeInfo, DriverError> {
+        let recipes = &self.unit.recipes;
+        let listed = || recipes.iter().map(|recipe| format!("`{}`", recipe.name)).collect::<Vec<_>>().join(", ");
+        let file = self.path.display();
+        match (name, recipes.as_slice()) {
+            (_, []) => Err(DriverError::Usage(format!(
+                "{file} has no `train` block: add one that says how the model is trained (see `nnc new`)"
+            ))),
+            (None, [only]) => Ok(only),
+            (None, _) => Err(DriverError::Usage(format!("{file} has several recipes, choose one of {}", listed()))),
+            (Some(name), _) => recipes
+                .iter()
+                .find(|recipe| recipe.name == name)
+                .ok_or_else(|| DriverError::Usage(format!("{file} has no recipe `{name}`; it has {}", listed()))),
+        }
+    }
+
+    /// The data block called `name`.
+    ///
+    /// # Errors
+    /// [`DriverError::Internal`]: the front end checks that it exists.
+    pub fn data(&self, name: &str) -> Result<&DataInfo, DriverError> {
+        let found = self.unit.data.iter().find(|data| data.name == name);
+        found.ok_or_else(|| DriverError::Internal(format!("data `{name}` is not declared")))
+    }
+}

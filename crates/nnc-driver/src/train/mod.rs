@@ -1,0 +1,304 @@
+//! The training loop: epochs of steps, validation, early stopping, checkpoints, and the final test.
+//!
+//! A run is a pure function of file, data, seed and settings. What has happened so far is a [`Progress`], which goes
+//! into every checkpoint; a resumed run continues from it and ends with the same bits as one that was never stopped.
+//! Nothing here prints: an [`Observer`] hears of everything.
+
+mod history;
+mod observer;
+mod progress;
+
+pub use history::{History, Row};
+pub use observer::{Event, Observer, Silent};
+pub use progress::Progress;
+
+use crate::checkpoint;
+use crate::dataset::Dataset;
+use crate::error::DriverError;
+use crate::session::{Means, Metrics, Moment, Session, Step};
+use nnc_data::{Batch, Batches, epoch_order};
+use nnc_graph::Tensor;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How a run is done.
+#[derive(Clone, Debug, Default)]
+pub struct TrainOptions {
+    /// The run's folder; nothing is written without one.
+    pub out: Option<PathBuf>,
+    /// Continue from `last.safetensors` of the folder when it is there.
+    pub resume: bool,
+    /// Also write a checkpoint after every so many steps, besides the one at the end of each epoch.
+    pub checkpoint_every: Option<u64>,
+}
+
+/// A step whose loss is no finite number.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NotFinite {
+    /// The loss.
+    pub loss: f64,
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Step within the epoch, from 1.
+    pub step: usize,
+    /// The first operation that made a value which is no finite number, when the replay found one.
+    pub operation: Option<String>,
+    /// The last good checkpoint.
+    pub checkpoint: Option<PathBuf>,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the loss of step {} in epoch {} is {}; its update was withheld", self.step, self.epoch, self.loss)?;
+        if let Some(operation) = &self.operation {
+            write!(f, "\n  first made by {operation}")?;
+        }
+        if let Some(checkpoint) = &self.checkpoint {
+            write!(f, "\n  the last good checkpoint is {}", checkpoint.display())?;
+        }
+        write!(f, "\n  try a smaller learning rate, `clip_norm=1.0`, or look at the inputs")
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// Whether it was interrupted before its end; then nothing was tested.
+    pub interrupted: bool,
+    /// Loss and metrics on the test split.
+    pub test: Option<Metrics>,
+    /// Epochs done.
+    pub epochs: u64,
+    /// Time in steps, validation and checkpoints, without compiling.
+    pub train_time: Duration,
+    /// Examples trained on in this process.
+    pub items: u64,
+    /// Time spent compiling.
+    pub compile_time: Duration,
+}
+
+/// Trains until the last epoch, early stopping, or an interrupt.
+///
+/// # Errors
+/// Data, compile and file errors; [`DriverError::NotFinite`] for a loss that is no finite number.
+pub fn train(
+    session: &mut Session<'_>,
+    dataset: &Dataset,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
+    interrupt: &AtomicBool,
+) -> Result<Outcome, DriverError> {
+    let mut run = Run::prepare(session, dataset, options)?;
+    let batch = run.batch.min(dataset.train.rows.len().max(1));
+    let program = run.session.training_program(batch)?;
+    observer.event(&Event::Compiled { time: program.compile_time, arena_bytes: program.arena_bytes() });
+    let started = Instant::now();
+    let compiled_before = run.session.compile_time();
+    let interrupted = run.epochs(observer, interrupt)?;
+    let compiled_meanwhile = run.session.compile_time() - compiled_before;
+    let train_time = started.elapsed().saturating_sub(compiled_meanwhile);
+    let test = if interrupted { None } else { run.test(observer)? };
+    Ok(Outcome {
+        interrupted,
+        test,
+        epochs: run.progress.history.rows.len() as u64,
+        train_time,
+        items: run.items,
+        compile_time: run.session.compile_time(),
+    })
+}
+
+/// A run under way.
+struct Run<'r, 's, 'p> {
+    session: &'r mut Session<'p>,
+    dataset: &'s Dataset,
+    options: &'s TrainOptions,
+    progress: Progress,
+    best: Option<BTreeMap<String, Tensor>>,
+    batch: usize,
+    batches_per_epoch: usize,
+    epochs: u64,
+    items: u64,
+}
+
+const LAST: &str = "last.safetensors";
+const BEST: &str = "best.safetensors";
+const METRICS: &str = "metrics.csv";
+
+impl<'r, 's, 'p> Run<'r, 's, 'p> {
+    fn prepare(
+        session: &'r mut Session<'p>,
+        dataset: &'s Dataset,
+        options: &'s TrainOptions,
+    ) -> Result<Self, DriverError> {
+        let recipe = session.recipe();
+        let batch = usize::try_from(recipe.batch).unwrap_or(1).max(1);
+        let epochs = u64::try_from(recipe.epochs).unwrap_or(0);
+        let rows = dataset.train.rows.len();
+        let progress = Progress::new(session.seed(), batch, rows);
+        let batches_per_epoch = rows.div_ceil(batch);
+        let mut run =
+            Self { session, dataset, options, progress, best: None, batch, batches_per_epoch, epochs, items: 0 };
+        run.open_folder()?;
+        Ok(run)
+    }
+
+    fn open_folder(&mut self) -> Result<(), DriverError> {
+        let Some(out) = &self.options.out else { return Ok(()) };
+        fs::create_dir_all(out).map_err(|source| DriverError::Io { doing: "create", path: out.clone(), source })?;
+        let last = out.join(LAST);
+        match (self.options.resume, last.exists()) {
+            (true, true) => self.restore(&last, &out.join(BEST)),
+            (true, false) => Err(DriverError::Usage(format!("there is no {} to resume from", last.display()))),
+            (false, true) => Err(DriverError::Usage(format!(
+                "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
+                last.display()
+            ))),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn restore(&mut self, last: &Path, best: &Path) -> Result<(), DriverError> {
+        let wrong = |reason: String| DriverError::Weights { path: last.to_owned(), reason };
+        let loaded = checkpoint::load(last)?;
+        let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
+        let progress = Progress::parse(&text).map_err(wrong)?;
+        progress.continues(&self.progress).map_err(wrong)?;
+        for (path, entry) in self.session.store_mut().iter_mut() {
+            let tensor = loaded.tensors.get(path).filter(|tensor| tensor.ty() == entry.ty);
+            let tensor = tensor.ok_or_else(|| wrong(format!("tensor `{path}` is missing or has another type")))?;
+            entry.buffer.bytes_mut().copy_from_slice(tensor.bytes());
+        }
+        if best.exists() && progress.best.is_some() {
+            self.best = Some(checkpoint::load(best)?.tensors);
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// Gives whether the run was interrupted.
+    fn epochs(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
+        while self.progress.epoch < self.epochs && !self.progress.stopped_early {
+            if self.steps(observer, interrupt)? {
+                self.save_last(observer)?;
+                return Ok(true);
+            }
+            self.end_epoch(observer)?;
+        }
+        Ok(false)
+    }
+
+    /// The rest of the current epoch. Gives whether it was interrupted.
+    fn steps(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
+        let train = &self.dataset.train;
+        let epoch = self.progress.epoch;
+        let order = epoch_order(&train.rows, self.progress.seed as u64, u32::try_from(epoch).unwrap_or(u32::MAX));
+        let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
+        let mut means = Means::new(self.session.recipe());
+        means.restore(self.progress.sums.clone(), self.progress.rows_done);
+        while let Some(batch) = batches.next_batch()? {
+            let metrics = self.step(batch)?;
+            means.add(&metrics, batch.rows);
+            let (sums, rows) = means.parts();
+            (self.progress.sums, self.progress.rows_done) = (sums.clone(), rows);
+            self.progress.batch += 1;
+            self.progress.iteration += 1;
+            self.items += batch.rows as u64;
+            let (step, steps) = (self.progress.batch, self.batches_per_epoch);
+            let means = &means.finish();
+            observer.event(&Event::Step { epoch, epochs: self.epochs, step, steps, rows: batch.rows, means });
+            if interrupt.load(Ordering::Relaxed) {
+                return Ok(true);
+            }
+            let due = self.options.checkpoint_every.is_some_and(|every| self.progress.iteration.is_multiple_of(every));
+            if due {
+                self.save_last(observer)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Metrics, DriverError> {
+        let moment = Moment {
+            iteration: self.progress.iteration as i64,
+            iterations: (self.epochs * self.batches_per_epoch as u64) as i64,
+            epoch: self.progress.epoch as i64,
+        };
+        match self.session.step(batch, moment)? {
+            Step::Done(metrics) => Ok(metrics),
+            Step::Withheld { loss } => {
+                let last = self.options.out.as_ref().map(|out| out.join(LAST));
+                Err(DriverError::NotFinite(Box::new(NotFinite {
+                    loss,
+                    epoch: self.progress.epoch + 1,
+                    step: self.progress.batch + 1,
+                    operation: self.session.first_non_finite(batch.rows),
+                    checkpoint: last.filter(|path| path.exists()),
+                })))
+            }
+        }
+    }
+
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let mut means = Means::new(self.session.recipe());
+        means.restore(std::mem::take(&mut self.progress.sums), self.progress.rows_done);
+        let validation = self.dataset.validation.as_ref().map(|part| self.session.evaluate(part)).transpose()?;
+        let row = Row {
+            epoch: self.progress.epoch + 1,
+            iteration: self.progress.iteration,
+            train: means.finish(),
+            validation,
+        };
+        self.progress.end_epoch();
+        let improved = self.progress.judge(&row, self.session.recipe().stop_early.as_ref());
+        self.progress.history.rows.push(row.clone());
+        if improved {
+            self.save_best()?;
+        }
+        self.save_last(observer)?;
+        if let Some(out) = &self.options.out {
+            checkpoint::write_atomically(&out.join(METRICS), self.progress.history.to_csv().as_bytes())?;
+        }
+        observer.event(&Event::Epoch { row: &row, epochs: self.epochs, improved });
+        if self.progress.stopped_early {
+            observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
+        }
+        Ok(())
+    }
+
+    fn save_best(&mut self) -> Result<(), DriverError> {
+        let store = self.session.store();
+        let tensors = store.iter().filter_map(|(path, _)| Some((path.to_owned(), store.tensor(path)?)));
+        self.best = Some(tensors.collect());
+        self.save(BEST).map(|_| ())
+    }
+
+    fn save_last(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        if let Some(path) = self.save(LAST)? {
+            observer.event(&Event::Saved { path: &path });
+        }
+        Ok(())
+    }
+
+    fn save(&self, name: &str) -> Result<Option<PathBuf>, DriverError> {
+        let Some(out) = &self.options.out else { return Ok(None) };
+        let path = out.join(name);
+        checkpoint::save(&path, self.session.store(), &self.progress.to_text(self.dataset.classes.as_deref()))?;
+        Ok(Some(path))
+    }
+
+    /// Loss and metrics on the test split, with the best weights when validation chose some.
+    fn test(&mut self, observer: &mut dyn Observer) -> Result<Option<Metrics>, DriverError> {
+        if let (Some(best), true) = (&self.best, self.dataset.validation.is_some()) {
+            self.session.store_mut().load_weights(best);
+        }
+        let Some(part) = &self.dataset.test else { return Ok(None) };
+        let metrics = self.session.evaluate(part)?;
+        observer.event(&Event::Tested { metrics: &metrics, rows: part.rows.len() });
+        Ok(Some(metrics))
+    }
+}

@@ -1,0 +1,75 @@
+//! What a run tells while it goes on.
+
+use super::history::Row;
+use crate::session::Metrics;
+use std::path::Path;
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The training step is compiled.
+    Compiled {
+        /// How long it took.
+        time: Duration,
+        /// Memory for intermediate values.
+        arena_bytes: usize,
+    },
+    /// A step is done.
+    Step {
+        /// Whole epochs before.
+        epoch: u64,
+        /// Epochs of the run.
+        epochs: u64,
+        /// Steps done in this epoch.
+        step: usize,
+        /// Steps of an epoch.
+        steps: usize,
+        /// Examples of this step.
+        rows: usize,
+        /// Means of loss and metrics over the epoch so far.
+        means: &'a Metrics,
+    },
+    /// An epoch is done and validated.
+    Epoch {
+        /// Its means.
+        row: &'a Row,
+        /// Epochs of the run.
+        epochs: u64,
+        /// Whether it is the best so far.
+        improved: bool,
+    },
+    /// Early stopping ends the run.
+    StoppedEarly {
+        /// The last epoch.
+        epoch: u64,
+        /// The best one.
+        best: u64,
+    },
+    /// A checkpoint is complete.
+    Saved {
+        /// Its file.
+        path: &'a Path,
+    },
+    /// The result was measured on the test split.
+    Tested {
+        /// Loss and metrics.
+        metrics: &'a Metrics,
+        /// Examples.
+        rows: usize,
+    },
+}
+
+/// Hears of what happens in a run.
+pub trait Observer {
+    /// Called in the order of events, from the thread that trains.
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// An observer that does nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&mut self, _: &Event<'_>) {}
+}

@@ -1,0 +1,169 @@
+//! What a run must remember to continue with the same bits.
+//!
+//! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
+
+use super::history::{History, Row};
+use crate::session::Metrics;
+use nnc_lang::elaborate::StopEarly;
+use serde::{Deserialize, Serialize};
+
+/// The version of this form; another one is refused.
+const VERSION: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    version: u32,
+    /// The seed of everything random.
+    pub seed: i64,
+    /// Examples in a batch.
+    pub batch_size: usize,
+    /// Examples trained on in an epoch.
+    pub train_rows: usize,
+    /// Whole epochs done.
+    pub epoch: u64,
+    /// Batches done in the current epoch.
+    pub batch: usize,
+    /// Steps done in all.
+    pub iteration: u64,
+    /// Sums of loss and metrics over the current epoch.
+    pub sums: Metrics,
+    /// Examples in those sums.
+    pub rows_done: u64,
+    /// The best value so far of what is watched.
+    pub best: Option<f64>,
+    /// The epoch that reached it, from 1.
+    pub best_epoch: u64,
+    /// Epochs since then.
+    pub stale: u64,
+    /// Whether early stopping ended the run.
+    pub stopped_early: bool,
+    /// A row for each epoch done.
+    pub history: History,
+    /// Names of the classes, in checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+}
+
+impl Progress {
+    /// The start of a run.
+    pub fn new(seed: i64, batch_size: usize, train_rows: usize) -> Self {
+        Self {
+            version: VERSION,
+            seed,
+            batch_size,
+            train_rows,
+            epoch: 0,
+            batch: 0,
+            iteration: 0,
+            sums: Metrics::new(),
+            rows_done: 0,
+            best: None,
+            best_epoch: 0,
+            stale: 0,
+            stopped_early: false,
+            history: History::default(),
+            classes: None,
+        }
+    }
+
+    /// Reads the metadata of a checkpoint.
+    ///
+    /// # Errors
+    /// Why it cannot be continued, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let progress: Self =
+            serde_json::from_str(text).map_err(|error| format!("its training state cannot be read: {error}"))?;
+        if progress.version != VERSION {
+            return Err(format!("its training state has version {}, this nnc reads {VERSION}", progress.version));
+        }
+        Ok(progress)
+    }
+
+    /// The metadata of a checkpoint.
+    pub fn to_text(&self, classes: Option<&[String]>) -> String {
+        let kept = Self { classes: classes.map(<[String]>::to_vec), ..self.clone() };
+        serde_json::to_string(&kept).expect("numbers, strings and lists of them have a JSON form")
+    }
+
+    /// Whether this can be continued by a run that starts as `fresh`.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn continues(&self, fresh: &Self) -> Result<(), String> {
+        let differ = |what: &str, before: String, now: String| {
+            Err(format!("the run was started with {what} {before}, not {now}: resume it with the same"))
+        };
+        if self.seed != fresh.seed {
+            return differ("seed", self.seed.to_string(), fresh.seed.to_string());
+        }
+        if self.batch_size != fresh.batch_size {
+            return differ("batch", self.batch_size.to_string(), fresh.batch_size.to_string());
+        }
+        if self.train_rows != fresh.train_rows {
+            return differ("training examples:", self.train_rows.to_string(), fresh.train_rows.to_string());
+        }
+        Ok(())
+    }
+
+    /// Moves to the start of the next epoch.
+    pub(super) fn end_epoch(&mut self) {
+        self.epoch += 1;
+        self.batch = 0;
+        self.rows_done = 0;
+        self.sums.clear();
+    }
+
+    /// Takes in the value that is watched: by the recipe's `stop_early`, else the loss. Gives whether it is the best.
+    pub(super) fn judge(&mut self, row: &Row, stop: Option<&StopEarly>) -> bool {
+        let default = if row.validation.is_some() { "validation.loss" } else { "train.loss" };
+        let watched = stop.map_or(default, |stop| stop.on.as_str());
+        let Some(value) = row.value(watched).filter(|value| !value.is_nan()) else { return false };
+        let smaller_is_better = History::smaller_is_better(watched);
+        let improved = self.best.is_none_or(|best| if smaller_is_better { value < best } else { value > best });
+        if improved {
+            (self.best, self.best_epoch, self.stale) = (Some(value), row.epoch, 0);
+        } else {
+            self.stale += 1;
+        }
+        self.stopped_early = stop.is_some_and(|stop| self.stale >= u64::try_from(stop.patience).unwrap_or(0).max(1));
+        improved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epoch: u64, loss: f64) -> Row {
+        let validation = Some(vec![("loss".to_owned(), loss)]);
+        Row { epoch, iteration: epoch, train: vec![("loss".to_owned(), loss)], validation }
+    }
+
+    #[test]
+    fn early_stopping_waits_for_its_patience() {
+        let stop = StopEarly { on: "validation.loss".to_owned(), patience: 2 };
+        let mut progress = Progress::new(0, 1, 1);
+        let judged: Vec<(bool, bool)> = [1.0, 0.5, 0.6, 0.7]
+            .into_iter()
+            .enumerate()
+            .map(|(at, loss)| (progress.judge(&row(at as u64 + 1, loss), Some(&stop)), progress.stopped_early))
+            .collect();
+        assert_eq!(judged, [(true, false), (true, false), (false, false), (false, true)]);
+        assert_eq!((progress.best, progress.best_epoch), (Some(0.5), 2));
+    }
+
+    #[test]
+    fn every_bit_survives_the_checkpoint() {
+        let mut progress = Progress::new(-7, 64, 60_000);
+        progress.sums = vec![("loss".to_owned(), 0.1 + 0.2), ("accuracy".to_owned(), f64::MIN_POSITIVE / 8.0)];
+        progress.history.rows.push(row(1, 1.0 / 3.0));
+        assert_eq!(Progress::parse(&progress.to_text(None)), Ok(progress));
+    }
+
+    #[test]
+    fn another_seed_does_not_continue() {
+        let error = Progress::new(1, 64, 10).continues(&Progress::new(2, 64, 10)).unwrap_err();
+        assert!(error.contains("seed 1, not 2"), "{error}");
+    }
+}

@@ -1,0 +1,326 @@
+//! The commands and their options.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// A neural-network compiler: from a `.nn` file to a trained network and a native executable.
+///
+/// A `.nn` file holds a model, its data and its training recipe. Start with `nnc new mynet`, then `nnc train mynet.nn`.
+#[derive(Parser, Debug)]
+#[command(name = "nnc", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Arguments {
+    /// When to colour the output (`NO_COLOR` is respected).
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: Colour,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Colour {
+    /// When the output is a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Write a small `.nn` file to start from.
+    New(New),
+    /// Check files: names, shapes, recipes. Needs no data.
+    Check(Check),
+    /// Show a model layer by layer: output shape, parameters, multiply-adds, bytes.
+    Show(Show),
+    /// Format files in place.
+    Fmt(Fmt),
+    /// Train a recipe, and measure the result on the test split.
+    Train(Train),
+    /// Measure trained weights on the test split.
+    Eval(Eval),
+    /// Run a network on an image, a CSV or an array.
+    Run(Run),
+    /// Write a native executable that needs nothing else.
+    Build(Build),
+    /// Print the derivative of the loss as a person would write it.
+    Grad(Grad),
+    /// Print the program at a stage of the compiler.
+    Dump(Dump),
+    /// Time the fused program against the same one unfused.
+    Bench(Bench),
+    /// Tell which operations were fused, which were not, and why.
+    Explain(Explain),
+    /// Train the handwritten digits that ship with nnc, build the executable, and run it.
+    Demo(Demo),
+}
+
+/// Options about the file and what stays open in it.
+#[derive(Args, Clone, Debug)]
+pub struct FileOptions {
+    /// The `.nn` file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The recipe or model, when the file has several.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Sizes of dims that the file leaves open, as `N=64`.
+    #[arg(long, value_name = "DIM=SIZE", num_args = 1..)]
+    pub bind: Vec<String>,
+    /// Settings of the recipe, as `epochs=3 batch=128`.
+    #[arg(long, value_name = "NAME=VALUE", num_args = 1..)]
+    pub set: Vec<String>,
+    /// What `f32` in the file means.
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = ["f32", "f64"])]
+    pub dtype: String,
+}
+
+/// Options about what runs the program.
+#[derive(Args, Clone, Debug)]
+pub struct EngineOptions {
+    /// Threads to use; any number gives the same bits [default: what the machine and its limits allow].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// What runs the program: native code, or the slow reference interpreter.
+    #[arg(long, value_name = "ENGINE", default_value = "cranelift", value_parser = ["cranelift", "interp"])]
+    pub engine: String,
+    /// Build the same program without fusing operations.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
+    #[arg(long, value_name = "N", hide = true)]
+    pub fuel: Option<u64>,
+    /// Print how long each pass took.
+    #[arg(long)]
+    pub time_passes: bool,
+}
+
+/// Write a small `.nn` file to start from.
+#[derive(Args, Debug)]
+pub struct New {
+    /// Name of the project: `NAME.nn` is written; an existing file is never touched.
+    pub name: String,
+}
+
+/// Check files: names, shapes, recipes. Needs no data.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The `.nn` files.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Print the diagnostics as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Sizes of dims that the files leave open, as `N=64`.
+    #[arg(long, value_name = "DIM=SIZE", num_args = 1..)]
+    pub bind: Vec<String>,
+}
+
+/// Show a model layer by layer.
+#[derive(Args, Debug)]
+pub struct Show {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Format files in place.
+#[derive(Args, Debug)]
+pub struct Fmt {
+    /// The `.nn` files.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; fail when a file is not formatted.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Train a recipe, and measure the result on the test split.
+///
+/// The run's folder holds `last.safetensors`, `best.safetensors` and `metrics.csv`. A run that was stopped, by Ctrl-C or
+/// worse, goes on with `--resume` and ends with the same bits as one that was not.
+#[derive(Args, Debug)]
+pub struct Train {
+    #[command(flatten)]
+    pub file: FileOptions,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Folder that the data paths start at [default: the file's own].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Seed of everything random: weights, order, dropout, augmentation [default: the recipe's, or 0].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<i64>,
+    /// The run's folder [default: a new one below `runs/`].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in the folder.
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    /// Start from these weights; tensors that do not match are listed and keep their initial values.
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
+    pub init: Option<PathBuf>,
+    /// Write a checkpoint after every so many steps, too.
+    #[arg(long, value_name = "STEPS")]
+    pub checkpoint_every: Option<u64>,
+    /// Write a report of the run as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Measure trained weights on the test split.
+#[derive(Args, Debug)]
+pub struct Eval {
+    #[command(flatten)]
+    pub file: FileOptions,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// The weights: a checkpoint or any safetensors file.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// Folder that the data paths start at [default: the file's own].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Run a network on an image, a CSV or an array.
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub file: FileOptions,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// The weights: a checkpoint or any safetensors file.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx.
+    #[arg(long, value_name = "NAME=PATH", required = true)]
+    pub input: Vec<String>,
+    /// Write the answer as `.npy`.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Which answer, when the recipe has several.
+    #[arg(long, value_name = "NAME")]
+    pub answer: Option<String>,
+    /// Print values and statistics of a named value inside, as `conv2d_1.y`; repeat for more.
+    #[arg(long, value_name = "PATH")]
+    pub watch: Vec<String>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a native executable that needs nothing else.
+#[derive(Args, Debug)]
+pub struct Build {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// The weights: a checkpoint or any safetensors file.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// The executable to write.
+    #[arg(short, long, value_name = "EXE")]
+    pub output: PathBuf,
+    /// Which answer, when the recipe has several.
+    #[arg(long, value_name = "NAME")]
+    pub answer: Option<String>,
+}
+
+/// Print the derivative of the loss by each parameter, as a person would write it.
+#[derive(Args, Debug)]
+pub struct Grad {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// Only the derivative by this parameter, as `dense_1.w`.
+    #[arg(long, value_name = "PATH")]
+    pub by: Option<String>,
+}
+
+/// A stage of the compiler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Stage {
+    /// The syntax tree.
+    Ast,
+    /// The graph as the front end made it.
+    Graph,
+    /// The graph after all passes, with its fusion groups.
+    Opt,
+    /// The loop kernels and the plan.
+    Kernel,
+    /// Cranelift's intermediate code.
+    Clif,
+    /// Machine code.
+    Asm,
+}
+
+/// Print the program at a stage of the compiler.
+#[derive(Args, Debug)]
+pub struct Dump {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// Which stage.
+    #[arg(long, value_name = "STAGE")]
+    pub at: Stage,
+    /// Which program: the training step, the evaluation, the initialisation or the answer.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "init", "answer"])]
+    pub program: String,
+    /// Build the same program without fusing operations.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Stop the optimiser after this many rewrites.
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+    /// Print how long each pass took.
+    #[arg(long)]
+    pub time_passes: bool,
+}
+
+/// Time the fused program against the same one unfused, in alternating runs.
+#[derive(Args, Debug)]
+pub struct Bench {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// Threads to use.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// How long to measure, in seconds, for each program.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Tell which operations were fused, which were not, and why.
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// Which program: the training step, the evaluation or the answer.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "answer"])]
+    pub program: String,
+    /// Build the same program without fusing operations.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Train the handwritten digits that ship with nnc, build the executable, and run it.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Folder to work in [default: a new one below `runs/`].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
