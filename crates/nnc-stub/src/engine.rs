@@ -79,6 +79,9 @@ pub enum EngineError {
         /// The rows that were given.
         rows: usize,
     },
+    /// The program met an index outside of its axis; it was not followed.
+    #[error("a number in the input is used as an index, and is out of range")]
+    Index,
     /// The manifest and the program do not fit together: a bug in the compiler.
     #[error("bug in the compiler: {0}")]
     Program(#[from] ProgramError),
@@ -99,7 +102,7 @@ impl<'w> Engine<'w> {
     /// [`Manifest::check`] with these weights, which must be aligned to 64 bytes.
     pub fn new(manifest: Manifest, program: Program, weights: &'w [u8]) -> Self {
         let buffers = manifest.externals.iter().map(|external| match external.role {
-            Role::Input(_) | Role::Answer(_) | Role::Zero => AlignedBuffer::zeroed(external.bytes),
+            Role::Input(_) | Role::Answer(_) | Role::Zero | Role::Status => AlignedBuffer::zeroed(external.bytes),
             Role::Weights(_) => AlignedBuffer::default(),
         });
         let buffers = buffers.collect();
@@ -147,20 +150,30 @@ impl<'w> Engine<'w> {
     /// Calls the program once with the inputs that are loaded.
     ///
     /// # Errors
-    /// Only if the manifest does not describe the program.
+    /// If an index was out of range, or the manifest does not describe the program.
     pub fn step(&mut self) -> Result<(), EngineError> {
         let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.buffers.len());
         for (external, buffer) in self.manifest.externals.iter().zip(&mut self.buffers) {
             externals.push(match external.role {
                 Role::Input(_) | Role::Answer(_) => buffer.into(),
                 Role::Weights(offset) => ExternalBuffer::Shared(part(self.weights, offset, external.bytes)),
-                Role::Zero => {
+                Role::Zero | Role::Status => {
                     buffer.bytes_mut().fill(0);
                     buffer.into()
                 }
             });
         }
-        Ok(self.program.run(&mut externals)?)
+        self.program.run(&mut externals)?;
+        self.check_status()
+    }
+
+    fn check_status(&self) -> Result<(), EngineError> {
+        let failed = |buffer: &AlignedBuffer| buffer.as_slice::<i32>().first().is_some_and(|&status| status != 0);
+        let mut externals = self.manifest.externals.iter().zip(&self.buffers);
+        match externals.any(|(external, buffer)| external.role == Role::Status && failed(buffer)) {
+            true => Err(EngineError::Index),
+            false => Ok(()),
+        }
     }
 
     /// Checks that the inputs fit; returns the number of rows.

@@ -116,6 +116,9 @@ pub enum Role {
     Weights(usize),
     /// Memory that is zero at the start of each run.
     Zero,
+    /// As [`Role::Zero`]; after the run the first four bytes are an `i32` that is not 0 if an index
+    /// was out of range.
+    Status,
 }
 
 impl Manifest {
@@ -137,6 +140,7 @@ impl Manifest {
                 Role::Answer(answer) => self.answers.get(answer).map(|port| port.bytes(self.batch)),
                 Role::Weights(offset) => weights_bytes.checked_sub(offset).map(|room| external.bytes.min(room)),
                 Role::Zero => Some(external.bytes),
+                Role::Status => Some(external.bytes.max(size_of::<i32>())),
             };
             if expected != Some(external.bytes) {
                 return Err(format!("buffer {index} does not fit what it holds"));
@@ -202,6 +206,7 @@ pub(crate) mod tests {
                 External { bytes: 100, role: Role::Weights(64) },
                 External { bytes: 24, role: Role::Answer(0) },
                 External { bytes: 8, role: Role::Zero },
+                External { bytes: 16, role: Role::Status },
             ],
             entry: 16,
         }
@@ -234,6 +239,7 @@ pub(crate) mod tests {
         broken(|manifest| manifest.externals[3].role = Role::Input(0));
         broken(|manifest| manifest.externals[2].bytes = 25);
         broken(|manifest| manifest.externals[1].role = Role::Weights(usize::MAX));
+        broken(|manifest| manifest.externals[4].bytes = 3);
         broken(|manifest| manifest.inputs.clear());
         broken(|manifest| manifest.inputs[0].row.dims[0] = 0);
         broken(|manifest| manifest.answers[0].row.dtype = DType::I32);
