@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub fn host(position_independent: bool) -> Result<OwnedTargetIsa, CodegenError> {
     let mut flags = settings::builder();
     let options = [
-        ("opt_level", "speed"),
+        ("opt_level", "none"),
         ("is_pic", if position_independent { "true" } else { "false" }),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_probestack", "false"),

@@ -26,6 +26,10 @@ fn args(values: &[Lanes]) -> Vec<BlockArg> {
     native(values).map(BlockArg::Value).collect()
 }
 
+fn with_index(index: ir::Value, values: &[Lanes]) -> Vec<BlockArg> {
+    std::iter::once(index).chain(native(values)).map(BlockArg::Value).collect()
+}
+
 impl Translator<'_, '_> {
     /// The body for each task of `begin..end`; the last block is left open.
     pub(super) fn tasks(&mut self, begin: ir::Value, end: ir::Value) {
@@ -60,7 +64,7 @@ impl Translator<'_, '_> {
         };
         let unroll = u64::from(statement.unroll.max(1)).min(rounds.unwrap_or(u64::MAX).max(1));
         let results = if unroll == 1 {
-            self.rounds(statement, 1, start, end, &initial, rounds.is_some_and(|n| n > 0)).1
+            self.rounds(statement, 1, start, end, &initial).1
         } else {
             self.unrolled(statement, unroll, start, end, &initial, rounds)
         };
@@ -82,15 +86,17 @@ impl Translator<'_, '_> {
         let step = self.value(statement.step).scalar();
         let before_last = self.b.ins().imul_imm_s(step, unroll as i64 - 1);
         let main_end = self.b.ins().isub(end, before_last);
-        let certain = rounds.is_some_and(|n| n >= unroll);
-        let (reached, carried) = self.rounds(statement, unroll, start, main_end, initial, certain);
+        let (reached, carried) = self.rounds(statement, unroll, start, main_end, initial);
         match rounds {
             Some(rounds) if rounds % unroll == 0 => carried,
-            _ => self.rounds(statement, 1, reached, end, &carried, false).1,
+            _ => self.rounds(statement, 1, reached, end, &carried).1,
         }
     }
 
     /// Runs while `index < end`, `unroll` rounds for each test; gives the index reached and the carried values.
+    ///
+    /// The test stands before the rounds, so that a round's results have one use, the jump back: only then does
+    /// Cranelift fold a load into the instruction that leads to them.
     fn rounds(
         &mut self,
         statement: &For,
@@ -98,22 +104,17 @@ impl Translator<'_, '_> {
         start: ir::Value,
         end: ir::Value,
         initial: &[Lanes],
-        certain: bool,
     ) -> (ir::Value, Vec<Lanes>) {
         let layout = Layout::of(initial);
-        let (body, done) = (self.b.create_block(), self.b.create_block());
-        let (mut index, mut carried) = self.block_params(body, &layout, initial);
-        let (reached, results) = self.block_params(done, &layout, initial);
-        let mut entering = vec![BlockArg::Value(start)];
-        entering.extend(args(initial));
-        if certain {
-            self.b.ins().jump(body, &entering);
-        } else {
-            let any = self.b.ins().icmp(IntCC::SignedLessThan, start, end);
-            self.b.ins().brif(any, body, &entering, done, &entering);
-        }
+        let [head, body, done] = std::array::from_fn(|_| self.b.create_block());
+        let (reached, results) = self.block_params(head, &layout, initial);
+        self.b.ins().jump(head, &with_index(start, initial));
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, reached, end);
+        self.b.ins().brif(more, body, &[], done, &[]);
         self.b.switch_to_block(body);
         let step = self.value(statement.step).scalar();
+        let (mut index, mut carried) = (reached, results.clone());
         for _ in 0..unroll {
             self.set(statement.index, Lanes::new(64, vec![index]));
             for (&value, lanes) in statement.carried.iter().zip(&carried) {
@@ -123,10 +124,7 @@ impl Translator<'_, '_> {
             carried = self.fit(&next, &statement.carried, &layout);
             index = self.b.ins().iadd(index, step);
         }
-        let mut leaving = vec![BlockArg::Value(index)];
-        leaving.extend(args(&carried));
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, index, end);
-        self.b.ins().brif(more, body, &leaving, done, &leaving);
+        self.b.ins().jump(head, &with_index(index, &carried));
         self.b.switch_to_block(done);
         (reached, results)
     }

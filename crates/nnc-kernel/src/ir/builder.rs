@@ -4,6 +4,7 @@
 //! - puts each constant once at the head of the phase,
 //! - folds index arithmetic on constants and drops `x + 0`, `x * 1` and the like,
 //! - reuses an equal index computation of the same or an enclosing block,
+//! - moves what does not change in a loop before it (everything but loads),
 //! - moves a constant summand of an offset into the address.
 //!
 //! Mistakes in types are compiler bugs: the verifier reports them all; the builder only asserts what it needs to go on.
@@ -66,7 +67,7 @@ impl KernelBuilder {
     pub fn phase(&mut self, tasks: u64, body: impl FnOnce(&mut Builder, Value)) {
         let mut builder = Builder::default();
         let task = builder.fresh(Type::INDEX);
-        builder.open();
+        builder.open(false);
         body(&mut builder, task);
         let rest = builder.close(vec![]);
         let mut statements = builder.prelude;
@@ -89,8 +90,21 @@ pub struct Builder {
     definitions: Vec<Option<Op>>,
     prelude: Vec<Statement>,
     constants: HashMap<(Type, u64), Value>,
-    /// Open blocks, the innermost last, each with the index computations made in it.
-    blocks: Vec<(Vec<Statement>, HashMap<Op, Value>)>,
+    /// How many blocks are open around the definition of each value; 0 for constants and the task.
+    depths: Vec<u32>,
+    /// The innermost last.
+    blocks: Vec<OpenBlock>,
+}
+
+/// A block that is being built.
+#[derive(Debug)]
+struct OpenBlock {
+    statements: Vec<Statement>,
+    /// The index computations made in it.
+    known: HashMap<Op, Value>,
+    /// Whether computations that don't depend on the block may move out of it: so for a loop's body, but not for a
+    /// branch, where they would run without need.
+    is_loop: bool,
 }
 
 /// Types and constants.
@@ -111,6 +125,7 @@ impl Builder {
             return value;
         }
         let value = self.fresh(ty);
+        self.depths[value.index()] = 0;
         self.definitions[value.index()] = Some(Op::Constant(bits));
         self.prelude.push(Statement::Let(value, Op::Constant(bits)));
         self.constants.insert((ty, bits), value);
@@ -119,18 +134,7 @@ impl Builder {
 
     /// A number of any type, rounded to it (integers: truncated and saturated).
     pub fn number(&mut self, ty: Type, number: f64) -> Value {
-        let bits = match ty.elem {
-            Elem::F32 => u64::from((number as f32).to_bits()),
-            Elem::F64 => number.to_bits(),
-            Elem::F16 => u64::from(half::f16::from_f64(number).to_bits()),
-            Elem::Bf16 => u64::from(half::bf16::from_f64(number).to_bits()),
-            Elem::I8 => u64::from(number as i8 as u8),
-            Elem::U8 => u64::from(number as u8),
-            Elem::I16 => u64::from(number as i16 as u16),
-            Elem::I32 => u64::from(number as i32 as u32),
-            Elem::I64 => number as i64 as u64,
-            Elem::Bool => u64::from(number != 0.0),
-        };
+        let bits = super::scalar::of_f64(ty.elem, number);
         self.constant(ty, bits)
     }
 
@@ -556,9 +560,9 @@ impl Builder {
         {
             return if from < to { body(self, start, initial) } else { initial.to_vec() };
         }
+        self.open(true);
         let index = self.fresh(Type::INDEX);
         let carried: Vec<Value> = initial.iter().map(|&value| self.fresh(self.type_of(value))).collect();
-        self.open();
         let next = body(self, index, &carried);
         let body = self.close(next);
         let results: Vec<Value> = initial.iter().map(|&value| self.fresh(self.type_of(value))).collect();
@@ -580,10 +584,10 @@ impl Builder {
             Some(Op::Constant(0)) => return otherwise(self),
             _ => {}
         }
-        self.open();
+        self.open(false);
         let values = then(self);
         let then = self.close(values);
-        self.open();
+        self.open(false);
         let values = otherwise(self);
         let otherwise = self.close(values);
         let results: Vec<Value> = then.results.iter().map(|&value| self.fresh(self.type_of(value))).collect();
@@ -610,35 +614,52 @@ impl Builder {
         let value = Value(self.types.len() as u32);
         self.types.push(ty);
         self.definitions.push(None);
+        self.depths.push(self.blocks.len() as u32);
         value
     }
 
     fn push(&mut self, statement: Statement) {
-        self.blocks.last_mut().expect("a block is open while a body is built").0.push(statement);
+        self.innermost().statements.push(statement);
     }
 
-    fn open(&mut self) {
-        self.blocks.push(Default::default());
+    fn innermost(&mut self) -> &mut OpenBlock {
+        self.blocks.last_mut().expect("a block is open while a body is built")
+    }
+
+    fn open(&mut self, is_loop: bool) {
+        self.blocks.push(OpenBlock { statements: vec![], known: HashMap::new(), is_loop });
     }
 
     fn close(&mut self, results: Vec<Value>) -> Block {
-        let (statements, _) = self.blocks.pop().expect("every close has its open");
-        Block { statements, results }
+        let block = self.blocks.pop().expect("every close has its open");
+        Block { statements: block.statements, results }
     }
 
-    /// Adds a definition, or finds the same index computation among those in scope.
+    /// Adds a definition before the loops it does not depend on, or finds the same index computation in scope.
     fn define(&mut self, ty: Type, op: Op) -> Value {
         let shared = ty == Type::INDEX || ty == Type::BOOL;
-        if shared && let Some(&value) = self.blocks.iter().rev().find_map(|(_, known)| known.get(&op)) {
+        if shared && let Some(&value) = self.blocks.iter().rev().find_map(|block| block.known.get(&op)) {
             return value;
         }
+        let home = self.home(&op);
         let value = self.fresh(ty);
+        self.depths[value.index()] = home as u32 + 1;
+        let block = &mut self.blocks[home];
+        block.statements.push(Statement::Let(value, op.clone()));
         if shared {
-            self.definitions[value.index()] = Some(op.clone());
-            let (_, known) = self.blocks.last_mut().expect("a block is open while a body is built");
-            known.insert(op.clone(), value);
+            block.known.insert(op.clone(), value);
+            self.definitions[value.index()] = Some(op);
         }
-        self.push(Statement::Let(value, op));
         value
+    }
+
+    /// The outermost open block where the operation may stand.
+    fn home(&self, op: &Op) -> usize {
+        let needed = op.operands().iter().map(|value| self.depths[value.index()] as usize).max().unwrap_or(0);
+        let mut home = self.blocks.len() - 1;
+        while home > 0 && home >= needed && self.blocks[home].is_loop {
+            home -= 1;
+        }
+        home
     }
 }

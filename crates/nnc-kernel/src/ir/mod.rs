@@ -9,14 +9,18 @@
 //! backend, and gives the same bits on each.
 //!
 //! - [`Builder`] makes bodies, folding index arithmetic on the way; [`KernelBuilder`] makes kernels.
-//! - `verify` states and checks the rules; a verified kernel never makes a backend fail.
-//! - `text` prints and parses; `print(parse(s)) == s`.
-//! - `interpret` is the definition of the meaning, with every access checked.
+//! - [`verify`] states and checks the rules; a verified kernel never makes a backend fail.
+//! - [`text`] prints and parses; `print(parse(s)) == s`.
+//! - [`interpret`] is the definition of the meaning, with every access checked.
 
 mod builder;
 mod fold;
+pub mod interpret;
+pub mod scalar;
 mod statement;
+pub mod text;
 mod types;
+pub mod verify;
 
 pub use builder::{Builder, KernelBuilder, Memory};
 pub use statement::{
