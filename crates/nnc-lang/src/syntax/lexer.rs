@@ -171,7 +171,9 @@ fn unknown(place: Span, text: &str) -> Diagnostic {
     let plain = Diagnostic::new(Code::E0101, place, format!("`{}` begins no token", shown.escape_debug()));
     match found.chars().next() {
         Some('"') => Diagnostic::new(Code::E0104, place, "this string is not closed").help("close it with `\"`"),
-        Some('\u{201c}' | '\u{201d}' | '\'' | '\u{2018}' | '\u{2019}') => plain.help("strings stand between `\"` and `\"`"),
+        Some('\u{201c}' | '\u{201d}' | '\'' | '\u{2018}' | '\u{2019}') => {
+            plain.help("strings stand between `\"` and `\"`")
+        }
         Some('&') => plain.help("write `and`"),
         Some('|') => plain.help("write `or`, or `|>` for a pipe"),
         Some('!') => plain.help("write `not`"),

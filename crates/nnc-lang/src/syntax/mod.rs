@@ -6,10 +6,12 @@
 //! | [`lines`] | where statements end: line ends that count, brackets that pair |
 //! | [`ast`] | the tree |
 //! | [`parser`] | tokens to tree; never fails, reports |
+//! | [`format`] | canonical spaces and indentation |
 //!
 //! **Invariant**: no text makes this panic, hang or overflow the stack.
 
 pub mod ast;
+pub mod format;
 pub mod lexer;
 pub mod lines;
 pub mod parser;

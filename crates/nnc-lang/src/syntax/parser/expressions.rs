@@ -269,8 +269,14 @@ impl Parser<'_, '_> {
         let target = self.ident("for each step")?;
         self.next();
         let over = self.range_or_expr()?;
-        let mut scan =
-            Scan { target, over, axis: None, reverse: false, carries: Vec::new(), body: crate::syntax::ast::Block { stmts: Vec::new(), span: start } };
+        let mut scan = Scan {
+            target,
+            over,
+            axis: None,
+            reverse: false,
+            carries: Vec::new(),
+            body: crate::syntax::ast::Block { stmts: Vec::new(), span: start },
+        };
         loop {
             if self.eat_word("axis").is_some() {
                 scan.axis = Some(self.unary()?);

@@ -2,9 +2,7 @@
 
 use super::{Parsed, Parser};
 use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::syntax::ast::{
-    Block, Body, Data, Function, FunctionKind, Item, ItemKind, Module, Param, Train, UseItem,
-};
+use crate::syntax::ast::{Block, Body, Data, Function, FunctionKind, Item, ItemKind, Module, Param, Train, UseItem};
 use crate::syntax::lexer::TokenKind;
 
 impl Parser<'_, '_> {

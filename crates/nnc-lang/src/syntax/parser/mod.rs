@@ -160,7 +160,9 @@ impl<'t> Parser<'t, '_> {
                 TokenKind::LineEnd | TokenKind::Semicolon if open == 0 => return,
                 TokenKind::OpenParen | TokenKind::OpenBracket | TokenKind::OpenBrace => open += 1,
                 TokenKind::CloseBrace if open == 0 => return,
-                TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace => open = open.saturating_sub(1),
+                TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace => {
+                    open = open.saturating_sub(1)
+                }
                 _ => {}
             }
             self.next();
