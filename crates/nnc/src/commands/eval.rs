@@ -1,0 +1,45 @@
+//! `nnc eval FILE --weights W`.
+
+use crate::arguments::Eval;
+use crate::terminal::{self, GOOD, STRONG};
+use crate::{Failure, setup};
+use nnc_driver::checkpoint;
+use nnc_driver::{Dataset, DriverError, Session, Wanted};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
+    let project = setup::project(&options.file)?;
+    let recipe = setup::recipe(&project, &options.file)?;
+    let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
+    let mut session = Session::new(&project, recipe, setup::compiler(&options.engine)?, seed)?;
+    load_exactly(&mut session, &options.weights)?;
+    let root = options.data.as_deref().unwrap_or(project.folder());
+    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test)?;
+    let part = dataset.test.ok_or_else(|| {
+        DriverError::Usage(format!("data `{}` has no test split: add `test: ... = ...` or `test = 0.2`", session.data().name))
+    })?;
+    let metrics = session.evaluate(&part)?;
+    if options.json {
+        let values: Map<String, Value> = metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        println!("{}", json!({"test": values, "examples": part.rows.len()}));
+    } else {
+        let (rows, metrics) = (terminal::counted(part.rows.len(), "example"), terminal::metrics(&metrics));
+        anstream::println!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}");
+    }
+    Ok(())
+}
+
+/// Loads weights that must fit the model tensor by tensor.
+pub(crate) fn load_exactly(session: &mut Session<'_>, weights: &Path) -> Result<checkpoint::Checkpoint, Failure> {
+    let loaded = checkpoint::load(weights)?;
+    let mismatches = session.store_mut().load_weights(&loaded.tensors);
+    if mismatches.is_empty() {
+        return Ok(loaded);
+    }
+    let shown: Vec<String> = mismatches.iter().take(12).map(|mismatch| format!("  {mismatch}")).collect();
+    let more = mismatches.len().saturating_sub(shown.len());
+    let more = if more > 0 { format!("\n  ... and {more} more") } else { String::new() };
+    let message = format!("{} holds the weights of another model:\n{}{more}", weights.display(), shown.join("\n"));
+    Err(Failure::Message(message))
+}

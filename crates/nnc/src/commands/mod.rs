@@ -1,0 +1,15 @@
+//! One file for each command.
+
+pub(crate) mod bench;
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod dump;
+pub(crate) mod eval;
+pub(crate) mod explain;
+pub(crate) mod fmt;
+pub(crate) mod grad;
+pub(crate) mod new;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod train;

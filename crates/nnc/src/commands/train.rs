@@ -1,0 +1,188 @@
+//! `nnc train FILE`.
+
+use crate::arguments::Train;
+use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::{Failure, setup};
+use indicatif::{ProgressBar, ProgressStyle};
+use nnc_driver::train::{Event, Observer, TrainOptions, train};
+use nnc_driver::{Dataset, Project, Session, Wanted, checkpoint, report};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+pub(crate) fn run(options: &Train) -> Result<(), Failure> {
+    let project = setup::project(&options.file)?;
+    let recipe = setup::recipe(&project, &options.file)?;
+    let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
+    let compiler = setup::compiler(&options.engine)?;
+    let mut session = Session::new(&project, recipe, compiler, seed)?;
+    let root = options.data.as_deref().unwrap_or(project.folder());
+    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All)?;
+    if let Some(weights) = &options.init {
+        start_from(&mut session, weights)?;
+    }
+    let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
+    introduce(&session, &dataset, &out);
+    let training =
+        TrainOptions { out: Some(out.clone()), resume: options.resume, checkpoint_every: options.checkpoint_every };
+    let interrupt = on_interrupt()?;
+    let mut bar = Bar::new();
+    let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
+    bar.finish();
+    let outcome = outcome?;
+    if let Some(file) = &options.report {
+        let text = format!("{:#}\n", report::report(&session, &outcome, bar.arena_bytes));
+        checkpoint::write_atomically(file, text.as_bytes())?;
+    }
+    if options.engine.time_passes {
+        print_passes(&mut session, &dataset)?;
+    }
+    if outcome.interrupted {
+        anstream::eprintln!("interrupted after the step; continue with");
+        anstream::eprintln!("  {STRONG}{} --resume{STRONG:#}", resume_command(options, &out));
+        return Err(Failure::Interrupted);
+    }
+    let rate = outcome.items as f64 / outcome.train_time.as_secs_f64().max(1e-9);
+    anstream::println!(
+        "{QUIET}{} of training, {:.0} items/s; weights in {}{QUIET:#}",
+        terminal::duration(outcome.train_time.as_secs_f64()),
+        rate,
+        out.display()
+    );
+    Ok(())
+}
+
+fn resume_command(options: &Train, out: &Path) -> String {
+    let mut words: Vec<String> = std::env::args().collect();
+    words.retain(|word| word != "--resume");
+    if options.out.is_none() {
+        words.extend(["--out".to_owned(), out.display().to_string()]);
+    }
+    words.join(" ")
+}
+
+/// Copies weights in, and lists what did not match.
+fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<(), Failure> {
+    let loaded = checkpoint::load(weights)?;
+    let mismatches = session.store_mut().load_weights(&loaded.tensors);
+    for mismatch in &mismatches {
+        terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
+    }
+    Ok(())
+}
+
+/// A folder below `runs/` that is not there yet.
+fn new_folder(project: &Project) -> PathBuf {
+    let stem = project.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let numbered = (2..).map(|number| format!("{stem}-{number}"));
+    let mut candidates = std::iter::once(stem.clone()).chain(numbered).map(|name| Path::new("runs").join(name));
+    candidates.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(stem))
+}
+
+fn introduce(session: &Session<'_>, dataset: &Dataset, out: &Path) {
+    let rows = |part: Option<usize>, name: &str| {
+        part.map_or(String::new(), |rows| format!(", {} {name}", terminal::grouped(rows as u64)))
+    };
+    anstream::println!(
+        "{STRONG}{}{STRONG:#}: {} parameters, {} training examples{}{}; run folder {}",
+        session.recipe().name,
+        terminal::grouped(session.store().network_elements() as u64),
+        terminal::grouped(dataset.train.rows.len() as u64),
+        rows(dataset.validation.as_ref().map(|part| part.rows.len()), "validation"),
+        rows(dataset.test.as_ref().map(|part| part.rows.len()), "test"),
+        out.display()
+    );
+}
+
+/// A flag that the first SIGINT sets; the second one ends the process.
+fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::Message(format!("cannot catch Ctrl-C: {error}")))?;
+    Ok(flag)
+}
+
+fn print_passes(session: &mut Session<'_>, dataset: &Dataset) -> Result<(), Failure> {
+    let batch = usize::try_from(session.recipe().batch).unwrap_or(1).min(dataset.train.rows.len());
+    anstream::eprintln!("{}", session.training_program(batch)?.log);
+    Ok(())
+}
+
+/// Shows a run: a bar on a terminal, plain lines elsewhere.
+struct Bar {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    items: u64,
+    /// Of the training step.
+    arena_bytes: usize,
+}
+
+impl Bar {
+    fn new() -> Self {
+        Self { bar: None, started: Instant::now(), items: 0, arena_bytes: 0 }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line that stays, above the bar when there is one.
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| anstream::println!("{text}")),
+            None => anstream::println!("{text}"),
+        }
+    }
+}
+
+impl Observer for Bar {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Compiled { time, arena_bytes } => {
+                self.arena_bytes = *arena_bytes;
+                let (time, arena) = (terminal::duration(time.as_secs_f64()), terminal::bytes(*arena_bytes as u64));
+                self.line(&format!("{QUIET}training step compiled in {time}, arena {arena}{QUIET:#}"));
+                self.started = Instant::now();
+            }
+            Event::Step { epoch, epochs, step, steps, rows, means } => {
+                self.items += *rows as u64;
+                if !std::io::stderr().is_terminal() {
+                    return;
+                }
+                let bar = self.bar.get_or_insert_with(|| new_bar(epochs * *steps as u64));
+                bar.set_position(epoch * *steps as u64 + *step as u64);
+                let rate = self.items as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+                bar.set_message(format!("{}  {rate:.0} items/s", terminal::metrics(means)));
+            }
+            Event::Epoch { row, epochs, improved } => {
+                let validation = row.validation.as_ref();
+                let validated = validation.map_or(String::new(), |v| format!("  | validation {}", terminal::metrics(v)));
+                let mark = if *improved && validation.is_some() { format!(" {GOOD}*{GOOD:#}") } else { String::new() };
+                let train = terminal::metrics(&row.train);
+                self.line(&format!("epoch {:>3}/{epochs}  {train}{validated}{mark}", row.epoch));
+            }
+            Event::StoppedEarly { epoch, best } => {
+                self.line(&format!("stopped early after epoch {epoch}: epoch {best} was the best"));
+            }
+            Event::Saved { .. } => {}
+            Event::Tested { metrics, rows } => {
+                let (rows, metrics) = (terminal::counted(*rows, "example"), terminal::metrics(metrics));
+                self.line(&format!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}"));
+            }
+        }
+    }
+}
+
+fn new_bar(steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30.green} {percent:>3} %  {msg}  {eta} left");
+    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

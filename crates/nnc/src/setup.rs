@@ -1,0 +1,81 @@
+//! From common options to a project, a compiler, a data set.
+
+use crate::Failure;
+use crate::arguments::{EngineOptions, FileOptions};
+use crate::terminal;
+use nnc_driver::{Compiler, DriverError, Engine, Project};
+use nnc_graph::DType;
+use nnc_lang::elaborate::Options;
+use nnc_opt::{fuse::FuseOptions, pipeline};
+use nnc_runtime::Pool;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Reads and checks the file, and prints its warnings.
+pub(crate) fn project(options: &FileOptions) -> Result<Project, Failure> {
+    let project = Project::load(&options.file, &language_options(options)?)?;
+    if !project.warnings.is_empty() {
+        terminal::print_diagnostics(&project.warnings, &project.sources);
+    }
+    Ok(project)
+}
+
+/// What the front end is asked for.
+pub(crate) fn language_options(options: &FileOptions) -> Result<Options, Failure> {
+    let float = if options.dtype == "f64" { DType::F64 } else { DType::F32 };
+    Ok(Options { bind: bindings(&options.bind)?, set: settings(&options.set)?, float })
+}
+
+/// `N=64 T=10` as a map.
+pub(crate) fn bindings(list: &[String]) -> Result<BTreeMap<String, i64>, Failure> {
+    let pair = |text: &String| -> Result<(String, i64), Failure> {
+        let wrong = || Failure::Message(format!("--bind {text}: write a dim and a size of at least 1, as `N=64`"));
+        let (name, size) = text.split_once('=').ok_or_else(wrong)?;
+        let size: i64 = size.trim().parse().map_err(|_| wrong())?;
+        if size < 1 || size > 1 << 31 {
+            return Err(wrong());
+        }
+        Ok((name.trim().to_owned(), size))
+    };
+    list.iter().map(pair).collect()
+}
+
+/// `epochs=3 lr=0.01` as a map.
+fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |text: &String| -> Result<(String, String), Failure> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::Message(format!("--set {text}: write a setting and its value, as `epochs=3`")))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    list.iter().map(pair).collect()
+}
+
+/// A compiler with its threads.
+pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
+    let engine = if options.engine == "interp" { Engine::Interpreter } else { Engine::Native };
+    let passes = passes(options.no_fuse, options.fuel);
+    Ok(Compiler { engine, pool: pool(options.threads)?, passes })
+}
+
+/// A native compiler on so many threads.
+pub(crate) fn native(threads: Option<NonZeroUsize>, no_fuse: bool) -> Result<Compiler, Failure> {
+    Ok(Compiler { engine: Engine::Native, pool: pool(threads)?, passes: passes(no_fuse, None) })
+}
+
+fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
+    let started = Pool::with_limit(threads);
+    started.map(Arc::new).map_err(|error| Failure::Message(format!("cannot start threads: {error}")))
+}
+
+/// The passes of an ordinary compilation.
+pub(crate) fn passes(no_fuse: bool, fuel: Option<u64>) -> pipeline::Options {
+    let fuse = if no_fuse { FuseOptions::none() } else { FuseOptions::default() };
+    pipeline::Options { fuse, fuel, ..pipeline::Options::default() }
+}
+
+/// The name of the only recipe, or of the one asked for.
+pub(crate) fn recipe<'p>(project: &'p Project, options: &FileOptions) -> Result<&'p str, DriverError> {
+    project.recipe(options.only.as_deref()).map(|recipe| recipe.name.as_str())
+}

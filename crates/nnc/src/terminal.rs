@@ -1,0 +1,137 @@
+//! What a person sees: colours, errors, progress bars, tables.
+//!
+//! Results go to standard output, everything else to standard error, so that results can be piped. Colours and bars are
+//! for terminals; `NO_COLOR` and `--color` are respected (by `anstream`).
+
+use crate::arguments::Colour;
+use anstyle::{AnsiColor, Style};
+use nnc_driver::Metrics;
+use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
+
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const CAREFUL: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const QUIET: Style = AnsiColor::BrightBlack.on_default();
+pub(crate) const STRONG: Style = Style::new().bold();
+
+/// Fixes when output is coloured.
+pub(crate) fn choose_colours(colour: Colour) {
+    match colour {
+        Colour::Auto => {}
+        Colour::Always => anstream::ColorChoice::Always.write_global(),
+        Colour::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// An error in one paragraph.
+pub(crate) fn print_error(message: &str) {
+    anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+}
+
+/// A warning in one line.
+pub(crate) fn print_warning(message: &str) {
+    anstream::eprintln!("{CAREFUL}warning{CAREFUL:#}: {message}");
+}
+
+/// Diagnostics with their source, and a count.
+pub(crate) fn print_diagnostics(diagnostics: &[Diagnostic], sources: &Sources) {
+    // `anstream` takes the colours out again where they do not belong.
+    anstream::eprint!("{}", render(diagnostics, sources, true));
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity() == Severity::Error).count();
+    if errors > 0 {
+        anstream::eprintln!("{BAD}{}{BAD:#}", counted(errors, "error"));
+    }
+}
+
+/// `1 error`, `2 errors`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(count as u64)) }
+}
+
+/// `1 234 567`, with thin groups of three.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or("")).collect();
+    groups.join(",")
+}
+
+/// `1.4 kB`, in powers of 1000.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = number as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// `12.3 µs`.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-6 => format!("{:.0} ns", s * 1e9),
+        s if s < 1e-3 => format!("{:.1} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// `loss 0.0431  accuracy 98.71 %`.
+pub(crate) fn metrics(metrics: &Metrics) -> String {
+    let one = |(name, value): &(String, f64)| format!("{name} {}", metric(name, *value));
+    metrics.iter().map(one).collect::<Vec<_>>().join("  ")
+}
+
+/// A rate between 0 and 1 as per cent, by its name; other values with four significant digits.
+pub(crate) fn metric(name: &str, value: f64) -> String {
+    let rate = ["accuracy", "precision", "recall"].iter().any(|word| name.contains(word));
+    match value {
+        value if rate => format!("{:.2} %", value * 100.0),
+        value if value == 0.0 || (1e-3..1e5).contains(&value.abs()) => format!("{value:.4}"),
+        value => format!("{value:.3e}"),
+    }
+}
+
+/// Columns as wide as their widest cell: the first to the left, the others to the right.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let fill = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            match column {
+                0 => line += &format!("{cell}{fill}"),
+                _ => line += &format!("  {fill}{cell}"),
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(12), "12");
+        assert_eq!(bytes(1_404), "1.4 kB");
+        assert_eq!(duration(0.000_012_34), "12.3 µs");
+        assert_eq!(duration(125.0), "2 min 05 s");
+        assert_eq!(metric("accuracy", 0.98714), "98.71 %");
+        assert_eq!(metric("loss", 0.043_12), "0.0431");
+        assert_eq!(counted(1, "error"), "1 error");
+    }
+}
