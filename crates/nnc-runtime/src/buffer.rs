@@ -3,7 +3,7 @@
 //! Every buffer that compiled code touches is aligned to a cache line, which is also the widest
 //! vector, so that generated code may use aligned vector moves at the buffer's start.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -61,8 +61,11 @@ impl AlignedBuffer {
             return Self { start, bytes, align };
         }
         // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        advise_huge_pages(start, bytes);
+        // SAFETY: `bytes` bytes were just allocated there.
+        unsafe { start.write_bytes(0, bytes) };
         Self { start, bytes, align }
     }
 
@@ -111,6 +114,17 @@ impl AlignedBuffer {
         let count = self.bytes / size_of::<T>();
         // SAFETY: as in `as_slice`; `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast::<T>(), count) }
+    }
+}
+
+/// Asks the system to back the whole huge pages of a large buffer by such; it may refuse. Must come
+/// before the memory is touched.
+fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
+    let whole = bytes - bytes % HUGE_PAGE;
+    if whole > 0 {
+        // SAFETY: the range is ours and, being as aligned as it is long, made of whole pages; the
+        // advice does not change what it holds.
+        unsafe { libc::madvise(start.as_ptr().cast(), whole, libc::MADV_HUGEPAGE) };
     }
 }
 
