@@ -1,0 +1,38 @@
+//! Rules of ops whose place is known at run time. The start and the indices are integers and have no derivative.
+
+use super::builder::Builder;
+use super::rules::Site;
+use nnc_graph::{Op, ValueId};
+
+pub(super) fn dynamic_slice(b: &mut Builder<'_>, site: &Site<'_>, axis: usize) -> Option<ValueId> {
+    let zeros = b.zeros(site.operands[0]);
+    Some(b.emit(Op::DynamicUpdate { axis }, &[zeros, site.cotangent, site.operands[1]]))
+}
+
+pub(super) fn dynamic_update(b: &mut Builder<'_>, site: &Site<'_>, axis: usize) -> Option<ValueId> {
+    let (value, start) = (site.operands[1], site.operands[2]);
+    match site.wanted {
+        0 => {
+            let zeros = b.zeros(value);
+            Some(b.emit(Op::DynamicUpdate { axis }, &[site.cotangent, zeros, start]))
+        }
+        1 => {
+            let size = b.shape(value)[axis].clone();
+            Some(b.emit(Op::DynamicSlice { axis, size }, &[site.cotangent, start]))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn gather(b: &mut Builder<'_>, site: &Site<'_>, axis: usize, batch: usize) -> Option<ValueId> {
+    let zeros = b.zeros(site.operands[0]);
+    Some(b.emit(Op::ScatterAdd { axis, batch }, &[zeros, site.operands[1], site.cotangent]))
+}
+
+pub(super) fn scatter_add(b: &mut Builder<'_>, site: &Site<'_>, axis: usize, batch: usize) -> Option<ValueId> {
+    match site.wanted {
+        0 => Some(site.cotangent),
+        2 => Some(b.emit(Op::Gather { axis, batch }, &[site.cotangent, site.operands[1]])),
+        _ => None,
+    }
+}

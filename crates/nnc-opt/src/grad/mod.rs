@@ -1,0 +1,131 @@
+//! Gradients: expansion of [`Op::Grad`] by reverse mode on the graph itself.
+//!
+//! The algorithm is reverse accumulation (Griewank and Walther, "Evaluating Derivatives", 2nd ed., ch. 3): from the
+//! loss backwards each node hands the cotangent of its result on to its operands by its vector-Jacobian product, and a
+//! value that is used several times adds up what it gets. The products are a table, [`rules`], one rule an op, grouped by
+//! operator in the files beside it; a rule emits plain ops, so the result can be differentiated again: an inner `grad`
+//! comes before an outer one in program order and is plain when that one is reached.
+//!
+//! Only nodes on a path from what is differentiated by to the loss take part. Comparisons, `argmax`, integers,
+//! `sign`, `floor`, `ceil` and `round`, and whatever stands behind `stop_gradient` have derivative 0, as states have unless one
+//! is named itself. A loss that does not depend on a value has the derivative 0 by it.
+//!
+//! Conventions where a derivative does not exist, which are PyTorch's:
+//! - `abs` at 0: 0. `sqrt` at 0: infinite (and NaN times a cotangent of 0).
+//! - `max(a, b)` and `min(a, b)` at `a == b`: half to each. Reductions by `max` and `min`: equal shares to all extremes.
+//! - `pow(a, b)`: by `a` is 0 where `b` is 0; by `b` is 0 where `a` is 0 and `b` is not negative.
+//! - `rem(a, b)`: 1 by `a`, `-floor(a / b)` by `b`. A maximum window: all to the first maximum.
+//!
+//! On exit there is neither `Grad` nor `StopGradient` left. A node of the derivative has the origin of the node it is the
+//! derivative of. Cost: linear in the nodes before each `grad`.
+
+mod builder;
+mod contraction;
+mod convolution;
+mod elementwise;
+mod indexing;
+mod reduction;
+pub mod rules;
+mod shape;
+mod window;
+
+use crate::rewrite::{Fuel, Rewriter};
+use builder::Builder;
+use nnc_graph::{Graph, Op, ValueId};
+use rules::Site;
+use std::collections::BTreeMap;
+
+/// The graph with every `grad` expanded and every `stop_gradient` gone. It must happen, so it takes no fuel.
+pub fn expand(graph: &Graph) -> Graph {
+    remove_stops(&expand_grads(graph))
+}
+
+fn expand_grads(graph: &Graph) -> Graph {
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    for (id, node) in graph.nodes() {
+        if node.op != Op::Grad {
+            rewriter.copy(id);
+            continue;
+        }
+        let operands = rewriter.operands(node);
+        rewriter.at(id);
+        let gradients = gradients(rewriter.graph_mut(), operands[0], &operands[1..]);
+        node.results.iter().zip(gradients).for_each(|(&old, new)| rewriter.replace(old, new));
+    }
+    rewriter.finish()
+}
+
+fn remove_stops(graph: &Graph) -> Graph {
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    for (id, node) in graph.nodes() {
+        if node.op == Op::StopGradient {
+            let value = rewriter.value(node.operands[0]);
+            rewriter.replace(node.results[0], value);
+        } else {
+            rewriter.copy(id);
+        }
+    }
+    rewriter.finish()
+}
+
+/// Appends to a graph without `Grad` the derivative of the scalar `loss` by each value of `wrt`, and gives them.
+pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<ValueId> {
+    let depends = dependent_values(graph, wrt);
+    let mut cotangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    if depends[loss.index()] {
+        let dtype = graph.ty(loss).dtype;
+        let one = graph.scalar(dtype, 1.0);
+        cotangents.insert(loss, one);
+        let here = graph.set_origin(None);
+        // Everything the loss depends on was appended before it.
+        for at in (0..=graph.value(loss).node.0).rev() {
+            propagate(graph, nnc_graph::NodeId(at), &depends, &mut cotangents);
+        }
+        graph.set_origin(here);
+    }
+    let zero = |graph: &mut Graph, value: ValueId| {
+        let ty = graph.ty(value).clone();
+        graph.splat(&ty, 0.0)
+    };
+    wrt.iter().map(|value| cotangents.get(value).copied().unwrap_or_else(|| zero(graph, *value))).collect()
+}
+
+/// For each value, whether a derivative by one of `wrt` can flow through it.
+fn dependent_values(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
+    let mut depends = vec![false; graph.value_count()];
+    wrt.iter().for_each(|value| depends[value.index()] = true);
+    for (_, node) in graph.nodes() {
+        let flows = node.op != Op::StopGradient && node.operands.iter().any(|operand| depends[operand.index()]);
+        for &result in &node.results {
+            depends[result.index()] |= flows && graph.ty(result).dtype.is_float();
+        }
+    }
+    depends
+}
+
+/// Hands the cotangent of a node's result on to those operands that matter.
+fn propagate(
+    graph: &mut Graph,
+    id: nnc_graph::NodeId,
+    depends: &[bool],
+    cotangents: &mut BTreeMap<ValueId, ValueId>,
+) {
+    let result = graph.node(id).results[0];
+    let Some(&cotangent) = cotangents.get(&result) else { return };
+    let node = graph.node(id).clone();
+    graph.set_origin(node.origin);
+    for (wanted, operand) in node.operands.iter().enumerate() {
+        if !depends[operand.index()] {
+            continue;
+        }
+        let site = Site { op: &node.op, operands: &node.operands, result, cotangent, wanted };
+        let Some(part) = rules::vjp(&mut Builder::new(graph), &site) else { continue };
+        let sum = match cotangents.get(operand) {
+            Some(&so_far) => Builder::new(graph).add(so_far, part),
+            None => part,
+        };
+        cotangents.insert(*operand, sum);
+    }
+}
