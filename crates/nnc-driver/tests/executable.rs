@@ -85,9 +85,13 @@ struct Built {
 
 impl Built {
     fn new(reading: Reading) -> Self {
+        Self::from_parts(&manifest(reading), CODE)
+    }
+
+    fn from_parts(manifest: &Manifest, code: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("add");
-        executable::write(&path, &manifest(reading), CODE, &weights()).unwrap();
+        executable::write(&path, manifest, code, &weights()).unwrap();
         Self { folder, path }
     }
 
@@ -163,6 +167,65 @@ fn reads_standard_input_and_several_files() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "y: f32[3, 4]\n  0: [1, 1.25, 1.5, 2]\n  1: [2, 2.25, 2.5, 3]\n  2: [3, 3.25, 3.5, 4]\n");
+}
+
+#[test]
+fn several_inputs_are_named_and_one_may_be_for_all_rows() {
+    let mut manifest = manifest(Reading::Values);
+    manifest.inputs.push(Port { name: "w".into(), batched: false, ..manifest.inputs[0].clone() });
+    manifest.externals[1].role = Role::Input(1);
+    let built = Built::from_parts(&manifest, CODE);
+    fs::write(built.file("x.csv"), "1,1,1,1\n2,2,2,2\n3,3,3,3\n").unwrap();
+    fs::write(built.file("w.csv"), "0,0,0,10\n").unwrap();
+    assert_eq!(
+        built.stdout(&["-i", "w=w.csv", "-i", "x=x.csv"]),
+        "y: f32[3, 4]\n  0: [1, 1, 1, 11]\n  1: [2, 2, 2, 12]\n  2: [3, 3, 3, 13]\n"
+    );
+    assert!(built.failure(&["x.csv"]).contains("`x`, `w`"));
+    assert!(built.failure(&["-i", "x=x.csv"]).contains("input `w`"));
+    assert!(built.failure(&["-i", "x=x.csv", "-i", "w=x.csv"]).contains("`w` is one array, not 3"));
+    assert!(built.stdout(&["--help"]).contains("  w: f32[4]\n"));
+}
+
+#[test]
+fn an_answer_about_all_rows_needs_all_of_them() {
+    let mut manifest = manifest(Reading::Values);
+    manifest.answers[0].batched = false;
+    manifest.answers[0].row.dims = vec![BATCH, WIDTH];
+    let built = Built::from_parts(&manifest, CODE);
+    fs::write(built.file("two.csv"), "1,1,1,1\n2,2,2,2\n").unwrap();
+    fs::write(built.file("one.csv"), "1,1,1,1\n").unwrap();
+    assert_eq!(built.stdout(&["two.csv"]), "y: [[1, 1.25, 1.5, 2], [2, 2.25, 2.5, 3]]\n");
+    assert!(built.failure(&["one.csv"]).contains("exactly 2, not 1"));
+}
+
+/// ```text
+/// mov rax, [rdi+8]           ; Context::buffers
+/// mov rcx, [rax+32]          ; status, external 3
+/// mov dword ptr [rcx], 1
+/// ret
+/// ```
+const FAILS: &[u8] = &[0xcc, 0x48, 0x8b, 0x47, 0x08, 0x48, 0x8b, 0x48, 0x20, 0xc7, 0x01, 0x01, 0x00, 0x00, 0x00, 0xc3];
+
+#[test]
+fn an_index_out_of_range_is_an_error() {
+    let mut manifest = manifest(Reading::Values);
+    manifest.externals.push(External { bytes: 16, role: Role::Status });
+    let built = Built::from_parts(&manifest, FAILS);
+    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+    assert!(built.failure(&["x.csv"]).contains("index"));
+}
+
+#[test]
+fn an_incomplete_processor_is_told_so() {
+    let missing = nnc_runtime::cpu::missing_instructions();
+    let manifest = Manifest { isa: "x86-64-v3".into(), ..manifest(Reading::Values) };
+    let built = Built::from_parts(&manifest, CODE);
+    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+    match missing.first() {
+        None => assert!(built.stdout(&["x.csv"]).starts_with("y: ")),
+        Some(name) => assert!(built.failure(&["x.csv"]).contains(name)),
+    }
 }
 
 #[test]
