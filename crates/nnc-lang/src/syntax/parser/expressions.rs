@@ -1,7 +1,7 @@
 //! Expressions, loose to tight: `|>` · `or` · `and` · `not` · comparisons · `+ -` · `* / % @` · unary `-` · `**` · call,
 //! index, field.
 
-use super::{CHAIN, Parsed, Parser};
+use super::{Parsed, Parser};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Arg, BinaryOperator, Expr, ExprKind, IndexItem, Scan, UnaryOperator};
 use crate::syntax::lexer::TokenKind;
@@ -36,27 +36,22 @@ impl Parser<'_, '_> {
     pub(super) fn expr(&mut self) -> Parsed<Expr> {
         self.nested(|parser| {
             let mut left = parser.binary(0)?;
-            for _ in 0..CHAIN {
+            loop {
                 if parser.word() == "as" && parser.peek_by(1).kind == TokenKind::Word {
                     parser.next();
                     let name = parser.ident("for the use")?;
                     left = Expr { span: left.span.to(name.span), kind: ExprKind::As(Box::new(left), name) };
                 } else if parser.eat(TokenKind::Pipe).is_some() {
                     parser.skip_line_ends();
-                    let right = parser.binary(0)?;
+                    let right = parser.aside(|parser| parser.binary(0))?;
                     let span = left.span.to(right.span);
                     left = Expr { kind: ExprKind::Pipe(Box::new(left), Box::new(right)), span };
                 } else {
                     return Ok(left);
                 }
+                parser.link(left.span)?;
             }
-            Err(parser.chain_too_long(left.span))
         })
-    }
-
-    fn chain_too_long(&mut self, span: Span) -> super::Skip {
-        self.error(Code::E0106, span, format!("more than {CHAIN} operators in one chain"));
-        super::Skip
     }
 
     fn binary(&mut self, level: usize) -> Parsed<Expr> {
@@ -67,21 +62,23 @@ impl Parser<'_, '_> {
             return self.unary();
         }
         let mut left = self.binary(level + 1)?;
-        for count in 0..CHAIN {
+        let mut chained = false;
+        loop {
             let token = self.peek();
             let Some(operator) = operator(level, token.kind, self.word()) else { return Ok(left) };
-            if level == COMPARISONS && count > 0 {
+            if level == COMPARISONS && chained {
                 let diagnostic = Diagnostic::new(Code::E0102, token.span, "comparisons do not chain");
                 self.diagnostics.push(diagnostic.help("write `a < b and b < c`"));
                 return Err(super::Skip);
             }
             self.next();
             self.skip_line_ends();
-            let right = self.binary(level + 1)?;
+            let right = self.aside(|parser| parser.binary(level + 1))?;
             let span = left.span.to(right.span);
             left = Expr { kind: ExprKind::Binary(operator, Box::new(left), Box::new(right)), span };
+            self.link(span)?;
+            chained = true;
         }
-        Err(self.chain_too_long(left.span))
     }
 
     fn not(&mut self) -> Parsed<Expr> {
@@ -120,7 +117,7 @@ impl Parser<'_, '_> {
 
     fn postfix(&mut self) -> Parsed<Expr> {
         let mut expr = self.primary()?;
-        for _ in 0..CHAIN {
+        loop {
             let start = expr.span;
             let kind = match self.kind() {
                 TokenKind::OpenParen => {
@@ -138,8 +135,8 @@ impl Parser<'_, '_> {
                 _ => return Ok(expr),
             };
             expr = Expr { kind, span: self.since(start) };
+            self.link(expr.span)?;
         }
-        Err(self.chain_too_long(expr.span))
     }
 
     fn field(&mut self) -> Parsed<crate::syntax::ast::Ident> {

@@ -1,8 +1,9 @@
 //! Tokens to tree: recursive descent, with precedence climbing for expressions.
 //!
 //! Parsing never fails. A statement that cannot be read is reported once and skipped to its end; an item that cannot be
-//! read is skipped to the next line that begins one. Nesting past [`DEPTH`] levels is an error, and operator chains are
-//! bounded by [`CHAIN`], so that neither the parser nor anything that walks the tree can overflow its stack.
+//! read is skipped to the next line that begins one. Nesting past [`DEPTH`] levels is an error, and so is a tree that chains
+//! of operators make higher than [`HEIGHT`], whose left operands nest without brackets: neither the parser nor anything
+//! that walks the tree can overflow its stack.
 
 mod expressions;
 mod items;
@@ -15,12 +16,12 @@ use crate::diagnostic::{Code, Diagnostic, FileId, Span};
 
 /// How deep brackets, blocks and operators may nest.
 pub const DEPTH: usize = 256;
-/// How long one chain of operators, calls or indexings may be.
-pub const CHAIN: usize = 1000;
+/// How high chains of operators, calls and indexings may make the tree of an expression; what nests adds its levels.
+pub const HEIGHT: usize = 1000;
 
 /// Parses the tokens of a file.
 pub fn module(file: FileId, text: &str, tokens: &[Token], diagnostics: &mut Vec<Diagnostic>) -> Module {
-    let mut parser = Parser { file, text, tokens, at: 0, depth: 0, diagnostics };
+    let mut parser = Parser { file, text, tokens, at: 0, depth: 0, height: 0, diagnostics };
     parser.module()
 }
 
@@ -35,6 +36,8 @@ struct Parser<'t, 'd> {
     tokens: &'t [Token],
     at: usize,
     depth: usize,
+    /// The height of the highest tree that was made since [`Parser::aside`] last began.
+    height: usize,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -138,9 +141,31 @@ impl<'t> Parser<'t, '_> {
             return Err(Skip);
         }
         self.depth += 1;
-        let result = parse(self);
+        let result = self.aside(|parser| {
+            let result = parse(parser);
+            parser.height += 1;
+            result
+        });
         self.depth -= 1;
         result
+    }
+
+    /// Runs `parse` for a tree of its own, beside those made before: the higher one counts.
+    fn aside<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        let beside = std::mem::take(&mut self.height);
+        let result = parse(self);
+        self.height = self.height.max(beside);
+        result
+    }
+
+    /// Notes that what was made becomes a part of one more node of a chain that began at `span`.
+    fn link(&mut self, span: Span) -> Parsed<()> {
+        self.height += 1;
+        if self.height <= HEIGHT {
+            return Ok(());
+        }
+        self.error(Code::E0106, span, format!("this expression is more than {HEIGHT} operators deep"));
+        Err(Skip)
     }
 
     /// Skips line ends and semicolons.
