@@ -241,6 +241,17 @@ fn tells_what_it_is() {
     );
 }
 
+/// The dynamic linker can be told to run a program; then `/proc/self/exe` is the linker.
+#[test]
+fn runs_under_the_dynamic_linker() {
+    let linker = Path::new("/lib64/ld-linux-x86-64.so.2");
+    let built = Built::new(Reading::Values);
+    let output = Command::new(linker).arg(&built.path).arg("--version").env_clear().output();
+    if let Ok(output) = output {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn measures_itself() {
     let built = Built::new(Reading::Values);

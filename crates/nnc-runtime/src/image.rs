@@ -9,7 +9,8 @@
 //! Format of the header: ELF specification, "Program Header"; the rest is ours, little-endian.
 
 use crate::abi::EntryFn;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, OsStr, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
 
 /// Size of a page, to which segments are aligned: that of x86-64.
 pub const PAGE: usize = 4096;
@@ -89,7 +90,7 @@ impl Image {
         let segments = own_segments();
         let end = segments.iter().map(|segment| segment.file_end).max().unwrap_or(0);
         // Touching a mapped page beyond the end of its file would end the process by a signal.
-        if std::fs::metadata("/proc/self/exe").is_ok_and(|file| file.len() < end) {
+        if own_file_bytes().is_some_and(|bytes| bytes < end) {
             return Err(ImageError::Damaged("the file is cut short"));
         }
         let found = segments.iter().filter(|segment| !segment.writable && !segment.executable);
@@ -167,6 +168,23 @@ fn own_segments() -> Vec<Segment> {
     segments
 }
 
+/// The length of this executable's file; `None` where it cannot be told.
+///
+/// The file is found by `AT_EXECFN`, not by `/proc/self/exe`, which names the dynamic linker when
+/// that was told to run a program.
+fn own_file_bytes() -> Option<u64> {
+    // SAFETY: reads a word that the system gave this process; 0 if there is none.
+    let name = usize::try_from(unsafe { libc::getauxval(libc::AT_EXECFN) }).ok()?;
+    if name == 0 {
+        return None;
+    }
+    // SAFETY: the word is the address of a string that the system put above the stack, and that
+    // stays there for the life of the process (getauxval(3)).
+    let name = unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(name)) };
+    let file = std::fs::metadata(OsStr::from_bytes(name.to_bytes())).ok()?;
+    Some(file.len())
+}
+
 /// Called first for the executable itself (dl_iterate_phdr(3)); ends the iteration there.
 unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
     // SAFETY: the C library passes a valid description, whose headers are an array of `dlpi_phnum`
@@ -213,6 +231,7 @@ mod tests {
         let segments = own_segments();
         assert!(segments.iter().any(|segment| segment.executable));
         assert!(segments.iter().all(|segment| !(segment.executable && segment.writable)));
+        assert_eq!(own_file_bytes(), std::fs::metadata("/proc/self/exe").ok().map(|file| file.len()));
         assert!(Image::own().unwrap().is_none());
     }
 
