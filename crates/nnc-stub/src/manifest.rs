@@ -160,7 +160,7 @@ impl Manifest {
         }
     }
 
-    /// The dtype of an answer, if it is one whose classes can be printed.
+    /// Whether any answer is read as classes.
     pub fn is_classifier(&self) -> bool {
         self.answers.iter().any(|port| port.reading != Reading::Values)
     }

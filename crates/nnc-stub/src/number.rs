@@ -88,7 +88,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// `value` with [`SIGNIFICANT`] digits, without zeros at the end.
+/// `value` with six significant digits, without zeros at the end.
 pub fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
