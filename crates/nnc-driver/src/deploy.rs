@@ -201,7 +201,7 @@ fn place(
     match role {
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),
-        Role::Status => Ok(Place::Zero),
+        Role::Status => Ok(Place::Status),
         Role::Constant(tensor) => Ok(append(tensor.bytes())),
         Role::Param(path) | Role::State(path) => {
             let entry = store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
