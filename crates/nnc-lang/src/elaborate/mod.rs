@@ -22,17 +22,23 @@
 //! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`] is
 //! silent: an error is reported once, where it was made. Same source, same graph, node by node.
 
-pub mod call;
-pub mod coerce;
-pub mod entry;
-pub mod expression;
-pub mod generic;
+mod arguments;
+mod blocks;
+mod call;
+mod coerce;
+mod entry;
+mod expression;
+mod facts;
+mod generic;
+mod grad;
 pub mod program;
 pub mod report;
+mod result;
 pub mod scope;
-pub mod statement;
+mod statement;
 pub mod store;
 pub mod types;
+mod unused;
 pub mod value;
 pub mod vectorise;
 
@@ -50,7 +56,10 @@ use std::collections::BTreeMap;
 use store::Store;
 use value::Value;
 
-pub use entry::{Checked, Loader, ModelInfo, Options, Unit, check};
+pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
+pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
+pub use recipe::{MetricInfo, RecipeInfo, StopEarly};
+use blocks::check_blocks;
 
 /// How many frames may be open at once.
 const CALL_DEPTH: usize = 100;
@@ -59,7 +68,7 @@ const EVALUATION_DEPTH: usize = 2_000;
 /// How many iterations all loops of one body may unroll into.
 const UNROLLED: usize = 10_000;
 /// How many expressions are evaluated in one elaboration before it is given up.
-const WORK: usize = 4_000_000;
+const WORK: usize = 1_000_000;
 
 /// A use of a function or model that the user's own source shows: what an error about its result can tell.
 #[derive(Clone, Debug)]
@@ -70,6 +79,17 @@ pub struct UseFact {
     pub span: Span,
     /// Its first tensor argument.
     pub input: Option<ValueId>,
+}
+
+/// A use of a model inside a model.
+#[derive(Clone, Debug)]
+pub struct LayerUse {
+    /// Its path.
+    pub path: String,
+    /// The model it uses.
+    pub model: String,
+    /// What it gives.
+    pub output: ValueId,
 }
 
 /// One elaboration: a graph under construction, and all that is known on the way.
@@ -92,8 +112,18 @@ pub struct Elaborator<'p> {
     pub report: report::Report,
     /// The graph of initialisers; swapped with `graph` while one is evaluated.
     pub first_values: Graph,
-    /// Whether an initialiser is being evaluated.
-    pub initialising: bool,
+    /// While an initialiser is evaluated, the frame that it stands in.
+    pub initialising: Option<usize>,
+    /// Uses of models in order of completion, for the table of layers.
+    pub layers: Vec<LayerUse>,
+    /// Whether `training` is unknown: both of its branches are checked.
+    pub training_unknown: bool,
+    /// How many branches of unknown conditions the evaluator is in.
+    unknown_branches: usize,
+    /// The path of the parameter whose initialiser is evaluated.
+    initial_path: String,
+    /// Turns of loops so far.
+    unrolled: usize,
     /// The user's expression that gave a value.
     born: BTreeMap<ValueId, Span>,
     /// The user's name for a value, the latest.
@@ -122,7 +152,12 @@ impl<'p> Elaborator<'p> {
             generic: false,
             report: report::Report::default(),
             first_values: Graph::new(name),
-            initialising: false,
+            initialising: None,
+            layers: Vec::new(),
+            training_unknown: false,
+            unknown_branches: 0,
+            initial_path: String::new(),
+            unrolled: 0,
             born: BTreeMap::new(),
             named: BTreeMap::new(),
             uses: BTreeMap::new(),
@@ -134,7 +169,7 @@ impl<'p> Elaborator<'p> {
         }
     }
 
-    /// What `name` means as a dtype in source: `f32` is what the options say, `real` what the signature bound.
+    /// What `name` means as a dtype in source: `f32` is what the options say.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         match DType::from_name(name) {
             Some(DType::F32) => Some(self.options.float),
@@ -170,7 +205,7 @@ impl<'p> Elaborator<'p> {
 
     /// An input of the graph, made when it is first asked for.
     pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
-        let key = if self.initialising { format!("init {name}") } else { name.to_owned() };
+        let key = if self.initialising.is_some() { format!("init {name}") } else { name.to_owned() };
         if let Some(&known) = self.inputs.get(&key) {
             return known;
         }
@@ -182,21 +217,25 @@ impl<'p> Elaborator<'p> {
     /// A stream number that no other random call site, use or initialiser has: a hash of the path and of how many
     /// streams the path had before (FNV-1a, 64 bits).
     pub fn next_stream(&mut self) -> u64 {
-        let path = self.frames.last().map(|frame| frame.path_of("")).unwrap_or_default();
-        let key = if self.initialising { format!("init {path}") } else { path };
+        let key = match self.initialising {
+            Some(_) => format!("init {}", self.initial_path),
+            None => self.frames.last().map(|frame| frame.path_of("")).unwrap_or_default(),
+        };
         let count = self.streams.entry(key.clone()).or_insert(0);
         *count += 1;
         fnv1a(key.bytes().chain(count.to_le_bytes()))
     }
 
-    /// The operands of a random op: the seed, and the counter, which is the step's number, or 0 in an initialiser.
+    /// The operands of a random op: the seed, and the counter. That is 0 in an initialiser, the example's number in a
+    /// `data` block, else the step's number.
     pub fn random_operands(&mut self) -> [ValueId; 2] {
-        let i64_scalar = TensorType::scalar(DType::I64);
-        let seed = self.input("$seed", i64_scalar.clone());
-        let counter = if self.initialising {
-            self.graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(0)), &[])
-        } else {
-            self.input("$iteration", i64_scalar)
+        let number = TensorType::scalar(DType::I64);
+        let seed = self.input("$seed", number.clone());
+        let of_example = self.frames.first().is_some_and(|frame| frame.kind == scope::FrameKind::Data);
+        let counter = match (self.initialising, of_example) {
+            (Some(_), _) => self.graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(0)), &[]),
+            (None, true) => self.input("$draw", number),
+            (None, false) => self.input("$iteration", number),
         };
         [seed, counter]
     }

@@ -4,10 +4,13 @@
 //! own file, then of the files it uses, then of the standard library, then the primitives; a library body never sees
 //! the user's names. A file that is used twice is loaded once.
 
-use crate::diagnostic::{Code, Diagnostic, FileId, Sources, Span};
+use crate::diagnostic::{Code, Diagnostic, FileId, Severity, Sources, Span};
 use crate::syntax::ast::{self, ItemKind};
 use crate::syntax::parse;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What the paths of the library's files begin with; no path that a loader is asked for does.
+const LIBRARY: &str = "\0";
 
 /// One file of a program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,6 +30,8 @@ pub struct ItemId {
 pub struct Module {
     /// Its text in [`Program::sources`].
     pub file: FileId,
+    /// Its path as seen from the folder of the first file.
+    path: String,
     /// Its tree.
     pub ast: ast::Module,
     /// Whether it belongs to the standard library.
@@ -47,6 +52,7 @@ pub struct Program {
     /// The user's files first, then the library's.
     pub modules: Vec<Module>,
     by_file: BTreeMap<FileId, ModuleId>,
+    broken: BTreeSet<ItemId>,
     by_path: BTreeMap<String, ModuleId>,
     library: BTreeMap<String, ItemId>,
 }
@@ -56,7 +62,7 @@ impl Program {
     pub fn load(name: &str, text: &str, loader: &dyn super::Loader) -> (Self, Vec<Diagnostic>) {
         let mut program = Self::default();
         let mut diagnostics = Vec::new();
-        program.add(name, text, false, &mut diagnostics);
+        program.add("", name, text, &mut diagnostics);
         let mut next = 0;
         while next < program.modules.len() {
             program.load_uses(ModuleId(next), loader, &mut diagnostics);
@@ -71,20 +77,21 @@ impl Program {
 
     fn add_library(&mut self, diagnostics: &mut Vec<Diagnostic>) {
         for (name, text) in crate::library::FILES {
-            let id = self.add(name, text, true, diagnostics);
+            let id = self.add(&format!("{LIBRARY}{name}"), name, text, diagnostics);
             let functions = self.modules[id.0].functions.clone();
             self.library.extend(functions);
         }
     }
 
-    fn add(&mut self, name: &str, text: &str, library: bool, diagnostics: &mut Vec<Diagnostic>) -> ModuleId {
+    /// Adds a file: `path` is what a loader knows it by, `name` what the user does.
+    fn add(&mut self, path: &str, name: &str, text: &str, diagnostics: &mut Vec<Diagnostic>) -> ModuleId {
+        let library = path.starts_with(LIBRARY);
         let id = ModuleId(self.modules.len());
         let file = self.sources.add(name, text);
-        let parsed = parse(file, text);
-        diagnostics.extend(parsed.diagnostics);
+        let (ast, mut found) = parse(file, text);
         let (mut functions, mut blocks) = (BTreeMap::new(), BTreeMap::new());
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
-        for (index, item) in parsed.module.items.iter().enumerate() {
+        for (index, item) in ast.items.iter().enumerate() {
             let item_id = ItemId { module: id, index };
             let (declared, table) = match &item.kind {
                 ItemKind::Use(_) => continue,
@@ -102,9 +109,19 @@ impl Program {
             }
             table.insert(declared.text.clone(), item_id);
         }
-        self.modules.push(Module { file, ast: parsed.module, library, functions, blocks, uses: Vec::new() });
+        for (index, item) in ast.items.iter().enumerate() {
+            let is_inside = |found: &Diagnostic| {
+                let at = found.primary.span;
+                found.severity() == Severity::Error && at.start >= item.span.start && at.start <= item.span.end
+            };
+            if found.iter().any(is_inside) {
+                self.broken.insert(ItemId { module: id, index });
+            }
+        }
+        diagnostics.append(&mut found);
+        self.modules.push(Module { file, path: path.to_owned(), ast, library, functions, blocks, uses: Vec::new() });
         self.by_file.insert(file, id);
-        self.by_path.insert(name.to_owned(), id);
+        self.by_path.insert(path.to_owned(), id);
         id
     }
 
@@ -116,11 +133,14 @@ impl Program {
             .filter_map(|item| if let ItemKind::Use(used) = &item.kind { Some(used.clone()) } else { None })
             .collect();
         for used in wanted {
-            let path = beside(self.sources.name(self.modules[id.0].file), &used.path);
+            let path = beside(&self.modules[id.0].path, &used.path);
             let target = match self.by_path.get(&path) {
                 Some(&known) => known,
                 None => match loader.load(&path) {
-                    Ok(text) => self.add(&path, &text, false, diagnostics),
+                    Ok(text) => {
+                        let name = beside(self.sources.name(self.modules[0].file), &path);
+                        self.add(&path, &name, &text, diagnostics)
+                    }
                     Err(reason) => {
                         let message = format!("cannot use \"{}\": {reason}", used.path);
                         diagnostics.push(Diagnostic::new(Code::E0205, used.span, message));
@@ -211,6 +231,16 @@ impl Program {
     /// `file:line` of a place.
     pub fn place(&self, span: Span) -> String {
         format!("{}:{}", self.sources.name(span.file), self.sources.locate(span).line)
+    }
+
+    /// Whether the syntax of an item has errors: its body is not looked at then.
+    pub fn is_broken(&self, id: ItemId) -> bool {
+        self.broken.contains(&id)
+    }
+
+    /// All of an item.
+    pub fn item_span(&self, id: ItemId) -> Span {
+        self.modules[id.module.0].ast.items[id.index].span
     }
 
     /// The text of a place.

@@ -59,7 +59,9 @@ impl Elaborator<'_> {
             return diagnostic.with(inside, text);
         }
         let frame = &self.frames[self.frames.len() - 1];
-        let is_used = !self.generic_root() && !self.program.is_library(frame.call_site) && frame.call_site != inside;
+        let declared = frame.declared;
+        let in_body = inside.file == declared.file && inside.start >= declared.start && inside.end <= declared.end;
+        let is_used = in_body && frame.call_site != Span::default() && !self.program.is_library(frame.call_site);
         let label = format!("in this use of `{}`", frame.name);
         if is_used { diagnostic.with(frame.call_site, label) } else { diagnostic }
     }
@@ -72,10 +74,6 @@ impl Elaborator<'_> {
         })
     }
 
-    /// Whether the innermost frame was not called by anything, but is checked or built on its own.
-    fn generic_root(&self) -> bool {
-        self.frames.last().is_none_or(|frame| frame.call_site == Span::default())
-    }
 
     /// The innermost place in the user's own source that is being elaborated.
     pub fn user_span(&self) -> Span {

@@ -83,6 +83,10 @@ pub struct Frame {
     pub call_site: Span,
     /// Where the body is declared.
     pub declared: Span,
+    /// The item whose body this is.
+    pub item: Option<super::program::ItemId>,
+    /// The name of the first parameter: what an optimizer rewrites.
+    pub first_parameter: Option<String>,
     /// What `real` stands for here.
     pub real: Option<nnc_graph::DType>,
     /// Uses so far of each callee under each prefix of the frame.
@@ -103,6 +107,8 @@ impl Frame {
             file,
             call_site,
             declared: Span::default(),
+            item: None,
+            first_parameter: None,
             real: None,
             bindings: BTreeMap::new(),
             unbound: BTreeMap::new(),
@@ -138,7 +144,8 @@ impl Frame {
         loop {
             let counter = self.counters.entry(self.path_of(callee)).or_insert(0);
             *counter += 1;
-            let path = self.path_of(&format!("{callee}_{counter}"));
+            let name = format!("{callee}_{counter}");
+            let path = self.path_of(&name);
             if self.take(&path, span).is_ok() {
                 return path;
             }

@@ -1,0 +1,269 @@
+//! The doors of the front end: [`check`] a file, and make the graphs of a checked one.
+
+use super::program::{ItemId, Program};
+use super::value::Value;
+use super::{DataInfo, Elaborator, RecipeInfo};
+use crate::diagnostic::{Code, Diagnostic, Severity, Sources, Span};
+use crate::syntax::ast::{Function, FunctionKind, ItemKind};
+use crate::syntax::on_large_stack;
+use nnc_graph::{DType, Graph, Op, OutputKind, TensorType, ValueId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Finds the files that `use` names.
+pub trait Loader {
+    /// The text of a file; the path is as seen from the folder of the file that is checked.
+    ///
+    /// # Errors
+    /// Why it cannot be read, for the user.
+    fn load(&self, path: &str) -> Result<String, String>;
+}
+
+/// What the caller asks for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sizes of dims that are still names: `--bind N=1`.
+    pub bind: BTreeMap<String, i64>,
+    /// Settings of recipes: `--set epochs=3`.
+    pub set: BTreeMap<String, String>,
+    /// What `f32` in the source means: F32, or F64.
+    pub float: DType,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bind: BTreeMap::new(), set: BTreeMap::new(), float: DType::F32 }
+    }
+}
+
+/// What came of a file.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it declares; `None` when there are errors.
+    pub unit: Option<Unit>,
+    /// Errors and warnings in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts the diagnostics point into.
+    pub sources: Sources,
+}
+
+/// A checked file.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its models, in order; those of files it uses, too.
+    pub models: Vec<ModelInfo>,
+    /// Its data blocks.
+    pub data: Vec<DataInfo>,
+    /// Its recipes.
+    pub recipes: Vec<RecipeInfo>,
+    pub(super) program: Arc<Program>,
+    pub(super) options: Options,
+}
+
+/// A model of a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelInfo {
+    /// Its name.
+    pub name: String,
+    /// Its inputs in order, with dims as they are named.
+    pub inputs: Vec<(String, TensorType)>,
+    /// Its result; `None` when that depends on compile-time arguments, or is a tuple.
+    pub result: Option<TensorType>,
+    /// Whether it has compile-time arguments without a default: only a use can build it.
+    pub needs_arguments: bool,
+}
+
+/// Checks a file: syntax, names, types and shapes of every body, recipes and data.
+pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
+    let (program, parsed) = Program::load(name, text, loader);
+    let program = Arc::new(program);
+    let (unit, mut diagnostics) = on_large_stack(|| check_program(&program, options, &parsed));
+    let mut all = parsed;
+    all.append(&mut diagnostics);
+    crate::diagnostic::sort(&mut all);
+    let failed = all.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    Checked { unit: if failed { None } else { unit }, diagnostics: all, sources: program.sources.clone() }
+}
+
+fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic]) -> (Option<Unit>, Vec<Diagnostic>) {
+    let mut elaborator = Elaborator::new(program, options, "check");
+    for (id, item) in program.user_items() {
+        if let ItemKind::Function(function) = &item.kind {
+            elaborator.check_item(id);
+            super::unused::check_function(function, &mut elaborator.report);
+        }
+    }
+    let syntax_is_sound = !parsed.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    let models = models(&mut elaborator);
+    let mut unit =
+        Unit { models, data: Vec::new(), recipes: Vec::new(), program: Arc::clone(program), options: options.clone() };
+    let mut diagnostics = elaborator.report.into_diagnostics();
+    if syntax_is_sound {
+        let (data, recipes, more) = super::check_blocks(program, options);
+        unit.data = data;
+        unit.recipes = recipes;
+        let known: Vec<(Code, Span)> = diagnostics.iter().map(|d| (d.code, d.primary.span)).collect();
+        diagnostics.extend(more.into_iter().filter(|d| !known.contains(&(d.code, d.primary.span))));
+    }
+    (Some(unit), diagnostics)
+}
+
+fn models(elaborator: &mut Elaborator<'_>) -> Vec<ModelInfo> {
+    let program = elaborator.program;
+    let is_model = |(id, item): (ItemId, &'_ _)| -> Option<ItemId> {
+        let item: &crate::syntax::ast::Item = item;
+        matches!(&item.kind, ItemKind::Function(function) if function.kind == FunctionKind::Model).then_some(id)
+    };
+    let ids: Vec<ItemId> = program.user_items().filter_map(is_model).collect();
+    ids.into_iter().filter_map(|id| elaborator.model_info(id)).collect()
+}
+
+impl Elaborator<'_> {
+    /// What a model takes and gives, when its own signature says so.
+    fn model_info(&mut self, item: ItemId) -> Option<ModelInfo> {
+        let function = self.program.function(item)?;
+        let mut scratch = Elaborator::new(self.program, self.options, &function.name.text);
+        scratch.generic = true;
+        scratch.enter(item, function, "", Span::default());
+        scratch.bind_unknowns(function, true);
+        let inputs = scratch.graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Input { name, ty } if !name.starts_with('?') => Some((name.clone(), ty.clone())),
+            _ => None,
+        });
+        let inputs = inputs.collect();
+        let result = function.result.as_ref().and_then(|ty| scratch.quiet_type(ty));
+        Some(ModelInfo { name: function.name.text.clone(), inputs, result, needs_arguments: needs_arguments(function) })
+    }
+}
+
+fn needs_arguments(function: &Function) -> bool {
+    function.params.iter().any(|param| param.default.is_none() && !super::types::is_tensor(&param.ty))
+}
+
+impl Unit {
+    /// Runs one elaboration on a stack that is large enough; what it reports becomes the error.
+    ///
+    /// # Errors
+    /// Everything that was reported, when an error is among it.
+    pub(super) fn elaborate<T: Send>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut Elaborator<'_>) -> Option<T> + Send,
+    ) -> Result<T, Vec<Diagnostic>> {
+        on_large_stack(|| {
+            let mut elaborator = Elaborator::new(&self.program, &self.options, name);
+            let made = work(&mut elaborator);
+            let diagnostics = elaborator.report.into_diagnostics();
+            let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+            match made.filter(|_| !failed) {
+                Some(made) => Ok(made),
+                None => Err(diagnostics),
+            }
+        })
+    }
+
+    /// A model by itself, outside training: inputs by argument name, the output `result` (`result.0` and so on for a
+    /// tuple). Dims that are names are bound by `bind`, then by the options, then to 1.
+    ///
+    /// # Errors
+    /// Diagnostics, when a bound size does not fit or there is no such model.
+    pub fn model(&self, model: &str, bind: &BTreeMap<String, i64>) -> Result<Graph, Vec<Diagnostic>> {
+        self.elaborate(model, |elaborator| {
+            elaborator.build_model(model, bind)?;
+            Some(std::mem::take(&mut elaborator.graph))
+        })
+    }
+
+    /// The first values of a model's parameters and state: input `$seed`, one output for each path.
+    ///
+    /// # Errors
+    /// As [`Unit::model`].
+    pub fn model_init(&self, model: &str) -> Result<Graph, Vec<Diagnostic>> {
+        self.elaborate(model, |elaborator| {
+            elaborator.build_model(model, &BTreeMap::new())?;
+            elaborator.finish_first_values();
+            Some(std::mem::take(&mut elaborator.first_values))
+        })
+    }
+
+    /// What each layer of a model gives and costs, in the order of the program. Dims as in [`Unit::model`].
+    ///
+    /// # Errors
+    /// As [`Unit::model`].
+    pub fn layers(&self, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Vec<Diagnostic>> {
+        self.elaborate(model, |elaborator| {
+            elaborator.build_model(model, bind)?;
+            Some(super::facts::layers(elaborator))
+        })
+    }
+}
+
+pub use super::facts::LayerFacts;
+
+impl Elaborator<'_> {
+    /// Elaborates a model of the user's with bound dims; its outputs are declared.
+    fn build_model(&mut self, name: &str, bind: &BTreeMap<String, i64>) -> Option<()> {
+        let program = self.program;
+        let is_wanted = |item: &ItemKind| matches!(item, ItemKind::Function(f) if f.name.text == name && f.kind == FunctionKind::Model);
+        let found = program.user_items().find(|(_, item)| is_wanted(&item.kind));
+        let Some((item, _)) = found else {
+            let place = Span { file: program.modules[0].file, ..Span::default() };
+            self.report(Diagnostic::new(Code::E0201, place, format!("there is no model `{name}` in this file")));
+            return None;
+        };
+        let function = program.function(item)?;
+        if needs_arguments(function) {
+            let message = format!("`{name}` has compile-time arguments without a default: a recipe or model must give them");
+            self.report(Diagnostic::new(Code::E0204, function.signature, message));
+            return None;
+        }
+        self.enter(item, function, "", Span::default());
+        self.bind_sizes(function, bind);
+        let result = if self.bind_unknowns(function, true) { self.run_body(function) } else { Value::Poison };
+        self.leave();
+        self.put_out("result", &result);
+        self.finish_updates();
+        (!result.is_poison()).then_some(())
+    }
+
+    /// Binds the dims of a signature that are still names.
+    fn bind_sizes(&mut self, function: &Function, bind: &BTreeMap<String, i64>) {
+        let mut names = Vec::new();
+        for param in function.params.iter().filter(|param| super::types::is_tensor(&param.ty)) {
+            super::types::dim_names(&param.ty, &mut names);
+        }
+        let is_parameter = |name: &str| function.params.iter().any(|param| param.name.text == name);
+        let Some(frame) = self.frames.last_mut() else { return };
+        for name in names.into_iter().filter(|name| !is_parameter(&name.text)) {
+            let size = bind.get(&name.text).or_else(|| self.options.bind.get(&name.text)).copied().unwrap_or(1);
+            frame.bind(&name.text, Value::int(size), name.span);
+        }
+    }
+
+    /// Declares the tensors of a value as outputs.
+    pub fn put_out(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Tensor(tensor) => self.graph.add_output(name, *tensor, OutputKind::Result),
+            Value::Tuple(items) | Value::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.put_out(&format!("{name}.{at}"), item);
+                }
+            }
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+                if let Some(tensor) = self.tensor(value, None, Span::default()) {
+                    self.graph.add_output(name, tensor, OutputKind::Result);
+                }
+            }
+            Value::Str(_) | Value::Function(_) | Value::Layer(_) | Value::Poison => {}
+        }
+    }
+
+    /// Declares an output of the graph of first values for each parameter and state.
+    pub fn finish_first_values(&mut self) {
+        let outputs: Vec<(String, ValueId)> =
+            self.store.entries().iter().filter_map(|entry| Some((entry.path.clone(), entry.first?))).collect();
+        for (path, value) in outputs {
+            self.first_values.add_output(&path, value, OutputKind::Result);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What each layer of a model gives and costs: the table of `nnc show`.
+
+use super::{Elaborator, LayerUse};
+use nnc_graph::{DType, Graph, Node, Op, TensorType};
+
+/// One use of a model inside a model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LayerFacts {
+    /// Its path: `block[0].conv2d_1`; the whole model has the empty path.
+    pub path: String,
+    /// The model it is a use of.
+    pub model: String,
+    /// What it gives.
+    pub output: TensorType,
+    /// Elements of its parameters, those of layers inside it included.
+    pub parameters: u64,
+    /// Multiplications with addition in its products and convolutions, those of layers inside it included.
+    pub multiply_adds: u64,
+    /// Bytes of its parameters and state, and of its output.
+    pub bytes: u64,
+}
+
+/// The facts of every use, outermost last for equal paths; the whole model ends the list.
+pub(super) fn layers(elaborator: &Elaborator<'_>) -> Vec<LayerFacts> {
+    let graph = &elaborator.graph;
+    let mut facts: Vec<LayerFacts> = Vec::new();
+    for LayerUse { path, model, output } in &elaborator.layers {
+        // A shared layer has one row, for its last use.
+        facts.retain(|known| known.path != *path);
+        facts.push(layer(elaborator, path, model, graph.ty(*output).clone()));
+    }
+    // Inside before outside in the program, outside first in the table.
+    facts.sort_by(|a, b| order(elaborator, &a.path).cmp(&order(elaborator, &b.path)));
+    if let Some(output) = graph.outputs().first() {
+        facts.push(layer(elaborator, "", &graph.name, graph.ty(output.value).clone()));
+    }
+    facts
+}
+
+/// Where a layer begins in the program; what contains another comes first.
+fn order(elaborator: &Elaborator<'_>, path: &str) -> (usize, usize) {
+    let mine = elaborator.layers.iter().position(|layer| is_within(&layer.path, path)).unwrap_or(usize::MAX);
+    (mine, path.len())
+}
+
+fn layer(elaborator: &Elaborator<'_>, path: &str, model: &str, output: TensorType) -> LayerFacts {
+    let graph = &elaborator.graph;
+    let (mut parameters, mut bytes) = (0, output.bytes() as u64);
+    for entry in elaborator.store.entries().iter().filter(|entry| is_within(&entry.path, path)) {
+        bytes += entry.ty.bytes() as u64;
+        if matches!(graph.definition(entry.leaf).op, Op::Param { .. }) {
+            parameters += elements(&entry.ty);
+        }
+    }
+    let own = graph.nodes().filter(|(_, node)| {
+        node.origin.is_some_and(|origin| {
+            let at = &graph.origin(origin).path;
+            at == path || is_within(at, path)
+        })
+    });
+    let multiply_adds = own.map(|(_, node)| multiply_adds(graph, node)).sum();
+    LayerFacts { path: path.to_owned(), model: model.to_owned(), output, parameters, multiply_adds, bytes }
+}
+
+/// Whether `path` is `outer` or lies within it.
+fn is_within(path: &str, outer: &str) -> bool {
+    outer.is_empty() || path == outer || path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn elements(ty: &TensorType) -> u64 {
+    (ty.bytes() / ty.dtype.size().max(DType::Bool.size())) as u64
+}
+
+/// Multiplications with addition of a contraction or convolution; 0 for everything else.
+fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
+    let (Some(&result), Some(&first)) = (node.results.first(), node.operands.first()) else { return 0 };
+    let out = elements(graph.ty(result));
+    match &node.op {
+        Op::Dot { a_axes, .. } => {
+            out * a_axes.iter().map(|&axis| graph.ty(first).shape[axis].size() as u64).product::<u64>()
+        }
+        Op::Conv(_) => {
+            let w = &graph.ty(node.operands[1]).shape;
+            out * w[1..].iter().map(|dim| dim.size() as u64).product::<u64>()
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,210 @@
+//! The check of a body on its own: its dims are distinct unknowns, its compile-time parameters are unknown.
+//!
+//! A second turn gives the compile-time parameters that have one their default, so that what an unknown `axis` hides is
+//! seen as well. `...S` and unknown lists are tried with two elements. The graphs made here are thrown away.
+
+use super::Elaborator;
+use super::program::ItemId;
+use super::report::Report;
+use super::types::{FunctionType, is_tensor};
+use super::value::{Callable, Value};
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::syntax::ast::{DimExpr, Expr, ExprKind, Function, Param, Type, TypeKind};
+use nnc_graph::{Dim, Op, TensorType};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+impl Elaborator<'_> {
+    /// Starts over with an empty graph; what was reported and how much work was done stay.
+    fn restart(&mut self) {
+        let report = std::mem::replace(&mut self.report, Report::default());
+        let work = self.work;
+        *self = Elaborator::new(self.program, self.options, &self.graph.name);
+        self.report = report;
+        self.work = work;
+        self.generic = true;
+        self.training_unknown = true;
+    }
+
+    /// Checks one function, model, optimizer or metric on its own.
+    pub fn check_item(&mut self, item: ItemId) {
+        let Some(function) = self.program.function(item) else { return };
+        if self.program.is_broken(item) {
+            return;
+        }
+        self.check_signature(function);
+        let has_defaults = function.params.iter().any(|param| param.default.is_some() && !is_tensor(&param.ty));
+        for with_defaults in [false, true] {
+            if with_defaults && !has_defaults {
+                continue;
+            }
+            self.restart();
+            self.enter(item, function, "", Span::default());
+            if self.bind_unknowns(function, with_defaults) {
+                self.run_body(function);
+            }
+            self.leave();
+        }
+    }
+
+    fn check_signature(&mut self, function: &Function) {
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut compile_time: Option<&Param> = None;
+        for param in &function.params {
+            let name = &param.name;
+            if let Some(before) = seen.insert(&name.text, name.span) {
+                let message = format!("two parameters are called `{}`", name.text);
+                self.report(Diagnostic::new(Code::E0202, name.span, message).with(before, "first here"));
+            }
+            match (is_tensor(&param.ty), compile_time) {
+                (false, None) => compile_time = Some(param),
+                (true, Some(before)) if param.default.is_none() => {
+                    let message = format!("`{}` is a tensor, and tensors come first", name.text);
+                    self.report(Diagnostic::new(Code::E0204, name.span, message).with(before.name.span, "before this"));
+                }
+                (true, _) | (false, Some(_)) => {}
+            }
+        }
+    }
+
+    /// Binds every parameter of the innermost frame to an unknown of its type. False after an error.
+    pub(super) fn bind_unknowns(&mut self, function: &Function, with_defaults: bool) -> bool {
+        for param in function.params.iter().filter(|param| !is_tensor(&param.ty)) {
+            let value = match param.default.as_ref().filter(|_| with_defaults) {
+                Some(default) => {
+                    let value = self.eval(default);
+                    self.fit(&param.ty, &value, default.span, &mut Vec::new()).unwrap_or(Value::Poison)
+                }
+                None => unknown(&param.ty, &param.name.text),
+            };
+            self.bind_parameter(param, value);
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.real = Some(self.options.float);
+        }
+        for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
+            self.bind_dims(&param.ty);
+        }
+        let mut ok = true;
+        for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
+            let value = self.unknown_input(&param.ty, &param.name.text);
+            ok &= !value.is_poison();
+            self.bind_parameter(param, value);
+        }
+        self.check_defaults(function) && ok
+    }
+
+    /// A default must fit its parameter, also where it is never used.
+    fn check_defaults(&mut self, function: &Function) -> bool {
+        let mut ok = true;
+        for param in &function.params {
+            let Some(default) = &param.default else { continue };
+            let value = self.eval(default);
+            if self.fit(&param.ty, &value, default.span, &mut Vec::new()).is_err() {
+                let (wanted, found) = (self.program.text(param.ty.span), self.describe(&value));
+                let message = format!("the default of `{}` is {found}, not {wanted}", param.name.text);
+                self.report(Diagnostic::new(Code::E0303, default.span, message));
+                ok = false;
+            }
+        }
+        ok
+    }
+
+    fn bind_parameter(&mut self, param: &Param, value: Value) {
+        if let Value::Tensor(tensor) = value {
+            self.named.insert(tensor, param.name.text.clone());
+            if !self.program.is_library(param.span) {
+                self.born.insert(tensor, param.span);
+            }
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.bind(&param.name.text, value, param.name.span);
+        }
+    }
+
+    /// Binds the names in the dims of a tensor type, each to itself.
+    fn bind_dims(&mut self, ty: &Type) {
+        match &ty.kind {
+            TypeKind::Named { dims, .. } => {
+                for dim in dims.iter().flatten() {
+                    match dim {
+                        DimExpr::Expr(expr) => self.bind_names(expr),
+                        DimExpr::Rest(name) => {
+                            let dims = (0..2).map(|at| Value::Int(Dim::name(&format!("{}[{at}]", name.text)))).collect();
+                            self.bind_unbound(&name.text, Value::list(dims), name.span);
+                        }
+                    }
+                }
+            }
+            TypeKind::Tuple(items) => items.iter().for_each(|item| self.bind_dims(item)),
+            TypeKind::List(item) => self.bind_dims(item),
+            TypeKind::Function(..) | TypeKind::Error => {}
+        }
+    }
+
+    fn bind_names(&mut self, expr: &Expr) {
+        if let ExprKind::Name(name) = &expr.kind {
+            self.bind_unbound(name, Value::Int(Dim::name(name)), expr.span);
+            return;
+        }
+        let mut names = Vec::new();
+        super::types::collect_names(expr, &mut names);
+        for name in names {
+            self.bind_unbound(&name.text, Value::Int(Dim::name(&name.text)), name.span);
+        }
+    }
+
+    fn bind_unbound(&mut self, name: &str, value: Value, span: Span) {
+        if let Some(frame) = self.frames.last_mut()
+            && !frame.bindings.contains_key(name)
+        {
+            frame.bind(name, value, span);
+        }
+    }
+
+    /// An input of the graph for a tensor parameter.
+    fn unknown_input(&mut self, ty: &Type, name: &str) -> Value {
+        match &ty.kind {
+            TypeKind::Tuple(items) => {
+                let parts = items.iter().enumerate().map(|(at, item)| self.unknown_input(item, &format!("{name}.{at}")));
+                Value::tuple(parts.collect())
+            }
+            TypeKind::List(item) => Value::list(vec![
+                self.unknown_input(item, &format!("{name}.0")),
+                self.unknown_input(item, &format!("{name}.1")),
+            ]),
+            TypeKind::Named { .. } | TypeKind::Function(..) | TypeKind::Error => {
+                let Some(ty) = self.tensor_type(ty) else { return Value::Poison };
+                self.typed_input(name, ty)
+            }
+        }
+    }
+
+    fn typed_input(&mut self, name: &str, ty: TensorType) -> Value {
+        self.graph.add1(Op::Input { name: name.to_owned(), ty }, &[]).map_or(Value::Poison, Value::Tensor)
+    }
+}
+
+/// An unknown compile-time value of a type.
+fn unknown(ty: &Type, name: &str) -> Value {
+    match &ty.kind {
+        TypeKind::Named { name: word, .. } => match word.text.as_str() {
+            "int" => Value::Int(Dim::name(name)),
+            "float" => Value::Float(None),
+            "bool" => Value::Bool(None),
+            "str" => Value::Str(None),
+            _ => Value::Poison,
+        },
+        TypeKind::List(item) => {
+            Value::list((0..2).map(|at| unknown(item, &format!("{name}[{at}]"))).collect())
+        }
+        TypeKind::Tuple(items) => {
+            Value::tuple(items.iter().enumerate().map(|(at, item)| unknown(item, &format!("{name}.{at}"))).collect())
+        }
+        TypeKind::Function(parameters, result) => {
+            let ty = FunctionType { parameters: parameters.clone(), result: (**result).clone() };
+            Value::Function(Rc::new(Callable::Opaque(Rc::new(ty))))
+        }
+        TypeKind::Error => Value::Poison,
+    }
+}
