@@ -7,7 +7,8 @@
 use crate::error::DriverError;
 use crate::store::Store;
 use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
-use nnc_kernel::{Lowered, Role, Target};
+use nnc_kernel::ir::Target;
+use nnc_kernel::{Lowered, Role};
 use nnc_opt::pipeline;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program};
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ pub struct Compiler {
     /// Passes and fusion.
     pub passes: pipeline::Options,
 }
+
+/// Cranelift's vectors have 128 bits on every target.
+pub const TARGET: Target = Target { f32_lanes: 4 };
 
 /// A graph that can run.
 #[derive(Debug)]
@@ -151,7 +155,7 @@ impl Compiler {
     }
 
     fn native(&self, graph: &Graph, partition: &nnc_opt::fuse::Partition) -> Result<Native, DriverError> {
-        let lowered = nnc_kernel::lower(graph, partition, &Target::cranelift())
+        let lowered = nnc_kernel::lower(graph, partition, &TARGET)
             .map_err(|error| DriverError::Usage(error.to_string()))?;
         let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
         let code = Code::from_jit(module, entry, crate::layout::runtime_layout(&lowered))

@@ -52,7 +52,7 @@ impl Deployment {
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
         let optimised = pipeline::optimise(subject.graph, &compiler.passes)
             .map_err(|error| DriverError::Internal(error.to_string()))?;
-        let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &nnc_kernel::Target::cranelift())
+        let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &crate::compiled::TARGET)
             .map_err(|error| DriverError::Usage(error.to_string()))?;
         let inputs = inputs(subject);
         let answers = answers(subject);

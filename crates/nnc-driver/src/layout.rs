@@ -1,6 +1,6 @@
 //! What the runtime must know of a lowered program: sizes, and which externals are only read.
 
-use nnc_kernel::{Lowered, Role};
+use nnc_kernel::{Access, Lowered};
 use nnc_runtime::Layout;
 
 /// Alignment of the arena, a cache line.
@@ -18,7 +18,6 @@ pub fn runtime_layout(lowered: &Lowered) -> Layout {
 
 /// The externals that the program never writes, by position.
 pub fn read_only(lowered: &Lowered) -> Vec<usize> {
-    let never_written = |role: &Role| matches!(role, Role::Constant(_));
     let externals = lowered.externals.iter().enumerate();
-    externals.filter(|(_, external)| never_written(&external.role)).map(|(at, _)| at).collect()
+    externals.filter(|(_, external)| external.access == Access::Read).map(|(at, _)| at).collect()
 }

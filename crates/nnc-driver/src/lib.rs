@@ -14,12 +14,16 @@
 //! | [`dataset`] | the sources of a `data` block, opened and split |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
+//! | [`answer`] | what is deployed: a recipe's answer, or a model by itself |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`report`] | the JSON report of a run |
+//! | [`stage`], [`bench`] | the programs of a file by name; fused against unfused |
 //!
 //! **Invariant**: nothing here prints to the terminal.
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod bench;
 pub mod checkpoint;
 pub mod compiled;
 pub mod dataset;
@@ -30,6 +34,7 @@ mod layout;
 pub mod project;
 pub mod report;
 pub mod session;
+pub mod stage;
 pub mod store;
 pub mod train;
 

@@ -71,7 +71,7 @@ fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
 
 /// The passes of an ordinary compilation.
 pub(crate) fn passes(no_fuse: bool, fuel: Option<u64>) -> pipeline::Options {
-    let fuse = if no_fuse { FuseOptions::none() } else { FuseOptions::default() };
+    let fuse = if no_fuse { FuseOptions::NONE } else { FuseOptions::ALL };
     pipeline::Options { fuse, fuel, ..pipeline::Options::default() }
 }
 

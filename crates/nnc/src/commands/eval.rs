@@ -37,9 +37,7 @@ pub(crate) fn load_exactly(session: &mut Session<'_>, weights: &Path) -> Result<
     if mismatches.is_empty() {
         return Ok(loaded);
     }
-    let shown: Vec<String> = mismatches.iter().take(12).map(|mismatch| format!("  {mismatch}")).collect();
-    let more = mismatches.len().saturating_sub(shown.len());
-    let more = if more > 0 { format!("\n  ... and {more} more") } else { String::new() };
-    let message = format!("{} holds the weights of another model:\n{}{more}", weights.display(), shown.join("\n"));
+    let listed = nnc_driver::answer::listed(&mismatches);
+    let message = format!("{} holds the weights of another model:{listed}", weights.display());
     Err(Failure::Message(message))
 }

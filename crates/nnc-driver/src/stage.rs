@@ -1,0 +1,60 @@
+//! The programs of a file by name, for `dump`, `explain`, `bench` and `grad`.
+
+use crate::answer::AnswerGraphs;
+use crate::error::DriverError;
+use crate::project::Project;
+use nnc_graph::Graph;
+
+/// Which program of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// The training step: forward, backward, optimiser.
+    Train,
+    /// Loss and metrics.
+    Evaluate,
+    /// First values of everything resident.
+    Init,
+    /// The recipe's answer, or the model by itself.
+    Answer,
+}
+
+impl Which {
+    /// The program called so on the command line.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "train" => Self::Train,
+            "eval" => Self::Evaluate,
+            "init" => Self::Init,
+            "answer" => Self::Answer,
+            _ => return None,
+        })
+    }
+}
+
+/// The graph of a program for `rows` examples; without `rows` the recipe's batch, or 1 for answers. A file without a
+/// recipe has only the model by itself.
+///
+/// # Errors
+/// Diagnostics, or a name that the file does not have.
+pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<usize>) -> Result<Graph, DriverError> {
+    if project.unit.recipes.is_empty() && which == Which::Init {
+        let model = crate::answer::model_name(project, only)?;
+        return project.graph(project.unit.model_init(&model, &batch_of(rows.unwrap_or(1))));
+    }
+    if project.unit.recipes.is_empty() || which == Which::Answer {
+        return Ok(AnswerGraphs::new(project, only, None, rows.unwrap_or(1))?.graph);
+    }
+    let recipe = project.recipe(only)?;
+    let rows = rows.unwrap_or(usize::try_from(recipe.batch).unwrap_or(1));
+    project.graph(match which {
+        Which::Train => project.unit.train_step(&recipe.name, rows),
+        Which::Evaluate => project.unit.evaluate(&recipe.name, rows),
+        Which::Init => project.unit.init(&recipe.name),
+        Which::Answer => project.unit.answer(&recipe.name, None, rows),
+    })
+}
+
+/// `N` bound to a number of rows.
+pub(crate) fn batch_of(rows: usize) -> std::collections::BTreeMap<String, i64> {
+    std::collections::BTreeMap::from([("N".to_owned(), rows as i64)])
+}

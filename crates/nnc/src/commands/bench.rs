@@ -1,0 +1,60 @@
+//! `nnc bench FILE`.
+
+use crate::arguments::Bench;
+use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::{Failure, setup};
+use nnc_driver::bench::{Comparison, Side, compare};
+use nnc_driver::stage::Which;
+use std::time::Duration;
+
+pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
+    if !(options.seconds > 0.0 && options.seconds < 3600.0) {
+        return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
+    }
+    let project = setup::project(&options.file)?;
+    let compiler = setup::native(options.threads, false)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
+    let time = Duration::from_secs_f64(options.seconds);
+    let only = options.file.only.as_deref();
+    let programs: &[Which] =
+        if project.unit.recipes.is_empty() { &[Which::Answer] } else { &[Which::Train, Which::Answer] };
+    let mut comparisons = Vec::new();
+    for &which in programs {
+        comparisons.push(compare(&project, only, which, rows, &compiler, time)?);
+    }
+    if options.json {
+        let text = serde_json::to_string_pretty(&comparisons).map_err(|error| error.to_string())?;
+        println!("{text}");
+        return Ok(());
+    }
+    anstream::println!("{QUIET}{} threads, alternating runs{QUIET:#}", compiler.pool.threads());
+    comparisons.iter().for_each(print);
+    Ok(())
+}
+
+fn print(comparison: &Comparison) {
+    anstream::println!(
+        "\n{STRONG}{}{STRONG:#} of {}, {} rounds",
+        comparison.program,
+        terminal::counted(comparison.rows, "example"),
+        comparison.rounds
+    );
+    let heading = ["", "median", "quartiles", "kernels", "bytes moved", "arena", "compiled in"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.push(row("fused", &comparison.fused));
+    rows.push(row("unfused", &comparison.unfused));
+    anstream::print!("{}", terminal::table(&rows));
+    anstream::println!("{GOOD}fused is {:.2}x as fast{GOOD:#}", comparison.speed_up);
+}
+
+fn row(name: &str, side: &Side) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        terminal::duration(side.median),
+        format!("{} .. {}", terminal::duration(side.low), terminal::duration(side.high)),
+        side.kernels.to_string(),
+        terminal::bytes(side.bytes),
+        terminal::bytes(side.arena_bytes as u64),
+        terminal::duration(side.compile),
+    ]
+}

@@ -1,0 +1,29 @@
+//! `nnc build FILE --weights W -o EXE`.
+
+use crate::arguments::Build;
+use crate::terminal::{self, GOOD, STRONG};
+use crate::{Failure, setup};
+use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::deploy::Deployment;
+use nnc_driver::{checkpoint, executable};
+use std::path::Path;
+use std::time::Instant;
+
+pub(crate) fn run(options: &Build) -> Result<(), Failure> {
+    let started = Instant::now();
+    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
+    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
+    let project = setup::project(&options.file)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
+    let rows = usize::try_from(rows).unwrap_or(1);
+    let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
+    let loaded = checkpoint::load(&options.weights)?;
+    let store = graphs.store(&loaded, &options.weights)?;
+    let compiler = setup::native(None, false)?;
+    let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
+    let size = deployment.write(&options.output, &compiler)?;
+    let (file, size) = (options.output.display(), terminal::bytes(size));
+    let time = terminal::duration(started.elapsed().as_secs_f64());
+    anstream::println!("{GOOD}wrote{GOOD:#} {STRONG}{file}{STRONG:#} ({size}) in {time}; `{file} --help` tells what it does");
+    Ok(())
+}

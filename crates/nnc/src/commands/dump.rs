@@ -1,0 +1,91 @@
+//! `nnc dump FILE --at=STAGE`.
+
+use crate::arguments::{Dump, Stage};
+use crate::{Failure, setup};
+use nnc_driver::compiled::TARGET;
+use nnc_driver::stage::{self, Which};
+use nnc_driver::{DriverError, project};
+use nnc_graph::text;
+use nnc_kernel::{Lowered, Role};
+use nnc_lang::diagnostic::Sources;
+use nnc_lang::syntax::parse;
+use nnc_opt::fuse::{Group, Partition};
+use std::io::{self, Write};
+
+pub(crate) fn run(options: &Dump) -> Result<(), Failure> {
+    let text = at_stage(options)?;
+    // A reader such as `head` may close the pipe early.
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Message(error.to_string())),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn at_stage(options: &Dump) -> Result<String, Failure> {
+    if options.at == Stage::Ast {
+        let source = project::read_source(&options.file.file)?;
+        let mut sources = Sources::default();
+        let file = sources.add(&options.file.file.display().to_string(), &source);
+        let (module, diagnostics) = parse(file, &source);
+        if !diagnostics.is_empty() {
+            return Err(DriverError::Diagnostics { diagnostics, sources: Box::new(sources) }.into());
+        }
+        return Ok(format!("{module:#?}\n"));
+    }
+    let project = setup::project(&options.file)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
+    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
+    let graph = stage::graph(&project, options.file.only.as_deref(), which, rows)?;
+    if options.at == Stage::Graph {
+        return Ok(text::print(&graph));
+    }
+    let bug = |error: String| Failure::Driver(DriverError::Internal(error));
+    let passes = setup::passes(options.no_fuse, options.fuel);
+    let optimised = nnc_opt::optimise(&graph, &passes).map_err(|error| bug(error.to_string()))?;
+    if options.time_passes {
+        eprintln!("{}", optimised.log);
+    }
+    if options.at == Stage::Opt {
+        return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
+    }
+    let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
+        .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
+    match options.at {
+        Stage::Clif => nnc_codegen::dump_clif(&lowered.program).map_err(|error| bug(error.to_string())),
+        Stage::Asm => nnc_codegen::dump_asm(&lowered.program).map_err(|error| bug(error.to_string())),
+        Stage::Kernel | Stage::Ast | Stage::Graph | Stage::Opt => Ok(kernels(&lowered)),
+    }
+}
+
+/// The fusion groups, one a line.
+fn groups(partition: &Partition) -> String {
+    let line = |(at, group): (usize, &Group)| {
+        let nodes: Vec<String> = group.nodes.iter().map(ToString::to_string).collect();
+        format!("group {at} {} {:?}: {}\n", group.kind.name(), group.domain, nodes.join(" "))
+    };
+    partition.groups.iter().enumerate().map(line).collect()
+}
+
+/// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`.
+fn kernels(lowered: &Lowered) -> String {
+    let mut text: String = lowered.program.kernels.iter().map(|kernel| format!("{kernel}\n")).collect();
+    text += &format!("arena {} bytes, scratch {} bytes\n", lowered.arena_bytes, lowered.scratch_bytes);
+    for (at, external) in lowered.externals.iter().enumerate() {
+        let role = match &external.role {
+            Role::Input(name) => format!("input {name}"),
+            Role::Param(path) => format!("param {path}"),
+            Role::State(path) => format!("state {path}"),
+            Role::Output(name) => format!("output {name}"),
+            Role::Constant(_) => "constant".to_owned(),
+            Role::Status => "status".to_owned(),
+        };
+        text += &format!("buffer {} {role} {}\n", at + 1, external.ty);
+    }
+    for launch in &lowered.program.launches {
+        let arguments = launch.args.iter().map(|arg| format!("{}+{}", arg.buffer, arg.offset));
+        let serial = if launch.serial { " serial" } else { "" };
+        let name = &lowered.program.kernels[launch.kernel as usize].name;
+        text += &format!("launch {name} ({}){serial}\n", arguments.collect::<Vec<_>>().join(", "));
+    }
+    text
+}

@@ -1,0 +1,93 @@
+//! `nnc explain FILE`.
+
+use crate::arguments::Explain;
+use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
+use crate::{Failure, setup};
+use nnc_driver::compiled::TARGET;
+use nnc_driver::DriverError;
+use nnc_driver::stage::{self, Which};
+use nnc_graph::{Graph, NodeId};
+use nnc_kernel::Lowered;
+use nnc_opt::Optimised;
+use nnc_opt::fuse::Verdict;
+use serde_json::{Value, json};
+
+pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
+    let project = setup::project(&options.file)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
+    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
+    let graph = stage::graph(&project, options.file.only.as_deref(), which, rows)?;
+    let passes = setup::passes(options.no_fuse, None);
+    let optimised = nnc_opt::optimise(&graph, &passes)
+        .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
+    let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
+        .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
+    if options.json {
+        println!("{:#}", as_json(&optimised, &lowered));
+    } else {
+        print(&optimised, &lowered);
+    }
+    Ok(())
+}
+
+fn print(optimised: &Optimised, lowered: &Lowered) {
+    anstream::println!(
+        "{STRONG}{}{STRONG:#}, arena {}",
+        terminal::counted(lowered.report.len(), "kernel launch").replace("launchs", "launches"),
+        terminal::bytes(lowered.arena_bytes as u64)
+    );
+    let mut rows = vec![["kernel", "flops", "bytes", "tasks", "computes"].map(str::to_owned).to_vec()];
+    for kernel in &lowered.report {
+        let tasks: Vec<String> = kernel.tasks.iter().map(u64::to_string).collect();
+        rows.push(vec![
+            kernel.name.clone(),
+            terminal::grouped(kernel.flops),
+            terminal::bytes(kernel.bytes),
+            tasks.join("+"),
+            computes(&optimised.graph, &kernel.nodes),
+        ]);
+    }
+    anstream::print!("{}", terminal::table(&rows));
+    anstream::println!("\n{STRONG}fusions{STRONG:#}");
+    for decision in &optimised.partition.decisions {
+        let mark = if decision.verdict == Verdict::Done { format!("{GOOD}done{GOOD:#}   ") } else { format!("{CAREFUL}refused{CAREFUL:#}") };
+        anstream::println!("{mark} {} {QUIET}{}{QUIET:#}", decision.what, decision.why);
+    }
+}
+
+/// The ops of a kernel, counted, with the library functions they come from.
+fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
+    let mut ops: Vec<(&str, usize)> = Vec::new();
+    let mut functions: Vec<&str> = Vec::new();
+    for node in nodes.iter().map(|&id| graph.node(id)) {
+        match ops.iter_mut().find(|(name, _)| *name == node.op.name()) {
+            Some((_, count)) => *count += 1,
+            None => ops.push((node.op.name(), 1)),
+        }
+        let function = node.origin.map(|id| graph.origin(id).function.as_str());
+        functions.extend(function.filter(|function| !functions.contains(function)));
+    }
+    let counted = |(name, count): &(&str, usize)| if *count == 1 { (*name).to_owned() } else { format!("{name} x{count}") };
+    let ops: Vec<String> = ops.iter().map(counted).collect();
+    format!("{} ({})", ops.join(" "), functions.join(", "))
+}
+
+fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
+    let kernels = lowered.report.iter().map(|kernel| {
+        json!({
+            "kernel": kernel.name,
+            "flops": kernel.flops,
+            "bytes": kernel.bytes,
+            "tasks": kernel.tasks,
+            "schedule": kernel.schedule,
+            "nodes": kernel.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    });
+    let decisions = optimised.partition.decisions.iter();
+    let decisions = decisions.map(|decision| json!({"done": decision.verdict == Verdict::Done, "kind": decision.kind, "what": decision.what, "why": decision.why}));
+    json!({
+        "arena_bytes": lowered.arena_bytes,
+        "kernels": kernels.collect::<Vec<_>>(),
+        "fusions": decisions.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,176 @@
+//! `nnc run FILE --weights W --input image=x.png`.
+
+use crate::arguments::Run;
+use crate::terminal::{QUIET, STRONG};
+use crate::{Failure, setup};
+use nnc_data::{Column, read_input, write_npy};
+use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::deploy::Deployment;
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint};
+use nnc_graph::Tensor;
+use nnc_opt::pipeline;
+use nnc_stub::manifest::{Manifest, Port};
+use nnc_stub::{Answer, json, present};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// How many classes are printed for a row.
+const TOP: usize = 3;
+
+pub(crate) fn run(options: &Run) -> Result<(), Failure> {
+    let project = setup::project(&options.file)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
+    let rows = usize::try_from(rows).unwrap_or(1);
+    let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
+    let loaded = checkpoint::load(&options.weights)?;
+    let mut store = graphs.store(&loaded, &options.weights)?;
+    let compiler = setup::compiler(&options.engine)?;
+    let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
+    let manifest = deployment.manifest();
+    let inputs = read_inputs(&options.input, manifest)?;
+    if !options.watch.is_empty() {
+        let unchanged = pipeline::Options { fuel: Some(0), ..compiler.passes.clone() };
+        let plain = Compiler { engine: Engine::Interpreter, passes: unchanged, ..compiler.clone() };
+        let mut program = plain.compile(&graphs.graph)?;
+        fill(&mut program, manifest, &inputs, 0);
+        watch(&program, &store, &options.watch)?;
+    }
+    let answers = match compiler.engine {
+        Engine::Native => deployment.engine(&compiler)?.run(&inputs).map_err(|error| error.to_string())?,
+        Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs)?,
+    };
+    if let Some(file) = &options.output {
+        write_answer(file, &answers)?;
+    }
+    print(options, &answers, manifest)
+}
+
+fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let printed = if options.json {
+        json::write_json(&mut out, answers, &manifest.classes, TOP)
+    } else if options.output.is_some() {
+        Ok(())
+    } else {
+        present::write_text(&mut out, answers, &manifest.classes, TOP)
+    };
+    let printed = printed.and_then(|()| out.flush());
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Message(format!("cannot print: {error}"))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_answer(file: &Path, answers: &[Answer]) -> Result<(), Failure> {
+    let [answer] = answers else {
+        return Err(Failure::Message("there are several answers: name one with --answer to write it".to_owned()));
+    };
+    let written = write_npy(file, answer.port.row.dtype, &answer.dims(), &answer.bytes);
+    written.map_err(|error| Failure::Driver(DriverError::Data(error)))
+}
+
+/// The columns of the manifest's inputs, from `name=path` or a path alone.
+fn read_inputs(given: &[String], manifest: &Manifest) -> Result<Vec<Column>, Failure> {
+    let names = || manifest.inputs.iter().map(|port| format!("`{port}`")).collect::<Vec<_>>().join(", ");
+    let mut paths: Vec<Option<&str>> = vec![None; manifest.inputs.len()];
+    for text in given {
+        let named = text.split_once('=').and_then(|(name, path)| {
+            manifest.inputs.iter().position(|port| port.name == name).map(|at| (at, path))
+        });
+        let (at, path) = match named {
+            Some(found) => found,
+            None if manifest.inputs.len() == 1 && !text.contains('=') => (0, text.as_str()),
+            None => return Err(Failure::Message(format!("--input {text}: the inputs are {}", names()))),
+        };
+        if paths[at].replace(path).is_some() {
+            return Err(Failure::Message(format!("--input {text}: `{}` is given twice", manifest.inputs[at].name)));
+        }
+    }
+    let read = |(port, path): (&Port, Option<&str>)| -> Result<Column, Failure> {
+        let path = path.ok_or_else(|| Failure::Message(format!("--input {}=PATH is missing", port.name)))?;
+        read_input(Path::new(path), &port.row).map_err(|error| Failure::Driver(DriverError::Data(error)))
+    };
+    manifest.inputs.iter().zip(paths).map(read).collect()
+}
+
+/// Copies the rows from `start` into the inputs of a program; rows past the end are zeros.
+fn fill(program: &mut CompiledGraph, manifest: &Manifest, inputs: &[Column], start: usize) {
+    for (port, column) in manifest.inputs.iter().zip(inputs) {
+        let Some(bytes) = program.input_mut(&port.name) else { continue };
+        let from = if port.batched { start * port.row_bytes() } else { 0 };
+        let available = &column.bytes[from.min(column.bytes.len())..];
+        let count = available.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&available[..count]);
+        bytes[count..].fill(0);
+    }
+}
+
+/// The answers by the reference interpreter.
+fn interpret(
+    compiler: &Compiler,
+    graphs: &AnswerGraphs,
+    store: &mut nnc_driver::store::Store,
+    manifest: &Manifest,
+    inputs: &[Column],
+) -> Result<Vec<Answer>, Failure> {
+    let mut program = compiler.compile(&graphs.graph)?;
+    let rows = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched).map_or(1, |(_, column)| column.rows);
+    let empty = |port: &Port| Answer { port: port.clone(), rows: if port.batched { rows } else { 1 }, bytes: Vec::new() };
+    let mut answers: Vec<Answer> = manifest.answers.iter().map(empty).collect();
+    for start in (0..rows).step_by(manifest.batch) {
+        fill(&mut program, manifest, inputs, start);
+        program.run(store).map_err(|error| error.to_string())?;
+        for answer in &mut answers {
+            let count = answer.port.bytes(manifest.batch.min(rows - start));
+            let bytes = program.output(&answer.port.name).unwrap_or(&[]);
+            answer.bytes.extend_from_slice(&bytes[..count.min(bytes.len())]);
+        }
+    }
+    Ok(answers)
+}
+
+/// Prints the values called so inside the program, for the first rows.
+fn watch(program: &CompiledGraph, store: &nnc_driver::store::Store, paths: &[String]) -> Result<(), Failure> {
+    let run = program.interpretation(store).map_err(|error| error.to_string())?;
+    for wanted in paths {
+        let mut known = Vec::new();
+        let mut found = false;
+        for (_, node) in program.graph.nodes() {
+            let path = node.origin.map_or("", |id| program.graph.origin(id).path.as_str());
+            for &value in &node.results {
+                let Some(name) = &program.graph.value(value).name else { continue };
+                let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if full == *wanted {
+                    found = true;
+                    anstream::println!("{STRONG}{full}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
+                    anstream::println!("{}", statistics(run.value(value)));
+                }
+                known.push(full);
+            }
+        }
+        if !found {
+            known.sort();
+            known.dedup();
+            return Err(Failure::Message(format!("--watch {wanted}: no such value; there are {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+fn statistics(tensor: &Tensor) -> String {
+    let values = tensor.to_f64();
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let zeros = values.iter().filter(|value| **value == 0.0).count();
+    let bad = values.iter().filter(|value| !value.is_finite()).count();
+    let shown: Vec<String> = values.iter().take(8).map(|value| format!("{value:.5}")).collect();
+    let more = if values.len() > 8 { ", ..." } else { "" };
+    format!(
+        "  min {least:.5}  max {largest:.5}  mean {mean:.5}  std {deviation:.5}  zeros {zeros}/{}  not finite {bad}\n  [{}{more}]",
+        values.len(),
+        shown.join(", ")
+    )
+}
