@@ -29,6 +29,7 @@ pub mod shape;
 pub mod tensor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod verify;
 
 pub use dim::Dim;

@@ -106,12 +106,7 @@ fn dependent_values(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
 }
 
 /// Hands the cotangent of a node's result on to those operands that matter.
-fn propagate(
-    graph: &mut Graph,
-    id: nnc_graph::NodeId,
-    depends: &[bool],
-    cotangents: &mut BTreeMap<ValueId, ValueId>,
-) {
+fn propagate(graph: &mut Graph, id: nnc_graph::NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
     let result = graph.node(id).results[0];
     let Some(&cotangent) = cotangents.get(&result) else { return };
     let node = graph.node(id).clone();

@@ -1,0 +1,33 @@
+//! Graph to graph: what `nnc` does between the front end and the kernels.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`pipeline`] | the passes in their order: one function to read |
+//! | [`runner`] | runs a pass: timing, verification, dumps, fuel |
+//! | [`rewrite`] | the patch API that every pass builds its new graph through |
+//! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
+//! | [`simplify`] | exact local rules, grouped by operator |
+//! | [`fold`] | constants computed at compile time |
+//! | [`cse`] | equal nodes become one |
+//! | [`dce`] | nodes that no output needs go |
+//!
+//! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
+//! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
+//! is off by default says otherwise.
+#![forbid(unsafe_code)]
+
+pub mod cse;
+pub mod dce;
+mod error;
+pub mod fold;
+pub mod fuse;
+pub mod grad;
+pub mod pipeline;
+pub mod rewrite;
+pub mod runner;
+pub mod simplify;
+
+pub use error::OptError;
+pub use pipeline::{Optimised, Options, optimise};
+pub use rewrite::{Fuel, Rewriter};
+pub use runner::{PassLog, PassRecord};

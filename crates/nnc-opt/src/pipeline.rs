@@ -1,0 +1,80 @@
+//! The pipeline: the passes over a graph in their order.
+//!
+//! 1. `grad`: derivatives become plain ops.
+//! 2. `simplify`, `fold`, `cse`, `dce`, again and again until a round changes nothing.
+//! 3. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//!
+//! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
+//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 2 after a number of them.
+
+use crate::fuse::{self, FuseOptions, Partition};
+use crate::runner::{PassLog, Runner};
+use crate::{OptError, cse, dce, fold, grad, simplify};
+use nnc_graph::Graph;
+
+/// A round that still changes something after so many is a pair of rules that undo each other.
+const MOST_ROUNDS: usize = 16;
+
+/// How to optimise.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which fusions are allowed.
+    pub fuse: FuseOptions,
+    /// At most so many rewrites; `None` is any number.
+    pub fuel: Option<u64>,
+    /// Whether the graph is verified after each pass.
+    pub verify: bool,
+    /// Whether the log keeps the text of each graph that a pass changed.
+    pub dump: bool,
+    /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
+    pub fast_math: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fuse: FuseOptions::default(), fuel: None, verify: true, dump: false, fast_math: false }
+    }
+}
+
+/// A graph that is ready to be lowered.
+#[derive(Clone, Debug)]
+pub struct Optimised {
+    /// The graph.
+    pub graph: Graph,
+    /// Which of its nodes share a kernel.
+    pub partition: Partition,
+    /// What each pass did.
+    pub log: PassLog,
+}
+
+/// Runs every pass.
+///
+/// # Errors
+/// A graph that breaks the rules, given or made: a bug in the compiler.
+pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError> {
+    let mut runner = Runner::new(options.fuel, options.verify, options.dump);
+    runner.check("the front end", graph)?;
+    let graph = runner.run("grad", graph, |graph, _| grad::expand(graph))?;
+    let graph = clean_up(graph, &mut runner, options.fast_math)?;
+    let partition = fuse::partition(&graph, &options.fuse);
+    Ok(Optimised { graph, partition, log: runner.into_log() })
+}
+
+/// Step 2 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.
+///
+/// # Errors
+/// As [`optimise`].
+pub fn clean_up(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
+    let mut graph = runner.run("dce", &graph, dce::eliminate_dead_code)?;
+    for _ in 0..MOST_ROUNDS {
+        let before = runner.rewrites();
+        graph = runner.run("simplify", &graph, |graph, fuel| simplify::simplify(graph, fast_math, fuel))?;
+        graph = runner.run("fold", &graph, fold::fold_constants)?;
+        graph = runner.run("cse", &graph, cse::eliminate_common_subexpressions)?;
+        graph = runner.run("dce", &graph, dce::eliminate_dead_code)?;
+        if runner.rewrites() == before {
+            break;
+        }
+    }
+    Ok(graph)
+}
