@@ -1,0 +1,82 @@
+//! `nnc show FILE`.
+
+use crate::arguments::Show;
+use crate::terminal::{self, QUIET, STRONG};
+use crate::{Failure, setup};
+use nnc_driver::answer::model_name;
+use nnc_driver::{DriverError, Project};
+use nnc_lang::elaborate::LayerFacts;
+use serde_json::json;
+
+pub(crate) fn run(options: &Show) -> Result<(), Failure> {
+    let project = setup::project(&options.file)?;
+    let model = match project.unit.recipes.as_slice() {
+        [only] if options.file.only.is_none() => only.model.clone(),
+        _ => model_name(&project, options.file.only.as_deref())?,
+    };
+    let mut bind = setup::bindings(&options.file.bind)?;
+    bind.entry("N".to_owned()).or_insert(1);
+    let layers = layers(&project, &model, &bind)?;
+    if options.json {
+        println!("{:#}", as_json(&model, &layers));
+    } else {
+        print(&model, &layers);
+    }
+    Ok(())
+}
+
+fn layers(
+    project: &Project,
+    model: &str,
+    bind: &std::collections::BTreeMap<String, i64>,
+) -> Result<Vec<LayerFacts>, Failure> {
+    project.unit.layers(model, bind).map_err(|diagnostics| {
+        let sources = Box::new(project.sources.clone());
+        Failure::Driver(DriverError::Diagnostics { diagnostics, sources })
+    })
+}
+
+fn print(model: &str, layers: &[LayerFacts]) {
+    let mut rows = vec![["layer", "output", "parameters", "multiply-adds", "bytes"].map(str::to_owned).to_vec()];
+    for layer in layers {
+        rows.push(vec![
+            layer.path.clone(),
+            layer.output.to_string(),
+            terminal::grouped(layer.parameters),
+            terminal::grouped(layer.multiply_adds),
+            terminal::bytes(layer.bytes),
+        ]);
+    }
+    let sum = |of: fn(&LayerFacts) -> u64| layers.iter().map(of).sum::<u64>();
+    let total = ["total", ""].map(str::to_owned).into_iter().chain([
+        terminal::grouped(sum(|layer| layer.parameters)),
+        terminal::grouped(sum(|layer| layer.multiply_adds)),
+        terminal::bytes(sum(|layer| layer.bytes)),
+    ]);
+    rows.push(total.collect());
+    let table = terminal::table(&rows);
+    let lines: Vec<&str> = table.lines().collect();
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let rule = "─".repeat(width);
+    anstream::println!("{STRONG}{model}{STRONG:#}");
+    for (at, line) in lines.iter().enumerate() {
+        if at == 1 || at + 1 == lines.len() {
+            anstream::println!("{QUIET}{rule}{QUIET:#}");
+        }
+        anstream::println!("{line}");
+    }
+}
+
+fn as_json(model: &str, layers: &[LayerFacts]) -> serde_json::Value {
+    let one = |layer: &LayerFacts| {
+        json!({
+            "layer": layer.path,
+            "model": layer.model,
+            "output": layer.output.to_string(),
+            "parameters": layer.parameters,
+            "multiply_adds": layer.multiply_adds,
+            "bytes": layer.bytes,
+        })
+    };
+    json!({"model": model, "layers": layers.iter().map(one).collect::<Vec<_>>()})
+}
