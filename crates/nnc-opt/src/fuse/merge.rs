@@ -30,7 +30,7 @@ pub struct Draft {
     pub domain: Vec<usize>,
     /// For reductions: number of results.
     pub outer: usize,
-    /// Axes reduced, for general reductions: two of these never share a group.
+    /// The groups that it depends on, over any number of steps.
     depends: Vec<u64>,
     /// Whether it is still a group, not part of another.
     pub alive: bool,
@@ -172,8 +172,8 @@ impl<'g> Drafts<'g> {
             let outer_dims = outer_domain(self.graph, other);
             return match common_refinement(&map.domain, &outer_dims) {
                 Some(_) if self.has_indexed(map) => because("reduction", "it reads from other places"),
-                Some(_) => keep(other.domain.clone()),
-                None => because("reduction", "their shapes differ"),
+                Some(domain) if domain == outer_dims => keep(other.domain.clone()),
+                _ => because("reduction", "their shapes differ"),
             };
         }
         let Some(domain) = common_refinement(&map.domain, &other.domain) else {
@@ -188,11 +188,10 @@ impl<'g> Drafts<'g> {
         if map.nodes.iter().any(|&node| self.escapes(node, &[map, other])) {
             return because("reduction", "its result is stored anyway");
         }
-        keep(if self.is_plain(other) { other.domain.clone() } else { domain })
-    }
-
-    fn is_plain(&self, reduction: &Draft) -> bool {
-        reduction.kind == GroupKind::Reduce
+        if domain != squeezed(&other.domain) {
+            return because("reduction", "their shapes differ");
+        }
+        keep(other.domain.clone())
     }
 
     fn has_indexed(&self, draft: &Draft) -> bool {
@@ -372,10 +371,24 @@ fn squeezed(dims: &[usize]) -> Vec<usize> {
     dims.iter().copied().filter(|&size| size != 1).collect()
 }
 
-/// The shape of a reduction's results.
+/// The dims over which a reduction's results are walked.
 fn outer_domain(graph: &Graph, draft: &Draft) -> Vec<usize> {
+    if draft.kind == GroupKind::Rows {
+        return rows_of(&draft.domain, draft.outer).to_vec();
+    }
     let reduction = draft.nodes.iter().map(|&node| graph.node(node)).find(|node| class(&node.op) == Class::Reduce);
-    reduction.map(|node| graph.ty(node.results[0]).shape.sizes()).unwrap_or_default()
+    reduction.map(|node| squeezed(&graph.ty(node.results[0]).shape.sizes())).unwrap_or_default()
+}
+
+/// The part of a rows group's domain that counts `rows` rows.
+pub fn rows_of(domain: &[usize], rows: usize) -> &[usize] {
+    let mut product = 1;
+    let end = domain.iter().position(|&size| {
+        let before = product;
+        product *= size;
+        before == rows
+    });
+    &domain[..end.unwrap_or(domain.len())]
 }
 
 fn elements(dims: &[usize]) -> usize {

@@ -25,6 +25,7 @@ mod trace;
 
 pub use class::{Class, class, is_point_operand};
 pub use greedy::partition;
+pub use merge::rows_of;
 pub use layout::{Layout, common_refinement};
 pub use trace::{Reach, base, is_copy, layout_of, reach, view_chain};
 

@@ -1,0 +1,121 @@
+//! Loops that every kernel needs: tasks, rows, and an axis in vectors with a scalar rest.
+
+use crate::ir::{Builder, Value};
+
+/// How a range is divided into tasks. It depends on shapes alone, so that any number of threads gives the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// Length of the range.
+    pub total: i64,
+    /// Length of each task's part but the last.
+    pub grain: i64,
+}
+
+impl Split {
+    /// Parts of about `grain`, a multiple of `unit`.
+    pub fn new(total: usize, grain: usize, unit: usize) -> Self {
+        let grain = grain.max(1).next_multiple_of(unit.max(1)) as i64;
+        Self { total: total as i64, grain: grain.min((total as i64).max(1)) }
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> u64 {
+        (self.total as u64).div_ceil(self.grain as u64).max(1)
+    }
+
+    /// Where a task's part begins and ends.
+    pub fn bounds(&self, b: &mut Builder, task: Value) -> (Value, Value) {
+        if self.tasks() == 1 {
+            return (b.index(0), b.index(self.total));
+        }
+        let start = b.mul_index(task, self.grain);
+        let end = b.add_index(start, self.grain);
+        if self.total % self.grain == 0 {
+            return (start, end);
+        }
+        let total = b.index(self.total);
+        (start, b.min(end, total))
+    }
+}
+
+/// The coordinates along `dims` of the point with that row-major number.
+pub fn coordinates(b: &mut Builder, number: Value, dims: &[usize]) -> Vec<Value> {
+    let mut rest = number;
+    let mut found = Vec::new();
+    for (axis, &size) in dims.iter().enumerate().rev() {
+        if axis == 0 {
+            found.push(rest);
+            break;
+        }
+        let size = b.index(size as i64);
+        found.push(b.rem(rest, size));
+        rest = b.div(rest, size);
+    }
+    found.reverse();
+    found
+}
+
+/// Walks `start..end` in vectors of the first width, then of the next, and so on; the last width is 1.
+pub fn span(
+    b: &mut Builder,
+    (start, end): (Value, Value),
+    widths: &[u8],
+    mut body: impl FnMut(&mut Builder, Value, u8),
+) {
+    let mut from = start;
+    for &width in widths {
+        let to = if width == 1 {
+            end
+        } else {
+            let length = b.sub(end, from);
+            let step = b.index(i64::from(width));
+            let blocks = b.div(length, step);
+            let whole = b.mul(blocks, step);
+            b.add(from, whole)
+        };
+        let step = b.index(i64::from(width));
+        b.for_loop(from, to, step, &[], |b, at, _| {
+            body(b, at, width);
+            vec![]
+        });
+        from = to;
+    }
+}
+
+/// The widths in which an axis of `size` is walked when vectors have `lanes` lanes.
+pub fn widths(size: usize, lanes: u8) -> Vec<u8> {
+    let mut widths: Vec<u8> = Vec::new();
+    let mut rest = size;
+    for width in [lanes, 4, 1] {
+        let fits = rest >= usize::from(width) && widths.last().is_none_or(|&last| width < last);
+        if fits {
+            rest %= usize::from(width);
+            widths.push(width);
+        }
+    }
+    widths
+}
+
+/// Nested loops over `dims`, carrying values; `body` gets the coordinates.
+pub fn nest(
+    b: &mut Builder,
+    dims: &[usize],
+    carried: Vec<Value>,
+    body: &mut dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value>,
+) -> Vec<Value> {
+    nest_from(b, dims, &[], carried, body)
+}
+
+fn nest_from(
+    b: &mut Builder,
+    dims: &[usize],
+    outer: &[Value],
+    carried: Vec<Value>,
+    body: &mut dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value>,
+) -> Vec<Value> {
+    let Some((&size, rest)) = dims.split_first() else { return body(b, outer, carried) };
+    b.for_count(size as i64, &carried, |b, at, carried| {
+        let outer = [outer, &[at]].concat();
+        nest_from(b, rest, &outer, carried.to_vec(), body)
+    })
+}

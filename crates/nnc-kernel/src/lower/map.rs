@@ -1,0 +1,135 @@
+//! Elementwise kernels: every member at every point, the innermost axis in vectors.
+
+use super::evaluate::{Known, Point};
+use super::frame::{Axes, Frame, Read, Walk};
+use super::loops::{Split, coordinates, span, widths};
+use super::memory::{BufferId, KernelDraft, Source};
+use super::{LowerError, Lowering, cost};
+use crate::ir::{Builder, Direction, Value};
+use nnc_graph::ValueId;
+use nnc_opt::fuse::Group;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Work, in elements times operations, that is worth a task of its own.
+pub const TASK_WORK: usize = 1 << 17;
+
+/// Lowers a map group.
+pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
+    let mut draft = KernelDraft::new("map");
+    let members = group.nodes.iter().copied().collect();
+    let axes = Axes { classes: vec![0; group.domain.len()], dims: group.domain.clone() };
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, axes)?;
+    let work = cost::of_nodes(lowering.graph, &group.nodes);
+    emit(lowering, draft, &frame, &group.outputs, work)
+}
+
+/// Copies a value into a buffer, in row-major order.
+pub fn copy(lowering: &mut Lowering<'_>, value: ValueId, source: Source, to: BufferId) -> Result<(), LowerError> {
+    let mut draft = KernelDraft::new("copy");
+    let dims = lowering.graph.ty(value).shape.sizes();
+    let elem = super::memory::elem(lowering.graph.ty(value).dtype)?;
+    let mut axes = Axes { classes: vec![0; dims.len()], dims: dims.clone() };
+    let mut target = nnc_opt::fuse::Layout::contiguous(&dims);
+    let mut from = match &source {
+        Source::Stored(place) => place.layout.clone(),
+        Source::Uniform(..) => target.broadcast(&dims, &[]),
+    };
+    super::frame::join_axes(&mut axes, vec![&mut target.strides, &mut from.strides]);
+    let read = match source {
+        Source::Uniform(elem, bits) => Read::Uniform(elem, bits),
+        Source::Stored(place) => {
+            let memory = draft.param(place.buffer, place.elem, Direction::In);
+            Read::Memory(Walk { memory, strides: from.strides, offset: from.offset })
+        }
+    };
+    let memory = draft.param(to, elem, Direction::Out);
+    let write = Walk { memory, strides: target.strides, offset: 0 };
+    let frame = Frame {
+        graph: lowering.graph,
+        members: BTreeSet::new(),
+        axes,
+        reads: BTreeMap::from([(value, read)]),
+        indexed: BTreeMap::new(),
+        coordinates: BTreeMap::new(),
+        writes: BTreeMap::from([(value, write)]),
+        steps: BTreeMap::new(),
+        status: None,
+    };
+    emit(lowering, draft, &frame, &[value], 2)
+}
+
+/// Builds the kernel of a frame whose outputs are all of full size. `work` is the cost of a point.
+fn emit(
+    lowering: &mut Lowering<'_>,
+    mut draft: KernelDraft,
+    frame: &Frame<'_>,
+    outputs: &[ValueId],
+    work: usize,
+) -> Result<(), LowerError> {
+    let lanes = lowering.lanes(&frame.members);
+    let dims = &frame.axes.dims;
+    let inner = dims.last().copied().unwrap_or(1);
+    let rows: usize = dims.iter().rev().skip(1).product();
+    let last = dims.len().saturating_sub(1);
+    let widths = if dims.is_empty() || !frame.vectorises(last) { vec![1] } else { widths(inner, lanes) };
+    let body = Body { frame, outputs, widths: &widths };
+    let grain = (TASK_WORK / work.max(1)).max(64);
+    if rows == 1 {
+        let split = Split::new(inner, grain, 64);
+        draft.builder.phase(split.tasks(), |b, task| body.flat(b, task, split));
+    } else {
+        let split = Split::new(rows, grain / inner, 1);
+        draft.builder.phase(split.tasks(), |b, task| body.rows(b, task, split));
+    }
+    lowering.launch(draft, frame, inner * rows * work)
+}
+
+struct Body<'a, 'g> {
+    frame: &'a Frame<'g>,
+    outputs: &'a [ValueId],
+    widths: &'a [u8],
+}
+
+impl Body<'_, '_> {
+    /// A part of the only axis.
+    fn flat(&self, b: &mut Builder, task: Value, split: Split) {
+        let range = split.bounds(b, task);
+        let scalar = Point { coordinates: vec![b.index(0); self.frame.axes.dims.len()], vector: 0, lanes: 1 };
+        let mut known = Known::default();
+        self.frame.hoist(b, &scalar, &mut known, |_| true);
+        if self.frame.axes.dims.is_empty() {
+            self.frame.evaluate_and_write(b, &scalar, &mut known, self.outputs);
+        } else {
+            self.line(b, &known, &[], range);
+        }
+    }
+
+    /// Some of the rows that the innermost axis makes.
+    fn rows(&self, b: &mut Builder, task: Value, split: Split) {
+        let dims = &self.frame.axes.dims;
+        let (last, inner) = (dims.len() - 1, dims[dims.len() - 1]);
+        let scalar = Point { coordinates: vec![b.index(0); dims.len()], vector: last, lanes: 1 };
+        let mut known = Known::default();
+        self.frame.hoist(b, &scalar, &mut known, |_| true);
+        let (start, end) = split.bounds(b, task);
+        let step = b.index(1);
+        b.for_loop(start, end, step, &[], |b, row, _| {
+            let outer = coordinates(b, row, &dims[..last]);
+            let mut known = known.clone();
+            let first = Point { coordinates: [&outer[..], &[b.index(0)]].concat(), vector: last, lanes: 1 };
+            self.frame.hoist(b, &first, &mut known, |axis| axis == last);
+            let range = (b.index(0), b.index(inner as i64));
+            self.line(b, &known, &outer, range);
+            vec![]
+        });
+    }
+
+    /// The innermost axis at fixed outer coordinates.
+    fn line(&self, b: &mut Builder, known: &Known, outer: &[Value], range: (Value, Value)) {
+        span(b, range, self.widths, |b, at, lanes| {
+            let coordinates = [outer, &[at]].concat();
+            let point = Point { coordinates, vector: outer.len(), lanes };
+            self.frame.evaluate_and_write(b, &point, &mut known.clone(), self.outputs);
+        });
+    }
+}

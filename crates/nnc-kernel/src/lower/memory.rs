@@ -1,0 +1,112 @@
+//! Memory as the lowering sees it: buffers without addresses, and the places of values in them.
+//!
+//! A buffer is either an external (input, parameter, output, ...) or a part of the arena that the plan will place.
+
+use super::LowerError;
+use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
+use nnc_graph::{DType, Tensor};
+use nnc_opt::fuse::Layout;
+
+/// Names a buffer of a program in the making.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    /// Its place in the table of buffers.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A piece of memory.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// Its size.
+    pub bytes: usize,
+    /// The external that it is; else a part of the arena.
+    pub external: Option<usize>,
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// In which memory.
+    pub buffer: BufferId,
+    /// Type of its elements.
+    pub elem: Elem,
+    /// Where each element lies.
+    pub layout: Layout,
+}
+
+/// Where a value comes from when it is read.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The same bits everywhere: an immediate of the kernel.
+    Uniform(Elem, u64),
+    /// Memory.
+    Stored(Place),
+}
+
+/// The element type of memory that holds a dtype.
+///
+/// # Errors
+/// f16 and bf16 are not lowered yet.
+pub fn elem(dtype: DType) -> Result<Elem, LowerError> {
+    Ok(match dtype {
+        DType::F32 => Elem::F32,
+        DType::F64 => Elem::F64,
+        DType::I8 => Elem::I8,
+        DType::U8 => Elem::U8,
+        DType::I32 => Elem::I32,
+        DType::I64 => Elem::I64,
+        DType::Bool => Elem::Bool,
+        DType::F16 | DType::Bf16 => return Err(LowerError::Unsupported(format!("{dtype} tensors in kernels"))),
+    })
+}
+
+/// The bits that every element of a tensor has, if they are the same everywhere.
+pub fn uniform(tensor: &Tensor) -> Option<u64> {
+    let size = tensor.dtype().size();
+    let mut elements = tensor.bytes().chunks_exact(size);
+    let first = elements.next()?;
+    let bits = first.iter().rev().fold(0u64, |bits, &byte| bits << 8 | u64::from(byte));
+    elements.all(|element| element == first).then_some(bits)
+}
+
+/// A kernel while it is built, with the buffers that its parameters stand for.
+#[derive(Debug)]
+pub struct KernelDraft {
+    /// The kernel itself.
+    pub builder: KernelBuilder,
+    /// For each parameter its buffer.
+    pub args: Vec<(BufferId, Direction)>,
+    memories: Vec<Memory>,
+}
+
+impl KernelDraft {
+    /// A kernel without parameters.
+    pub fn new(name: &str) -> Self {
+        Self { builder: KernelBuilder::new(name), args: Vec::new(), memories: Vec::new() }
+    }
+
+    /// The parameter that stands for a buffer used in such a way.
+    pub fn param(&mut self, buffer: BufferId, elem: Elem, direction: Direction) -> Memory {
+        if let Some(at) = self.args.iter().position(|&arg| arg == (buffer, direction)) {
+            return self.memories[at];
+        }
+        let name = match direction {
+            Direction::In => format!("in{}", self.args.len()),
+            Direction::Out => format!("out{}", self.args.len()),
+            Direction::InOut => format!("work{}", self.args.len()),
+        };
+        let memory = self.builder.param(name, elem, direction);
+        self.args.push((buffer, direction));
+        self.memories.push(memory);
+        memory
+    }
+
+    /// The kernel and the buffers of its parameters.
+    pub fn finish(self) -> (Kernel, Vec<(BufferId, Direction)>) {
+        (self.builder.finish(), self.args)
+    }
+}

@@ -1,0 +1,344 @@
+//! From a grouped graph to kernels and launches.
+//!
+//! On entry the graph is verified and lowerable: no `grad`, every dim a number. Each group becomes at most one kernel;
+//! values without a kernel of their own (views, uniform constants) become strides and immediates of their readers. On
+//! exit every launch names buffers, and [`crate::plan`] gives them addresses.
+//!
+//! **Invariant**: what is computed, and in which order terms are added, is decided by shapes alone; the target decides
+//! how many lanes do it at a time.
+//!
+//! | module | what it lowers |
+//! | --- | --- |
+//! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
+//! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
+//! | [`map`], [`rows`], [`reduce`], [`accumulate`] | elementwise groups; reductions |
+
+mod accumulate;
+mod anchor;
+mod cost;
+mod evaluate;
+mod frame;
+mod indexed;
+mod loops;
+mod map;
+mod memory;
+mod reduce;
+mod rows;
+mod scalar;
+
+pub use indexed::{STATUS_INDEX, STATUS_SLICE};
+pub use memory::{Buffer, BufferId};
+
+use crate::ir::{Direction, Elem, Kernel, Target};
+use crate::plan::{self, Access, External, Lowered, Role, Schedule};
+use memory::{KernelDraft, Place, Source, elem};
+use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, Shape, TensorType, ValueId};
+use nnc_opt::fuse::{Class, Group, GroupKind, Layout, Partition, base, class};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Why a graph cannot be lowered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LowerError {
+    /// Something that kernels do not do yet.
+    Unsupported(String),
+    /// A bug in the compiler.
+    Bug(String),
+}
+
+impl LowerError {
+    /// A bug, described.
+    pub fn bug(what: &str) -> Self {
+        Self::Bug(what.to_owned())
+    }
+}
+
+impl fmt::Display for LowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(what) => write!(f, "not supported yet: {what}"),
+            Self::Bug(what) => write!(f, "compiler bug while making kernels: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for LowerError {}
+
+/// A launch whose buffers have no addresses yet.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// What runs.
+    pub kernel: Kernel,
+    /// The buffer of each parameter.
+    pub args: Vec<(BufferId, Direction)>,
+    /// `(output, operand)`: the output may take the operand's place if that is not needed any more.
+    pub replaceable: Vec<(BufferId, BufferId)>,
+    /// The group it runs, as a place in the partition; `None` for copies at the ends.
+    pub group: Option<usize>,
+    /// Operations, roughly.
+    pub work: usize,
+}
+
+/// A program in the making.
+#[derive(Debug)]
+pub struct Lowering<'g> {
+    /// What is lowered.
+    pub graph: &'g Graph,
+    target: Target,
+    sources: Vec<Option<Source>>,
+    /// Buffers decided before their value is computed: outputs, and parameters updated in place.
+    planned: BTreeMap<ValueId, BufferId>,
+    buffers: Vec<Buffer>,
+    externals: Vec<External>,
+    launches: Vec<Pending>,
+    status: Option<BufferId>,
+    group: Option<usize>,
+}
+
+/// Lowers a graph grouped by `partition` for `target`.
+///
+/// # Errors
+/// A dtype or op that kernels do not do yet, or a bug in the compiler.
+pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lowered, LowerError> {
+    let schedule = Schedule::new(graph, partition);
+    let mut lowering = Lowering {
+        graph,
+        target: *target,
+        sources: vec![None; graph.value_count()],
+        planned: BTreeMap::new(),
+        buffers: Vec::new(),
+        externals: Vec::new(),
+        launches: Vec::new(),
+        status: None,
+        group: None,
+    };
+    lowering.leaves()?;
+    let late = lowering.outputs(&schedule)?;
+    for &at in &schedule.order {
+        lowering.group = Some(at);
+        lowering.lower_group(&partition.groups[at])?;
+    }
+    lowering.group = None;
+    for (value, to) in late {
+        let source = lowering.source(value)?;
+        map::copy(&mut lowering, value, source, to)?;
+    }
+    plan::assemble(graph, partition, lowering.launches, lowering.buffers, lowering.externals)
+}
+
+impl<'g> Lowering<'g> {
+    fn lower_group(&mut self, group: &Group) -> Result<(), LowerError> {
+        match group.kind {
+            GroupKind::Leaf | GroupKind::View => Ok(()),
+            _ if group.outputs.is_empty() => Ok(()),
+            GroupKind::Copy => self.lower_copy(group),
+            GroupKind::Map => map::lower(self, group),
+            GroupKind::Rows => rows::lower(self, group),
+            GroupKind::Reduce => reduce::lower(self, group),
+            GroupKind::Anchor => anchor::lower(self, group),
+        }
+    }
+
+    /// A reshape of elements that do not lie in order: they are copied, in the operand's order.
+    fn lower_copy(&mut self, group: &Group) -> Result<(), LowerError> {
+        let node = self.graph.node(group.nodes[0]);
+        let place = self.store(node.results[0])?;
+        let source = self.source(node.operands[0])?;
+        map::copy(self, node.operands[0], source, place.buffer)
+    }
+
+    /// Externals and sources of everything that needs no kernel.
+    fn leaves(&mut self) -> Result<(), LowerError> {
+        for (_, node) in self.graph.nodes().filter(|(_, node)| class(&node.op) == Class::Leaf) {
+            let value = node.results[0];
+            let ty = self.graph.ty(value).clone();
+            let role = match &node.op {
+                Op::Input { name, .. } => Role::Input(name.clone()),
+                Op::Param { path, .. } => Role::Param(path.clone()),
+                Op::State { path, .. } => Role::State(path.clone()),
+                Op::Constant(tensor) => match memory::uniform(tensor) {
+                    Some(bits) => {
+                        self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype)?, bits));
+                        continue;
+                    }
+                    None => Role::Constant(tensor.clone()),
+                },
+                Op::Extent { dim, dtype } => {
+                    let number = nnc_graph::Tensor::scalar(*dtype, dim.size() as f64);
+                    let bits = memory::uniform(&number).unwrap_or_default();
+                    self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype)?, bits));
+                    continue;
+                }
+                _ => return Err(LowerError::bug("a leaf that is none")),
+            };
+            let buffer = self.external(role, ty.clone(), Access::Read);
+            let layout = Layout::contiguous(&ty.shape.sizes());
+            self.sources[value.index()] = Some(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }));
+        }
+        Ok(())
+    }
+
+    /// Decides where outputs are made. Gives the copies to be made when all else is done.
+    fn outputs(&mut self, schedule: &Schedule) -> Result<Vec<(ValueId, BufferId)>, LowerError> {
+        let mut late = Vec::new();
+        for (at, output) in self.graph.outputs().iter().enumerate() {
+            let ty = self.graph.ty(output.value).clone();
+            let (buffer, direct) = match output.kind {
+                OutputKind::Update(leaf) => (self.leaf_buffer(leaf)?, schedule.in_place.contains(&at)),
+                OutputKind::Result => {
+                    let buffer = self.external(Role::Output(output.name.clone()), ty.clone(), Access::Write);
+                    (buffer, schedule.is_computed(self.graph, output.value))
+                }
+            };
+            let from_leaf = schedule.is_leaf(self.graph, output.value);
+            if direct && !self.planned.contains_key(&output.value) {
+                self.planned.insert(output.value, buffer);
+            } else if from_leaf && matches!(output.kind, OutputKind::Result) {
+                // Now, before a leaf is updated.
+                let source = self.source(output.value)?;
+                map::copy(self, output.value, source, buffer)?;
+            } else if from_leaf {
+                let saved = self.temporary(ty.bytes());
+                let source = self.source(output.value)?;
+                map::copy(self, output.value, source, saved)?;
+                self.save(output.value, saved, &ty)?;
+                late.push((output.value, buffer));
+            } else {
+                late.push((output.value, buffer));
+            }
+        }
+        Ok(late)
+    }
+
+    /// From now on `value` is read where it was saved.
+    fn save(&mut self, value: ValueId, buffer: BufferId, ty: &TensorType) -> Result<(), LowerError> {
+        if class(&self.graph.definition(value).op) == Class::View {
+            let layout = Layout::contiguous(&ty.shape.sizes());
+            self.sources[value.index()] = Some(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }));
+        }
+        Ok(())
+    }
+
+    fn leaf_buffer(&mut self, leaf: ValueId) -> Result<BufferId, LowerError> {
+        match &self.sources[leaf.index()] {
+            Some(Source::Stored(place)) => {
+                let buffer = place.buffer;
+                if let Some(external) = self.buffers[buffer.index()].external {
+                    self.externals[external].access = Access::ReadWrite;
+                }
+                Ok(buffer)
+            }
+            _ => Err(LowerError::bug("an update of something that is no parameter or state")),
+        }
+    }
+
+    fn external(&mut self, role: Role, ty: TensorType, access: Access) -> BufferId {
+        let bytes = ty.bytes();
+        self.externals.push(External { role, ty, bytes, access });
+        self.buffers.push(Buffer { bytes, external: Some(self.externals.len() - 1) });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// Memory in the arena that only the current launch uses.
+    pub fn temporary(&mut self, bytes: usize) -> BufferId {
+        self.buffers.push(Buffer { bytes, external: None });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// The memory in which kernels leave a code when an index is out of range.
+    pub fn status(&mut self) -> BufferId {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let ty = TensorType::new(DType::I32, Shape::of(&[4]));
+        let status = self.external(Role::Status, ty, Access::Write);
+        self.status = Some(status);
+        status
+    }
+
+    /// Whether `value` already lies somewhere.
+    pub fn is_readable(&self, value: ValueId) -> bool {
+        self.sources[base(self.graph, value).index()].is_some()
+    }
+
+    /// Where `value` is read from; views of what is stored are stored.
+    pub fn source(&mut self, value: ValueId) -> Result<Source, LowerError> {
+        if let Some(source) = &self.sources[value.index()] {
+            return Ok(source.clone());
+        }
+        let node = self.graph.definition(value);
+        if class(&node.op) != Class::View {
+            return Err(LowerError::Bug(format!("{value} is read before it is computed")));
+        }
+        let source = match self.source(node.operands[0])? {
+            Source::Uniform(elem, bits) => Source::Uniform(elem, bits),
+            Source::Stored(place) => {
+                let layout = place.layout.view(&node.op);
+                let layout = layout.ok_or_else(|| LowerError::bug("a copy that was not made"))?;
+                Source::Stored(Place { layout, ..place })
+            }
+        };
+        self.sources[value.index()] = Some(source.clone());
+        Ok(source)
+    }
+
+    /// Gives a value that is about to be computed its place: row-major, in a buffer of its own.
+    pub fn store(&mut self, value: ValueId) -> Result<Place, LowerError> {
+        let ty = self.graph.ty(value).clone();
+        let buffer = match self.planned.get(&value) {
+            Some(&buffer) => buffer,
+            None => self.temporary(ty.bytes()),
+        };
+        let place = Place { buffer, elem: elem(ty.dtype)?, layout: Layout::contiguous(&ty.shape.sizes()) };
+        self.sources[value.index()] = Some(Source::Stored(place.clone()));
+        Ok(place)
+    }
+
+    /// Lanes of a vector for these nodes: as many as the machine has of the widest float.
+    pub fn lanes(&self, nodes: &BTreeSet<NodeId>) -> u8 {
+        let is_double = |value: &ValueId| self.graph.ty(*value).dtype == DType::F64;
+        let double = nodes.iter().any(|&id| {
+            let node = self.graph.node(id);
+            node.results.iter().chain(&node.operands).any(|value| is_double(value))
+        });
+        if double { self.target.f32_lanes / 2 } else { self.target.f32_lanes }
+    }
+
+    /// Lanes of a vector of `elem`.
+    pub fn lanes_of(&self, elem: Elem) -> u8 {
+        if elem == Elem::F64 { self.target.f32_lanes / 2 } else { self.target.f32_lanes }
+    }
+
+    /// Appends the launch of a kernel that computes a frame.
+    fn launch(&mut self, draft: KernelDraft, frame: &frame::Frame<'_>, work: usize) -> Result<(), LowerError> {
+        self.launch_with(draft, frame, work, &[])
+    }
+
+    /// As [`Self::launch`]; `fixed` buffers are read at other points too, so nothing may take their place.
+    fn launch_with(
+        &mut self,
+        draft: KernelDraft,
+        frame: &frame::Frame<'_>,
+        work: usize,
+        fixed: &[BufferId],
+    ) -> Result<(), LowerError> {
+        let buffer_of = |memory: crate::ir::Memory, draft: &KernelDraft| match memory.base {
+            crate::ir::Base::Param(param) => Some(draft.args[param.index()].0),
+            crate::ir::Base::Scratch(_) => None,
+        };
+        let mut replaceable = Vec::new();
+        for (&value, write) in &frame.writes {
+            for memory in frame.replaceable(value) {
+                let pair = (buffer_of(write.memory, &draft), buffer_of(memory, &draft));
+                if let (Some(output), Some(operand)) = pair
+                    && !fixed.contains(&operand)
+                {
+                    replaceable.push((output, operand));
+                }
+            }
+        }
+        let (kernel, args) = draft.finish();
+        self.launches.push(Pending { kernel, args, replaceable, group: self.group, work });
+        Ok(())
+    }
+}

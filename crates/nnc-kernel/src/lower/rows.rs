@@ -1,0 +1,264 @@
+//! Reductions over trailing axes with elementwise work before, between and after: a task owns whole rows.
+//!
+//! The row is walked in passes. Pass 0 computes the reductions that need nothing of others; what they give makes the
+//! next pass possible, and so on; outputs of full size are written in the last. A costly member that several passes
+//! need (the exponential of a softmax) is kept in scratch memory by the first of them.
+
+use super::accumulate::{Accumulators, Combine, Parts};
+use super::evaluate::{Known, Point};
+use super::frame::{Axes, Frame};
+use super::loops::{Split, coordinates, nest, span, widths};
+use super::map::TASK_WORK;
+use super::memory::{KernelDraft, elem};
+use super::{LowerError, Lowering, cost};
+use crate::ir::{Builder, Memory, Value};
+use nnc_graph::{Graph, NodeId, Op, ReduceOp, ValueId};
+use nnc_opt::fuse::{Class, Group, base, class, rows_of};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From this cost on a member is kept rather than computed again.
+const KEEP_COST: usize = 8;
+/// The most bytes of a row's members that are kept.
+const KEEP_BYTES: usize = 1 << 18;
+
+/// Lowers a rows group.
+pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let mut draft = KernelDraft::new("rows");
+    let passes = Passes::new(graph, group);
+    let outer = rows_of(&group.domain, passes.rows).len();
+    let classes = (0..group.domain.len()).map(|axis| u8::from(axis >= outer)).collect();
+    let axes = Axes { dims: group.domain.clone(), classes };
+    let members: BTreeSet<NodeId> = group.nodes.iter().copied().collect();
+    let lanes = lowering.lanes(&members);
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, axes)?;
+    let row: usize = group.domain[outer..].iter().product();
+    let mut kept = BTreeMap::new();
+    for value in passes.worth_keeping(graph, row) {
+        kept.insert(value, draft.builder.scratch(elem(graph.ty(value).dtype)?, row));
+    }
+    let work = cost::of_nodes(graph, &group.nodes) + 1;
+    let outer = frame.axes.classes.iter().filter(|&&class| class == 0).count();
+    let body = Body { frame: &frame, passes: &passes, outputs: &group.outputs, kept: &kept, lanes, outer };
+    let split = Split::new(passes.rows, TASK_WORK / (row * work), 1);
+    draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split));
+    lowering.launch(draft, &frame, passes.rows * row * work)
+}
+
+/// When each member is computed.
+struct Passes {
+    rows: usize,
+    /// For members of full size the first pass in which they can be computed; for members of one element per row the
+    /// first pass before which they can.
+    at: BTreeMap<ValueId, usize>,
+    full: BTreeSet<ValueId>,
+    /// The reductions of each pass; the last pass also writes the outputs.
+    reductions: Vec<Vec<NodeId>>,
+    /// Members of full size that each pass needs.
+    needed: Vec<BTreeSet<ValueId>>,
+}
+
+impl Passes {
+    fn new(graph: &Graph, group: &Group) -> Self {
+        let is_reduction = |id: &NodeId| matches!(graph.node(*id).op, Op::Reduce { .. });
+        let rows = group.nodes.iter().find(|id| is_reduction(id)).map_or(1, |&id| {
+            graph.ty(graph.node(id).results[0]).shape.elements().size()
+        });
+        let mut passes =
+            Self { rows, at: BTreeMap::new(), full: BTreeSet::new(), reductions: Vec::new(), needed: Vec::new() };
+        for &id in &group.nodes {
+            let node = graph.node(id);
+            let of_operands = node.operands.iter().filter_map(|&operand| passes.at.get(&base(graph, operand))).max();
+            let pass = of_operands.copied().unwrap_or(0);
+            let result = node.results[0];
+            if is_reduction(&id) {
+                passes.reductions.resize(passes.reductions.len().max(pass + 1), Vec::new());
+                passes.reductions[pass].push(id);
+                passes.at.insert(result, pass + 1);
+            } else {
+                passes.at.insert(result, pass);
+                if graph.ty(result).shape.elements().size() != rows {
+                    passes.full.insert(result);
+                }
+            }
+        }
+        passes.find_needed(graph, group);
+        passes
+    }
+
+    fn find_needed(&mut self, graph: &Graph, group: &Group) {
+        let full_outputs: Vec<ValueId> = group.outputs.iter().copied().filter(|value| self.full.contains(value)).collect();
+        let latest = full_outputs.iter().map(|value| self.at[value] + 1).max().unwrap_or(0);
+        self.reductions.resize(self.reductions.len().max(latest), Vec::new());
+        let last = self.reductions.len() - 1;
+        for (pass, reductions) in self.reductions.iter().enumerate() {
+            let mut pending: Vec<ValueId> = reductions.iter().map(|&id| base(graph, graph.node(id).operands[0])).collect();
+            if pass == last {
+                pending.extend(&full_outputs);
+            }
+            let mut needed = BTreeSet::new();
+            while let Some(value) = pending.pop() {
+                if self.full.contains(&value) && needed.insert(value) && class(&graph.definition(value).op) == Class::Pointwise {
+                    pending.extend(graph.definition(value).operands.iter().map(|&operand| base(graph, operand)));
+                }
+            }
+            self.needed.push(needed);
+        }
+    }
+
+    fn worth_keeping(&self, graph: &Graph, row: usize) -> Vec<ValueId> {
+        let mut room = KEEP_BYTES;
+        let mut kept = Vec::new();
+        for &value in &self.full {
+            let uses = self.needed.iter().filter(|needed| needed.contains(&value)).count();
+            let bytes = row * graph.ty(value).dtype.size();
+            if uses > 1 && cost::of(&graph.definition(value).op) >= KEEP_COST && bytes <= room {
+                room -= bytes;
+                kept.push(value);
+            }
+        }
+        kept
+    }
+}
+
+struct Body<'a, 'g> {
+    frame: &'a Frame<'g>,
+    passes: &'a Passes,
+    outputs: &'a [ValueId],
+    kept: &'a BTreeMap<ValueId, Memory>,
+    lanes: u8,
+    /// Number of axes that count rows.
+    outer: usize,
+}
+
+impl Body<'_, '_> {
+    fn task(&self, b: &mut Builder, task: Value, split: Split) {
+        let dims = &self.frame.axes.dims;
+        let zero = b.index(0);
+        let scalar = Point { coordinates: vec![zero; dims.len()], vector: 0, lanes: 1 };
+        let mut known = Known::default();
+        self.frame.hoist(b, &scalar, &mut known, |_| true);
+        let (start, end) = split.bounds(b, task);
+        let step = b.index(1);
+        b.for_loop(start, end, step, &[], |b, row, _| {
+            let mut point = scalar.clone();
+            let outer = coordinates(b, row, &dims[..self.outer]);
+            point.coordinates[..self.outer].copy_from_slice(&outer);
+            self.row(b, &point, known.clone());
+            vec![]
+        });
+    }
+
+    fn row(&self, b: &mut Builder, first: &Point, mut known: Known) {
+        self.frame.hoist(b, first, &mut known, |axis| axis >= self.outer);
+        for pass in 0..self.passes.reductions.len() {
+            self.row_members(b, first, &mut known, pass);
+            self.pass(b, first, &mut known, pass);
+        }
+        self.row_members(b, first, &mut known, self.passes.reductions.len());
+        for &output in self.outputs.iter().filter(|&output| !self.passes.full.contains(output)) {
+            let value = self.frame.evaluate(b, first, &mut known, output);
+            self.frame.write(b, first, output, value);
+        }
+    }
+
+    /// Members of one element for the row that can be computed before `pass`.
+    fn row_members(&self, b: &mut Builder, first: &Point, known: &mut Known, pass: usize) {
+        for (&value, &at) in &self.passes.at {
+            if at == pass && !self.passes.full.contains(&value) {
+                self.frame.evaluate(b, first, known, value);
+            }
+        }
+    }
+
+    fn pass(&self, b: &mut Builder, first: &Point, known: &mut Known, pass: usize) {
+        let reductions = &self.passes.reductions[pass];
+        let dims = &self.frame.axes.dims;
+        let last = dims.len() - 1;
+        let graph = self.frame.graph;
+        let vectorises = self.frame.vectorises(last);
+        let accumulators = Accumulators {
+            reductions: reductions.iter().map(|&id| combine(graph, id)).collect(),
+            parts: Parts::new(dims[last], vectorises),
+            lanes: self.lanes,
+        };
+        let initial = accumulators.initial(b);
+        let inner_known = known.clone();
+        let sums = nest(b, &dims[self.outer..last], initial, &mut |b, middle, carried| {
+            let mut point = first.clone();
+            point.coordinates[self.outer..last].copy_from_slice(middle);
+            point.vector = last;
+            if reductions.is_empty() {
+                let range = (b.index(0), b.index(dims[last] as i64));
+                let widths = if vectorises { widths(dims[last], self.lanes) } else { vec![1] };
+                span(b, range, &widths, |b, at, lanes| {
+                    self.at_point(b, &point, &inner_known, pass, (at, lanes));
+                });
+                return carried;
+            }
+            accumulators.walk(b, carried, |b, at, lanes| self.at_point(b, &point, &inner_known, pass, (at, lanes)))
+        });
+        if reductions.is_empty() {
+            return;
+        }
+        for (&id, sum) in reductions.iter().zip(accumulators.finish(b, &sums)) {
+            let result = graph.node(id).results[0];
+            let to = elem(graph.ty(result).dtype).expect("storage types are refused before");
+            let sum = combine(graph, id).leave(b, sum, to);
+            known.bind(result, sum, 1);
+        }
+    }
+
+    /// What a pass does at a position of the row: keeps, writes, and gives what its reductions take in.
+    fn at_point(
+        &self,
+        b: &mut Builder,
+        row: &Point,
+        known: &Known,
+        pass: usize,
+        (at, lanes): (Value, u8),
+    ) -> Vec<Value> {
+        let mut point = Point { lanes, ..row.clone() };
+        let last = point.coordinates.len() - 1;
+        point.coordinates[last] = at;
+        let mut known = known.clone();
+        let needed = &self.passes.needed[pass];
+        let first_pass = |value: &ValueId| self.passes.needed.iter().position(|needed| needed.contains(value));
+        for (&value, &memory) in self.kept.iter().filter(|(value, _)| needed.contains(value)) {
+            let place = self.place_in_row(b, &point);
+            if first_pass(&value) == Some(pass) {
+                let computed = self.frame.evaluate(b, &point, &mut known, value);
+                b.store(memory, place, computed);
+            } else {
+                let loaded = b.load(memory, place, lanes);
+                known.bind(value, loaded, lanes);
+            }
+        }
+        let operands = self.passes.reductions[pass].iter().map(|&id| self.frame.graph.node(id).operands[0]);
+        let taken = operands.map(|operand| self.frame.evaluate(b, &point, &mut known, operand)).collect();
+        if pass + 1 == self.passes.reductions.len() {
+            // Written last: an output may take the place of what was just read.
+            let full: Vec<ValueId> =
+                self.outputs.iter().copied().filter(|output| self.passes.full.contains(output)).collect();
+            self.frame.evaluate_and_write(b, &point, &mut known, &full);
+        }
+        taken
+    }
+
+    fn place_in_row(&self, b: &mut Builder, point: &Point) -> Value {
+        let row = nnc_opt::fuse::Layout::contiguous(&self.frame.axes.dims[self.outer..]);
+        let terms: Vec<(Value, i64)> =
+            point.coordinates[self.outer..].iter().copied().zip(row.strides.iter().copied()).collect();
+        b.affine(&terms, 0)
+    }
+}
+
+/// The reduction that a node computes.
+pub fn combine(graph: &Graph, id: NodeId) -> Combine {
+    let node = graph.node(id);
+    let op = match &node.op {
+        Op::Reduce { op, .. } => *op,
+        _ => ReduceOp::Sum,
+    };
+    Combine::new(op, elem(graph.ty(node.operands[0]).dtype).expect("storage types are refused before"))
+}

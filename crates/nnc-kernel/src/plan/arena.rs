@@ -1,0 +1,140 @@
+//! Places in the arena: live ranges, in-place reuse, offsets.
+//!
+//! A buffer lives from the first launch that uses it to the last. An output takes its operand's place when the kernel
+//! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
+//! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
+
+use crate::lower::{Buffer, BufferId, Pending};
+
+/// Offsets are multiples of so many bytes.
+const ALIGNMENT: usize = 64;
+
+/// Where each buffer of the arena lies.
+pub struct Arena {
+    /// By buffer; externals have none.
+    pub offsets: Vec<Option<usize>>,
+    /// Size of the whole.
+    pub bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    bytes: usize,
+    first: usize,
+    last: usize,
+}
+
+/// Places every buffer that launches use.
+pub fn place(launches: &[Pending], buffers: &[Buffer]) -> Arena {
+    let mut slots = live_ranges(launches, buffers);
+    let owner = share(launches, buffers, &mut slots);
+    let mut by_size: Vec<usize> = (0..buffers.len()).filter(|&at| owner[at] == at && slots[at].is_some()).collect();
+    by_size.sort_by_key(|&at| (std::cmp::Reverse(slots[at].map_or(0, |slot| slot.bytes)), at));
+    let mut offsets: Vec<Option<usize>> = vec![None; buffers.len()];
+    let mut placed: Vec<(usize, Slot)> = Vec::new();
+    let mut bytes = 0;
+    for at in by_size {
+        let Some(slot) = slots[at] else { continue };
+        let offset = lowest_gap(&placed, slot);
+        bytes = bytes.max(offset + slot.bytes);
+        placed.push((offset, slot));
+        placed.sort_by_key(|&(offset, slot)| (offset, slot.first));
+        offsets[at] = Some(offset);
+    }
+    let of_owner = |at: usize| offsets[owner[at]];
+    Arena { offsets: (0..buffers.len()).map(of_owner).collect(), bytes: bytes.next_multiple_of(ALIGNMENT) }
+}
+
+fn live_ranges(launches: &[Pending], buffers: &[Buffer]) -> Vec<Option<Slot>> {
+    let mut slots: Vec<Option<Slot>> = vec![None; buffers.len()];
+    for (at, launch) in launches.iter().enumerate() {
+        for (buffer, _) in &launch.args {
+            if buffers[buffer.index()].external.is_none() {
+                let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
+                let slot = slots[buffer.index()].get_or_insert(Slot { bytes, first: at, last: at });
+                slot.last = at;
+            }
+        }
+    }
+    slots
+}
+
+/// Joins outputs with the operands whose place they take. Gives for each buffer the one whose slot it lies in.
+fn share(launches: &[Pending], buffers: &[Buffer], slots: &mut [Option<Slot>]) -> Vec<usize> {
+    let mut owner: Vec<usize> = (0..buffers.len()).collect();
+    for (at, launch) in launches.iter().enumerate() {
+        let mut taken: Vec<usize> = Vec::new();
+        for &(BufferId(output), BufferId(operand)) in &launch.replaceable {
+            let (output, operand) = (output as usize, owner[operand as usize]);
+            let (Some(new), Some(old)) = (slots[output], slots[operand]) else { continue };
+            let free = owner[output] == output && new.first == at && old.last == at && new.bytes == old.bytes;
+            if free && output != operand && !taken.contains(&operand) {
+                taken.push(operand);
+                owner[output] = operand;
+                slots[operand] = Some(Slot { last: new.last, ..old });
+                slots[output] = None;
+            }
+        }
+    }
+    // A slot taken over twice in a row: follow to the first owner.
+    for at in 0..owner.len() {
+        while owner[owner[at]] != owner[at] {
+            owner[at] = owner[owner[at]];
+        }
+    }
+    owner
+}
+
+fn lowest_gap(placed: &[(usize, Slot)], slot: Slot) -> usize {
+    let mut offset = 0;
+    for &(start, other) in placed {
+        let together = other.first <= slot.last && slot.first <= other.last;
+        if together && start < offset + slot.bytes && offset < start + other.bytes {
+            offset = start + other.bytes;
+        }
+    }
+    offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Direction, KernelBuilder};
+
+    fn launch(args: &[(u32, Direction)], replaceable: &[(u32, u32)]) -> Pending {
+        Pending {
+            kernel: KernelBuilder::new("k").finish(),
+            args: args.iter().map(|&(buffer, direction)| (BufferId(buffer), direction)).collect(),
+            replaceable: replaceable.iter().map(|&(a, b)| (BufferId(a), BufferId(b))).collect(),
+            group: None,
+            work: 0,
+        }
+    }
+
+    #[test]
+    fn a_chain_in_place_needs_one_slot_and_a_straight_chain_two() {
+        use Direction::{In, Out};
+        let buffers = vec![Buffer { bytes: 100, external: None }; 4];
+        let chain = |inplace: bool| -> Vec<Pending> {
+            let pair = |a, b| if inplace { vec![(a, b)] } else { vec![] };
+            vec![
+                launch(&[(0, Out)], &[]),
+                launch(&[(0, In), (1, Out)], &pair(1, 0)),
+                launch(&[(1, In), (2, Out)], &pair(2, 1)),
+                launch(&[(2, In), (3, Out)], &pair(3, 2)),
+            ]
+        };
+        assert_eq!(place(&chain(true), &buffers).bytes, 128);
+        assert_eq!(place(&chain(false), &buffers).bytes, 256);
+    }
+
+    #[test]
+    fn an_operand_that_is_read_later_keeps_its_place() {
+        use Direction::{In, Out};
+        let buffers = vec![Buffer { bytes: 64, external: None }; 3];
+        let launches =
+            [launch(&[(0, Out)], &[]), launch(&[(0, In), (1, Out)], &[(1, 0)]), launch(&[(0, In), (1, In), (2, Out)], &[])];
+        let arena = place(&launches, &buffers);
+        assert_ne!(arena.offsets[0], arena.offsets[1]);
+    }
+}
