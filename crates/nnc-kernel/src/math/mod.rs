@@ -21,7 +21,7 @@ mod double;
 mod random;
 mod single;
 
-pub use random::{threefry2x32, uniform_f32};
+pub use random::{threefry2x32, uniform, uniform_f32};
 
 use crate::ir::{Builder, Elem, Type, Value};
 

@@ -173,7 +173,8 @@ pub(super) fn tanh(b: &mut Builder, x: Value) -> Value {
     b.select(is_near, near, far)
 }
 
-/// With `e = e^-|x|`, which does not overflow: `1 / (1 + e)` or `e / (1 + e)`.
+/// With `e = e^-|x|`, which does not overflow, and `q = e / (1 + e)`: `1 - q` or `e - e q`, the errors of `q` being damped.
+/// Serves both widths.
 pub(super) fn sigmoid(b: &mut Builder, x: Value) -> Value {
     let ty = b.type_of(x);
     let a = b.abs(x);
@@ -181,9 +182,11 @@ pub(super) fn sigmoid(b: &mut Builder, x: Value) -> Value {
     let e = super::exp(b, minus);
     let (one, zero) = (b.number(ty, 1.0), b.zero(ty));
     let denominator = b.add(one, e);
+    let q = b.div(e, denominator);
     let is_positive = b.ge(x, zero);
-    let numerator = b.select(is_positive, one, e);
-    b.div(numerator, denominator)
+    let base = b.select(is_positive, one, e);
+    let minus = b.neg(q);
+    b.fma(minus, base, base)
 }
 
 /// A polynomial up to 0.875, `1 - e^q(x)` beyond.
