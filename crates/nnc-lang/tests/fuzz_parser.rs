@@ -18,17 +18,33 @@ const TEXTS: usize = 1_500;
 /// Longer texts are cut: the mutations of one text pile up.
 const LONGEST: usize = 20_000;
 
-/// What mutations insert: every token, words with a meaning, and text that begins no token.
-const PIECES: &[&str] = &[
-    "(", ")", "[", "]", "{", "}", ",", ";", ":", ".", "..", "...", "=", "==", "!=", "<", "<=", ">", ">=", "<-", "->",
-    "|>", "+", "-", "*", "**", "/", "%", "@", "\n", "\r\n", "\t", " ", "#", "##", "# note\n", "## doc\n", "\"", "\"s\"",
-    "\"\\n\"", "\"\\q\"", "0", "1", "1.0", "1e-3", "1e999", "99999999999999999999", "1.", ".5", "3x", "0x1F", "1_000",
-    "_", "a", "N", "x.0.1", "true", "false", "and", "or", "not", "if", "else", "else if", "for", "in", "return",
-    "yield", "fn", "model", "optimizer", "metric", "data", "train", "use", "param", "state", "layer", "minimize", "over",
-    "using", "answer", "augment", "step", "scan", "axis", "reverse", "with", "as", "new", "from", "frozen", "names",
-    "on", "stop_early", "lambda", "def", "class", "f32", "f32[N, ...S]", "&&", "||", "!", "'", "\u{201c}", "\u{2212}",
-    "é", "\u{1F600}", "\0", "\u{feff}", "\u{2028}", "?", "$", "\\", "`", "x y", "{}", "()", "[]", "(a,)",
+/// What mutations insert: every token, and words with a meaning.
+const WORDS: &str = r#"( ) [ ] { } , ; : . .. ... = == != < <= > >= <- -> |> + - * ** / % @ # ## " "s" "\n" "\q" 0 1 1.0
+    1e-3 1e999 99999999999999999999 1. .5 3x 0x1F 1_000 _ a N x.0.1 true false and or not if else for in return yield fn
+    model optimizer metric data train use param state layer minimize over using answer augment step scan axis reverse
+    with as new from frozen names on stop_early lambda def class f32 f32[N,...S] && || ! ' ? $ \ ` {} () [] (a,)"#;
+/// What they insert besides: space, line ends, comments, and characters that begin no token.
+const OTHERS: [&str; 15] = [
+    "\n",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    " ",
+    "# note\n",
+    "## doc\n",
+    "\u{201c}",
+    "\u{2212}",
+    "é",
+    "\u{1F600}",
+    "\0",
+    "\u{feff}",
+    "\u{2028}",
 ];
+
+fn pieces() -> Vec<&'static str> {
+    WORDS.split_whitespace().chain(OTHERS).collect()
+}
 
 /// A small generator of random numbers (Marsaglia, xorshift64, 2003).
 struct Random(u64);
@@ -46,8 +62,8 @@ impl Random {
         usize::try_from(self.next() >> 16).unwrap_or(0) % end.max(1)
     }
 
-    fn choose<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
+    fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
     }
 
     /// A place in `text` between two characters.
@@ -70,44 +86,62 @@ fn corpus() -> Vec<String> {
     paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
+/// What texts are made from.
+struct Material<'t> {
+    corpus: &'t [String],
+    pieces: &'t [&'static str],
+}
+
 /// One random change.
-fn mutate(text: &mut String, random: &mut Random, corpus: &[&str]) {
+fn mutate(text: &mut String, random: &mut Random, material: &Material) {
     let at = random.place(text);
     let far = if random.below(4) == 0 { text.len() } else { 40 };
-    let end = (at..=text.len()).find(|&end| text.is_char_boundary(end) && end >= at + random.below(far + 1));
-    let end = end.unwrap_or(text.len());
+    let end = at + random.below(far + 1);
+    let end = (end..text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());
+    let piece = *random.choose(material.pieces);
     match random.below(9) {
         0 => text.truncate(at),
         1 => text.replace_range(at..end, ""),
         2 => text.insert_str(at, &text[at..end].to_owned()),
-        3 => {
-            let piece = random.choose(PIECES);
-            let times = if random.below(8) == 0 { random.below(1_200) } else { 1 };
-            text.insert_str(at, &piece.repeat(times));
-        }
+        3 => text.insert_str(at, &piece.repeat(if random.below(8) == 0 { random.below(1_200) } else { 1 })),
         4 => {
-            let other = random.choose(corpus);
+            let other = random.choose(material.corpus);
             let from = random.place(other);
             text.replace_range(at.., &other[from..]);
         }
-        5 => text.replace_range(at..end, random.choose(PIECES)),
+        5 => text.replace_range(at..end, piece),
         6 => {
             let moved = text[at..end].to_owned();
             text.replace_range(at..end, "");
             let to = random.place(text);
             text.insert_str(to, &moved);
         }
-        _ => text.insert_str(at, &[" ", random.choose(PIECES), " "].concat()),
+        _ => text.insert_str(at, &[" ", piece, " "].concat()),
     }
 }
 
-/// Tokens without order, one to sixty of them.
-fn soup(random: &mut Random) -> String {
-    let mut text = String::from(random.choose(&["", "fn f(x: f32) -> f32 = ", "model M(x: f32) { ", "data d {\n"]));
-    for _ in 0..=random.below(60) {
-        text += random.choose(PIECES);
-        text += random.choose(&["", " ", " ", "\n"]);
+/// Tokens without order, up to sixty of them.
+fn soup(random: &mut Random, pieces: &[&str]) -> String {
+    let begins = ["", "fn f(x: f32) -> f32 = ", "model M(x: f32) { ", "data d {\n"];
+    let mut text = String::from(*random.choose(&begins));
+    for _ in 0..random.below(60) {
+        text += *random.choose(pieces);
+        text += *random.choose(&["", " ", " ", "\n"]);
     }
+    text
+}
+
+/// A text to try, no longer than [`LONGEST`].
+fn text(random: &mut Random, material: &Material) -> String {
+    let mut text = match random.below(5) {
+        0 => soup(random, material.pieces),
+        _ => random.choose(material.corpus).clone(),
+    };
+    for _ in 0..random.below(4) {
+        mutate(&mut text, random, material);
+    }
+    let end = (0..=text.len().min(LONGEST)).rev().find(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or(0));
     text
 }
 
@@ -152,15 +186,29 @@ fn check(text: &str) {
     }
 }
 
-/// Prints the text when what is checked panics.
-struct Announce<'t>(&'t str);
+/// Why `text` fails, if it does.
+fn failure(text: &str) -> Option<String> {
+    let panic = std::panic::catch_unwind(|| check(text)).err()?;
+    let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    Some(message.unwrap_or("a panic").to_owned())
+}
 
-impl Drop for Announce<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the text was {:?}", self.0);
+/// A smaller text that fails, too: pieces are left out as long as that holds, large ones first (Zeller's delta debugging).
+fn shrink(mut text: String) -> String {
+    let mut size = text.len().next_power_of_two();
+    while size > 0 {
+        let mut at = 0;
+        while at < text.len() {
+            let end = (at + size).min(text.len());
+            let without = text.get(..at).zip(text.get(end..)).map(|(before, after)| before.to_owned() + after);
+            match without.filter(|without| failure(without).is_some()) {
+                Some(smaller) => text = smaller,
+                None => at += size,
+            }
         }
+        size /= 2;
     }
+    text
 }
 
 #[test]
@@ -168,20 +216,14 @@ fn no_text_is_too_much_for_the_parser() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let mut random = Random(number("NNC_FUZZ_SEED").unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let until = number("NNC_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let corpus = corpus();
-    let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
+    let material = Material { corpus: &corpus(), pieces: &pieces() };
     let mut tried = 0;
     while until.map_or(tried < TEXTS, |until| Instant::now() < until) {
-        let mut text =
-            if random.below(5) == 0 { soup(&mut random) } else { random.choose(&corpus).to_owned() };
-        for _ in 0..random.below(4) {
-            mutate(&mut text, &mut random, &corpus);
+        let text = text(&mut random, &material);
+        if failure(&text).is_some() {
+            let text = shrink(text);
+            panic!("{text:?} fails:\n{}", failure(&text).unwrap_or_default());
         }
-        let end = (0..=text.len().min(LONGEST)).rev().find(|&end| text.is_char_boundary(end));
-        text.truncate(end.unwrap_or(0));
-        let announce = Announce(&text);
-        check(&text);
-        drop(announce);
         tried += 1;
     }
     eprintln!("{tried} texts");

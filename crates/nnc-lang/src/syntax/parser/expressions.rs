@@ -1,9 +1,9 @@
 //! Expressions, loose to tight: `|>` · `or` · `and` · `not` · comparisons · `+ -` · `* / % @` · unary `-` · `**` · call,
 //! index, field.
 
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::syntax::ast::{Arg, BinaryOperator, Expr, ExprKind, IndexItem, Scan, UnaryOperator};
+use crate::syntax::ast::{Arg, BinaryOperator, Expr, ExprKind, Ident, IndexItem, Scan, UnaryOperator};
 use crate::syntax::lexer::TokenKind;
 
 /// The operators of one level, tighter levels later; comparisons do not chain.
@@ -69,7 +69,7 @@ impl Parser<'_, '_> {
             if level == COMPARISONS && chained {
                 let diagnostic = Diagnostic::new(Code::E0102, token.span, "comparisons do not chain");
                 self.diagnostics.push(diagnostic.help("write `a < b and b < c`"));
-                return Err(super::Skip);
+                return Err(Skip);
             }
             self.next();
             self.skip_line_ends();
@@ -120,6 +120,9 @@ impl Parser<'_, '_> {
         loop {
             let start = expr.span;
             let kind = match self.kind() {
+                TokenKind::Dot if matches!(expr.kind, ExprKind::Int(_) | ExprKind::Float(_)) => {
+                    return Err(self.number_with_field(&expr));
+                }
                 TokenKind::OpenParen => {
                     self.next();
                     ExprKind::Call(Box::new(expr), self.list(TokenKind::CloseParen, Self::argument)?)
@@ -130,7 +133,12 @@ impl Parser<'_, '_> {
                 }
                 TokenKind::Dot => {
                     self.next();
-                    ExprKind::Field(Box::new(expr), self.field()?)
+                    let (outer, inner) = self.field()?;
+                    if let Some(outer) = outer {
+                        self.link(start)?;
+                        expr = Expr { span: start.to(outer.span), kind: ExprKind::Field(Box::new(expr), outer) };
+                    }
+                    ExprKind::Field(Box::new(expr), inner)
                 }
                 _ => return Ok(expr),
             };
@@ -139,13 +147,38 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn field(&mut self) -> Parsed<crate::syntax::ast::Ident> {
-        if self.kind() == TokenKind::Int {
-            let span = self.next().span;
-            let text = self.text.get(span.start as usize..span.end as usize).unwrap_or("").to_owned();
-            return Ok(crate::syntax::ast::Ident { text, span });
+    /// What stands after a `.`: a member, and in `x.0.1`, whose `0.1` is one token, also a member of that.
+    fn field(&mut self) -> Parsed<(Option<Ident>, Ident)> {
+        let token = self.peek();
+        if !matches!(token.kind, TokenKind::Int | TokenKind::Float) {
+            return Ok((None, self.ident("or a number after `.`")?));
         }
-        self.ident("or a number after `.`")
+        let (text, span) = (self.slice(token.span), token.span);
+        let part = |text: &str, span| Ident { text: text.to_owned(), span };
+        let is_index = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+        let found = match text.split_once('.') {
+            None if is_index(text) => (None, part(text, span)),
+            Some((outer, inner)) if is_index(outer) && is_index(inner) => {
+                let point = span.start + outer.len() as u32;
+                let outer = part(outer, Span { end: point, ..span });
+                (Some(outer), part(inner, Span { start: point + 1, ..span }))
+            }
+            _ => return Err(self.unexpected("the number of a tuple's element, such as `x.0`,")),
+        };
+        self.next();
+        Ok(found)
+    }
+
+    /// Reports `1.`, `1.x` and `1 .5`.
+    fn number_with_field(&mut self, number: &Expr) -> Skip {
+        let point = self.next().span;
+        let digits = if self.kind() == TokenKind::Int { self.slice(self.peek().span) } else { "0" };
+        let mut diagnostic = Diagnostic::new(Code::E0105, number.span.to(point), "a number does not end in `.`");
+        if matches!(number.kind, ExprKind::Int(_)) {
+            diagnostic = diagnostic.help(format!("write `{}.{digits}`", self.slice(number.span)));
+        }
+        self.diagnostics.push(diagnostic);
+        Skip
     }
 
     pub(super) fn argument(&mut self) -> Parsed<Arg> {
@@ -289,7 +322,7 @@ impl Parser<'_, '_> {
         Ok(Expr { kind: ExprKind::Scan(Box::new(scan)), span: self.since(start) })
     }
 
-    fn carries(&mut self) -> Parsed<Vec<(crate::syntax::ast::Ident, Expr)>> {
+    fn carries(&mut self) -> Parsed<Vec<(Ident, Expr)>> {
         let mut carries = Vec::new();
         loop {
             let name = self.ident("of what is carried")?;
@@ -304,8 +337,7 @@ impl Parser<'_, '_> {
 
     fn digits(&mut self) -> (String, Span) {
         let span = self.next().span;
-        let text = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
-        (text.replace('_', ""), span)
+        (self.slice(span).replace('_', ""), span)
     }
 
     fn int(&mut self) -> ExprKind {

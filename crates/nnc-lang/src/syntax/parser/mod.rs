@@ -64,11 +64,16 @@ impl<'t> Parser<'t, '_> {
         token
     }
 
+    /// The text of a span.
+    fn slice(&self, span: Span) -> &'t str {
+        self.text.get(span.start as usize..span.end as usize).unwrap_or("")
+    }
+
     fn word_of(&self, token: Token) -> &'t str {
         if token.kind != TokenKind::Word {
             return "";
         }
-        self.text.get(token.span.start as usize..token.span.end as usize).unwrap_or("")
+        self.slice(token.span)
     }
 
     /// The word here, or `""`.
@@ -122,6 +127,9 @@ impl<'t> Parser<'t, '_> {
             (TokenKind::Word, "lambda") => "name a function with `fn` and pass its name",
             (TokenKind::Word, "elif") => "write `else if`",
             (TokenKind::Word, "let" | "var" | "const") => "write `name = value` alone",
+            (TokenKind::Dot, _) if self.peek_by(1).kind == TokenKind::Int => {
+                return Some(format!("write `0.{}`", self.slice(self.peek_by(1).span)));
+            }
             (TokenKind::Equal, _) if expected.contains("operator") => "compare with `==`",
             (TokenKind::Colon, _) if expected.contains('{') => "a block stands between `{` and `}`",
             _ => return None,
@@ -201,7 +209,7 @@ impl<'t> Parser<'t, '_> {
             match self.kind() {
                 TokenKind::Doc => {
                     let span = self.next().span;
-                    let line = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
+                    let line = self.slice(span);
                     lines.push(line.trim_start_matches('#').trim());
                 }
                 TokenKind::LineEnd | TokenKind::Semicolon => {
