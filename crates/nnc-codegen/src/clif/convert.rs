@@ -41,7 +41,7 @@ impl Translator<'_, '_> {
 
     /// A storage float alone is converted as the first lane of a vector.
     fn convert_scalar_as_vector(&mut self, a: &Lanes, from: Type, ty: Type) -> Lanes {
-        let vector = self.b.ins().scalar_to_vector(vector_type(from.elem), a.scalar());
+        let vector = self.first_lane(vector_type(from.elem), a.scalar());
         let vector = Lanes::new(a.bits, vec![vector]);
         let (from, to) = (from.with_lanes(4), ty.with_lanes(4));
         let converted = self.convert_lanes(&vector, from, to);
@@ -292,7 +292,7 @@ impl Translator<'_, '_> {
             return Lanes::new(bits, vec![cast]);
         }
         if from.lanes == 1 {
-            let vector = self.b.ins().scalar_to_vector(vector_type(from.elem), a.scalar());
+            let vector = self.first_lane(vector_type(from.elem), a.scalar());
             return Lanes::new(bits, vec![self.cast(vector, vector_type(ty.elem))]);
         }
         let vectors = Lanes { bits, ..self.each(&a, |t, part| t.cast(part, vector_type(ty.elem))) };

@@ -131,11 +131,22 @@ impl Translator<'_, '_> {
     }
 
     fn part_from_lanes(&mut self, vector: ir::Type, lanes: &[ir::Value]) -> ir::Value {
-        let mut part = self.b.ins().scalar_to_vector(vector, lanes[0]);
+        let mut part = self.first_lane(vector, lanes[0]);
         for (index, &lane) in lanes.iter().enumerate().skip(1) {
             part = self.b.ins().insertlane(part, lane, index as u8);
         }
         part
+    }
+
+    /// A native vector with `scalar` in its first lane; the others mean nothing. Cranelift moves scalars of 32 and 64
+    /// bits to vectors, so narrower ones are widened on the way.
+    pub(super) fn first_lane(&mut self, vector: ir::Type, scalar: ir::Value) -> ir::Value {
+        if self.b.func.dfg.value_type(scalar).bits() >= 32 {
+            return self.b.ins().scalar_to_vector(vector, scalar);
+        }
+        let wide = self.b.ins().uextend(types::I32, scalar);
+        let wide = self.b.ins().scalar_to_vector(types::I32X4, wide);
+        self.cast(wide, vector)
     }
 
     /// The same scalar in every lane.
