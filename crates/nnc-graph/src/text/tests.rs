@@ -41,7 +41,9 @@ fn constants_come_back_to_the_bit() {
         }
         if dtype.is_float() {
             let odd = [f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::NAN, 1e-45, 0.1];
-            odd.map(|number| graph.emit(Op::Constant(Tensor::scalar(dtype, number)), &[]));
+            for number in odd {
+                graph.emit(Op::Constant(Tensor::scalar(dtype, number)), &[]);
+            }
         }
     }
     graph.emit(Op::Constant(Tensor::scalar_i64(i64::MIN)), &[]);
