@@ -47,7 +47,7 @@ impl From<cranelift_module::ModuleError> for CodegenError {
 /// # Errors
 /// If the machine is not supported, or by a mistake in the compiler.
 pub fn jit(program: &Program, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
-    let builder = JITBuilder::with_isa(host(false)?, default_libcall_names());
+    let builder = JITBuilder::with_isa(host()?, default_libcall_names());
     let mut module = JITModule::new(builder);
     let entry = compile::compile(program, &mut module, threads, ENTRY)?;
     Ok((module, entry))
@@ -58,7 +58,7 @@ pub fn jit(program: &Program, threads: NonZeroUsize) -> Result<(JITModule, FuncI
 /// # Errors
 /// As [`jit`].
 pub fn object(program: &Program, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
-    let builder = ObjectBuilder::new(host(true)?, "program", default_libcall_names())?;
+    let builder = ObjectBuilder::new(host()?, "program", default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
     compile::compile(program, &mut module, threads, ENTRY)?;
     module.finish().emit().map_err(|error| CodegenError::Bug(format!("the object file: {error}")))
@@ -77,7 +77,7 @@ pub fn image(program: &Program, threads: NonZeroUsize) -> Result<Image, CodegenE
 /// # Errors
 /// As [`jit`].
 pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
-    compile::dump(program, host(false)?.as_ref(), false)
+    compile::dump(program, host()?.as_ref(), false)
 }
 
 /// The kernels as assembly.
@@ -85,5 +85,5 @@ pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
 /// # Errors
 /// As [`jit`].
 pub fn dump_asm(program: &Program) -> Result<String, CodegenError> {
-    compile::dump(program, host(false)?.as_ref(), true)
+    compile::dump(program, host()?.as_ref(), true)
 }

@@ -1,0 +1,134 @@
+//! Whole programs: launches, shared kernels, phases, scratch; as JIT code, object file and image.
+
+mod common;
+
+use common::check;
+use cranelift_module::{Linkage, Module};
+use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
+use nnc_kernel::program::{ArgRef, Launch, Program};
+use nnc_runtime::{AlignedBuffer, Code, Layout, Pool};
+use object::{Object, ObjectSymbol};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// `y[i] = a * x[i] + y[i]` over 1024 elements, then the sum of each eighth in a second phase by way of scratch.
+fn sums(name: &str) -> Kernel {
+    let mut kernel = KernelBuilder::new(name);
+    let x = kernel.input("x", Elem::F32);
+    let y = kernel.param("y", Elem::F32, nnc_kernel::ir::Direction::InOut);
+    let out = kernel.output("sums", Elem::F32);
+    let copy = kernel.scratch(Elem::F32, 128);
+    kernel.phase(16, |b, task| {
+        let base = b.mul_index(task, 64);
+        let factor = b.f32(0.75, 16);
+        b.for_each(4, |b, i| {
+            let at = b.affine(&[(base, 1), (i, 16)], 0);
+            let (u, v) = (b.load(x, at, 16), b.load(y, at, 16));
+            let v = b.fma(factor, u, v);
+            b.store(y, at, v);
+        });
+    });
+    kernel.phase(8, |b, task| {
+        let base = b.mul_index(task, 128);
+        b.for_each(16, |b, i| {
+            let i = b.mul_index(i, 8);
+            let at = b.add(base, i);
+            let v = b.load(y, at, 8);
+            b.store(copy, i, v);
+        });
+        let zero = b.f32(0.0, 8);
+        let sum = b.for_count(16, &[zero], |b, i, sum| {
+            let i = b.mul_index(i, 8);
+            let v = b.load(copy, i, 8);
+            vec![b.add(sum[0], v)]
+        });
+        let sum = b.reduce(nnc_kernel::ir::ReduceOp::Add, sum[0]);
+        b.store(out, task, sum);
+    });
+    kernel.finish()
+}
+
+fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
+    let at = |buffer, offset| ArgRef { buffer, offset };
+    let launch = |kernel, out, serial| Launch { kernel, args: vec![at(1, 0), at(2, 0), at(3, out)], serial };
+    let kernels = vec![sums("first"), sums("second")];
+    let launches = vec![launch(0, 0, false), launch(1, 32, true), launch(0, 64, false)];
+    let floats = |count: usize, of: fn(usize) -> f32| -> Vec<u8> { (0..count).flat_map(|i| of(i).to_le_bytes()).collect() };
+    let buffers =
+        vec![vec![], floats(1024, |i| i as f32 * 0.37 - 100.0), floats(1024, |i| 1.0 / (i + 1) as f32), vec![0; 96]];
+    (Program { kernels, launches }, buffers, vec![Elem::F32; 3])
+}
+
+fn threads() -> NonZeroUsize {
+    NonZeroUsize::new(2).unwrap()
+}
+
+#[test]
+fn jit_runs_a_program() {
+    let (program, buffers, elems) = program();
+    check(&program, &buffers, &elems).unwrap();
+}
+
+#[test]
+fn the_object_needs_nothing_and_has_one_copy_of_equal_kernels() {
+    let (program, ..) = program();
+    let file = nnc_codegen::object(&program, threads()).unwrap();
+    let object = object::File::parse(&*file).unwrap();
+    let names: Vec<&str> = object.symbols().filter_map(|symbol| symbol.name().ok()).collect();
+    assert!(object.symbols().all(|symbol| !symbol.is_undefined()), "{names:?}");
+    assert!(names.contains(&nnc_codegen::ENTRY));
+    let kernels = names.iter().filter(|name| name.starts_with("kernel")).count();
+    assert_eq!(kernels, 2, "two phases, once: {names:?}");
+}
+
+#[test]
+fn bytes_do_not_depend_on_threads() {
+    let (program, ..) = program();
+    let one = nnc_codegen::object(&program, NonZeroUsize::MIN).unwrap();
+    assert!((0..4).all(|_| nnc_codegen::object(&program, threads()).unwrap() == one));
+}
+
+/// The image is run by way of the JIT: a jump to its entry is put before it.
+#[test]
+fn the_image_gives_the_same_bits() {
+    let (program, buffers, elems) = program();
+    let expected = check(&program, &buffers, &elems).unwrap();
+    let image = nnc_codegen::image(&program, threads()).unwrap();
+    let mut bytes = vec![0xe9];
+    bytes.extend((64 - 5 + image.entry_offset as i32).to_le_bytes());
+    bytes.resize(64, 0x90);
+    bytes.extend(&image.bytes);
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let builder = cranelift_jit::JITBuilder::with_isa(
+        nnc_codegen::host().unwrap(),
+        cranelift_module::default_libcall_names(),
+    );
+    let mut module = cranelift_jit::JITModule::new(builder);
+    let mut signature = module.make_signature();
+    signature.params.push(cranelift_codegen::ir::AbiParam::new(cranelift_codegen::ir::types::I64));
+    let id = module.declare_function("image", Linkage::Export, &signature).unwrap();
+    module.define_function_bytes(id, 4096, &bytes, &[]).unwrap();
+    let layout = Layout {
+        scratch_bytes: program.scratch_bytes() as usize,
+        externals: buffers[1..].iter().map(Vec::len).collect(),
+        ..Layout::default()
+    };
+    let pool = Arc::new(Pool::new(threads()).unwrap());
+    let mut compiled = nnc_runtime::Program::new(Code::from_jit(module, id, layout).unwrap(), pool);
+    let mut memory: Vec<AlignedBuffer> = buffers[1..].iter().map(|bytes| AlignedBuffer::from_slice(bytes)).collect();
+    let mut externals: Vec<_> = memory.iter_mut().map(Into::into).collect();
+    compiled.run(&mut externals).unwrap();
+    for (found, expected) in memory.iter().zip(&expected[1..]) {
+        assert_eq!(found.bytes(), expected.as_slice());
+    }
+}
+
+#[test]
+fn dumps_show_each_kernel_once() {
+    let (program, ..) = program();
+    for dump in [nnc_codegen::dump_clif(&program).unwrap(), nnc_codegen::dump_asm(&program).unwrap()] {
+        assert!(dump.contains("`first`, phase 1") && !dump.contains("second"), "{dump}");
+    }
+}
