@@ -6,7 +6,6 @@
 
 use super::{Builtin, Call, emit};
 use crate::diagnostic::Code;
-use crate::elaborate::scope::FrameKind;
 use crate::elaborate::value::Value;
 use nnc_graph::{BinaryOp, CompareOp, DType, Op, Shape, TensorType, UnaryOp, ValueId};
 
@@ -127,11 +126,7 @@ fn example(name: &str) -> &'static str {
 /// Draws of a new stream, uniform on [0, 1), always f32.
 fn draw(call: &mut Call<'_, '_>, shape: Shape) -> Option<ValueId> {
     let stream = call.elaborator.next_stream();
-    let mut operands = call.elaborator.random_operands();
-    let per_example = call.elaborator.frames.first().is_some_and(|frame| frame.kind == FrameKind::Data);
-    if per_example {
-        operands[1] = call.elaborator.input("$draw", TensorType::scalar(DType::I64));
-    }
+    let operands = call.elaborator.random_operands();
     call.emit(Op::Random { stream, shape }, &operands)
 }
 

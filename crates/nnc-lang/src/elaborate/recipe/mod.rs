@@ -1,11 +1,41 @@
-//! `train` blocks: settings, the graphs of a training step, of evaluation and of answers.
+//! `train` blocks: settings, and the graphs of a training step, of evaluation and of answers.
+//!
+//! One walk over the block serves every graph ([`build`]): it executes the statements in order for a [`Purpose`], on
+//! the fields of the data block with the axis `N` in front. What the graph puts out, and nothing else, is then copied
+//! into the graph that is handed out ([`output`]).
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`build`] | the walk over the block |
+//! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
+//! | [`minimize`] | gradients, clipping, optimisers |
+//! | [`output`] | guarded updates, the finished graph |
+//! | [`copy`], [`names`] | part of a graph; names in a tree |
+
+mod build;
+pub(crate) mod copy;
+mod minimize;
+pub(crate) mod names;
+mod output;
+mod settings;
+
+use super::data::{self, DataInfo};
+use super::entry::Unit;
+use super::program::{ItemId, Program};
+use super::{Elaborator, Options};
+use crate::diagnostic::{Code, Diagnostic, Severity, Span, closest};
+use crate::syntax::ast::{ItemKind, Train};
+use crate::syntax::on_large_stack;
+use build::Builder;
+use nnc_graph::{Dim, Graph};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a `train` block says, for whoever runs the training.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RecipeInfo {
-    /// The name behind `train`: of its model, or a label.
+    /// The name behind `train`; of a second recipe of that name `NAME on DATA`.
     pub name: String,
-    /// The model it trains.
+    /// The model it trains, or the recipe's own label.
     pub model: String,
     /// The data block it trains on.
     pub data: String,
@@ -24,7 +54,7 @@ pub struct RecipeInfo {
 }
 
 /// `stop_early(on=validation.loss, patience=3)`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StopEarly {
     /// What is watched: `validation.loss`.
     pub on: String,
@@ -33,10 +63,229 @@ pub struct StopEarly {
 }
 
 /// A metric of a recipe.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MetricInfo {
     /// Its name.
     pub name: String,
     /// Whether it accumulates over a split instead of being averaged over examples.
     pub accumulates: bool,
+}
+
+/// Which graph is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// A training step: loss, metrics, updates.
+    Train,
+    /// Loss and metrics outside training.
+    Evaluate,
+    /// The answers.
+    Answer,
+}
+
+/// What the blocks of a file declare.
+#[derive(Default)]
+pub(crate) struct Blocks {
+    pub data: Vec<DataInfo>,
+    pub recipes: Vec<RecipeInfo>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Blocks {
+    /// Adds what was not reported yet.
+    fn report(&mut self, diagnostics: Vec<Diagnostic>) {
+        for diagnostic in diagnostics {
+            let place = (diagnostic.code, diagnostic.primary.span);
+            if !self.diagnostics.iter().any(|known| (known.code, known.primary.span) == place) {
+                self.diagnostics.push(diagnostic);
+            }
+        }
+    }
+}
+
+/// Every `train` block of the user's files, with the name its recipe goes by.
+fn recipes(program: &Program) -> Vec<(String, ItemId, &Train)> {
+    let mut found: Vec<(String, ItemId, &Train)> = Vec::new();
+    for (id, item) in program.user_items() {
+        let ItemKind::Train(train) = &item.kind else { continue };
+        let short = train.name.text.clone();
+        let taken = found.iter().any(|(name, _, _)| *name == short);
+        let name = if taken { format!("{short} on {}", train.data.text) } else { short };
+        found.push((name, id, train));
+    }
+    found
+}
+
+/// Checks every `data` and `train` block: with `N` as a name, for each purpose.
+pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
+    let mut blocks = Blocks::default();
+    let recipes = recipes(program);
+    let broken = check_data(program, options, &recipes, &mut blocks);
+    let mut settable = BTreeSet::new();
+    for (name, id, train) in &recipes {
+        let Some((_, data)) = program.find_data(id.module, &train.data.text) else {
+            blocks.report(vec![unknown_data(program, *id, train)]);
+            continue;
+        };
+        if broken.contains(&data.name.text) {
+            continue;
+        }
+        let info = check_recipe(program, options, (*id, train), &mut settable, &mut blocks);
+        blocks.recipes.extend(info.map(|info| RecipeInfo { name: name.clone(), ..info }));
+    }
+    if let Some((_, _, train)) = recipes.first() {
+        let unknown = options.set.keys().filter(|key| !settable.contains(*key));
+        let faults = unknown.map(|key| unknown_setting(key, &settable, train.name.span)).collect();
+        blocks.report(faults);
+    }
+    blocks
+}
+
+/// Checks the data blocks; gives the names of those that have errors.
+fn check_data(
+    program: &Program,
+    options: &Options,
+    recipes: &[(String, ItemId, &Train)],
+    blocks: &mut Blocks,
+) -> BTreeSet<String> {
+    let mut broken = BTreeSet::new();
+    for (id, item) in program.user_items() {
+        let ItemKind::Data(block) = &item.kind else { continue };
+        let mut used = BTreeSet::new();
+        let own = recipes.iter().filter(|(_, _, train)| train.data.text == block.name.text);
+        own.clone().for_each(|(_, _, train)| names::read_in_block(&train.body, &mut used));
+        let used = own.clone().next().map(|_| &used);
+        let (example, reported) = data::elaborate(program, options, (id, block), used, false);
+        let (augmented, more) = data::elaborate(program, options, (id, block), used, true);
+        blocks.report(reported);
+        blocks.report(more);
+        match example.filter(|_| augmented.is_some()) {
+            Some(example) => blocks.data.push(example.info),
+            None => {
+                broken.insert(block.name.text.clone());
+            }
+        }
+    }
+    broken
+}
+
+fn check_recipe(
+    program: &Program,
+    options: &Options,
+    (id, train): (ItemId, &Train),
+    settable: &mut BTreeSet<String>,
+    blocks: &mut Blocks,
+) -> Option<RecipeInfo> {
+    let mut info = None;
+    let mut failed = false;
+    for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer] {
+        let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
+        builder.run();
+        settable.extend(builder.settable().map(str::to_owned));
+        if purpose == Purpose::Train {
+            info = builder.info();
+        }
+        failed |= builder.elaborator.report.has_errors();
+        blocks.report(builder.elaborator.report.into_diagnostics());
+    }
+    info.filter(|_| !failed)
+}
+
+fn unknown_data(program: &Program, id: ItemId, train: &Train) -> Diagnostic {
+    let name = &train.data;
+    let diagnostic = Diagnostic::new(Code::E0201, name.span, format!("there is no data block `{}`", name.text));
+    let known: Vec<&str> = program
+        .user_items()
+        .filter(|(other, _)| other.module == id.module)
+        .filter_map(|(_, item)| if let ItemKind::Data(data) = &item.kind { Some(data.name.text.as_str()) } else { None })
+        .collect();
+    match closest(&name.text, known) {
+        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+        None => diagnostic,
+    }
+}
+
+fn unknown_setting(key: &str, settable: &BTreeSet<String>, span: Span) -> Diagnostic {
+    let diagnostic = Diagnostic::new(Code::E0601, span, format!("no recipe has a setting `{key}` to be set"));
+    match closest(key, settable.iter().map(String::as_str)) {
+        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+        None => diagnostic.note(format!("there are {}", settable.iter().cloned().collect::<Vec<_>>().join(", "))),
+    }
+}
+
+impl Unit {
+    /// First values: input `$seed`, one output for each parameter and state by path, those of optimisers and metrics
+    /// as well.
+    ///
+    /// # Errors
+    /// Diagnostics, when a bound size does not fit or there is no such recipe.
+    pub fn init(&self, recipe: &str) -> Result<Graph, Vec<Diagnostic>> {
+        let batch = self.recipes.iter().find(|info| info.name == recipe).map_or(1, |info| info.batch);
+        let batch = usize::try_from(batch).unwrap_or(1);
+        on_large_stack(|| {
+            let train = self.built(recipe, Purpose::Train, batch)?;
+            let answer = self.built(recipe, Purpose::Answer, batch)?;
+            Ok(output::first_values(recipe, [&train.elaborator, &answer.elaborator]))
+        })
+    }
+
+    /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
+    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (i64[n]) those it needs. Outputs: `loss`,
+    /// each metric (an accumulating one: of this batch alone), and updates of everything that changes, each withheld
+    /// when the loss is not finite.
+    ///
+    /// # Errors
+    /// As [`Unit::init`].
+    pub fn train_step(&self, recipe: &str, n: usize) -> Result<Graph, Vec<Diagnostic>> {
+        on_large_stack(|| Ok(output::train_step(self.built(recipe, Purpose::Train, n)?)))
+    }
+
+    /// Loss and metrics of `n` examples outside training: means over the batch; of an accumulating metric its value so
+    /// far, with updates of its state.
+    ///
+    /// # Errors
+    /// As [`Unit::init`].
+    pub fn evaluate(&self, recipe: &str, n: usize) -> Result<Graph, Vec<Diagnostic>> {
+        on_large_stack(|| Ok(output::evaluate(self.built(recipe, Purpose::Evaluate, n)?)))
+    }
+
+    /// What the recipe answers for `n` examples: one answer, or all of them, each an output by its name (a tuple's parts
+    /// are `NAME.0` and so on). Its inputs are only the raw fields that it needs.
+    ///
+    /// # Errors
+    /// As [`Unit::init`]; also when there is no such answer.
+    pub fn answer(&self, recipe: &str, answer: Option<&str>, n: usize) -> Result<Graph, Vec<Diagnostic>> {
+        on_large_stack(|| output::answer(self.built(recipe, Purpose::Answer, n)?, answer))
+    }
+
+    /// A recipe elaborated for `n` examples.
+    fn built(&self, recipe: &str, purpose: Purpose, n: usize) -> Result<Builder<'_>, Vec<Diagnostic>> {
+        let found = recipes(&self.program).into_iter().find(|(name, _, _)| name == recipe);
+        let Some((_, id, train)) = found else {
+            let place = Span { file: self.program.modules[0].file, ..Span::default() };
+            return Err(vec![Diagnostic::new(Code::E0201, place, format!("there is no recipe `{recipe}`"))]);
+        };
+        let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
+        builder.run();
+        let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);
+        if failed { Err(builder.elaborator.report.into_diagnostics()) } else { Ok(builder) }
+    }
+}
+
+/// Paths of the compiler's own state: of optimisers, and of metrics.
+pub(crate) const OPTIMIZER_PREFIX: &str = "$optimizer.";
+/// See [`OPTIMIZER_PREFIX`].
+pub(crate) const METRIC_PREFIX: &str = "$metric.";
+
+/// Values by path.
+pub(crate) type ByPath<T> = BTreeMap<String, T>;
+
+impl Elaborator<'_> {
+    /// Reports an error with a likely fix.
+    pub(crate) fn fail(&mut self, code: Code, span: Span, message: impl Into<String>, help: Option<String>) {
+        let diagnostic = Diagnostic::new(code, span, message);
+        self.report(match help {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        });
+    }
 }

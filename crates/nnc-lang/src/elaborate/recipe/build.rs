@@ -1,0 +1,391 @@
+//! The walk over a `train` block.
+//!
+//! Statements are executed in order, in a frame that sees the fields of the data block, the model or the layers, and
+//! `N`. Ordinary statements go the way of every body; those of recipes are here. A model that the block is named after
+//! has one instance, whose paths have no prefix; whatever else such a block uses lives under `recipe.`.
+
+use super::settings::Settings;
+use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::elaborate::data::{self, DataInfo, Example};
+use crate::elaborate::program::{ItemId, Program};
+use crate::elaborate::scope::{Frame, FrameKind};
+use crate::elaborate::value::{Args, Argument, Callable, Value};
+use crate::elaborate::vectorise::{Lane, vectorise};
+use crate::elaborate::{Elaborator, Options};
+use crate::syntax::ast::{Arg, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
+use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// A metric with its value.
+pub(super) struct Metric {
+    pub info: MetricInfo,
+    pub value: ValueId,
+}
+
+/// An answer with its value.
+pub(super) struct Answer {
+    pub name: String,
+    pub value: Value,
+}
+
+/// A recipe under elaboration.
+pub(crate) struct Builder<'p> {
+    pub elaborator: Elaborator<'p>,
+    pub(super) item: ItemId,
+    pub(super) train: &'p Train,
+    pub(super) purpose: Purpose,
+    pub(super) n: Dim,
+    pub(super) settings: Settings,
+    pub(super) data: Option<DataInfo>,
+    /// The loss, and where it stands.
+    pub(super) loss: Option<(ValueId, Span)>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) answers: Vec<Answer>,
+    /// New values of parameters by path.
+    pub(super) new_parameters: BTreeMap<String, ValueId>,
+    /// Whether the block is named after a model.
+    pub(super) is_model: bool,
+    /// Names read anywhere in the block.
+    read: BTreeSet<String>,
+    /// Names of metrics and answers with their places.
+    taken: BTreeMap<String, Span>,
+    minimized: Option<Span>,
+}
+
+impl<'p> Builder<'p> {
+    pub fn new(
+        program: &'p Program,
+        options: &'p Options,
+        (item, train): (ItemId, &'p Train),
+        purpose: Purpose,
+        n: Dim,
+    ) -> Self {
+        let mut elaborator = Elaborator::new(program, options, &train.name.text);
+        elaborator.training = purpose == Purpose::Train;
+        let mut read = BTreeSet::new();
+        names::read_in_block(&train.body, &mut read);
+        Self {
+            elaborator,
+            item,
+            train,
+            purpose,
+            n,
+            settings: Settings::default(),
+            data: None,
+            loss: None,
+            metrics: Vec::new(),
+            answers: Vec::new(),
+            new_parameters: BTreeMap::new(),
+            is_model: false,
+            read,
+            taken: BTreeMap::new(),
+            minimized: None,
+        }
+    }
+
+    /// Executes the block.
+    pub fn run(&mut self) {
+        if self.open().is_none() {
+            return;
+        }
+        for stmt in &self.train.body.stmts {
+            self.statement(stmt);
+        }
+        self.close();
+        self.elaborator.leave();
+    }
+
+    /// Names that `--set` may set.
+    pub fn settable(&self) -> impl Iterator<Item = &str> {
+        self.settings.settable.iter().map(String::as_str)
+    }
+
+    /// What the block says; `None` when it is not complete.
+    pub fn info(&self) -> Option<RecipeInfo> {
+        let mut answers: Vec<String> = Vec::new();
+        for stmt in &self.train.body.stmts {
+            if let StmtKind::Answer { name, .. } = &stmt.kind {
+                answers.push(name.text.clone());
+            }
+        }
+        if answers.is_empty() {
+            answers.push("result".to_owned());
+        }
+        Some(RecipeInfo {
+            name: self.train.name.text.clone(),
+            model: self.train.name.text.clone(),
+            data: self.train.data.text.clone(),
+            epochs: self.settings.epochs?,
+            batch: self.settings.batch?,
+            stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
+            metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
+            answers,
+            seed: self.settings.seed,
+        })
+    }
+
+    /// Opens the frame: sizes, fields, the model.
+    fn open(&mut self) -> Option<()> {
+        let train = self.train;
+        let program = self.elaborator.program;
+        let (data_item, block) = program.find_data(self.item.module, &train.data.text)?;
+        let training = self.purpose == Purpose::Train;
+        let (example, reported) =
+            data::elaborate(program, self.elaborator.options, (data_item, block), None, training);
+        let Some(example) = example else {
+            reported.into_iter().for_each(|diagnostic| self.elaborator.report.add(diagnostic));
+            return None;
+        };
+        let model = program.find_function(self.item.module, &train.name.text);
+        let model = model.filter(|id| program.function(*id).is_some_and(|f| f.kind == FunctionKind::Model));
+        self.is_model = model.is_some();
+        let path = if self.is_model { "recipe" } else { "" };
+        let mut frame = Frame::new(FrameKind::Recipe, &train.name.text, path, self.item.module, Span::default());
+        frame.declared = train.name.span;
+        for (name, &size) in &self.elaborator.options.bind {
+            frame.bind(name, Value::int(size), train.name.span);
+        }
+        frame.bind("N", Value::Int(self.n.clone()), train.name.span);
+        self.elaborator.push(frame);
+        self.bind_fields(&example, block.name.span);
+        self.data = Some(example.info);
+        self.bind_model(model)
+    }
+
+    /// Puts the axis `N` in front of the fields and binds them.
+    fn bind_fields(&mut self, example: &Example, span: Span) {
+        let mut lanes: BTreeMap<String, Lane> = BTreeMap::new();
+        let mut raw = example.info.raw.iter();
+        for (_, node) in example.graph.nodes() {
+            let Op::Input { name, ty } = &node.op else { continue };
+            let lane = match name.as_str() {
+                "$draw" => {
+                    let ty = TensorType::new(DType::I64, vec![self.n.clone()]);
+                    Lane { value: self.elaborator.input(name, ty), batched: true }
+                }
+                _ if name.starts_with('$') => {
+                    Lane { value: self.elaborator.input(name, ty.clone()), batched: false }
+                }
+                _ => {
+                    let Some(field) = raw.next() else { continue };
+                    let ty = TensorType::new(ty.dtype, [vec![self.n.clone()], ty.shape.to_vec()].concat());
+                    Lane { value: self.elaborator.input(&field.name, ty), batched: true }
+                }
+            };
+            lanes.insert(name.clone(), lane);
+        }
+        let mut leaf = |_: &mut nnc_graph::Graph, op: &Op| match op {
+            Op::Input { name, .. } => lanes.get(name).copied().ok_or_else(|| format!("no input `{name}`")),
+            other => Err(format!("`{}` in a data block", other.name())),
+        };
+        let wanted: Vec<ValueId> = example.fields.iter().map(|field| field.value).collect();
+        match vectorise(&example.graph, &wanted, &mut self.elaborator.graph, &self.n, &mut leaf) {
+            Ok(values) => {
+                for (field, value) in example.fields.iter().zip(values) {
+                    let name = Ident { text: field.name.clone(), span: field.span };
+                    self.elaborator.bind_name(&name, Value::Tensor(value));
+                }
+            }
+            Err(reason) => {
+                let message = format!("the data has no batched form: {reason}");
+                self.elaborator.fail(Code::E0301, span, message, None);
+            }
+        }
+    }
+
+    /// Binds the name of the block to the one instance of its model.
+    fn bind_model(&mut self, model: Option<ItemId>) -> Option<()> {
+        let train = self.train;
+        let Some(model) = model else {
+            if train.arguments.is_some() {
+                let message = format!("there is no model `{}`", train.name.text);
+                self.elaborator.fail(Code::E0201, train.name.span, message, None);
+            }
+            return Some(());
+        };
+        let items = self.elaborator.eval_arguments(train.arguments.as_deref().unwrap_or_default());
+        let callee = Value::Function(Rc::new(Callable::Item(model)));
+        let args = Args { items, expected: None };
+        let layer = self.elaborator.layer_of(&train.name.text, "", &callee, args, train.name.span)?;
+        if let Some(frame) = self.elaborator.frames.last_mut() {
+            frame.bind(&train.name.text, Value::Layer(Rc::new(layer)), train.name.span);
+        }
+        Some(())
+    }
+
+    fn statement(&mut self, stmt: &'p Stmt) {
+        match &stmt.kind {
+            StmtKind::Bind { targets, value, .. } => self.bind(stmt, targets, value),
+            StmtKind::Minimize(minimize) => {
+                if let Some(before) = self.minimized.replace(stmt.span) {
+                    let diagnostic = Diagnostic::new(Code::E0701, stmt.span, "one recipe has one `minimize` for now");
+                    return self.elaborator.report(diagnostic.with(before, "the first"));
+                }
+                self.minimize(minimize, stmt.span);
+            }
+            StmtKind::Metric { name, value } => self.metric(name, value),
+            StmtKind::Answer { name, params, result, body } => match (params, body) {
+                (None, Body::Expr(value)) => self.answer(name, result.as_ref(), value),
+                (Some(_), _) | (None, Body::Block(_)) => {
+                    let message = "an `answer` with parameters or a block is not supported yet";
+                    let help = format!("write `answer {} = EXPRESSION`", name.text);
+                    self.elaborator.fail(Code::E0701, name.span, message, Some(help));
+                }
+            },
+            StmtKind::Step { name, .. } => {
+                self.elaborator.fail(Code::E0701, name.span, "`step` blocks are not supported yet", None);
+            }
+            StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "stop_early") => {
+                self.stop_early(arguments, *span);
+            }
+            StmtKind::Expr(_) | StmtKind::Layer(_) | StmtKind::If { .. } | StmtKind::For { .. } => {
+                self.elaborator.exec(stmt);
+            }
+            StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Update { .. } | StmtKind::Return(_) => {
+                self.elaborator.exec(stmt);
+            }
+            StmtKind::Yield(_) | StmtKind::Augment { .. } | StmtKind::Error => {
+                self.elaborator.exec(stmt);
+            }
+        }
+    }
+
+    fn bind(&mut self, stmt: &'p Stmt, targets: &[Target], value: &Expr) {
+        if let [Target::Name(name)] = targets {
+            if self.setting(name, value) {
+                return;
+            }
+            if !self.read.contains(&name.text) && !name.text.starts_with('_') {
+                self.unused(name);
+            }
+        }
+        self.elaborator.exec(stmt);
+    }
+
+    fn metric(&mut self, name: &Ident, value: &Expr) {
+        self.take(name, "loss");
+        if self.purpose == Purpose::Answer {
+            return;
+        }
+        let (result, accumulates) = match self.accumulating(value) {
+            Some((item, args)) => (self.apply_metric(name, item, &args, value.span), true),
+            None => (self.elaborator.eval(value), false),
+        };
+        let Some(scalar) = self.scalar(&result, value.span, "a metric") else { return };
+        let info = MetricInfo { name: name.text.clone(), accumulates };
+        self.metrics.push(Metric { info, value: scalar });
+    }
+
+    /// Takes a name for a metric or answer.
+    fn take(&mut self, name: &Ident, reserved: &str) {
+        if name.text == reserved {
+            let message = format!("`{reserved}` is there already");
+            self.elaborator.fail(Code::E0202, name.span, message, None);
+        }
+        let key = format!("{reserved} {}", name.text);
+        if let Some(before) = self.taken.insert(key, name.span) {
+            let diagnostic = Diagnostic::new(Code::E0202, name.span, format!("`{}` is declared twice", name.text));
+            self.elaborator.report(diagnostic.with(before, "first here"));
+        }
+    }
+
+    /// A value as a float scalar.
+    pub(super) fn scalar(&mut self, value: &Value, span: Span, what: &str) -> Option<ValueId> {
+        let float = self.elaborator.options.float;
+        let tensor = self.elaborator.tensor(value, None, span)?;
+        let ty = self.elaborator.ty(tensor).clone();
+        if ty.shape.rank() == 0 {
+            let graph = &mut self.elaborator.graph;
+            return Some(if ty.dtype == float { tensor } else { graph.emit(Op::Cast(float), &[tensor]) });
+        }
+        let diagnostic = Diagnostic::new(Code::E0311, span, format!("{what} is a scalar, and this is {ty}"));
+        let diagnostic = self.elaborator.with_birth(diagnostic, tensor, span);
+        self.elaborator.report(diagnostic.help("take the mean of it: `mean(...)`"));
+        None
+    }
+
+    /// A use of a `metric` declaration, with its arguments.
+    fn accumulating(&mut self, value: &Expr) -> Option<(ItemId, Args)> {
+        let (piped, callee, arguments): (Option<&Expr>, &Expr, &[Arg]) = match &value.kind {
+            ExprKind::Call(callee, arguments) => (None, callee, arguments),
+            ExprKind::Pipe(from, into) => match &into.kind {
+                ExprKind::Call(callee, arguments) => (Some(from), callee, arguments),
+                _ => (Some(from), into, &[]),
+            },
+            _ => return None,
+        };
+        let ExprKind::Name(name) = &callee.kind else { return None };
+        let item = match self.elaborator.find_callable(name) {
+            Some(Callable::Item(item)) => item,
+            Some(Callable::Builtin(_) | Callable::Opaque(_)) | None => return None,
+        };
+        self.elaborator.program.function(item).filter(|function| function.kind == FunctionKind::Metric)?;
+        let piped = piped.map(|from| Argument { name: None, value: self.elaborator.eval(from), span: from.span });
+        let mut items: Vec<Argument> = piped.into_iter().collect();
+        items.extend(self.elaborator.eval_arguments(arguments));
+        Some((item, Args { items, expected: None }))
+    }
+
+    fn apply_metric(&mut self, name: &Ident, item: ItemId, args: &Args, span: Span) -> Value {
+        let path = format!("{METRIC_PREFIX}{}", name.text);
+        self.elaborator.apply(item, args, &path, span)
+    }
+
+    fn answer(&mut self, name: &Ident, result: Option<&crate::syntax::ast::Type>, value: &Expr) {
+        self.take(name, "$");
+        if self.purpose != Purpose::Answer {
+            return;
+        }
+        let mut found = self.elaborator.eval(value);
+        if let Some(ty) = result {
+            found = self.elaborator.fit_annotation(ty, &found, value.span);
+        }
+        let is_tensor = match &found {
+            Value::Tuple(items) | Value::List(items) => items.iter().all(|item| matches!(item, Value::Tensor(_))),
+            other => matches!(other, Value::Tensor(_) | Value::Poison),
+        };
+        if !is_tensor {
+            let shown = self.elaborator.describe(&found);
+            let message = format!("an answer is a tensor or a tuple of tensors, and this is {shown}");
+            self.elaborator.fail(Code::E0311, value.span, message, None);
+        }
+        self.answers.push(Answer { name: name.text.clone(), value: found });
+    }
+
+    /// What is missing, and what the block answers when it does not say.
+    fn close(&mut self) {
+        self.check_settings();
+        if self.minimized.is_none() {
+            let help = "write `minimize LOSS using adam(lr=1e-3)`";
+            self.missing("nothing is minimised here", help);
+        }
+        let declares = self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. }));
+        if self.purpose != Purpose::Answer || declares {
+            return;
+        }
+        let model = &self.train.name.text;
+        let first = self.elaborator.layers.iter().find(|layer| layer.path.is_empty() && layer.model == *model);
+        match first.map(|layer| layer.output) {
+            Some(output) => {
+                self.answers.push(Answer { name: "result".to_owned(), value: Value::Tensor(output) });
+            }
+            None => self.missing("this recipe does not say what it answers", "write `answer NAME = EXPRESSION`"),
+        }
+    }
+
+    pub(super) fn missing(&mut self, message: &str, help: &str) {
+        self.elaborator.fail(Code::E0602, self.train.name.span, message, Some(help.to_owned()));
+    }
+
+    /// Whether a `minimize` is evaluated for an answer: only when the model may be used in it alone.
+    pub(super) fn needs_loss(&self) -> bool {
+        let declares = self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. }));
+        self.purpose != Purpose::Answer || !declares
+    }
+}
+
+pub(super) fn is_name(expr: &Expr, name: &str) -> bool {
+    matches!(&expr.kind, ExprKind::Name(found) if found == name)
+}

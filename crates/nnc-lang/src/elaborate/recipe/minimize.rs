@@ -1,0 +1,364 @@
+//! `minimize LOSS [over PART] using OPTIMISER [, clip_norm=1.0] [, accumulate=4]`.
+//!
+//! One `grad` gives the derivatives by every parameter that some part covers and the loss depends on. The body of the
+//! optimiser is elaborated for each parameter, its states at `$optimizer.PATH.NAME`. Clipping scales all gradients by
+//! one number, from their joint norm. Accumulating keeps a running mean of gradients in a state beside the optimiser's
+//! and holds back every update but each k-th; `iteration` and `iterations` then count updates, for the optimiser and
+//! its schedules.
+
+use super::build::Builder;
+use super::copy::differentiable_ancestors;
+use super::{OPTIMIZER_PREFIX, Purpose};
+use crate::diagnostic::{Code, Diagnostic, Span, closest};
+use crate::elaborate::builtins::emit;
+use crate::elaborate::program::ItemId;
+use crate::elaborate::store::{Entry, Resident};
+use crate::elaborate::value::{Args, Argument, Callable, Value};
+use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
+use crate::library::CLIP_SCALE;
+use nnc_graph::{BinaryOp, CompareOp, DType, Op, ReduceOp, TensorType, ValueId};
+use std::rc::Rc;
+
+/// `over PART using OPTIMISER`, evaluated.
+struct Part {
+    /// Paths begin with it; empty for everything.
+    prefix: String,
+    span: Span,
+    optimizer: ItemId,
+    arguments: Vec<Argument>,
+    /// The call behind `using`.
+    using: Span,
+}
+
+/// `clip_norm`, `accumulate`.
+#[derive(Default)]
+struct Extras {
+    clip_norm: Option<(Value, Span)>,
+    accumulate: Option<i64>,
+}
+
+/// A parameter with what is done to it.
+struct Target {
+    path: String,
+    leaf: ValueId,
+    part: usize,
+    gradient: ValueId,
+}
+
+impl Builder<'_> {
+    pub(super) fn minimize(&mut self, minimize: &Minimize, span: Span) {
+        if !self.needs_loss() {
+            return;
+        }
+        let loss = self.elaborator.eval(&minimize.loss);
+        let Some(loss) = self.scalar(&loss, minimize.loss.span, "a loss") else { return };
+        self.loss = Some((loss, minimize.loss.span));
+        if self.purpose != Purpose::Train {
+            return;
+        }
+        let Some(extras) = self.extras(&minimize.options) else { return };
+        let step = extras.accumulate.map(|every| self.count_updates(every));
+        let parts: Option<Vec<Part>> = minimize.parts.iter().map(|part| self.part(part)).collect();
+        if let Some(parts) = parts
+            && let Some(targets) = self.targets(&parts, loss, span)
+        {
+            self.update_all(&parts, targets, &extras, step.clone());
+        }
+        if let Some(step) = step {
+            self.elaborator.inputs.extend(step.former);
+        }
+    }
+
+    fn extras(&mut self, options: &[(Ident, Expr)]) -> Option<Extras> {
+        let mut extras = Extras::default();
+        for (name, expr) in options {
+            let value = self.elaborator.eval(expr);
+            match name.text.as_str() {
+                "clip_norm" => {
+                    let number = self.elaborator.float(&value, expr.span)?;
+                    if number.is_some_and(|number| number <= 0.0) {
+                        self.elaborator.fail(Code::E0601, expr.span, "the norm to clip at is above 0", None);
+                        return None;
+                    }
+                    extras.clip_norm = Some((value, expr.span));
+                }
+                "accumulate" => {
+                    let every = self.elaborator.known_int(&value, expr.span)?;
+                    if every < 1 {
+                        self.elaborator.fail(Code::E0601, expr.span, "at least 1 step is accumulated", None);
+                        return None;
+                    }
+                    extras.accumulate = Some(every).filter(|&every| every > 1);
+                }
+                other => {
+                    let message = format!("`minimize` has no option `{other}`");
+                    let help = closest(other, ["clip_norm", "accumulate"]);
+                    let help = help.map_or("there are `clip_norm` and `accumulate`".to_owned(), |meant| {
+                        format!("did you mean `{meant}`?")
+                    });
+                    self.elaborator.fail(Code::E0601, name.span, message, Some(help));
+                    return None;
+                }
+            }
+        }
+        Some(extras)
+    }
+
+    fn part(&mut self, part: &MinimizePart) -> Option<Part> {
+        let (prefix, span) = match &part.over {
+            Some(over) => (self.prefix(over)?, over.span),
+            None => (String::new(), part.using.span),
+        };
+        let (callee, arguments) = match &part.using.kind {
+            ExprKind::Call(callee, arguments) => (&**callee, arguments.as_slice()),
+            _ => (&part.using, &[][..]),
+        };
+        let value = self.elaborator.eval_callee(callee)?;
+        let optimizer = match &value {
+            Value::Function(callable) => match **callable {
+                Callable::Item(item) => Some(item),
+                Callable::Builtin(_) | Callable::Opaque(_) => None,
+            },
+            _ => None,
+        };
+        let is_optimizer = |item: &ItemId| {
+            self.elaborator.program.function(*item).is_some_and(|function| function.kind == FunctionKind::Optimizer)
+        };
+        let Some(optimizer) = optimizer.filter(is_optimizer) else {
+            let message = "this is no optimizer";
+            let help = "`using` takes one, as in `using adam(lr=1e-3)`".to_owned();
+            self.elaborator.fail(Code::E0311, callee.span, message, Some(help));
+            return None;
+        };
+        let arguments = self.elaborator.eval_arguments(arguments);
+        Some(Part { prefix, span, optimizer, arguments, using: part.using.span })
+    }
+
+    /// The path that `over` names: a layer, the model, or a part of either.
+    fn prefix(&mut self, over: &Expr) -> Option<String> {
+        let text: String = self.elaborator.program.text(over.span).chars().filter(|c| !c.is_whitespace()).collect();
+        let (first, rest) = match text.find(['.', '[']) {
+            Some(at) => text.split_at(at),
+            None => (text.as_str(), ""),
+        };
+        let rest = rest.trim_start_matches('.');
+        let frame = self.elaborator.frames.last()?;
+        let bound = frame.bindings.get(first).map(|binding| binding.value.clone());
+        match bound {
+            Some(Value::Layer(layer)) => {
+                let joint = if layer.path.is_empty() || rest.is_empty() { "" } else { "." };
+                Some(format!("{}{joint}{rest}", layer.path))
+            }
+            Some(Value::Poison) => None,
+            Some(_) | None => {
+                let layers = frame.bindings.iter().filter(|(_, b)| matches!(b.value, Value::Layer(_)));
+                let layers: Vec<&str> = layers.map(|(name, _)| name.as_str()).collect();
+                let help = closest(first, layers).map(|meant| format!("did you mean `{meant}`?"));
+                self.elaborator.fail(Code::E0201, over.span, format!("`{first}` is no layer of this recipe"), help);
+                None
+            }
+        }
+    }
+
+    /// The parameters that are trained, with their gradients.
+    fn targets(&mut self, parts: &[Part], loss: ValueId, span: Span) -> Option<Vec<Target>> {
+        let reached = differentiable_ancestors(&self.elaborator.graph, &[loss]);
+        let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
+        let mut found: Vec<(String, ValueId, usize)> = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter) {
+            let covers = |part: &Part| covers(&part.prefix, &entry.path);
+            let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
+            let is_reached = reached.contains(&self.elaborator.graph.value(entry.leaf).node);
+            match part.filter(|_| is_reached) {
+                Some(part) => found.push((entry.path.clone(), entry.leaf, part)),
+                None => self.unreached(entry, part.is_some()),
+            }
+        }
+        self.check_parts(parts, &found, span)?;
+        let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, leaf, _)| *leaf)).collect();
+        let gradients = self.elaborator.emit_all(Op::Grad, &operands, span)?;
+        let targets = found.into_iter().zip(gradients);
+        Some(targets.map(|((path, leaf, part), gradient)| Target { path, leaf, part, gradient }).collect())
+    }
+
+    fn unreached(&mut self, entry: &Entry, covered: bool) {
+        let reason = if covered { "the loss does not depend on it" } else { "no `minimize` covers it" };
+        let message = format!("the parameter `{}` is never trained: {reason}", entry.path);
+        self.elaborator.report(Diagnostic::new(Code::W0003, entry.span, message));
+    }
+
+    fn check_parts(&mut self, parts: &[Part], found: &[(String, ValueId, usize)], span: Span) -> Option<()> {
+        for (at, part) in parts.iter().enumerate() {
+            if found.iter().any(|(_, _, part)| *part == at) {
+                continue;
+            }
+            let any = self.elaborator.store.entries().iter().any(|entry| {
+                entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path)
+            });
+            let place = if part.prefix.is_empty() { span } else { part.span };
+            let message = match (any, part.prefix.as_str()) {
+                (true, _) => "the loss depends on no parameter that this covers".to_owned(),
+                (false, "") => "there is no parameter to be trained: the loss uses no model".to_owned(),
+                (false, prefix) => format!("there is no parameter at `{prefix}`"),
+            };
+            self.elaborator.fail(Code::E0603, place, message, None);
+            return None;
+        }
+        Some(())
+    }
+
+    fn update_all(&mut self, parts: &[Part], mut targets: Vec<Target>, extras: &Extras, step: Option<Step>) {
+        if let Some(every) = extras.accumulate {
+            for target in &mut targets {
+                target.gradient = self.accumulated(target, every);
+            }
+        }
+        if let Some((limit, place)) = &extras.clip_norm {
+            self.clip(&mut targets, limit, *place);
+        }
+        let before = self.elaborator.store.snapshot();
+        for target in &targets {
+            if let Some(new) = self.update(&parts[target.part], target) {
+                self.new_parameters.insert(target.path.clone(), new);
+            }
+        }
+        if let Some(step) = step {
+            self.hold_back(&targets, &before, step);
+        }
+    }
+
+    /// Elaborates the optimiser's body for one parameter.
+    fn update(&mut self, part: &Part, target: &Target) -> Option<ValueId> {
+        let elaborator = &mut self.elaborator;
+        let function = elaborator.program.function(part.optimizer)?;
+        let tensors = [target.leaf, target.gradient].map(|value| (Value::Tensor(value), part.using));
+        let tensors = tensors.map(|(value, span)| Argument { name: None, value, span });
+        let items = tensors.into_iter().chain(part.arguments.iter().cloned()).collect();
+        let args = Args { items, expected: None };
+        let matched = elaborator.match_arguments(function, &args, part.using, false)?;
+        let path = format!("{OPTIMIZER_PREFIX}{}", target.path);
+        elaborator.enter(part.optimizer, function, &path, part.using);
+        if elaborator.bind_arguments(function, &matched, part.using) {
+            elaborator.run_body(function);
+        }
+        let frame = elaborator.leave()?;
+        let parameter = function.params.first()?;
+        match frame.bindings.get(&parameter.name.text).map(|binding| &binding.value) {
+            Some(Value::Tensor(new)) if *new != target.leaf => Some(*new),
+            _ => None,
+        }
+    }
+
+    /// Scales all gradients so that their joint norm is at most `limit`.
+    fn clip(&mut self, targets: &mut [Target], limit: &Value, place: Span) {
+        let graph = &mut self.elaborator.graph;
+        let mut total: Option<ValueId> = None;
+        for target in targets.iter() {
+            let rank = graph.ty(target.gradient).shape.rank();
+            let square = emit::binary(graph, BinaryOp::Mul, target.gradient, target.gradient);
+            let sum = match rank {
+                0 => square,
+                _ => graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: (0..rank).collect() }, &[square]),
+            };
+            total = Some(total.map_or(sum, |total| emit::binary(graph, BinaryOp::Add, total, sum)));
+        }
+        let Some(total) = total else { return };
+        let is_scale = |item: &ItemKind| matches!(item, ItemKind::Function(f) if f.name.text == CLIP_SCALE);
+        let mut library = self.elaborator.program.library_items();
+        let Some((item, _)) = library.find(|(_, item)| is_scale(&item.kind)) else { return };
+        let callee = Value::Function(Rc::new(Callable::Item(item)));
+        let args = Args::positional([Value::Tensor(total), limit.clone()], place);
+        let Value::Tensor(scale) = self.elaborator.call(&callee, args, place, None) else { return };
+        for target in targets.iter_mut() {
+            let graph = &mut self.elaborator.graph;
+            let shape = graph.ty(target.gradient).shape.clone();
+            let scale = graph.broadcast_scalar(scale, &shape);
+            target.gradient = emit::binary(graph, BinaryOp::Mul, target.gradient, scale);
+        }
+    }
+}
+
+/// Whether a path is, or lies behind, the prefix.
+fn covers(prefix: &str, path: &str) -> bool {
+    prefix.is_empty()
+        || path == prefix
+        || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('['))
+}
+
+/// Counting updates instead of steps.
+#[derive(Clone)]
+struct Step {
+    /// Whether this step updates.
+    applies: ValueId,
+    /// The inputs that were replaced meanwhile.
+    former: [(String, ValueId); 2],
+}
+
+impl Builder<'_> {
+    /// From here on `iteration` and `iterations` count updates, of which every `every`-th step makes one.
+    fn count_updates(&mut self, every: i64) -> Step {
+        let scalar = TensorType::scalar(DType::I64);
+        let elaborator = &mut self.elaborator;
+        let names = ["$iteration", "$iterations"];
+        let former = names.map(|name| (name.to_owned(), elaborator.input(name, scalar.clone())));
+        let graph = &mut elaborator.graph;
+        let [count, one] = [every, 1].map(|number| emit::int(graph, DType::I64, number));
+        let quotients = former.clone().map(|(_, value)| emit::binary(graph, BinaryOp::Div, value, count));
+        let next = emit::binary(graph, BinaryOp::Add, former[0].1, one);
+        let rest = emit::binary(graph, BinaryOp::Rem, next, count);
+        let zero = emit::int(graph, DType::I64, 0);
+        let applies = graph.emit(Op::Compare(CompareOp::Eq), &[rest, zero]);
+        for (name, quotient) in names.into_iter().zip(quotients) {
+            elaborator.inputs.insert(name.to_owned(), quotient);
+        }
+        Step { applies, former }
+    }
+
+    /// The mean of the gradients since the last update, kept in a state.
+    fn accumulated(&mut self, target: &Target, every: i64) -> ValueId {
+        let elaborator = &mut self.elaborator;
+        let path = format!("{OPTIMIZER_PREFIX}{}.accumulated", target.path);
+        let ty = elaborator.ty(target.gradient).clone();
+        let leaf = elaborator.graph.emit(Op::State { path: path.clone(), ty: ty.clone() }, &[]);
+        let first = elaborator.first_values.splat(&ty, 0.0);
+        let share = emit::binary_number(&mut elaborator.graph, BinaryOp::Mul, target.gradient, 1.0 / every as f64);
+        let sum = emit::binary(&mut elaborator.graph, BinaryOp::Add, leaf, share);
+        let span = self.train.name.span;
+        let kind = Resident::State;
+        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), span });
+        sum
+    }
+
+    /// Keeps everything as it was in steps that do not update, and empties what was accumulated in those that do.
+    fn hold_back(&mut self, targets: &[Target], before: &[ValueId], step: Step) {
+        for target in targets {
+            let graph = &mut self.elaborator.graph;
+            if let Some(new) = self.new_parameters.get_mut(&target.path) {
+                *new = choose(graph, step.applies, *new, target.leaf);
+            }
+            let path = format!("{OPTIMIZER_PREFIX}{}.accumulated", target.path);
+            if let Some(entry) = self.elaborator.store.get_mut(&path) {
+                let empty = graph.splat(&entry.ty, 0.0);
+                entry.current = choose(graph, step.applies, empty, entry.current);
+            }
+        }
+        let states: Vec<Entry> = self.elaborator.store.entries().to_vec();
+        for (at, entry) in states.iter().enumerate() {
+            let is_own = entry.path.starts_with(OPTIMIZER_PREFIX) && !entry.path.ends_with(".accumulated");
+            let changed = before.get(at).is_none_or(|former| *former != entry.current) && entry.current != entry.leaf;
+            if is_own && changed {
+                let held = choose(&mut self.elaborator.graph, step.applies, entry.current, entry.leaf);
+                if let Some(entry) = self.elaborator.store.get_mut(&entry.path) {
+                    entry.current = held;
+                }
+            }
+        }
+    }
+}
+
+/// `a` where the scalar condition holds, else `b`.
+pub(super) fn choose(graph: &mut nnc_graph::Graph, condition: ValueId, a: ValueId, b: ValueId) -> ValueId {
+    let shape = graph.ty(a).shape.clone();
+    let condition = graph.broadcast_scalar(condition, &shape);
+    graph.emit(Op::Select, &[condition, a, b])
+}

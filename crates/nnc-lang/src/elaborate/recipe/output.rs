@@ -1,0 +1,147 @@
+//! The finished graphs: what a recipe puts out, and what that needs.
+//!
+//! Every update of a training step is guarded: it takes place only when the loss is finite, so that a step with a NaN
+//! leaves everything as it was.
+
+use super::build::Builder;
+use super::copy::copy;
+use super::minimize::choose;
+use super::{METRIC_PREFIX, Purpose};
+use crate::diagnostic::{Code, Diagnostic, closest};
+use crate::elaborate::Elaborator;
+use crate::elaborate::store::{Entry, Resident};
+use crate::elaborate::value::Value;
+use nnc_graph::{CompareOp, Graph, Op, OutputKind, UnaryOp, ValueId};
+use std::collections::BTreeSet;
+
+/// An output that is to be declared: with the leaf that it updates.
+struct Wanted {
+    name: String,
+    value: ValueId,
+    updates: Option<ValueId>,
+}
+
+impl Wanted {
+    fn result(name: &str, value: ValueId) -> Self {
+        Self { name: name.to_owned(), value, updates: None }
+    }
+}
+
+pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
+    let mut wanted = loss_and_metrics(&builder);
+    let guard = builder.loss.map(|(loss, _)| is_finite(&mut builder.elaborator.graph, loss));
+    let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
+    for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
+        let new = match entry.kind {
+            Resident::Parameter => builder.new_parameters.get(&entry.path).copied(),
+            Resident::State => Some(entry.current).filter(|&current| current != entry.leaf),
+        };
+        if let (Some(new), Some(guard)) = (new, guard) {
+            let value = choose(&mut builder.elaborator.graph, guard, new, entry.leaf);
+            wanted.push(Wanted { name: entry.path.clone(), value, updates: Some(entry.leaf) });
+        }
+    }
+    finish(&builder, "train", &wanted)
+}
+
+pub(super) fn evaluate(builder: Builder<'_>) -> Graph {
+    let mut wanted = loss_and_metrics(&builder);
+    let entries = builder.elaborator.store.entries().iter();
+    for entry in entries.filter(|entry| entry.path.starts_with(METRIC_PREFIX) && entry.current != entry.leaf) {
+        let (name, value) = (entry.path.clone(), entry.current);
+        wanted.push(Wanted { name, value, updates: Some(entry.leaf) });
+    }
+    finish(&builder, "evaluate", &wanted)
+}
+
+pub(super) fn answer(builder: Builder<'_>, name: Option<&str>) -> Result<Graph, Vec<Diagnostic>> {
+    let mut wanted = Vec::new();
+    for answer in builder.answers.iter().filter(|answer| name.is_none_or(|name| answer.name == name)) {
+        match &answer.value {
+            Value::Tensor(value) => wanted.push(Wanted::result(&answer.name, *value)),
+            Value::Tuple(items) | Value::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    if let Value::Tensor(value) = item {
+                        wanted.push(Wanted::result(&format!("{}.{at}", answer.name), *value));
+                    }
+                }
+            }
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Str(_) => {}
+            Value::Function(_) | Value::Layer(_) | Value::Poison => {}
+        }
+    }
+    if let (Some(name), true) = (name, wanted.is_empty()) {
+        let known = builder.answers.iter().map(|answer| answer.name.as_str());
+        let diagnostic =
+            Diagnostic::new(Code::E0201, builder.train.name.span, format!("there is no answer `{name}`"));
+        return Err(vec![match closest(name, known) {
+            Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+            None => diagnostic,
+        }]);
+    }
+    Ok(finish(&builder, "answer", &wanted))
+}
+
+/// The first values of what the elaborations own, those of the first one first.
+pub(super) fn first_values(name: &str, elaborators: [&Elaborator<'_>; 2]) -> Graph {
+    let mut graph = Graph::new(name);
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    for elaborator in elaborators {
+        let entries = elaborator.store.entries().iter();
+        let new: Vec<(&str, ValueId)> = entries
+            .filter_map(|entry| Some((entry.path.as_str(), entry.first?)))
+            .filter(|(path, _)| known.insert(path))
+            .collect();
+        let wanted: Vec<ValueId> = new.iter().map(|(_, value)| *value).collect();
+        let values = copy(&elaborator.first_values, &wanted, &mut graph, &mut known_input);
+        for ((path, _), value) in new.into_iter().zip(values) {
+            graph.add_output(path, value, OutputKind::Result);
+        }
+    }
+    graph
+}
+
+/// The input of that name that the target has already.
+fn known_input(target: &mut Graph, op: &Op) -> Option<ValueId> {
+    let Op::Input { name, .. } = op else { return None };
+    let mut nodes = target.nodes().filter(|(_, node)| matches!(&node.op, Op::Input { name: known, .. } if known == name));
+    nodes.next().map(|(_, node)| node.results[0])
+}
+
+fn loss_and_metrics(builder: &Builder<'_>) -> Vec<Wanted> {
+    let loss = builder.loss.iter().map(|(loss, _)| Wanted::result("loss", *loss));
+    loss.chain(builder.metrics.iter().map(|metric| Wanted::result(&metric.info.name, metric.value))).collect()
+}
+
+/// Whether a scalar is neither infinite nor NaN.
+fn is_finite(graph: &mut Graph, loss: ValueId) -> ValueId {
+    let size = graph.emit(Op::Unary(UnaryOp::Abs), &[loss]);
+    let infinity = graph.scalar(graph.ty(loss).dtype, f64::INFINITY);
+    graph.emit(Op::Compare(CompareOp::Lt), &[size, infinity])
+}
+
+/// A graph with these outputs and what they need. In training the state of a metric is its first value, so that it
+/// tells of this batch alone.
+fn finish(builder: &Builder<'_>, word: &str, wanted: &[Wanted]) -> Graph {
+    let elaborator = &builder.elaborator;
+    let mut graph = Graph::new(&format!("{}.{word}", builder.train.name.text));
+    let values: Vec<ValueId> =
+        wanted.iter().flat_map(|output| std::iter::once(output.value).chain(output.updates)).collect();
+    let mut leaf = |target: &mut Graph, op: &Op| match op {
+        Op::State { path, .. } if builder.purpose == Purpose::Train && path.starts_with(METRIC_PREFIX) => {
+            let first = elaborator.store.get(path)?.first?;
+            copy(&elaborator.first_values, &[first], target, &mut known_input).pop()
+        }
+        _ => known_input(target, op),
+    };
+    let mut copies = copy(&elaborator.graph, &values, &mut graph, &mut leaf).into_iter();
+    for output in wanted {
+        let Some(value) = copies.next() else { break };
+        let kind = match output.updates.and_then(|_| copies.next()) {
+            Some(leaf) => OutputKind::Update(leaf),
+            None => OutputKind::Result,
+        };
+        graph.add_output(&output.name, value, kind);
+    }
+    graph
+}

@@ -1,0 +1,188 @@
+//! Settings of a recipe: `epochs`, `batch`, `seed`, `stop_early`, and whatever number the block binds to a name; each
+//! may be set from outside with `--set`.
+
+use super::StopEarly;
+use super::build::Builder;
+use crate::diagnostic::{Code, Diagnostic, Span, closest};
+use crate::elaborate::value::Value;
+use crate::syntax::ast::{Arg, Expr, ExprKind, Ident, StmtKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The settings that every recipe understands.
+const SETTINGS: [&str; 3] = ["epochs", "batch", "seed"];
+
+/// What a recipe sets.
+#[derive(Default)]
+pub(super) struct Settings {
+    pub epochs: Option<i64>,
+    pub batch: Option<i64>,
+    pub seed: Option<i64>,
+    pub stop_early: Option<(StopEarly, Span)>,
+    /// Names that may be set from outside.
+    pub settable: BTreeSet<String>,
+    seen: BTreeMap<String, Span>,
+}
+
+impl Builder<'_> {
+    /// Executes a binding that is a setting, or a number that is set from outside; false when it is neither.
+    pub(super) fn setting(&mut self, name: &Ident, expr: &Expr) -> bool {
+        let is_setting = SETTINGS.contains(&name.text.as_str());
+        let is_plain = is_setting || is_literal(expr);
+        if !is_plain {
+            return false;
+        }
+        self.settings.settable.insert(name.text.clone());
+        let set = self.elaborator.options.set.get(&name.text).cloned();
+        if !is_setting && set.is_none() {
+            return false;
+        }
+        let written = self.elaborator.eval(expr);
+        let value = match set {
+            Some(text) => self.overridden(name, &written, &text),
+            None => written,
+        };
+        if is_setting {
+            self.set(name, &value, expr.span);
+        }
+        self.elaborator.bind_name(name, value);
+        true
+    }
+
+    /// The value that is given from outside, of the kind that is written.
+    fn overridden(&mut self, name: &Ident, written: &Value, text: &str) -> Value {
+        let whole = || text.parse::<i64>().ok();
+        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let (value, kind) = match written {
+            Value::Int(_) => (whole().map(Value::int), "a whole number"),
+            Value::Float(_) => (float().map(Value::float), "a number"),
+            Value::Bool(_) => (text.parse().ok().map(|truth| Value::Bool(Some(truth))), "`true` or `false`"),
+            Value::Str(_) => (Some(Value::str(text)), "a string"),
+            Value::Tensor(_) | Value::List(_) | Value::Tuple(_) | Value::Function(_) => (None, "nothing from outside"),
+            Value::Layer(_) | Value::Poison => (None, "nothing from outside"),
+        };
+        value.unwrap_or_else(|| {
+            let message = format!("`{}` is set to `{text}`, but takes {kind}", name.text);
+            self.elaborator.fail(Code::E0601, name.span, message, None);
+            Value::Poison
+        })
+    }
+
+    fn set(&mut self, name: &Ident, value: &Value, span: Span) {
+        if let Some(before) = self.settings.seen.insert(name.text.clone(), name.span) {
+            let diagnostic = Diagnostic::new(Code::E0202, name.span, format!("`{}` is set twice", name.text));
+            return self.elaborator.report(diagnostic.with(before, "first here"));
+        }
+        let Some(number) = self.elaborator.known_int(value, span) else { return };
+        let least = i64::from(name.text != "seed");
+        if number < least {
+            let message = format!("`{}` is at least {least}, not {number}", name.text);
+            return self.elaborator.fail(Code::E0601, span, message, None);
+        }
+        match name.text.as_str() {
+            "epochs" => self.settings.epochs = Some(number),
+            "batch" => self.settings.batch = Some(number),
+            _ => self.settings.seed = Some(number),
+        }
+    }
+
+    /// A binding that nothing reads is a mistake: most often a setting that is spelt wrong.
+    pub(super) fn unused(&mut self, name: &Ident) {
+        match closest(&name.text, SETTINGS) {
+            Some(meant) => {
+                let message = format!("there is no setting `{}`, and nothing reads it", name.text);
+                self.elaborator.fail(Code::E0601, name.span, message, Some(format!("did you mean `{meant}`?")));
+            }
+            None => {
+                let message = format!("nothing reads `{}`", name.text);
+                let help = format!("the settings are {}", SETTINGS.map(|name| format!("`{name}`")).join(", "));
+                self.elaborator.fail(Code::E0604, name.span, message, Some(help));
+            }
+        }
+    }
+
+    /// `stop_early(on=validation.loss, patience=3)`.
+    pub(super) fn stop_early(&mut self, arguments: &[Arg], span: Span) {
+        let (mut on, mut patience) = (None, 3);
+        for (position, argument) in arguments.iter().enumerate() {
+            let name = argument.name.as_ref().map_or(["on", "patience"].get(position).copied(), |name| Some(&*name.text));
+            match name {
+                Some("on") => on = self.watched(&argument.value),
+                Some("patience") => {
+                    let value = self.elaborator.eval(&argument.value);
+                    let Some(number) = self.elaborator.known_int(&value, argument.value.span) else { return };
+                    if number < 1 {
+                        let message = format!("the patience is at least 1, not {number}");
+                        return self.elaborator.fail(Code::E0601, argument.value.span, message, None);
+                    }
+                    patience = number;
+                }
+                other => {
+                    let place = argument.name.as_ref().map_or(argument.value.span, |name| name.span);
+                    let shown = other.unwrap_or("a third argument");
+                    let message = format!("`stop_early` has no `{shown}`");
+                    let help = "it is `stop_early(on=validation.loss, patience=3)`".to_owned();
+                    return self.elaborator.fail(Code::E0601, place, message, Some(help));
+                }
+            }
+        }
+        match on {
+            Some(on) => self.settings.stop_early = Some((StopEarly { on, patience }, span)),
+            None => {
+                let help = "write `stop_early(on=validation.loss, patience=3)`".to_owned();
+                self.elaborator.fail(Code::E0601, span, "`stop_early` watches something", Some(help));
+            }
+        }
+    }
+
+    /// `validation.loss`.
+    fn watched(&mut self, expr: &Expr) -> Option<String> {
+        match &expr.kind {
+            ExprKind::Field(split, metric) => match &split.kind {
+                ExprKind::Name(split) => Some(format!("{split}.{}", metric.text)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What must be set, and whether what is watched exists.
+    pub(super) fn check_settings(&mut self) {
+        if !self.settings.seen.contains_key("epochs") {
+            self.missing("this recipe does not say how many epochs to train", "write `epochs = 5`");
+        }
+        if !self.settings.seen.contains_key("batch") {
+            self.missing("this recipe does not say how many examples are in a batch", "write `batch = 64`");
+        }
+        let Some((stop, span)) = self.settings.stop_early.clone() else { return };
+        let (split, metric) = stop.on.split_once('.').unwrap_or((&stop.on, ""));
+        let declared: Vec<String> = self
+            .train
+            .body
+            .stmts
+            .iter()
+            .filter_map(|stmt| if let StmtKind::Metric { name, .. } = &stmt.kind { Some(name.text.clone()) } else { None })
+            .collect();
+        let known: Vec<&str> = std::iter::once("loss").chain(declared.iter().map(String::as_str)).collect();
+        let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some());
+        if !matches!(split, "train" | "validation") {
+            let message = format!("there is no split `{split}` to watch");
+            self.elaborator.fail(Code::E0601, span, message, Some("watch `validation.loss`".to_owned()));
+        } else if split == "validation" && !has_validation {
+            let message = format!("`{}` has no validation part to watch", self.train.data.text);
+            self.elaborator.fail(Code::E0601, span, message, Some("write `validation = 0.1` in the data".to_owned()));
+        } else if !known.contains(&metric) {
+            let message = format!("there is no metric `{metric}` to watch");
+            let help = closest(metric, known).map(|meant| format!("did you mean `{split}.{meant}`?"));
+            self.elaborator.fail(Code::E0601, span, message, help);
+        }
+    }
+}
+
+/// Whether an expression is a number, bool or string as such.
+fn is_literal(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Bool(_) => true,
+        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => is_literal(inner),
+        _ => false,
+    }
+}
