@@ -25,6 +25,14 @@ pub enum TokenKind {
     Float,
     #[regex(r#""([^"\\\n]|\\[^\n])*""#)]
     Str,
+    /// A string without its closing quote; ends with its line.
+    #[regex(r#""([^"\\\n]|\\[^\n])*"#)]
+    OpenStr,
+    /// Text between quotes of another kind.
+    #[regex(r"'[^'\n]*'|[\u{201c}\u{201d}\u{201e}\u{ab}][^\u{201c}\u{201d}\u{bb}\n]*[\u{201c}\u{201d}\u{bb}]")]
+    OtherQuotes,
+    /// Text that begins no token; reported.
+    Wrong,
     #[token("|>")]
     Pipe,
     #[token("<-")]
@@ -95,7 +103,8 @@ impl TokenKind {
             Self::Comment => "a comment",
             Self::Word => "a name",
             Self::Int | Self::Float => "a number",
-            Self::Str => "a string",
+            Self::Str | Self::OpenStr | Self::OtherQuotes => "a string",
+            Self::Wrong => "text that begins no token",
             Self::Pipe => "`|>`",
             Self::Update => "`<-`",
             Self::Arrow => "`->`",
@@ -141,7 +150,8 @@ pub struct Token {
 /// Texts end below this, so that places fit into 32 bits.
 const LARGEST: usize = 1 << 28;
 
-/// Every token of a text, comments and line ends included, closed by [`TokenKind::End`].
+/// Every token of a text, comments and line ends included, closed by [`TokenKind::End`]. What is reported here is
+/// [`TokenKind::Wrong`], of which the parser says no more.
 pub fn tokens(file: FileId, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
     let span = |range: std::ops::Range<usize>| Span { file, start: range.start as u32, end: range.end as u32 };
     if text.len() > LARGEST {
@@ -149,35 +159,60 @@ pub fn tokens(file: FileId, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Ve
         return vec![Token { kind: TokenKind::End, span: span(0..0) }];
     }
     let mut found = Vec::new();
-    let mut wrong: Option<Span> = None;
     for (kind, range) in TokenKind::lexer(text).spanned() {
-        let place = span(range);
-        match kind {
-            Ok(kind) => found.push(Token { kind, span: place }),
-            Err(()) => match &mut wrong {
-                Some(before) if before.end == place.start => before.end = place.end,
-                _ => diagnostics.extend(wrong.replace(place).map(|place| unknown(place, text))),
-            },
+        let token = Token { kind: kind.unwrap_or(TokenKind::Wrong), span: span(range) };
+        match found.last_mut() {
+            Some(Token { kind: TokenKind::Wrong, span }) if kind.is_err() && span.end == token.span.start => {
+                span.end = token.span.end;
+            }
+            _ => found.push(token),
         }
     }
-    diagnostics.extend(wrong.map(|place| unknown(place, text)));
+    for token in &mut found {
+        if let Some(diagnostic) = wrong(*token, text) {
+            diagnostics.push(diagnostic);
+            token.kind = TokenKind::Wrong;
+        }
+    }
     found.push(Token { kind: TokenKind::End, span: span(text.len()..text.len()) });
     found
 }
 
-fn unknown(place: Span, text: &str) -> Diagnostic {
-    let found = text.get(place.start as usize..place.end as usize).unwrap_or("");
-    let shown: String = found.chars().take(12).collect();
-    let plain = Diagnostic::new(Code::E0101, place, format!("`{}` begins no token", shown.escape_debug()));
-    match found.chars().next() {
-        Some('"') => Diagnostic::new(Code::E0104, place, "this string is not closed").help("close it with `\"`"),
-        Some('\u{201c}' | '\u{201d}' | '\'' | '\u{2018}' | '\u{2019}') => {
-            plain.help("strings stand between `\"` and `\"`")
+/// What is wrong with a token by itself.
+fn wrong(token: Token, text: &str) -> Option<Diagnostic> {
+    let found = text.get(token.span.start as usize..token.span.end as usize).unwrap_or("");
+    match token.kind {
+        TokenKind::OpenStr => {
+            let diagnostic = Diagnostic::new(Code::E0104, token.span, "this string is not closed");
+            Some(diagnostic.help("close it with `\"` on the same line"))
         }
-        Some('&') => plain.help("write `and`"),
-        Some('|') => plain.help("write `or`, or `|>` for a pipe"),
-        Some('!') => plain.help("write `not`"),
-        Some('\u{2212}' | '\u{2013}') => plain.help("write `-`, the minus of the keyboard"),
-        _ => plain,
+        TokenKind::OtherQuotes => {
+            let diagnostic = Diagnostic::new(Code::E0104, token.span, "a string stands between `\"` and `\"`");
+            let inside: String = found.chars().skip(1).take(found.chars().count().saturating_sub(2)).collect();
+            Some(diagnostic.help(format!("write `\"{inside}\"`")))
+        }
+        TokenKind::Wrong => Some(begins_no_token(token.span, found)),
+        _ => None,
     }
+}
+
+fn begins_no_token(span: Span, found: &str) -> Diagnostic {
+    let shown: String = found.chars().take(12).flat_map(char::escape_debug).collect();
+    let diagnostic = Diagnostic::new(Code::E0101, span, format!("`{}` begins no token", shown.replace("\\'", "'")));
+    let help = match found.chars().next() {
+        Some('\u{201c}' | '\u{201d}' | '\'' | '\u{2018}' | '\u{2019}') => "a string stands between `\"` and `\"`",
+        Some('&') => "write `and`",
+        Some('|') => "write `or`, or `|>` for a pipe",
+        Some('!' | '~') => "write `not`",
+        Some('^') => "a power is written `x ** 2`",
+        Some('?') => "there is no conditional expression: write `if` and `else` with blocks",
+        Some('\u{2212}' | '\u{2013}' | '\u{2014}') => "write `-`, the minus of the keyboard",
+        Some('\u{d7}') => "write `*`",
+        Some('\u{a0}' | '\u{2003}' | '\u{2009}' | '\u{202f}' | '\u{3000}') => "replace this space by a plain one",
+        Some(letter) if letter.is_alphabetic() => {
+            "names are made of the letters `a` to `z` and `A` to `Z`, digits and `_`"
+        }
+        _ => return diagnostic,
+    };
+    diagnostic.help(help)
 }

@@ -108,6 +108,9 @@ impl<'t> Parser<'t, '_> {
     /// Reports that something else was expected here.
     fn unexpected(&mut self, expected: &str) -> Skip {
         let token = self.peek();
+        if token.kind == TokenKind::Wrong {
+            return Skip;
+        }
         let found = match token.kind {
             TokenKind::Word => format!("`{}`", self.word_of(token)),
             kind => kind.describe().to_owned(),
