@@ -42,7 +42,7 @@ impl Parser<'_, '_> {
                     let name = parser.ident("for the use")?;
                     left = Expr { span: left.span.to(name.span), kind: ExprKind::As(Box::new(left), name) };
                 } else if parser.eat(TokenKind::Pipe).is_some() {
-                    parser.skip_line_ends();
+                    parser.skip_line_end();
                     let right = parser.aside(|parser| parser.binary(0))?;
                     let span = left.span.to(right.span);
                     left = Expr { kind: ExprKind::Pipe(Box::new(left), Box::new(right)), span };
@@ -52,6 +52,20 @@ impl Parser<'_, '_> {
                 parser.link(left.span)?;
             }
         })
+    }
+
+    /// Expressions with commas between them: more than one are a tuple.
+    pub(super) fn values(&mut self) -> Parsed<Expr> {
+        let first = self.expr()?;
+        if self.kind() != TokenKind::Comma {
+            return Ok(first);
+        }
+        let (start, mut items) = (first.span, vec![first]);
+        while self.eat(TokenKind::Comma).is_some() {
+            self.skip_line_end();
+            items.push(self.expr()?);
+        }
+        Ok(Expr { kind: ExprKind::Tuple(items), span: self.since(start) })
     }
 
     fn binary(&mut self, level: usize) -> Parsed<Expr> {
@@ -72,7 +86,7 @@ impl Parser<'_, '_> {
                 return Err(Skip);
             }
             self.next();
-            self.skip_line_ends();
+            self.skip_line_end();
             let right = self.aside(|parser| parser.binary(level + 1))?;
             let span = left.span.to(right.span);
             left = Expr { kind: ExprKind::Binary(operator, Box::new(left), Box::new(right)), span };
@@ -108,7 +122,7 @@ impl Parser<'_, '_> {
             return Ok(base);
         }
         self.nested(|parser| {
-            parser.skip_line_ends();
+            parser.skip_line_end();
             let exponent = parser.unary()?;
             let span = base.span.to(exponent.span);
             Ok(Expr { kind: ExprKind::Binary(BinaryOperator::Pow, Box::new(base), Box::new(exponent)), span })
@@ -163,7 +177,7 @@ impl Parser<'_, '_> {
                 let outer = part(outer, Span { end: point, ..span });
                 (Some(outer), part(inner, Span { start: point + 1, ..span }))
             }
-            _ => return Err(self.unexpected("the number of a tuple's element, such as `x.0`,")),
+            _ => return Err(self.unexpected("the number of an element, such as `x.0`")),
         };
         self.next();
         Ok(found)
@@ -331,7 +345,7 @@ impl Parser<'_, '_> {
             if self.eat(TokenKind::Comma).is_none() {
                 return Ok(carries);
             }
-            self.skip_line_ends();
+            self.skip_line_end();
         }
     }
 

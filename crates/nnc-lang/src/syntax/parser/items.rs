@@ -49,7 +49,13 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// Whether this is worth another look: an item, or a word at the start of a line, which should begin one.
     fn begins_item(&self) -> bool {
+        let start = self.peek().span.start as usize;
+        let starts_line = start == 0 || self.text.as_bytes().get(start - 1) == Some(&b'\n');
+        if starts_line && self.kind() == TokenKind::Word {
+            return true;
+        }
         let follows = self.peek_by(1).kind;
         match self.word() {
             "fn" | "model" | "optimizer" | "metric" | "data" | "train" => follows == TokenKind::Word,
@@ -113,8 +119,11 @@ impl Parser<'_, '_> {
     /// `= EXPR` or a block.
     pub(super) fn body(&mut self) -> Parsed<Body> {
         if self.eat(TokenKind::Equal).is_some() {
-            self.skip_line_ends();
-            return self.expr().map(Body::Expr);
+            self.skip_line_end();
+            return self.values().map(Body::Expr);
+        }
+        if !matches!((self.kind(), self.peek_by(1).kind), (TokenKind::OpenBrace, _) | (_, TokenKind::OpenBrace)) {
+            return Err(self.unexpected("`->` and a result type, or `=` or `{` and a body"));
         }
         self.block().map(Body::Block)
     }

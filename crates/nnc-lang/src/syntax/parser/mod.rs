@@ -115,26 +115,52 @@ impl<'t> Parser<'t, '_> {
             TokenKind::Word => format!("`{}`", self.word_of(token)),
             kind => kind.describe().to_owned(),
         };
-        let mut diagnostic =
-            Diagnostic::new(Code::E0102, token.span, format!("expected {}, found {found}", expected.trim()));
-        diagnostic.help = self.likely_fix(token, expected);
+        let message = format!("expected {}, found {found}", expected.trim());
+        let mut diagnostic = Diagnostic::new(Code::E0102, self.place(token), message);
+        diagnostic.help = self.likely_fix(expected);
         self.diagnostics.push(diagnostic);
         Skip
     }
 
-    /// A fix for what people write from habit.
-    fn likely_fix(&self, token: Token, expected: &str) -> Option<String> {
-        let fix = match (token.kind, self.word_of(token)) {
-            (TokenKind::Word, "def" | "func" | "function") => "a function begins with `fn`, a model with `model`",
-            (TokenKind::Word, "class") => "a model begins with `model`",
-            (TokenKind::Word, "lambda") => "name a function with `fn` and pass its name",
-            (TokenKind::Word, "elif") => "write `else if`",
-            (TokenKind::Word, "let" | "var" | "const") => "write `name = value` alone",
-            (TokenKind::Dot, _) if self.peek_by(1).kind == TokenKind::Int => {
-                return Some(format!("write `0.{}`", self.slice(self.peek_by(1).span)));
-            }
-            (TokenKind::Equal, _) if expected.contains("operator") => "compare with `==`",
+    /// Where a token is shown: the end of the file just after the last token.
+    fn place(&self, token: Token) -> Span {
+        let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        match (token.kind, last) {
+            (TokenKind::End, Some(last)) => Span { start: last.span.end, ..last.span },
+            _ => token.span,
+        }
+    }
+
+    /// A fix for what people write from habit, where something else was expected.
+    fn likely_fix(&self, expected: &str) -> Option<String> {
+        let (token, next) = (self.peek(), self.peek_by(1));
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|token| token.kind);
+        let ends_expression = expected.contains("operator");
+        let fix = match (token.kind, next.kind) {
+            (TokenKind::Dot, TokenKind::Int) => return Some(format!("write `0.{}`", self.slice(next.span))),
+            (TokenKind::Equal, _) if ends_expression || expected.starts_with("`{`") => "compare with `==`",
+            (TokenKind::Equal, _) if before.is_some_and(is_arithmetic) => "write `x = x + 1`: there is no `+=`",
+            (TokenKind::Slash, _) if before == Some(TokenKind::Slash) => "`/` between integers rounds down",
+            (TokenKind::Plus, _) => "leave the `+` out",
+            (TokenKind::Colon, _) if expected.contains("result") => "the type of the result stands after `->`",
             (TokenKind::Colon, _) if expected.contains('{') => "a block stands between `{` and `}`",
+            (TokenKind::Colon, _) if expected.contains(']') => "a range is written `1..2`",
+            (TokenKind::OpenBrace, _) if expected.contains("expression") => "a list stands between `[` and `]`",
+            (TokenKind::Word, _) => return self.likely_fix_of_word(ends_expression),
+            _ => return None,
+        };
+        Some(fix.to_owned())
+    }
+
+    fn likely_fix_of_word(&self, ends_expression: bool) -> Option<String> {
+        let fix = match self.word() {
+            "def" | "func" | "function" => "a function begins with `fn`, a model with `model`",
+            "class" => "a model begins with `model`",
+            "import" | "from" => "write `use \"file.nn\"`",
+            "lambda" => "declare a function with `fn` and give its name",
+            "elif" => "write `else if`",
+            "let" | "var" | "const" => "write `name = value` alone",
+            "if" if ends_expression => "there is no conditional expression: write `if` and `else` with blocks",
             _ => return None,
         };
         Some(fix.to_owned())
@@ -183,6 +209,31 @@ impl<'t> Parser<'t, '_> {
     fn skip_line_ends(&mut self) {
         while matches!(self.kind(), TokenKind::LineEnd | TokenKind::Semicolon) {
             self.next();
+        }
+    }
+
+    /// Goes on behind the line end after an operator or `=`, unless a statement begins there: then something is missing
+    /// before the line end.
+    fn skip_line_end(&mut self) {
+        let binds = matches!(self.peek_by(2).kind, TokenKind::Equal | TokenKind::Update);
+        if self.kind() == TokenKind::LineEnd && self.peek_by(1).kind != TokenKind::CloseBrace && !binds {
+            self.next();
+        }
+    }
+
+    /// After a mistake between a keyword and its block: goes on with the block, when it begins on this line.
+    fn recover_at_block<T>(&mut self, parsed: Parsed<T>, replacement: T) -> Parsed<T> {
+        let Err(Skip) = parsed else { return parsed };
+        let mut by = 0;
+        loop {
+            match self.peek_by(by).kind {
+                TokenKind::OpenBrace => {
+                    self.at += by;
+                    return Ok(replacement);
+                }
+                TokenKind::LineEnd | TokenKind::Semicolon | TokenKind::CloseBrace | TokenKind::End => return Err(Skip),
+                _ => by += 1,
+            }
         }
     }
 
@@ -241,4 +292,9 @@ impl<'t> Parser<'t, '_> {
         self.next();
         Ok(items)
     }
+}
+
+fn is_arithmetic(kind: TokenKind) -> bool {
+    use TokenKind::{At, Minus, Percent, Plus, Power, Slash, Star};
+    matches!(kind, At | Minus | Percent | Plus | Power | Slash | Star)
 }

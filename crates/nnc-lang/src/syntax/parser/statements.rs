@@ -1,8 +1,10 @@
 //! Statements. A word is a keyword only where what follows makes it one: `state = 3` binds a name.
 
 use super::{Parsed, Parser, Skip};
-use crate::diagnostic::Code;
-use crate::syntax::ast::{Declaration, Ident, LayerStmt, Minimize, MinimizePart, Stmt, StmtKind, Target};
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::syntax::ast::{
+    Declaration, Expr, ExprKind, Ident, LayerStmt, Minimize, MinimizePart, Stmt, StmtKind, Target,
+};
 use crate::syntax::lexer::TokenKind;
 
 impl Parser<'_, '_> {
@@ -16,7 +18,7 @@ impl Parser<'_, '_> {
             }
             let start = self.peek().span;
             let before = self.at;
-            let kind = match self.statement().and_then(|kind| self.end_of_statement().map(|()| kind)) {
+            let kind = match self.statement().and_then(|kind| self.end_of_statement(&kind).map(|()| kind)) {
                 Ok(kind) => kind,
                 Err(Skip) => {
                     self.skip_statement();
@@ -30,12 +32,26 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn end_of_statement(&mut self) -> Parsed<()> {
+    fn end_of_statement(&mut self, kind: &StmtKind) -> Parsed<()> {
         let ends = [TokenKind::LineEnd, TokenKind::Semicolon, TokenKind::CloseBrace, TokenKind::End, TokenKind::Doc];
         if ends.contains(&self.kind()) {
             return Ok(());
         }
-        Err(self.unexpected("an operator or the end of the line"))
+        match (kind, self.kind()) {
+            (StmtKind::Expr(target), TokenKind::Equal | TokenKind::Update) => Err(self.not_a_name(target)),
+            _ => Err(self.unexpected("an operator or the end of the line")),
+        }
+    }
+
+    /// Reports an assignment to something else than names.
+    fn not_a_name(&mut self, target: &Expr) -> Skip {
+        let diagnostic = match target.kind {
+            ExprKind::Index(..) => Diagnostic::new(Code::E0102, target.span, "a part of a tensor cannot be bound")
+                .help("make a new tensor with `update(x, value, at=i, axis=0)`"),
+            _ => Diagnostic::new(Code::E0102, target.span, "only a name can be bound"),
+        };
+        self.diagnostics.push(diagnostic);
+        Skip
     }
 
     /// Whether the word here, followed by what follows, is only a name.
@@ -52,6 +68,7 @@ impl Parser<'_, '_> {
             return self.binding_or_expr();
         }
         let named = self.peek_by(1).kind == TokenKind::Word;
+        let block = self.peek_by(1).kind == TokenKind::OpenBrace;
         match self.word() {
             "param" if named => self.declaration().map(StmtKind::Param),
             "state" if named => self.declaration().map(StmtKind::State),
@@ -59,24 +76,34 @@ impl Parser<'_, '_> {
             "metric" if named => self.named_value().map(|(name, value)| StmtKind::Metric { name, value }),
             "augment" if named => self.named_value().map(|(name, value)| StmtKind::Augment { name, value }),
             "answer" if named => self.answer(),
-            "step" if named => self.step(),
+            "step" if named || block => self.step(),
             "return" => self.keyword_expr().map(StmtKind::Return),
             "yield" => self.keyword_expr().map(StmtKind::Yield),
             "minimize" => self.minimize().map(StmtKind::Minimize),
             "if" => self.if_statement(),
             "for" => self.for_statement(),
-            "fn" | "model" | "optimizer" | "data" | "train" | "use" if named => {
-                let (span, word) = (self.peek().span, self.word());
-                self.error(Code::E0107, span, format!("`{word}` stands at the top of a file, not inside a block"));
-                Err(Skip)
-            }
+            "fn" | "model" | "optimizer" | "data" | "train" if named => Err(self.misplaced_item()),
+            "use" if self.peek_by(1).kind == TokenKind::Str => Err(self.misplaced_item()),
+            "else" => Err(self.error_here("this `else` belongs to no `if`")),
+            "let" | "var" | "const" | "def" | "class" | "import" if named => Err(self.unexpected("a statement")),
             _ => self.binding_or_expr(),
         }
     }
 
-    fn keyword_expr(&mut self) -> Parsed<crate::syntax::ast::Expr> {
+    fn keyword_expr(&mut self) -> Parsed<Expr> {
         self.next();
-        self.expr()
+        self.values()
+    }
+
+    fn misplaced_item(&mut self) -> Skip {
+        let (span, word) = (self.peek().span, self.word());
+        self.error(Code::E0107, span, format!("`{word}` stands at the top of a file, not inside a block"));
+        Skip
+    }
+
+    fn error_here(&mut self, message: &str) -> Skip {
+        self.error(Code::E0102, self.peek().span, message);
+        Skip
     }
 
     fn binding_or_expr(&mut self) -> Parsed<StmtKind> {
@@ -92,10 +119,13 @@ impl Parser<'_, '_> {
         while self.eat(TokenKind::Comma).is_some() {
             targets.push(self.target()?);
         }
+        if self.kind() == TokenKind::Colon && targets.len() > 1 {
+            return Err(self.error_here("only a single name takes a type"));
+        }
         let ty = self.eat(TokenKind::Colon).map(|_| self.ty()).transpose()?;
         self.expect(TokenKind::Equal, "and a value")?;
-        self.skip_line_ends();
-        Ok(StmtKind::Bind { targets, ty, value: self.expr()? })
+        self.skip_line_end();
+        Ok(StmtKind::Bind { targets, ty, value: self.values()? })
     }
 
     /// Whether names separated by commas and then `=`, `:` or `<-` follow.
@@ -118,7 +148,7 @@ impl Parser<'_, '_> {
         self.expect(TokenKind::Colon, "and a type")?;
         let ty = self.ty()?;
         self.expect(TokenKind::Equal, "and a first value, such as `zeros()`")?;
-        self.skip_line_ends();
+        self.skip_line_end();
         Ok(Declaration { name, ty, init: self.expr()? })
     }
 
@@ -165,11 +195,11 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn named_value(&mut self) -> Parsed<(Ident, crate::syntax::ast::Expr)> {
+    fn named_value(&mut self) -> Parsed<(Ident, Expr)> {
         self.next();
         let name = self.ident("for it")?;
         self.expect(TokenKind::Equal, "and a value")?;
-        self.skip_line_ends();
+        self.skip_line_end();
         Ok((name, self.expr()?))
     }
 
@@ -192,6 +222,9 @@ impl Parser<'_, '_> {
 
     fn minimize(&mut self) -> Parsed<Minimize> {
         self.next();
+        if self.word() == "using" && self.peek_by(1).kind == TokenKind::Word {
+            return Err(self.unexpected("the loss, a scalar"));
+        }
         let loss = self.expr()?;
         let mut minimize = Minimize { loss, parts: vec![self.minimize_part()?], options: Vec::new() };
         loop {
@@ -233,7 +266,9 @@ impl Parser<'_, '_> {
         let mut branches = Vec::new();
         loop {
             self.next();
-            let condition = self.expr()?;
+            let start = self.peek().span;
+            let condition = self.expr();
+            let condition = self.recover_at_block(condition, error_at(start))?;
             branches.push((condition, self.block()?));
             let by = usize::from(self.kind() == TokenKind::LineEnd);
             if self.word_of(self.peek_by(by)) != "else" {
@@ -250,11 +285,21 @@ impl Parser<'_, '_> {
 
     fn for_statement(&mut self) -> Parsed<StmtKind> {
         self.next();
+        let start = self.peek().span;
+        let (head, missing) = (self.for_head(), Ident { text: "_".to_owned(), span: start });
+        let (target, over) = self.recover_at_block(head, (missing, error_at(start)))?;
+        Ok(StmtKind::For { target, over, body: self.block()? })
+    }
+
+    fn for_head(&mut self) -> Parsed<(Ident, Expr)> {
         let target = self.ident("for each turn")?;
         if self.eat_word("in").is_none() {
             return Err(self.unexpected("`in` and a range or a list"));
         }
-        let over = self.range_or_expr()?;
-        Ok(StmtKind::For { target, over, body: self.block()? })
+        Ok((target, self.range_or_expr()?))
     }
+}
+
+fn error_at(span: Span) -> Expr {
+    Expr { kind: ExprKind::Error, span }
 }
