@@ -39,7 +39,7 @@ impl Which {
 pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<usize>) -> Result<Graph, DriverError> {
     if project.unit.recipes.is_empty() && which == Which::Init {
         let model = crate::answer::model_name(project, only)?;
-        return project.graph(project.unit.model_init(&model, &batch_of(rows.unwrap_or(1))));
+        return project.graph(project.unit.model_init(&model));
     }
     if project.unit.recipes.is_empty() || which == Which::Answer {
         return Ok(AnswerGraphs::new(project, only, None, rows.unwrap_or(1))?.graph);

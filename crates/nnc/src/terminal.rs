@@ -7,6 +7,7 @@ use crate::arguments::Colour;
 use anstyle::{AnsiColor, Style};
 use nnc_driver::Metrics;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
+use nnc_opt::PassLog;
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -118,6 +119,18 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+
+/// What each pass took, and what it did.
+pub(crate) fn passes(log: &PassLog) -> String {
+    let mut rows = vec![["pass", "time", "rewrites", "nodes"].map(str::to_owned).to_vec()];
+    for record in &log.records {
+        let nodes = format!("{} -> {}", record.nodes_before, record.nodes_after);
+        let time = duration(record.time.as_secs_f64());
+        rows.push(vec![record.pass.to_owned(), time, record.rewrites.to_string(), nodes]);
+    }
+    rows.push(vec!["all".to_owned(), duration(log.time().as_secs_f64()), log.rewrites().to_string()]);
+    table(&rows)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,12 @@
 //! `nnc dump FILE --at=STAGE`.
 
 use crate::arguments::{Dump, Stage};
-use crate::{Failure, setup};
+use crate::{Failure, setup, terminal};
 use nnc_driver::compiled::TARGET;
 use nnc_driver::stage::{self, Which};
 use nnc_driver::{DriverError, project};
 use nnc_graph::text;
-use nnc_kernel::{Lowered, Role};
+use nnc_kernel::{Lowered, Role, ir};
 use nnc_lang::diagnostic::Sources;
 use nnc_lang::syntax::parse;
 use nnc_opt::fuse::{Group, Partition};
@@ -43,7 +43,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     let passes = setup::passes(options.no_fuse, options.fuel);
     let optimised = nnc_opt::optimise(&graph, &passes).map_err(|error| bug(error.to_string()))?;
     if options.time_passes {
-        eprintln!("{}", optimised.log);
+        eprint!("{}", terminal::passes(&optimised.log));
     }
     if options.at == Stage::Opt {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
@@ -68,7 +68,7 @@ fn groups(partition: &Partition) -> String {
 
 /// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`.
 fn kernels(lowered: &Lowered) -> String {
-    let mut text: String = lowered.program.kernels.iter().map(|kernel| format!("{kernel}\n")).collect();
+    let mut text: String = lowered.program.kernels.iter().map(|kernel| ir::text::print(kernel) + "\n").collect();
     text += &format!("arena {} bytes, scratch {} bytes\n", lowered.arena_bytes, lowered.scratch_bytes);
     for (at, external) in lowered.externals.iter().enumerate() {
         let role = match &external.role {

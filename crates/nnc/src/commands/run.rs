@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let printed = if options.json {
-        json::write_json(&mut out, answers, &manifest.classes, TOP)
+        json::write_json(&mut out, &manifest.program, answers, &manifest.classes, TOP)
     } else if options.output.is_some() {
         Ok(())
     } else {

@@ -39,21 +39,16 @@ fn layers(
 fn print(model: &str, layers: &[LayerFacts]) {
     let mut rows = vec![["layer", "output", "parameters", "multiply-adds", "bytes"].map(str::to_owned).to_vec()];
     for layer in layers {
+        // The whole model has the empty path and ends the list.
+        let name = if layer.path.is_empty() { "total" } else { &layer.path };
         rows.push(vec![
-            layer.path.clone(),
+            name.to_owned(),
             layer.output.to_string(),
             terminal::grouped(layer.parameters),
             terminal::grouped(layer.multiply_adds),
             terminal::bytes(layer.bytes),
         ]);
     }
-    let sum = |of: fn(&LayerFacts) -> u64| layers.iter().map(of).sum::<u64>();
-    let total = ["total", ""].map(str::to_owned).into_iter().chain([
-        terminal::grouped(sum(|layer| layer.parameters)),
-        terminal::grouped(sum(|layer| layer.multiply_adds)),
-        terminal::bytes(sum(|layer| layer.bytes)),
-    ]);
-    rows.push(total.collect());
     let table = terminal::table(&rows);
     let lines: Vec<&str> = table.lines().collect();
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);

@@ -111,7 +111,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 
 fn print_passes(session: &mut Session<'_>, dataset: &Dataset) -> Result<(), Failure> {
     let batch = usize::try_from(session.recipe().batch).unwrap_or(1).min(dataset.train.rows.len());
-    anstream::eprintln!("{}", session.training_program(batch)?.log);
+    anstream::eprint!("{}", terminal::passes(&session.training_program(batch)?.log));
     Ok(())
 }
 
