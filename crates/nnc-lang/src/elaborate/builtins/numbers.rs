@@ -76,8 +76,8 @@ fn function(op: UnaryOp, x: f64) -> f64 {
     }
 }
 
-/// The error function by its Maclaurin series below 3 and its continued fraction above (Abramowitz, Stegun 1964, 7.1.5
-/// and 7.1.14); to about 1e-15.
+/// The error function by a series of positive terms below 3 and its continued fraction above (Abramowitz, Stegun 1964,
+/// 7.1.6 and 7.1.14); to about 1e-15.
 fn erf(x: f64) -> f64 {
     if x.is_nan() {
         return x;
@@ -90,11 +90,10 @@ fn erf(x: f64) -> f64 {
     if size < 3.0 {
         let (mut term, mut sum) = (x, x);
         for n in 1..80 {
-            let n = f64::from(n);
-            term *= -x * x / n;
-            sum += term / (2.0 * n + 1.0);
+            term *= 2.0 * x * x / (2.0 * f64::from(n) + 1.0);
+            sum += term;
         }
-        return scale * sum;
+        return scale * (-x * x).exp() * sum;
     }
     let fraction = (1..=60).rev().fold(size, |below, n| size + f64::from(n) / 2.0 / below);
     x.signum() * (1.0 - (-size * size).exp() / (fraction * std::f64::consts::PI.sqrt()))

@@ -28,7 +28,7 @@ use crate::syntax::ast::{ItemKind, Train};
 use crate::syntax::on_large_stack;
 use build::Builder;
 use nnc_graph::{Dim, Graph};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What a `train` block says, for whoever runs the training.
 #[derive(Clone, PartialEq, Debug)]
@@ -275,9 +275,6 @@ impl Unit {
 pub(crate) const OPTIMIZER_PREFIX: &str = "$optimizer.";
 /// See [`OPTIMIZER_PREFIX`].
 pub(crate) const METRIC_PREFIX: &str = "$metric.";
-
-/// Values by path.
-pub(crate) type ByPath<T> = BTreeMap<String, T>;
 
 impl Elaborator<'_> {
     /// Reports an error with a likely fix.

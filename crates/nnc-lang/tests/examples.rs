@@ -1,0 +1,69 @@
+//! The examples of the repository and the template of `nnc new` check without a word, and every graph of their recipes
+//! is well formed.
+
+use nnc_graph::verify::verify;
+use nnc_lang::diagnostic::render;
+use nnc_lang::elaborate::{Loader, Options, Unit, check};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+struct Nothing;
+
+impl Loader for Nothing {
+    fn load(&self, _path: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples");
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "nn"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn checked(name: &str, text: &str) -> Unit {
+    let checked = check(name, text, &Nothing, &Options::default());
+    let shown = render(&checked.diagnostics, &checked.sources, false);
+    assert!(checked.diagnostics.is_empty(), "{name}\n{shown}");
+    checked.unit.expect("a sound file has a unit")
+}
+
+fn check_graphs(name: &str, unit: &Unit) {
+    for recipe in &unit.recipes {
+        for n in [1, 4] {
+            let graphs = [
+                ("init", unit.init(&recipe.name)),
+                ("train", unit.train_step(&recipe.name, n)),
+                ("evaluate", unit.evaluate(&recipe.name, n)),
+                ("answer", unit.answer(&recipe.name, None, n)),
+            ];
+            for (word, graph) in graphs {
+                let graph = graph.unwrap_or_else(|errors| panic!("{name} {word} at {n}: {errors:#?}"));
+                verify(&graph).unwrap_or_else(|faults| panic!("{name} {word} at {n}: {faults:#?}"));
+                assert!(!graph.outputs().is_empty(), "{name} {word} puts nothing out");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_example_checks_and_builds() {
+    let examples = examples();
+    assert!(examples.len() >= 7, "{examples:?}");
+    for path in examples {
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let unit = checked(&name, &fs::read_to_string(&path).expect("it can be read"));
+        check_graphs(&name, &unit);
+    }
+}
+
+#[test]
+fn the_template_checks_and_builds() {
+    let text = nnc_lang::library::TEMPLATE.replace("MODEL", "Letters").replace("NAME", "letters");
+    check_graphs("template", &checked("letters.nn", &text));
+}
