@@ -2,10 +2,11 @@
 //!
 //! A line end counts unless it stands inside `(` or `[`, or the next line continues the expression: it starts with `|>`
 //! or a binary operator. A `;` always ends a statement. A bracket that is never closed would swallow the rest of the
-//! file, so it is closed, and reported, at a `}` that does not fit, or at a line that begins an item.
+//! file, so it is closed, and reported: at a `}` that does not fit, at a line that begins an item, and, only where the
+//! brackets of the file do not pair, at a line that begins a statement no further in than the line of the bracket.
 //!
-//! Entry: all tokens. Exit: no comment, no line end that does not count, no doc comment inside brackets; every closing
-//! bracket has its opening one.
+//! Entry: all tokens. Exit: no comment, no line end that does not count, no two line ends in a row, no doc comment inside
+//! brackets; every bracket pairs. Takes time linear in the number of tokens.
 
 use super::lexer::{Token, TokenKind};
 use crate::diagnostic::{Code, Diagnostic};
@@ -15,78 +16,206 @@ const UNCLOSED: usize = 3;
 
 /// The tokens that the parser sees.
 pub fn statements(tokens: Vec<Token>, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
-    let mut open: Vec<Token> = Vec::new();
-    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
+    let kept = Vec::with_capacity(tokens.len());
+    let repairs = !pair(&tokens);
+    let mut lines =
+        Lines { text, diagnostics, open: Vec::new(), kept, indent: 0, line_start: 0, suspect: None, repairs };
+    let following = following(&tokens);
     for (at, &token) in tokens.iter().enumerate() {
+        lines.take(token, &tokens[at + 1..], following.get(at).and_then(|&next| tokens.get(next)).copied());
+    }
+    lines.kept
+}
+
+/// Whether every bracket has its partner.
+fn pair(tokens: &[Token]) -> bool {
+    let mut open = Vec::new();
+    for token in tokens {
+        if is_opening(token.kind) {
+            open.push(partner(token.kind));
+        } else if is_closing(token.kind) && open.pop() != Some(token.kind) {
+            return false;
+        }
+    }
+    open.is_empty()
+}
+
+/// For each place, that of the next token that is neither a line end nor a comment.
+fn following(tokens: &[Token]) -> Vec<usize> {
+    let mut next = tokens.len();
+    let mut found = vec![next; tokens.len()];
+    for (at, token) in tokens.iter().enumerate().rev() {
+        found[at] = next;
+        if !matches!(token.kind, TokenKind::LineEnd | TokenKind::Comment) {
+            next = at;
+        }
+    }
+    found
+}
+
+/// A bracket that is open.
+#[derive(Clone, Copy)]
+struct Opening {
+    token: Token,
+    /// How far in its line begins.
+    indent: usize,
+}
+
+struct Lines<'t, 'd> {
+    text: &'t str,
+    diagnostics: &'d mut Vec<Diagnostic>,
+    open: Vec<Opening>,
+    kept: Vec<Token>,
+    /// How far in the line here begins, in bytes.
+    indent: usize,
+    /// Where the line here begins.
+    line_start: usize,
+    /// A `{` and its `}` whose lines begin differently far in: perhaps it is here that a brace is missing.
+    suspect: Option<(Token, Token)>,
+    /// Whether the brackets of the file do not pair.
+    repairs: bool,
+}
+
+impl Lines<'_, '_> {
+    fn take(&mut self, token: Token, rest: &[Token], next: Option<Token>) {
+        let start = token.span.start as usize;
+        if self.text.get(self.line_start..start).is_some_and(|before| before.trim().is_empty()) {
+            self.indent = start - self.line_start;
+        }
         match token.kind {
             TokenKind::Comment => {}
-            TokenKind::LineEnd | TokenKind::Doc if inside_brackets(&open) && !begins_item(&tokens[at + 1..], text) => {}
-            TokenKind::LineEnd if continues(&tokens[at + 1..], text) => {}
-            TokenKind::LineEnd | TokenKind::Doc => {
-                close_brackets(&mut open, &mut kept, token, diagnostics);
-                kept.push(token);
+            TokenKind::LineEnd | TokenKind::Doc => self.end_line(token, rest, next),
+            kind if is_opening(kind) => {
+                self.open.push(Opening { token, indent: self.indent });
+                self.kept.push(token);
             }
-            TokenKind::OpenParen | TokenKind::OpenBracket | TokenKind::OpenBrace => {
-                open.push(token);
-                kept.push(token);
-            }
-            TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace => {
-                close(&mut open, &mut kept, token, diagnostics);
-            }
-            TokenKind::End => {
-                diagnostics.extend(open.iter().take(UNCLOSED).map(|&opening| unclosed(opening)));
-                while let Some(opening) = open.pop() {
-                    kept.push(Token { kind: partner(opening.kind), span: token.span });
-                }
-                kept.push(token);
-            }
-            _ => kept.push(token),
+            kind if is_closing(kind) => self.close(token),
+            TokenKind::End => self.end(token),
+            _ => self.kept.push(token),
         }
     }
-    kept
-}
 
-fn inside_brackets(open: &[Token]) -> bool {
-    open.last().is_some_and(|token| token.kind != TokenKind::OpenBrace)
-}
-
-/// Closes `(` and `[` that are still open at a line that begins an item.
-fn close_brackets(open: &mut Vec<Token>, kept: &mut Vec<Token>, at: Token, diagnostics: &mut Vec<Diagnostic>) {
-    while inside_brackets(open) {
-        if let Some(opening) = open.pop() {
-            diagnostics.push(unclosed(opening));
-            kept.push(Token { kind: partner(opening.kind), span: at.span });
+    fn end_line(&mut self, token: Token, rest: &[Token], next: Option<Token>) {
+        if token.kind == TokenKind::LineEnd {
+            self.line_start = token.span.end as usize;
+        }
+        if begins_item(rest, self.text) {
+            self.close_at_item(token);
+        } else if inside_brackets(&self.open) && !self.abandons(rest) {
+            return;
+        }
+        let ends = token.kind == TokenKind::LineEnd;
+        if ends && next.is_some_and(|next| continues(next, self.text)) {
+            return;
+        }
+        self.close_brackets(token);
+        if !ends || self.kept.last().is_none_or(|last| last.kind != TokenKind::LineEnd) {
+            self.kept.push(token);
         }
     }
-}
 
-fn close(open: &mut Vec<Token>, kept: &mut Vec<Token>, closing: Token, diagnostics: &mut Vec<Diagnostic>) {
-    let partnered = open.iter().rposition(|opening| partner(opening.kind) == closing.kind);
-    let Some(at) = partnered else {
-        let message = format!("this {} closes nothing", closing.kind.describe());
-        diagnostics.push(Diagnostic::new(Code::E0103, closing.span, message));
-        return;
-    };
-    // A `)` never closes a brace that was opened after its `(`: then it is the `)` that is wrong.
-    if closing.kind != TokenKind::CloseBrace && open[at..].iter().any(|token| token.kind == TokenKind::OpenBrace) {
-        let message = format!("this {} closes nothing", closing.kind.describe());
-        diagnostics.push(Diagnostic::new(Code::E0103, closing.span, message));
-        return;
-    }
-    while open.len() > at + 1 {
-        if let Some(opening) = open.pop() {
-            diagnostics.push(unclosed(opening));
-            kept.push(Token { kind: partner(opening.kind), span: closing.span });
+    /// Closes what is open before a line that begins an item, if the brackets do not pair; else only `(` and `[`.
+    fn close_at_item(&mut self, at: Token) {
+        self.close_brackets(at);
+        if !self.repairs {
+            return;
+        }
+        if let Some(&outermost) = self.open.first() {
+            self.unclosed(outermost.token);
+        }
+        while let Some(opening) = self.open.pop() {
+            self.kept.push(Token { kind: partner(opening.token.kind), span: at.span });
         }
     }
-    open.pop();
-    kept.push(closing);
+
+    /// Whether what follows begins a statement, so that the brackets here must have been left open.
+    fn abandons(&self, rest: &[Token]) -> bool {
+        let (Some(first), Some(second)) = (rest.first(), rest.get(1)) else { return false };
+        let indent = first.span.start as usize - self.line_start;
+        let brackets = self.open.iter().rev().take_while(|opening| opening.token.kind != TokenKind::OpenBrace);
+        let outermost = brackets.last().map_or(0, |opening| opening.indent);
+        let begins = match (word(*first, self.text), second.kind) {
+            ("param" | "state" | "layer" | "metric" | "augment" | "answer" | "step", TokenKind::Word) => true,
+            ("return" | "yield" | "minimize" | "if" | "for", TokenKind::Word) => true,
+            (_, TokenKind::Equal | TokenKind::Update) => first.kind == TokenKind::Word,
+            _ => false,
+        };
+        self.repairs && begins && indent <= outermost
+    }
+
+    /// Closes `(` and `[` that are still open at the end of a statement.
+    fn close_brackets(&mut self, at: Token) {
+        while inside_brackets(&self.open) {
+            if let Some(opening) = self.open.pop() {
+                self.unclosed(opening.token);
+                self.kept.push(Token { kind: partner(opening.token.kind), span: at.span });
+            }
+        }
+    }
+
+    fn close(&mut self, closing: Token) {
+        let partnered = self.open.iter().rposition(|opening| partner(opening.token.kind) == closing.kind);
+        // A `)` never closes a brace that was opened after its `(`: then it is the `)` that is wrong.
+        let brace_between = |at: usize| self.open[at..].iter().any(|open| open.token.kind == TokenKind::OpenBrace);
+        let Some(at) = partnered.filter(|&at| closing.kind == TokenKind::CloseBrace || !brace_between(at)) else {
+            let message = format!("this {} closes nothing", closing.kind.describe());
+            self.diagnostics.push(Diagnostic::new(Code::E0103, closing.span, message));
+            return;
+        };
+        while self.open.len() > at + 1 {
+            if let Some(opening) = self.open.pop() {
+                self.unclosed(opening.token);
+                self.kept.push(Token { kind: partner(opening.token.kind), span: closing.span });
+            }
+        }
+        if let Some(opening) = self.open.pop() {
+            self.compare_indents(opening, closing);
+        }
+        self.kept.push(closing);
+    }
+
+    fn compare_indents(&mut self, opening: Opening, closing: Token) {
+        let begins_line = self.line_start + self.indent == closing.span.start as usize;
+        if closing.kind == TokenKind::CloseBrace && begins_line && opening.indent != self.indent {
+            self.suspect.get_or_insert((opening.token, closing));
+        }
+    }
+
+    fn end(&mut self, end: Token) {
+        let unclosed: Vec<Token> = self.open.iter().take(UNCLOSED).map(|opening| opening.token).collect();
+        unclosed.into_iter().for_each(|opening| self.unclosed(opening));
+        while let Some(opening) = self.open.pop() {
+            self.kept.push(Token { kind: partner(opening.token.kind), span: end.span });
+        }
+        self.kept.push(end);
+    }
+
+    fn unclosed(&mut self, opening: Token) {
+        let wanted = partner(opening.kind).describe();
+        let message = format!("this {} is never closed", opening.kind.describe());
+        let mut diagnostic = Diagnostic::new(Code::E0103, opening.span, message);
+        match self.suspect.take().filter(|_| opening.kind == TokenKind::OpenBrace) {
+            Some((suspect, closing)) => {
+                diagnostic = diagnostic.with(suspect.span, "perhaps it is this `{` that is not closed");
+                diagnostic =
+                    diagnostic.with(closing.span, "and this `}`, which stands elsewhere, was meant for another");
+            }
+            None => diagnostic = diagnostic.help(format!("close it with {wanted}")),
+        }
+        self.diagnostics.push(diagnostic);
+    }
 }
 
-fn unclosed(opening: Token) -> Diagnostic {
-    let wanted = partner(opening.kind).describe();
-    let message = format!("this {} is never closed", opening.kind.describe());
-    Diagnostic::new(Code::E0103, opening.span, message).help(format!("close it with {wanted}"))
+fn is_opening(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::OpenParen | TokenKind::OpenBracket | TokenKind::OpenBrace)
+}
+
+fn is_closing(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace)
+}
+
+fn inside_brackets(open: &[Opening]) -> bool {
+    open.last().is_some_and(|opening| opening.token.kind != TokenKind::OpenBrace)
 }
 
 fn partner(opening: TokenKind) -> TokenKind {
@@ -114,10 +243,8 @@ fn begins_item(rest: &[Token], text: &str) -> bool {
     first.kind == TokenKind::Word && starts_line && item
 }
 
-/// Whether the next line that is not empty continues the expression before it.
-fn continues(rest: &[Token], text: &str) -> bool {
-    let next = rest.iter().find(|token| !matches!(token.kind, TokenKind::LineEnd | TokenKind::Comment));
-    let Some(&next) = next else { return false };
+/// Whether a line that begins with `next` continues the expression before it.
+fn continues(next: Token, text: &str) -> bool {
     match next.kind {
         TokenKind::Pipe | TokenKind::Plus | TokenKind::Minus | TokenKind::Star | TokenKind::Slash => true,
         TokenKind::Percent | TokenKind::At | TokenKind::Power | TokenKind::EqualEqual | TokenKind::NotEqual => true,

@@ -1,6 +1,6 @@
 //! Items: what stands at the top of a file.
 
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Block, Body, Data, Function, FunctionKind, Item, ItemKind, Module, Param, Train, UseItem};
 use crate::syntax::lexer::TokenKind;
@@ -73,6 +73,12 @@ impl Parser<'_, '_> {
             "metric" => self.function(FunctionKind::Metric).map(ItemKind::Function),
             "data" => self.data().map(ItemKind::Data),
             "train" => self.train().map(ItemKind::Train),
+            _ if self.peek_by(1).kind == TokenKind::Equal => Err(self.misplaced("a binding")),
+            "param" | "state" | "layer" | "minimize" | "answer" | "augment"
+                if self.peek_by(1).kind == TokenKind::Word =>
+            {
+                Err(self.misplaced(&format!("`{}`", self.word())))
+            }
             word => {
                 let items = ["use", "fn", "model", "optimizer", "metric", "data", "train"];
                 let close = crate::diagnostic::closest(word, items);
@@ -83,6 +89,12 @@ impl Parser<'_, '_> {
                 Err(skip)
             }
         }
+    }
+
+    fn misplaced(&mut self, what: &str) -> Skip {
+        let span = self.peek().span;
+        self.error(Code::E0107, span, format!("{what} stands inside a block, not at the top of a file"));
+        Skip
     }
 
     fn use_item(&mut self) -> Parsed<UseItem> {
@@ -108,7 +120,7 @@ impl Parser<'_, '_> {
             let message = format!("the parameter `{}` needs a type", name.text);
             let help = format!("write `{}: f32[N, C]` or `{}: int`", name.text, name.text);
             self.diagnostics.push(Diagnostic::new(Code::E0102, name.span, message).help(help));
-            return Err(super::Skip);
+            return Err(Skip);
         }
         self.next();
         let ty = self.ty()?;
@@ -123,7 +135,7 @@ impl Parser<'_, '_> {
             return self.values().map(Body::Expr);
         }
         if !matches!((self.kind(), self.peek_by(1).kind), (TokenKind::OpenBrace, _) | (_, TokenKind::OpenBrace)) {
-            return Err(self.unexpected("`->` and a result type, or `=` or `{` and a body"));
+            return Err(self.unexpected("`=` or `{` and a body"));
         }
         self.block().map(Body::Block)
     }

@@ -142,7 +142,7 @@ impl<'t> Parser<'t, '_> {
             (TokenKind::Equal, _) if before.is_some_and(is_arithmetic) => "write `x = x + 1`: there is no `+=`",
             (TokenKind::Slash, _) if before == Some(TokenKind::Slash) => "`/` between integers rounds down",
             (TokenKind::Plus, _) => "leave the `+` out",
-            (TokenKind::Colon, _) if expected.contains("result") => "the type of the result stands after `->`",
+            (TokenKind::Colon, _) if expected.contains("body") => "the type of the result stands after `->`",
             (TokenKind::Colon, _) if expected.contains('{') => "a block stands between `{` and `}`",
             (TokenKind::Colon, _) if expected.contains(']') => "a range is written `1..2`",
             (TokenKind::OpenBrace, _) if expected.contains("expression") => "a list stands between `[` and `]`",
@@ -216,7 +216,8 @@ impl<'t> Parser<'t, '_> {
     /// before the line end.
     fn skip_line_end(&mut self) {
         let binds = matches!(self.peek_by(2).kind, TokenKind::Equal | TokenKind::Update);
-        if self.kind() == TokenKind::LineEnd && self.peek_by(1).kind != TokenKind::CloseBrace && !binds {
+        let ends = matches!(self.peek_by(1).kind, TokenKind::CloseBrace | TokenKind::End);
+        if self.kind() == TokenKind::LineEnd && !ends && !binds {
             self.next();
         }
     }
