@@ -35,6 +35,10 @@ fn erf(x: f64) -> f64 {
     if a.is_nan() || a > 6.0 {
         return if a.is_nan() { x } else { x.signum() };
     }
+    if a < 1e-5 {
+        // The next term of the series is below a unit in the last place.
+        return x * std::f64::consts::FRAC_2_SQRT_PI * (1.0 - x * x / 3.0);
+    }
     if a < 2.5 {
         let (mut term, mut sum) = (a, a);
         let mut n = 0.0;
@@ -84,8 +88,7 @@ fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
         });
     });
     let args = vec![ArgRef { buffer: 1, offset: 0 }, ArgRef { buffer: 2, offset: 0 }];
-    let program =
-        Program { kernels: vec![kernel.finish()], launches: vec![Launch { kernel: 0, args, serial: false }] };
+    let program = Program { kernels: vec![kernel.finish()], launches: vec![Launch { kernel: 0, args, serial: false }] };
     let (module, entry) = nnc_codegen::jit(&program, NonZeroUsize::MIN).expect("compiles");
     let layout = Layout { externals: vec![BLOCK * 4; 2], ..Layout::default() };
     nnc_runtime::Program::new(Code::from_jit(module, entry, layout).expect("the entry fits"), Arc::clone(pool))
@@ -97,10 +100,17 @@ fn error(found: f32, exact: f64) -> f64 {
     if exact.is_nan() || rounded.is_infinite() || found.is_nan() || found.is_infinite() {
         let same = (found.is_nan() && exact.is_nan()) || found == rounded;
         let nearly = rounded.is_infinite() && found.abs() == f32::MAX && found.signum() == rounded.signum();
-        return if same { 0.0 } else if nearly { 1.0 } else { f64::INFINITY };
+        return if same {
+            0.0
+        } else if nearly {
+            1.0
+        } else {
+            f64::INFINITY
+        };
     }
-    let exponent = exact.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
-    (f64::from(found) - exact).abs() / (exponent - 23.0).exp2()
+    // The unit is 2^-23 of the power of two below, by the bits of the exponent.
+    let below = f64::from_bits(exact.abs().max(f64::from(f32::MIN_POSITIVE)).to_bits() & 0x7ff0_0000_0000_0000);
+    (f64::from(found) - exact).abs() / (below / 8_388_608.0)
 }
 
 fn main() {

@@ -11,7 +11,7 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
-use nnc_kernel::ir::{Elem, Direction, Kernel, Phase};
+use nnc_kernel::ir::{Direction, Elem, Kernel, Phase};
 use nnc_kernel::program::Program;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -53,7 +53,8 @@ fn check_features(isa: &dyn TargetIsa) -> Result<(), CodegenError> {
     if isa.name() != "x64" {
         return Ok(());
     }
-    let has: Vec<String> = isa.isa_flags().iter().filter(|flag| flag.as_bool() == Some(true)).map(|f| f.name.to_string()).collect();
+    let has: Vec<String> =
+        isa.isa_flags().iter().filter(|flag| flag.as_bool() == Some(true)).map(|f| f.name.to_string()).collect();
     let needed = ["has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt", "has_popcnt"];
     let missing: Vec<&str> = needed.into_iter().filter(|need| !has.iter().any(|have| have == need)).collect();
     match missing.is_empty() {

@@ -28,7 +28,9 @@ pub enum CodegenError {
     #[error("this machine is not supported: {0}")]
     Host(String),
     /// An x86-64 machine below x86-64-v3.
-    #[error("this processor lacks {0}: compiled code needs x86-64-v3 (AVX2, FMA and BMI; Intel Haswell, AMD Zen or later)")]
+    #[error(
+        "this processor lacks {0}: compiled code needs x86-64-v3 (AVX2, FMA and BMI; Intel Haswell, AMD Zen or later)"
+    )]
     Features(String),
     /// A mistake in the compiler.
     #[error("bug in the compiler: {0}")]

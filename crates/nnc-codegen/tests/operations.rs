@@ -360,8 +360,10 @@ fn stores() {
             });
             let mut numbers = Numbers(u64::from(lanes));
             let size = elem.size();
-            let counts: Vec<u8> =
-                [0, i64::from(lanes), i64::from(lanes) / 2, -3].iter().flat_map(|count: &i64| count.to_le_bytes()).collect();
+            let counts: Vec<u8> = [0, i64::from(lanes), i64::from(lanes) / 2, -3]
+                .iter()
+                .flat_map(|count: &i64| count.to_le_bytes())
+                .collect();
             let mut buffers = vec![vec![], numbers.memory(elem, 4 * usize::from(lanes)), counts];
             buffers.extend((0..5).map(|_| vec![1; 16 * usize::from(lanes) * size]));
             let args = (1..=7).map(|buffer| ArgRef { buffer, offset: 0 }).collect();

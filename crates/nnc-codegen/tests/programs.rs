@@ -53,7 +53,8 @@ fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
     let launch = |kernel, out, serial| Launch { kernel, args: vec![at(1, 0), at(2, 0), at(3, out)], serial };
     let kernels = vec![sums("first"), sums("second")];
     let launches = vec![launch(0, 0, false), launch(1, 32, true), launch(0, 64, false)];
-    let floats = |count: usize, of: fn(usize) -> f32| -> Vec<u8> { (0..count).flat_map(|i| of(i).to_le_bytes()).collect() };
+    let floats =
+        |count: usize, of: fn(usize) -> f32| -> Vec<u8> { (0..count).flat_map(|i| of(i).to_le_bytes()).collect() };
     let buffers =
         vec![vec![], floats(1024, |i| i as f32 * 0.37 - 100.0), floats(1024, |i| 1.0 / (i + 1) as f32), vec![0; 96]];
     (Program { kernels, launches }, buffers, vec![Elem::F32; 3])
@@ -101,10 +102,8 @@ fn the_image_gives_the_same_bits() {
     if !cfg!(target_arch = "x86_64") {
         return;
     }
-    let builder = cranelift_jit::JITBuilder::with_isa(
-        nnc_codegen::host().unwrap(),
-        cranelift_module::default_libcall_names(),
-    );
+    let builder =
+        cranelift_jit::JITBuilder::with_isa(nnc_codegen::host().unwrap(), cranelift_module::default_libcall_names());
     let mut module = cranelift_jit::JITModule::new(builder);
     let mut signature = module.make_signature();
     signature.params.push(cranelift_codegen::ir::AbiParam::new(cranelift_codegen::ir::types::I64));

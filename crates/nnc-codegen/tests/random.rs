@@ -237,7 +237,8 @@ fn grow(decisions: &[u32], lanes: u8) -> (Kernel, Vec<ArgRef>) {
     let mut kernel = KernelBuilder::new("random");
     let inputs = ELEMS.map(|elem| kernel.input(format!("in_{elem}"), elem)).to_vec();
     let counts = kernel.input("counts", Elem::I64);
-    let outputs = ELEMS.map(|elem| kernel.param(format!("out_{elem}"), elem, nnc_kernel::ir::Direction::InOut)).to_vec();
+    let outputs =
+        ELEMS.map(|elem| kernel.param(format!("out_{elem}"), elem, nnc_kernel::ir::Direction::InOut)).to_vec();
     let scratch = ELEMS.map(|elem| kernel.scratch(elem, ROOM as usize)).to_vec();
     let mut grower =
         Grower { decisions: decisions.iter(), lanes, inputs, outputs, scratch, counts, scope: vec![], slot: 0 };

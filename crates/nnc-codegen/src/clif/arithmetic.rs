@@ -163,8 +163,11 @@ impl Translator<'_, '_> {
                 return if ty.elem.is_signed() { t.b.ins().sshr(a, by) } else { t.b.ins().ushr(a, by) };
             }
             let native = t.b.func.dfg.value_type(a);
-            let mask =
-                if native.is_vector() { t.splat_bits(bits, divisor - 1) } else { t.b.ins().iconst(native, divisor as i64 - 1) };
+            let mask = if native.is_vector() {
+                t.splat_bits(bits, divisor - 1)
+            } else {
+                t.b.ins().iconst(native, divisor as i64 - 1)
+            };
             t.b.ins().band(a, mask)
         })
     }
@@ -185,7 +188,8 @@ impl Translator<'_, '_> {
         let safe = self.b.ins().select(special, one, b);
         let normal = self.floor_quotient(a, safe, op);
         // By -1 the quotient is -a (b * a), by 0 it is 0 (b * a); the remainder is 0 in both.
-        let exceptional = if op == BinaryOp::Div { self.b.ins().imul(a, b) } else { self.b.ins().iconst(types::I64, 0) };
+        let exceptional =
+            if op == BinaryOp::Div { self.b.ins().imul(a, b) } else { self.b.ins().iconst(types::I64, 0) };
         let result = self.b.ins().select(special, exceptional, normal);
         if native == types::I64 { result } else { self.b.ins().ireduce(native, result) }
     }
@@ -300,7 +304,7 @@ impl Translator<'_, '_> {
                 native(self, &scalars)
             })
             .collect();
-        self.from_lanes(ty, &lanes)
+        self.assemble(ty, &lanes)
     }
 }
 

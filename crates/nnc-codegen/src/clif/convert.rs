@@ -35,7 +35,9 @@ impl Translator<'_, '_> {
             (Elem::I8 | Elem::U8 | Elem::I16 | Elem::I32, Elem::F32) => self.integer_to_f32(a, from),
             (Elem::F32, Elem::I8 | Elem::U8 | Elem::I16 | Elem::I32) => self.f32_to_integer(a, ty),
             (from_elem, to) if from_elem.is_int() && to.is_int() => self.resize(a, from, ty),
-            (from_elem, to) => self.lane_by_lane(ty, &[(a, from)], |t, lanes| t.convert_scalar(lanes[0], from_elem, to)),
+            (from_elem, to) => {
+                self.lane_by_lane(ty, &[(a, from)], |t, lanes| t.convert_scalar(lanes[0], from_elem, to))
+            }
         }
     }
 
@@ -84,7 +86,8 @@ impl Translator<'_, '_> {
             _ => (-32768, 32767),
         };
         let wide = self.b.ins().fcvt_to_sint_sat(types::I32, a);
-        let (least, most) = (self.b.ins().iconst(types::I32, least & 0xffff_ffff), self.b.ins().iconst(types::I32, most));
+        let (least, most) =
+            (self.b.ins().iconst(types::I32, least & 0xffff_ffff), self.b.ins().iconst(types::I32, most));
         let wide = self.b.ins().smax(wide, least);
         let wide = self.b.ins().smin(wide, most);
         self.b.ins().ireduce(scalar_type(to), wide)

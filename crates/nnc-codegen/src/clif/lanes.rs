@@ -115,7 +115,7 @@ impl Translator<'_, '_> {
     }
 
     /// A value from its lanes as native scalars (of a mask, 0 or 1).
-    pub(super) fn from_lanes(&mut self, ty: Type, lanes: &[ir::Value]) -> Lanes {
+    pub(super) fn assemble(&mut self, ty: Type, lanes: &[ir::Value]) -> Lanes {
         let bits = ty.elem.bits();
         if ty.lanes == 1 {
             return Lanes::new(bits, lanes.to_vec());

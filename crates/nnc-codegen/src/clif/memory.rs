@@ -1,8 +1,8 @@
 //! Loads and stores.
 //!
 //! Rows of elements are native loads; short vectors go through a scalar of their size. What Cranelift has no
-//! instruction for is made of scalar accesses: strided and indexed lane by lane; tails and masks as a loop over lanes
-//! between the memory and a stack slot, which keeps the code small (they occur at edges).
+//! instruction for is made of smaller accesses: strided and indexed lane by lane; tails and masks as loops between the
+//! memory and a stack slot, which keeps the code small (they occur at edges).
 
 use super::Translator;
 use super::lanes::{Lanes, part_count, scalar_type, vector_type};
@@ -59,7 +59,7 @@ impl Translator<'_, '_> {
             Access::Strided(_) | Access::Indexed(_) => {
                 let places = self.lane_places(ty, place, access);
                 let lanes: Vec<ir::Value> = places.into_iter().map(|place| self.load_scalar(ty.elem, place)).collect();
-                self.from_lanes(ty, &lanes)
+                self.assemble(ty, &lanes)
             }
             Access::Tail(count) => {
                 let count = self.value(count).scalar();
@@ -237,47 +237,65 @@ impl Translator<'_, '_> {
         self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4))
     }
 
-    /// Copies the first `count` elements (at most as many as lanes) of which the mask holds, one by one.
+    /// Copies the first `count` elements (at most as many as lanes) of which the mask holds: without a mask by native
+    /// vectors as far as they are full, then one by one.
     fn copy_some(&mut self, ty: Type, from: Place, to: Place, count: ir::Value, mask: Option<Lanes>) {
-        let mask = mask.map(|mask| {
-            let bytes = if ty.lanes == 1 { mask } else { self.mask_as(&mask, ty.lanes, 8) };
-            let slot = self.spill(&bytes);
-            self.b.ins().stack_addr(types::I64, slot, 0)
-        });
         let most = self.b.ins().iconst(types::I64, i64::from(ty.lanes));
         let count = self.b.ins().smin(count, most);
-        let [head, body, copy, next, done] = std::array::from_fn(|_| self.b.create_block());
-        let lane = self.b.append_block_param(head, types::I64);
         let zero = self.b.ins().iconst(types::I64, 0);
-        self.b.ins().jump(head, &[BlockArg::Value(zero)]);
-
-        self.b.switch_to_block(head);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, lane, count);
-        self.b.ins().brif(more, body, &[], done, &[]);
-
-        self.b.switch_to_block(body);
-        match mask {
-            Some(mask) => {
-                let flag = self.b.ins().iadd(mask, lane);
-                let flag = self.load_native(types::I8, Place { base: flag, plus: 0 });
-                self.b.ins().brif(flag, copy, &[], next, &[]);
+        let Some(mask) = mask else {
+            let each = (16 / ty.elem.size()) as i64;
+            let mut start = zero;
+            if i64::from(ty.lanes) >= each {
+                let end = self.b.ins().iadd_imm_s(count, 1 - each);
+                start = self.counted(zero, end, each, |t, lane| t.copy(types::I8X16, ty.elem, from, to, lane));
             }
-            None => {
-                self.b.ins().jump(copy, &[]);
-            }
-        }
+            self.counted(start, count, 1, |t, lane| t.copy(integer_type(ty.elem), ty.elem, from, to, lane));
+            return;
+        };
+        let bytes = if ty.lanes == 1 { mask } else { self.mask_as(&mask, ty.lanes, 8) };
+        let slot = self.spill(&bytes);
+        let mask = self.b.ins().stack_addr(types::I64, slot, 0);
+        self.counted(zero, count, 1, |t, lane| {
+            let flag = t.b.ins().iadd(mask, lane);
+            let flag = t.load_native(types::I8, Place { base: flag, plus: 0 });
+            let [copy, next] = std::array::from_fn(|_| t.b.create_block());
+            t.b.ins().brif(flag, copy, &[], next, &[]);
+            t.b.switch_to_block(copy);
+            t.copy(integer_type(ty.elem), ty.elem, from, to, lane);
+            t.b.ins().jump(next, &[]);
+            t.b.switch_to_block(next);
+        });
+    }
 
-        self.b.switch_to_block(copy);
-        let bytes = self.scale(lane, ty.elem);
+    /// Copies a piece of type `piece` that begins at element `lane`.
+    fn copy(&mut self, piece: ir::Type, elem: Elem, from: Place, to: Place, lane: ir::Value) {
+        let bytes = self.scale(lane, elem);
         let (source, target) = (self.b.ins().iadd(from.base, bytes), self.b.ins().iadd(to.base, bytes));
-        let element = self.load_native(integer_type(ty.elem), Place { base: source, ..from });
-        self.store_native(element, Place { base: target, ..to });
-        self.b.ins().jump(next, &[]);
+        let value = self.load_native(piece, Place { base: source, ..from });
+        self.store_native(value, Place { base: target, ..to });
+    }
 
-        self.b.switch_to_block(next);
-        let lane = self.b.ins().iadd_imm_s(lane, 1);
-        self.b.ins().jump(head, &[BlockArg::Value(lane)]);
+    /// `for lane in (start..end).step_by(step)`; gives the first number that is not below the end.
+    fn counted(
+        &mut self,
+        start: ir::Value,
+        end: ir::Value,
+        step: i64,
+        body: impl FnOnce(&mut Self, ir::Value),
+    ) -> ir::Value {
+        let [head, round, done] = std::array::from_fn(|_| self.b.create_block());
+        let lane = self.b.append_block_param(head, types::I64);
+        self.b.ins().jump(head, &[BlockArg::Value(start)]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, lane, end);
+        self.b.ins().brif(more, round, &[], done, &[]);
+        self.b.switch_to_block(round);
+        body(self, lane);
+        let next = self.b.ins().iadd_imm_s(lane, step);
+        self.b.ins().jump(head, &[BlockArg::Value(next)]);
         self.b.switch_to_block(done);
+        lane
     }
 }
 

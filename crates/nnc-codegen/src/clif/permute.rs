@@ -80,7 +80,7 @@ impl Translator<'_, '_> {
                     if lane < lanes { self.lane(&left, ty, lane) } else { self.lane(&right, ty, lane - lanes) }
                 })
                 .collect();
-            return self.from_lanes(result, &picked);
+            return self.assemble(result, &picked);
         }
         let right = if ty.elem == Elem::Bool { self.mask_as(&right, ty.lanes, left.bits) } else { right };
         let each = per_part(left.bits);

@@ -207,9 +207,7 @@ impl Run<'_> {
             Access::Strided(stride) => Some(lane.wrapping_mul(self.scalar(stride) as i64)),
             Access::Tail(count) => (lane < self.scalar(count) as i64).then_some(lane),
             Access::Masked(mask) => (self.lanes(mask)[lane as usize] != 0).then_some(lane),
-            Access::Indexed(indices) => {
-                Some(scalar::integer(self.elem(indices), self.lanes(indices)[lane as usize]))
-            }
+            Access::Indexed(indices) => Some(scalar::integer(self.elem(indices), self.lanes(indices)[lane as usize])),
         };
         lanes.map(|lane| place(lane).map(|place| start.wrapping_add(place))).collect()
     }

@@ -29,18 +29,8 @@ pub enum Elem {
 
 impl Elem {
     /// Every element type.
-    pub const ALL: [Elem; 10] = [
-        Self::F32,
-        Self::F64,
-        Self::F16,
-        Self::Bf16,
-        Self::I8,
-        Self::U8,
-        Self::I16,
-        Self::I32,
-        Self::I64,
-        Self::Bool,
-    ];
+    pub const ALL: [Elem; 10] =
+        [Self::F32, Self::F64, Self::F16, Self::Bf16, Self::I8, Self::U8, Self::I16, Self::I32, Self::I64, Self::Bool];
 
     /// The name in the text form.
     pub fn name(self) -> &'static str {

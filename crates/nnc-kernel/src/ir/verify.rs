@@ -57,7 +57,8 @@ impl fmt::Display for Violation {
 pub fn verify(kernel: &Kernel) -> Result<(), Vec<Violation>> {
     let mut violations = vec![];
     for (number, phase) in kernel.phases.iter().enumerate() {
-        let mut check = Check { kernel, phase, visible: vec![false; phase.types.len()], defined: vec![], found: vec![] };
+        let mut check =
+            Check { kernel, phase, visible: vec![false; phase.types.len()], defined: vec![], found: vec![] };
         check.defined = vec![false; phase.types.len()];
         check.phase();
         let place = format!("kernel `{}`, phase {number}", kernel.name);
@@ -72,7 +73,8 @@ pub fn verify(kernel: &Kernel) -> Result<(), Vec<Violation>> {
 /// # Errors
 /// The violations, at least one.
 pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
-    let mut violations: Vec<Violation> = program.kernels.iter().filter_map(|kernel| verify(kernel).err()).flatten().collect();
+    let mut violations: Vec<Violation> =
+        program.kernels.iter().filter_map(|kernel| verify(kernel).err()).flatten().collect();
     for (number, launch) in program.launches.iter().enumerate() {
         let what = match program.kernels.get(launch.kernel as usize) {
             None => format!("there is no kernel {}", launch.kernel),
@@ -80,9 +82,8 @@ pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
                 format!("`{}` takes {} arguments, not {}", kernel.name, kernel.params.len(), launch.args.len())
             }
             Some(kernel) => {
-                let aligned = |(param, arg): (&super::Param, &crate::program::ArgRef)| {
-                    arg.offset % param.elem.size() as u64 == 0
-                };
+                let aligned =
+                    |(param, arg): (&super::Param, &crate::program::ArgRef)| arg.offset % param.elem.size() as u64 == 0;
                 if kernel.params.iter().zip(&launch.args).all(aligned) {
                     continue;
                 }
@@ -192,7 +193,11 @@ impl Check<'_> {
         self.require(self.phase.types.get(statement.index.index()) == Some(&Type::INDEX), || {
             format!("the index {} is no i64", statement.index)
         });
-        let lists = [("carried", &statement.carried), ("body's result", &statement.body.results), ("result", &statement.results)];
+        let lists = [
+            ("carried", &statement.carried),
+            ("body's result", &statement.body.results),
+            ("result", &statement.results),
+        ];
         for (role, list) in lists {
             self.agree(&initial, list, &format!("{role} of the loop over {}", statement.index));
         }
@@ -212,7 +217,8 @@ impl Check<'_> {
     }
 
     fn agree(&mut self, types: &[Option<Type>], values: &[Value], role: &str) {
-        let found: Vec<Option<Type>> = values.iter().map(|value| self.phase.types.get(value.index()).copied()).collect();
+        let found: Vec<Option<Type>> =
+            values.iter().map(|value| self.phase.types.get(value.index()).copied()).collect();
         self.require(types == found, || format!("the {role} are {found:?}, not {types:?}"));
     }
 

@@ -9,8 +9,13 @@ const LN_2: f32 = std::f32::consts::LN_2;
 /// ln 2 - `LN_2`.
 const LN_2_REST: f32 = -1.904_654_3e-9;
 /// `(e^r - 1 - r) / r²` for |r| ≤ ln 2 / 2, to 3.1e-9 of the result.
-const EXP: [f64; 5] =
-    [0.499_999_940_395_355_2, 0.166_665_211_319_923_4, 0.041_668_388_992_547_99, 0.008_368_716_575_205_326, 0.001_381_459_878_757_596];
+const EXP: [f64; 5] = [
+    0.499_999_940_395_355_2,
+    0.166_665_211_319_923_4,
+    0.041_668_388_992_547_99,
+    0.008_368_716_575_205_326,
+    0.001_381_459_878_757_596,
+];
 /// `(ln(1 + f) - f + f²/2) / f³` for √½ ≤ 1 + f ≤ √2, to 7.5e-10 of the result.
 const LOG: [f64; 9] = [
     0.333_333_134_651_184_1,
@@ -160,8 +165,7 @@ pub(super) fn tanh(b: &mut Builder, x: Value) -> Value {
     let cube = b.mul(square, x);
     let near = b.fma(p, cube, x);
     let a = b.abs(x);
-    let (border, most, one, two) =
-        (b.f32(0.625, lanes), b.f32(10.0, lanes), b.f32(1.0, lanes), b.f32(2.0, lanes));
+    let (border, most, one, two) = (b.f32(0.625, lanes), b.f32(10.0, lanes), b.f32(1.0, lanes), b.f32(2.0, lanes));
     let clamped = b.min(a, most);
     let twice = b.add(clamped, clamped);
     let e = exp_in_range(b, twice);

@@ -79,8 +79,7 @@ fn quoted(text: &str) -> Option<(Token, usize)> {
                 'r' => out.push('\r'),
                 '0' => out.push('\0'),
                 'u' => {
-                    let digits: String =
-                        chars.by_ref().skip(1).map(|(_, c)| c).take_while(|&c| c != '}').collect();
+                    let digits: String = chars.by_ref().skip(1).map(|(_, c)| c).take_while(|&c| c != '}').collect();
                     out.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
                 }
                 other => out.push(other),
