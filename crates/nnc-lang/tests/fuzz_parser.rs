@@ -7,8 +7,9 @@
 //! The random numbers are fixed, so a run can be repeated: `NNC_FUZZ_SEED=7` chooses others. `NNC_FUZZ_SECONDS=300`
 //! goes on for that long; without it a fixed number of texts is tried. A failure prints the text that made it.
 
-use nnc_lang::diagnostic::{Severity, Sources, Span, render};
+use nnc_lang::diagnostic::{FileId, Severity, Sources, Span, render};
 use nnc_lang::syntax::format::format;
+use nnc_lang::syntax::lexer::{TokenKind, tokens};
 use nnc_lang::syntax::parse;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -158,11 +159,17 @@ fn meaning(tree: &str, text: &str) -> String {
     for piece in pieces {
         let (numbers, rest) = piece.split_once(" }").unwrap();
         let (start, end) = numbers.split_once(", end: ").unwrap();
-        let file = nnc_lang::diagnostic::FileId(0);
-        assert_in_text(Span { file, start: start.parse().unwrap(), end: end.parse().unwrap() }, text);
+        assert_in_text(Span { file: FileId(0), start: start.parse().unwrap(), end: end.parse().unwrap() }, text);
         shape += rest;
     }
     shape
+}
+
+/// The comments of a text, in order.
+fn comments(text: &str) -> Vec<&str> {
+    let tokens = tokens(FileId(0), text, &mut Vec::new()).into_iter();
+    let comments = tokens.filter(|token| matches!(token.kind, TokenKind::Comment | TokenKind::Doc));
+    comments.map(|token| text[token.span.start as usize..token.span.end as usize].trim_end()).collect()
 }
 
 /// Holds one text to everything the module's head says.
@@ -181,6 +188,7 @@ fn check(text: &str) {
     assert!(wrong || !shape.contains("Error"), "an error in the tree, but none is reported");
     if let Ok(once) = format(text) {
         assert_eq!(format(&once).as_ref(), Ok(&once), "formatting again changes it");
+        assert_eq!(comments(&once), comments(text), "formatting changed the comments:\n{once}");
         let (again, _) = parse(file, &once);
         assert_eq!(meaning(&format!("{again:?}"), &once), shape, "formatting changed the meaning:\n{once}");
     }

@@ -21,8 +21,15 @@ pub fn format(source: &str) -> Result<String, Vec<Diagnostic>> {
         return Err(diagnostics);
     }
     let all = tokens(file, source, &mut Vec::new());
-    let mut formatter =
-        Formatter { text: source, out: String::new(), open: Vec::new(), blank: false, carried: false, opened: false };
+    let mut formatter = Formatter {
+        text: source,
+        out: String::new(),
+        open: Vec::new(),
+        blank: false,
+        carried: false,
+        opened: false,
+        options: false,
+    };
     for line in all.split(|token| matches!(token.kind, TokenKind::LineEnd)) {
         formatter.line(line);
     }
@@ -48,6 +55,8 @@ struct Formatter<'t> {
     carried: bool,
     /// Whether the line before ended in `{`.
     opened: bool,
+    /// Whether this is a `minimize` statement, whose options are written as arguments are.
+    options: bool,
 }
 
 const INDENT: usize = 4;
@@ -67,7 +76,11 @@ impl Formatter<'_> {
         let indent = self.indent(&line);
         self.out.extend(std::iter::repeat_n(' ', indent));
         let already_open = self.open.len();
+        let goes_on = self.options && matches!(self.word(first), "over" | "using");
         for (at, &token) in line.iter().enumerate() {
+            if at == 0 || matches!(line[at - 1].kind, TokenKind::Semicolon | TokenKind::OpenBrace) {
+                self.options = (at == 0 && goes_on) || self.minimizes(token, line.get(at + 1));
+            }
             if at > 0 {
                 let before = at.checked_sub(2).map(|at| line[at]);
                 let space = self.space(before, line[at - 1], token);
@@ -90,6 +103,12 @@ impl Formatter<'_> {
         let continues = line.first().is_some_and(|token| self.continues(*token));
         let extra = usize::from((continues || self.carried) && !in_brackets);
         (levels + extra) * INDENT
+    }
+
+    /// Whether a statement that begins so minimises.
+    fn minimizes(&self, first: Token, second: Option<&Token>) -> bool {
+        let binds = |token: &Token| matches!(token.kind, TokenKind::Equal | TokenKind::Comma | TokenKind::Update);
+        self.word(first) == "minimize" && !second.is_some_and(binds)
     }
 
     fn continues(&self, token: Token) -> bool {
@@ -154,7 +173,8 @@ impl Formatter<'_> {
 
     /// Whether an `=` here binds or gives a default, and not a named argument.
     fn default_or_binding(&self) -> bool {
-        self.open.last().is_none_or(|open| open.kind != TokenKind::OpenParen || open.typed)
+        let in_call = |open: &Open| open.kind == TokenKind::OpenParen && !open.typed;
+        !self.open.last().is_some_and(|open| in_call(open) || (self.options && open.kind == TokenKind::OpenBrace))
     }
 
     /// Whether a `-` after this token has one operand.
@@ -224,6 +244,13 @@ mod tests {
     fn spaces_and_indentation_are_canonical() {
         let text = "\n\nmodel M( x:f32[ N,C ],units :int=3 )->f32[N , units]{ # note\n\n\n  y=x|>dense( units , bias = true )   # why\n      |> relu\n    if not(training){\nreturn -y**2+y [0,..3,:]\n  }\n\n\n\n return (y)\n}\n";
         let expected = "model M(x: f32[N, C], units: int = 3) -> f32[N, units] {  # note\n    y = x |> dense(units, bias=true)  # why\n        |> relu\n    if not (training) {\n        return -y ** 2 + y[0, ..3, :]\n    }\n\n    return (y)\n}\n";
+        assert_eq!(check(text), expected);
+    }
+
+    #[test]
+    fn options_of_minimize_are_written_as_arguments_are() {
+        let text = "train M on d {\n  epochs=5; minimize loss over m.head  using adam(lr = 1), clip_norm = 1.0\n  over m using sgd(), accumulate=4\n  batch=3\n}\n";
+        let expected = "train M on d {\n    epochs = 5; minimize loss over m.head using adam(lr=1), clip_norm=1.0\n    over m using sgd(), accumulate=4\n    batch = 3\n}\n";
         assert_eq!(check(text), expected);
     }
 

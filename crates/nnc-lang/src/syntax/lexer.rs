@@ -7,6 +7,7 @@ use logos::Logos;
 
 /// What a token is.
 #[derive(Logos, Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the attributes say how each is written")]
 #[logos(skip r"[ \t\r\u{feff}]+")]
 pub enum TokenKind {
     #[token("\n")]
