@@ -1,141 +1,20 @@
 //! Checks the accuracy of the math functions, and prints the largest error of each in units in the last place.
 //!
-//! `cargo run --release -p nnc-codegen --example ulp [STEP]`: f32 functions on every STEP-th of all 2^32 arguments (1, all
-//! of them, by default), as compiled code. The reference is the C library's in f64 (errors below one unit of f64) with
-//! the functions it lacks made of accurate ones; it is rounded to f32 only to find special values.
+//! `cargo run --release -p nnc-codegen --example ulp [STEP]`: the f32 functions on every STEP-th of all 2^32 arguments (1, all
+//! of them, by default), as compiled code. Ends with an error if a limit is passed.
 
-use nnc_kernel::ir::{Builder, Elem, KernelBuilder, Value};
-use nnc_kernel::math;
-use nnc_kernel::program::{ArgRef, Launch, Program};
-use nnc_runtime::{AlignedBuffer, Code, Layout, Pool};
-use std::num::NonZeroUsize;
+#[path = "../tests/common/accuracy.rs"]
+mod accuracy;
+
+use nnc_runtime::Pool;
 use std::sync::Arc;
-
-const BLOCK: usize = 1 << 16;
-
-type Expand = fn(&mut Builder, Value) -> Value;
-
-/// A function with its reference and allowed error.
-struct Case {
-    name: &'static str,
-    expand: Expand,
-    reference: fn(f64) -> f64,
-    limit: f64,
-    /// Arguments beyond are not checked.
-    largest: f32,
-}
-
-fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
-}
-
-/// Series and continued fraction (Abramowitz and Stegun 7.1.6 and 7.1.14), good to a few units of f64.
-fn erf(x: f64) -> f64 {
-    let a = x.abs();
-    if a.is_nan() || a > 6.0 {
-        return if a.is_nan() { x } else { x.signum() };
-    }
-    if a < 1e-5 {
-        // The next term of the series is below a unit in the last place.
-        return x * std::f64::consts::FRAC_2_SQRT_PI * (1.0 - x * x / 3.0);
-    }
-    if a < 2.5 {
-        let (mut term, mut sum) = (a, a);
-        let mut n = 0.0;
-        while term > sum * 1e-18 {
-            n += 1.0;
-            term *= 2.0 * a * a / (2.0 * n + 1.0);
-            sum += term;
-        }
-        return (sum * (-a * a).exp() * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
-    }
-    let mut fraction = 0.0;
-    for k in (1..=60).rev() {
-        fraction = f64::from(k) / 2.0 / (a + fraction);
-    }
-    let complement = (-a * a).exp() / (a + fraction) * std::f64::consts::FRAC_2_SQRT_PI / 2.0;
-    (1.0 - complement).copysign(x)
-}
-
-fn cases() -> Vec<Case> {
-    let all = f32::INFINITY;
-    let turn = 1_048_576.0;
-    vec![
-        Case { name: "exp", expand: math::exp, reference: f64::exp, limit: 2.0, largest: all },
-        Case { name: "log", expand: math::log, reference: f64::ln, limit: 2.0, largest: all },
-        Case { name: "tanh", expand: math::tanh, reference: f64::tanh, limit: 2.0, largest: all },
-        Case { name: "sigmoid", expand: math::sigmoid, reference: sigmoid, limit: 2.0, largest: all },
-        Case { name: "erf", expand: math::erf, reference: erf, limit: 2.0, largest: all },
-        Case { name: "sin", expand: math::sin, reference: f64::sin, limit: 1.0, largest: turn },
-        Case { name: "cos", expand: math::cos, reference: f64::cos, limit: 1.0, largest: turn },
-        Case { name: "rsqrt", expand: math::rsqrt, reference: |x| 1.0 / x.sqrt(), limit: 1.5, largest: all },
-    ]
-}
-
-/// Compiles `y[i] = f(x[i])` over a block.
-fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
-    const LANES: u8 = 8;
-    let mut kernel = KernelBuilder::new("map");
-    let (x, y) = (kernel.input("x", Elem::F32), kernel.output("y", Elem::F32));
-    kernel.phase(64, |b, task| {
-        let base = b.mul_index(task, BLOCK as i64 / 64);
-        b.for_each(BLOCK as i64 / 64 / i64::from(LANES), |b, i| {
-            let at = b.mul_index(i, i64::from(LANES));
-            let at = b.add(at, base);
-            let value = b.load(x, at, LANES);
-            let value = expand(b, value);
-            b.store(y, at, value);
-        });
-    });
-    let args = vec![ArgRef { buffer: 1, offset: 0 }, ArgRef { buffer: 2, offset: 0 }];
-    let program = Program { kernels: vec![kernel.finish()], launches: vec![Launch { kernel: 0, args, serial: false }] };
-    let (module, entry) = nnc_codegen::jit(&program, NonZeroUsize::MIN).expect("compiles");
-    let layout = Layout { externals: vec![BLOCK * 4; 2], ..Layout::default() };
-    nnc_runtime::Program::new(Code::from_jit(module, entry, layout).expect("the entry fits"), Arc::clone(pool))
-}
-
-/// The distance of `found` from `exact` in units in the last place of f32; infinite if a special value is missed.
-fn error(found: f32, exact: f64) -> f64 {
-    let rounded = exact as f32;
-    if exact.is_nan() || rounded.is_infinite() || found.is_nan() || found.is_infinite() {
-        let same = (found.is_nan() && exact.is_nan()) || found == rounded;
-        let nearly = rounded.is_infinite() && found.abs() == f32::MAX && found.signum() == rounded.signum();
-        return if same {
-            0.0
-        } else if nearly {
-            1.0
-        } else {
-            f64::INFINITY
-        };
-    }
-    // The unit is 2^-23 of the power of two below, by the bits of the exponent.
-    let below = f64::from_bits(exact.abs().max(f64::from(f32::MIN_POSITIVE)).to_bits() & 0x7ff0_0000_0000_0000);
-    (f64::from(found) - exact).abs() / (below / 8_388_608.0)
-}
 
 fn main() {
     let step: usize = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(1);
     let pool = Arc::new(Pool::with_limit(None).expect("threads"));
     let mut failed = false;
-    for case in cases() {
-        let mut compiled = compile(case.expand, &pool);
-        let mut worst = (0.0, 0.0f32, 0.0f32);
-        let (mut x, mut y) = (AlignedBuffer::zeroed(BLOCK * 4), AlignedBuffer::zeroed(BLOCK * 4));
-        for block in 0..(1usize << 32).div_ceil(step * BLOCK) {
-            for (i, x) in x.as_mut_slice::<f32>().iter_mut().enumerate() {
-                *x = f32::from_bits(((block * BLOCK + i) * step) as u32);
-            }
-            compiled.run(&mut [(&mut x).into(), (&mut y).into()]).expect("runs");
-            for (&x, &y) in x.as_slice::<f32>().iter().zip(y.as_slice::<f32>()) {
-                if x.abs() <= case.largest || x.is_nan() {
-                    let error = error(y, (case.reference)(f64::from(x)));
-                    if error > worst.0 {
-                        worst = (error, x, y);
-                    }
-                }
-            }
-        }
-        let (error, x, y) = worst;
+    for case in accuracy::cases() {
+        let (error, x, y) = accuracy::worst(&case, step.max(1), &pool);
         failed |= error > case.limit;
         let verdict = if error > case.limit { "TOO LARGE" } else { "ok" };
         println!("{:8} {error:.3} ulp at {x:e} (gives {y:e}), limit {}: {verdict}", case.name, case.limit);
