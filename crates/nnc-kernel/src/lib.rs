@@ -3,8 +3,14 @@
 //! - [`ir`]: the kernel IR with builder, verifier, text form and interpreter.
 //! - [`math`]: elementary functions and random numbers, expanded in the kernel IR.
 //! - [`program`]: what code generation takes: kernels and launches.
+//! - [`mod@lower`]: from a grouped graph to kernels; [`plan`]: their order, memory, and a run of it all by interpreters.
 #![forbid(unsafe_code)]
 
 pub mod ir;
+pub mod lower;
 pub mod math;
+pub mod plan;
 pub mod program;
+
+pub use lower::{LowerError, lower};
+pub use plan::{Access, External, KernelReport, Lowered, Role};

@@ -4,7 +4,7 @@
 //! each block of 16, whatever the width of the machine; 4 further lanes and one scalar take the rest. At the end the 16
 //! lanes are combined by a tree of halves, and so are the 4; then the three parts are combined in that order.
 
-use crate::ir::{BinaryOp, Builder, CompareOp, Elem, ReduceOp as LaneOp, Type, Value};
+use crate::ir::{BinaryOp, Builder, Elem, ReduceOp as LaneOp, Type, Value};
 use nnc_graph::ReduceOp;
 
 /// Logical lanes of the main part.
@@ -248,9 +248,4 @@ impl Accumulators {
         }
         b.reduce(reduction.lanes(), vectors[0])
     }
-}
-
-/// Whether a value is not a number, lane by lane.
-pub fn is_nan(b: &mut Builder, value: Value) -> Value {
-    b.compare(CompareOp::Ne, value, value)
 }

@@ -1,11 +1,39 @@
-//! Nodes with a kernel of their own.
+//! Nodes with a kernel of their own: which file lowers which, and what their operands have in common.
 
-use super::{LowerError, Lowering};
-use nnc_opt::fuse::Group;
+use super::memory::{Place, Source, elem};
+use super::{LowerError, Lowering, argmax, conv, conv_weight, dot, map, scatter, window, window_grad};
+use nnc_graph::{Op, ValueId};
+use nnc_opt::fuse::{Group, Layout};
 
 /// Lowers an anchor group.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
     let Some(anchor) = group.anchor else { return Err(LowerError::bug("an anchor group without an anchor")) };
-    let node = lowering.graph.node(anchor);
-    Err(LowerError::Unsupported(node.op.name().to_owned()))
+    match &lowering.graph.node(anchor).op {
+        Op::Dot { .. } => dot::lower(lowering, group, anchor),
+        Op::ArgMax { axis } => argmax::lower(lowering, group, anchor, *axis),
+        Op::ScatterAdd { axis, batch } => scatter::lower(lowering, group, anchor, (*axis, *batch)),
+        Op::Window { op, attributes } => {
+            window::lower(lowering, group, anchor, window::Kind::Whole(*op), attributes)
+        }
+        Op::WindowPick(attributes) => window::lower(lowering, group, anchor, window::Kind::Pick, attributes),
+        Op::WindowGrad { op, attributes, .. } => window_grad::lower(lowering, group, anchor, *op, attributes),
+        Op::Conv(attributes) => conv::lower(lowering, group, anchor, attributes),
+        Op::ConvInputGrad { attributes, .. } => conv::lower_input_grad(lowering, group, anchor, attributes),
+        Op::ConvWeightGrad { attributes, .. } => conv_weight::lower(lowering, group, anchor, attributes),
+        op => Err(LowerError::Unsupported(format!("{} in kernels", op.name()))),
+    }
+}
+
+/// An operand in memory under the given dims; copied if it is uniform or strides cannot say it.
+pub fn stored(lowering: &mut Lowering<'_>, value: ValueId, dims: &[usize]) -> Result<Place, LowerError> {
+    let source = lowering.source(value)?;
+    let elem = elem(lowering.graph.ty(value).dtype)?;
+    if let Source::Stored(place) = &source
+        && let Some(layout) = place.layout.reshape(dims)
+    {
+        return Ok(Place { layout, ..place.clone() });
+    }
+    let buffer = lowering.temporary(dims.iter().product::<usize>() * elem.size());
+    map::copy(lowering, value, source, buffer)?;
+    Ok(Place { buffer, elem, layout: Layout::contiguous(dims) })
 }

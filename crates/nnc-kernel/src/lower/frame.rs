@@ -41,6 +41,16 @@ pub struct Axes {
     pub classes: Vec<u8>,
 }
 
+impl Axes {
+    /// Axes that a kernel walks one by one: none is dropped or joined.
+    pub fn apart(dims: &[usize]) -> Self {
+        Self { dims: dims.to_vec(), classes: (0..dims.len()).map(|axis| APART + axis as u8).collect() }
+    }
+}
+
+/// From this class on an axis stays as it is.
+const APART: u8 = 128;
+
 /// A group laid out along its domain.
 #[derive(Debug)]
 pub struct Frame<'g> {
@@ -248,7 +258,8 @@ pub fn join_axes(axes: &mut Axes, mut strides: Vec<&mut Vec<i64>>) {
         let joined = axis + 1 < axes.dims.len()
             && axes.classes[axis] == axes.classes[axis + 1]
             && strides.iter().all(|s| s[axis] == s[axis + 1] * axes.dims[axis + 1] as i64);
-        if size != 1 && !joined {
+        let stays = axes.classes[axis] >= APART || (size != 1 && !joined);
+        if stays {
             continue;
         }
         if size != 1 {

@@ -25,14 +25,24 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
 
 /// Copies a value into a buffer, in row-major order.
 pub fn copy(lowering: &mut Lowering<'_>, value: ValueId, source: Source, to: BufferId) -> Result<(), LowerError> {
-    let mut draft = KernelDraft::new("copy");
     let dims = lowering.graph.ty(value).shape.sizes();
+    copy_as(lowering, value, source, (&dims, to))
+}
+
+/// Copies what lies at `source`, which has size `dims`, into a buffer in row-major order. `value` lends its dtype.
+pub fn copy_as(
+    lowering: &mut Lowering<'_>,
+    value: ValueId,
+    source: Source,
+    (dims, to): (&[usize], BufferId),
+) -> Result<(), LowerError> {
+    let mut draft = KernelDraft::new("copy");
     let elem = super::memory::elem(lowering.graph.ty(value).dtype)?;
-    let mut axes = Axes { classes: vec![0; dims.len()], dims: dims.clone() };
-    let mut target = nnc_opt::fuse::Layout::contiguous(&dims);
+    let mut axes = Axes { classes: vec![0; dims.len()], dims: dims.to_vec() };
+    let mut target = nnc_opt::fuse::Layout::contiguous(dims);
     let mut from = match &source {
         Source::Stored(place) => place.layout.clone(),
-        Source::Uniform(..) => target.broadcast(&dims, &[]),
+        Source::Uniform(..) => nnc_opt::fuse::Layout { strides: vec![0; dims.len()], ..target.clone() },
     };
     super::frame::join_axes(&mut axes, vec![&mut target.strides, &mut from.strides]);
     let read = match source {

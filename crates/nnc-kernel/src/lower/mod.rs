@@ -12,19 +12,33 @@
 //! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`] | elementwise groups; reductions |
+//! | [`tile`], [`product`], [`pack`] | the microkernel, the loops around it, packing |
+//! | [`dot`], [`conv`], [`conv_weight`], [`image`] | what is multiplied |
+//! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
 
 mod accumulate;
 mod anchor;
+mod argmax;
+mod conv;
+mod conv_weight;
 mod cost;
+mod dot;
 mod evaluate;
 mod frame;
+mod image;
 mod indexed;
 mod loops;
 mod map;
 mod memory;
+mod pack;
+mod product;
 mod reduce;
 mod rows;
 mod scalar;
+mod scatter;
+mod tile;
+mod window;
+mod window_grad;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId};

@@ -155,7 +155,8 @@ impl Body<'_, '_> {
         let range = (b.index(0), b.index(length as i64));
         self.for_units(b, (start, end), &mut |b, point| {
             let mut known = Known::default();
-            self.frame.hoist(b, point, &mut known, |axis| self.shape.reduced.contains(&axis));
+            let moves = |axis| self.shape.reduced.contains(&axis) || (point.lanes > 1 && axis == point.vector);
+            self.frame.hoist(b, point, &mut known, moves);
             let value = self.reduce(b, point, &known, range);
             self.finish(b, point, value);
         });
@@ -262,7 +263,7 @@ impl Body<'_, '_> {
         let parts = Parts::new(shape.dims[last], shape.vectorises);
         let sums = Accumulators { reductions: vec![shape.combine], parts, lanes: shape.lanes };
         let initial = sums.initial(b);
-        let mut walk = |b: &mut Builder, point: &Point, carried: Vec<Value>| {
+        let walk = |b: &mut Builder, point: &Point, carried: Vec<Value>| {
             let term = |b: &mut Builder, at: Value, lanes: u8| {
                 let mut point = Point { lanes, vector: last, ..point.clone() };
                 point.coordinates[last] = at;

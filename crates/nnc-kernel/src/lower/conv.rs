@@ -1,0 +1,370 @@
+//! Convolution, and its transpose in the image, as a product by the matrix of windows.
+//!
+//! Rows of the product are output channels, columns the places of the output, k runs over (channel, tap). A task owns
+//! some rows of one image's output: it copies the channels it needs into a padded block, lays out the matrix of windows
+//! in scratch memory, and multiplies the weights by it. The transpose is the same with the kernel turned around, the
+//! channels exchanged, and zeros between the elements of a strided image. Weights stay where they are, or are brought
+//! into the order (channel, tap) once.
+
+use super::anchor::stored;
+use super::evaluate::Point;
+use super::frame::{Axes, Frame};
+use super::image::{self, Axis, Channels, Padded};
+use super::loops::{Split, coordinates};
+use super::memory::{KernelDraft, Place, Source};
+use super::pack;
+use super::product::{Product, Range, RowSource, Sink, Target};
+use super::tile::{Level, Tile};
+use super::{LowerError, Lowering, map};
+use crate::ir::{Builder, Direction, Elem, Memory, Value};
+use nnc_graph::{ConvAttributes, Dim, NodeId};
+use nnc_opt::fuse::{Group, Layout};
+
+/// Elements of the matrix of windows in scratch memory, about.
+const PACKED: usize = 64 << 10;
+/// The most terms that are added without leaving the registers.
+const DEPTH: usize = 640;
+/// Multiply-adds of a task that is worth waking a thread for.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// The tasks that a large convolution is cut into at least.
+const TASKS: usize = 12;
+
+/// The two spatial axes of a convolution: one-dimensional ones get a first axis of size 1.
+pub struct Spatial {
+    /// Steps between windows.
+    pub stride: [usize; 2],
+    /// Zeros before.
+    pub low: [usize; 2],
+    /// Distance of taps.
+    pub dilation: [usize; 2],
+    /// Number of taps.
+    pub taps: [usize; 2],
+    /// Sizes of `x`.
+    pub input: [usize; 2],
+    /// Sizes of `y`.
+    pub output: [usize; 2],
+    /// Channel groups.
+    pub groups: usize,
+}
+
+impl Spatial {
+    /// From attributes and the spatial sizes of image, kernel and result.
+    pub fn new(at: &ConvAttributes, x: &[usize], kernel: &[usize], y: &[usize]) -> Result<Self, LowerError> {
+        let sizes = |dims: &[Dim]| dims.iter().map(Dim::size).collect::<Vec<_>>();
+        let pair = |values: &[usize], neutral: usize| match *values {
+            [only] => Ok([neutral, only]),
+            [first, second] => Ok([first, second]),
+            _ => Err(LowerError::Unsupported(format!("convolutions with {} spatial axes", values.len()))),
+        };
+        Ok(Self {
+            stride: pair(&sizes(&at.stride), 1)?,
+            low: pair(&sizes(&at.low), 0)?,
+            dilation: pair(&sizes(&at.dilation), 1)?,
+            taps: pair(kernel, 1)?,
+            input: pair(x, 1)?,
+            output: pair(y, 1)?,
+            groups: at.groups.size(),
+        })
+    }
+
+    /// The axes of the forward direction.
+    pub fn forward(&self) -> [Axis; 2] {
+        [0, 1].map(|i| Axis {
+            source: self.input[i],
+            insert: 1,
+            low: self.low[i] as i64,
+            taps: self.taps[i],
+            dilation: self.dilation[i],
+            windows: self.output[i],
+            step: self.stride[i],
+        })
+    }
+
+    /// The axes of the transpose: windows over the cotangent, its elements a stride apart.
+    fn backward(&self) -> [Axis; 2] {
+        [0, 1].map(|i| Axis {
+            source: self.output[i],
+            insert: self.stride[i],
+            low: ((self.taps[i] - 1) * self.dilation[i]) as i64 - self.low[i] as i64,
+            taps: self.taps[i],
+            dilation: self.dilation[i],
+            windows: self.input[i],
+            step: 1,
+        })
+    }
+}
+
+/// The sizes of `value` beyond its first two axes.
+pub fn spatial_sizes(lowering: &Lowering<'_>, value: nnc_graph::ValueId) -> Vec<usize> {
+    lowering.graph.ty(value).shape.sizes()[2..].to_vec()
+}
+
+/// Lowers a convolution.
+pub fn lower(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
+    let (x, w, y) = (node.operands[0], node.operands[1], node.results[0]);
+    let (in_sizes, taps, out_sizes) = (spatial_sizes(lowering, x), spatial_sizes(lowering, w), spatial_sizes(lowering, y));
+    let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
+    let dims = graph.ty(w).shape.sizes();
+    let (rows, channels) = (dims[0] / spatial.groups, dims[1]);
+    let weights = stored(lowering, w, &[spatial.groups, rows, channels * taps.iter().product::<usize>()])?;
+    let images = graph.ty(x).shape.sizes()[0];
+    let axes = spatial.forward();
+    let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
+    emit(lowering, group, anchor, Operands { image, weights, axes, rows, channels })
+}
+
+/// Lowers the transpose of a convolution in the image.
+pub fn lower_input_grad(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
+    let (dy, w, dx) = (node.operands[0], node.operands[1], node.results[0]);
+    let (out_sizes, taps, in_sizes) =
+        (spatial_sizes(lowering, dy), spatial_sizes(lowering, w), spatial_sizes(lowering, dx));
+    let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
+    let dims = graph.ty(w).shape.sizes();
+    let (channels, rows) = (dims[0] / spatial.groups, dims[1]);
+    let weights = turned_weights(lowering, w, [spatial.groups, channels, rows, spatial.taps[0], spatial.taps[1]])?;
+    let images = graph.ty(dy).shape.sizes()[0];
+    let axes = spatial.backward();
+    let image = stored(lowering, dy, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
+    emit(lowering, group, anchor, Operands { image, weights, axes, rows, channels })
+}
+
+/// Weights `[group, co, ci, kh, kw]` as `[group, ci, co, kh, kw]` with the taps in reverse.
+fn turned_weights(
+    lowering: &mut Lowering<'_>,
+    w: nnc_graph::ValueId,
+    dims: [usize; 5],
+) -> Result<Place, LowerError> {
+    let place = stored(lowering, w, &dims)?;
+    let [groups, channels, rows, high, wide] = dims;
+    let turned = place.layout.transpose(&[0, 2, 1, 3, 4]).slice(&[
+        (0, groups, 1),
+        (0, rows, 1),
+        (0, channels, 1),
+        (high as i64 - 1, high, -1),
+        (wide as i64 - 1, wide, -1),
+    ]);
+    let merged = [groups, rows, channels * high * wide];
+    if let Some(layout) = turned.reshape(&merged) {
+        return Ok(Place { layout, ..place });
+    }
+    let buffer = lowering.temporary(turned.elements() * place.elem.size());
+    let from = Source::Stored(Place { layout: turned.clone(), ..place.clone() });
+    map::copy_as(lowering, w, from, (&turned.dims, buffer))?;
+    Ok(Place { buffer, elem: place.elem, layout: Layout::contiguous(&merged) })
+}
+
+/// What is multiplied.
+struct Operands {
+    /// `[image, group, channel, row, column]`.
+    image: Place,
+    /// `[group, row, k]`.
+    weights: Place,
+    axes: [Axis; 2],
+    /// Rows of the product: output channels of a group.
+    rows: usize,
+    /// Channels of a group that are summed over.
+    channels: usize,
+}
+
+fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Operands) -> Result<(), LowerError> {
+    let mut draft = KernelDraft::new("conv");
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let elem = operands.image.elem;
+    let image = draft.param(operands.image.buffer, elem, Direction::In);
+    let weights = draft.param(operands.weights.buffer, elem, Direction::In);
+    let blocks = Blocks::new(lowering, &operands, elem);
+    let result = lowering.graph.node(anchor).results[0];
+    let spill = draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns());
+    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
+    let slack = usize::from(blocks.tile.lanes) * operands.axes[1].step;
+    let padded = Padded {
+        memory: draft.builder.scratch(elem, blocks.channels * blocks.height * blocks.width + slack),
+        height: blocks.height,
+        width: blocks.width,
+    };
+    let packed = draft.builder.scratch(elem, blocks.channels * blocks.taps * blocks.stride());
+    let sums = blocks.is_deep().then(|| draft.builder.scratch(elem, blocks.rows.grain as usize * blocks.stride()));
+    let body = Body { operands: &operands, blocks: &blocks, image, weights, padded, packed, sums };
+    let counts = [blocks.images, blocks.groups, blocks.rows.tasks() as usize, blocks.lines.tasks() as usize];
+    draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+        let at = coordinates(b, task, &counts);
+        body.task(b, &target, &at);
+    });
+    let work = 2 * blocks.images * blocks.groups * operands.rows * blocks.columns * operands.channels * blocks.taps;
+    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, operands.weights.buffer])
+}
+
+/// How a convolution is cut into tasks and passes.
+struct Blocks {
+    tile: Tile,
+    images: usize,
+    groups: usize,
+    taps: usize,
+    /// Places of an image's output.
+    columns: usize,
+    /// Rows of windows.
+    lines: Split,
+    /// Rows of the product.
+    rows: Split,
+    /// Channels laid out at a time.
+    channels: usize,
+    all_channels: usize,
+    /// Rows and columns of the padded block.
+    height: usize,
+    width: usize,
+    /// Windows in a row.
+    windows: usize,
+}
+
+impl Blocks {
+    fn new(lowering: &Lowering<'_>, operands: &Operands, elem: Elem) -> Self {
+        let tile = Tile::for_lanes(lowering.lanes_of(elem), lowering.target.f32_lanes == 16);
+        let [vertical, horizontal] = operands.axes;
+        let taps = vertical.taps * horizontal.taps;
+        let (images, groups) = (operands.image.layout.dims[0], operands.image.layout.dims[1]);
+        let channels_for = |places: usize| (PACKED / places.max(1) / taps).min(DEPTH / taps).clamp(1, operands.channels);
+        // Blocks begin at whole tiles: rows of windows come in multiples that make whole tiles.
+        let unit = tile.columns() / common_divisor(tile.columns(), horizontal.windows);
+        let total = operands.rows * operands.channels * taps * vertical.windows * horizontal.windows;
+        let wanted = (images * groups * total / TASK_PRODUCTS).min(TASKS);
+        let cuts = wanted.div_ceil(images * groups).max(1);
+        let at_most = (PACKED / taps / horizontal.windows.max(1)).max(unit);
+        let lines = vertical.windows.div_ceil(cuts).min(at_most);
+        let lines = Split::new(vertical.windows, lines, unit);
+        let row_cuts = wanted.div_ceil(images * groups * lines.tasks() as usize).max(1);
+        let rows = Split::new(operands.rows, operands.rows.div_ceil(row_cuts), tile.rows);
+        let channels = channels_for(lines.grain as usize * horizontal.windows);
+        let channels = operands.channels.div_ceil(operands.channels.div_ceil(channels));
+        Self {
+            tile,
+            images,
+            groups,
+            taps,
+            columns: vertical.windows * horizontal.windows,
+            height: vertical.reach(lines.grain as usize),
+            width: horizontal.reach(horizontal.windows),
+            lines,
+            rows,
+            channels,
+            all_channels: operands.channels,
+            windows: horizontal.windows,
+        }
+    }
+
+    fn is_deep(&self) -> bool {
+        self.channels < self.all_channels
+    }
+
+    /// Elements between rows of the matrix of windows.
+    fn stride(&self) -> usize {
+        let columns = (self.lines.grain as usize * self.windows).next_multiple_of(self.tile.columns());
+        columns.next_multiple_of(16) + 16
+    }
+}
+
+/// The greatest common divisor.
+pub fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+struct Body<'a> {
+    operands: &'a Operands,
+    blocks: &'a Blocks,
+    image: Memory,
+    weights: Memory,
+    padded: Padded,
+    packed: Memory,
+    sums: Option<Memory>,
+}
+
+impl Body<'_> {
+    /// `at` is image, group, block of rows, block of lines.
+    fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
+        let (rows, lines) = (self.blocks.rows.bounds(b, at[2]), self.blocks.lines.bounds(b, at[3]));
+        let windows = self.blocks.windows as i64;
+        let range = Range { rows, columns: (b.mul_index(lines.0, windows), b.mul_index(lines.1, windows)) };
+        let zero = b.index(0);
+        let point = Point { coordinates: vec![at[0], zero, zero], vector: 2, lanes: 1 };
+        let first_row = b.mul_index(at[1], self.operands.rows as i64);
+        let channels = b.index(self.blocks.channels as i64);
+        let all = b.index(self.blocks.all_channels as i64);
+        let Some(sums) = self.sums else {
+            let levels = [self.level(b, all)];
+            let product = self.product(b, at, lines, (zero, all), &levels);
+            return product.run(b, range, &Sink::Epilogue(target, point, first_row));
+        };
+        let stride = self.blocks.stride() as i64;
+        pack::clear(b, sums, self.blocks.rows.grain as usize * self.blocks.stride(), self.blocks.tile.lanes);
+        let origin = b.affine(&[(rows.0, -stride), (range.columns.0, -1)], 0);
+        b.for_loop(zero, all, channels, &[], |b, from, _| {
+            let to = b.add(from, channels);
+            let to = b.min(to, all);
+            let count = b.sub(to, from);
+            let levels = [self.level(b, count)];
+            let product = self.product(b, at, lines, (from, count), &levels);
+            product.run(b, range, &Sink::Sum(sums, origin, stride));
+            vec![]
+        });
+        let step = b.index(1);
+        b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
+            let from = b.affine(&[(origin, 1), (row, stride)], 0);
+            let row = b.add(row, first_row);
+            target.line(b, &point, (row, zero), range.columns, (sums, from), self.blocks.tile.lanes);
+            vec![]
+        });
+    }
+
+    fn level(&self, b: &mut Builder, channels: Value) -> Level {
+        let count = b.mul_index(channels, self.blocks.taps as i64);
+        Level { count, a: self.operands.weights.layout.strides[2], b: self.blocks.stride() as i64, unroll: 2 }
+    }
+
+    /// The product over some channels; lays out their windows.
+    fn product<'l>(
+        &self,
+        b: &mut Builder,
+        at: &[Value],
+        lines: (Value, Value),
+        (from, count): (Value, Value),
+        levels: &'l [Level],
+    ) -> Product<'l> {
+        let [vertical, _] = self.operands.axes;
+        let image = &self.operands.image.layout;
+        let lanes = self.blocks.tile.lanes;
+        let terms = [(at[0], image.strides[0]), (at[1], image.strides[1]), (from, image.strides[2])];
+        let first = b.affine(&terms, image.offset);
+        let strides = [image.strides[2], image.strides[3], image.strides[4]];
+        let channels = Channels { memory: self.image, first, strides, count };
+        let top = b.mul_index(lines.0, vertical.step as i64);
+        image::pad(b, &channels, self.operands.axes, &self.padded, top, lanes);
+        let many = b.sub(lines.1, lines.0);
+        let to = (self.packed, self.blocks.stride() as i64);
+        image::windows(b, &self.padded, (count, many), self.operands.axes, to, lanes);
+        let weights = &self.operands.weights.layout;
+        let k = weights.strides[2] * self.blocks.taps as i64;
+        let a = b.affine(&[(at[1], weights.strides[0]), (from, k)], weights.offset);
+        Product {
+            tile: self.blocks.tile,
+            rows: self.operands.rows,
+            columns: self.blocks.columns,
+            a: (self.weights, RowSource::Even(a, weights.strides[1])),
+            b: (self.packed, b.index(0)),
+            levels,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The transpose of a convolution in its weights.
+//!
+//! `dw[co, ci, kh, kw] = Σ_(image, place) dy[image, co, place] * x[image, ci, window of place at tap]`. Rows of the product are
+//! (ci, kh, kw): each begins at its own place of the padded image, found in a table, and k walks the image from there,
+//! so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
+//! Images are cut into parts, their number given by the shape; each part keeps its own sums, and a second phase adds
+//! them in order and transposes.
+
+use super::anchor::stored;
+use super::conv::{Spatial, common_divisor, spatial_sizes};
+use super::evaluate::Point;
+use super::frame::{Axes, Frame};
+use super::image::{self, Axis, Channels, Padded};
+use super::loops::{Split, coordinates};
+use super::memory::{KernelDraft, Place};
+use super::pack::{self, Matrix};
+use super::product::{Product, Range, RowSource, Sink, Target};
+use super::tile::{Level, Tile};
+use super::{LowerError, Lowering};
+use crate::ir::{Builder, Direction, Elem, Memory, Value};
+use nnc_graph::{ConvAttributes, NodeId};
+use nnc_opt::fuse::Group;
+
+/// Elements of the packed cotangent, about.
+const PACKED: usize = 48 << 10;
+/// Elements of the padded image, about.
+const PADDED: usize = 48 << 10;
+/// The most parts.
+const PARTS: usize = 16;
+/// Multiply-adds of a part.
+const PART_PRODUCTS: usize = 1 << 20;
+
+/// Lowers the transpose of a convolution in its weights.
+pub fn lower(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
+    let (x, dy, dw) = (node.operands[0], node.operands[1], node.results[0]);
+    let (in_sizes, taps, out_sizes) = (spatial_sizes(lowering, x), spatial_sizes(lowering, dw), spatial_sizes(lowering, dy));
+    let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
+    let dims = graph.ty(dw).shape.sizes();
+    let (columns, channels) = (dims[0] / spatial.groups, dims[1]);
+    let axes = spatial.forward();
+    let images = graph.ty(x).shape.sizes()[0];
+    let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
+    let cotangent = stored(lowering, dy, &[images, spatial.groups, columns, axes[0].windows * axes[1].windows])?;
+    let mut draft = KernelDraft::new("conv_weight_grad");
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let elem = image.elem;
+    let blocks = Blocks::new(lowering, &image, axes, columns, elem);
+    let bytes = blocks.parts.tasks() as usize * blocks.part() as usize * elem.size();
+    let partial = draft.param(lowering.temporary(bytes), elem, Direction::InOut);
+    let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
+    let spill = memories.packed;
+    let target = Target { frame: &frame, result: dw, outputs: &group.outputs, row_axis: 1, column_axis: 0, spill };
+    let body = Body { blocks: &blocks, image: &image, cotangent: &cotangent, axes, memories };
+    let counts = [blocks.parts.tasks() as usize, blocks.groups, blocks.channels.tasks() as usize];
+    draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+        let at = coordinates(b, task, &counts);
+        body.task(b, &at);
+    });
+    let lines = Split::new(blocks.groups * blocks.rows, 1 + (1 << 16) / (columns * counts[0] * 4), 1);
+    draft.builder.phase(lines.tasks(), |b, task| body.add_parts(b, &target, lines, task));
+    let work = 2 * images * blocks.groups * columns * blocks.rows * axes[0].windows * axes[1].windows;
+    lowering.launch_with(draft, &frame, work, &[image.buffer, cotangent.buffer])
+}
+
+/// How the work is cut.
+struct Blocks {
+    tile: Tile,
+    groups: usize,
+    taps: usize,
+    /// Rows of the product for a group: channels and taps.
+    rows: usize,
+    /// Columns of the product: channels of the cotangent.
+    columns: usize,
+    /// Images.
+    parts: Split,
+    /// Channels of the image for one task.
+    channels: Split,
+    /// Rows of windows that are packed at a time.
+    lines: Split,
+    height: usize,
+    width: usize,
+    /// Windows in a row.
+    windows: usize,
+}
+
+impl Blocks {
+    fn new(lowering: &Lowering<'_>, image: &Place, axes: [Axis; 2], columns: usize, elem: Elem) -> Self {
+        let tile = Tile::for_lanes(lowering.lanes_of(elem), lowering.target.f32_lanes == 16);
+        let [vertical, horizontal] = axes;
+        let [images, groups, channels] = [0, 1, 2].map(|axis| image.layout.dims[axis]);
+        let taps = vertical.taps * horizontal.taps;
+        let rows = channels * taps;
+        let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
+        let parts = Split::new(images, images.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
+        let width = horizontal.reach(horizontal.windows);
+        let packed_line = horizontal.windows * (columns.next_multiple_of(tile.columns()) + 16);
+        let lines = Split::new(vertical.windows, (PACKED / packed_line).max(1), 1);
+        let height = vertical.reach(lines.grain as usize);
+        // Blocks of channels begin at whole tiles.
+        let unit = tile.rows / common_divisor(tile.rows, taps);
+        let channels = Split::new(channels, (PADDED / (height * width)).max(1), unit);
+        Self { tile, groups, taps, rows, columns, parts, channels, lines, height, width, windows: horizontal.windows }
+    }
+
+    /// Elements between rows of the packed cotangent and of the sums.
+    fn stride(&self) -> i64 {
+        (self.columns.next_multiple_of(self.tile.columns()) + 16) as i64
+    }
+
+    /// Elements of a part's sums.
+    fn part(&self) -> i64 {
+        self.groups as i64 * self.rows as i64 * self.stride()
+    }
+}
+
+struct Memories {
+    image: Memory,
+    cotangent: Memory,
+    partial: Memory,
+    padded: Padded,
+    packed: Memory,
+    table: Memory,
+}
+
+impl Memories {
+    fn new(
+        draft: &mut KernelDraft,
+        blocks: &Blocks,
+        (image, cotangent): (&Place, &Place),
+        partial: Memory,
+        elem: Elem,
+    ) -> Self {
+        let slack = usize::from(blocks.tile.lanes);
+        let channels = blocks.channels.grain as usize;
+        let packed = blocks.lines.grain as usize * blocks.windows * blocks.stride() as usize;
+        Self {
+            image: draft.param(image.buffer, elem, Direction::In),
+            cotangent: draft.param(cotangent.buffer, elem, Direction::In),
+            partial,
+            padded: Padded {
+                memory: draft.builder.scratch(elem, channels * blocks.height * blocks.width + slack),
+                height: blocks.height,
+                width: blocks.width,
+            },
+            packed: draft.builder.scratch(elem, packed),
+            table: draft.builder.scratch(Elem::I64, channels * blocks.taps + blocks.tile.rows),
+        }
+    }
+}
+
+struct Body<'a> {
+    blocks: &'a Blocks,
+    image: &'a Place,
+    cotangent: &'a Place,
+    axes: [Axis; 2],
+    memories: Memories,
+}
+
+impl Body<'_> {
+    /// `at` is part, group, block of channels.
+    fn task(&self, b: &mut Builder, at: &[Value]) {
+        let blocks = self.blocks;
+        let images = blocks.parts.bounds(b, at[0]);
+        let channels = blocks.channels.bounds(b, at[2]);
+        let count = b.sub(channels.1, channels.0);
+        self.fill_table(b, count);
+        let rows = b.mul_index(count, blocks.taps as i64);
+        let zero = b.index(0);
+        let stride = blocks.stride();
+        let terms = [
+            (at[0], blocks.part()),
+            (at[1], blocks.rows as i64 * stride),
+            (channels.0, blocks.taps as i64 * stride),
+        ];
+        let origin = b.affine(&terms, 0);
+        self.clear_sums(b, origin, rows);
+        let columns = b.index(blocks.columns as i64);
+        let range = Range { rows: (zero, rows), columns: (zero, columns) };
+        let step = b.index(1);
+        b.for_loop(images.0, images.1, step, &[], |b, image, _| {
+            b.for_each(blocks.lines.tasks() as i64, |b, block| {
+                let lines = blocks.lines.bounds(b, block);
+                self.fill(b, (image, at[1]), (channels.0, count), lines);
+                let many = b.sub(lines.1, lines.0);
+                let product = self.levels(b, many);
+                let product = Product {
+                    tile: blocks.tile,
+                    rows: blocks.rows,
+                    columns: blocks.columns,
+                    a: (self.memories.padded.memory, RowSource::Table(self.memories.table, zero)),
+                    b: (self.memories.packed, zero),
+                    levels: &product,
+                };
+                product.run(b, range, &Sink::Sum(self.memories.partial, origin, stride));
+            });
+            vec![]
+        });
+    }
+
+    fn levels(&self, b: &mut Builder, lines: Value) -> [Level; 2] {
+        let [vertical, horizontal] = self.axes;
+        let stride = self.blocks.stride();
+        let windows = b.index(horizontal.windows as i64);
+        [
+            Level {
+                count: lines,
+                a: (vertical.step * self.blocks.width) as i64,
+                b: horizontal.windows as i64 * stride,
+                unroll: 1,
+            },
+            Level { count: windows, a: horizontal.step as i64, b: stride, unroll: 2 },
+        ]
+    }
+
+    /// Where each row of the product begins in the padded image.
+    fn fill_table(&self, b: &mut Builder, channels: Value) {
+        let [vertical, horizontal] = self.axes;
+        let table = self.memories.table;
+        let (zero, one) = (b.index(0), b.index(1));
+        b.for_loop(zero, channels, one, &[], |b, channel, _| {
+            b.for_each(vertical.taps as i64, |b, i| {
+                b.for_each(horizontal.taps as i64, |b, j| {
+                    let taps = self.blocks.taps as i64;
+                    let place = b.affine(&[(channel, taps), (i, horizontal.taps as i64), (j, 1)], 0);
+                    let plane = self.memories.padded.plane() as i64;
+                    let down = (vertical.dilation * self.blocks.width) as i64;
+                    let offset = b.affine(&[(channel, plane), (i, down), (j, horizontal.dilation as i64)], 0);
+                    b.store(table, place, offset);
+                });
+            });
+            vec![]
+        });
+    }
+
+    fn clear_sums(&self, b: &mut Builder, origin: Value, rows: Value) {
+        let stride = self.blocks.stride();
+        let lanes = self.blocks.tile.lanes;
+        let count = b.mul_index(rows, stride);
+        let zero = b.index(0);
+        super::loops::span(b, (zero, count), &[lanes, 1], |b, at, lanes| {
+            let nothing = b.zero(crate::ir::Type::vector(self.memories.partial.elem, lanes));
+            let place = b.add(origin, at);
+            b.store(self.memories.partial, place, nothing);
+        });
+    }
+
+    /// Lays out some rows of windows of an image: the padded channels, and the cotangent by place.
+    fn fill(&self, b: &mut Builder, at: (Value, Value), (channel, count): (Value, Value), lines: (Value, Value)) {
+        let [vertical, horizontal] = self.axes;
+        let lanes = self.blocks.tile.lanes;
+        let x = &self.image.layout;
+        let terms = [(at.0, x.strides[0]), (at.1, x.strides[1]), (channel, x.strides[2])];
+        let first = b.affine(&terms, x.offset);
+        let strides = [x.strides[2], x.strides[3], x.strides[4]];
+        let channels = Channels { memory: self.memories.image, first, strides, count };
+        let top = b.mul_index(lines.0, vertical.step as i64);
+        image::pad(b, &channels, self.axes, &self.memories.padded, top, lanes);
+        let dy = &self.cotangent.layout;
+        let windows = horizontal.windows as i64;
+        let first = b.affine(
+            &[(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, windows * dy.strides[3])],
+            dy.offset,
+        );
+        let matrix = Matrix { memory: self.memories.cotangent, first, row: dy.strides[3], column: dy.strides[2] };
+        let many = b.sub(lines.1, lines.0);
+        let places = b.mul_index(many, windows);
+        let columns = b.index(self.blocks.columns as i64);
+        pack::pack(b, &matrix, (places, columns), (self.memories.packed, self.blocks.stride()), lanes);
+    }
+
+    /// Adds the parts of some rows of the product in order, and the epilogue.
+    fn add_parts(&self, b: &mut Builder, target: &Target<'_, '_>, lines: Split, task: Value) {
+        let blocks = self.blocks;
+        let (start, end) = lines.bounds(b, task);
+        let step = b.index(1);
+        b.for_loop(start, end, step, &[], |b, line, _| {
+            let rows = b.index(blocks.rows as i64);
+            let (group, row) = (b.div(line, rows), b.rem(line, rows));
+            let first = b.mul_index(line, blocks.stride());
+            let zero = b.index(0);
+            let point = Point { coordinates: vec![zero, zero], vector: 0, lanes: 1 };
+            let column = b.mul_index(group, blocks.columns as i64);
+            let range = (zero, b.index(blocks.columns as i64));
+            let parts = (self.memories.partial, first, blocks.part(), blocks.parts.tasks());
+            target.line_of_parts(b, &point, (row, column), range, parts, blocks.tile.lanes);
+            vec![]
+        });
+    }
+}

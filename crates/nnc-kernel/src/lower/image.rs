@@ -1,0 +1,212 @@
+//! Images in scratch memory: padded copies, and the matrix that a convolution multiplies by.
+//!
+//! A padded copy holds some channels and rows of an image, with zeros where the window reaches outside (and between
+//! elements, for the transpose of a strided convolution). Every read of a window then lies inside, so that the matrix of
+//! windows ("im2col", Chellapilla, Puri, Simard 2006) is made of plain runs of elements.
+
+use super::loops::span;
+use crate::ir::{Builder, Memory, Type, Value};
+
+/// One spatial axis of a convolution in the coordinates of the padded image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Axis {
+    /// Size of the source.
+    pub source: usize,
+    /// Distance of source elements in the padded image.
+    pub insert: usize,
+    /// Place of the first source element in the padded image; negative if it is cut off.
+    pub low: i64,
+    /// Number of taps.
+    pub taps: usize,
+    /// Distance of taps.
+    pub dilation: usize,
+    /// Number of windows.
+    pub windows: usize,
+    /// Distance of windows.
+    pub step: usize,
+}
+
+impl Axis {
+    /// Padded elements that `windows` windows in a row touch.
+    pub fn reach(&self, windows: usize) -> usize {
+        (windows - 1) * self.step + (self.taps - 1) * self.dilation + 1
+    }
+
+    /// Whether the padded image is the source itself.
+    pub fn is_plain(&self) -> bool {
+        self.low == 0 && self.insert == 1 && self.reach(self.windows) <= self.source
+    }
+}
+
+/// A block of a padded image in scratch memory: `[channels, height, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Padded {
+    /// Where it lies.
+    pub memory: Memory,
+    /// Rows.
+    pub height: usize,
+    /// Elements of a row.
+    pub width: usize,
+}
+
+impl Padded {
+    /// Elements of a channel.
+    pub fn plane(&self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// Channels of an image in memory, by strides.
+#[derive(Clone, Copy, Debug)]
+pub struct Channels {
+    /// The memory.
+    pub memory: Memory,
+    /// First element of the first channel.
+    pub first: Value,
+    /// Elements between channels, rows and columns.
+    pub strides: [i64; 3],
+    /// How many channels.
+    pub count: Value,
+}
+
+/// Copies channels into a padded image whose first row is row `top` of the whole padded image.
+pub fn pad(b: &mut Builder, from: &Channels, axes: [Axis; 2], to: &Padded, top: Value, lanes: u8) {
+    let (zero, one) = (b.index(0), b.index(1));
+    b.for_loop(zero, from.count, one, &[], |b, channel, _| {
+        let source = b.affine(&[(from.first, 1), (channel, from.strides[0])], 0);
+        let target = b.mul_index(channel, to.plane() as i64);
+        b.for_each(to.height as i64, |b, row| {
+            let target = b.affine(&[(target, 1), (row, to.width as i64)], 0);
+            let (line, inside) = source_row(b, axes[0], top, row);
+            let copy = |b: &mut Builder| {
+                let source = b.affine(&[(source, 1), (line, from.strides[1])], 0);
+                pad_row(b, from, (source, axes[1]), (to, target), lanes);
+                vec![]
+            };
+            b.if_else(inside, copy, |b| {
+                clear(b, to.memory, target, to.width, lanes);
+                vec![]
+            });
+        });
+        vec![]
+    });
+}
+
+/// The source row of a padded row, and whether there is one.
+fn source_row(b: &mut Builder, axis: Axis, top: Value, row: Value) -> (Value, Value) {
+    let place = b.affine(&[(top, 1), (row, 1)], -axis.low);
+    let insert = b.index(axis.insert as i64);
+    let (line, rest) = (b.div(place, insert), b.rem(place, insert));
+    let (zero, end) = (b.index(0), b.index(axis.source as i64));
+    let (after, before, fits) = (b.ge(line, zero), b.lt(line, end), b.eq(rest, zero));
+    let inside = b.and(after, before);
+    (line, b.and(inside, fits))
+}
+
+fn pad_row(
+    b: &mut Builder,
+    from: &Channels,
+    (source, axis): (Value, Axis),
+    (to, target): (&Padded, Value),
+    lanes: u8,
+) {
+    let insert = axis.insert as i64;
+    // The first source element that lies in the padded row, and how many do.
+    let skipped = if axis.low < 0 { (-axis.low + insert - 1) / insert } else { 0 };
+    let start = axis.low + skipped * insert;
+    let room = (to.width as i64 - start + insert - 1).max(0) / insert;
+    let count = (axis.source as i64 - skipped).min(room).max(0);
+    if insert > 1 {
+        clear(b, to.memory, target, to.width, lanes);
+    } else {
+        clear(b, to.memory, target, start.min(to.width as i64) as usize, lanes);
+        let end = (start + count).min(to.width as i64);
+        let rest = b.add_index(target, end);
+        clear(b, to.memory, rest, to.width - end as usize, lanes);
+    }
+    let range = (b.index(0), b.index(count));
+    let place = b.add_index(target, start);
+    let source = b.add_index(source, skipped * from.strides[2]);
+    span(b, range, &super::loops::widths(count as usize, lanes), |b, at, lanes| {
+        let along = b.mul_index(at, from.strides[2]);
+        let offset = b.add(source, along);
+        let stride = b.index(from.strides[2]);
+        let value = b.load_strided(from.memory, offset, stride, lanes);
+        let along = b.mul_index(at, insert);
+        let offset = b.add(place, along);
+        let stride = b.index(insert);
+        if lanes == 1 { b.store(to.memory, offset, value) } else { b.store_strided(to.memory, offset, stride, value) }
+    });
+}
+
+/// Zeros in `count` elements from a place on.
+fn clear(b: &mut Builder, memory: Memory, first: Value, count: usize, lanes: u8) {
+    let range = (b.index(0), b.index(count as i64));
+    span(b, range, &super::loops::widths(count, lanes), |b, at, lanes| {
+        let zero = b.zero(Type::vector(memory.elem, lanes));
+        let place = b.add(first, at);
+        b.store(memory, place, zero);
+    });
+}
+
+/// The matrix of windows: for each channel and tap a row with the element of every window of some rows of windows.
+/// Rows lie `stride` apart in `to`, and have room for a vector more than there are windows: runs are copied in whole
+/// vectors, each overwritten by the next.
+pub fn windows(
+    b: &mut Builder,
+    from: &Padded,
+    (channels, lines): (Value, Value),
+    axes: [Axis; 2],
+    (to, stride): (Memory, i64),
+    lanes: u8,
+) {
+    let [vertical, horizontal] = axes;
+    let taps = (vertical.taps * horizontal.taps) as i64;
+    let (zero, one) = (b.index(0), b.index(1));
+    b.for_loop(zero, channels, one, &[], |b, channel, _| {
+        let plane = b.mul_index(channel, from.plane() as i64);
+        b.for_each(vertical.taps as i64, |b, i| {
+            let line = b.affine(&[(plane, 1), (i, (vertical.dilation * from.width) as i64)], 0);
+            let row = b.affine(&[(channel, taps), (i, horizontal.taps as i64)], 0);
+            b.for_each(horizontal.taps as i64, |b, j| {
+                let source = b.affine(&[(line, 1), (j, horizontal.dilation as i64)], 0);
+                let target = b.affine(&[(row, stride), (j, stride)], 0);
+                b.for_loop(zero, lines, one, &[], |b, at, _| {
+                    let source = b.affine(&[(source, 1), (at, (vertical.step * from.width) as i64)], 0);
+                    let target = b.affine(&[(target, 1), (at, horizontal.windows as i64)], 0);
+                    run(b, (from.memory, source, horizontal.step), (to, target), horizontal.windows, lanes);
+                    vec![]
+                });
+            });
+        });
+        vec![]
+    });
+}
+
+/// Copies a run of elements in whole vectors.
+fn run(
+    b: &mut Builder,
+    (from, source, step): (Memory, Value, usize),
+    (to, target): (Memory, Value),
+    count: usize,
+    lanes: u8,
+) {
+    let vectors = count.div_ceil(usize::from(lanes)) as i64;
+    let copy = |b: &mut Builder, vector: Value| {
+        let at = b.mul_index(vector, i64::from(lanes));
+        let along = b.mul_index(at, step as i64);
+        let place = b.add(source, along);
+        let stride = b.index(step as i64);
+        let value = b.load_strided(from, place, stride, lanes);
+        let place = b.add(target, at);
+        b.store(to, place, value);
+    };
+    if vectors <= 8 {
+        for vector in 0..vectors {
+            let vector = b.index(vector);
+            copy(b, vector);
+        }
+    } else {
+        b.for_each(vectors, copy);
+    }
+}

@@ -1,0 +1,278 @@
+//! Blocks of a matrix product: the loops around the microkernel, edges, and what becomes of finished tiles.
+//!
+//! A [`Product`] computes a block of `C = A * B` whose B lies packed in scratch memory (or is read where it is, if its
+//! columns lie side by side). Rows and columns that a tile does not fill are done by smaller tiles of fixed size, since
+//! shapes are known; nothing outside of C is written. A finished tile goes through the epilogue in registers when that
+//! is short, else by way of scratch memory, row by row.
+
+use super::cost;
+use super::evaluate::{Known, Point};
+use super::frame::Frame;
+use super::loops::span;
+use super::tile::{self, Level, Panels, Rows, Tile};
+use crate::ir::{Builder, Memory, Value};
+use nnc_graph::ValueId;
+
+/// The most operations of an epilogue that is laid out for each register of a tile.
+const SHORT_EPILOGUE: usize = 10;
+
+/// The result of a product, as a frame sees it.
+pub struct Target<'a, 'g> {
+    /// The group's frame.
+    pub frame: &'a Frame<'g>,
+    /// The product itself; outputs are computed of it.
+    pub result: ValueId,
+    /// What is stored.
+    pub outputs: &'a [ValueId],
+    /// The axis of the frame along which rows of tiles lie.
+    pub row_axis: usize,
+    /// The axis along which their vectors lie.
+    pub column_axis: usize,
+    /// Room for one tile.
+    pub spill: Memory,
+}
+
+/// What becomes of a tile when its last term is added.
+pub enum Sink<'a, 'g> {
+    /// The epilogue, at the coordinates of a point whose row and column the tile gives; rows count from the value.
+    Epilogue(&'a Target<'a, 'g>, Point, Value),
+    /// Row-major memory (from the given place, rows so far apart) that also holds the sum so far; its rows have room
+    /// for whole vectors.
+    Sum(Memory, Value, i64),
+}
+
+/// The rows of A of a block.
+#[derive(Clone, Debug)]
+pub enum RowSource {
+    /// Row 0 begins at the value; the distance of rows.
+    Even(Value, i64),
+    /// A table of `i64` offsets, one for each row, to which the value is added.
+    Table(Memory, Value),
+}
+
+/// A block of a product.
+pub struct Product<'a> {
+    /// The full tile.
+    pub tile: Tile,
+    /// Rows of the whole C.
+    pub rows: usize,
+    /// Columns of the whole C.
+    pub columns: usize,
+    /// Memory of A, and its rows.
+    pub a: (Memory, RowSource),
+    /// Memory of B, and where column 0 of the block begins.
+    pub b: (Memory, Value),
+    /// The loops over k.
+    pub levels: &'a [Level],
+}
+
+/// The part of C that a block covers, in rows and columns of C. Both starts are multiples of the tile's size.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// First row and end.
+    pub rows: (Value, Value),
+    /// First column and end.
+    pub columns: (Value, Value),
+}
+
+impl Product<'_> {
+    /// Computes the block, tile by tile, the rows innermost so that a column panel of B stays in cache.
+    pub fn run(&self, b: &mut Builder, range: Range, sink: &Sink<'_, '_>) {
+        let width = self.tile.columns();
+        let rest = self.columns % width;
+        let (start, end) = range.columns;
+        let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
+        let step = b.index(width as i64);
+        if self.columns >= width {
+            b.for_loop(start, full_end, step, &[], |b, column, _| {
+                self.column(b, range, column, self.tile.columns(), sink);
+                vec![]
+            });
+        }
+        if rest > 0 {
+            let left = b.lt(full_end, end);
+            b.if_then(left, |b| self.column(b, range, full_end, rest, sink));
+        }
+    }
+
+    /// All rows of `width` columns from `column` on.
+    fn column(&self, b: &mut Builder, range: Range, column: Value, width: usize, sink: &Sink<'_, '_>) {
+        let vectors = width.div_ceil(usize::from(self.tile.lanes));
+        let height = self.tile.rows;
+        let rest = self.rows % height;
+        let (start, end) = range.rows;
+        let from = b.sub(column, range.columns.0);
+        let full_end = if rest == 0 { end } else { whole(b, start, end, height) };
+        let step = b.index(height as i64);
+        if self.rows >= height {
+            b.for_loop(start, full_end, step, &[], |b, row, _| {
+                let tile = Tile { vectors, ..self.tile };
+                self.tile_at(b, tile, (row, column, from), width, sink);
+                vec![]
+            });
+        }
+        if rest > 0 {
+            let left = b.lt(full_end, end);
+            let tile = Tile { vectors, rows: rest, ..self.tile };
+            b.if_then(left, |b| self.tile_at(b, tile, (full_end, column, from), width, sink));
+        }
+    }
+
+    /// One tile at a row and a column of C; `from` is the column within the block.
+    fn tile_at(
+        &self,
+        b: &mut Builder,
+        tile: Tile,
+        (row, column, from): (Value, Value, Value),
+        width: usize,
+        sink: &Sink<'_, '_>,
+    ) {
+        let columns = b.add(self.b.1, from);
+        let rows = self.row_starts(b, row, tile.rows);
+        let panels = Panels { a: self.a.0, rows, b: self.b.0, columns };
+        match sink {
+            Sink::Sum(memory, base, stride) => {
+                let along = b.mul_index(row, *stride);
+                let place = b.add(*base, along);
+                let place = b.add(place, column);
+                let sums = tile::load(b, tile, *memory, place, *stride);
+                let sums = tile::multiply(b, tile, &panels, self.levels, sums);
+                tile::store(b, tile, *memory, place, *stride, &sums);
+            }
+            Sink::Epilogue(target, point, first_row) => {
+                let zeros = tile::zeros(b, tile, self.b.0);
+                let sums = tile::multiply(b, tile, &panels, self.levels, zeros);
+                let row = b.add(row, *first_row);
+                target.finish(b, tile, point, (row, column), width, &sums);
+            }
+        }
+    }
+
+    fn row_starts(&self, b: &mut Builder, row: Value, count: usize) -> Rows {
+        match &self.a.1 {
+            RowSource::Even(first, step) => {
+                let along = b.mul_index(row, *step);
+                Rows::Even(b.add(*first, along), *step)
+            }
+            RowSource::Table(table, base) => {
+                let mut starts = Vec::new();
+                for at in 0..count as i64 {
+                    let place = b.add_index(row, at);
+                    let offset = b.load(*table, place, 1);
+                    starts.push(b.add(offset, *base));
+                }
+                Rows::Each(starts)
+            }
+        }
+    }
+}
+
+/// The end of the whole multiples of `size` between `start` and `end`.
+fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
+    let length = b.sub(end, start);
+    let size = b.index(size as i64);
+    let count = b.div(length, size);
+    let length = b.mul(count, size);
+    b.add(start, length)
+}
+
+impl Target<'_, '_> {
+    /// Whether the epilogue is laid out for every register of a tile.
+    fn is_short(&self) -> bool {
+        let members: Vec<_> = self.frame.members.iter().copied().collect();
+        cost::of_nodes(self.frame.graph, &members) <= SHORT_EPILOGUE
+    }
+
+    /// Puts a finished tile, of which `width` columns count, through the epilogue.
+    fn finish(
+        &self,
+        b: &mut Builder,
+        tile: Tile,
+        point: &Point,
+        (row, column): (Value, Value),
+        width: usize,
+        sums: &[Value],
+    ) {
+        if width == tile.columns() && self.is_short() {
+            let hoisted = self.hoisted(b, point);
+            for ((i, j), &sum) in tile::places(tile).zip(sums) {
+                let (row, column) = (b.add_index(row, i), b.add_index(column, j));
+                self.at(b, point, (row, column), tile.lanes, &hoisted, sum);
+            }
+            return;
+        }
+        let stride = tile.columns() as i64;
+        let (zero, end) = (b.index(0), b.index(width as i64));
+        tile::store(b, tile, self.spill, zero, stride, sums);
+        b.for_each(tile.rows as i64, |b, i| {
+            let (row, line) = (b.add(row, i), b.mul_index(i, stride));
+            self.line(b, point, (row, column), (zero, end), (self.spill, line), tile.lanes);
+        });
+    }
+
+    /// The epilogue of one row of finished sums in memory; the columns of `range` count from a place and a coordinate.
+    pub fn line(
+        &self,
+        b: &mut Builder,
+        point: &Point,
+        (row, column): (Value, Value),
+        range: (Value, Value),
+        (memory, line): (Memory, Value),
+        lanes: u8,
+    ) {
+        let hoisted = self.hoisted(b, point);
+        span(b, range, &[lanes, 1], |b, at, lanes| {
+            let place = b.add(line, at);
+            let sum = b.load(memory, place, lanes);
+            let column = b.add(column, at);
+            self.at(b, point, (row, column), lanes, &hoisted, sum);
+        });
+    }
+
+    /// As [`Self::line`], of sums of so many parts, added in order.
+    pub fn line_of_parts(
+        &self,
+        b: &mut Builder,
+        point: &Point,
+        (row, column): (Value, Value),
+        range: (Value, Value),
+        (memory, first, part, count): (Memory, Value, i64, u64),
+        lanes: u8,
+    ) {
+        let hoisted = self.hoisted(b, point);
+        span(b, range, &[lanes, 1], |b, at, lanes| {
+            let place = b.add(first, at);
+            let sum = sum_of_parts(b, memory, place, part, count, lanes);
+            let column = b.add(column, at);
+            self.at(b, point, (row, column), lanes, &hoisted, sum);
+        });
+    }
+
+    fn hoisted(&self, b: &mut Builder, point: &Point) -> Known {
+        let mut known = Known::default();
+        let scalar = Point { lanes: 1, ..point.clone() };
+        self.frame.hoist(b, &scalar, &mut known, |axis| axis == self.row_axis || axis == self.column_axis);
+        known
+    }
+
+    /// The epilogue of one vector of sums.
+    pub fn at(&self, b: &mut Builder, point: &Point, (row, column): (Value, Value), lanes: u8, known: &Known, sum: Value) {
+        let mut point = Point { vector: self.column_axis, lanes, ..point.clone() };
+        point.coordinates[self.row_axis] = row;
+        point.coordinates[self.column_axis] = column;
+        let mut known = known.clone();
+        known.bind(self.result, sum, lanes);
+        self.frame.evaluate_and_write(b, &point, &mut known, self.outputs);
+    }
+}
+
+/// The sum of `count` numbers or vectors that lie `part` elements apart, in order.
+pub fn sum_of_parts(b: &mut Builder, memory: Memory, first: Value, part: i64, count: u64, lanes: u8) -> Value {
+    let start = b.load(memory, first, lanes);
+    let (one, end, step) = (b.index(1), b.index(count as i64), b.index(1));
+    b.for_loop(one, end, step, &[start], |b, at, sum| {
+        let place = b.affine(&[(first, 1), (at, part)], 0);
+        let value = b.load(memory, place, lanes);
+        vec![b.add(sum[0], value)]
+    })[0]
+}
