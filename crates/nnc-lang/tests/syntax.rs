@@ -124,3 +124,14 @@ fn messages_are_rendered_as_the_user_sees_them() {
         assert_eq!(seen, fs::read_to_string(&path).unwrap(), "NNC_BLESS=1 writes what is found into the file");
     }
 }
+
+/// The `nn` blocks of the language's documentation are right.
+#[test]
+fn the_documentation_parses() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/language.md");
+    let page = fs::read_to_string(path).unwrap();
+    let blocks = page.split("```nn\n").skip(1).map(|block| block.split("```").next().unwrap_or(""));
+    for block in blocks {
+        assert_eq!(found(block), Vec::new(), "{block}");
+    }
+}
