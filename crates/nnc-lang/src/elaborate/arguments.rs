@@ -56,7 +56,7 @@ impl Elaborator<'_> {
             }
             matched[at] = Some(argument.clone());
         }
-        ok &= settings_only || self.all_given(function, &matched, span);
+        ok = ok && (settings_only || self.all_given(function, &matched, span));
         ok.then_some(matched)
     }
 

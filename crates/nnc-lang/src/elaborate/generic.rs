@@ -56,9 +56,11 @@ impl Elaborator<'_> {
                 let message = format!("two parameters are called `{}`", name.text);
                 self.report(Diagnostic::new(Code::E0202, name.span, message).with(before, "first here"));
             }
+            // A scalar may stand anywhere: `lr: f32` of an optimizer.
+            let has_dims = matches!(&param.ty.kind, TypeKind::Named { dims: Some(_), .. });
             match (is_tensor(&param.ty), compile_time) {
                 (false, None) => compile_time = Some(param),
-                (true, Some(before)) if param.default.is_none() => {
+                (true, Some(before)) if has_dims => {
                     let message = format!("`{}` is a tensor, and tensors come first", name.text);
                     self.report(Diagnostic::new(Code::E0204, name.span, message).with(before.name.span, "before this"));
                 }
@@ -85,6 +87,7 @@ impl Elaborator<'_> {
         for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
             self.bind_dims(&param.ty);
         }
+        self.bind_open_result(function);
         let mut ok = true;
         for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
             let value = self.unknown_input(&param.ty, &param.name.text);
@@ -92,6 +95,17 @@ impl Elaborator<'_> {
             self.bind_parameter(param, value);
         }
         self.check_defaults(function) && ok
+    }
+
+    /// `...S` of a result that no parameter binds is what the context says, as in `fn zeros() -> f32[...S]`.
+    fn bind_open_result(&mut self, function: &Function) {
+        if let Some(Type { kind: TypeKind::Named { dims, .. }, .. }) = &function.result {
+            for dim in dims.iter().flatten() {
+                if let DimExpr::Rest(name) = dim {
+                    self.bind_unbound(&name.text, unknown_dims(&name.text), name.span);
+                }
+            }
+        }
     }
 
     /// A default must fit its parameter, also where it is never used.
@@ -130,8 +144,7 @@ impl Elaborator<'_> {
                     match dim {
                         DimExpr::Expr(expr) => self.bind_names(expr),
                         DimExpr::Rest(name) => {
-                            let dims = (0..2).map(|at| Value::Int(Dim::name(&format!("{}[{at}]", name.text)))).collect();
-                            self.bind_unbound(&name.text, Value::list(dims), name.span);
+                            self.bind_unbound(&name.text, unknown_dims(&name.text), name.span);
                         }
                     }
                 }
@@ -183,6 +196,11 @@ impl Elaborator<'_> {
     fn typed_input(&mut self, name: &str, ty: TensorType) -> Value {
         self.graph.add1(Op::Input { name: name.to_owned(), ty }, &[]).map_or(Value::Poison, Value::Tensor)
     }
+}
+
+/// What `...S` is tried with.
+fn unknown_dims(name: &str) -> Value {
+    Value::list((0..2).map(|at| Value::Int(Dim::name(&format!("{name}[{at}]")))).collect())
 }
 
 /// An unknown compile-time value of a type.

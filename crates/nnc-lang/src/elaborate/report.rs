@@ -61,7 +61,8 @@ impl Elaborator<'_> {
         let frame = &self.frames[self.frames.len() - 1];
         let declared = frame.declared;
         let in_body = inside.file == declared.file && inside.start >= declared.start && inside.end <= declared.end;
-        let is_used = in_body && frame.call_site != Span::default() && !self.program.is_library(frame.call_site);
+        let is_said = diagnostic.secondary.iter().any(|label| label.span == frame.call_site);
+        let is_used = in_body && !is_said && frame.call_site != Span::default() && !self.program.is_library(frame.call_site);
         let label = format!("in this use of `{}`", frame.name);
         if is_used { diagnostic.with(frame.call_site, label) } else { diagnostic }
     }

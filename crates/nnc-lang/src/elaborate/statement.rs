@@ -275,6 +275,9 @@ impl Elaborator<'_> {
         for (index, item) in items.into_iter().enumerate() {
             self.unrolled += 1;
             if self.unrolled > UNROLLED {
+                if self.unrolled > UNROLLED + 1 {
+                    return Flow::Next;
+                }
                 let message = format!("the loops of this program unroll into more than {UNROLLED} turns");
                 self.report(Diagnostic::new(Code::E0406, over.span, message));
                 return Flow::Next;

@@ -40,7 +40,15 @@ pub fn check_function(function: &Function, report: &mut Report) {
     for param in function.params.iter().filter(|_| !keeps_arguments) {
         let mut dims = Live::new();
         read_type(&param.ty, &mut dims);
-        let gives_dims = super::types::is_tensor(&param.ty) && dims.iter().any(|dim| live.contains(dim));
+        let is_given_elsewhere = |dim: &String| {
+            function.params.iter().filter(|other| !std::ptr::eq(*other, param)).any(|other| {
+                let mut theirs = Live::new();
+                read_type(&other.ty, &mut theirs);
+                theirs.contains(dim)
+            })
+        };
+        let gives_dims = super::types::is_tensor(&param.ty)
+            && dims.iter().any(|dim| live.contains(dim) && !is_given_elsewhere(dim));
         let name = &param.name;
         if !in_types.contains(&name.text) && !gives_dims && !name.text.starts_with('_') {
             let message = format!("the argument `{}` is never used", name.text);
