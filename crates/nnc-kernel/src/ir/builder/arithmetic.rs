@@ -68,7 +68,11 @@ impl Builder {
     fn index_binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Value {
         let (a, b) = if fold::commutes(op) && self.known_index(a).is_some() { (b, a) } else { (a, b) };
         let Some(right) = self.known_index(b) else {
-            return self.define(Type::INDEX, Op::Binary(op, a, b));
+            return if op == BinaryOp::Add {
+                self.add_indices(a, b)
+            } else {
+                self.define(Type::INDEX, Op::Binary(op, a, b))
+            };
         };
         if let Some(left) = self.known_index(a) {
             return self.index(fold::binary(op, left, right));
@@ -85,6 +89,27 @@ impl Builder {
             }
             BinaryOp::Add | BinaryOp::Mul => self.reassociate(op, a, right),
             _ => self.define(Type::INDEX, Op::Binary(op, a, b)),
+        }
+    }
+
+    /// A sum without constants, then the constant summands, so that an address can take these.
+    fn add_indices(&mut self, a: Value, b: Value) -> Value {
+        let ((x, first), (y, second)) = (self.split_sum(a), self.split_sum(b));
+        // In the order of ids, so that x + y and y + x are one.
+        let (x, y) = if x <= y { (x, y) } else { (y, x) };
+        let sum = self.define(Type::INDEX, Op::Binary(BinaryOp::Add, x, y));
+        let plus = self.index(first.wrapping_add(second));
+        self.index_binary(BinaryOp::Add, sum, plus)
+    }
+
+    /// An index as `x + constant`.
+    fn split_sum(&self, a: Value) -> (Value, i64) {
+        match self.definitions[a.index()] {
+            Some(Op::Binary(BinaryOp::Add, x, constant)) => match self.known_index(constant) {
+                Some(constant) => (x, constant),
+                None => (a, 0),
+            },
+            _ => (a, 0),
         }
     }
 
@@ -145,3 +170,76 @@ shorthand!(binary, BinaryOp: add = Add(a, b), sub = Sub(a, b), mul = Mul(a, b), 
     shr = Shr(a, b), sar = Sar(a, b));
 shorthand!(compare, CompareOp: eq = Eq(a, b), ne = Ne(a, b), lt = Lt(a, b), le = Le(a, b), gt = Gt(a, b),
     ge = Ge(a, b));
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::{Elem, Kernel, KernelBuilder, Statement, text, verify};
+
+    fn kernel(body: impl FnOnce(&mut super::Builder, crate::ir::Value, crate::ir::Memory)) -> Kernel {
+        let mut kernel = KernelBuilder::new("test");
+        let memory = kernel.param("x", Elem::I64, crate::ir::Direction::InOut);
+        kernel.phase(4, |b, task| body(b, task, memory));
+        let kernel = kernel.finish();
+        verify::verify(&kernel).unwrap();
+        kernel
+    }
+
+    #[test]
+    fn constants_of_indices_end_in_addresses() {
+        let kernel = kernel(|b, task, memory| {
+            let row = b.mul_index(task, 8);
+            let row = b.add_index(row, 3);
+            let same = b.add(task, row);
+            let other = b.add(row, task);
+            assert_eq!(same, other);
+            let back = b.index(5);
+            let at = b.sub(other, back);
+            let at = b.add_index(at, 20);
+            let value = b.load(memory, at, 1);
+            b.store(memory, at, value);
+        });
+        let printed = text::print(&kernel);
+        assert!(printed.contains("load p0[v8 + 18]") || printed.contains("+ 18]"), "{printed}");
+    }
+
+    #[test]
+    fn identities_leave_nothing() {
+        let kernel = kernel(|b, task, memory| {
+            let (zero, one) = (b.index(0), b.index(1));
+            let x = b.add(task, zero);
+            let x = b.mul(one, x);
+            let x = b.div(x, one);
+            assert_eq!(x, task);
+            assert_eq!(b.rem(x, one), zero);
+            let value = b.load(memory, x, 1);
+            b.store(memory, x, value);
+        });
+        let lets = kernel.phases[0].body.statements.iter().filter(|s| matches!(s, Statement::Let(..))).count();
+        assert_eq!(lets, 3, "two constants and the load: {}", text::print(&kernel));
+    }
+
+    #[test]
+    fn invariants_leave_loops_but_not_branches() {
+        let kernel = kernel(|b, task, memory| {
+            b.for_each(4, |b, i| {
+                let far = b.mul_index(task, 100);
+                let at = b.add(far, i);
+                let value = b.load(memory, at, 1);
+                let condition = b.gt(value, task);
+                b.if_then(condition, |b| {
+                    let square = b.mul(task, task);
+                    b.store(memory, at, square);
+                });
+            });
+        });
+        let statements = &kernel.phases[0].body.statements;
+        let Some(Statement::For(outer)) = statements.last() else { panic!("ends with the loop") };
+        let printed = text::print(&kernel);
+        let products = |statements: &[Statement]| {
+            let of =
+                |s: &Statement| matches!(s, Statement::Let(_, crate::ir::Op::Binary(crate::ir::BinaryOp::Mul, ..)));
+            statements.iter().filter(|s| of(s)).count()
+        };
+        assert_eq!((products(statements), products(&outer.body.statements)), (1, 0), "{printed}");
+    }
+}
