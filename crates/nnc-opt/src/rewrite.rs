@@ -124,11 +124,14 @@ impl<'a> Rewriter<'a> {
         results
     }
 
-    /// From here on `new` stands for `old`; it gets the user's name unless it has one.
+    /// From here on `new` stands for `old`; it gets the user's name unless it has one, or is a leaf or a constant.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
         self.map[old.index()] = Some(new);
+        let op = &self.new.definition(new).op;
+        let fixed = (op.is_leaf() || matches!(op, Op::Constant(_))) && *op != self.old.definition(old).op;
         if let Some(name) = &self.old.value(old).name
             && self.new.value(new).name.is_none()
+            && !fixed
         {
             self.new.set_name(new, name);
         }
@@ -143,6 +146,16 @@ impl<'a> Rewriter<'a> {
             };
             let value = self.value(output.value);
             self.new.add_output(&output.name, value, kind);
+        }
+        self.new.set_origin(None);
+        self.new
+    }
+
+    /// Gives the new graph with results of its own instead of the old graph's outputs: old values, by name.
+    pub fn finish_with_results(mut self, results: &[(String, ValueId)]) -> Graph {
+        for (name, old) in results {
+            let value = self.value(*old);
+            self.new.add_output(name, value, OutputKind::Result);
         }
         self.new.set_origin(None);
         self.new

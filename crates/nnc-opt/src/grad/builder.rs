@@ -28,6 +28,16 @@ impl<'g> Builder<'g> {
         self.graph.ty(value).shape.rank()
     }
 
+    /// Whether a value is a constant, perhaps repeated or converted.
+    pub(super) fn is_constant(&self, value: ValueId) -> bool {
+        let node = self.graph.definition(value);
+        match node.op {
+            Op::Constant(_) => true,
+            Op::Broadcast { .. } | Op::Cast(_) | Op::Reshape(_) => self.is_constant(node.operands[0]),
+            _ => false,
+        }
+    }
+
     /// One number everywhere, in the type of `like`.
     pub(super) fn number(&mut self, like: ValueId, number: f64) -> ValueId {
         let ty = self.ty(like);

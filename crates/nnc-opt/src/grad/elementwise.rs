@@ -105,9 +105,15 @@ fn pow_by_exponent(b: &mut Builder<'_>, site: &Site<'_>) -> ValueId {
     b.select(flat, zero, product)
 }
 
-/// All to the operand that wins, half to each where they are equal. A NaN in either hands the cotangent to both.
+/// All to the operand that wins, half to each where they are equal; a NaN in either hands the cotangent to both. Against
+/// a constant bound nothing where they are equal.
 fn extreme(b: &mut Builder<'_>, site: &Site<'_>, wins: CompareOp) -> ValueId {
     let (mine, other) = (site.operand(), site.operands[1 - site.wanted]);
+    if b.is_constant(other) {
+        let wins = b.compare(wins, mine, other);
+        let zero = b.zeros(site.cotangent);
+        return b.select(wins, site.cotangent, zero);
+    }
     let half = b.scale(site.cotangent, 0.5);
     let equal = b.compare(CompareOp::Eq, mine, other);
     let loses = b.compare(wins, other, mine);

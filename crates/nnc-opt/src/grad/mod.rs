@@ -12,7 +12,8 @@
 //!
 //! Conventions where a derivative does not exist, which are PyTorch's:
 //! - `abs` at 0: 0. `sqrt` at 0: infinite (and NaN times a cotangent of 0).
-//! - `max(a, b)` and `min(a, b)` at `a == b`: half to each. Reductions by `max` and `min`: equal shares to all extremes.
+//! - `max(a, b)` and `min(a, b)` at `a == b`: half to each; but 0 where `b` is a constant, which is then a bound, so that
+//!   `relu(x) = max(x, 0)` has the derivative 0 at 0. Reductions by `max` and `min`: equal shares to all extremes.
 //! - `pow(a, b)`: by `a` is 0 where `b` is 0; by `b` is 0 where `a` is 0 and `b` is not negative.
 //! - `rem(a, b)`: 1 by `a`, `-floor(a / b)` by `b`. A maximum window: all to the first maximum.
 //!
@@ -24,6 +25,7 @@ mod contraction;
 mod convolution;
 mod elementwise;
 mod indexing;
+mod readable;
 mod reduction;
 pub mod rules;
 mod shape;
@@ -31,6 +33,7 @@ mod window;
 
 use crate::rewrite::{Fuel, Rewriter};
 use builder::Builder;
+pub use readable::{ReadableError, readable};
 use nnc_graph::{Graph, Op, ValueId};
 use rules::Site;
 use std::collections::BTreeMap;
@@ -85,11 +88,25 @@ pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<Value
         }
         graph.set_origin(here);
     }
+    name_cotangents(graph, &cotangents);
     let zero = |graph: &mut Graph, value: ValueId| {
         let ty = graph.ty(value).clone();
         graph.splat(&ty, 0.0)
     };
     wrt.iter().map(|value| cotangents.get(value).copied().unwrap_or_else(|| zero(graph, *value))).collect()
+}
+
+/// Calls the cotangent of a value with a name `d_` and that name. One cotangent may belong to several values, as to both
+/// terms of a sum and the sum itself: the last of them gives the name.
+fn name_cotangents(graph: &mut Graph, cotangents: &BTreeMap<ValueId, ValueId>) {
+    for (&value, &cotangent) in cotangents.iter().rev() {
+        let name = graph.value(value).name.clone().or_else(|| graph.definition(value).op.leaf_name().map(str::to_owned));
+        if let Some(name) = name
+            && graph.value(cotangent).name.is_none()
+        {
+            graph.set_name(cotangent, &format!("d_{name}"));
+        }
+    }
 }
 
 /// For each value, whether a derivative by one of `wrt` can flow through it.

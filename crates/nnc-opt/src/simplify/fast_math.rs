@@ -6,7 +6,7 @@ use super::matching::{constant, number};
 use super::{Rule, Term};
 use nnc_graph::{BinaryOp, Graph, Op, UnaryOp, ValueId};
 
-/// All of them.
+/// All of them; they match binary ops.
 pub const RULES: &[Rule] = &[
     Rule { name: "x + 0 = x - 0 = x", apply: plus_zero },
     Rule { name: "x * 0 = 0", apply: times_zero },

@@ -104,7 +104,7 @@ struct Simplifier<'a> {
 impl Simplifier<'_> {
     /// The replacement by the first rule that matches, if there is fuel for it.
     fn find(&mut self, op: &Op, operands: &[ValueId]) -> Option<Term> {
-        let inexact: &[Rule] = if self.fast_math { fast_math::RULES } else { &[] };
+        let inexact: &[Rule] = if self.fast_math && matches!(op, Op::Binary(_)) { fast_math::RULES } else { &[] };
         let rules = rules_of(op).iter().copied().chain([inexact]).flatten();
         let graph = self.rewriter.graph();
         let term = rules.into_iter().find_map(|rule| (rule.apply)(graph, op, operands))?;

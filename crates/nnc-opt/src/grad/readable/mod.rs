@@ -1,0 +1,145 @@
+//! The derivative of a loss by each parameter, written as a person would.
+//!
+//! The graph is cut down to the loss and the derivatives, expanded and simplified, and then printed in two parts: the
+//! forward values, and the cotangents, where `d_x` stands for the derivative of the loss by `x`. Each line is one
+//! step: a value that the user named, that is used several times, or whose expression would be long has a name
+//! ([`names`]); all else stands inside the expression that uses it ([`expression`]). A call of a library function of
+//! which only the result is used prints as that call ([`calls`]); values that no parameter matters to and that have a
+//! name print as that name.
+
+mod calls;
+mod expression;
+mod names;
+
+use crate::rewrite::{Fuel, Rewriter};
+use crate::runner::Runner;
+use crate::{OptError, grad, pipeline};
+use expression::Writer;
+use nnc_graph::{Graph, Op, ValueId};
+use std::fmt::{self, Write};
+
+/// Why there is nothing to print.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadableError {
+    /// The graph differentiates by no parameter.
+    NoGradient,
+    /// It does not differentiate by this parameter, but by those.
+    NotDifferentiatedBy {
+        /// What was asked for.
+        path: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A bug in the compiler.
+    Invalid(OptError),
+}
+
+impl fmt::Display for ReadableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoGradient => f.write_str("nothing is differentiated by a parameter here"),
+            Self::NotDifferentiatedBy { path, known } => {
+                write!(f, "the loss is not differentiated by `{path}`, but by {}", known.join(", "))
+            }
+            Self::Invalid(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReadableError {}
+
+impl From<OptError> for ReadableError {
+    fn from(error: OptError) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+/// The derivatives by every parameter that `graph`, which still has its `grad`s, differentiates by; or by one of them.
+///
+/// # Errors
+/// [`ReadableError`].
+pub fn readable(graph: &Graph, by: Option<&str>) -> Result<String, ReadableError> {
+    let derivatives = derivatives(graph);
+    let known: Vec<String> = derivatives.iter().map(|(path, ..)| path.clone()).collect();
+    let wanted: Vec<_> = derivatives.into_iter().filter(|(path, ..)| by.is_none_or(|by| by == path)).collect();
+    match (wanted.is_empty(), by) {
+        (false, _) => {}
+        (true, Some(by)) if !known.is_empty() => {
+            return Err(ReadableError::NotDifferentiatedBy { path: by.to_owned(), known });
+        }
+        (true, _) => return Err(ReadableError::NoGradient),
+    }
+    let named = names::give_every_value_a_name(graph);
+    let results = results(&wanted);
+    let cut = cut(&named, &results);
+    let mut runner = Runner::new(None, true, false);
+    let plain = pipeline::clean_up(grad::expand(&cut), &mut runner, true)?;
+    Ok(print(&plain))
+}
+
+/// Path, loss and derivative of each parameter that is differentiated by.
+fn derivatives(graph: &Graph) -> Vec<(String, ValueId, ValueId)> {
+    let mut found = Vec::new();
+    for (_, node) in graph.nodes().filter(|(_, node)| node.op == Op::Grad) {
+        for (&wrt, &result) in node.operands[1..].iter().zip(&node.results) {
+            if let Op::Param { path, .. } = &graph.definition(wrt).op {
+                found.push((path.clone(), node.operands[0], result));
+            }
+        }
+    }
+    found
+}
+
+/// The losses, each once, and the derivatives, by name.
+fn results(wanted: &[(String, ValueId, ValueId)]) -> Vec<(String, ValueId)> {
+    let mut losses: Vec<ValueId> = wanted.iter().map(|(_, loss, _)| *loss).collect();
+    losses.sort_unstable();
+    losses.dedup();
+    let several = losses.len() > 1;
+    let loss_name = |at: usize| if several { format!("loss_{}", at + 1) } else { "loss".to_owned() };
+    let losses = losses.into_iter().enumerate().map(|(at, loss)| (loss_name(at), loss));
+    losses.chain(wanted.iter().map(|(path, _, gradient)| (format!("d_{path}"), *gradient))).collect()
+}
+
+fn cut(graph: &Graph, results: &[(String, ValueId)]) -> Graph {
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    for (id, _) in graph.nodes() {
+        rewriter.copy(id);
+    }
+    rewriter.finish_with_results(results)
+}
+
+/// For each value, whether it is one that a loss is computed from.
+fn forward_values(graph: &Graph) -> Vec<bool> {
+    let mut forward = vec![false; graph.value_count()];
+    for output in graph.outputs().iter().filter(|output| output.name.starts_with("loss")) {
+        forward[output.value.index()] = true;
+    }
+    for (_, node) in graph.nodes().rev() {
+        if node.results.iter().any(|result| forward[result.index()]) {
+            node.operands.iter().for_each(|operand| forward[operand.index()] = true);
+        }
+    }
+    forward
+}
+
+fn print(graph: &Graph) -> String {
+    let forward = forward_values(graph);
+    let lines = Writer::new(graph, &forward).lines();
+    let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default().min(28);
+    let mut text = String::new();
+    let (before, after): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.forward);
+    for (title, part) in [
+        ("# forward", before),
+        ("# backward: d_x is the derivative of the loss by x", after),
+    ] {
+        let _ = writeln!(text, "{title}");
+        for line in part {
+            let _ = writeln!(text, "{:width$} = {}  # {}", line.name, line.expression, line.ty);
+        }
+        text.push('\n');
+    }
+    text.pop();
+    text
+}

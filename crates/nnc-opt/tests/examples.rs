@@ -1,0 +1,55 @@
+//! The training steps of the examples through the passes.
+
+use nnc_graph::{Graph, Op, text, verify};
+use nnc_lang::elaborate::{Loader, Options as LangOptions, check};
+use nnc_opt::{Options, grad, optimise};
+use std::path::PathBuf;
+
+const EXAMPLES: &[&str] =
+    &["digits", "mnist_mlp", "mnist_cnn", "seed_cnn", "simple_cnn", "autoencoder", "linear_regression"];
+
+struct NoFiles;
+
+impl Loader for NoFiles {
+    fn load(&self, path: &str) -> Result<String, String> {
+        Err(format!("{path} is not there"))
+    }
+}
+
+fn train_step(name: &str) -> Graph {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples").join(format!("{name}.nn"));
+    let source = std::fs::read_to_string(path).unwrap();
+    let checked = check(&format!("{name}.nn"), &source, &NoFiles, &LangOptions::default());
+    let unit = checked.unit.unwrap_or_else(|| panic!("{name}: {:?}", checked.diagnostics));
+    let recipe = unit.recipes[0].name.clone();
+    unit.train_step(&recipe, 8).unwrap()
+}
+
+#[test]
+fn training_steps_become_lowerable_and_smaller() {
+    for name in EXAMPLES {
+        let graph = train_step(name);
+        let optimised = optimise(&graph, &Options { dump: true, ..Options::default() }).unwrap();
+        verify::verify_lowerable(&optimised.graph).unwrap();
+        assert!(!optimised.graph.nodes().any(|(_, node)| matches!(node.op, Op::Grad | Op::StopGradient)));
+        let expanded = grad::expand(&graph).node_count();
+        assert!(optimised.graph.node_count() < expanded, "{name}");
+        let printed = text::print(&optimised.graph);
+        assert_eq!(text::print(&text::parse(&printed).unwrap()), printed);
+        println!("{name}: {} {expanded} {}", graph.node_count(), optimised.graph.node_count());
+        for record in &optimised.log.records {
+            println!("  {} {:?} {} {}", record.pass, record.time, record.rewrites, record.nodes_after);
+        }
+        if std::env::var_os("NNC_SHOW").is_some() {
+            println!("{printed}");
+        }
+    }
+}
+
+#[test]
+fn derivatives_can_be_read() {
+    for name in EXAMPLES {
+        let text = grad::readable(&train_step(name), None).unwrap();
+        println!("== {name}\n{text}");
+    }
+}
