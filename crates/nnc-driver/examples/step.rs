@@ -1,9 +1,9 @@
 //! Times training steps on request, for `benches/compare.py`.
 //!
-//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse]` compiles the file's recipe, fills batches with made-up data of the declared
-//! types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS`. Then each line `K` on stdin
-//! runs K steps and prints the seconds of each on one line. A step here is a step of a training run: the copy of the
-//! batch into the program's inputs is part of it, reading and decoding files is not.
+//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse]` compiles the file's recipe, fills batches with made-up data of
+//! the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS`. Then each line `K`
+//! on stdin runs K steps and prints the seconds of each on one line. A step here is a step of a training run: the copy
+//! of the batch into the program's inputs is part of it, reading and decoding files is not.
 
 use nnc_data::Batch;
 use nnc_driver::session::{Moment, Step};
