@@ -103,7 +103,10 @@ fn mutate(text: &mut String, random: &mut Random, material: &Material) {
     match random.below(9) {
         0 => text.truncate(at),
         1 => text.replace_range(at..end, ""),
-        2 => text.insert_str(at, &text[at..end].to_owned()),
+        2 => {
+            let again = text[at..end].to_owned();
+            text.insert_str(at, &again);
+        }
         3 => text.insert_str(at, &piece.repeat(if random.below(8) == 0 { random.below(1_200) } else { 1 })),
         4 => {
             let other = random.choose(material.corpus);

@@ -13,6 +13,8 @@ use crate::diagnostic::{Code, Diagnostic};
 
 /// How many brackets that the end of the file closes are reported: the outermost ones.
 const UNCLOSED: usize = 3;
+/// How many open brackets are searched for a partner: more than the parser lets nest, so what is not found is reported.
+const SEARCHED: usize = 2 * super::parser::DEPTH;
 
 /// The tokens that the parser sees.
 pub fn statements(tokens: Vec<Token>, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
@@ -57,7 +59,7 @@ fn following(tokens: &[Token]) -> Vec<usize> {
 #[derive(Clone, Copy)]
 struct Opening {
     token: Token,
-    /// How far in its line begins.
+    /// How far in its line begins; of a bracket inside brackets, the line of the outermost of them.
     indent: usize,
 }
 
@@ -86,7 +88,10 @@ impl Lines<'_, '_> {
             TokenKind::Comment => {}
             TokenKind::LineEnd | TokenKind::Doc => self.end_line(token, rest, next),
             kind if is_opening(kind) => {
-                self.open.push(Opening { token, indent: self.indent });
+                let outer =
+                    self.open.last().filter(|_| token.kind != TokenKind::OpenBrace && inside_brackets(&self.open));
+                let indent = outer.map_or(self.indent, |outer| outer.indent);
+                self.open.push(Opening { token, indent });
                 self.kept.push(token);
             }
             kind if is_closing(kind) => self.close(token),
@@ -132,8 +137,7 @@ impl Lines<'_, '_> {
     fn abandons(&self, rest: &[Token]) -> bool {
         let (Some(first), Some(second)) = (rest.first(), rest.get(1)) else { return false };
         let indent = first.span.start as usize - self.line_start;
-        let brackets = self.open.iter().rev().take_while(|opening| opening.token.kind != TokenKind::OpenBrace);
-        let outermost = brackets.last().map_or(0, |opening| opening.indent);
+        let outermost = self.open.last().map_or(0, |opening| opening.indent);
         let begins = match (word(*first, self.text), second.kind) {
             ("param" | "state" | "layer" | "metric" | "augment" | "answer" | "step", TokenKind::Word) => true,
             ("return" | "yield" | "minimize" | "if" | "for", TokenKind::Word) => true,
@@ -154,10 +158,11 @@ impl Lines<'_, '_> {
     }
 
     fn close(&mut self, closing: Token) {
-        let partnered = self.open.iter().rposition(|opening| partner(opening.token.kind) == closing.kind);
         // A `)` never closes a brace that was opened after its `(`: then it is the `)` that is wrong.
-        let brace_between = |at: usize| self.open[at..].iter().any(|open| open.token.kind == TokenKind::OpenBrace);
-        let Some(at) = partnered.filter(|&at| closing.kind == TokenKind::CloseBrace || !brace_between(at)) else {
+        let may_close = |open: &&Opening| is_closing_brace(closing) || open.token.kind != TokenKind::OpenBrace;
+        let mut inner = self.open.iter().rev().take(SEARCHED).take_while(may_close);
+        let partnered = inner.position(|open| partner(open.token.kind) == closing.kind);
+        let Some(at) = partnered.map(|back| self.open.len() - 1 - back) else {
             let message = format!("this {} closes nothing", closing.kind.describe());
             self.diagnostics.push(Diagnostic::new(Code::E0103, closing.span, message));
             return;
@@ -176,7 +181,7 @@ impl Lines<'_, '_> {
 
     fn compare_indents(&mut self, opening: Opening, closing: Token) {
         let begins_line = self.line_start + self.indent == closing.span.start as usize;
-        if closing.kind == TokenKind::CloseBrace && begins_line && opening.indent != self.indent {
+        if is_closing_brace(closing) && begins_line && opening.indent != self.indent {
             self.suspect.get_or_insert((opening.token, closing));
         }
     }
@@ -214,6 +219,10 @@ fn is_closing(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::CloseBrace)
 }
 
+fn is_closing_brace(token: Token) -> bool {
+    token.kind == TokenKind::CloseBrace
+}
+
 fn inside_brackets(open: &[Opening]) -> bool {
     open.last().is_some_and(|opening| opening.token.kind != TokenKind::OpenBrace)
 }
@@ -226,7 +235,7 @@ fn partner(opening: TokenKind) -> TokenKind {
     }
 }
 
-fn word<'t>(token: Token, text: &'t str) -> &'t str {
+fn word(token: Token, text: &str) -> &str {
     text.get(token.span.start as usize..token.span.end as usize).unwrap_or("")
 }
 
