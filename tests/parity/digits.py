@@ -10,6 +10,6 @@ HERE = pathlib.Path(__file__).parent
 DATA = HERE / "../../dsl-examples/data/digits.csv.gz"
 
 rows = numpy.loadtxt(DATA, delimiter=",", dtype=numpy.float32)
-images = torch.from_numpy(rows[:, :64]).reshape(-1, 1, 8, 8) / 16
+images = lambda dtype: torch.from_numpy(rows[:, :64]).to(dtype).reshape(-1, 1, 8, 8) / 16
 labels = torch.from_numpy(rows[:, 64].astype(numpy.int64))
 twin.record("digits", HERE, lambda: twin.ConvNet(8, (16, 32), 64), images, labels, batch=32, steps=100)

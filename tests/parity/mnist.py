@@ -23,8 +23,8 @@ def idx(path: pathlib.Path) -> numpy.ndarray:
 
 def main():
     data, out = (pathlib.Path(argument) for argument in sys.argv[1:])
-    pixels = torch.from_numpy(idx(data / "train-images-idx3-ubyte.gz")[:6400].copy()).float()
-    images = ((pixels / 255 - 0.1307) / 0.3081).reshape(-1, 1, 28, 28)
+    pixels = torch.from_numpy(idx(data / "train-images-idx3-ubyte.gz")[:6400].copy())
+    images = lambda dtype: ((pixels.to(dtype) / 255 - 0.1307) / 0.3081).reshape(-1, 1, 28, 28)
     labels = torch.from_numpy(idx(data / "train-labels-idx1-ubyte.gz")[:6400].astype(numpy.int64))
     convolutions = lambda: twin.ConvNet(28, (32, 64), 128)
     perceptron = lambda: twin.Perceptron([784, 512, 512, 10])

@@ -78,8 +78,8 @@ def losses(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, b
     return found
 
 
-def record(name: str, folder: pathlib.Path, make, images: torch.Tensor, labels: torch.Tensor, batch: int, steps: int):
-    """Writes the two files of a run; `images` are f32 as the twin `.nn` file computes them."""
+def record(name: str, folder: pathlib.Path, make, images, labels: torch.Tensor, batch: int, steps: int):
+    """Writes the two files of a run; `images(dtype)` computes them as the twin `.nn` file does."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     single = make()
@@ -89,8 +89,8 @@ def record(name: str, folder: pathlib.Path, make, images: torch.Tensor, labels: 
     run = {
         "made_with": f"PyTorch {torch.__version__.split('+')[0]}, tests/parity",
         "batch": batch,
-        "f32": losses(single, images, labels, batch, steps),
-        "f64": losses(double, images.double(), labels, batch, steps),
+        "f32": losses(single, images(torch.float32), labels, batch, steps),
+        "f64": losses(double, images(torch.float64), labels, batch, steps),
     }
     (folder / f"{name}_losses.json").write_text(json.dumps(run, indent=1) + "\n")
     apart = max(abs(a - b) / abs(b) for a, b in zip(run["f32"], run["f64"]))
