@@ -71,3 +71,54 @@ fn snippet<'a>(
 fn floor_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&place| text.is_char_boundary(place)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Code, Span};
+
+    fn at(file: FileId, start: u32, end: u32) -> Span {
+        Span { file, start, end }
+    }
+
+    #[test]
+    fn labels_notes_and_help_stand_where_they_belong() {
+        let mut sources = Sources::default();
+        let (one, two) = (sources.add("one.nn", "x = ñ\ny = x\n"), sources.add("two.nn", "fn f() = 1\n"));
+        let diagnostic = Diagnostic::new(Code::E0301, at(one, 11, 12), "they do not fit").label("used here");
+        let diagnostic = diagnostic.with(at(one, 0, 1), "bound here").with(at(two, 3, 4), "declared here");
+        let seen = render(&[diagnostic.note("a fact").help("a way out")], &sources, false);
+        let expected = "\
+error[E0301]: they do not fit
+ --> one.nn:2:5
+  |
+1 | x = ñ
+  | - bound here
+2 | y = x
+  |     ^ used here
+  |
+ ::: two.nn:1:4
+  |
+1 | fn f() = 1
+  |    - declared here
+  |
+  = note: a fact
+  = help: a way out
+
+";
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn any_place_can_be_shown_and_the_number_is_bounded() {
+        let mut sources = Sources::default();
+        let file = sources.add("empty.nn", "é");
+        for span in [at(file, 0, 0), at(file, 1, 1), at(file, 2, 2), at(file, 5, 3), at(FileId(7), 0, 9)] {
+            assert!(render(&[Diagnostic::new(Code::W0001, span, "unused")], &sources, false).contains("W0001"));
+        }
+        let many = vec![Diagnostic::new(Code::E0102, at(file, 0, 2), "wrong"); SHOWN + 3];
+        let seen = render(&many, &sources, false);
+        assert_eq!(seen.matches("E0102").count(), SHOWN);
+        assert!(seen.ends_with("... and 3 more\n\n"), "{seen}");
+    }
+}
