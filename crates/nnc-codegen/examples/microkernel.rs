@@ -1,7 +1,7 @@
 //! Measures register tiles of the f32 matrix product in the kernel IR: GFLOP/s of one core, and how long each takes to
 //! compile. `cargo run --release -p nnc-codegen --example microkernel [asm]`
 //!
-//! The tile is `rows x columns`: the left operand is packed `[k][rows]`, the right one `[k][columns]`.
+//! The tile is `rows x columns`; the right operand is packed `[k][columns]`.
 
 use nnc_kernel::ir::{Elem, Kernel, KernelBuilder, Value};
 use nnc_kernel::program::{ArgRef, Launch, Program};
@@ -13,8 +13,19 @@ use std::time::Instant;
 const DEPTH: i64 = 256;
 const REPEATS: u64 = 50_000;
 
+/// A register tile to measure.
+struct Shape {
+    rows: i64,
+    columns: i64,
+    lanes: u8,
+    unroll: u8,
+    /// Whether the left operand is packed `[k][rows]`, or lies in place as `[rows][k]`.
+    packed: bool,
+}
+
 /// One tile: `rows x columns` accumulators, `columns` a multiple of `lanes`.
-fn tile(rows: i64, columns: i64, lanes: u8, unroll: i64) -> Kernel {
+fn tile(shape: &Shape) -> Kernel {
+    let Shape { rows, columns, lanes, unroll, packed } = *shape;
     let mut kernel = KernelBuilder::new(format!("tile_{rows}x{columns}"));
     let left = kernel.input("left", Elem::F32);
     let right = kernel.input("right", Elem::F32);
@@ -22,25 +33,23 @@ fn tile(rows: i64, columns: i64, lanes: u8, unroll: i64) -> Kernel {
     kernel.phase(REPEATS, |b, _| {
         let vectors = columns / i64::from(lanes);
         let zero = b.f32(0.0, lanes);
-        let (start, end, step) = (b.index(0), b.index(DEPTH), b.index(unroll));
+        let (start, end, step) = (b.index(0), b.index(DEPTH), b.index(1));
         let initial = vec![zero; (rows * vectors) as usize];
-        let sums = b.for_loop(start, end, step, &initial, |b, k, sums| {
+        let sums = b.for_unrolled(start, end, step, unroll, &initial, |b, k, sums| {
             let mut sums = sums.to_vec();
-            let (from_left, from_right) = (b.mul_index(k, rows), b.mul_index(k, columns));
-            for round in 0..unroll {
-                let row: Vec<Value> = (0..vectors)
-                    .map(|j| {
-                        let at = b.add_index(from_right, round * columns + j * i64::from(lanes));
-                        b.load(right, at, lanes)
-                    })
-                    .collect();
-                for i in 0..rows {
-                    let at = b.add_index(from_left, round * rows + i);
-                    let scalar = b.load_splat(left, at, lanes);
-                    for j in 0..vectors {
-                        let place = (i * vectors + j) as usize;
-                        sums[place] = b.fma(scalar, row[j as usize], sums[place]);
-                    }
+            let from_right = b.mul_index(k, columns);
+            let row: Vec<Value> = (0..vectors)
+                .map(|j| {
+                    let at = b.add_index(from_right, j * i64::from(lanes));
+                    b.load(right, at, lanes)
+                })
+                .collect();
+            for i in 0..rows {
+                let at = if packed { b.affine(&[(k, rows)], i) } else { b.add_index(k, i * DEPTH) };
+                let scalar = b.load_splat(left, at, lanes);
+                for j in 0..vectors {
+                    let place = (i * vectors + j) as usize;
+                    sums[place] = b.fma(scalar, row[j as usize], sums[place]);
                 }
             }
             sums
@@ -63,22 +72,20 @@ fn processor_seconds() -> f64 {
 fn main() {
     let show = std::env::args().nth(1).is_some_and(|word| word == "asm");
     let pool = Arc::new(Pool::new(NonZeroUsize::MIN).expect("one thread"));
-    for (rows, columns, lanes, unroll) in [
-        (6, 8, 4, 8),
-        (5, 8, 4, 8),
-        (4, 8, 4, 1),
-        (4, 8, 4, 2),
-        (4, 8, 4, 4),
-        (4, 8, 4, 8),
-        (8, 4, 4, 4),
-        (8, 4, 4, 8),
-        (9, 4, 4, 8),
-        (10, 4, 4, 8),
-        (12, 4, 4, 8),
-        (12, 4, 4, 13),
-        (12, 4, 4, 16),
-    ] {
-        let kernel = tile(rows, columns, lanes, unroll);
+    let shape = |(rows, columns, lanes, unroll, packed)| Shape { rows, columns, lanes, unroll, packed };
+    let shapes = [
+        (4, 8, 4, 2, true),
+        (4, 8, 4, 4, true),
+        (4, 8, 8, 4, true),
+        (4, 8, 4, 4, false),
+        (6, 8, 4, 2, false),
+        (8, 4, 4, 4, true),
+        (8, 4, 4, 8, false),
+        (12, 4, 4, 8, true),
+    ];
+    for shape in shapes.map(shape) {
+        let Shape { rows, columns, lanes, unroll, packed } = shape;
+        let kernel = tile(&shape);
         let args = (1..=3).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
         let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }] };
         if show {
@@ -101,6 +108,9 @@ fn main() {
         }
         let flops = (2 * rows * columns * DEPTH) as f64 * REPEATS as f64;
         let rate = flops / best / 1e9;
-        println!("{rows}x{columns} in {lanes} lanes, unrolled {unroll}: {rate:.1} GFLOP/s, compiled in {compile:.1?}");
+        let place = if packed { "packed" } else { "in place" };
+        println!(
+            "{rows}x{columns} in {lanes} lanes, {place}, unrolled {unroll}: {rate:.1} GFLOP/s, compiled in {compile:.1?}"
+        );
     }
 }

@@ -39,7 +39,8 @@ impl Translator<'_, '_> {
         self.b.ins().brif(any, body, &[BlockArg::Value(begin)], done, &[]);
         self.b.switch_to_block(body);
         self.set(self.phase.task, Lanes::new(64, vec![task]));
-        self.block(&self.phase.body);
+        let phase = self.phase;
+        self.scoped(|t| t.block(&phase.body));
         let next = self.b.ins().iadd_imm_s(task, 1);
         let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, end);
         self.b.ins().brif(more, body, &[BlockArg::Value(next)], done, &[]);
@@ -83,9 +84,7 @@ impl Translator<'_, '_> {
         initial: &[Lanes],
         rounds: Option<u64>,
     ) -> Vec<Lanes> {
-        let step = self.value(statement.step).scalar();
-        let before_last = self.b.ins().imul_imm_s(step, unroll as i64 - 1);
-        let main_end = self.b.ins().isub(end, before_last);
+        let main_end = self.advance(statement, end, 1 - unroll as i64);
         let (reached, carried) = self.rounds(statement, unroll, start, main_end, initial);
         match rounds {
             Some(rounds) if rounds % unroll == 0 => carried,
@@ -113,20 +112,47 @@ impl Translator<'_, '_> {
         let more = self.b.ins().icmp(IntCC::SignedLessThan, reached, end);
         self.b.ins().brif(more, body, &[], done, &[]);
         self.b.switch_to_block(body);
+        let carried = self.scoped(|t| t.some_rounds(statement, unroll, reached, &results, &layout));
+        let index = self.advance(statement, reached, unroll as i64);
+        self.b.ins().jump(head, &with_index(index, &carried));
+        self.b.switch_to_block(done);
+        (reached, results)
+    }
+
+    /// An index so many steps on.
+    fn advance(&mut self, statement: &For, index: ir::Value, steps: i64) -> ir::Value {
+        if let Some(step) = self.known(statement.step) {
+            return self.b.ins().iadd_imm_s(index, (step as i64).wrapping_mul(steps));
+        }
         let step = self.value(statement.step).scalar();
-        let (mut index, mut carried) = (reached, results.clone());
-        for _ in 0..unroll {
-            self.set(statement.index, Lanes::new(64, vec![index]));
+        let distance = self.b.ins().imul_imm_s(step, steps);
+        self.b.ins().iadd(index, distance)
+    }
+
+    /// `count` rounds in line from `index` on; gives the carried values.
+    fn some_rounds(
+        &mut self,
+        statement: &For,
+        count: u64,
+        mut index: ir::Value,
+        initial: &[Lanes],
+        layout: &Layout,
+    ) -> Vec<Lanes> {
+        let known_step = self.known(statement.step).map(|step| step as i64);
+        let mut carried = initial.to_vec();
+        for round in 0..count {
+            let plus = known_step.map_or(0, |step| step.wrapping_mul(round as i64));
+            if known_step.is_none() && round > 0 {
+                index = self.advance(statement, index, 1);
+            }
+            self.set(statement.index, Lanes { plus, ..Lanes::new(64, vec![index]) });
             for (&value, lanes) in statement.carried.iter().zip(&carried) {
                 self.set(value, lanes.clone());
             }
             let next = self.block(&statement.body);
-            carried = self.fit(&next, &statement.carried, &layout);
-            index = self.b.ins().iadd(index, step);
+            carried = self.fit(&next, &statement.carried, layout);
         }
-        self.b.ins().jump(head, &with_index(index, &carried));
-        self.b.switch_to_block(done);
-        (reached, results)
+        carried
     }
 
     pub(super) fn choice(&mut self, statement: &If) {
@@ -134,12 +160,12 @@ impl Translator<'_, '_> {
         let [then, otherwise, merge] = std::array::from_fn(|_| self.b.create_block());
         self.b.ins().brif(condition, then, &[], otherwise, &[]);
         self.b.switch_to_block(then);
-        let values = self.block(&statement.then);
+        let values = self.scoped(|t| t.block(&statement.then));
         let layout = Layout::of(&values);
         let results = self.value_params(merge, &layout, &values);
         self.b.ins().jump(merge, &args(&values));
         self.b.switch_to_block(otherwise);
-        let values = self.block(&statement.otherwise);
+        let values = self.scoped(|t| t.block(&statement.otherwise));
         let values = self.fit(&values, &statement.results, &layout);
         self.b.ins().jump(merge, &args(&values));
         self.b.switch_to_block(merge);

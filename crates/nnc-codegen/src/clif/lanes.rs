@@ -16,11 +16,13 @@ pub(super) struct Lanes {
     pub bits: u32,
     /// In the order of lanes.
     pub parts: Vec<ir::Value>,
+    /// Of an index: a constant that is still to be added (see [`super::index`]). [`Translator::value`] gives 0.
+    pub plus: i64,
 }
 
 impl Lanes {
     pub(super) fn new(bits: u32, parts: Vec<ir::Value>) -> Self {
-        Self { bits, parts }
+        Self { bits, parts, plus: 0 }
     }
 
     /// The native value of a scalar.

@@ -31,7 +31,8 @@ impl Translator<'_, '_> {
         let size = elem.size() as i64;
         plus += address.plus.wrapping_mul(size);
         if let Some(index) = address.index {
-            let index = self.value(index).scalar();
+            let (index, more) = self.split(index);
+            plus = plus.wrapping_add(more.wrapping_mul(size));
             let bytes = self.scale(index, elem);
             base = self.b.ins().iadd(base, bytes);
         }

@@ -8,6 +8,7 @@ mod arithmetic;
 mod control;
 mod convert;
 pub(crate) mod entry;
+mod index;
 mod lanes;
 mod memory;
 mod permute;
@@ -16,7 +17,7 @@ use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use lanes::Lanes;
-use nnc_kernel::ir::{Kernel, Op, Phase, Statement, Value};
+use nnc_kernel::ir::{Kernel, Op, Phase, Statement, Type, Value};
 
 /// The state of translating one phase.
 struct Translator<'a, 'f> {
@@ -28,6 +29,8 @@ struct Translator<'a, 'f> {
     constants: Vec<Option<u64>>,
     params: Vec<ir::Value>,
     scratch: ir::Value,
+    /// Index computations of the open blocks, the innermost last.
+    known_indices: Vec<index::Known>,
 }
 
 /// The native signature of a kernel.
@@ -62,6 +65,7 @@ pub(crate) fn translate(
         constants: vec![None; phase.types.len()],
         params,
         scratch,
+        known_indices: vec![],
     };
     translator.tasks(begin, end);
     builder.ins().return_(&[]);
@@ -70,9 +74,13 @@ pub(crate) fn translate(
 }
 
 impl Translator<'_, '_> {
-    fn value(&self, value: Value) -> Lanes {
+    fn value(&mut self, value: Value) -> Lanes {
         match &self.values[value.index()] {
-            Some(lanes) => lanes.clone(),
+            Some(lanes) if lanes.plus == 0 => lanes.clone(),
+            Some(lanes) => {
+                let (native, plus) = (lanes.parts[0], lanes.plus);
+                Lanes::new(lanes.bits, vec![self.b.ins().iadd_imm_s(native, plus)])
+            }
             None => unreachable!("{value} is used before it is defined: the kernel was not verified"),
         }
     }
@@ -105,6 +113,11 @@ impl Translator<'_, '_> {
 
     fn op(&mut self, value: Value, op: &Op) -> Lanes {
         let ty = self.phase.type_of(value);
+        if let (Type::INDEX, Op::Binary(op, a, b)) = (ty, op)
+            && let Some(lanes) = self.index_binary(*op, *a, *b)
+        {
+            return lanes;
+        }
         match op {
             Op::Constant(bits) => self.constant(ty, *bits),
             Op::Iota => self.iota(ty),
