@@ -1,0 +1,470 @@
+//! Recipes, run step by step on the interpreter: optimisers against their definitions (those of `torch.optim`), guarded
+//! updates, clipping, accumulation, metrics, augmentation, answers, settings.
+
+use nnc_graph::interpret::run;
+use nnc_graph::{DType, Graph, Op, OutputKind, Tensor};
+use nnc_lang::diagnostic::render;
+use nnc_lang::elaborate::{Holdout, Loader, Options, Unit, check};
+use std::collections::BTreeMap;
+
+struct Nothing;
+
+impl Loader for Nothing {
+    fn load(&self, _path: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+type State = BTreeMap<String, Tensor>;
+
+fn unit_with(text: &str, set: &[(&str, &str)], float: DType) -> Unit {
+    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = Options { float, set, ..Options::default() };
+    let checked = check("test.nn", text, &Nothing, &options);
+    let shown = render(&checked.diagnostics, &checked.sources, false);
+    checked.unit.unwrap_or_else(|| panic!("{text}\n{shown}"))
+}
+
+fn unit(text: &str) -> Unit {
+    unit_with(text, &[], DType::F64)
+}
+
+/// A least-squares fit of two weights, with a recipe's rest.
+fn fit(rest: &str) -> String {
+    format!(
+        "model Fit(x: f32[N, 2]) -> f32[N] {{
+            param w: f32[2] = full(0.5)
+            return x @ w
+        }}
+        data points {{
+            train: (f32[2], f32) = csv(\"points.csv\")
+            x: f32[2] = train.0
+            y: f32 = train.1
+        }}
+        train Fit on points {{
+            epochs = 2; batch = 3
+            p = Fit(x)
+            {rest}
+        }}"
+    )
+}
+
+const X: [f64; 6] = [1.0, 2.0, -1.0, 0.5, 0.25, -2.0];
+const Y: [f64; 3] = [1.0, -2.0, 0.5];
+
+/// Gradient of `mean((x w - y)^2)`.
+fn gradient(w: [f64; 2]) -> [f64; 2] {
+    let mut gradient = [0.0; 2];
+    for row in 0..3 {
+        let error = X[2 * row] * w[0] + X[2 * row + 1] * w[1] - Y[row];
+        gradient[0] += 2.0 * error * X[2 * row] / 3.0;
+        gradient[1] += 2.0 * error * X[2 * row + 1] / 3.0;
+    }
+    gradient
+}
+
+fn examples() -> State {
+    let float = |dims: &[usize], values: &[f64]| Tensor::from_f64(DType::F32, dims, values);
+    BTreeMap::from([("x".to_owned(), float(&[3, 2], &X)), ("y".to_owned(), float(&[3], &Y))])
+}
+
+fn first_values(unit: &Unit, recipe: &str, seed: i64) -> State {
+    let graph = unit.init(recipe).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let run = run(&graph, &BTreeMap::from([("$seed".to_owned(), Tensor::scalar_i64(seed))])).expect("it runs");
+    run.outputs().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+}
+
+fn step_inputs(iteration: i64) -> State {
+    let scalars = [("$seed", 3), ("$iteration", iteration), ("$iterations", 10), ("$epoch", 0)];
+    scalars.into_iter().map(|(name, value)| (name.to_owned(), Tensor::scalar_i64(value))).collect()
+}
+
+/// Runs one step and writes the updates into `state`; gives the results.
+fn step(graph: &Graph, state: &mut State, inputs: &State, iteration: i64) -> State {
+    let given: State =
+        state.iter().chain(inputs).map(|(k, v)| (k.clone(), v.clone())).chain(step_inputs(iteration)).collect();
+    let run = run(graph, &given).unwrap_or_else(|error| panic!("{error}"));
+    let mut results = State::new();
+    for output in graph.outputs() {
+        let tensor = run.output(&output.name).expect("an output").clone();
+        match output.kind {
+            OutputKind::Result => results.insert(output.name.clone(), tensor),
+            OutputKind::Update(_) => state.insert(output.name.clone(), tensor),
+        };
+    }
+    results
+}
+
+fn train_graph(unit: &Unit, recipe: &str, n: usize) -> Graph {
+    let graph = unit.train_step(recipe, n).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    nnc_graph::verify::verify(&graph).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    nnc_opt::grad::expand(&graph)
+}
+
+/// The weights after each of five steps.
+fn weights(optimizer: &str) -> Vec<[f64; 2]> {
+    let unit = unit(&fit(&format!("minimize mse(p, y) using {optimizer}")));
+    let graph = train_graph(&unit, "Fit", 3);
+    let mut state = first_values(&unit, "Fit", 1);
+    let mut weights = Vec::new();
+    for iteration in 0..5 {
+        step(&graph, &mut state, &examples(), iteration);
+        let w = state["w"].to_f64();
+        weights.push([w[0], w[1]]);
+    }
+    weights
+}
+
+/// The weights after each of five steps of a rule: `(step, weight, gradient, axis) -> weight`.
+fn expected(mut rule: impl FnMut(i32, f64, f64, usize) -> f64) -> Vec<[f64; 2]> {
+    let mut w = [0.5, 0.5];
+    let mut weights = Vec::new();
+    for t in 1..=5 {
+        let g = gradient(w);
+        w = [0, 1].map(|axis| rule(t, w[axis], g[axis], axis));
+        weights.push(w);
+    }
+    weights
+}
+
+fn assert_path(optimizer: &str, want: Vec<[f64; 2]>) {
+    for (at, (got, want)) in weights(optimizer).into_iter().zip(want).enumerate() {
+        for axis in 0..2 {
+            assert!((got[axis] - want[axis]).abs() < 1e-12, "{optimizer}, step {at}: {got:?} is not {want:?}");
+        }
+    }
+}
+
+#[test]
+fn sgd() {
+    assert_path("sgd(lr=0.1)", expected(|_, w, g, _| w - 0.1 * g));
+    assert_path("sgd", expected(|_, w, g, _| w - 1e-3 * g));
+    for nesterov in [false, true] {
+        let mut v = [0.0; 2];
+        let rule = |_, w: f64, g: f64, axis: usize| {
+            let d = g + 0.01 * w;
+            v[axis] = 0.9 * v[axis] + d;
+            w - 0.1 * if nesterov { d + 0.9 * v[axis] } else { v[axis] }
+        };
+        let want = expected(rule);
+        assert_path(&format!("sgd(lr=0.1, momentum=0.9, nesterov={nesterov}, weight_decay=0.01)"), want);
+    }
+}
+
+/// Adam's step, with decay inside (`l2`) or outside of the gradient.
+fn adam(l2: f64, decay: f64) -> impl FnMut(i32, f64, f64, usize) -> f64 {
+    let (mut m, mut v) = ([0.0; 2], [0.0; 2]);
+    move |t, w, g, axis| {
+        let g = g + l2 * w;
+        m[axis] = 0.9 * m[axis] + 0.1 * g;
+        v[axis] = 0.999 * v[axis] + 0.001 * g * g;
+        let (c1, c2) = (1.0 - 0.9f64.powi(t), 1.0 - 0.999f64.powi(t));
+        w * (1.0 - 0.1 * decay) - 0.1 / c1 * m[axis] / (v[axis].sqrt() / c2.sqrt() + 1e-8)
+    }
+}
+
+#[test]
+fn adam_and_adamw() {
+    assert_path("adam(lr=0.1)", expected(adam(0.0, 0.0)));
+    assert_path("adam(lr=0.1, weight_decay=0.2)", expected(adam(0.2, 0.0)));
+    assert_path("adamw(lr=0.1, weight_decay=0.2)", expected(adam(0.0, 0.2)));
+    assert_path("adamw(lr=0.1)", expected(adam(0.0, 0.01)));
+}
+
+#[test]
+fn rmsprop() {
+    for (centered, momentum) in [(false, 0.0), (true, 0.0), (true, 0.5)] {
+        let (mut s, mut a, mut b) = ([0.0; 2], [0.0; 2], [0.0; 2]);
+        let rule = |_, w: f64, g: f64, axis: usize| {
+            s[axis] = 0.9 * s[axis] + 0.1 * g * g;
+            a[axis] = 0.9 * a[axis] + 0.1 * g;
+            let spread = if centered { s[axis] - a[axis] * a[axis] } else { s[axis] };
+            b[axis] = momentum * b[axis] + g / (spread.sqrt() + 1e-8);
+            w - 0.1 * b[axis]
+        };
+        let want = expected(rule);
+        assert_path(&format!("rmsprop(lr=0.1, alpha=0.9, momentum={momentum}, centered={centered})"), want);
+    }
+}
+
+#[test]
+fn lion() {
+    let mut m = [0.0; 2];
+    let want = expected(|_, w, g, axis| {
+        let direction: f64 = 0.9 * m[axis] + 0.1 * g;
+        m[axis] = 0.99 * m[axis] + 0.01 * g;
+        w - 0.1 * direction.signum()
+    });
+    assert_path("lion(lr=0.1)", want);
+}
+
+#[test]
+fn clipping_scales_by_the_joint_norm() {
+    for limit in [0.5, 100.0] {
+        let unit = unit(&fit(&format!("minimize mse(p, y) using sgd(lr=0.1), clip_norm={limit:?}")));
+        let mut state = first_values(&unit, "Fit", 1);
+        step(&train_graph(&unit, "Fit", 3), &mut state, &examples(), 0);
+        let g = gradient([0.5, 0.5]);
+        let norm = (g[0] * g[0] + g[1] * g[1]).sqrt();
+        let scale = (limit / (norm + 1e-6)).min(1.0);
+        for axis in 0..2 {
+            assert!((state["w"].to_f64()[axis] - (0.5 - 0.1 * scale * g[axis])).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn accumulation_updates_each_second_step() {
+    let unit = unit(&fit("minimize mse(p, y) using adam(lr=0.1), accumulate=2"));
+    let graph = train_graph(&unit, "Fit", 3);
+    let mut state = first_values(&unit, "Fit", 1);
+    let mut rule = adam(0.0, 0.0);
+    let mut w = [0.5, 0.5];
+    for iteration in 0..4 {
+        step(&graph, &mut state, &examples(), iteration);
+        if iteration % 2 == 1 {
+            let g = gradient(w);
+            w = [0, 1].map(|axis| rule(iteration as i32 / 2 + 1, w[axis], g[axis], axis));
+        }
+        for axis in 0..2 {
+            assert!((state["w"].to_f64()[axis] - w[axis]).abs() < 1e-12, "step {iteration}");
+        }
+    }
+    assert_eq!(state["$optimizer.w.accumulated"].to_f64(), [0.0, 0.0]);
+}
+
+#[test]
+fn a_step_without_a_finite_loss_changes_nothing() {
+    let unit = unit(&fit("minimize mse(p, y) using adam(lr=0.1)"));
+    let graph = train_graph(&unit, "Fit", 3);
+    let mut state = first_values(&unit, "Fit", 1);
+    step(&graph, &mut state, &examples(), 0);
+    let before = state.clone();
+    let mut broken = examples();
+    broken.insert("y".to_owned(), Tensor::from_f64(DType::F32, &[3], &[f64::NAN, 0.0, 0.0]));
+    let results = step(&graph, &mut state, &broken, 1);
+    assert!(results["loss"].to_f64()[0].is_nan());
+    assert_eq!(state, before);
+}
+
+#[test]
+fn metrics_are_means_or_accumulate() {
+    let rest = "minimize mse(p, y) using sgd
+        metric error = mean_absolute_error(p, y)
+        metric root = root_mean_squared_error(p, y)
+        metric positive = f1(p > 0, y > 0)";
+    let unit = unit(&fit(rest));
+    let kinds: Vec<bool> = unit.recipes[0].metrics.iter().map(|metric| metric.accumulates).collect();
+    assert_eq!(kinds, [false, true, true]);
+    let graph = unit.evaluate("Fit", 3).expect("it builds");
+    let mut state = first_values(&unit, "Fit", 1);
+    let predicted = |row: usize| 0.5 * (X[2 * row] + X[2 * row + 1]);
+    let squares: f64 = (0..3).map(|row| (predicted(row) - Y[row]).powi(2)).sum();
+    let mut other = examples();
+    other.insert("y".to_owned(), Tensor::from_f64(DType::F32, &[3], &[0.0; 3]));
+    let others: f64 = (0..3).map(|row| predicted(row).powi(2)).sum();
+    let close = |tensor: &Tensor, want: f64| assert!((tensor.to_f64()[0] - want).abs() < 1e-12, "{want}");
+    let results = step(&graph, &mut state, &examples(), 0);
+    close(&results["loss"], squares / 3.0);
+    close(&results["root"], (squares / 3.0).sqrt());
+    close(&results["positive"], 2.0 / 3.0);
+    let results = step(&graph, &mut state, &other, 0);
+    close(&results["root"], ((squares + others) / 6.0).sqrt());
+    // A training step tells of its batch alone, whatever was accumulated.
+    let results = step(&train_graph(&unit, "Fit", 3), &mut state, &examples(), 0);
+    close(&results["root"], (squares / 3.0).sqrt());
+    assert_eq!(state["$metric.root.count"].to_f64(), [6.0]);
+}
+
+#[test]
+fn settings_can_be_set_from_outside() {
+    let text = fit("rate = 0.1\n minimize mse(p, y) using sgd(lr=rate)");
+    let set = unit_with(&text, &[("epochs", "7"), ("rate", "0.25")], DType::F64);
+    assert_eq!((set.recipes[0].epochs, set.recipes[0].batch), (7, 3));
+    let mut state = first_values(&set, "Fit", 1);
+    step(&train_graph(&set, "Fit", 3), &mut state, &examples(), 0);
+    assert!((state["w"].to_f64()[0] - (0.5 - 0.25 * gradient([0.5, 0.5])[0])).abs() < 1e-12);
+    for (name, value, word) in [("epoch", "7", "did you mean `epochs`?"), ("epochs", "x", "a whole number")] {
+        let set = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let checked = check("test.nn", &text, &Nothing, &Options { set, ..Options::default() });
+        assert!(render(&checked.diagnostics, &checked.sources, false).contains(word));
+    }
+}
+
+const PARTS: &str = "
+model Head(x: f32[N, 2]) -> f32[N, 1] { return dense(x, 1) }
+model Two(x: f32[N, 2]) -> f32[N] {
+    h = dense(x, 2) as trunk
+    return (Head(h) as head)[:, 0]
+}
+data points {
+    train: (f32[2], f32) = csv(\"points.csv\")
+    x: f32[2] = train.0
+    y: f32 = train.1
+}
+train Two on points {
+    epochs = 1; batch = 3
+    minimize mse(Two(x), y) using sgd(lr=0.1)
+        over Two.head using sgd(lr=0.0)
+}";
+
+#[test]
+fn the_most_specific_part_wins() {
+    let unit = unit(PARTS);
+    let mut state = first_values(&unit, "Two", 1);
+    let before = state.clone();
+    step(&train_graph(&unit, "Two", 3), &mut state, &examples(), 0);
+    assert_eq!(state["head.dense_1.w"], before["head.dense_1.w"]);
+    assert_ne!(state["trunk.w"], before["trunk.w"]);
+    // Without an answer, a recipe answers with its model's result, also when that stands in the loss alone.
+    let answer = unit.answer("Two", None, 3).expect("it builds");
+    assert_eq!(answer.outputs()[0].name, "result");
+    assert_eq!(inputs(&answer), ["x"]);
+}
+
+fn inputs(graph: &Graph) -> Vec<&str> {
+    graph
+        .nodes()
+        .filter_map(|(_, node)| if let Op::Input { name, .. } = &node.op { Some(&**name) } else { None })
+        .collect()
+}
+
+const IMAGES: &str = "
+model Flat(image: f32[N, 3, 3]) -> f32[N, 9] { return flatten(image) |> dense(9, bias=false) |> batch_norm }
+data images {
+    train: (u8[3, 3], u8, f32) = npy(\"a.npy\", \"b.npy\", \"c.npy\")
+    test = every(5)
+    validation = 0.25
+    image: f32[3, 3] = f32(train.0)
+    label: i32 = i32(train.1)
+    both: f32 = train.2 + f32(train.1)
+    augment image = image |> random_shift(1) |> random_flip
+    classes = [\"a\", \"b\"]
+}
+train Flat on images {
+    epochs = 1; batch = 2
+    scores = Flat(image)
+    minimize cross_entropy(scores, label) + 0 * mean(both) using sgd
+    stop_early(on=validation.loss)
+    answer scores = (scores, argmax(scores))
+    answer mean = mean(scores, axis=-1)
+}";
+
+#[test]
+fn data_says_what_it_is() {
+    let unit = unit_with(IMAGES, &[], DType::F32);
+    let data = &unit.data[0];
+    let raw: Vec<(&str, String)> = data.raw.iter().map(|field| (&*field.name, field.ty.to_string())).collect();
+    assert_eq!(raw, [("image", "u8[3, 3]".to_owned()), ("label", "u8".to_owned()), ("train.2", "f32".to_owned())]);
+    assert_eq!((data.test, data.validation), (Some(Holdout::Every(5)), Some(Holdout::Fraction(0.25))));
+    assert_eq!(data.classes.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
+    assert!(data.augmented);
+    assert_eq!(data.splits.len(), 1);
+    assert_eq!(unit.recipes[0].answers, ["scores", "mean"]);
+    assert_eq!(
+        unit.recipes[0].stop_early.as_ref().map(|stop| (&*stop.on, stop.patience)),
+        Some(("validation.loss", 3))
+    );
+}
+
+#[test]
+fn graphs_need_only_what_they_use() {
+    let unit = unit_with(IMAGES, &[], DType::F32);
+    let train = unit.train_step("Flat", 2).expect("it builds");
+    assert_eq!(inputs(&train), ["image", "label", "train.2", "$seed", "$draw"]);
+    let answer = unit.answer("Flat", None, 2).expect("it builds");
+    assert_eq!(inputs(&answer), ["image"]);
+    let outputs: Vec<&str> = answer.outputs().iter().map(|output| &*output.name).collect();
+    assert_eq!(outputs, ["scores.0", "scores.1", "mean"]);
+    let one = unit.answer("Flat", Some("mean"), 2).expect("it builds");
+    assert_eq!(one.outputs().len(), 1);
+    assert!(unit.answer("Flat", Some("means"), 2).is_err());
+    assert!(unit.train_step("Flut", 2).is_err());
+    let count = |op: &str| train.nodes().filter(|(_, node)| node.op.name() == op).count();
+    assert_eq!((count("dot"), count("grad")), (1, 1), "one forward pass");
+    let updates = train.outputs().iter().filter(|output| matches!(output.kind, OutputKind::Update(_)));
+    let updates: Vec<&str> = updates.map(|output| &*output.name).collect();
+    let own = ["dense_1.w", "batch_norm_1.scale", "batch_norm_1.shift", "batch_norm_1.mean", "batch_norm_1.variance"];
+    assert_eq!(updates, own);
+}
+
+/// The augmented image is the input with rows and columns moved by at most one, and perhaps mirrored; draws differ.
+#[test]
+fn augmentation_moves_and_mirrors_each_example() {
+    let unit = unit_with(IMAGES, &[], DType::F32);
+    let n = 40;
+    let graph = unit.train_step("Flat", n).expect("it builds");
+    let pixels: Vec<f64> = (0..n * 9).map(|at| (at % 9) as f64).collect();
+    let given = [
+        ("image", Tensor::from_f64(DType::U8, &[n, 3, 3], &pixels)),
+        ("label", Tensor::from_f64(DType::U8, &[n], &vec![0.0; n])),
+        ("train.2", Tensor::from_f64(DType::F32, &[n], &vec![0.0; n])),
+        ("$draw", Tensor::from_f64(DType::I64, &[n], &(0..n).map(|at| at as f64).collect::<Vec<_>>())),
+    ];
+    let given = given.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).chain(step_inputs(0));
+    let given: State = given.chain(first_values(&unit, "Flat", 1)).collect();
+    let expanded = nnc_opt::grad::expand(&graph);
+    let run = run(&expanded, &given).expect("it runs");
+    let gathers = expanded.nodes().filter(|(_, node)| node.op.name() == "gather").map(|(_, node)| node.results[0]);
+    let image = gathers.filter(|&value| expanded.ty(value).to_string() == "f32[40, 3, 3]").last();
+    let image = image.expect("the last augmentation gathers");
+    let images = run.value(image).to_f64();
+    let mut seen = std::collections::BTreeSet::new();
+    for image in images.chunks(9) {
+        let rows: Vec<i64> = (0..3).map(|row| image[3 * row] as i64 / 3).collect();
+        let columns: Vec<i64> = (0..3).map(|column| image[column] as i64 % 3).collect();
+        for (place, &value) in image.iter().enumerate() {
+            assert_eq!(value as i64, rows[place / 3] * 3 + columns[place % 3], "{image:?}");
+        }
+        let moves = [[0, 1, 2], [0, 0, 1], [1, 2, 2]];
+        assert!(moves.iter().any(|allowed| rows == allowed), "{rows:?}");
+        let mirrored: Vec<i64> = columns.iter().rev().copied().collect();
+        assert!(moves.iter().any(|allowed| columns == allowed || mirrored == allowed), "{columns:?}");
+        seen.insert((rows, columns));
+    }
+    assert!(seen.len() > 9, "{seen:?}");
+}
+
+#[test]
+fn random_crop_keeps_the_size() {
+    let text = IMAGES.replace("|> random_shift(1) |> random_flip", "|> random_crop(1)");
+    let unit = unit_with(&text, &[], DType::F32);
+    assert!(unit.train_step("Flat", 2).is_ok());
+}
+
+#[test]
+fn dropout_keeps_the_mean() {
+    let text = fit("minimize mse(p, y) using sgd").replace("return x @ w", "return dropout(x, 0.25) @ w");
+    let unit = unit_with(&text, &[], DType::F32);
+    let graph = unit.train_step("Fit", 400).expect("it builds");
+    let given = BTreeMap::from([
+        ("x".to_owned(), Tensor::from_f64(DType::F32, &[400, 2], &[3.0; 800])),
+        ("y".to_owned(), Tensor::from_f64(DType::F32, &[400], &[0.0; 400])),
+        ("w".to_owned(), Tensor::from_f64(DType::F32, &[2], &[1.0; 2])),
+    ]);
+    let given: State = given.into_iter().chain(step_inputs(0)).collect();
+    let expanded = nnc_opt::grad::expand(&graph);
+    let run = run(&expanded, &given).expect("it runs");
+    let select = expanded.nodes().find(|(_, node)| node.op == Op::Select).expect("dropout selects").1.results[0];
+    let values = run.value(select).to_f64();
+    assert!(values.iter().all(|&value| value == 0.0 || value == 4.0));
+    let kept = values.iter().filter(|value| **value != 0.0).count();
+    assert!((550..650).contains(&kept), "{kept} of 800 at 0.75");
+}
+
+#[test]
+fn a_label_may_name_a_recipe_with_layers() {
+    let text = PARTS.replace("train Two on", "train fit on").replace("over Two.head", "over net.head");
+    let text = text.replace("minimize mse(Two(x), y)", "layer net = Two()\n minimize mse(net(x), y)");
+    let text = text.replace("using sgd(lr=0.0)", "using sgd(lr=0.0)\n answer y = net(x)");
+    let unit = unit(&text);
+    let paths: Vec<String> = first_values(&unit, "fit", 1).into_keys().collect();
+    assert_eq!(paths, ["net.head.dense_1.b", "net.head.dense_1.w", "net.trunk.b", "net.trunk.w"]);
+}
+
+#[test]
+fn one_seed_gives_one_start() {
+    let unit = unit(PARTS);
+    assert_eq!(first_values(&unit, "Two", 5), first_values(&unit, "Two", 5));
+    assert_ne!(first_values(&unit, "Two", 5)["trunk.w"], first_values(&unit, "Two", 6)["trunk.w"]);
+}
