@@ -71,6 +71,7 @@ pub enum Literal {
     Float(f64),
     Bool(bool),
     Str(String),
+    List(Vec<Literal>),
 }
 
 /// A part of train that is held out.
@@ -417,12 +418,20 @@ impl<'p> Block<'p> {
     }
 
     fn literal(&mut self, expr: &Expr) -> Option<Literal> {
-        match self.elaborator.eval(expr) {
+        let value = self.elaborator.eval(expr);
+        self.literal_of(value, expr.span)
+    }
+
+    fn literal_of(&mut self, value: Value, span: Span) -> Option<Literal> {
+        match value {
             Value::Int(dim) => dim.as_number().map(Literal::Int),
             Value::Float(number) => number.map(Literal::Float),
             Value::Bool(truth) => truth.map(Literal::Bool),
             Value::Str(text) => text.map(|text| Literal::Str(text.to_string())),
-            other => self.elaborator.mismatch(&other, "a string, number or bool", expr.span),
+            Value::List(items) => {
+                items.iter().map(|item| self.literal_of(item.clone(), span)).collect::<Option<_>>().map(Literal::List)
+            }
+            other => self.elaborator.mismatch(&other, "a string, number, bool or a list of them", span),
         }
     }
 
