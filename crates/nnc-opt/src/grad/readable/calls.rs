@@ -14,7 +14,9 @@ pub(super) struct Call {
 pub(super) fn calls(graph: &Graph, forward: &[bool]) -> BTreeMap<ValueId, Call> {
     let is_body = |node: &Node| {
         let inside = !matches!(node.op, Op::Param { .. } | Op::Input { .. } | Op::State { .. } | Op::Constant(_));
-        inside && forward[node.results[0].index()] && node.origin.is_some()
+        // A number has no place of its own: it is shared by whoever needs it.
+        let number = is_repeated_constant(graph, node.results[0]);
+        inside && !number && forward[node.results[0].index()] && node.origin.is_some()
     };
     let mut found = BTreeMap::new();
     for (result, body) in bodies(graph, is_body) {
@@ -24,7 +26,8 @@ pub(super) fn calls(graph: &Graph, forward: &[bool]) -> BTreeMap<ValueId, Call> 
         let is_function = function.starts_with(char::is_lowercase);
         let arguments = arguments(graph, &body);
         let owns = arguments.iter().any(|&argument| reads_leaf(graph, argument));
-        if is_function && !owns && only_result_escapes(graph, &body, result) {
+        let is_output = graph.outputs().iter().any(|output| graph.value(output.value).node == result);
+        if is_function && !owns && !is_output && only_result_escapes(graph, &body, result) {
             found.insert(graph.node(result).results[0], Call { function, arguments });
         }
     }
@@ -80,10 +83,6 @@ fn reads_leaf(graph: &Graph, value: ValueId) -> bool {
 }
 
 fn only_result_escapes(graph: &Graph, body: &BTreeSet<NodeId>, result: NodeId) -> bool {
-    let outputs: Vec<NodeId> = graph.outputs().iter().map(|output| graph.value(output.value).node).collect();
-    let stays = |id: NodeId| {
-        let used_inside = graph.users(id).iter().all(|user| body.contains(user));
-        id == result || (used_inside && !outputs.contains(&id))
-    };
-    body.iter().all(|&id| stays(id))
+    let stays = |id: NodeId| graph.users(id).iter().all(|user| body.contains(user));
+    body.iter().all(|&id| id == result || stays(id))
 }

@@ -4,15 +4,14 @@
 //! axes that are not the last ones, `sum(x, axis=0)`.
 
 use super::calls::{Call, calls};
-use super::names::{Unique, is_strong, shown};
-use nnc_graph::{
-    BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Node, Op, ReduceOp, SliceRange, Tensor, TensorType, UnaryOp,
-    ValueId, WindowAttributes, WindowOp,
-};
+use super::data::Data;
+use super::names::{Unique, base, is_strong};
+use super::notation::{compare_sign, constant, conv, dims, indexing, range_text, reduce_name, window, window_name};
+use nnc_graph::{BinaryOp, Graph, Node, Op, ReduceOp, TensorType, UnaryOp, ValueId};
 use std::collections::BTreeMap;
 
 /// An expression that is longer gets a line.
-const LONGEST: usize = 60;
+const LONGEST: usize = 80;
 
 /// One step.
 pub(super) struct Line {
@@ -24,7 +23,7 @@ pub(super) struct Line {
 
 /// How tightly an expression holds together, loosest first: the language's table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Tightness {
+pub(super) enum Tightness {
     Or,
     And,
     Not,
@@ -37,13 +36,13 @@ enum Tightness {
 }
 
 #[derive(Clone)]
-struct Expression {
-    text: String,
-    tightness: Tightness,
+pub(super) struct Expression {
+    pub(super) text: String,
+    pub(super) tightness: Tightness,
 }
 
 impl Expression {
-    fn atom(text: impl Into<String>) -> Self {
+    pub(super) fn atom(text: impl Into<String>) -> Self {
         Self { text: text.into(), tightness: Tightness::Atom }
     }
 
@@ -59,7 +58,7 @@ pub(super) struct Writer<'g> {
     calls: BTreeMap<ValueId, Call>,
     /// How often each value is read, by nodes that print and by outputs.
     uses: Vec<usize>,
-    trained: Vec<bool>,
+    data: Data,
     printed: BTreeMap<ValueId, Expression>,
     unique: Unique,
 }
@@ -68,23 +67,28 @@ impl<'g> Writer<'g> {
     pub(super) fn new(graph: &'g Graph, forward: &'g [bool]) -> Self {
         let calls = calls(graph, forward);
         let mut unique = Unique::default();
-        graph.nodes().filter_map(|(_, node)| node.op.leaf_name()).for_each(|name| drop(unique.name(name)));
-        let (uses, trained) = (Vec::new(), depends_on_parameters(graph));
-        let mut writer = Self { graph, forward, calls, uses, trained, printed: BTreeMap::new(), unique };
+        reserve_names(graph, &mut unique);
+        let data = Data::find(graph, forward, &mut unique);
+        let mut writer = Self { graph, forward, calls, uses: Vec::new(), data, printed: BTreeMap::new(), unique };
         writer.uses = writer.count_uses();
         writer
     }
 
-    fn given(&self, value: ValueId) -> bool {
-        let named = is_strong(self.graph, value) && !matches!(self.graph.definition(value).op, Op::Constant(_));
-        named && !self.trained[value.index()] && self.forward[value.index()]
+    /// Names and types of the data that the steps start from.
+    pub(super) fn given(&self) -> Vec<(String, TensorType)> {
+        let name = |node: &Node| match (&node.op, self.data.names.get(&node.results[0])) {
+            (_, Some(name)) | (Op::Input { name, .. }, None) => Some(name.clone()),
+            _ => None,
+        };
+        let used = self.graph.nodes().filter(|(_, node)| self.uses[node.results[0].index()] > 0);
+        used.filter_map(|(_, node)| Some((name(node)?, self.graph.ty(node.results[0]).clone()))).collect()
     }
 
     /// What the expression of a node reads: the arguments of a call, or the operands.
     fn reads(&self, node: &Node) -> Vec<ValueId> {
         match self.calls.get(&node.results[0]) {
+            _ if self.data.names.contains_key(&node.results[0]) => Vec::new(),
             Some(call) => call.arguments.clone(),
-            None if self.given(node.results[0]) => Vec::new(),
             None => node.operands.clone(),
         }
     }
@@ -101,7 +105,7 @@ impl<'g> Writer<'g> {
     }
 
     /// Every line, in program order.
-    pub(super) fn lines(mut self) -> Vec<Line> {
+    pub(super) fn lines(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         for (_, node) in self.graph.nodes() {
             let value = node.results[0];
@@ -113,7 +117,7 @@ impl<'g> Writer<'g> {
             let mut names: Vec<String> = outputs.map(|output| output.name.clone()).collect();
             if names.is_empty() && self.needs_line(node, &expression) {
                 let name = self.graph.value(value).name.as_deref().unwrap_or("t");
-                names.push(self.unique.name(&shown(name)));
+                names.push(self.unique.shown(name));
             }
             let forward = self.forward[value.index()];
             let ty = self.graph.ty(value).clone();
@@ -129,13 +133,26 @@ impl<'g> Writer<'g> {
 
     fn needs_line(&self, node: &Node, expression: &Expression) -> bool {
         let value = node.results[0];
+        if self.data.names.contains_key(&value) {
+            return false;
+        }
         let plain = match &node.op {
             Op::Broadcast { .. } | Op::Transpose(_) | Op::Cast(_) => !is_strong(self.graph, value),
             Op::Constant(_) | Op::Extent { .. } => true,
-            op => op.leaf_name().is_some() || self.given(value),
+            op => op.leaf_name().is_some(),
         };
+        let long = expression.text.len() > LONGEST;
         let shared = self.uses[value.index()] > 1 && expression.text.len() > 8;
-        !plain && (is_strong(self.graph, value) || shared || expression.text.len() > LONGEST)
+        let named = is_strong(self.graph, value) && !self.is_bound_again(value);
+        !plain && (named || shared || long)
+    }
+
+    /// Whether the only use of a value is a value that the user gave the same name: `y = x @ w; y = y + b`.
+    fn is_bound_again(&self, value: ValueId) -> bool {
+        let users = self.graph.users(self.graph.value(value).node);
+        let name = |value: ValueId| self.graph.value(value).name.as_deref().map(base);
+        let [user] = users.as_slice() else { return false };
+        self.uses[value.index()] == 1 && name(value) == name(self.graph.node(*user).results[0])
     }
 
     fn text(&self, value: ValueId) -> Expression {
@@ -148,11 +165,11 @@ impl<'g> Writer<'g> {
 
     fn expression(&self, node: &Node) -> Expression {
         let value = node.results[0];
+        if let Some(name) = self.data.names.get(&value) {
+            return Expression::atom(name);
+        }
         if let Some(call) = self.calls.get(&value) {
             return Expression::atom(format!("{}({})", call.function, self.list(&call.arguments)));
-        }
-        if self.given(value) {
-            return Expression::atom(shown(self.graph.value(value).name.as_deref().unwrap_or_default()));
         }
         if let Some(mean) = self.mean(node) {
             return mean;
@@ -170,7 +187,9 @@ impl<'g> Writer<'g> {
         };
         let shape = self.graph.ty(node.results[0]).shape.clone();
         match &node.op {
-            Op::Input { name, .. } | Op::Param { path: name, .. } | Op::State { path: name, .. } => Expression::atom(name),
+            Op::Input { name, .. } | Op::Param { path: name, .. } | Op::State { path: name, .. } => {
+                Expression::atom(name)
+            }
             Op::Constant(tensor) => constant(tensor),
             Op::Extent { dim, .. } => Expression::atom(dim.to_string()),
             Op::Iota { axis, .. } => Expression::atom(format!("iota({}, axis={axis})", dims(&shape))),
@@ -201,7 +220,9 @@ impl<'g> Writer<'g> {
             }
             Op::DynamicUpdate { axis } => call("update", &x[..2], format!("at={}, axis={axis}", self.text(x[2]).text)),
             Op::Gather { axis, batch } => call("gather", x, indexing(*axis, *batch)),
-            Op::ScatterAdd { axis, batch } => call("scatter_add", x, indexing(*axis, *batch)),
+            Op::ScatterAdd { axis, batch } => {
+                self.one_hot(x).unwrap_or_else(|| call("scatter_add", x, indexing(*axis, *batch)))
+            }
             Op::Reduce { op, axes } => self.reduction(reduce_name(*op), x[0], axes),
             Op::ArgMax { axis } => call("argmax", x, format!("axis={axis}")),
             Op::Dot { batch, a_axes, b_axes } => self.dot(x, *batch, a_axes, b_axes),
@@ -306,6 +327,17 @@ impl<'g> Writer<'g> {
         (is_mean && inside).then(|| self.reduction("mean", x, axes))
     }
 
+    /// One number added at one place of each row of zeros.
+    fn one_hot(&self, x: &[ValueId]) -> Option<Expression> {
+        let number = |value| crate::simplify::matching::number(self.graph, value);
+        let (shape, rows) = (&self.graph.ty(x[0]).shape, self.graph.ty(x[1]).shape.rank());
+        if number(x[0]) != Some(0.0) || number(x[2]).is_none() || shape.rank() != rows + 1 {
+            return None;
+        }
+        let text = format!("{} * one_hot({}, {})", self.text(x[2]).text, self.text(x[1]).text, shape[rows]);
+        Some(Expression { text, tightness: Tightness::Product })
+    }
+
     fn dot(&self, x: &[ValueId], batch: usize, a_axes: &[usize], b_axes: &[usize]) -> Expression {
         let rank = |value: ValueId| self.graph.ty(value).shape.rank();
         let turned = |value: ValueId, turn: bool| {
@@ -323,114 +355,12 @@ impl<'g> Writer<'g> {
     }
 }
 
-fn depends_on_parameters(graph: &Graph) -> Vec<bool> {
-    let mut depends = vec![false; graph.value_count()];
+/// Leaves keep their names, except that an input lends its name to the data that is made from it.
+fn reserve_names(graph: &Graph, unique: &mut Unique) {
     for (_, node) in graph.nodes() {
-        let trained = matches!(node.op, Op::Param { .. }) || node.operands.iter().any(|operand| depends[operand.index()]);
-        node.results.iter().for_each(|result| depends[result.index()] = trained);
-    }
-    depends
-}
-
-fn constant(tensor: &Tensor) -> Expression {
-    const LONGEST_LIST: usize = 4;
-    let number = |value: &f64| match tensor.dtype() {
-        DType::F32 => format!("{}", *value as f32),
-        DType::Bool => (*value != 0.0).to_string(),
-        DType::F16 | DType::Bf16 | DType::F64 | DType::I8 | DType::U8 | DType::I32 | DType::I64 => value.to_string(),
-    };
-    let values = tensor.to_f64();
-    if let ([value], []) = (values.as_slice(), tensor.dims()) {
-        let tightness = if *value < 0.0 { Tightness::Sign } else { Tightness::Atom };
-        return Expression { text: number(value), tightness };
-    }
-    if values.len() > LONGEST_LIST {
-        return Expression::atom(format!("constant {}", tensor.ty()));
-    }
-    Expression::atom(format!("[{}]", values.iter().map(number).collect::<Vec<_>>().join(", ")))
-}
-
-fn dims(dims: &[Dim]) -> String {
-    format!("[{}]", dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
-}
-
-fn range_text(range: &SliceRange, dim: &Dim) -> String {
-    let end = range.start.clone() + Dim::from(range.step) * range.size.clone();
-    match range.step {
-        1 if range.start.is(0) && range.size == *dim => ":".to_owned(),
-        1 => format!("{}..{end}", range.start),
-        step => format!("{}..{end} by {step}", range.start),
-    }
-}
-
-fn indexing(axis: usize, batch: usize) -> String {
-    if batch == 0 { format!("axis={axis}") } else { format!("axis={axis}, batch={batch}") }
-}
-
-/// The attributes that are not the usual ones.
-fn conv(at: &ConvAttributes) -> String {
-    let mut parts = strides_and_padding(&at.stride, &at.low, &at.high);
-    if !at.dilation.iter().all(|dim| dim.is(1)) {
-        parts.push(format!("dilation={}", one_or_all(&at.dilation)));
-    }
-    if !at.groups.is(1) {
-        parts.push(format!("groups={}", at.groups));
-    }
-    parts.join(", ")
-}
-
-fn window(at: &WindowAttributes) -> String {
-    let mut parts = vec![format!("size={}", one_or_all(&at.size))];
-    if at.stride == at.size {
-        parts.extend(strides_and_padding(&[], &at.low, &at.high));
-    } else {
-        parts.extend(strides_and_padding(&at.stride, &at.low, &at.high));
-    }
-    parts.join(", ")
-}
-
-fn strides_and_padding(stride: &[Dim], low: &[Dim], high: &[Dim]) -> Vec<String> {
-    let mut parts = Vec::new();
-    if !stride.iter().all(|dim| dim.is(1)) {
-        parts.push(format!("stride={}", one_or_all(stride)));
-    }
-    if low != high {
-        parts.push(format!("low={}, high={}", one_or_all(low), one_or_all(high)));
-    } else if !low.iter().all(|dim| dim.is(0)) {
-        parts.push(format!("padding={}", one_or_all(low)));
-    }
-    parts
-}
-
-/// One number when all are equal.
-fn one_or_all(list: &[Dim]) -> String {
-    match list {
-        [first, rest @ ..] if rest.iter().all(|dim| dim == first) => first.to_string(),
-        list => dims(list),
-    }
-}
-
-fn compare_sign(op: CompareOp) -> &'static str {
-    match op {
-        CompareOp::Eq => "==",
-        CompareOp::Ne => "!=",
-        CompareOp::Lt => "<",
-        CompareOp::Le => "<=",
-        CompareOp::Gt => ">",
-        CompareOp::Ge => ">=",
-    }
-}
-
-fn reduce_name(op: ReduceOp) -> &'static str {
-    match op {
-        ReduceOp::Product => "product",
-        ReduceOp::Sum | ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All => op.name(),
-    }
-}
-
-fn window_name(op: WindowOp) -> &'static str {
-    match op {
-        WindowOp::Max => "max",
-        WindowOp::Sum => "sum",
+        match &node.op {
+            Op::Param { path, .. } | Op::State { path, .. } => drop(unique.name(path)),
+            _ => {}
+        }
     }
 }

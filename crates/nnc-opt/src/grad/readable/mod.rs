@@ -4,12 +4,14 @@
 //! forward values, and the cotangents, where `d_x` stands for the derivative of the loss by `x`. Each line is one
 //! step: a value that the user named, that is used several times, or whose expression would be long has a name
 //! ([`names`]); all else stands inside the expression that uses it ([`expression`]). A call of a library function of
-//! which only the result is used prints as that call ([`calls`]); values that no parameter matters to and that have a
-//! name print as that name.
+//! which only the result is used prints as that call ([`calls`]); what comes from the data alone prints as a name
+//! ([`data`]).
 
 mod calls;
+mod data;
 mod expression;
 mod names;
+mod notation;
 
 use crate::rewrite::{Fuel, Rewriter};
 use crate::runner::Runner;
@@ -126,20 +128,21 @@ fn forward_values(graph: &Graph) -> Vec<bool> {
 
 fn print(graph: &Graph) -> String {
     let forward = forward_values(graph);
-    let lines = Writer::new(graph, &forward).lines();
-    let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default().min(28);
-    let mut text = String::new();
+    let mut writer = Writer::new(graph, &forward);
+    let lines = writer.lines();
+    let given = writer.given();
+    let names = lines.iter().map(|line| &line.name).chain(given.iter().map(|(name, _)| name));
+    let width = names.map(|name| name.chars().count()).max().unwrap_or_default().min(28);
+    let mut text = String::from("# given\n");
+    for (name, ty) in given {
+        let _ = writeln!(text, "{name:width$} : {ty}");
+    }
     let (before, after): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.forward);
-    for (title, part) in [
-        ("# forward", before),
-        ("# backward: d_x is the derivative of the loss by x", after),
-    ] {
-        let _ = writeln!(text, "{title}");
+    for (title, part) in [("forward", before), ("backward: d_x is the derivative of the loss by x", after)] {
+        let _ = writeln!(text, "\n# {title}");
         for line in part {
             let _ = writeln!(text, "{:width$} = {}  # {}", line.name, line.expression, line.ty);
         }
-        text.push('\n');
     }
-    text.pop();
     text
 }
