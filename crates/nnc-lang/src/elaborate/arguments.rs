@@ -4,7 +4,8 @@
 //! types and bind dims; then defaults, which may use both.
 
 use super::Elaborator;
-use super::types::{Equation, Misfit, is_tensor};
+use super::dims::Equation;
+use super::types::{Misfit, is_tensor};
 use super::value::{Args, Argument, Value};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::syntax::ast::{Expr, ExprKind, Function, Param, UnaryOperator};
@@ -192,7 +193,8 @@ impl Elaborator<'_> {
         if let Value::Tensor(tensor) = argument.value {
             diagnostic = self.with_birth(diagnostic, tensor, argument.span);
             if !is_tensor(&param.ty) {
-                diagnostic = diagnostic.help("a compile-time value is wanted; a tensor is only known when the program runs");
+                diagnostic =
+                    diagnostic.help("a compile-time value is wanted; a tensor is only known when the program runs");
             }
         }
         self.report_with(diagnostic, misfit, argument.span);

@@ -52,7 +52,9 @@ impl Elaborator<'_> {
         if let Value::Tensor(tensor) = result {
             let callee = match callee {
                 Value::Function(callable) => match &**callable {
-                    Callable::Item(item) => self.program.function(*item).map(|f| f.name.text.clone()).unwrap_or_default(),
+                    Callable::Item(item) => {
+                        self.program.function(*item).map(|f| f.name.text.clone()).unwrap_or_default()
+                    }
                     Callable::Builtin(name) => (*name).to_owned(),
                     Callable::Opaque(_) => String::new(),
                 },

@@ -22,7 +22,11 @@ impl Elaborator<'_> {
             Value::Poison => None,
             Value::Str(_) | Value::Tuple(_) | Value::Function(_) | Value::Layer(_) => {
                 let found = self.describe(value);
-                self.report(Diagnostic::new(Code::E0311, span, format!("expected a tensor or a number, found {found}")));
+                self.report(Diagnostic::new(
+                    Code::E0311,
+                    span,
+                    format!("expected a tensor or a number, found {found}"),
+                ));
                 None
             }
         }
@@ -110,8 +114,12 @@ impl Elaborator<'_> {
         let dim = self.dim(value, span)?;
         if dim.as_number().is_none() && !self.generic {
             self.report(
-                Diagnostic::new(Code::E0308, span, format!("this must be a known number, and `{dim}` is not bound yet"))
-                    .help("bind it, as with `--bind N=1`"),
+                Diagnostic::new(
+                    Code::E0308,
+                    span,
+                    format!("this must be a known number, and `{dim}` is not bound yet"),
+                )
+                .help("bind it, as with `--bind N=1`"),
             );
         }
         dim.as_number()

@@ -213,7 +213,8 @@ impl Elaborator<'_> {
         };
         let function = program.function(item)?;
         if needs_arguments(function) {
-            let message = format!("`{name}` has compile-time arguments without a default: a recipe or model must give them");
+            let message =
+                format!("`{name}` has compile-time arguments without a default: a recipe or model must give them");
             self.report(Diagnostic::new(Code::E0204, function.signature, message));
             return None;
         }
@@ -230,7 +231,7 @@ impl Elaborator<'_> {
     fn bind_sizes(&mut self, function: &Function, bind: &BTreeMap<String, i64>) {
         let mut names = Vec::new();
         for param in function.params.iter().filter(|param| super::types::is_tensor(&param.ty)) {
-            super::types::dim_names(&param.ty, &mut names);
+            super::dims::dim_names(&param.ty, &mut names);
         }
         let is_parameter = |name: &str| function.params.iter().any(|param| param.name.text == name);
         let Some(frame) = self.frames.last_mut() else { return };

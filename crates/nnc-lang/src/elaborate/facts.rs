@@ -30,7 +30,7 @@ pub(super) fn layers(elaborator: &Elaborator<'_>) -> Vec<LayerFacts> {
         facts.push(layer(elaborator, path, model, graph.ty(*output).clone()));
     }
     // Inside before outside in the program, outside first in the table.
-    facts.sort_by(|a, b| order(elaborator, &a.path).cmp(&order(elaborator, &b.path)));
+    facts.sort_by_key(|fact| order(elaborator, &fact.path));
     if let Some(output) = graph.outputs().first() {
         facts.push(layer(elaborator, "", &graph.name, graph.ty(output.value).clone()));
     }

@@ -5,7 +5,6 @@
 
 use super::Elaborator;
 use super::program::ItemId;
-use super::report::Report;
 use super::types::{FunctionType, is_tensor};
 use super::value::{Callable, Value};
 use crate::diagnostic::{Code, Diagnostic, Span};
@@ -17,7 +16,7 @@ use std::rc::Rc;
 impl Elaborator<'_> {
     /// Starts over with an empty graph; what was reported and how much work was done stay.
     fn restart(&mut self) {
-        let report = std::mem::replace(&mut self.report, Report::default());
+        let report = std::mem::take(&mut self.report);
         let work = self.work;
         *self = Elaborator::new(self.program, self.options, &self.graph.name);
         self.report = report;
@@ -161,7 +160,7 @@ impl Elaborator<'_> {
             return;
         }
         let mut names = Vec::new();
-        super::types::collect_names(expr, &mut names);
+        super::dims::collect_names(expr, &mut names);
         for name in names {
             self.bind_unbound(&name.text, Value::Int(Dim::name(&name.text)), name.span);
         }
@@ -179,7 +178,8 @@ impl Elaborator<'_> {
     fn unknown_input(&mut self, ty: &Type, name: &str) -> Value {
         match &ty.kind {
             TypeKind::Tuple(items) => {
-                let parts = items.iter().enumerate().map(|(at, item)| self.unknown_input(item, &format!("{name}.{at}")));
+                let parts =
+                    items.iter().enumerate().map(|(at, item)| self.unknown_input(item, &format!("{name}.{at}")));
                 Value::tuple(parts.collect())
             }
             TypeKind::List(item) => Value::list(vec![
@@ -213,9 +213,7 @@ fn unknown(ty: &Type, name: &str) -> Value {
             "str" => Value::Str(None),
             _ => Value::Poison,
         },
-        TypeKind::List(item) => {
-            Value::list((0..2).map(|at| unknown(item, &format!("{name}[{at}]"))).collect())
-        }
+        TypeKind::List(item) => Value::list((0..2).map(|at| unknown(item, &format!("{name}[{at}]"))).collect()),
         TypeKind::Tuple(items) => {
             Value::tuple(items.iter().enumerate().map(|(at, item)| unknown(item, &format!("{name}.{at}"))).collect())
         }

@@ -8,24 +8,28 @@
 //! | [`value`] | what an expression evaluates to |
 //! | [`program`] | the files of a program and the names they declare |
 //! | [`scope`] | names in a body, and the frame of a call |
-//! | [`types`] | annotations: dims, unification of parameter types with arguments |
-//! | [`expression`], [`statement`] | evaluation |
-//! | [`call`] | arguments, models, layers |
+//! | [`types`], `dims`, `annotation` | types in the source: unification with values, dims and their names |
+//! | `expression`, `statement`, `branch` | evaluation |
+//! | `call`, `arguments`, `result`, `grad` | calls: parameters, models and layers, results |
+//! | `resident` | `param`, `state`, `layer` |
 //! | [`store`] | parameters and state by path, with their initialisers |
-//! | [`coerce`] | literals that meet tensors; compile-time values out of expressions |
+//! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
-//! | [`generic`] | the check of a body on its own |
-//! | [`entry`] | `check`, `Unit` |
+//! | `generic`, `unused` | the check of a body on its own; what nothing reads |
+//! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
-//! | `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
+//! | `blocks`, `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
 //!
 //! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`] is
 //! silent: an error is reported once, where it was made. Same source, same graph, node by node.
 
+mod annotation;
 mod arguments;
 mod blocks;
+mod branch;
 mod call;
 mod coerce;
+mod dims;
 mod entry;
 mod expression;
 mod facts;
@@ -33,6 +37,7 @@ mod generic;
 mod grad;
 pub mod program;
 pub mod report;
+mod resident;
 mod result;
 pub mod scope;
 mod statement;
@@ -56,10 +61,10 @@ use std::collections::BTreeMap;
 use store::Store;
 use value::Value;
 
+use blocks::check_blocks;
 pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{MetricInfo, RecipeInfo, StopEarly};
-use blocks::check_blocks;
 
 /// How many frames may be open at once.
 const CALL_DEPTH: usize = 100;

@@ -165,9 +165,8 @@ impl Program {
                 if let Some(&before) = seen.get(name.as_str()).filter(|_| !own) {
                     let message = format!("`{name}` is in two of the files that are used");
                     let (Some(here), Some(there)) = (self.function(item), self.function(before)) else { continue };
-                    diagnostics.push(
-                        Diagnostic::new(Code::E0202, here.name.span, message).with(there.name.span, "and here"),
-                    );
+                    diagnostics
+                        .push(Diagnostic::new(Code::E0202, here.name.span, message).with(there.name.span, "and here"));
                 }
                 seen.insert(name, item);
             }

@@ -43,8 +43,19 @@ impl Report {
 impl Elaborator<'_> {
     /// Reports a diagnostic, at the place in the user's own source that it belongs to.
     pub fn report(&mut self, diagnostic: Diagnostic) {
+        if self.is_undecided(&diagnostic) {
+            return;
+        }
         let placed = self.placed(diagnostic);
         self.report.add(placed);
+    }
+
+    /// Whether shapes that do not go together may well do so once dims are known: while a body is checked on its own,
+    /// and a dim in the message has a division that was not carried out, or is unknown.
+    fn is_undecided(&self, diagnostic: &Diagnostic) -> bool {
+        let about_shapes = matches!(diagnostic.code, Code::E0301 | Code::E0305 | Code::E0307 | Code::E0309);
+        let text = &diagnostic.message;
+        self.generic && about_shapes && [") / (", ") % (", "?"].iter().any(|open| text.contains(open))
     }
 
     fn placed(&self, mut diagnostic: Diagnostic) -> Diagnostic {
@@ -62,7 +73,8 @@ impl Elaborator<'_> {
         let declared = frame.declared;
         let in_body = inside.file == declared.file && inside.start >= declared.start && inside.end <= declared.end;
         let is_said = diagnostic.secondary.iter().any(|label| label.span == frame.call_site);
-        let is_used = in_body && !is_said && frame.call_site != Span::default() && !self.program.is_library(frame.call_site);
+        let is_used =
+            in_body && !is_said && frame.call_site != Span::default() && !self.program.is_library(frame.call_site);
         let label = format!("in this use of `{}`", frame.name);
         if is_used { diagnostic.with(frame.call_site, label) } else { diagnostic }
     }
@@ -74,7 +86,6 @@ impl Elaborator<'_> {
             site != Span::default() && !self.program.is_library(site)
         })
     }
-
 
     /// The innermost place in the user's own source that is being elaborated.
     pub fn user_span(&self) -> Span {
@@ -111,6 +122,40 @@ impl Elaborator<'_> {
             None => format!("{ty} from here"),
         };
         diagnostic.with(place, text)
+    }
+
+    /// Says where a dim of a value comes from, when that is not where the value does.
+    pub fn with_dim_birth(&self, diagnostic: Diagnostic, value: ValueId, dim: &Dim) -> Diagnostic {
+        let origin = self.dim_origin(value, dim);
+        let Some(&place) = self.born.get(&origin) else { return diagnostic };
+        let known = diagnostic.primary.span == place || diagnostic.secondary.iter().any(|label| label.span == place);
+        if origin == value || known || place == Span::default() {
+            return diagnostic;
+        }
+        let text = match self.named.get(&origin).filter(|_| self.graph.definition(origin).op.is_leaf()) {
+            Some(name) => format!("{dim} is a dim of `{name}`"),
+            None => format!("{dim} comes from here"),
+        };
+        diagnostic.with(place, text)
+    }
+
+    /// The earliest value that has the dim, back along the calls and operators of the user's source.
+    fn dim_origin(&self, value: ValueId, dim: &Dim) -> ValueId {
+        let has_dim = |value: &ValueId| self.ty(*value).shape.contains(dim);
+        let mut origin = value;
+        // Inputs are older than results, so this ends.
+        loop {
+            let node = self.graph.definition(origin);
+            let before = match self.uses.get(&origin) {
+                Some(fact) => fact.input,
+                None if node.op.is_elementwise() => node.operands.iter().copied().find(has_dim),
+                None => None,
+            };
+            match before.filter(|before| *before < origin && has_dim(before)) {
+                Some(before) => origin = before,
+                None => return origin,
+            }
+        }
     }
 
     /// Whether a misfit may vanish once dims are known: a division that was not carried out is involved.

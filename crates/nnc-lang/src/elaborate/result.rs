@@ -27,7 +27,8 @@ impl Elaborator<'_> {
             Err(misfit) => {
                 let (found, wanted) = (self.describe(value), self.show_type(ty));
                 let code = misfit.code.unwrap_or(Code::E0302);
-                let diagnostic = Diagnostic::new(code, span, format!("this is {found}, and the annotation says {wanted}"));
+                let diagnostic =
+                    Diagnostic::new(code, span, format!("this is {found}, and the annotation says {wanted}"));
                 self.report_with(diagnostic, misfit, span);
                 Value::Poison
             }

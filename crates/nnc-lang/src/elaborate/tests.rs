@@ -106,7 +106,8 @@ fn run(unit: &Unit, model: &str, inputs: &[(&str, Tensor)]) -> Tensor {
 
 #[test]
 fn a_layer_is_shared_and_uses_in_loops_are_not() {
-    let unit = unit("
+    let unit = unit(
+        "
 model M(x: f32[N, 4]) -> f32[N, 4] {
     layer enc = dense(4)
     a = enc(x) + enc(2 * x)
@@ -118,13 +119,24 @@ model M(x: f32[N, 4]) -> f32[N, 4] {
     }
     for i in 0..1 { a = a |> dense(4, bias=false) }
     return a
-}");
+}",
+    );
     let graph = unit.model_init("M").expect("it builds");
     let paths: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
     let expected = [
-        "enc.w", "enc.b", "block[0].dense_1.w", "block[0].layer_norm_1.scale", "block[0].layer_norm_1.shift",
-        "block[0].block[0].inner.w", "block[0].block[1].inner.w", "block[1].dense_1.w", "block[1].layer_norm_1.scale",
-        "block[1].layer_norm_1.shift", "block[1].block[0].inner.w", "block[1].block[1].inner.w", "block_2[0].dense_1.w",
+        "enc.w",
+        "enc.b",
+        "block[0].dense_1.w",
+        "block[0].layer_norm_1.scale",
+        "block[0].layer_norm_1.shift",
+        "block[0].block[0].inner.w",
+        "block[0].block[1].inner.w",
+        "block[1].dense_1.w",
+        "block[1].layer_norm_1.scale",
+        "block[1].layer_norm_1.shift",
+        "block[1].block[0].inner.w",
+        "block[1].block[1].inner.w",
+        "block_2[0].dense_1.w",
     ];
     assert_eq!(paths, expected);
     let x = Tensor::from_f64(DType::F32, &[1, 4], &[1.0, -1.0, 0.5, 2.0]);
@@ -133,13 +145,15 @@ model M(x: f32[N, 4]) -> f32[N, 4] {
 
 #[test]
 fn random_streams_differ_between_parameters_and_uses() {
-    let unit = unit("
+    let unit = unit(
+        "
 model M(x: f32[N, 4]) -> f32[N, 4] {
     layer noise = noisy()
     return noise(x) + noise(x) + noisy(x) |> dense(4) |> dense(4)
 }
 model noisy(x: f32[N, 4]) -> f32[N, 4] = x + uniform([N, 4])
-");
+",
+    );
     let streams = |graph: &Graph| -> Vec<u64> {
         let stream = |op: &Op| if let Op::Random { stream, .. } = op { Some(*stream) } else { None };
         graph.nodes().filter_map(|(_, node)| stream(&node.op)).collect()
@@ -155,7 +169,8 @@ model noisy(x: f32[N, 4]) -> f32[N, 4] = x + uniform([N, 4])
 
 #[test]
 fn values_are_what_they_should_be() {
-    let unit = unit("
+    let unit = unit(
+        "
 fn powers(x: f32[...S], up_to: int) -> f32[...S] {
     total = x
     for i in 2..up_to + 1 { total = total + x ** i }
@@ -168,7 +183,8 @@ model M(x: f32[3]) -> f32[3] {
     y = x |> powers(3)
     slope = grad(sum(y * y), wrt=x)
     return twice(y, abs) + 0 * slope + count / 2 * len([1, 2])
-}");
+}",
+    );
     let graph = unit.model("M", &BTreeMap::new()).expect("a graph");
     assert!(verify::verify(&graph).is_ok());
     assert!(graph.nodes().any(|(_, node)| node.op == Op::Grad));
@@ -177,7 +193,8 @@ model M(x: f32[3]) -> f32[3] {
 
 #[test]
 fn compile_time_programs_compute() {
-    let unit = unit("
+    let unit = unit(
+        "
 fn fan(shape: [int]) -> int {
     if len(shape) > 1 { n = shape[0] * shape[-1] } else { n = 7 }
     return n
@@ -186,7 +203,8 @@ model M(x: f32[N, 4]) -> f32[N, 4] {
     k = fan([2, 3]) + fan([5])
     if k == 13 and not training { scale = 2.5 } else { scale = 0 }
     return x * scale + k
-}");
+}",
+    );
     let x = Tensor::from_f64(DType::F32, &[1, 4], &[1.0, 2.0, 3.0, 4.0]);
     assert_eq!(run(&unit, "M", &[("x", x)]).to_f64(), [15.5, 18.0, 20.5, 23.0]);
 }

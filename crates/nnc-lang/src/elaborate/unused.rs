@@ -47,8 +47,8 @@ pub fn check_function(function: &Function, report: &mut Report) {
                 theirs.contains(dim)
             })
         };
-        let gives_dims = super::types::is_tensor(&param.ty)
-            && dims.iter().any(|dim| live.contains(dim) && !is_given_elsewhere(dim));
+        let gives_dims =
+            super::types::is_tensor(&param.ty) && dims.iter().any(|dim| live.contains(dim) && !is_given_elsewhere(dim));
         let name = &param.name;
         if !in_types.contains(&name.text) && !gives_dims && !name.text.starts_with('_') {
             let message = format!("the argument `{}` is never used", name.text);

@@ -1,0 +1,226 @@
+//! What a model owns: `param`, `state` with its updates, and `layer`.
+//!
+//! A path is made by its first use. A further use of a shared layer finds it, and must agree on its type.
+
+use super::Elaborator;
+use super::scope::FrameKind;
+use super::store::{Entry, Resident};
+use super::value::{Args, Layer, Value};
+use crate::diagnostic::{Code, Diagnostic, Span, closest};
+use crate::syntax::ast::{Declaration, Expr, ExprKind, Ident, LayerStmt, Type};
+use nnc_graph::{Op, TensorType, ValueId};
+use std::rc::Rc;
+
+impl Elaborator<'_> {
+    /// `param` or `state`.
+    pub(super) fn declare(&mut self, declaration: &Declaration, kind: Resident) {
+        let Declaration { name, ty, init } = declaration;
+        let value = self.resident(name, ty, init, kind);
+        let Some(frame) = self.frames.last_mut() else { return };
+        match value {
+            Some((path, Resident::State, _)) => frame.bind_state(&name.text, &path, name.span),
+            Some((_, Resident::Parameter, leaf)) => frame.bind(&name.text, Value::Tensor(leaf), name.span),
+            None => frame.bind(&name.text, Value::Poison, name.span),
+        }
+    }
+
+    fn resident(
+        &mut self,
+        name: &Ident,
+        ty: &Type,
+        init: &Expr,
+        kind: Resident,
+    ) -> Option<(String, Resident, ValueId)> {
+        let frame = self.frames.last()?;
+        let (allowed, word) = match kind {
+            Resident::Parameter => (frame.kind.owns_parameters(), "param"),
+            Resident::State => (frame.kind.owns_state(), "state"),
+        };
+        if !allowed {
+            let message = format!("a `{}` cannot own a `{word}`", frame.kind.word());
+            let diagnostic = Diagnostic::new(Code::E0401, name.span, message);
+            let help =
+                if frame.kind == FrameKind::Function { "declare it as a `model`" } else { "put it into a `model`" };
+            self.report(diagnostic.help(help));
+            return None;
+        }
+        let path = frame.path_of(&name.text);
+        let ty = self.tensor_type(ty)?;
+        self.take_path(&path, &name.text, name.span)?;
+        if let Some(known) = self.store.get(&path) {
+            let (leaf, place) = (known.leaf, known.span);
+            if self.ty(leaf) == &ty {
+                return Some((path, kind, leaf));
+            }
+            if self.unknown_branches == 0 {
+                self.report_disagreement(&path, leaf, &ty, name.span, place);
+                return None;
+            }
+        }
+        let leaf = self.new_leaf(&path, &ty, kind, name.span)?;
+        let first = self.first_value(&path, init, &ty);
+        let entry = Entry { path: path.clone(), kind, ty, leaf, current: leaf, first, span: name.span };
+        self.store.insert(entry);
+        Some((path, kind, leaf))
+    }
+
+    fn new_leaf(&mut self, path: &str, ty: &TensorType, kind: Resident, span: Span) -> Option<ValueId> {
+        let (path, ty) = (path.to_owned(), ty.clone());
+        let op = match kind {
+            Resident::Parameter => Op::Param { path, ty },
+            Resident::State => Op::State { path, ty },
+        };
+        Some(self.emit_all(op, &[], span)?[0])
+    }
+
+    fn take_path(&mut self, path: &str, name: &str, span: Span) -> Option<()> {
+        match self.frames.last_mut()?.take(path, span) {
+            Ok(()) => Some(()),
+            Err(before) => {
+                let message = format!("`{name}` names a parameter, state, layer or use twice");
+                self.report(Diagnostic::new(Code::E0403, span, message).with(before, "first here"));
+                None
+            }
+        }
+    }
+
+    fn report_disagreement(&mut self, path: &str, leaf: ValueId, ty: &TensorType, span: Span, place: Span) {
+        let message = format!("`{path}` is {} since the first use of this layer, here it would be {ty}", self.ty(leaf));
+        let diagnostic = Diagnostic::new(Code::E0404, span, message);
+        let diagnostic = if place == span { diagnostic } else { diagnostic.with(place, "declared here") };
+        self.report(diagnostic.help("uses of one layer share its parameters: make a second layer"));
+    }
+
+    /// Evaluates an initialiser into the graph of first values.
+    fn first_value(&mut self, path: &str, init: &Expr, ty: &TensorType) -> Option<ValueId> {
+        std::mem::swap(&mut self.graph, &mut self.first_values);
+        let outer = self.initialising.replace(self.frames.len().wrapping_sub(1));
+        let outer_path = std::mem::replace(&mut self.initial_path, path.to_owned());
+        let value = self.eval_expected(init, Some(ty));
+        let first = self.fit_first(&value, path, ty, init.span);
+        self.initial_path = outer_path;
+        self.initialising = outer;
+        std::mem::swap(&mut self.graph, &mut self.first_values);
+        first
+    }
+
+    fn fit_first(&mut self, value: &Value, path: &str, ty: &TensorType, span: Span) -> Option<ValueId> {
+        let tensor = self.tensor(value, Some(ty.dtype), span)?;
+        let found = self.ty(tensor).clone();
+        if found == *ty {
+            return Some(tensor);
+        }
+        if found.shape.rank() == 0 && found.dtype == ty.dtype {
+            return Some(self.graph.broadcast_scalar(tensor, &ty.shape));
+        }
+        let agrees = found.dtype == ty.dtype
+            && found.shape.rank() == ty.shape.rank()
+            && found.shape.iter().zip(ty.shape.iter()).all(|(a, b)| self.dims_agree(a, b));
+        if !agrees {
+            let message = format!("the first value is {found}, but `{path}` is {ty}");
+            self.report(Diagnostic::new(Code::E0302, span, message));
+        }
+        None
+    }
+
+    pub(super) fn exec_update(&mut self, target: &Ident, expr: &Expr) {
+        let value = self.eval(expr);
+        let Some(frame) = self.frames.last() else { return };
+        let state = frame.bindings.get(&target.text).and_then(|binding| binding.state.clone());
+        match state {
+            Some(path) => self.update_state(&path, &value, expr.span),
+            None if frame.kind == FrameKind::Optimizer && frame.first_parameter.as_ref() == Some(&target.text) => {
+                self.update_first(target, &value, expr.span);
+            }
+            None => self.report_no_state(target),
+        }
+    }
+
+    fn update_state(&mut self, path: &str, value: &Value, span: Span) {
+        let Some(ty) = self.store.get(path).map(|entry| entry.ty.clone()) else { return };
+        let Some(new) = self.updated(value, &ty, path, span) else { return };
+        // To gradients a state is constant, also the one just written.
+        let is_model = self.frames.last().is_some_and(|frame| frame.kind == FrameKind::Model);
+        let new = if is_model { self.graph.add1(Op::StopGradient, &[new]).unwrap_or(new) } else { new };
+        if let Some(entry) = self.store.get_mut(path) {
+            entry.current = new;
+        }
+    }
+
+    fn update_first(&mut self, target: &Ident, value: &Value, span: Span) {
+        let known = self.frames.last().and_then(|frame| frame.bindings.get(&target.text)).map(|b| b.value.clone());
+        let Some(Value::Tensor(old)) = known else { return };
+        let ty = self.ty(old).clone();
+        let Some(new) = self.updated(value, &ty, &target.text, span) else { return };
+        if let Some(frame) = self.frames.last_mut() {
+            frame.bind(&target.text, Value::Tensor(new), target.span);
+        }
+    }
+
+    /// The new value of a state; a number is repeated over its shape.
+    fn updated(&mut self, value: &Value, ty: &TensorType, name: &str, span: Span) -> Option<ValueId> {
+        let tensor = self.tensor(value, Some(ty.dtype), span)?;
+        let found = self.ty(tensor).clone();
+        if found == *ty {
+            return Some(tensor);
+        }
+        if !matches!(value, Value::Tensor(_)) {
+            return Some(self.graph.broadcast_scalar(tensor, &ty.shape));
+        }
+        let may_agree = found.shape.rank() == ty.shape.rank()
+            && found.dtype == ty.dtype
+            && found.shape.iter().zip(ty.shape.iter()).all(|(a, b)| self.dims_agree(a, b));
+        if !may_agree {
+            let message = format!("`{name}` is {ty}, and this is {found}");
+            let diagnostic = self.with_birth(Diagnostic::new(Code::E0302, span, message), tensor, span);
+            self.report(diagnostic);
+        }
+        None
+    }
+
+    fn report_no_state(&mut self, target: &Ident) {
+        let message = format!("`{}` is no state, and `<-` writes one", target.text);
+        let mut diagnostic = Diagnostic::new(Code::E0405, target.span, message);
+        if let Some(frame) = self.frames.last() {
+            let states = frame.bindings.iter().filter(|(_, b)| b.state.is_some()).map(|(name, _)| name.as_str());
+            diagnostic = match closest(&target.text, states) {
+                Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+                None if frame.bindings.contains_key(&target.text) => diagnostic.help("bind a value with `=`"),
+                None => diagnostic,
+            };
+        }
+        self.report(diagnostic);
+    }
+
+    pub(super) fn exec_layer(&mut self, stmt: &LayerStmt) {
+        if let Some((_, place)) = &stmt.from {
+            self.report(Diagnostic::new(Code::E0701, *place, "`layer ... from` is not supported yet"));
+        }
+        if let Some(place) = stmt.frozen {
+            self.report(Diagnostic::new(Code::E0701, place, "`frozen` is not supported yet"));
+        }
+        let layer = self.make_layer(&stmt.name, &stmt.value);
+        let value = layer.map_or(Value::Poison, |layer| Value::Layer(Rc::new(layer)));
+        if let Some(frame) = self.frames.last_mut() {
+            frame.bind(&stmt.name.text, value, stmt.name.span);
+        }
+    }
+
+    fn make_layer(&mut self, name: &Ident, expr: &Expr) -> Option<Layer> {
+        let frame = self.frames.last()?;
+        if !frame.kind.owns_models() {
+            let message = format!("a `{}` cannot own a layer", frame.kind.word());
+            self.report(Diagnostic::new(Code::E0401, name.span, message).help("declare it as a `model`"));
+            return None;
+        }
+        let (callee, arguments) = match &expr.kind {
+            ExprKind::Call(callee, arguments) => (&**callee, arguments.as_slice()),
+            _ => (expr, &[][..]),
+        };
+        let value = self.eval_callee(callee)?;
+        let items = self.eval_arguments(arguments);
+        let path = self.frames.last()?.path_of(&name.text);
+        self.take_path(&path, &name.text, name.span)?;
+        self.layer_of(&name.text, &path, &value, Args { items, expected: None }, expr.span)
+    }
+}
