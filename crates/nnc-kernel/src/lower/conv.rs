@@ -233,7 +233,7 @@ struct Blocks {
 
 impl Blocks {
     fn new(lowering: &Lowering<'_>, operands: &Operands, elem: Elem) -> Self {
-        let tile = Tile::for_lanes(lowering.lanes_of(elem), lowering.target.f32_lanes == 16);
+        let tile = Tile::for_rows(operands.rows, lowering.lanes_of(elem), lowering.registers());
         let [vertical, horizontal] = operands.axes;
         let taps = vertical.taps * horizontal.taps;
         let (images, groups) = (operands.image.layout.dims[0], operands.image.layout.dims[1]);
@@ -331,7 +331,7 @@ impl Body<'_> {
 
     fn level(&self, b: &mut Builder, channels: Value) -> Level {
         let count = b.mul_index(channels, self.blocks.taps as i64);
-        Level { count, a: self.operands.weights.layout.strides[2], b: self.blocks.stride() as i64, unroll: 2 }
+        Level { count, a: self.operands.weights.layout.strides[2], b: self.blocks.stride() as i64 }
     }
 
     /// The product over some channels; lays out their windows.

@@ -93,11 +93,11 @@ struct Blocks {
 
 impl Blocks {
     fn new(lowering: &Lowering<'_>, image: &Place, axes: [Axis; 2], columns: usize, elem: Elem) -> Self {
-        let tile = Tile::for_lanes(lowering.lanes_of(elem), lowering.target.f32_lanes == 16);
         let [vertical, horizontal] = axes;
         let [images, groups, channels] = [0, 1, 2].map(|axis| image.layout.dims[axis]);
         let taps = vertical.taps * horizontal.taps;
         let rows = channels * taps;
+        let tile = Tile::for_rows(rows, lowering.lanes_of(elem), lowering.registers());
         let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
         let parts = Split::new(images, images.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
         let width = horizontal.reach(horizontal.windows);
@@ -214,9 +214,8 @@ impl Body<'_> {
                 count: lines,
                 a: (vertical.step * self.blocks.width) as i64,
                 b: horizontal.windows as i64 * stride,
-                unroll: 1,
             },
-            Level { count: windows, a: horizontal.step as i64, b: stride, unroll: 2 },
+            Level { count: windows, a: horizontal.step as i64, b: stride },
         ]
     }
 

@@ -109,7 +109,7 @@ impl Shape {
         side_by_side: bool,
     ) -> Self {
         let batch: usize = batch.iter().product();
-        let tile = Tile::for_lanes(lowering.lanes_of(elem), lowering.target.f32_lanes == 16);
+        let tile = Tile::for_rows(rows, lowering.lanes_of(elem), lowering.registers());
         let parts = parts(batch * rows * columns, depth);
         let part = parts.grain as usize;
         let block_depth = part.div_ceil(part.div_ceil(DEPTH));
@@ -300,7 +300,7 @@ impl Plan {
     fn level(&self, count: Value) -> Level {
         let a = self.left.1.strides[self.batch + 1];
         let b = if self.shape.direct { self.right.1.strides[self.batch + 1] } else { self.shape.stride() as i64 };
-        Level { count, a, b, unroll: 2 }
+        Level { count, a, b }
     }
 
     /// The product of a block over `count` terms from `from` on; packs B.

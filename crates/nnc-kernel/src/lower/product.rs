@@ -76,45 +76,47 @@ pub struct Range {
 }
 
 impl Product<'_> {
-    /// Computes the block, tile by tile, the rows innermost so that a column panel of B stays in cache.
+    /// Computes the block, tile by tile, the columns innermost: the rows of A stay in the first cache, B streams.
     pub fn run(&self, b: &mut Builder, range: Range, sink: &Sink<'_, '_>) {
-        let width = self.tile.columns();
+        let height = self.tile.rows;
+        let rest = self.rows % height;
+        let (start, end) = range.rows;
+        let full_end = if rest == 0 { end } else { whole(b, start, end, height) };
+        let step = b.index(height as i64);
+        if self.rows >= height {
+            b.for_loop(start, full_end, step, &[], |b, row, _| {
+                self.row(b, range, row, self.tile, sink);
+                vec![]
+            });
+        }
+        if rest > 0 {
+            let left = b.lt(full_end, end);
+            b.if_then(left, |b| self.row(b, range, full_end, Tile { rows: rest, ..self.tile }, sink));
+        }
+    }
+
+    /// All columns of a tile's rows from `row` on.
+    fn row(&self, b: &mut Builder, range: Range, row: Value, tile: Tile, sink: &Sink<'_, '_>) {
+        let width = tile.columns();
         let rest = self.columns % width;
+        let rows = self.row_starts(b, row, tile.rows);
         let (start, end) = range.columns;
         let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
         let step = b.index(width as i64);
         if self.columns >= width {
             b.for_loop(start, full_end, step, &[], |b, column, _| {
-                self.column(b, range, column, self.tile.columns(), sink);
+                let from = b.sub(column, range.columns.0);
+                self.tile_at(b, tile, &rows, (row, column, from), width, sink);
                 vec![]
             });
         }
         if rest > 0 {
             let left = b.lt(full_end, end);
-            b.if_then(left, |b| self.column(b, range, full_end, rest, sink));
-        }
-    }
-
-    /// All rows of `width` columns from `column` on.
-    fn column(&self, b: &mut Builder, range: Range, column: Value, width: usize, sink: &Sink<'_, '_>) {
-        let vectors = width.div_ceil(usize::from(self.tile.lanes));
-        let height = self.tile.rows;
-        let rest = self.rows % height;
-        let (start, end) = range.rows;
-        let from = b.sub(column, range.columns.0);
-        let full_end = if rest == 0 { end } else { whole(b, start, end, height) };
-        let step = b.index(height as i64);
-        if self.rows >= height {
-            b.for_loop(start, full_end, step, &[], |b, row, _| {
-                let tile = Tile { vectors, ..self.tile };
-                self.tile_at(b, tile, (row, column, from), width, sink);
-                vec![]
+            let tile = Tile { vectors: rest.div_ceil(usize::from(tile.lanes)), ..tile };
+            b.if_then(left, |b| {
+                let from = b.sub(full_end, range.columns.0);
+                self.tile_at(b, tile, &rows, (row, full_end, from), rest, sink);
             });
-        }
-        if rest > 0 {
-            let left = b.lt(full_end, end);
-            let tile = Tile { vectors, rows: rest, ..self.tile };
-            b.if_then(left, |b| self.tile_at(b, tile, (full_end, column, from), width, sink));
         }
     }
 
@@ -123,13 +125,13 @@ impl Product<'_> {
         &self,
         b: &mut Builder,
         tile: Tile,
+        rows: &Rows,
         (row, column, from): (Value, Value, Value),
         width: usize,
         sink: &Sink<'_, '_>,
     ) {
         let columns = b.add(self.b.1, from);
-        let rows = self.row_starts(b, row, tile.rows);
-        let panels = Panels { a: self.a.0, rows, b: self.b.0, columns };
+        let panels = Panels { a: self.a.0, rows: rows.clone(), b: self.b.0, columns };
         match sink {
             Sink::Sum(memory, base, stride) => {
                 let along = b.mul_index(row, *stride);
@@ -193,7 +195,7 @@ impl Target<'_, '_> {
         width: usize,
         sums: &[Value],
     ) {
-        if width == tile.columns() && self.is_short() {
+        if width == tile.columns() && (self.is_short() || self.frame.members.is_empty()) {
             let hoisted = self.hoisted(b, point);
             for ((i, j), &sum) in tile::places(tile).zip(sums) {
                 let (row, column) = (b.add_index(row, i), b.add_index(column, j));

@@ -24,12 +24,25 @@ impl Tile {
         self.vectors * usize::from(self.lanes)
     }
 
-    /// The tile for vectors of so many lanes: accumulators, one row of B and one element of A fill the registers
-    /// (16 of up to 256 bits, 32 of 512 bits).
-    pub fn for_lanes(lanes: u8, is_wide: bool) -> Self {
-        Self { rows: if is_wide { 12 } else { 6 }, vectors: 2, lanes }
+    /// The tile for a product of so many rows: with 16 registers up to 12 rows by one vector, with 32 by two; fewer rows
+    /// by more vectors, so that enough sums are under way to hide the latency of a multiply-add. Rows are shared out
+    /// evenly, since the last tile is as small as what is left.
+    pub fn for_rows(rows: usize, lanes: u8, registers: usize) -> Self {
+        let wide = registers / 16;
+        let vectors = match rows {
+            0..=1 => 8,
+            2 => 4,
+            3..=4 => 2,
+            _ => 1,
+        };
+        Self { rows: rows.div_ceil(rows.div_ceil(MOST_ROWS)).max(1), vectors: vectors * wide, lanes }
     }
 }
+
+/// The most rows of a tile.
+const MOST_ROWS: usize = 12;
+/// The most steps of k that are laid out in line.
+const UNROLL: i64 = 8;
 
 /// One loop over k, from the outermost in; strides in elements.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +53,6 @@ pub struct Level {
     pub a: i64,
     /// Elements of B for each round.
     pub b: i64,
-    /// Rounds laid out in line.
-    pub unroll: u8,
 }
 
 /// Where the rows of A begin.
@@ -51,15 +62,6 @@ pub enum Rows {
     Even(Value, i64),
     /// Each row by itself.
     Each(Vec<Value>),
-}
-
-impl Rows {
-    fn starts(&self, b: &mut Builder, count: usize) -> Vec<Value> {
-        match self {
-            Self::Even(first, step) => (0..count).map(|row| b.add_index(*first, row as i64 * step)).collect(),
-            Self::Each(rows) => rows.clone(),
-        }
-    }
 }
 
 /// The operands of a tile.
@@ -87,7 +89,8 @@ pub fn multiply(
     descend(b, tile, panels, levels, (zero, zero), accumulators)
 }
 
-/// The loops over k that are left, `moved` elements into A and B.
+/// The loops over k that are left, `moved` elements into A and B. The innermost is laid out several steps at a time:
+/// a divisor of its length if there is one, else there is a rest.
 fn descend(
     b: &mut Builder,
     tile: Tile,
@@ -96,44 +99,86 @@ fn descend(
     moved: (Value, Value),
     accumulators: Vec<Value>,
 ) -> Vec<Value> {
-    let Some((level, inner)) = levels.split_first() else { return step(b, tile, panels, moved, accumulators) };
-    let (start, one) = (b.index(0), b.index(1));
-    b.for_unrolled(start, level.count, one, level.unroll, &accumulators, |b, at, accumulators| {
+    let Some((level, inner)) = levels.split_first() else { return accumulators };
+    let (zero, one) = (b.index(0), b.index(1));
+    let along = |b: &mut Builder, at: Value| {
         let (along_a, along_b) = (b.mul_index(at, level.a), b.mul_index(at, level.b));
-        let moved = (b.add(moved.0, along_a), b.add(moved.1, along_b));
-        descend(b, tile, panels, inner, moved, accumulators.to_vec())
+        (b.add(moved.0, along_a), b.add(moved.1, along_b))
+    };
+    if !inner.is_empty() {
+        return b.for_loop(zero, level.count, one, &accumulators, |b, at, sums| {
+            let moved = along(b, at);
+            descend(b, tile, panels, inner, moved, sums.to_vec())
+        });
+    }
+    let unroll = unroll(b.known_index(level.count));
+    let many = b.index(unroll);
+    let rest = b.rem(level.count, many);
+    let whole = b.sub(level.count, rest);
+    let sums = b.for_loop(zero, whole, many, &accumulators, |b, at, sums| {
+        let moved = along(b, at);
+        let places = Places::new(b, panels, moved);
+        (0..unroll).fold(sums.to_vec(), |sums, round| places.step(b, tile, panels, level, round, sums))
+    });
+    b.for_loop(whole, level.count, one, &sums, |b, at, sums| {
+        let moved = along(b, at);
+        Places::new(b, panels, moved).step(b, tile, panels, level, 0, sums.to_vec())
     })
 }
 
-/// One step of k.
-fn step(
-    b: &mut Builder,
-    tile: Tile,
-    panels: &Panels,
-    moved: (Value, Value),
-    mut accumulators: Vec<Value>,
-) -> Vec<Value> {
-    let first = b.add(panels.columns, moved.1);
-    let mut columns = Vec::new();
-    for vector in 0..tile.vectors {
-        let place = b.add_index(first, (vector * usize::from(tile.lanes)) as i64);
-        columns.push(b.load(panels.b, place, tile.lanes));
+/// How many steps are laid out in line: all of a short loop, else the largest divisor that is not too small.
+fn unroll(count: Option<i64>) -> i64 {
+    match count {
+        Some(count) if count <= UNROLL + 1 => count.max(1),
+        Some(count) => (4..=UNROLL).rev().find(|by| count % by == 0).unwrap_or(UNROLL),
+        None => UNROLL,
     }
-    let rows = match &panels.rows {
-        Rows::Even(first, step) => {
-            let first = b.add(*first, moved.0);
-            Rows::Even(first, *step).starts(b, tile.rows)
-        }
-        Rows::Each(rows) => rows.iter().map(|&row| b.add(row, moved.0)).collect(),
-    };
-    for (row, &place) in rows.iter().enumerate() {
-        let element = b.load_splat(panels.a, place, tile.lanes);
-        for (vector, &column) in columns.iter().enumerate() {
-            let sum = &mut accumulators[row * tile.vectors + vector];
-            *sum = multiply_add(b, element, column, *sum);
-        }
+}
+
+/// Where a step reads: all further offsets are constants.
+struct Places {
+    columns: Value,
+    rows: Vec<Value>,
+}
+
+impl Places {
+    fn new(b: &mut Builder, panels: &Panels, moved: (Value, Value)) -> Self {
+        let columns = b.add(panels.columns, moved.1);
+        let rows = match &panels.rows {
+            Rows::Even(first, _) => vec![b.add(*first, moved.0)],
+            Rows::Each(rows) => rows.iter().map(|&row| b.add(row, moved.0)).collect(),
+        };
+        Self { columns, rows }
     }
-    accumulators
+
+    /// Step `round` of those laid out in line.
+    fn step(
+        &self,
+        b: &mut Builder,
+        tile: Tile,
+        panels: &Panels,
+        level: &Level,
+        round: i64,
+        mut sums: Vec<Value>,
+    ) -> Vec<Value> {
+        let mut columns = Vec::new();
+        for vector in 0..tile.vectors {
+            let place = b.add_index(self.columns, round * level.b + (vector * usize::from(tile.lanes)) as i64);
+            columns.push(b.load(panels.b, place, tile.lanes));
+        }
+        for row in 0..tile.rows {
+            let place = match &panels.rows {
+                Rows::Even(_, step) => b.add_index(self.rows[0], round * level.a + row as i64 * step),
+                Rows::Each(_) => b.add_index(self.rows[row], round * level.a),
+            };
+            let element = b.load_splat(panels.a, place, tile.lanes);
+            for (vector, &column) in columns.iter().enumerate() {
+                let sum = &mut sums[row * tile.vectors + vector];
+                *sum = multiply_add(b, element, column, *sum);
+            }
+        }
+        sums
+    }
 }
 
 /// `a * b + c`, for floats rounded once.
