@@ -177,13 +177,26 @@ impl Elaborator<'_> {
             _ => None,
         };
         let (of_a, of_b) = (dtype_of(self, &a.0), dtype_of(self, &b.0));
-        let x = self.tensor(&a.0, of_b, a.1)?;
-        let y = self.tensor(&b.0, of_a, b.1)?;
+        let x = self.number_as(&a.0, of_b, a.1)?;
+        let y = self.number_as(&b.0, of_a, b.1)?;
         if self.ty(x).dtype == self.ty(y).dtype {
             return Some([x, y]);
         }
         self.report_dtypes(op.symbol(), x, y, [a.1, b.1], span);
         None
+    }
+
+    /// A value as a tensor of a dtype, which an int must fit.
+    fn number_as(&mut self, value: &Value, dtype: Option<DType>, span: Span) -> Option<ValueId> {
+        if let (Value::Int(dim), Some(dtype)) = (value, dtype)
+            && dtype != DType::Bool
+            && dim.as_number().is_some_and(|number| !fits(dtype, number))
+        {
+            let message = format!("{dim} is no {dtype}");
+            self.report(Diagnostic::new(Code::E0304, span, message).help("convert the other side first, as `i32(...)`"));
+            return None;
+        }
+        self.tensor(value, dtype, span)
     }
 
     fn report_dtypes(&mut self, symbol: &str, a: ValueId, b: ValueId, spans: [Span; 2], span: Span) {
@@ -234,12 +247,21 @@ impl Elaborator<'_> {
         }
     }
 
-    fn report_broadcast(&mut self, symbol: &str, [x, y]: [ValueId; 2], spans: [Span; 2], (a, b): (Dim, Dim), span: Span) {
+    fn report_broadcast(
+        &mut self,
+        symbol: &str,
+        [x, y]: [ValueId; 2],
+        spans: [Span; 2],
+        (a, b): (Dim, Dim),
+        span: Span,
+    ) {
         let (tx, ty) = (self.ty(x).clone(), self.ty(y).clone());
         let message = format!("`{symbol}` of {tx} and {ty}: the dims {a} and {b} do not go together");
         let mut diagnostic = Diagnostic::new(Code::E0305, span, message);
         diagnostic = self.explained(diagnostic, x, spans[0]);
         diagnostic = self.explained(diagnostic, y, spans[1]);
+        diagnostic = self.with_dim_birth(diagnostic, x, &a);
+        diagnostic = self.with_dim_birth(diagnostic, y, &b);
         self.report(diagnostic.help(broadcast_help(&tx, &ty)));
     }
 
@@ -287,7 +309,8 @@ impl Elaborator<'_> {
             self.report_inner(&tx.shape[rx - 1], &ty.shape[inner], [x, y], [a.1, b.1], span);
             return None;
         }
-        let op = |batch: usize, a_axis: usize, b_axis: usize| Op::Dot { batch, a_axes: vec![a_axis], b_axes: vec![b_axis] };
+        let op =
+            |batch: usize, a_axis: usize, b_axis: usize| Op::Dot { batch, a_axes: vec![a_axis], b_axes: vec![b_axis] };
         let (op, operands) = if ry <= 2 || rx == 1 {
             (op(0, rx - 1, inner), [x, y])
         } else {
@@ -307,6 +330,8 @@ impl Elaborator<'_> {
         let mut diagnostic = Diagnostic::new(Code::E0301, span, message);
         diagnostic = self.explained(diagnostic, x, spans[0]);
         diagnostic = self.explained(diagnostic, y, spans[1]);
+        diagnostic = self.with_dim_birth(diagnostic, x, k);
+        diagnostic = self.with_dim_birth(diagnostic, y, j);
         if ty.shape.rank() == 2 && ty.shape[1] == *k {
             diagnostic = diagnostic.help("the right side fits when it is transposed: `transpose(..., [1, 0])`");
         }
@@ -350,7 +375,7 @@ fn broadcast_help(x: &TensorType, y: &TensorType) -> String {
 }
 
 /// Whether an integer is one of a dtype's numbers.
-pub(super) fn fits(dtype: DType, number: i64) -> bool {
+fn fits(dtype: DType, number: i64) -> bool {
     match dtype {
         DType::I8 => i8::try_from(number).is_ok(),
         DType::U8 => u8::try_from(number).is_ok(),

@@ -52,6 +52,8 @@ pub(crate) struct Builder<'p> {
     /// Names of metrics and answers with their places.
     taken: BTreeMap<String, Span>,
     minimized: Option<Span>,
+    /// What the block does not say, with advice.
+    missing: Vec<(&'static str, &'static str)>,
 }
 
 impl<'p> Builder<'p> {
@@ -82,6 +84,7 @@ impl<'p> Builder<'p> {
             read,
             taken: BTreeMap::new(),
             minimized: None,
+            missing: Vec::new(),
         }
     }
 
@@ -132,8 +135,7 @@ impl<'p> Builder<'p> {
         let program = self.elaborator.program;
         let (data_item, block) = program.find_data(self.item.module, &train.data.text)?;
         let training = self.purpose == Purpose::Train;
-        let (example, reported) =
-            data::elaborate(program, self.elaborator.options, (data_item, block), None, training);
+        let (example, reported) = data::elaborate(program, self.elaborator.options, (data_item, block), None, training);
         let Some(example) = example else {
             reported.into_iter().for_each(|diagnostic| self.elaborator.report.add(diagnostic));
             return None;
@@ -165,9 +167,7 @@ impl<'p> Builder<'p> {
                     let ty = TensorType::new(DType::I64, vec![self.n.clone()]);
                     Lane { value: self.elaborator.input(name, ty), batched: true }
                 }
-                _ if name.starts_with('$') => {
-                    Lane { value: self.elaborator.input(name, ty.clone()), batched: false }
-                }
+                _ if name.starts_with('$') => Lane { value: self.elaborator.input(name, ty.clone()), batched: false },
                 _ => {
                     let Some(field) = raw.next() else { continue };
                     let ty = TensorType::new(ty.dtype, [vec![self.n.clone()], ty.shape.to_vec()].concat());
@@ -361,8 +361,14 @@ impl<'p> Builder<'p> {
             let help = "write `minimize LOSS using adam(lr=1e-3)`";
             self.missing("nothing is minimised here", help);
         }
-        let declares = self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. }));
-        if self.purpose != Purpose::Answer || declares {
+        if self.purpose == Purpose::Answer {
+            self.answer_with_model();
+        }
+        self.report_missing();
+    }
+
+    fn answer_with_model(&mut self) {
+        if self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. })) {
             return;
         }
         let model = &self.train.name.text;
@@ -375,8 +381,18 @@ impl<'p> Builder<'p> {
         }
     }
 
-    pub(super) fn missing(&mut self, message: &str, help: &str) {
-        self.elaborator.fail(Code::E0602, self.train.name.span, message, Some(help.to_owned()));
+    /// Notes something that the block does not say.
+    pub(super) fn missing(&mut self, message: &'static str, help: &'static str) {
+        self.missing.push((message, help));
+    }
+
+    fn report_missing(&mut self) {
+        let Some(((first, help), more)) = self.missing.split_first() else { return };
+        let mut diagnostic = Diagnostic::new(Code::E0602, self.train.name.span, *first).help(*help);
+        for (message, help) in more {
+            diagnostic = diagnostic.note(format!("{message}: {help}"));
+        }
+        self.elaborator.report(diagnostic);
     }
 
     /// Whether a `minimize` is evaluated for an answer: only when the model may be used in it alone.

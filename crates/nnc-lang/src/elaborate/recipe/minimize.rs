@@ -14,8 +14,8 @@ use crate::elaborate::builtins::emit;
 use crate::elaborate::program::ItemId;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
-use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
 use crate::library::CLIP_SCALE;
+use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
 use nnc_graph::{BinaryOp, CompareOp, DType, Op, ReduceOp, TensorType, ValueId};
 use std::rc::Rc;
 
@@ -165,15 +165,17 @@ impl Builder<'_> {
         let reached = differentiable_ancestors(&self.elaborator.graph, &[loss]);
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         let mut found: Vec<(String, ValueId, usize)> = Vec::new();
+        let mut unreached: Vec<&Entry> = Vec::new();
         for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter) {
             let covers = |part: &Part| covers(&part.prefix, &entry.path);
             let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
             let is_reached = reached.contains(&self.elaborator.graph.value(entry.leaf).node);
             match part.filter(|_| is_reached) {
                 Some(part) => found.push((entry.path.clone(), entry.leaf, part)),
-                None => self.unreached(entry, part.is_some()),
+                None => unreached.push(entry),
             }
         }
+        self.report_unreached(&unreached, span);
         self.check_parts(parts, &found, span)?;
         let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, leaf, _)| *leaf)).collect();
         let gradients = self.elaborator.emit_all(Op::Grad, &operands, span)?;
@@ -181,10 +183,17 @@ impl Builder<'_> {
         Some(targets.map(|((path, leaf, part), gradient)| Target { path, leaf, part, gradient }).collect())
     }
 
-    fn unreached(&mut self, entry: &Entry, covered: bool) {
-        let reason = if covered { "the loss does not depend on it" } else { "no `minimize` covers it" };
-        let message = format!("the parameter `{}` is never trained: {reason}", entry.path);
-        self.elaborator.report(Diagnostic::new(Code::W0003, entry.span, message));
+    fn report_unreached(&mut self, entries: &[&Entry], span: Span) {
+        if entries.is_empty() {
+            return;
+        }
+        let names: Vec<String> = entries.iter().map(|entry| format!("`{}`", entry.path)).collect();
+        let message = format!("never trained, for this `minimize` does not reach them: {}", names.join(", "));
+        let mut diagnostic = Diagnostic::new(Code::W0003, span, message);
+        for entry in entries.iter().filter(|entry| !self.elaborator.program.is_library(entry.span)) {
+            diagnostic = diagnostic.with(entry.span, format!("`{}`", entry.path));
+        }
+        self.elaborator.report(diagnostic);
     }
 
     fn check_parts(&mut self, parts: &[Part], found: &[(String, ValueId, usize)], span: Span) -> Option<()> {
@@ -192,9 +201,12 @@ impl Builder<'_> {
             if found.iter().any(|(_, _, part)| *part == at) {
                 continue;
             }
-            let any = self.elaborator.store.entries().iter().any(|entry| {
-                entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path)
-            });
+            let any = self
+                .elaborator
+                .store
+                .entries()
+                .iter()
+                .any(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path));
             let place = if part.prefix.is_empty() { span } else { part.span };
             let message = match (any, part.prefix.as_str()) {
                 (true, _) => "the loss depends on no parameter that this covers".to_owned(),

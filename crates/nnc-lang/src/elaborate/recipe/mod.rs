@@ -196,7 +196,9 @@ fn unknown_data(program: &Program, id: ItemId, train: &Train) -> Diagnostic {
     let known: Vec<&str> = program
         .user_items()
         .filter(|(other, _)| other.module == id.module)
-        .filter_map(|(_, item)| if let ItemKind::Data(data) = &item.kind { Some(data.name.text.as_str()) } else { None })
+        .filter_map(
+            |(_, item)| if let ItemKind::Data(data) = &item.kind { Some(data.name.text.as_str()) } else { None },
+        )
         .collect();
     match closest(&name.text, known) {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),

@@ -72,8 +72,7 @@ pub(super) fn answer(builder: Builder<'_>, name: Option<&str>) -> Result<Graph, 
     }
     if let (Some(name), true) = (name, wanted.is_empty()) {
         let known = builder.answers.iter().map(|answer| answer.name.as_str());
-        let diagnostic =
-            Diagnostic::new(Code::E0201, builder.train.name.span, format!("there is no answer `{name}`"));
+        let diagnostic = Diagnostic::new(Code::E0201, builder.train.name.span, format!("there is no answer `{name}`"));
         return Err(vec![match closest(name, known) {
             Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
             None => diagnostic,
@@ -104,7 +103,8 @@ pub(super) fn first_values(name: &str, elaborators: [&Elaborator<'_>; 2]) -> Gra
 /// The input of that name that the target has already.
 fn known_input(target: &mut Graph, op: &Op) -> Option<ValueId> {
     let Op::Input { name, .. } = op else { return None };
-    let mut nodes = target.nodes().filter(|(_, node)| matches!(&node.op, Op::Input { name: known, .. } if known == name));
+    let mut nodes =
+        target.nodes().filter(|(_, node)| matches!(&node.op, Op::Input { name: known, .. } if known == name));
     nodes.next().map(|(_, node)| node.results[0])
 }
 

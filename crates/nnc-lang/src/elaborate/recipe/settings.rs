@@ -104,7 +104,8 @@ impl Builder<'_> {
     pub(super) fn stop_early(&mut self, arguments: &[Arg], span: Span) {
         let (mut on, mut patience) = (None, 3);
         for (position, argument) in arguments.iter().enumerate() {
-            let name = argument.name.as_ref().map_or(["on", "patience"].get(position).copied(), |name| Some(&*name.text));
+            let name =
+                argument.name.as_ref().map_or(["on", "patience"].get(position).copied(), |name| Some(&*name.text));
             match name {
                 Some("on") => on = self.watched(&argument.value),
                 Some("patience") => {
@@ -160,7 +161,9 @@ impl Builder<'_> {
             .body
             .stmts
             .iter()
-            .filter_map(|stmt| if let StmtKind::Metric { name, .. } = &stmt.kind { Some(name.text.clone()) } else { None })
+            .filter_map(
+                |stmt| if let StmtKind::Metric { name, .. } = &stmt.kind { Some(name.text.clone()) } else { None },
+            )
             .collect();
         let known: Vec<&str> = std::iter::once("loss").chain(declared.iter().map(String::as_str)).collect();
         let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some());
