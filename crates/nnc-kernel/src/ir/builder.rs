@@ -5,14 +5,17 @@
 //! - folds index arithmetic on constants and drops `x + 0`, `x * 1` and the like,
 //! - reuses an equal index computation of the same or an enclosing block,
 //! - moves what does not change in a loop before it (everything but loads),
-//! - moves a constant summand of an offset into the address.
+//! - moves a constant summand of an offset into the address,
+//! - and at the end drops what nobody uses and numbers the rest in order.
 //!
 //! Mistakes in types are compiler bugs: the verifier reports them all; the builder only asserts what it needs to go on.
 
 mod arithmetic;
 mod control;
+mod dead;
 mod lanes;
 mod memory;
+mod renumber;
 
 use super::statement::{Base, Block, Direction, Op, Param, Statement};
 use super::types::{Elem, ParamId, Type, Value};
@@ -73,8 +76,11 @@ impl KernelBuilder {
         let rest = builder.close(vec![]);
         let mut statements = builder.prelude;
         statements.extend(rest.statements);
-        let body = Block { statements, results: vec![] };
-        self.kernel.phases.push(Phase { tasks, task, types: builder.types, body });
+        let mut body = Block { statements, results: vec![] };
+        dead::remove_dead(&mut body, builder.types.len());
+        let mut phase = Phase { tasks, task, types: builder.types, body };
+        renumber::renumber(&mut phase);
+        self.kernel.phases.push(phase);
     }
 
     /// The kernel.
