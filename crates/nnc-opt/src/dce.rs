@@ -8,10 +8,9 @@ use nnc_graph::{Graph, NodeId, OutputKind};
 
 /// The graph without the nodes that no output needs.
 pub fn eliminate_dead_code(graph: &Graph, fuel: &mut Fuel) -> Graph {
-    let live = live_nodes(graph);
+    let mut kept = live_nodes(graph);
     let mut rewriter = Rewriter::new(graph, fuel);
     // A dead node that is kept for want of fuel needs its operands, so the fuel goes to the last nodes first.
-    let mut kept = live.clone();
     for (id, node) in graph.nodes().rev() {
         if !kept[id.index()] && !rewriter.spend() {
             kept[id.index()] = true;

@@ -39,6 +39,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("reduce_int", reduce_int),
     ("argmax", argmax),
     ("dot", dot),
+    ("dot_of_two_axes", dot_of_two_axes),
     ("conv", conv),
     ("conv_input_grad", conv_input_grad),
     ("conv_weight_grad", conv_weight_grad),
@@ -431,6 +432,24 @@ fn dot(g: &mut Generator) {
     let b = g.of_type(&TensorType::new(g.options.float, b_shape));
     let bound = g.fact(a).bound * g.fact(b).bound * shape[contracted].size() as f64;
     g.emit(Op::Dot { batch, a_axes: vec![contracted], b_axes: vec![b_axis] }, &[a, b], rounded(bound));
+}
+
+/// As the derivative of a layer on `[B, T, I]` by its weights: two axes are summed, in any order and place.
+fn dot_of_two_axes(g: &mut Generator) {
+    let a = g.float_of_rank(3);
+    let shape = g.ty(a).shape;
+    let free = g.rng.index(3);
+    let mut a_axes: Vec<usize> = (0..3).filter(|axis| *axis != free).collect();
+    if g.rng.one_in(2) {
+        a_axes.swap(0, 1);
+    }
+    let first = g.rng.index(2);
+    let mut b_shape = vec![shape[a_axes[0]].clone(), shape[a_axes[1]].clone()];
+    b_shape.insert(first, Dim::from(g.rng.int(1, 4)));
+    let b_axes = (0..3).filter(|axis| *axis != first).collect();
+    let b = g.of_type(&TensorType::new(g.options.float, b_shape));
+    let bound = g.fact(a).bound * g.fact(b).bound * 25.0;
+    g.emit(Op::Dot { batch: 0, a_axes, b_axes }, &[a, b], rounded(bound));
 }
 
 /// Geometry that fits, and the types of `x`, `w` and `y`.
