@@ -109,7 +109,8 @@ pub fn lower(
     let graph = lowering.graph;
     let node = graph.node(anchor);
     let (x, w, y) = (node.operands[0], node.operands[1], node.results[0]);
-    let (in_sizes, taps, out_sizes) = (spatial_sizes(lowering, x), spatial_sizes(lowering, w), spatial_sizes(lowering, y));
+    let (in_sizes, taps, out_sizes) =
+        (spatial_sizes(lowering, x), spatial_sizes(lowering, w), spatial_sizes(lowering, y));
     let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
     let dims = graph.ty(w).shape.sizes();
     let (rows, channels) = (dims[0] / spatial.groups, dims[1]);
@@ -143,11 +144,7 @@ pub fn lower_input_grad(
 }
 
 /// Weights `[group, co, ci, kh, kw]` as `[group, ci, co, kh, kw]` with the taps in reverse.
-fn turned_weights(
-    lowering: &mut Lowering<'_>,
-    w: nnc_graph::ValueId,
-    dims: [usize; 5],
-) -> Result<Place, LowerError> {
+fn turned_weights(lowering: &mut Lowering<'_>, w: nnc_graph::ValueId, dims: [usize; 5]) -> Result<Place, LowerError> {
     let place = stored(lowering, w, &dims)?;
     let [groups, channels, rows, high, wide] = dims;
     let turned = place.layout.transpose(&[0, 2, 1, 3, 4]).slice(&[
@@ -237,7 +234,8 @@ impl Blocks {
         let [vertical, horizontal] = operands.axes;
         let taps = vertical.taps * horizontal.taps;
         let (images, groups) = (operands.image.layout.dims[0], operands.image.layout.dims[1]);
-        let channels_for = |places: usize| (PACKED / places.max(1) / taps).min(DEPTH / taps).clamp(1, operands.channels);
+        let channels_for =
+            |places: usize| (PACKED / places.max(1) / taps).min(DEPTH / taps).clamp(1, operands.channels);
         // Blocks begin at whole tiles: rows of windows come in multiples that make whole tiles.
         let unit = tile.columns() / common_divisor(tile.columns(), horizontal.windows);
         let total = operands.rows * operands.channels * taps * vertical.windows * horizontal.windows;

@@ -1,8 +1,8 @@
 //! The transpose of a convolution in its weights.
 //!
 //! `dw[co, ci, kh, kw] = Σ_(image, place) dy[image, co, place] * x[image, ci, window of place at tap]`. Rows of the product are
-//! (ci, kh, kw): each begins at its own place of the padded image, found in a table, and k walks the image from there,
-//! so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
+//! (ci, kh, kw): each begins at its own place of the padded image (a plane further for each channel of a tap, or found
+//! in a table when channels are few), and k walks the image from there, so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
 //! Images are cut into parts, their number given by the shape; each part keeps its own sums, and a second phase adds
 //! them in order and transposes.
 
@@ -40,7 +40,8 @@ pub fn lower(
     let graph = lowering.graph;
     let node = graph.node(anchor);
     let (x, dy, dw) = (node.operands[0], node.operands[1], node.results[0]);
-    let (in_sizes, taps, out_sizes) = (spatial_sizes(lowering, x), spatial_sizes(lowering, dw), spatial_sizes(lowering, dy));
+    let (in_sizes, taps, out_sizes) =
+        (spatial_sizes(lowering, x), spatial_sizes(lowering, dw), spatial_sizes(lowering, dy));
     let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
     let dims = graph.ty(dw).shape.sizes();
     let (columns, channels) = (dims[0] / spatial.groups, dims[1]);
@@ -89,6 +90,9 @@ struct Blocks {
     width: usize,
     /// Windows in a row.
     windows: usize,
+    /// Whether sums are ordered (tap, channel), a product for each tap; else (channel, tap), found in the table.
+    by_tap: bool,
+    all_channels: usize,
 }
 
 impl Blocks {
@@ -97,7 +101,9 @@ impl Blocks {
         let [images, groups, channels] = [0, 1, 2].map(|axis| image.layout.dims[axis]);
         let taps = vertical.taps * horizontal.taps;
         let rows = channels * taps;
-        let tile = Tile::for_rows(rows, lowering.lanes_of(elem), lowering.registers());
+        let by_tap = channels >= 8;
+        let tile_rows = if by_tap { channels } else { rows };
+        let tile = Tile::for_rows(tile_rows, lowering.lanes_of(elem), lowering.registers());
         let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
         let parts = Split::new(images, images.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
         let width = horizontal.reach(horizontal.windows);
@@ -105,9 +111,24 @@ impl Blocks {
         let lines = Split::new(vertical.windows, (PACKED / packed_line).max(1), 1);
         let height = vertical.reach(lines.grain as usize);
         // Blocks of channels begin at whole tiles.
-        let unit = tile.rows / common_divisor(tile.rows, taps);
+        let unit = if by_tap { tile.rows } else { tile.rows / common_divisor(tile.rows, taps) };
+        let all_channels = channels;
         let channels = Split::new(channels, (PADDED / (height * width)).max(1), unit);
-        Self { tile, groups, taps, rows, columns, parts, channels, lines, height, width, windows: horizontal.windows }
+        Self {
+            tile,
+            groups,
+            taps,
+            rows,
+            columns,
+            parts,
+            channels,
+            lines,
+            height,
+            width,
+            windows: horizontal.windows,
+            by_tap,
+            all_channels,
+        }
     }
 
     /// Elements between rows of the packed cotangent and of the sums.
@@ -171,17 +192,21 @@ impl Body<'_> {
         let images = blocks.parts.bounds(b, at[0]);
         let channels = blocks.channels.bounds(b, at[2]);
         let count = b.sub(channels.1, channels.0);
-        self.fill_table(b, count);
         let rows = b.mul_index(count, blocks.taps as i64);
         let zero = b.index(0);
         let stride = blocks.stride();
-        let terms = [
-            (at[0], blocks.part()),
-            (at[1], blocks.rows as i64 * stride),
-            (channels.0, blocks.taps as i64 * stride),
-        ];
+        let of_channel = if blocks.by_tap { stride } else { blocks.taps as i64 * stride };
+        let terms = [(at[0], blocks.part()), (at[1], blocks.rows as i64 * stride), (channels.0, of_channel)];
         let origin = b.affine(&terms, 0);
-        self.clear_sums(b, origin, rows);
+        if blocks.by_tap {
+            b.for_each(blocks.taps as i64, |b, tap| {
+                let origin = b.affine(&[(origin, 1), (tap, blocks.all_channels as i64 * stride)], 0);
+                self.clear_sums(b, origin, count);
+            });
+        } else {
+            self.fill_table(b, count);
+            self.clear_sums(b, origin, rows);
+        }
         let columns = b.index(blocks.columns as i64);
         let range = Range { rows: (zero, rows), columns: (zero, columns) };
         let step = b.index(1);
@@ -190,18 +215,48 @@ impl Body<'_> {
                 let lines = blocks.lines.bounds(b, block);
                 self.fill(b, (image, at[1]), (channels.0, count), lines);
                 let many = b.sub(lines.1, lines.0);
-                let product = self.levels(b, many);
-                let product = Product {
-                    tile: blocks.tile,
-                    rows: blocks.rows,
-                    columns: blocks.columns,
-                    a: (self.memories.padded.memory, RowSource::Table(self.memories.table, zero)),
-                    b: (self.memories.packed, zero),
-                    levels: &product,
-                };
-                product.run(b, range, &Sink::Sum(self.memories.partial, origin, stride));
+                let levels = self.levels(b, many);
+                if blocks.by_tap {
+                    self.multiply_by_tap(b, &levels, count, origin);
+                } else {
+                    let rows = RowSource::Table(self.memories.table, zero);
+                    self.product(&levels, rows, zero).run(b, range, &Sink::Sum(self.memories.partial, origin, stride));
+                }
             });
             vec![]
+        });
+    }
+
+    fn product<'l>(&self, levels: &'l [Level], rows: RowSource, zero: Value) -> Product<'l> {
+        let rows_of_c = if self.blocks.by_tap { self.blocks.all_channels } else { self.blocks.rows };
+        Product {
+            tile: self.blocks.tile,
+            rows: rows_of_c,
+            columns: self.blocks.columns,
+            a: (self.memories.padded.memory, rows),
+            b: (self.memories.packed, zero),
+            levels,
+        }
+    }
+
+    /// One product for each tap: its rows, the channels, lie a plane apart.
+    fn multiply_by_tap(&self, b: &mut Builder, levels: &[Level], channels: Value, origin: Value) {
+        let [vertical, horizontal] = self.axes;
+        let plane = self.memories.padded.plane() as i64;
+        let down = (vertical.dilation * self.blocks.width) as i64;
+        let stride = self.blocks.stride();
+        let tap_rows = self.blocks.all_channels as i64 * stride;
+        let zero = b.index(0);
+        let columns = b.index(self.blocks.columns as i64);
+        b.for_each(vertical.taps as i64, |b, i| {
+            b.for_each(horizontal.taps as i64, |b, j| {
+                let first = b.affine(&[(i, down), (j, horizontal.dilation as i64)], 0);
+                let tap = b.affine(&[(i, horizontal.taps as i64), (j, 1)], 0);
+                let origin = b.affine(&[(origin, 1), (tap, tap_rows)], 0);
+                let range = Range { rows: (zero, channels), columns: (zero, columns) };
+                let product = self.product(levels, RowSource::Even(first, plane), zero);
+                product.run(b, range, &Sink::Sum(self.memories.partial, origin, stride));
+            });
         });
     }
 
@@ -264,10 +319,8 @@ impl Body<'_> {
         image::pad(b, &channels, self.axes, &self.memories.padded, top, lanes);
         let dy = &self.cotangent.layout;
         let windows = horizontal.windows as i64;
-        let first = b.affine(
-            &[(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, windows * dy.strides[3])],
-            dy.offset,
-        );
+        let first =
+            b.affine(&[(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, windows * dy.strides[3])], dy.offset);
         let matrix = Matrix { memory: self.memories.cotangent, first, row: dy.strides[3], column: dy.strides[2] };
         let many = b.sub(lines.1, lines.0);
         let places = b.mul_index(many, windows);
@@ -283,6 +336,7 @@ impl Body<'_> {
         b.for_loop(start, end, step, &[], |b, line, _| {
             let rows = b.index(blocks.rows as i64);
             let (group, row) = (b.div(line, rows), b.rem(line, rows));
+            let line = if blocks.by_tap { self.line_by_tap(b, group, row) } else { line };
             let first = b.mul_index(line, blocks.stride());
             let zero = b.index(0);
             let point = Point { coordinates: vec![zero, zero], vector: 0, lanes: 1 };
@@ -292,5 +346,12 @@ impl Body<'_> {
             target.line_of_parts(b, &point, (row, column), range, parts, blocks.tile.lanes);
             vec![]
         });
+    }
+
+    /// Where the sums of row (channel, tap) of a group lie, counted in lines.
+    fn line_by_tap(&self, b: &mut Builder, group: Value, row: Value) -> Value {
+        let taps = b.index(self.blocks.taps as i64);
+        let (channel, tap) = (b.div(row, taps), b.rem(row, taps));
+        b.affine(&[(group, self.blocks.rows as i64), (tap, self.blocks.all_channels as i64), (channel, 1)], 0)
     }
 }

@@ -122,7 +122,7 @@ impl Shape {
             block_columns = (block_columns / 2).next_multiple_of(tile.columns());
         }
         let row_blocks = wanted.div_ceil(tasks(block_columns)).max(1);
-        let at_most = if depth > block_depth { 256 } else { rows };
+        let at_most = 256;
         let block_rows = rows.div_ceil(row_blocks).clamp(1, at_most.max(tile.rows)).next_multiple_of(tile.rows);
         let direct = side_by_side && columns.is_multiple_of(usize::from(tile.lanes)) && rows <= 2 * tile.rows;
         Self { batch, rows, columns, depth, tile, block_columns, block_rows, block_depth, parts, direct }
@@ -169,8 +169,12 @@ impl Plan {
         let (row_axis, column_axis) =
             if self.flip { (self.batch + 1, self.batch) } else { (self.batch, self.batch + 1) };
         let target = Target { frame, result, outputs, row_axis, column_axis, spill };
-        let packed = if shape.direct { self.right.0 } else { draft.builder.scratch(self.elem, shape.block_depth * shape.stride()) };
-        let deep = shape.parts.tasks() > 1 || shape.block_depth < shape.depth;
+        let packed = if shape.direct {
+            self.right.0
+        } else {
+            draft.builder.scratch(self.elem, shape.block_depth * shape.stride())
+        };
+        let deep = shape.parts.tasks() > 1 || shape.block_depth < shape.depth || !target.is_short();
         let sums = deep.then(|| draft.builder.scratch(self.elem, shape.block_rows * shape.stride()));
         let partial = (shape.parts.tasks() > 1).then(|| {
             let bytes = shape.parts.tasks() as usize * shape.batch * shape.rows * self.row_stride() * self.elem.size();
@@ -182,11 +186,17 @@ impl Plan {
         let counts = [shape.parts.tasks(), shape.batch as u64, row_blocks.tasks(), column_blocks.tasks()];
         draft.builder.phase(counts.iter().product(), |b, task| {
             let at = coordinates(b, task, &counts.map(|count| count as usize));
-            let block = Block { part: at[0], batch: at[1], rows: row_blocks.bounds(b, at[2]), columns: column_blocks.bounds(b, at[3]) };
+            let block = Block {
+                part: at[0],
+                batch: at[1],
+                rows: row_blocks.bounds(b, at[2]),
+                columns: column_blocks.bounds(b, at[3]),
+            };
             self.block(b, &target, &memory, &block);
         });
         if let Some(partial) = partial {
-            let lines = Split::new(shape.batch * shape.rows, 1 + (1 << 16) / (shape.columns * shape.parts.tasks() as usize), 1);
+            let lines =
+                Split::new(shape.batch * shape.rows, 1 + (1 << 16) / (shape.columns * shape.parts.tasks() as usize), 1);
             draft.builder.phase(lines.tasks(), |b, task| self.add_parts(b, &target, partial, lines, task));
         }
         Ok(())
@@ -292,7 +302,14 @@ impl Plan {
             let first = self.partial_line(b, zero, batch, row);
             let part = (shape.batch * shape.rows * self.row_stride()) as i64;
             let range = (b.index(0), b.index(shape.columns as i64));
-            target.line_of_parts(b, &point, (row, zero), range, (partial, first, part, shape.parts.tasks()), shape.tile.lanes);
+            target.line_of_parts(
+                b,
+                &point,
+                (row, zero),
+                range,
+                (partial, first, part, shape.parts.tasks()),
+                shape.tile.lanes,
+            );
             vec![]
         });
     }

@@ -137,7 +137,9 @@ impl<'g> Frame<'g> {
         let walk = |memory| Walk { memory, strides: layout.strides.clone(), offset: layout.offset };
         let read = |draft: &mut KernelDraft, source: Option<Source>| match source {
             Some(Source::Uniform(elem, bits)) => Some(Read::Uniform(elem, bits)),
-            Some(Source::Stored(place)) => Some(Read::Memory(walk(draft.param(place.buffer, place.elem, Direction::In)))),
+            Some(Source::Stored(place)) => {
+                Some(Read::Memory(walk(draft.param(place.buffer, place.elem, Direction::In))))
+            }
             None => None,
         };
         match (key, source) {

@@ -31,11 +31,6 @@ impl Axis {
     pub fn reach(&self, windows: usize) -> usize {
         (windows - 1) * self.step + (self.taps - 1) * self.dilation + 1
     }
-
-    /// Whether the padded image is the source itself.
-    pub fn is_plain(&self) -> bool {
-        self.low == 0 && self.insert == 1 && self.reach(self.windows) <= self.source
-    }
 }
 
 /// A block of a padded image in scratch memory: `[channels, height, width]`.
@@ -103,13 +98,7 @@ fn source_row(b: &mut Builder, axis: Axis, top: Value, row: Value) -> (Value, Va
     (line, b.and(inside, fits))
 }
 
-fn pad_row(
-    b: &mut Builder,
-    from: &Channels,
-    (source, axis): (Value, Axis),
-    (to, target): (&Padded, Value),
-    lanes: u8,
-) {
+fn pad_row(b: &mut Builder, from: &Channels, (source, axis): (Value, Axis), (to, target): (&Padded, Value), lanes: u8) {
     let insert = axis.insert as i64;
     // The first source element that lies in the padded row, and how many do.
     let skipped = if axis.low < 0 { (-axis.low + insert - 1) / insert } else { 0 };

@@ -96,13 +96,11 @@ pub fn widths(size: usize, lanes: u8) -> Vec<u8> {
     widths
 }
 
+/// What a nest does at each point: it gets the coordinates and the carried values, and gives their next ones.
+pub type NestBody<'a> = dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value> + 'a;
+
 /// Nested loops over `dims`, carrying values; `body` gets the coordinates.
-pub fn nest(
-    b: &mut Builder,
-    dims: &[usize],
-    carried: Vec<Value>,
-    body: &mut dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value>,
-) -> Vec<Value> {
+pub fn nest(b: &mut Builder, dims: &[usize], carried: Vec<Value>, body: &mut NestBody<'_>) -> Vec<Value> {
     nest_from(b, dims, &[], carried, body)
 }
 
@@ -111,7 +109,7 @@ fn nest_from(
     dims: &[usize],
     outer: &[Value],
     carried: Vec<Value>,
-    body: &mut dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value>,
+    body: &mut NestBody<'_>,
 ) -> Vec<Value> {
     let Some((&size, rest)) = dims.split_first() else { return body(b, outer, carried) };
     b.for_count(size as i64, &carried, |b, at, carried| {

@@ -313,7 +313,7 @@ impl<'g> Lowering<'g> {
         let is_double = |value: &ValueId| self.graph.ty(*value).dtype == DType::F64;
         let double = nodes.iter().any(|&id| {
             let node = self.graph.node(id);
-            node.results.iter().chain(&node.operands).any(|value| is_double(value))
+            node.results.iter().chain(&node.operands).any(is_double)
         });
         if double { self.target.f32_lanes / 2 } else { self.target.f32_lanes }
     }

@@ -180,7 +180,10 @@ fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
 
 impl Target<'_, '_> {
     /// Whether the epilogue is laid out for every register of a tile.
-    fn is_short(&self) -> bool {
+    pub fn is_short(&self) -> bool {
+        if self.frame.members.is_empty() {
+            return true;
+        }
         let members: Vec<_> = self.frame.members.iter().copied().collect();
         cost::of_nodes(self.frame.graph, &members) <= SHORT_EPILOGUE
     }
@@ -195,7 +198,7 @@ impl Target<'_, '_> {
         width: usize,
         sums: &[Value],
     ) {
-        if width == tile.columns() && (self.is_short() || self.frame.members.is_empty()) {
+        if width == tile.columns() && self.is_short() {
             let hoisted = self.hoisted(b, point);
             for ((i, j), &sum) in tile::places(tile).zip(sums) {
                 let (row, column) = (b.add_index(row, i), b.add_index(column, j));
@@ -258,7 +261,15 @@ impl Target<'_, '_> {
     }
 
     /// The epilogue of one vector of sums.
-    pub fn at(&self, b: &mut Builder, point: &Point, (row, column): (Value, Value), lanes: u8, known: &Known, sum: Value) {
+    pub fn at(
+        &self,
+        b: &mut Builder,
+        point: &Point,
+        (row, column): (Value, Value),
+        lanes: u8,
+        known: &Known,
+        sum: Value,
+    ) {
         let mut point = Point { vector: self.column_axis, lanes, ..point.clone() };
         point.coordinates[self.row_axis] = row;
         point.coordinates[self.column_axis] = column;

@@ -231,7 +231,11 @@ impl Body<'_, '_> {
 
     /// The reduction at a result or a vector of results, over `range` of the outermost reduced axis.
     fn reduce(&self, b: &mut Builder, point: &Point, known: &Known, range: (Value, Value)) -> Value {
-        if self.shape.along { self.reduce_along(b, point, known, range) } else { self.reduce_across(b, point, known, range) }
+        if self.shape.along {
+            self.reduce_along(b, point, known, range)
+        } else {
+            self.reduce_across(b, point, known, range)
+        }
     }
 
     /// Results side by side: every lane takes its own terms in order.

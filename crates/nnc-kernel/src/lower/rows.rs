@@ -61,9 +61,11 @@ struct Passes {
 impl Passes {
     fn new(graph: &Graph, group: &Group) -> Self {
         let is_reduction = |id: &NodeId| matches!(graph.node(*id).op, Op::Reduce { .. });
-        let rows = group.nodes.iter().find(|id| is_reduction(id)).map_or(1, |&id| {
-            graph.ty(graph.node(id).results[0]).shape.elements().size()
-        });
+        let rows = group
+            .nodes
+            .iter()
+            .find(|id| is_reduction(id))
+            .map_or(1, |&id| graph.ty(graph.node(id).results[0]).shape.elements().size());
         let mut passes =
             Self { rows, at: BTreeMap::new(), full: BTreeSet::new(), reductions: Vec::new(), needed: Vec::new() };
         for &id in &group.nodes {
@@ -87,18 +89,23 @@ impl Passes {
     }
 
     fn find_needed(&mut self, graph: &Graph, group: &Group) {
-        let full_outputs: Vec<ValueId> = group.outputs.iter().copied().filter(|value| self.full.contains(value)).collect();
+        let full_outputs: Vec<ValueId> =
+            group.outputs.iter().copied().filter(|value| self.full.contains(value)).collect();
         let latest = full_outputs.iter().map(|value| self.at[value] + 1).max().unwrap_or(0);
         self.reductions.resize(self.reductions.len().max(latest), Vec::new());
         let last = self.reductions.len() - 1;
         for (pass, reductions) in self.reductions.iter().enumerate() {
-            let mut pending: Vec<ValueId> = reductions.iter().map(|&id| base(graph, graph.node(id).operands[0])).collect();
+            let mut pending: Vec<ValueId> =
+                reductions.iter().map(|&id| base(graph, graph.node(id).operands[0])).collect();
             if pass == last {
                 pending.extend(&full_outputs);
             }
             let mut needed = BTreeSet::new();
             while let Some(value) = pending.pop() {
-                if self.full.contains(&value) && needed.insert(value) && class(&graph.definition(value).op) == Class::Pointwise {
+                if self.full.contains(&value)
+                    && needed.insert(value)
+                    && class(&graph.definition(value).op) == Class::Pointwise
+                {
                     pending.extend(graph.definition(value).operands.iter().map(|&operand| base(graph, operand)));
                 }
             }

@@ -43,7 +43,10 @@ pub fn lower(
         indices: read(&mut draft, &indices),
         updates: read(&mut draft, &updates),
         result: draft.param(target.buffer, target.elem, Direction::InOut),
-        status: { let status = lowering.status(); draft.param(status, Elem::I32, Direction::Out) },
+        status: {
+            let status = lowering.status();
+            draft.param(status, Elem::I32, Direction::Out)
+        },
         rows: dims[axis],
         count,
         owner: [outer, before],
@@ -97,7 +100,8 @@ impl Body {
             });
         });
         b.for_each(self.count as i64, |b, number| {
-            let place = b.affine(&[(at[0], self.indices.strides[0]), (number, self.indices.strides[1])], self.indices.offset);
+            let place =
+                b.affine(&[(at[0], self.indices.strides[0]), (number, self.indices.strides[1])], self.indices.offset);
             let index = b.load(self.indices.memory, place, 1);
             let index = b.convert(index, Elem::I64);
             let inside = self.inside(b, index);

@@ -24,9 +24,9 @@ impl Tile {
         self.vectors * usize::from(self.lanes)
     }
 
-    /// The tile for a product of so many rows: with 16 registers up to 12 rows by one vector, with 32 by two; fewer rows
-    /// by more vectors, so that enough sums are under way to hide the latency of a multiply-add. Rows are shared out
-    /// evenly, since the last tile is as small as what is left.
+    /// The tile for a product of so many rows: with 16 registers up to 8 rows by one vector, with 32 by two; fewer rows by
+    /// more vectors, so that enough sums are under way to hide the latency of a multiply-add. More than 8 rows are no
+    /// faster and need more code. Rows are shared out evenly, since the last tile is as small as what is left.
     pub fn for_rows(rows: usize, lanes: u8, registers: usize) -> Self {
         let wide = registers / 16;
         let vectors = match rows {
@@ -40,7 +40,7 @@ impl Tile {
 }
 
 /// The most rows of a tile.
-const MOST_ROWS: usize = 12;
+const MOST_ROWS: usize = 8;
 /// The most steps of k that are laid out in line.
 const UNROLL: i64 = 8;
 
@@ -129,7 +129,7 @@ fn descend(
 /// How many steps are laid out in line: all of a short loop, else the largest divisor that is not too small.
 fn unroll(count: Option<i64>) -> i64 {
     match count {
-        Some(count) if count <= UNROLL + 1 => count.max(1),
+        Some(count) if count <= 2 * UNROLL => count.max(1),
         Some(count) => (4..=UNROLL).rev().find(|by| count % by == 0).unwrap_or(UNROLL),
         None => UNROLL,
     }

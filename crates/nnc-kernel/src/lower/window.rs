@@ -97,7 +97,8 @@ pub fn lower(
     let other_memory = other.as_ref().map(|place| draft.param(place.buffer, place.elem, Direction::In));
     let geometry = Geometry::new(attributes, &dims[2..], &group.domain[2..]);
     let taps = geometry.taps().len();
-    let body = Body { frame: &frame, group, anchor, kind, geometry, x: (memory, &x), other: other.as_ref().zip(other_memory) };
+    let body =
+        Body { frame: &frame, group, anchor, kind, geometry, x: (memory, &x), other: other.as_ref().zip(other_memory) };
     let last = group.domain.len() - 1;
     let inner = group.domain[last];
     let lines: usize = group.domain[..last].iter().product();
@@ -159,7 +160,13 @@ impl Body<'_, '_> {
         }
     }
 
-    fn fold(&self, b: &mut Builder, taps: &[Tap], identity: Value, op: fn(&mut Builder, Value, Value) -> Value) -> Value {
+    fn fold(
+        &self,
+        b: &mut Builder,
+        taps: &[Tap],
+        identity: Value,
+        op: fn(&mut Builder, Value, Value) -> Value,
+    ) -> Value {
         let values: Vec<Value> = taps.iter().map(|tap| tap.or(b, identity)).collect();
         values.iter().skip(1).fold(values[0], |all, &value| op(b, all, value))
     }

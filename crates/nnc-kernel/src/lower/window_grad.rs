@@ -43,7 +43,8 @@ pub fn lower(
     let dy_memory = draft.param(dy.buffer, dy.elem, Direction::In);
     let x_memory = x.as_ref().map(|x| draft.param(x.buffer, x.elem, Direction::In));
     let lanes = lowering.lanes_of(dy.elem);
-    let body = Body { frame: &frame, group, anchor, geometry, dy: (dy_memory, &dy), x: x_memory.zip(x.as_ref()), lanes };
+    let body =
+        Body { frame: &frame, group, anchor, geometry, dy: (dy_memory, &dy), x: x_memory.zip(x.as_ref()), lanes };
     let total: usize = group.domain.iter().product();
     let work = 4 + cost::of_nodes(graph, &group.nodes);
     if body.is_apart() {

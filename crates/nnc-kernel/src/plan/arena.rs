@@ -132,8 +132,11 @@ mod tests {
     fn an_operand_that_is_read_later_keeps_its_place() {
         use Direction::{In, Out};
         let buffers = vec![Buffer { bytes: 64, external: None }; 3];
-        let launches =
-            [launch(&[(0, Out)], &[]), launch(&[(0, In), (1, Out)], &[(1, 0)]), launch(&[(0, In), (1, In), (2, Out)], &[])];
+        let launches = [
+            launch(&[(0, Out)], &[]),
+            launch(&[(0, In), (1, Out)], &[(1, 0)]),
+            launch(&[(0, In), (1, In), (2, Out)], &[]),
+        ];
         let arena = place(&launches, &buffers);
         assert_ne!(arena.offsets[0], arena.offsets[1]);
     }

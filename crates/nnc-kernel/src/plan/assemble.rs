@@ -30,7 +30,10 @@ pub fn assemble(
                 Some(external) => ArgRef { buffer: 1 + external as u32, offset: 0 },
                 None => {
                     let offset = arena.offsets[buffer.index()];
-                    ArgRef { buffer: 0, offset: offset.ok_or_else(|| LowerError::bug("a buffer without a place"))? as u64 }
+                    ArgRef {
+                        buffer: 0,
+                        offset: offset.ok_or_else(|| LowerError::bug("a buffer without a place"))? as u64,
+                    }
                 }
             });
         }

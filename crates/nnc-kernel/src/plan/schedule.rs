@@ -90,9 +90,10 @@ fn computed(graph: &Graph, value: ValueId) -> bool {
 fn readers(graph: &Graph, partition: &Partition, leaf: ValueId) -> BTreeSet<usize> {
     let reads = |&(_, group): &(usize, &nnc_opt::fuse::Group)| {
         group.kind != GroupKind::View
-            && group.nodes.iter().any(|&node| {
-                graph.node(node).operands.iter().any(|&operand| base(graph, operand) == leaf)
-            })
+            && group
+                .nodes
+                .iter()
+                .any(|&node| graph.node(node).operands.iter().any(|&operand| base(graph, operand) == leaf))
     };
     partition.groups.iter().enumerate().filter(reads).map(|(at, _)| at).collect()
 }

@@ -24,9 +24,7 @@ pub fn class(op: &Op) -> Class {
     match op {
         Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Extent { .. } => Class::Leaf,
         Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast { .. } | Op::Slice(_) => Class::View,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Cast(_) | Op::StopGradient => {
-            Class::Pointwise
-        }
+        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Cast(_) | Op::StopGradient => Class::Pointwise,
         Op::Iota { .. } | Op::Random { .. } | Op::Pad { .. } | Op::Concat { .. } => Class::Indexed,
         Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } | Op::Gather { .. } => Class::Indexed,
         Op::Reduce { .. } => Class::Reduce,

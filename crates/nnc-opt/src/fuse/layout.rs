@@ -78,7 +78,7 @@ impl Layout {
             if block.0 == 1 {
                 block = blocks.pop()?;
             }
-            if block.0 % dims[axis] != 0 {
+            if !block.0.is_multiple_of(dims[axis]) {
                 return None;
             }
             strides[axis] = block.1;
@@ -120,7 +120,13 @@ impl Layout {
 pub fn common_refinement(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let cuts = |dims: &[usize]| -> Vec<usize> {
         let mut product = 1;
-        dims.iter().rev().map(|&size| { product *= size; product }).collect()
+        dims.iter()
+            .rev()
+            .map(|&size| {
+                product *= size;
+                product
+            })
+            .collect()
     };
     let (mut all, other) = (cuts(a), cuts(b));
     if all.last().unwrap_or(&1) != other.last().unwrap_or(&1) {

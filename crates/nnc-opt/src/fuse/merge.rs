@@ -5,9 +5,9 @@
 //! group stands on a path between them.
 
 use super::class::{Class, class, is_point_operand};
+use super::layout::{Layout, common_refinement};
 use super::trace::{Reach, base, layout_of, reach};
 use super::{FuseOptions, GroupKind};
-use super::layout::{Layout, common_refinement};
 use nnc_graph::{Graph, NodeId, Op, ValueId};
 
 /// The most nodes of one group: beyond it code grows faster than memory traffic shrinks.
@@ -329,11 +329,8 @@ impl<'g> Drafts<'g> {
 }
 
 fn takes_epilogue(op: &Op) -> bool {
-    match op {
-        Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } => true,
-        Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_) => true,
-        _ => false,
-    }
+    let multiplies = matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. });
+    multiplies || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
 /// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
@@ -422,6 +419,7 @@ fn union(into: &mut Vec<u64>, from: &[u64]) {
 }
 
 fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
-    let each = |(at, &word): (usize, &u64)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit);
+    let each =
+        |(at, &word): (usize, &u64)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit);
     words.iter().enumerate().flat_map(each)
 }

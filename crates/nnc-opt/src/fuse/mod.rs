@@ -25,8 +25,8 @@ mod trace;
 
 pub use class::{Class, class, is_point_operand};
 pub use greedy::partition;
-pub use merge::rows_of;
 pub use layout::{Layout, common_refinement};
+pub use merge::rows_of;
 pub use trace::{Reach, base, is_copy, layout_of, reach, view_chain};
 
 use nnc_graph::{Graph, NodeId, ValueId};

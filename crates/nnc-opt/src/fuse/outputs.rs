@@ -17,16 +17,17 @@ pub fn stored(graph: &Graph, drafts: &Drafts<'_>, at: usize) -> Vec<ValueId> {
 
 fn is_needed(graph: &Graph, drafts: &Drafts<'_>, at: usize, value: ValueId) -> bool {
     let put_out = graph.outputs().iter().any(|output| output.value == value);
-    put_out || graph.users(graph.value(value).node).into_iter().any(|user| {
-        let node = graph.node(user);
-        let reads = node.operands.contains(&value);
-        if !reads {
-            return false;
-        }
-        let is_view = class(&node.op) == Class::View && !trace::is_copy(graph, node.results[0]);
-        if is_view {
-            return node.results.iter().any(|&view| is_needed(graph, drafts, at, view));
-        }
-        drafts.of[user.index()] != at
-    })
+    put_out
+        || graph.users(graph.value(value).node).into_iter().any(|user| {
+            let node = graph.node(user);
+            let reads = node.operands.contains(&value);
+            if !reads {
+                return false;
+            }
+            let is_view = class(&node.op) == Class::View && !trace::is_copy(graph, node.results[0]);
+            if is_view {
+                return node.results.iter().any(|&view| is_needed(graph, drafts, at, view));
+            }
+            drafts.of[user.index()] != at
+        })
 }

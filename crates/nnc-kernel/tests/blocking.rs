@@ -1,0 +1,201 @@
+//! Shapes that are large enough to be cut: into tasks, into blocks of k, into parts that a second phase adds.
+
+mod common;
+
+use common::check_widths;
+use nnc_graph::{
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
+    WindowAttributes, WindowOp,
+};
+
+fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
+    graph.emit(Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }, &[])
+}
+
+fn holds(graph: Graph, widths: &[u8]) {
+    if let Err(what) = check_widths(&graph, 7, widths) {
+        panic!("{what}\n{}", nnc_graph::text::print(&graph));
+    }
+}
+
+fn put_out(graph: &mut Graph, value: ValueId) {
+    let y = graph.emit(Op::Unary(UnaryOp::Abs), &[value]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph.add_output("raw", value, OutputKind::Result);
+}
+
+/// `a[m, k] * b[k, n]`, each transposed or not.
+fn product(m: usize, n: usize, k: usize, transposed: (bool, bool)) -> Graph {
+    let mut graph = Graph::new("product");
+    let a = input(&mut graph, "a", &if transposed.0 { [k, m] } else { [m, k] });
+    let b = input(&mut graph, "b", &if transposed.1 { [n, k] } else { [k, n] });
+    let axis = |turned: bool, plain: usize| vec![if turned { 1 - plain } else { plain }];
+    let op = Op::Dot { batch: 0, a_axes: axis(transposed.0, 1), b_axes: axis(transposed.1, 0) };
+    let y = graph.emit(op, &[a, b]);
+    put_out(&mut graph, y);
+    graph
+}
+
+#[test]
+fn products_of_every_orientation_and_ragged_sizes() {
+    for transposed in [(false, false), (true, false), (false, true), (true, true)] {
+        for (m, n, k) in [(1, 37, 19), (37, 1, 19), (2, 3, 5), (13, 29, 17), (25, 8, 64), (30, 2, 40), (5, 50, 1)] {
+            holds(product(m, n, k, transposed), &[4, 8, 16]);
+        }
+    }
+}
+
+#[test]
+fn a_deep_product_is_added_in_blocks_of_k() {
+    holds(product(14, 70, 1300, (false, false)), &[4, 16]);
+    holds(product(3, 21, 1100, (true, true)), &[4, 8]);
+}
+
+#[test]
+fn few_results_of_many_terms_are_added_in_parts() {
+    holds(product(33, 30, 9000, (false, false)), &[4, 8]);
+}
+
+#[test]
+fn many_rows_are_cut_into_tasks() {
+    holds(product(700, 33, 90, (true, false)), &[4, 8]);
+}
+
+#[test]
+fn a_batch_of_transposed_heads() {
+    let mut graph = Graph::new("heads");
+    let q = input(&mut graph, "q", &[2, 9, 3, 8]);
+    let k = input(&mut graph, "k", &[2, 11, 3, 8]);
+    let heads = |graph: &mut Graph, x| graph.emit(Op::Transpose(vec![0, 2, 1, 3]), &[x]);
+    let (q, k) = (heads(&mut graph, q), heads(&mut graph, k));
+    let y = graph.emit(Op::Dot { batch: 2, a_axes: vec![3], b_axes: vec![3] }, &[q, k]);
+    put_out(&mut graph, y);
+    holds(graph, &[4, 8, 16]);
+}
+
+#[test]
+fn a_long_epilogue_goes_by_way_of_memory() {
+    let mut graph = Graph::new("gelu");
+    let x = input(&mut graph, "x", &[30, 40]);
+    let w = input(&mut graph, "w", &[40, 27]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    let t = graph.emit(Op::Unary(UnaryOp::Erf), &[y]);
+    let e = graph.emit(Op::Unary(UnaryOp::Sigmoid), &[t]);
+    let y = graph.emit(Op::Binary(BinaryOp::Mul), &[y, e]);
+    put_out(&mut graph, y);
+    holds(graph, &[4, 8, 16]);
+}
+
+fn pair(a: i64, b: i64) -> Vec<Dim> {
+    vec![Dim::from(a), Dim::from(b)]
+}
+
+/// A convolution and both its transposes.
+fn convolutions(x: [usize; 4], w: [usize; 4], stride: i64, padding: i64, groups: i64) -> [Graph; 3] {
+    let at = ConvAttributes {
+        stride: pair(stride, stride),
+        low: pair(padding, padding),
+        high: pair(padding, padding),
+        dilation: pair(1, 1),
+        groups: Dim::from(groups),
+    };
+    let mut forward = Graph::new("conv");
+    let image = input(&mut forward, "x", &x);
+    let weights = input(&mut forward, "w", &w);
+    let y = forward.emit(Op::Conv(at.clone()), &[image, weights]);
+    let result = forward.ty(y).shape.sizes();
+    put_out(&mut forward, y);
+    let mut image_grad = Graph::new("conv_input_grad");
+    let dy = input(&mut image_grad, "dy", &result);
+    let weights = input(&mut image_grad, "w", &w);
+    let spatial = |dims: &[usize]| dims.iter().map(|&size| Dim::from(size)).collect::<Vec<_>>();
+    let dx = image_grad.emit(Op::ConvInputGrad { attributes: at.clone(), input: spatial(&x[2..]) }, &[dy, weights]);
+    put_out(&mut image_grad, dx);
+    let mut weight_grad = Graph::new("conv_weight_grad");
+    let image = input(&mut weight_grad, "x", &x);
+    let dy = input(&mut weight_grad, "dy", &result);
+    let dw = weight_grad.emit(Op::ConvWeightGrad { attributes: at, kernel: spatial(&w[2..]) }, &[image, dy]);
+    put_out(&mut weight_grad, dw);
+    [forward, image_grad, weight_grad]
+}
+
+#[test]
+fn convolutions_of_many_geometries() {
+    let cases = [
+        ([2, 3, 9, 14], [13, 3, 3, 3], 1, 1, 1),
+        ([2, 16, 7, 7], [24, 16, 3, 3], 1, 1, 1),
+        ([1, 4, 11, 12], [6, 2, 3, 2], 2, 1, 2),
+        ([3, 12, 8, 8], [20, 12, 1, 1], 1, 0, 1),
+        ([2, 6, 10, 10], [6, 1, 5, 5], 1, 2, 6),
+        ([1, 2, 20, 31], [3, 2, 7, 4], 3, 3, 1),
+    ];
+    for (x, w, stride, padding, groups) in cases {
+        for graph in convolutions(x, w, stride, padding, groups) {
+            holds(graph, &[4, 8, 16]);
+        }
+    }
+}
+
+#[test]
+fn a_convolution_of_many_channels_is_added_in_blocks() {
+    for graph in convolutions([1, 90, 6, 7], [80, 90, 3, 3], 1, 1, 1) {
+        holds(graph, &[4]);
+    }
+}
+
+#[test]
+fn a_convolution_of_a_large_image_is_cut_into_lines() {
+    for graph in convolutions([1, 3, 150, 150], [2, 3, 3, 3], 1, 1, 1) {
+        holds(graph, &[4]);
+    }
+}
+
+#[test]
+fn long_reductions_are_added_in_parts() {
+    let cases: [(&[usize], &[usize]); 7] = [
+        (&[300_001], &[0]),
+        (&[3, 70_003], &[1]),
+        (&[20_000, 7], &[0]),
+        (&[40, 5, 1500], &[0, 2]),
+        (&[6000, 3, 9], &[0, 1]),
+        (&[300, 41], &[1]),
+        (&[17, 300], &[0]),
+    ];
+    for (dims, axes) in cases {
+        for op in [ReduceOp::Sum, ReduceOp::Max] {
+            let mut graph = Graph::new("reduce");
+            let x = input(&mut graph, "x", dims);
+            let x = graph.emit(Op::Unary(UnaryOp::Tanh), &[x]);
+            let y = graph.emit(Op::Reduce { op, axes: axes.to_vec() }, &[x]);
+            put_out(&mut graph, y);
+            holds(graph, &[4, 8]);
+        }
+    }
+}
+
+#[test]
+fn pooling_in_pairs_and_not() {
+    for (size, stride, padding, dims) in
+        [(2, 2, 0, [2, 3, 8, 14]), (2, 2, 0, [1, 2, 9, 11]), (3, 2, 1, [2, 2, 9, 10]), (3, 3, 0, [1, 2, 9, 12])]
+    {
+        let at = WindowAttributes {
+            size: pair(size, size),
+            stride: pair(stride, stride),
+            low: pair(padding, padding),
+            high: pair(padding, padding),
+        };
+        for op in [WindowOp::Max, WindowOp::Sum] {
+            let mut graph = Graph::new("pool");
+            let x = input(&mut graph, "x", &dims);
+            let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
+            let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
+            let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
+            let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
+            let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
+            let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
+            put_out(&mut graph, dx);
+            graph.add_output("pooled", y, OutputKind::Result);
+            holds(graph, &[4, 8, 16]);
+        }
+    }
+}
