@@ -1,0 +1,214 @@
+//! The command line as a user meets it: the built program, in a fresh folder, on the data that ships with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dsl-examples");
+
+fn nnc(folder: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nnc")).current_dir(folder).args(words).output().expect("nnc starts")
+}
+
+/// Runs a command that must succeed; gives what it printed.
+fn ok(folder: &Path, words: &[&str]) -> String {
+    let output = nnc(folder, words);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "nnc {}\n{out}\n{err}", words.join(" "));
+    out.into_owned()
+}
+
+/// Runs a command that must fail without a panic; gives its complaint.
+fn fails(folder: &Path, words: &[&str]) -> String {
+    let output = nnc(folder, words);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = output.status.code();
+    assert!(code == Some(1) || code == Some(2), "nnc {} ended with {code:?}\n{err}", words.join(" "));
+    assert!(!err.contains("panicked") && !err.contains("bug in"), "{err}");
+    err
+}
+
+/// A folder with the digits example and its data.
+fn digits() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("data")).unwrap();
+    for name in ["digits.nn", "data/digits.csv.gz"] {
+        fs::copy(Path::new(EXAMPLES).join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn digits_reach_their_accuracy_and_the_report_says_so() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--out", "run", "--report", "report.json", "--seed", "1"]);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+    assert!(report["test"]["accuracy"].as_f64().unwrap() >= 0.97, "{report}");
+    for key in ["epochs", "train_seconds", "compile_seconds", "items_per_second", "arena_bytes", "parameters"] {
+        assert!(report[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {report}");
+    }
+    let evaluated = ok(&folder, &["eval", "digits.nn", "--weights", "run/best.safetensors", "--json"]);
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+    assert_eq!(evaluated["test"], report["test"]);
+    for file in ["last.safetensors", "best.safetensors", "metrics.csv"] {
+        assert!(folder.join("run").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let (_keep, folder) = digits();
+    let mut checkpoints = Vec::new();
+    for threads in ["1", "2", "3"] {
+        let out = format!("run{threads}");
+        ok(&folder, &["train", "digits.nn", "--out", &out, "--set", "epochs=2", "--threads", threads]);
+        checkpoints.push(fs::read(folder.join(out).join("last.safetensors")).unwrap());
+    }
+    assert!(checkpoints.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let (_keep, folder) = digits();
+    let settings = ["--set", "epochs=4", "--checkpoint-every", "7"];
+    ok(&folder, &[&["train", "digits.nn", "--out", "whole"][..], &settings].concat());
+    for wait in [60, 120, 200, 300] {
+        let mut words = vec!["train", "digits.nn", "--out", "killed"];
+        words.extend(settings);
+        if folder.join("killed/last.safetensors").exists() {
+            words.push("--resume");
+        }
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nnc"));
+        let mut child = child.current_dir(&folder).args(&words).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut words = vec!["train", "digits.nn", "--out", "killed"];
+    words.extend(settings);
+    if folder.join("killed/last.safetensors").exists() {
+        words.push("--resume");
+    }
+    ok(&folder, &words);
+    for file in ["last.safetensors", "best.safetensors", "metrics.csv"] {
+        let read = |run: &str| fs::read(folder.join(run).join(file)).unwrap();
+        assert!(read("whole") == read("killed"), "{file} differs");
+    }
+}
+
+#[test]
+fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=1"]);
+    let rows: String = (0..5).map(|row| (0..64).map(|at| ((at * 7 + row * 3) % 17).to_string()).collect::<Vec<_>>().join(",") + "\n").collect();
+    fs::write(folder.join("rows.csv"), rows).unwrap();
+    let weights = ["--weights", "run/last.safetensors"];
+    ok(&folder, &[&["build", "digits.nn", "-o", "digits"][..], &weights].concat());
+    let run = ["run", "digits.nn", "--input", "rows.csv"];
+    ok(&folder, &[&run[..], &weights, &["--output", "run.npy"]].concat());
+    ok(&folder, &[&run[..], &weights, &["--output", "interp.npy", "--engine", "interp"]].concat());
+    let mut executable = Command::new(folder.join("digits"));
+    let output = executable.current_dir(&folder).env_clear().args(["rows.csv", "--output", "exe.npy"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
+    assert!(numbers("run.npy") == numbers("exe.npy"));
+    let floats = |name: &str| {
+        let bytes = numbers(name);
+        let data = bytes[bytes.len() - 5 * 10 * 4..].to_vec();
+        data.chunks(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>()
+    };
+    for (native, exact) in floats("run.npy").into_iter().zip(floats("interp.npy")) {
+        assert!((native - exact).abs() <= 1e-5, "{native} {exact}");
+    }
+}
+
+#[test]
+fn every_example_checks_shows_and_explains() {
+    for entry in fs::read_dir(EXAMPLES).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "nn") {
+            continue;
+        }
+        let file = path.to_str().unwrap();
+        let folder = Path::new(EXAMPLES);
+        ok(folder, &["check", file]);
+        assert!(ok(folder, &["show", file]).contains("total"), "{file}");
+        assert!(ok(folder, &["explain", file, "--program", "answer"]).contains("fusions"), "{file}");
+        ok(folder, &["fmt", "--check", file]);
+    }
+}
+
+#[test]
+fn every_stage_can_be_dumped() {
+    let (_keep, folder) = digits();
+    for stage in ["ast", "graph", "opt", "kernel", "clif", "asm"] {
+        assert!(!ok(&folder, &["dump", "digits.nn", "--at", stage]).is_empty(), "{stage}");
+    }
+}
+
+#[test]
+fn a_derivative_is_printed() {
+    let (_keep, folder) = digits();
+    let text = ok(&folder, &["grad", "digits.nn"]);
+    assert!(text.contains("dense_2.w"), "{text}");
+}
+
+#[test]
+fn a_new_project_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["new", "mynet"]);
+    ok(folder.path(), &["check", "mynet.nn"]);
+    let error = fails(folder.path(), &["new", "mynet"]);
+    assert!(error.contains("mynet.nn"), "{error}");
+}
+
+#[test]
+fn bad_input_gets_a_message_that_helps() {
+    let (_keep, folder) = digits();
+    let cases: &[(&[&str], &str)] = &[
+        (&["train", "missing.nn"], "missing.nn"),
+        (&["trian", "digits.nn"], "train"),
+        (&["train", "digits.nn", "--set", "epoch=3"], "epochs"),
+        (&["train", "digits.nn", "--set", "epochs=three"], "epochs"),
+        (&["train", "digits.nn", "--bind", "N=x"], "N=64"),
+        (&["train", "digits.nn", "--data", "nowhere"], "nowhere"),
+        (&["eval", "digits.nn", "--weights", "nothing.safetensors"], "nothing.safetensors"),
+        (&["eval", "digits.nn", "--weights", "digits.nn"], "safetensors"),
+        (&["run", "digits.nn", "--weights", "digits.nn", "--input", "x.npy"], "safetensors"),
+    ];
+    for (words, expected) in cases {
+        let error = fails(&folder, words);
+        assert!(error.contains(expected), "nnc {}: {error}", words.join(" "));
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_withheld_and_explained() {
+    let (_keep, folder) = digits();
+    let error = fails(&folder, &["train", "digits.nn", "--out", "run", "--set", "lr=1e30", "epochs=3"]);
+    assert!(error.contains("withheld") && error.contains("first made by"), "{error}");
+}
+
+#[test]
+fn an_interrupt_writes_a_checkpoint_and_says_how_to_resume() {
+    let (_keep, folder) = digits();
+    let child = Command::new(env!("CARGO_BIN_EXE_nnc"))
+        .current_dir(&folder)
+        .args(["train", "digits.nn", "--out", "run", "--set", "epochs=500"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder.join("run/metrics.csv").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("--resume"), "{said}");
+    assert!(folder.join("run/last.safetensors").exists());
+}
