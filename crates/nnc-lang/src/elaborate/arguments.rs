@@ -143,7 +143,16 @@ impl Elaborator<'_> {
         ok
     }
 
-    fn has_binding(&self, name: &str) -> bool {
+    /// Binds those compile-time arguments that are given.
+    pub(super) fn bind_arguments_only(&mut self, function: &Function, matched: &Matched) {
+        for (param, argument) in function.params.iter().zip(matched) {
+            if let Some(argument) = argument.as_ref().filter(|_| !is_tensor(&param.ty)) {
+                self.bind_argument(function, param, argument, &mut Vec::new());
+            }
+        }
+    }
+
+    pub(super) fn has_binding(&self, name: &str) -> bool {
         self.frames.last().is_some_and(|frame| frame.bindings.contains_key(name))
     }
 

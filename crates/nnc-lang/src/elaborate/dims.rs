@@ -2,8 +2,8 @@
 //!
 //! A dim that is a bare name binds when it is first met and is compared from then on; an expression is checked once its
 //! names are bound, or solved when it is linear in one name that nothing else binds. `...S` binds a list of ints.
-//! While a body is checked on its own, a dim with a division that was not carried out, or an unknown one, equals
-//! everything.
+//! A dim with a division that was not carried out, or an unknown one, equals everything: it is decided when its names are
+//! bound, since every graph is elaborated again then.
 
 use super::Elaborator;
 use super::report::is_divided;
@@ -181,7 +181,7 @@ impl Elaborator<'_> {
         let (Some(solution), Some(remainder)) = (rest.floor_div(&slope), rest.remainder(&slope)) else {
             return Ok(false);
         };
-        let whole = remainder.is(0) || self.generic && is_divided(&remainder);
+        let whole = remainder.is(0) || is_divided(&remainder);
         if !whole {
             let text = self.program.text(expression.span);
             let reason = format!("no whole `{}` makes `{text}` = {actual}", unknown.text);
@@ -193,7 +193,7 @@ impl Elaborator<'_> {
 
     /// Whether two dims are one, as far as can be told now.
     pub fn dims_agree(&self, a: &Dim, b: &Dim) -> bool {
-        a == b || self.generic && (is_open(a) || is_open(b))
+        a == b || is_open(a) || is_open(b)
     }
 
     fn is_bound(&self, name: &str) -> bool {

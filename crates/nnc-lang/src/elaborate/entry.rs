@@ -1,10 +1,12 @@
 //! The doors of the front end: [`check`] a file, and make the graphs of a checked one.
 
+use super::arguments::Matched;
 use super::program::{ItemId, Program};
-use super::value::Value;
+use super::scope::{Frame, FrameKind};
+use super::value::{Args, Argument, Value};
 use super::{DataInfo, Elaborator, RecipeInfo};
 use crate::diagnostic::{Code, Diagnostic, Severity, Sources, Span};
-use crate::syntax::ast::{Function, FunctionKind, ItemKind};
+use crate::syntax::ast::{Function, FunctionKind, ItemKind, Param};
 use crate::syntax::on_large_stack;
 use nnc_graph::{DType, Graph, Op, OutputKind, TensorType, ValueId};
 use std::collections::BTreeMap;
@@ -212,19 +214,39 @@ impl Elaborator<'_> {
             return None;
         };
         let function = program.function(item)?;
-        if needs_arguments(function) {
-            let message =
-                format!("`{name}` has compile-time arguments without a default: a recipe or model must give them");
-            self.report(Diagnostic::new(Code::E0204, function.signature, message));
-            return None;
-        }
+        let settings = self.recipe_settings(name, item, function)?;
         self.enter(item, function, "", Span::default());
         self.bind_sizes(function, bind);
+        self.bind_arguments_only(function, &settings);
         let result = if self.bind_unknowns(function, true) { self.run_body(function) } else { Value::Poison };
         self.leave();
         self.put_out("result", &result);
         self.finish_updates();
         (!result.is_poison()).then_some(())
+    }
+
+    /// The compile-time arguments that a recipe gives its model: `train Lm(vocab=65) on text`. Reports what is missing.
+    fn recipe_settings(&mut self, name: &str, item: ItemId, function: &Function) -> Option<Matched> {
+        let program = self.program;
+        let arguments = program.user_items().find_map(|(id, found)| match &found.kind {
+            ItemKind::Train(train) if train.name.text == name => Some((id, train.arguments.as_deref()?)),
+            ItemKind::Use(_) | ItemKind::Function(_) | ItemKind::Data(_) | ItemKind::Train(_) => None,
+        });
+        let (module, arguments) = arguments.map_or((item.module, &[][..]), |(id, arguments)| (id.module, arguments));
+        self.push(Frame::new(FrameKind::Recipe, name, "", module, Span::default()));
+        let args = Args { items: self.eval_arguments(arguments), expected: None };
+        self.leave();
+        let matched = self.match_arguments(function, &args, function.signature, true)?;
+        let is_missing = |(param, given): (&Param, &Option<Argument>)| {
+            given.is_none() && param.default.is_none() && !super::types::is_tensor(&param.ty)
+        };
+        if function.params.iter().zip(&matched).any(is_missing) {
+            let message =
+                format!("`{name}` has compile-time arguments without a default: a recipe or model gives them");
+            self.report(Diagnostic::new(Code::E0204, function.signature, message));
+            return None;
+        }
+        Some(matched)
     }
 
     /// Binds the dims of a signature that are still names.

@@ -70,7 +70,12 @@ impl Elaborator<'_> {
 
     /// Binds every parameter of the innermost frame to an unknown of its type. False after an error.
     pub(super) fn bind_unknowns(&mut self, function: &Function, with_defaults: bool) -> bool {
-        for param in function.params.iter().filter(|param| !is_tensor(&param.ty)) {
+        let is_open =
+            |elaborator: &Self, param: &Param| !is_tensor(&param.ty) && !elaborator.has_binding(&param.name.text);
+        for param in &function.params {
+            if !is_open(self, param) {
+                continue;
+            }
             let value = match param.default.as_ref().filter(|_| with_defaults) {
                 Some(default) => {
                     let value = self.eval(default);

@@ -63,6 +63,7 @@ use value::Value;
 
 use blocks::check_blocks;
 pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
+pub use builtins::{Builtin, all as primitives};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{MetricInfo, RecipeInfo, StopEarly};
 
@@ -187,8 +188,8 @@ impl<'p> Elaborator<'p> {
         self.graph.ty(value)
     }
 
-    /// Adds a node with one result; an operand that does not fit is reported (E0301). While a body is checked on its
-    /// own, what cannot be decided gives [`Value::Poison`] in silence.
+    /// Adds a node with one result; an operand that does not fit is reported (E0301). What cannot be decided
+    /// before names are bound gives [`Value::Poison`] in silence.
     pub fn emit(&mut self, op: Op, operands: &[ValueId], span: Span) -> Value {
         match self.emit_all(op, operands, span) {
             Some(results) => Value::Tensor(results[0]),
@@ -200,7 +201,7 @@ impl<'p> Elaborator<'p> {
     pub fn emit_all(&mut self, op: Op, operands: &[ValueId], span: Span) -> Option<Vec<ValueId>> {
         match self.graph.add(op.clone(), operands) {
             Ok(results) => Some(results),
-            Err(_) if self.generic && self.undecidable(&op, operands) => None,
+            Err(_) if self.undecidable(&op, operands) => None,
             Err(error) => {
                 self.report_type_error(&error, operands, span);
                 None

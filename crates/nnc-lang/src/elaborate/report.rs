@@ -50,12 +50,12 @@ impl Elaborator<'_> {
         self.report.add(placed);
     }
 
-    /// Whether shapes that do not go together may well do so once dims are known: while a body is checked on its own,
-    /// and a dim in the message has a division that was not carried out, or is unknown.
+    /// Whether shapes that do not go together may well do so once dims are known: a dim in the message has a division
+    /// that was not carried out, or is unknown.
     fn is_undecided(&self, diagnostic: &Diagnostic) -> bool {
         let about_shapes = matches!(diagnostic.code, Code::E0301 | Code::E0305 | Code::E0307 | Code::E0309);
         let text = &diagnostic.message;
-        self.generic && about_shapes && [") / (", ") % (", "?"].iter().any(|open| text.contains(open))
+        about_shapes && [") / (", ") % (", "?"].iter().any(|open| text.contains(open))
     }
 
     fn placed(&self, mut diagnostic: Diagnostic) -> Diagnostic {
