@@ -1,7 +1,7 @@
 //! Checks the accuracy of the math functions, and prints the largest error of each in units in the last place.
 //!
-//! `cargo run --release -p nnc-codegen --example ulp [STEP]`: the f32 functions on every STEP-th of all 2^32 arguments (1, all
-//! of them, by default), as compiled code. Ends with an error if a limit is passed.
+//! `cargo run --release -p nnc-codegen --example ulp [STEP]`: the f32 functions on every STEP-th of all 2^32 arguments
+//! (1, all of them, by default), as compiled code. Ends with an error if a limit is passed.
 
 #[path = "../tests/common/accuracy.rs"]
 mod accuracy;

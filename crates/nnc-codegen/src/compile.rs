@@ -206,7 +206,7 @@ fn define_entry(
     Ok(id)
 }
 
-/// The functions of the program as Cranelift's text, before and after its optimisation, or as assembly.
+/// The kernels of the program, each once, as Cranelift is given them or as assembly.
 pub(crate) fn dump(program: &Program, isa: &dyn TargetIsa, assembly: bool) -> Result<String, CodegenError> {
     let mut out = String::new();
     let owner = first_equal(&program.kernels);

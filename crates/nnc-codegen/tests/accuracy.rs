@@ -1,5 +1,5 @@
-//! The stated accuracy of the math functions: f32 on a sample of all arguments (all of them in the example `ulp`), f64 against
-//! values computed in 60 digits.
+//! The stated accuracy of the math functions: f32 on a sample of all arguments (all of them in the example `ulp`), f64
+//! against values computed in 60 digits.
 
 #[path = "common/accuracy.rs"]
 mod accuracy;

@@ -1,8 +1,8 @@
 //! The Cranelift backend: the body of a kernel phase as a Cranelift function.
 //!
 //! One function has the signature of [`nnc_runtime::abi::KernelFn`]: it loads the base addresses of the parameters once
-//! and runs the tasks `begin..end`. Structured control becomes blocks with parameters; a `for` is laid out with its test
-//! at the end. Index arithmetic is left to Cranelift's own folding and hoisting.
+//! and runs the tasks `begin..end`. Structured control becomes blocks with parameters; a `for` is laid out with its
+//! test at the end. Index arithmetic is left to Cranelift's own folding and hoisting.
 
 mod arithmetic;
 mod control;

@@ -1,7 +1,7 @@
 //! The math functions in f32 against references in f64, in units in the last place.
 //!
-//! The reference is the C library's in f64 (errors below one unit of f64), with the functions it lacks made of accurate ones;
-//! it is rounded to f32 only to find special values.
+//! The reference is the C library's in f64 (errors below one unit of f64), with the functions it lacks made of accurate
+//! ones; it is rounded to f32 only to find special values.
 
 use nnc_kernel::ir::{Builder, Elem, KernelBuilder, Value};
 use nnc_kernel::math;

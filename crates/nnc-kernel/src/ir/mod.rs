@@ -16,30 +16,33 @@
 //! # What compiles well
 //!
 //! Backends keep the order of operations of a block: write them in the order in which registers should live and die.
-//! The builder hoists what a loop does not change, shares index arithmetic, and puts constants at the head of the phase.
+//! The builder hoists what a loop does not change, shares index arithmetic, and puts constants at the head of the
+//! phase.
 //!
-//! On 128-bit machines (`f32_lanes: 4`, Cranelift) there are 16 registers of 4 f32 lanes, and a value of 8 lanes takes two.
-//! A fused multiply-add overwrites one of its *factors* there, not the sum, and a load folds into it or into a
+//! On 128-bit machines (`f32_lanes: 4`, Cranelift) there are 16 registers of 4 f32 lanes, and a value of 8 lanes takes
+//! two. A fused multiply-add overwrites one of its *factors* there, not the sum, and a load folds into it or into a
 //! broadcast only if its result has a single use. So for a matrix product:
-//! - **8 to 12 rows by one vector** of 4 columns, unrolled 8 times over `k` (twice is far worse than 4 times): load the vector of the right operand once, and
-//!   for each row `load_splat` from the packed left operand and one `fma(splat, vector, sum)`. The splat is a single
-//!   broadcast from memory that becomes the new sum: two instructions for each `fma`, no copies.
-//! - **4 rows by two vectors**, unrolled 4 times, is as good and wants fewer broadcasts. The splat of a row, used twice, costs
-//!   a copy. With 5 rows or more by two vectors (10 sums and up), or 4 by three, registers are spilled.
+//! - **8 to 12 rows by one vector** of 4 columns, unrolled 8 times over `k` (twice is far worse than 4 times): load the
+//!   vector of the right operand once, and for each row `load_splat` from the packed left operand and one `fma(splat,
+//!   vector, sum)`. The splat is a single broadcast from memory that becomes the new sum: two instructions for each
+//!   `fma`, no copies.
+//! - **4 rows by two vectors**, unrolled 4 times, is as good and wants fewer broadcasts. The splat of a row, used
+//!   twice, costs a copy. With 5 rows or more by two vectors (10 sums and up), or 4 by three, registers are spilled.
 //! - Sums rotate through registers, and the moves at the end of a loop's round bring them back: unroll (in the body, by
 //!   hand, or by [`For::unroll`]) until they do not count.
-//! - Both panels packed for the tile, `[k][rows]` and `[k][columns of one tile]`, addressed as `k * columns + constant`: the
-//!   constant is part of the address and costs nothing, the product is one instruction a round. Do not carry a second
-//!   index for each stream. Panels wider than a tile use a part of each cache line, and rows a multiple of 4096 bytes
-//!   apart fall into one set of the first cache, which has eight or twelve ways.
+//! - Both panels packed for the tile, `[k][rows]` and `[k][columns of one tile]`, addressed as `k * columns +
+//!   constant`: the constant is part of the address and costs nothing, the product is one instruction a round. Do not
+//!   carry a second index for each stream. Panels wider than a tile use a part of each cache line, and rows a multiple
+//!   of 4096 bytes apart fall into one set of the first cache, which has eight or twelve ways.
 //!
 //! These tiles run at the FMA peak of a core (the example `microkernel` of `nnc-codegen` measures them). Elsewhere:
 //! - Elementwise loops: 8 lanes are better than 4, since two independent chains hide latency; 16 pays for short bodies.
 //! - `max(x, constant)` and `min(x, constant)` are one instruction; with a variable second operand three, for NaN.
-//! - Conversions among f32, i32, i16, i8, u8, bf16 and f16 are vector instructions; those between f64 and i32 or i64, and
-//!   between i64 and f32, go lane by lane. So do integer division (unless by a constant power of two), shifts by an
+//! - Conversions among f32, i32, i16, i8, u8, bf16 and f16 are vector instructions; those between f64 and i32 or i64,
+//!   and between i64 and f32, go lane by lane. So do integer division (unless by a constant power of two), shifts by an
 //!   amount that is not constant, `look_up`, strided and indexed access.
-//! - A tail or a mask is a loop over lanes by way of the stack, some 5 ns: keep it out of inner loops, or split the range.
+//! - A tail or a mask is a loop over lanes by way of the stack: keep it out of inner loops, or split the
+//!   range.
 //! - Index division by a constant is a machine division: compute it once for each task or row, not for each element.
 
 mod builder;

@@ -1,8 +1,8 @@
 //! The rules of the kernel IR. All violations are collected.
 //!
-//! **Scope.** Every value is defined once and has an entry in [`Phase::types`]. It may be used after its definition in the
-//! same block and in blocks inside. The index and carried values of a `for` belong to its body; results of `for` and
-//! `if` to the block around. The body of a phase has no results.
+//! **Scope.** Every value is defined once and has an entry in [`Phase::types`]. It may be used after its definition in
+//! the same block and in blocks inside. The index and carried values of a `for` belong to its body; results of `for`
+//! and `if` to the block around. The body of a phase has no results.
 //!
 //! **Types.** Lanes are a power of two up to 64.
 //! - Constants have no bits above their element's. `iota`: integers, f32, f64.

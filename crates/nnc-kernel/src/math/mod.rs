@@ -10,12 +10,12 @@
 //! | [`pow`] | 1 | relative error up to (2 + abs(y ln x)) * 2^-52 |
 //! | [`rsqrt`] | 1.5 (a root and a division, each rounded) | 1.5 |
 //!
-//! Of larger arguments of sine and cosine the error grows in proportion (the reduction uses π/2 to 159 bits, but counts
-//! quarter turns in 53); from 2^51 on the result is NaN.
+//! Of larger arguments of sine and cosine the error grows in proportion (the reduction uses π/2 to 159 bits, but
+//! counts quarter turns in 53); from 2^51 on the result is NaN.
 //!
 //! Sources: the argument reductions are those of Cody and Waite, "Software Manual for the Elementary Functions" (1980);
-//! the logarithm and the sine in f64 follow fdlibm (Sun Microsystems, 1993). The other polynomials are minimax fits of our own
-//! (Remez exchange in 50 digits), weighted for the relative error of the result.
+//! the logarithm and the sine in f64 follow fdlibm (Sun Microsystems, 1993). The other polynomials are minimax fits of
+//! our own (Remez exchange in 50 digits), weighted for the relative error of the result.
 
 mod double;
 mod random;

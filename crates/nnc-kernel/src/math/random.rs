@@ -1,7 +1,7 @@
 //! Counter-based random numbers: Threefry-2x32 with 20 rounds.
 //!
-//! Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), and the reference code and known
-//! answers of Random123. The words are u32, carried in i32 lanes, whose arithmetic wraps alike.
+//! Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), and the reference code and
+//! known answers of Random123. The words are u32, carried in i32 lanes, whose arithmetic wraps alike.
 
 use crate::ir::{Builder, Elem, Value};
 
@@ -34,9 +34,9 @@ pub fn threefry2x32(b: &mut Builder, key: [Value; 2], counter: [Value; 2]) -> [V
     x
 }
 
-/// The uniform numbers on [0, 1) that the graph's `random` defines, in f32: the key is made of the words of `seed` (i64),
-/// of `stream` and of the upper word of `counter` (i64); the counter of `position` (i32) and the lower word of `counter`.
-/// All have the lanes of `position`.
+/// The uniform numbers on [0, 1) that the graph's `random` defines, in f32: the key is made of the words of `seed`
+/// (i64), of `stream` and of the upper word of `counter` (i64); the counter of `position` (i32) and the lower word of
+/// `counter`. All have the lanes of `position`.
 pub fn uniform(b: &mut Builder, seed: Value, stream: u64, counter: Value, position: Value) -> Value {
     let lanes = b.lanes(position);
     let (seed_low, seed_high) = words(b, seed);

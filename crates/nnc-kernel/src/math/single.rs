@@ -177,8 +177,8 @@ pub(super) fn tanh(b: &mut Builder, x: Value) -> Value {
     b.select(is_near, near, far)
 }
 
-/// With `e = e^-|x|`, which does not overflow, and `q = e / (1 + e)`: `1 - q` or `e - e q`, the errors of `q` being damped.
-/// Serves both widths.
+/// With `e = e^-|x|`, which does not overflow, and `q = e / (1 + e)`: `1 - q` or `e - e q`, the errors of `q` being
+/// damped. Serves both widths.
 pub(super) fn sigmoid(b: &mut Builder, x: Value) -> Value {
     let ty = b.type_of(x);
     let a = b.abs(x);
