@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`dtype`], [`dim`], [`shape`] | types of values |
 //! | [`op`] | the closed set of operations and the facts about them |
-//! | [`infer`] | result types from operand types; the only place that knows an op's typing rule |
+//! | [`mod@infer`] | result types from operand types; the only place that knows an op's typing rule |
 //! | [`graph`] | nodes, values, outputs, origins; petgraph stays inside |
 //! | [`tensor`] | host data: constants, and what the interpreter computes with |
 //! | [`verify`] | the rules a graph keeps |

@@ -11,7 +11,7 @@ use crate::{DType, Dim, Shape, Tensor, TensorType};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
     /// `() -> value`: a tensor the caller passes in at each run. Names that start with `$` are the compiler's own:
-    /// `$seed` i64, `$iteration` i64, `$iterations` i64, `$epoch` i64, `$draw` i64[N] (one number for each
+    /// `$seed` i64, `$iteration` i64, `$iterations` i64, `$epoch` i64, `$draw` `i64[N]` (one number for each
     /// presentation of an example).
     Input {
         /// Unique among the inputs of a graph.

@@ -4,7 +4,7 @@
 //! 1. The nodes and values refer to each other: a node's results are values that name it as their node, and every value
 //!    is a result of its node.
 //! 2. The operands of a node exist and are defined by nodes before it, so program order is a topological order.
-//! 3. The types of a node's results are what [`crate::infer`] gives for its operands' types.
+//! 3. The types of a node's results are what [`crate::infer()`] gives for its operands' types.
 //! 4. The edges that petgraph holds are those that the operands say, as often as they say it.
 //! 5. The names of inputs and the paths of parameters and states are not empty, and no two are equal.
 //! 6. The origin of a node is in the table of origins.

@@ -1,6 +1,6 @@
 //! Constant folding: a small node whose operands are all constants is computed by the reference interpreter.
 //!
-//! Only results of at most [`LARGEST`] elements are folded, so that a graph does not grow by tables; a repeated scalar
+//! Only results of at most 4096 elements are folded, so that a graph does not grow by tables; a repeated scalar
 //! stays a broadcast, and a constant that holds one number everywhere becomes one. The interpreter defines what an op
 //! means, so this is exact. A node that would fail, as by an index out of range, is left for the run.
 

@@ -10,6 +10,7 @@
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
 //! | [`dce`] | nodes that no output needs go |
+//! | [`fuse`] | which nodes share a kernel |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that

@@ -3,7 +3,7 @@
 //! Slow and obvious. Floats are computed and accumulated in `f64` and rounded to the dtype after each node, so the
 //! result of a sum is better than any engine's; integers are computed in `i64` and wrapped. Every other engine is held
 //! to these results within the op's tolerance class. One file a kind of op:
-//! [`elementwise`], [`movement`], [`indexing`], [`reduction`], [`contraction`], [`pooling`], [`random`].
+//! `elementwise`, `movement`, `indexing`, `reduction`, `contraction`, `pooling`, [`random`].
 //!
 //! Entry: any verified graph without [`Op::Grad`] whose dims are bound. Exit: a tensor for each value.
 

@@ -1,4 +1,4 @@
-//! The text form of a graph: [`print`] and [`parse`], with `print(parse(s)) == s` for every `s` that was printed.
+//! The text form of a graph: [`print()`] and [`parse`], with `print(parse(s)) == s` for every `s` that was printed.
 //!
 //! ```text
 //! graph "mlp" {

@@ -44,7 +44,7 @@ fn over_repetition(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
             let exact = matches!(ty.dtype, DType::F32 | DType::I32 | DType::I64) && count < 1 << 24;
             let count_term = constant(&ty, count as f64);
             let product = Term::Op(Op::Binary(BinaryOp::Mul), vec![once, count_term]);
-            (exact || (count.count_ones() == 1 && count < 1 << 8)).then_some(product)
+            (exact || (count.count_ones() == 1 && count < 1 << 7)).then_some(product)
         }
     }
 }
