@@ -188,7 +188,9 @@ fn bad_input_gets_a_message_that_helps() {
 #[test]
 fn a_loss_that_is_no_number_is_withheld_and_explained() {
     let (_keep, folder) = digits();
-    let error = fails(&folder, &["train", "digits.nn", "--out", "run", "--set", "lr=1e30", "epochs=3"]);
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    fs::write(folder.join("wild.nn"), text.replace("lr=cosine(3e-3, warmup=50)", "lr=1e30")).unwrap();
+    let error = fails(&folder, &["train", "wild.nn", "--out", "run"]);
     assert!(error.contains("withheld") && error.contains("first made by"), "{error}");
 }
 
