@@ -72,7 +72,12 @@ fn kernels(criterion: &mut Criterion) {
     }
     for (images, channels, outputs, side) in [(64, 32, 64, 14), (64, 1, 32, 28), (1, 64, 64, 56)] {
         let operations = 2 * (images * outputs * side * side * channels * 9) as u64;
-        run("conv3x3", format!("{images}x{channels}x{outputs}x{side}"), operations, conv(images, channels, outputs, side));
+        run(
+            "conv3x3",
+            format!("{images}x{channels}x{outputs}x{side}"),
+            operations,
+            conv(images, channels, outputs, side),
+        );
     }
     run("softmax", "1024x1000".to_owned(), 1024 * 1000, softmax(1024, 1000));
 }

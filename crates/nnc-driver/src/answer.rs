@@ -36,7 +36,10 @@ impl AnswerGraphs {
         let recipe = project.recipe(only)?;
         if let Some(answer) = answer.filter(|answer| !recipe.answers.iter().any(|known| known == answer)) {
             let known = recipe.answers.join("`, `");
-            return Err(DriverError::Usage(format!("recipe `{}` has no answer `{answer}`; it has `{known}`", recipe.name)));
+            return Err(DriverError::Usage(format!(
+                "recipe `{}` has no answer `{answer}`; it has `{known}`",
+                recipe.name
+            )));
         }
         let classes = project.data(&recipe.data)?.classes.clone().unwrap_or_default();
         let make = |rows: usize| project.graph(project.unit.answer(&recipe.name, answer, rows));

@@ -155,8 +155,8 @@ impl Compiler {
     }
 
     fn native(&self, graph: &Graph, partition: &nnc_opt::fuse::Partition) -> Result<Native, DriverError> {
-        let lowered = nnc_kernel::lower(graph, partition, &TARGET)
-            .map_err(|error| DriverError::Usage(error.to_string()))?;
+        let lowered =
+            nnc_kernel::lower(graph, partition, &TARGET).map_err(|error| DriverError::Usage(error.to_string()))?;
         let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
         let code = Code::from_jit(module, entry, crate::layout::runtime_layout(&lowered))
             .map_err(|error| DriverError::Internal(error.to_string()))?;
@@ -286,10 +286,12 @@ impl Native {
         store: &mut Store,
     ) -> Result<(), RunError> {
         self.status.bytes_mut().fill(0);
-        let mut inputs: BTreeMap<&str, _> = inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
+        let mut inputs: BTreeMap<&str, _> =
+            inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
         let mut outputs: BTreeMap<&str, _> =
             outputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
-        let mut residents: BTreeMap<&str, _> = store.iter_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
+        let mut residents: BTreeMap<&str, _> =
+            store.iter_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
         let mut constants = self.constants.iter();
         let mut status = Some(&mut self.status);
         let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.lowered.externals.len());
@@ -297,7 +299,9 @@ impl Native {
             let (buffer, name) = match &external.role {
                 Role::Input(name) => (inputs.remove(name.as_str()).map(Into::into), name.as_str()),
                 Role::Output(name) => (outputs.remove(name.as_str()).map(Into::into), name.as_str()),
-                Role::Param(path) | Role::State(path) => (residents.remove(path.as_str()).map(Into::into), path.as_str()),
+                Role::Param(path) | Role::State(path) => {
+                    (residents.remove(path.as_str()).map(Into::into), path.as_str())
+                }
                 Role::Constant(_) => (constants.next().map(Into::into), "constant"),
                 Role::Status => (status.take().map(Into::into), "status"),
             };
@@ -310,4 +314,3 @@ impl Native {
         }
     }
 }
-

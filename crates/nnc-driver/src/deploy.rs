@@ -204,7 +204,8 @@ fn place(
         Role::Status => Ok(Place::Status),
         Role::Constant(tensor) => Ok(append(tensor.bytes())),
         Role::Param(path) | Role::State(path) => {
-            let entry = store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
+            let entry =
+                store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
             Ok(append(entry.buffer.bytes()))
         }
     }

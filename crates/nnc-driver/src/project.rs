@@ -62,10 +62,9 @@ impl Project {
             Some(unit) => {
                 Ok(Self { path: path.to_owned(), unit, warnings: checked.diagnostics, sources: checked.sources })
             }
-            None => Err(DriverError::Diagnostics {
-                diagnostics: checked.diagnostics,
-                sources: Box::new(checked.sources),
-            }),
+            None => {
+                Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
+            }
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn bindings(list: &[String]) -> Result<BTreeMap<String, i64>, Failure
         let wrong = || Failure::Message(format!("--bind {text}: write a dim and a size of at least 1, as `N=64`"));
         let (name, size) = text.split_once('=').ok_or_else(wrong)?;
         let size: i64 = size.trim().parse().map_err(|_| wrong())?;
-        if size < 1 || size > 1 << 31 {
+        if !(1..=1 << 31).contains(&size) {
             return Err(wrong());
         }
         Ok((name.trim().to_owned(), size))

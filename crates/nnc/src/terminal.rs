@@ -119,7 +119,6 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-
 /// What each pass took, and what it did.
 pub(crate) fn passes(log: &PassLog) -> String {
     let mut rows = vec![["pass", "time", "rewrites", "nodes"].map(str::to_owned).to_vec()];

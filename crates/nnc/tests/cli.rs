@@ -103,7 +103,9 @@ fn a_killed_run_resumes_to_the_same_bits() {
 fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     let (_keep, folder) = digits();
     ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=1"]);
-    let rows: String = (0..5).map(|row| (0..64).map(|at| ((at * 7 + row * 3) % 17).to_string()).collect::<Vec<_>>().join(",") + "\n").collect();
+    let rows: String = (0..5)
+        .map(|row| (0..64).map(|at| ((at * 7 + row * 3) % 17).to_string()).collect::<Vec<_>>().join(",") + "\n")
+        .collect();
     fs::write(folder.join("rows.csv"), rows).unwrap();
     let weights = ["--weights", "run/last.safetensors"];
     ok(&folder, &[&["build", "digits.nn", "-o", "digits"][..], &weights].concat());
@@ -111,7 +113,8 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     ok(&folder, &[&run[..], &weights, &["--output", "run.npy"]].concat());
     ok(&folder, &[&run[..], &weights, &["--output", "interp.npy", "--engine", "interp"]].concat());
     let mut executable = Command::new(folder.join("digits"));
-    let output = executable.current_dir(&folder).env_clear().args(["rows.csv", "--output", "exe.npy"]).output().unwrap();
+    let output =
+        executable.current_dir(&folder).env_clear().args(["rows.csv", "--output", "exe.npy"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(numbers("run.npy") == numbers("exe.npy"));

@@ -24,6 +24,8 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));
     let time = terminal::duration(started.elapsed().as_secs_f64());
-    anstream::println!("{GOOD}wrote{GOOD:#} {STRONG}{file}{STRONG:#} ({size}) in {time}; `{file} --help` tells what it does");
+    anstream::println!(
+        "{GOOD}wrote{GOOD:#} {STRONG}{file}{STRONG:#} ({size}) in {time}; `{file} --help` tells what it does"
+    );
     Ok(())
 }

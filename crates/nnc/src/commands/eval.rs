@@ -17,7 +17,10 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     let root = options.data.as_deref().unwrap_or(project.folder());
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test)?;
     let part = dataset.test.ok_or_else(|| {
-        DriverError::Usage(format!("data `{}` has no test split: add `test: ... = ...` or `test = 0.2`", session.data().name))
+        DriverError::Usage(format!(
+            "data `{}` has no test split: add `test: ... = ...` or `test = 0.2`",
+            session.data().name
+        ))
     })?;
     let metrics = session.evaluate(&part)?;
     if options.json {

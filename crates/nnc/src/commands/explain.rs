@@ -3,8 +3,8 @@
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, setup};
-use nnc_driver::compiled::TARGET;
 use nnc_driver::DriverError;
+use nnc_driver::compiled::TARGET;
 use nnc_driver::stage::{self, Which};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::Lowered;
@@ -50,7 +50,11 @@ fn print(optimised: &Optimised, lowered: &Lowered) {
     anstream::print!("{}", terminal::table(&rows));
     anstream::println!("\n{STRONG}fusions{STRONG:#}");
     for decision in &optimised.partition.decisions {
-        let mark = if decision.verdict == Verdict::Done { format!("{GOOD}done{GOOD:#}   ") } else { format!("{CAREFUL}refused{CAREFUL:#}") };
+        let mark = if decision.verdict == Verdict::Done {
+            format!("{GOOD}done{GOOD:#}   ")
+        } else {
+            format!("{CAREFUL}refused{CAREFUL:#}")
+        };
         anstream::println!("{mark} {} {QUIET}{}{QUIET:#}", decision.what, decision.why);
     }
 }
@@ -67,7 +71,8 @@ fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
         let function = node.origin.map(|id| graph.origin(id).function.as_str());
         functions.extend(function.filter(|function| !functions.contains(function)));
     }
-    let counted = |(name, count): &(&str, usize)| if *count == 1 { (*name).to_owned() } else { format!("{name} x{count}") };
+    let counted =
+        |(name, count): &(&str, usize)| if *count == 1 { (*name).to_owned() } else { format!("{name} x{count}") };
     let ops: Vec<String> = ops.iter().map(counted).collect();
     format!("{} ({})", ops.join(" "), functions.join(", "))
 }

@@ -56,7 +56,9 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
     };
     let printed = printed.and_then(|()| out.flush());
     match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Message(format!("cannot print: {error}"))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Message(format!("cannot print: {error}")))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -74,9 +76,9 @@ fn read_inputs(given: &[String], manifest: &Manifest) -> Result<Vec<Column>, Fai
     let names = || manifest.inputs.iter().map(|port| format!("`{port}`")).collect::<Vec<_>>().join(", ");
     let mut paths: Vec<Option<&str>> = vec![None; manifest.inputs.len()];
     for text in given {
-        let named = text.split_once('=').and_then(|(name, path)| {
-            manifest.inputs.iter().position(|port| port.name == name).map(|at| (at, path))
-        });
+        let named = text
+            .split_once('=')
+            .and_then(|(name, path)| manifest.inputs.iter().position(|port| port.name == name).map(|at| (at, path)));
         let (at, path) = match named {
             Some(found) => found,
             None if manifest.inputs.len() == 1 && !text.contains('=') => (0, text.as_str()),
@@ -115,7 +117,8 @@ fn interpret(
 ) -> Result<Vec<Answer>, Failure> {
     let mut program = compiler.compile(&graphs.graph)?;
     let rows = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched).map_or(1, |(_, column)| column.rows);
-    let empty = |port: &Port| Answer { port: port.clone(), rows: if port.batched { rows } else { 1 }, bytes: Vec::new() };
+    let empty =
+        |port: &Port| Answer { port: port.clone(), rows: if port.batched { rows } else { 1 }, bytes: Vec::new() };
     let mut answers: Vec<Answer> = manifest.answers.iter().map(empty).collect();
     for start in (0..rows).step_by(manifest.batch) {
         fill(&mut program, manifest, inputs, start);
@@ -136,10 +139,10 @@ fn watch(program: &CompiledGraph, store: &nnc_driver::store::Store, paths: &[Str
         let mut known = Vec::new();
         let mut found = false;
         for (_, node) in program.graph.nodes() {
-            let path = node.origin.map_or("", |id| program.graph.origin(id).path.as_str());
             for &value in &node.results {
                 let Some(name) = &program.graph.value(value).name else { continue };
-                let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                // Values of the recipe itself are known by their own names.
+                let full = name.strip_prefix("recipe.").unwrap_or(name).to_owned();
                 if full == *wanted {
                     found = true;
                     anstream::println!("{STRONG}{full}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));

@@ -165,7 +165,8 @@ impl Observer for Bar {
             }
             Event::Epoch { row, epochs, improved } => {
                 let validation = row.validation.as_ref();
-                let validated = validation.map_or(String::new(), |v| format!("  | validation {}", terminal::metrics(v)));
+                let validated =
+                    validation.map_or(String::new(), |v| format!("  | validation {}", terminal::metrics(v)));
                 let mark = if *improved && validation.is_some() { format!(" {GOOD}*{GOOD:#}") } else { String::new() };
                 let train = terminal::metrics(&row.train);
                 self.line(&format!("epoch {:>3}/{epochs}  {train}{validated}{mark}", row.epoch));
