@@ -207,8 +207,8 @@ fn clipping_scales_by_the_joint_norm() {
         let g = gradient([0.5, 0.5]);
         let norm = (g[0] * g[0] + g[1] * g[1]).sqrt();
         let scale = (limit / (norm + 1e-6)).min(1.0);
-        for axis in 0..2 {
-            assert!((state["w"].to_f64()[axis] - (0.5 - 0.1 * scale * g[axis])).abs() < 1e-12);
+        for (w, g) in state["w"].to_f64().into_iter().zip(g) {
+            assert!((w - (0.5 - 0.1 * scale * g)).abs() < 1e-12);
         }
     }
 }
@@ -226,8 +226,8 @@ fn accumulation_updates_each_second_step() {
             let g = gradient(w);
             w = [0, 1].map(|axis| rule(iteration as i32 / 2 + 1, w[axis], g[axis], axis));
         }
-        for axis in 0..2 {
-            assert!((state["w"].to_f64()[axis] - w[axis]).abs() < 1e-12, "step {iteration}");
+        for (got, want) in state["w"].to_f64().into_iter().zip(w) {
+            assert!((got - want).abs() < 1e-12, "step {iteration}");
         }
     }
     assert_eq!(state["$optimizer.w.accumulated"].to_f64(), [0.0, 0.0]);
@@ -405,8 +405,8 @@ fn augmentation_moves_and_mirrors_each_example() {
     let given: State = given.chain(first_values(&unit, "Flat", 1)).collect();
     let expanded = nnc_opt::grad::expand(&graph);
     let run = run(&expanded, &given).expect("it runs");
-    let gathers = expanded.nodes().filter(|(_, node)| node.op.name() == "gather").map(|(_, node)| node.results[0]);
-    let image = gathers.filter(|&value| expanded.ty(value).to_string() == "f32[40, 3, 3]").last();
+    let mut gathers = expanded.nodes().filter(|(_, node)| node.op.name() == "gather").map(|(_, node)| node.results[0]);
+    let image = gathers.rfind(|&value| expanded.ty(value).to_string() == "f32[40, 3, 3]");
     let image = image.expect("the last augmentation gathers");
     let images = run.value(image).to_f64();
     let mut seen = std::collections::BTreeSet::new();

@@ -3,9 +3,7 @@
 
 use nnc_graph::interpret::run;
 use nnc_graph::testing::{GraphOptions, Rng, graph_of_one_op, op_names, random_graph, random_inputs};
-use nnc_graph::{
-    BinaryOp, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId,
-};
+use nnc_graph::{BinaryOp, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId};
 use nnc_lang::elaborate::vectorise::{Lane, vectorise};
 use std::collections::{BTreeMap, BTreeSet};
 

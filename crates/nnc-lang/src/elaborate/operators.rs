@@ -193,7 +193,9 @@ impl Elaborator<'_> {
             && dim.as_number().is_some_and(|number| !fits(dtype, number))
         {
             let message = format!("{dim} is no {dtype}");
-            self.report(Diagnostic::new(Code::E0304, span, message).help("convert the other side first, as `i32(...)`"));
+            self.report(
+                Diagnostic::new(Code::E0304, span, message).help("convert the other side first, as `i32(...)`"),
+            );
             return None;
         }
         self.tensor(value, dtype, span)

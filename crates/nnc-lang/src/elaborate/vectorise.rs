@@ -182,9 +182,7 @@ impl Batcher<'_> {
                 let lifted = self.all_lifted(operands);
                 self.emit(Op::ScatterAdd { axis: axis + 1, batch: batch + 1 }, &lifted)
             }
-            Op::Reduce { op, axes } => {
-                self.emit(Op::Reduce { op: *op, axes: behind(axes) }, &[operands[0].value])
-            }
+            Op::Reduce { op, axes } => self.emit(Op::Reduce { op: *op, axes: behind(axes) }, &[operands[0].value]),
             Op::ArgMax { axis } => self.emit(Op::ArgMax { axis: axis + 1 }, &[operands[0].value]),
             Op::Dot { batch, a_axes, b_axes } => self.dot(*batch, a_axes, b_axes, operands),
             Op::Conv(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
@@ -350,14 +348,14 @@ impl Batcher<'_> {
     }
 
     /// `[N, B, C, ...] -> [B, N * C, ...]`: the examples side by side as channel groups.
-    fn into_channels(&mut self, x: ValueId) -> ValueId {
+    fn side_by_side(&mut self, x: ValueId) -> ValueId {
         let rank = self.ty(x).shape.rank();
         let swapped = self.emit(Op::Transpose(to_front(1, rank)), &[x]);
         self.merge(swapped, 1)
     }
 
     /// `[B, N * C, ...] -> [N, B, C, ...]`.
-    fn out_of_channels(&mut self, x: ValueId, channels: &Dim) -> ValueId {
+    fn apart_again(&mut self, x: ValueId, channels: &Dim) -> ValueId {
         let split = self.split(x, 1, &[self.n.clone(), channels.clone()]);
         self.move_to_front(split, 1)
     }
@@ -370,24 +368,24 @@ impl Batcher<'_> {
     fn conv(&mut self, attributes: &ConvAttributes, operands: &[Lane]) -> ValueId {
         let [x, w] = [self.lifted(operands[0]), self.lifted(operands[1])];
         let channels = self.shape(w)[1].clone();
-        let (x, w) = (self.into_channels(x), self.merge(w, 0));
+        let (x, w) = (self.side_by_side(x), self.merge(w, 0));
         let y = self.emit(Op::Conv(self.per_example(attributes)), &[x, w]);
-        self.out_of_channels(y, &channels)
+        self.apart_again(y, &channels)
     }
 
     fn conv_input_grad(&mut self, attributes: &ConvAttributes, input: &[Dim], operands: &[Lane]) -> ValueId {
         let [dy, w] = [self.lifted(operands[0]), self.lifted(operands[1])];
         let channels = self.shape(w)[2].clone() * attributes.groups.clone();
-        let (dy, w) = (self.into_channels(dy), self.merge(w, 0));
+        let (dy, w) = (self.side_by_side(dy), self.merge(w, 0));
         let op = Op::ConvInputGrad { attributes: self.per_example(attributes), input: input.to_vec() };
         let dx = self.emit(op, &[dy, w]);
-        self.out_of_channels(dx, &channels)
+        self.apart_again(dx, &channels)
     }
 
     fn conv_weight_grad(&mut self, attributes: &ConvAttributes, kernel: &[Dim], operands: &[Lane]) -> ValueId {
         let [x, dy] = [self.lifted(operands[0]), self.lifted(operands[1])];
         let channels = self.shape(dy)[2].clone();
-        let (x, dy) = (self.into_channels(x), self.into_channels(dy));
+        let (x, dy) = (self.side_by_side(x), self.side_by_side(dy));
         let op = Op::ConvWeightGrad { attributes: self.per_example(attributes), kernel: kernel.to_vec() };
         let dw = self.emit(op, &[x, dy]);
         self.split(dw, 0, &[self.n.clone(), channels])

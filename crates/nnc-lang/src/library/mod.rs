@@ -20,3 +20,64 @@ pub const CLIP_SCALE: &str = "clip_scale";
 
 /// What `nnc new NAME` writes; `NAME` stands for the name of the experiment, `MODEL` for the name of its model.
 pub const TEMPLATE: &str = include_str!("template.nn");
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnostic::{FileId, Sources};
+    use crate::syntax::ast::ItemKind;
+    use crate::syntax::parse;
+    use std::fmt::Write;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    const PRIMITIVES: [&str; 2] = ["<!-- primitives: written by the tests -->\n\n", "\n<!-- end of primitives -->\n"];
+    const LIBRARY: [&str; 2] = ["<!-- library: written by the tests -->\n\n", "\n<!-- end of library -->\n"];
+
+    fn page() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/language.md")
+    }
+
+    fn primitives() -> String {
+        let mut text = "| primitive | what it gives |\n| --- | --- |\n".to_owned();
+        for builtin in crate::elaborate::primitives() {
+            writeln!(text, "| `{}` | {} |", builtin.signature(), builtin.doc).expect("a string takes it");
+        }
+        text
+    }
+
+    fn library() -> String {
+        let mut text = String::new();
+        for (name, source) in super::FILES {
+            let short = name.trim_start_matches("library/").trim_end_matches(".nn");
+            writeln!(text, "### {short}\n").expect("a string takes it");
+            let mut sources = Sources::default();
+            let file: FileId = sources.add(name, source);
+            for item in parse(file, source).0.items {
+                let ItemKind::Function(function) = item.kind else { continue };
+                assert!(item.doc.ends_with('.'), "`{}` has no doc", function.name.text);
+                let signature = sources.slice(function.signature);
+                let signature: Vec<&str> = signature.split_whitespace().collect();
+                let doc: Vec<&str> = item.doc.split_whitespace().collect();
+                writeln!(text, "- `{}`\n  {}", signature.join(" "), doc.join(" ")).expect("a string takes it");
+            }
+            text.push('\n');
+        }
+        text.trim_end().to_owned() + "\n"
+    }
+
+    fn replaced(page: &str, [start, end]: [&str; 2], text: &str) -> String {
+        let (head, rest) = page.split_once(start).expect("the page has the mark");
+        let (_, tail) = rest.split_once(end).expect("the page has the mark");
+        format!("{head}{start}{text}{end}{tail}")
+    }
+
+    #[test]
+    fn the_language_page_lists_every_primitive_and_item() {
+        let known = fs::read_to_string(page()).expect("the page is there");
+        let fresh = replaced(&replaced(&known, PRIMITIVES, &primitives()), LIBRARY, &library());
+        if std::env::var_os("NNC_BLESS").is_some() {
+            fs::write(page(), &fresh).expect("the page can be written");
+        }
+        assert!(known == fresh, "docs/language.md is not of this library; NNC_BLESS=1 writes it anew");
+    }
+}

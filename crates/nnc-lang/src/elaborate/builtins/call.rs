@@ -30,7 +30,12 @@ fn bare(parameter: &str) -> &str {
 
 impl<'c, 'p> Call<'c, 'p> {
     /// Puts arguments to parameters: positional ones in order, then named ones.
-    pub fn bind(elaborator: &'c mut Elaborator<'p>, builtin: &'static Builtin, args: &Args, span: Span) -> Option<Self> {
+    pub fn bind(
+        elaborator: &'c mut Elaborator<'p>,
+        builtin: &'static Builtin,
+        args: &Args,
+        span: Span,
+    ) -> Option<Self> {
         let mut slots: Vec<Option<Operand>> = vec![None; builtin.parameters.len()];
         for (position, argument) in args.items.iter().enumerate() {
             let at = match &argument.name {

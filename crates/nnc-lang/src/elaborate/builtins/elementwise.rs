@@ -103,7 +103,8 @@ fn unary(call: &mut Call<'_, '_>, op: UnaryOp) -> Option<Value> {
     let x = call.elaborator.tensor(&value, None, span)?;
     let ty = call.ty(x);
     let takes_ints = matches!(op, UnaryOp::Abs | UnaryOp::Sign);
-    if !ty.dtype.is_float() && !(takes_ints && ty.dtype.is_int()) {
+    let fits = ty.dtype.is_float() || takes_ints && ty.dtype.is_int();
+    if !fits {
         let message = format!("`{}` works on floats, not on {ty}", call.builtin.name);
         return call.fail_with_help(Code::E0304, 0, message, "convert it first: `f32(...)`".to_owned());
     }
@@ -134,8 +135,7 @@ fn choose(call: &mut Call<'_, '_>) -> Option<Value> {
     let (a, b) = choices(call)?;
     let spans = [call.span_of(0), call.span_of(1), call.span_of(2)];
     let [a, b] = call.elaborator.broadcast_pair("where", [a, b], [spans[1], spans[2]], call.span)?;
-    let [condition, a] =
-        call.elaborator.broadcast_pair("where", [condition, a], [spans[0], spans[1]], call.span)?;
+    let [condition, a] = call.elaborator.broadcast_pair("where", [condition, a], [spans[0], spans[1]], call.span)?;
     let shape = call.ty(condition).shape;
     let b = emit::stretch(&mut call.elaborator.graph, b, &shape);
     call.emit(Op::Select, &[condition, a, b]).map(Value::Tensor)
@@ -164,9 +164,7 @@ fn cast(call: &mut Call<'_, '_>, name: &str) -> Option<Value> {
             let float = call.elaborator.tensor(&Value::float(number), Some(DType::F64), span)?;
             return call.emit(Op::Cast(dtype), &[float]).map(Value::Tensor);
         }
-        Value::Int(_) | Value::Float(_) if dtype != DType::Bool => {
-            call.elaborator.tensor(&value, Some(dtype), span)?
-        }
+        Value::Int(_) | Value::Float(_) if dtype != DType::Bool => call.elaborator.tensor(&value, Some(dtype), span)?,
         Value::List(_) => call.elaborator.tensor(&value, Some(dtype), span)?,
         other => call.elaborator.tensor(&other, None, span)?,
     };

@@ -18,12 +18,7 @@ pub(super) const TABLE: &[Builtin] = &[
         doc: "Axis `i` of the result is axis `axes[i]` of `x`; without `axes` their order is reversed.",
         run: transpose,
     },
-    Builtin {
-        name: "swap",
-        parameters: &["x", "a", "b"],
-        doc: "`x` with two of its axes exchanged.",
-        run: swap,
-    },
+    Builtin { name: "swap", parameters: &["x", "a", "b"], doc: "`x` with two of its axes exchanged.", run: swap },
     Builtin {
         name: "broadcast_to",
         parameters: &["x", "shape"],
@@ -148,9 +143,8 @@ fn broadcast_to(call: &mut Call<'_, '_>) -> Option<Value> {
     let shape = call.dims(1)?;
     let ty = call.ty(x);
     let missing = shape.len().checked_sub(ty.shape.rank());
-    let fits = missing.is_some_and(|missing| {
-        ty.shape.iter().zip(&shape[missing..]).all(|(from, to)| from == to || from.is(1))
-    });
+    let fits = missing
+        .is_some_and(|missing| ty.shape.iter().zip(&shape[missing..]).all(|(from, to)| from == to || from.is(1)));
     if !fits {
         let target = TensorType::new(ty.dtype, shape);
         return call.fail(Code::E0305, 0, format!("{ty} does not stretch to {target}"));
