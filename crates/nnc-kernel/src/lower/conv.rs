@@ -361,7 +361,8 @@ impl Body<'_> {
             rows: self.operands.rows,
             columns: self.blocks.columns,
             a: (self.weights, RowSource::Even(a, weights.strides[1])),
-            b: (self.packed, b.index(0)),
+            b: (self.packed, b.index(0), 1),
+            gathered: None,
             levels,
         }
     }

@@ -13,7 +13,7 @@ use super::frame::{Axes, Frame};
 use super::image::{self, Axis, Channels, Padded};
 use super::loops::{Split, coordinates};
 use super::memory::{KernelDraft, Place};
-use super::pack::{self, Matrix};
+use super::pack::{self, Matrix, Packed};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::{LowerError, Lowering};
@@ -234,7 +234,8 @@ impl Body<'_> {
             rows: rows_of_c,
             columns: self.blocks.columns,
             a: (self.memories.padded.memory, rows),
-            b: (self.memories.packed, zero),
+            b: (self.memories.packed, zero, 1),
+            gathered: None,
             levels,
         }
     }
@@ -325,7 +326,8 @@ impl Body<'_> {
         let many = b.sub(lines.1, lines.0);
         let places = b.mul_index(many, windows);
         let columns = b.index(self.blocks.columns as i64);
-        pack::pack(b, &matrix, (places, columns), (self.memories.packed, self.blocks.stride()), lanes);
+        let packed = Packed::rows(self.memories.packed, self.blocks.stride());
+        pack::pack(b, &matrix, (places, columns), &packed, lanes);
     }
 
     /// Adds the parts of some rows of the product in order, and the epilogue.

@@ -9,7 +9,7 @@ use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::loops::{Split, coordinates};
 use super::memory::{KernelDraft, Place, Source, elem};
-use super::pack::{self, Matrix};
+use super::pack::{self, Matrix, Packed};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::{LowerError, Lowering, map};
@@ -180,7 +180,10 @@ impl Plan {
             let bytes = shape.parts.tasks() as usize * shape.batch * shape.rows * self.row_stride() * self.elem.size();
             draft.param(lowering.temporary(bytes), self.elem, Direction::InOut)
         });
-        let memory = Memories { packed, sums, partial };
+        let side_by_side = self.left.1.strides[self.batch] == 1 && self.left.1.strides[self.batch + 1] != 1;
+        let gathered = (side_by_side && shape.columns >= 8 * shape.tile.columns())
+            .then(|| draft.builder.scratch(self.elem, shape.block_depth * shape.tile.rows));
+        let memory = Memories { packed, gathered, sums, partial };
         let row_blocks = Split::new(shape.rows, shape.block_rows, 1);
         let column_blocks = Split::new(shape.columns, shape.block_columns, 1);
         let counts = [shape.parts.tasks(), shape.batch as u64, row_blocks.tasks(), column_blocks.tasks()];
@@ -314,9 +317,14 @@ impl Plan {
         });
     }
 
+    /// How B is packed.
+    fn packed(&self, memory: Memory) -> Packed {
+        Packed::panels(memory, self.shape.block_depth as i64, self.shape.tile.columns() as i64)
+    }
+
     fn level(&self, count: Value) -> Level {
         let a = self.left.1.strides[self.batch + 1];
-        let b = if self.shape.direct { self.right.1.strides[self.batch + 1] } else { self.shape.stride() as i64 };
+        let b = if self.shape.direct { self.right.1.strides[self.batch + 1] } else { self.shape.tile.columns() as i64 };
         Level { count, a, b }
     }
 
@@ -340,7 +348,7 @@ impl Plan {
             first
         } else {
             let matrix = Matrix { memory: self.right.0, first, row: right_k, column: right_column };
-            pack::pack(b, &matrix, (count, columns), (memory.packed, shape.stride() as i64), shape.tile.lanes);
+            pack::pack(b, &matrix, (count, columns), &self.packed(memory.packed), shape.tile.lanes);
             b.index(0)
         };
         Product {
@@ -348,7 +356,8 @@ impl Plan {
             rows: shape.rows,
             columns: shape.columns,
             a: (self.left.0, RowSource::Even(a, left_row)),
-            b: (memory.packed, at),
+            b: (memory.packed, at, if shape.direct { 1 } else { self.packed(memory.packed).column }),
+            gathered: memory.gathered,
             levels,
         }
     }
@@ -357,6 +366,7 @@ impl Plan {
 /// The memory of a task.
 struct Memories {
     packed: Memory,
+    gathered: Option<Memory>,
     sums: Option<Memory>,
     partial: Option<Memory>,
 }

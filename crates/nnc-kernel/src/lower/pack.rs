@@ -1,6 +1,7 @@
 //! Packing: a block of a matrix, copied into scratch memory so that a tile's columns lie side by side.
 //!
-//! The packed block is row-major with a row for each k. Rows are padded with zeros to whole vectors.
+//! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), or rows are
+//! whole ([`Packed::rows`]). Rows are padded with zeros to whole vectors.
 
 use super::loops::span;
 use crate::ir::{Builder, Memory, Type, Value};
@@ -18,93 +19,111 @@ pub struct Matrix {
     pub column: i64,
 }
 
-/// Packs `(rows, columns)` of a matrix into `(memory, stride)`.
-pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), to: (Memory, i64), lanes: u8) {
-    if from.column != 1 && from.row == 1 {
-        return pack_transposed(b, from, (rows, columns), to, lanes);
+/// A packed block: where element `(k, column)` lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// The memory.
+    pub memory: Memory,
+    /// Elements between rows.
+    pub row: i64,
+    /// Elements between columns that are a multiple of `panel` apart, for each column; 1 if rows are whole.
+    pub column: i64,
+    /// Columns that lie side by side; a multiple of a vector.
+    pub panel: i64,
+}
+
+impl Packed {
+    /// Rows that are whole, `stride` apart.
+    pub fn rows(memory: Memory, stride: i64) -> Self {
+        Self { memory, row: stride, column: 1, panel: 1 }
     }
-    let (zero, one) = (b.index(0), b.index(1));
-    b.for_loop(zero, rows, one, &[], |b, row, _| {
-        let source = b.affine(&[(from.first, 1), (row, from.row)], 0);
-        let target = b.mul_index(row, to.1);
-        span(b, (zero, columns), &[lanes, 1], |b, at, lanes| {
-            let along = b.mul_index(at, from.column);
-            let place = b.add(source, along);
-            let stride = b.index(from.column);
-            let value = b.load_strided(from.memory, place, stride, lanes);
-            let place = b.add(target, at);
-            b.store(to.0, place, value);
-        });
-        pad(b, to.0, target, columns, lanes);
-        vec![]
-    });
+
+    /// Panels of `panel` columns, each with its `depth` rows in a row: a tile reads memory from one end to the other.
+    pub fn panels(memory: Memory, depth: i64, panel: i64) -> Self {
+        Self { memory, row: panel, column: depth, panel }
+    }
+
+    /// Where a column of row 0 lies.
+    fn column_start(&self, b: &mut Builder, column: Value) -> Value {
+        if self.column == 1 {
+            return column;
+        }
+        let panel = b.index(self.panel);
+        let within = b.rem(column, panel);
+        let before = b.sub(column, within);
+        b.affine(&[(before, self.column), (within, 1)], 0)
+    }
 }
 
-/// Zeros from `columns` on to the next multiple of a vector.
-fn pad(b: &mut Builder, memory: Memory, row: Value, columns: Value, lanes: u8) {
-    let width = b.index(i64::from(lanes));
-    let rest = b.rem(columns, width);
+/// Packs `(rows, columns)` of a matrix.
+pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), to: &Packed, lanes: u8) {
+    let turned = from.column != 1 && from.row == 1;
     let zero = b.index(0);
-    let ragged = b.gt(rest, zero);
-    b.if_then(ragged, |b| {
-        let missing = b.sub(width, rest);
-        let place = b.add(row, columns);
-        let nothing = b.zero(Type::vector(memory.elem, 1));
-        let one = b.index(1);
-        b.for_loop(zero, missing, one, &[], |b, at, _| {
-            let place = b.add(place, at);
-            b.store(memory, place, nothing);
-            vec![]
-        });
-    });
-}
-
-/// As [`pack`], for a matrix whose rows lie side by side: squares of a vector's size are transposed in registers.
-fn pack_transposed(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), to: (Memory, i64), lanes: u8) {
-    let zero = b.index(0);
-    // Along the columns of the packed block, `width` at a time; then the columns that are left, one by one.
+    // Along the columns, a vector at a time; then the columns that are left, one by one.
     span(b, (zero, columns), &[lanes, 1], |b, column, width| {
         let along = b.mul_index(column, from.column);
         let source = b.add(from.first, along);
-        if width == 1 {
-            let one = b.index(1);
-            b.for_loop(zero, rows, one, &[], |b, row, _| {
-                let place = b.add(source, row);
-                let value = b.load(from.memory, place, 1);
-                let place = b.affine(&[(row, to.1), (column, 1)], 0);
-                b.store(to.0, place, value);
-                vec![]
-            });
-            return;
+        let target = to.column_start(b, column);
+        if turned && width > 1 {
+            return pack_turned(b, from, (source, rows), (to, target), width);
         }
-        span(b, (zero, rows), &[lanes, 1], |b, row, height| {
-            let first = b.add(source, row);
-            let lines: Vec<Value> = (0..i64::from(width))
-                .map(|line| {
-                    let place = b.add_index(first, line * from.column);
-                    b.load(from.memory, place, height)
-                })
-                .collect();
-            let place = b.affine(&[(row, to.1), (column, 1)], 0);
-            let turned = if height == width { b.transpose(&lines) } else { lines };
-            if height == width {
-                for (line, value) in turned.into_iter().enumerate() {
-                    let place = b.add_index(place, line as i64 * to.1);
-                    b.store(to.0, place, value);
-                }
-            } else {
-                for (line, value) in turned.into_iter().enumerate() {
-                    let place = b.add_index(place, line as i64);
-                    b.store(to.0, place, value);
-                }
-            }
+        let one = b.index(1);
+        b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
+            let place = b.affine(&[(source, 1), (row, from.row)], 0);
+            let stride = b.index(from.column);
+            let value = b.load_strided(from.memory, place, stride, width);
+            let place = b.affine(&[(target, 1), (row, to.row)], 0);
+            b.store(to.memory, place, value);
+            vec![]
         });
     });
-    let one = b.index(1);
-    b.for_loop(zero, rows, one, &[], |b, row, _| {
-        let target = b.mul_index(row, to.1);
-        pad(b, to.0, target, columns, lanes);
-        vec![]
+    pad(b, (rows, columns), to, lanes);
+}
+
+/// Packs `width` columns whose elements lie side by side: squares are transposed in registers.
+fn pack_turned(
+    b: &mut Builder,
+    from: &Matrix,
+    (source, rows): (Value, Value),
+    (to, target): (&Packed, Value),
+    width: u8,
+) {
+    let zero = b.index(0);
+    span(b, (zero, rows), &[width, 1], |b, row, height| {
+        let first = b.add(source, row);
+        let lines: Vec<Value> = (0..i64::from(width))
+            .map(|line| {
+                let place = b.add_index(first, line * from.column);
+                b.load(from.memory, place, height)
+            })
+            .collect();
+        let place = b.affine(&[(target, 1), (row, to.row)], 0);
+        let (turned, step) = if height == width { (b.transpose(&lines), to.row) } else { (lines, 1) };
+        for (line, value) in turned.into_iter().enumerate() {
+            let place = b.add_index(place, line as i64 * step);
+            b.store(to.memory, place, value);
+        }
+    });
+}
+
+/// Zeros after the last column, to the end of a vector.
+fn pad(b: &mut Builder, (rows, columns): (Value, Value), to: &Packed, lanes: u8) {
+    let (zero, one, width) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
+    let rest = b.rem(columns, width);
+    let ragged = b.gt(rest, zero);
+    b.if_then(ragged, |b| {
+        let missing = b.sub(width, rest);
+        let nothing = b.zero(Type::vector(to.memory.elem, 1));
+        b.for_loop(zero, missing, one, &[], |b, at, _| {
+            let column = b.add(columns, at);
+            let target = to.column_start(b, column);
+            b.for_loop(zero, rows, one, &[], |b, row, _| {
+                let place = b.affine(&[(target, 1), (row, to.row)], 0);
+                b.store(to.memory, place, nothing);
+                vec![]
+            });
+            vec![]
+        });
     });
 }
 

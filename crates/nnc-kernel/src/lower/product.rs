@@ -60,8 +60,11 @@ pub struct Product<'a> {
     pub columns: usize,
     /// Memory of A, and its rows.
     pub a: (Memory, RowSource),
-    /// Memory of B, and where column 0 of the block begins.
-    pub b: (Memory, Value),
+    /// Memory of B, where column 0 of the block begins, and elements for each column that is the first of a tile.
+    pub b: (Memory, Value, i64),
+    /// Room for a tile's rows of A, `[k][row]`, when they are worth bringing together: rows that lie side by side, each
+    /// step of k far from the one before.
+    pub gathered: Option<Memory>,
     /// The loops over k.
     pub levels: &'a [Level],
 }
@@ -100,6 +103,7 @@ impl Product<'_> {
         let width = tile.columns();
         let rest = self.columns % width;
         let rows = self.row_starts(b, row, tile.rows);
+        let rows = self.gathered.map_or(rows.clone(), |to| self.gather(b, tile, &rows, to));
         let (start, end) = range.columns;
         let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
         let step = b.index(width as i64);
@@ -120,6 +124,33 @@ impl Product<'_> {
         }
     }
 
+    /// The loops over k for a tile: rows that were gathered have their own distance.
+    fn levels(&self, tile: Tile) -> Vec<Level> {
+        let step = |level: &Level| match self.gathered {
+            Some(_) => Level { a: tile.rows as i64, ..*level },
+            None => *level,
+        };
+        self.levels.iter().map(step).collect()
+    }
+
+    /// Copies a tile's rows of A, which lie side by side, to `[k][row]`.
+    fn gather(&self, b: &mut Builder, tile: Tile, rows: &Rows, to: Memory) -> Rows {
+        let (Rows::Even(first, _), [level]) = (rows, self.levels) else { return rows.clone() };
+        let (zero, one, end) = (b.index(0), b.index(1), b.index(tile.rows as i64));
+        b.for_unrolled(zero, level.count, one, 4, &[], |b, k, _| {
+            let source = b.affine(&[(*first, 1), (k, level.a)], 0);
+            let target = b.mul_index(k, tile.rows as i64);
+            span(b, (zero, end), &super::loops::widths(tile.rows, tile.lanes), |b, at, lanes| {
+                let place = b.add(source, at);
+                let value = b.load(self.a.0, place, lanes);
+                let place = b.add(target, at);
+                b.store(to, place, value);
+            });
+            vec![]
+        });
+        Rows::Even(zero, 1)
+    }
+
     /// One tile at a row and a column of C; `from` is the column within the block.
     fn tile_at(
         &self,
@@ -130,20 +161,20 @@ impl Product<'_> {
         width: usize,
         sink: &Sink<'_, '_>,
     ) {
-        let columns = b.add(self.b.1, from);
-        let panels = Panels { a: self.a.0, rows: rows.clone(), b: self.b.0, columns };
+        let columns = b.affine(&[(self.b.1, 1), (from, self.b.2)], 0);
+        let panels = Panels { a: self.gathered.unwrap_or(self.a.0), rows: rows.clone(), b: self.b.0, columns };
         match sink {
             Sink::Sum(memory, base, stride) => {
                 let along = b.mul_index(row, *stride);
                 let place = b.add(*base, along);
                 let place = b.add(place, column);
                 let sums = tile::load(b, tile, *memory, place, *stride);
-                let sums = tile::multiply(b, tile, &panels, self.levels, sums);
+                let sums = tile::multiply(b, tile, &panels, &self.levels(tile), sums);
                 tile::store(b, tile, *memory, place, *stride, &sums);
             }
             Sink::Epilogue(target, point, first_row) => {
                 let zeros = tile::zeros(b, tile, self.b.0);
-                let sums = tile::multiply(b, tile, &panels, self.levels, zeros);
+                let sums = tile::multiply(b, tile, &panels, &self.levels(tile), zeros);
                 let row = b.add(row, *first_row);
                 target.finish(b, tile, point, (row, column), width, &sums);
             }
