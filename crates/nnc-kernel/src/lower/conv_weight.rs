@@ -234,10 +234,16 @@ impl Body<'_> {
             rows: rows_of_c,
             columns: self.blocks.columns,
             a: (self.memories.padded.memory, rows),
-            b: (self.memories.packed, zero, 1),
+            b: (self.memories.packed, zero, self.packed().column),
             gathered: None,
             levels,
         }
+    }
+
+    /// How the cotangent is packed: a row for each place.
+    fn packed(&self) -> Packed {
+        let places = self.blocks.lines.grain as usize * self.blocks.windows;
+        Packed::panels(self.memories.packed, places as i64, self.blocks.tile.columns() as i64)
     }
 
     /// One product for each tap: its rows, the channels, lie a plane apart.
@@ -263,15 +269,12 @@ impl Body<'_> {
 
     fn levels(&self, b: &mut Builder, lines: Value) -> [Level; 2] {
         let [vertical, horizontal] = self.axes;
-        let stride = self.blocks.stride();
+        let place = self.blocks.tile.columns() as i64;
         let windows = b.index(horizontal.windows as i64);
+        let down = (vertical.step * self.blocks.width) as i64;
         [
-            Level {
-                count: lines,
-                a: (vertical.step * self.blocks.width) as i64,
-                b: horizontal.windows as i64 * stride,
-            },
-            Level { count: windows, a: horizontal.step as i64, b: stride },
+            Level { count: lines, a: down, b: horizontal.windows as i64 * place },
+            Level { count: windows, a: horizontal.step as i64, b: place },
         ]
     }
 
@@ -326,7 +329,7 @@ impl Body<'_> {
         let many = b.sub(lines.1, lines.0);
         let places = b.mul_index(many, windows);
         let columns = b.index(self.blocks.columns as i64);
-        let packed = Packed::rows(self.memories.packed, self.blocks.stride());
+        let packed = self.packed();
         pack::pack(b, &matrix, (places, columns), &packed, lanes);
     }
 

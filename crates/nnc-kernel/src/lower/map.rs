@@ -76,7 +76,8 @@ fn emit(
     outputs: &[ValueId],
     work: usize,
 ) -> Result<(), LowerError> {
-    let lanes = lowering.lanes(&frame.members);
+    // Two vectors at a time: independent chains hide the latency of each.
+    let lanes = 2 * lowering.lanes(&frame.members);
     let dims = &frame.axes.dims;
     let inner = dims.last().copied().unwrap_or(1);
     let rows: usize = dims.iter().rev().skip(1).product();

@@ -1,7 +1,7 @@
 //! Packing: a block of a matrix, copied into scratch memory so that a tile's columns lie side by side.
 //!
-//! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), or rows are
-//! whole ([`Packed::rows`]). Rows are padded with zeros to whole vectors.
+//! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), so that a tile
+//! reads memory from one end to the other. Rows are padded with zeros to whole vectors.
 
 use super::loops::span;
 use crate::ir::{Builder, Memory, Type, Value};
@@ -26,18 +26,13 @@ pub struct Packed {
     pub memory: Memory,
     /// Elements between rows.
     pub row: i64,
-    /// Elements between columns that are a multiple of `panel` apart, for each column; 1 if rows are whole.
+    /// Elements for each column before a panel: panel `n` begins `n * panel * column` elements on.
     pub column: i64,
     /// Columns that lie side by side; a multiple of a vector.
     pub panel: i64,
 }
 
 impl Packed {
-    /// Rows that are whole, `stride` apart.
-    pub fn rows(memory: Memory, stride: i64) -> Self {
-        Self { memory, row: stride, column: 1, panel: 1 }
-    }
-
     /// Panels of `panel` columns, each with its `depth` rows in a row: a tile reads memory from one end to the other.
     pub fn panels(memory: Memory, depth: i64, panel: i64) -> Self {
         Self { memory, row: panel, column: depth, panel }
@@ -45,9 +40,6 @@ impl Packed {
 
     /// Where a column of row 0 lies.
     fn column_start(&self, b: &mut Builder, column: Value) -> Value {
-        if self.column == 1 {
-            return column;
-        }
         let panel = b.index(self.panel);
         let within = b.rem(column, panel);
         let before = b.sub(column, within);
