@@ -137,7 +137,7 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         let source = lowering.source(value)?;
         map::copy(&mut lowering, value, source, to)?;
     }
-    plan::assemble(graph, partition, lowering.launches, lowering.buffers, lowering.externals)
+    plan::assemble(partition, lowering.launches, lowering.buffers, lowering.externals)
 }
 
 impl<'g> Lowering<'g> {

@@ -4,7 +4,6 @@ use super::{External, KernelReport, Lowered, arena};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Program};
-use nnc_graph::Graph;
 use nnc_opt::fuse::Partition;
 
 /// Below so many operations a launch runs on the calling thread: waking others would take longer.
@@ -12,13 +11,11 @@ const SERIAL_WORK: usize = 1 << 16;
 
 /// Gives buffers their addresses and shares equal kernels.
 pub fn assemble(
-    graph: &Graph,
     partition: &Partition,
     pending: Vec<Pending>,
     buffers: Vec<Buffer>,
     externals: Vec<External>,
 ) -> Result<Lowered, LowerError> {
-    let _ = graph;
     let arena = arena::place(&pending, &buffers);
     let mut program = Program::default();
     let mut report = Vec::new();
