@@ -75,7 +75,8 @@ impl Formatter<'_> {
         self.blank = false;
         let indent = self.indent(&line);
         self.out.extend(std::iter::repeat_n(' ', indent));
-        let already_open = self.open.len();
+        // Brackets above the lowest depth of the line were opened in it, also in `} else {`.
+        let mut lowest = self.open.len();
         let goes_on = self.options && matches!(self.word(first), "over" | "using");
         for (at, &token) in line.iter().enumerate() {
             if at == 0 || matches!(line[at - 1].kind, TokenKind::Semicolon | TokenKind::OpenBrace) {
@@ -87,8 +88,9 @@ impl Formatter<'_> {
                 self.out.push_str(space);
             }
             self.put(token);
+            lowest = lowest.min(self.open.len());
         }
-        self.mark_indents(already_open);
+        self.mark_indents(lowest);
         let last = line.iter().rev().find(|token| !is_comment(token.kind)).map(|token| token.kind);
         self.opened = last == Some(TokenKind::OpenBrace);
         self.carried = last.is_some_and(|kind| is_operator(kind) || kind == TokenKind::Equal);
