@@ -23,7 +23,9 @@ fn every_form_of_the_language_parses() {
 
 #[test]
 fn several_mistakes_are_reported_in_one_run() {
-    let report = reported("fn f(x: f32) -> f32 {\n    y = x +* 2\n    z = (x\n}\n\nmodel M(x: ) { return x }\nfn g(x: f32) -> f32 = x\n");
+    let report = reported(
+        "fn f(x: f32) -> f32 {\n    y = x +* 2\n    z = (x\n}\n\nmodel M(x: ) { return x }\nfn g(x: f32) -> f32 = x\n",
+    );
     assert_eq!(report.matches("error[").count(), 3, "{report}");
 }
 

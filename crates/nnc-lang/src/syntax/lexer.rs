@@ -30,7 +30,9 @@ pub enum TokenKind {
     #[regex(r#""([^"\\\n]|\\[^\n])*"#)]
     OpenStr,
     /// Text between quotes of another kind.
-    #[regex(r"'[^'\n]*'|[\u{201c}\u{201d}\u{201e}\u{ab}][^\u{201c}\u{201d}\u{201e}\u{ab}\u{bb}\n]*[\u{201c}\u{201d}\u{bb}]")]
+    #[regex(
+        r"'[^'\n]*'|[\u{201c}\u{201d}\u{201e}\u{ab}][^\u{201c}\u{201d}\u{201e}\u{ab}\u{bb}\n]*[\u{201c}\u{201d}\u{bb}]"
+    )]
     OtherQuotes,
     /// Text that begins no token; reported.
     Wrong,
