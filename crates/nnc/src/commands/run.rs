@@ -7,10 +7,11 @@ use nnc_data::{Column, read_input, write_npy};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint};
-use nnc_graph::Tensor;
+use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Answer, json, present};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -132,30 +133,24 @@ fn interpret(
     Ok(answers)
 }
 
-/// Prints the values called so inside the program, for the first rows.
+/// Prints the values called so inside the program, for the first rows; of several of one name the last one.
 fn watch(program: &CompiledGraph, store: &nnc_driver::store::Store, paths: &[String]) -> Result<(), Failure> {
     let run = program.interpretation(store).map_err(|error| error.to_string())?;
+    let mut named: BTreeMap<&str, ValueId> = BTreeMap::new();
+    for (_, node) in program.graph.nodes() {
+        for &value in &node.results {
+            let Some(name) = &program.graph.value(value).name else { continue };
+            // Values of the recipe itself are known by their own names.
+            named.insert(name.strip_prefix("recipe.").unwrap_or(name), value);
+        }
+    }
     for wanted in paths {
-        let mut known = Vec::new();
-        let mut found = false;
-        for (_, node) in program.graph.nodes() {
-            for &value in &node.results {
-                let Some(name) = &program.graph.value(value).name else { continue };
-                // Values of the recipe itself are known by their own names.
-                let full = name.strip_prefix("recipe.").unwrap_or(name).to_owned();
-                if full == *wanted {
-                    found = true;
-                    anstream::println!("{STRONG}{full}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
-                    anstream::println!("{}", statistics(run.value(value)));
-                }
-                known.push(full);
-            }
-        }
-        if !found {
-            known.sort();
-            known.dedup();
+        let Some(&value) = named.get(wanted.as_str()) else {
+            let known: Vec<&str> = named.keys().copied().collect();
             return Err(Failure::Message(format!("--watch {wanted}: no such value; there are {}", known.join(", "))));
-        }
+        };
+        anstream::println!("{STRONG}{wanted}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
+        anstream::println!("{}", statistics(run.value(value)));
     }
     Ok(())
 }
