@@ -92,9 +92,20 @@ class Eager:
 
 
 def busy() -> list[str]:
-    """Compilers that run now: a measurement beside them is worth nothing."""
-    names = subprocess.run(["ps", "-eo", "comm="], capture_output=True, text=True, check=True).stdout.split()
-    return sorted(name for name in set(names) if name in ("rustc", "cargo", "cc1", "ld", "ld.lld"))
+    """Compilers that run now: a measurement beside them is worth nothing. Those that wait or are stopped do no harm."""
+    lines = subprocess.run(["ps", "-eo", "stat=,comm="], capture_output=True, text=True, check=True).stdout.splitlines()
+    running = {line.split()[1] for line in lines if line[0] not in "TZ"}
+    return sorted(running & {"rustc", "cc1", "ld", "ld.lld", "rust-lld"})
+
+
+def wait_for_quiet(patience: float) -> bool:
+    """Waits until no compiler runs; says whether that came about within `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while busy():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def measure(model: str, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -103,10 +114,16 @@ def measure(model: str, arguments: argparse.Namespace) -> dict[str, dict[str, fl
     if arguments.unfused:
         engines["nnc, unfused"] = Nnc(model, arguments.threads, ["--no-fuse"])
     rounds = {name: [] for name in engines}
-    for _ in range(arguments.rounds):
+    while min(len(found) for found in rounds.values()) < arguments.rounds:
+        quiet = wait_for_quiet(arguments.patience)
+        found = {}
         for name, engine in engines.items():
             time.sleep(PAUSE)
-            rounds[name].append(min(engine.steps(arguments.steps)))
+            found[name] = min(engine.steps(arguments.steps))
+        # A round that a compiler disturbed is taken again while there is patience.
+        if not (quiet and busy()):
+            for name, seconds in found.items():
+                rounds[name].append(seconds)
     result = {}
     for name, engine in engines.items():
         engine.close()
@@ -135,6 +152,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=20, help="steps in a round")
+    parser.add_argument("--patience", type=float, default=60, help="seconds to wait for compilers to end, each round")
     parser.add_argument("--unfused", action="store_true", help="also nnc without fusion")
     parser.add_argument("--json", metavar="FILE", help="also write every round as JSON")
     arguments = parser.parse_args()
