@@ -4,6 +4,9 @@
 //! the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS`. Then each line `K`
 //! on stdin runs K steps and prints the seconds of each on one line. A step here is a step of a training run: the copy
 //! of the batch into the program's inputs is part of it, reading and decoding files is not.
+//!
+//! With `--kernels` it prints, instead, a line `KERNEL FLOPS BYTES NAME` for each launch of the step, for
+//! `benches/hot_kernels.py`.
 
 use nnc_data::Batch;
 use nnc_driver::session::{Moment, Step};
@@ -19,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-const USAGE: &str = "usage: step FILE.nn [--batch 64] [--threads 2] [--no-fuse]";
+const USAGE: &str = "usage: step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--kernels]";
 /// Steps before the first measured one.
 const WARM_UP: usize = 5;
 /// Different batches, so that no step finds its input in the cache for being the one before.
@@ -30,21 +33,23 @@ struct Arguments {
     batch: usize,
     threads: NonZeroUsize,
     fuse: FuseOptions,
+    kernels: bool,
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let (mut file, mut batch, mut threads, mut fuse) = (None, 64, 2, FuseOptions::ALL);
+    let (mut file, mut batch, mut threads, mut fuse, mut kernels) = (None, 64, 2, FuseOptions::ALL, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--batch" => batch = words.next().ok_or(USAGE)?.parse()?,
             "--threads" => threads = words.next().ok_or(USAGE)?.parse()?,
             "--no-fuse" => fuse = FuseOptions::NONE,
+            "--kernels" => kernels = true,
             path => file = Some(PathBuf::from(path)),
         }
     }
     let threads = NonZeroUsize::new(threads).ok_or(USAGE)?;
-    Ok(Arguments { file: file.ok_or(USAGE)?, batch, threads, fuse })
+    Ok(Arguments { file: file.ok_or(USAGE)?, batch, threads, fuse, kernels })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -56,6 +61,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut session = Session::new(&project, &recipe, Compiler { engine: Engine::Native, pool, passes }, 0)?;
     let batches: Vec<Batch> = (0..BATCHES).map(|number| made_up(session.data(), arguments.batch, number)).collect();
     let compile_time = session.training_program(arguments.batch)?.compile_time;
+    if arguments.kernels {
+        return print_kernels(&mut session, arguments.batch);
+    }
     let mut iteration = 0;
     run(&mut session, &batches, &mut iteration, WARM_UP)?;
     println!("ready {}", compile_time.as_secs_f64());
@@ -64,6 +72,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let words: Vec<String> = seconds.iter().map(f64::to_string).collect();
         println!("{}", words.join(" "));
         std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn print_kernels(session: &mut Session<'_>, rows: usize) -> Result<(), Box<dyn Error>> {
+    let lowered = session.training_program(rows)?.lowered().ok_or("the program is not native")?;
+    for (launch, report) in lowered.program.launches.iter().zip(&lowered.report) {
+        println!("{} {} {} {}", launch.kernel, report.flops, report.bytes, report.name);
     }
     Ok(())
 }
