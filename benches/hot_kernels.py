@@ -6,6 +6,7 @@ memory traffic that come of it. A kernel that is launched several times is one l
 """
 
 import argparse
+import bisect
 import os
 import pathlib
 import re
@@ -14,6 +15,28 @@ import subprocess
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+
+
+def shares_by_kernel(samples: list[list[str]]) -> dict[str, float]:
+    """Percent of the samples (process, address) in each kernel, by its number.
+
+    The initialisation of the weights is a program too, whose memory the step's code may have taken over: of names that
+    overlap the last one counts, which is why `perf report` is not asked."""
+    map_file = pathlib.Path(f"/tmp/perf-{samples[0][0]}.map")
+    names = [line.split(" ", 2) for line in map_file.read_text().splitlines()]
+    last_program = [(int(start, 16), int(length, 16), name) for start, length, name in names]
+    entries = [place for place, (_, _, name) in enumerate(last_program) if not name.startswith("kernel")]
+    last_program = last_program[entries[-2] + 1 :]
+    map_file.unlink()
+    starts = sorted((start, length, name) for start, length, name in last_program)
+    shares = {}
+    for _, address in samples:
+        at = int(address, 16)
+        place = bisect.bisect_right(starts, (at, float("inf"), "")) - 1
+        if place >= 0 and at < starts[place][0] + starts[place][1] and starts[place][2].startswith("kernel"):
+            number = re.match(r"kernel(\d+)", starts[place][2])[1]
+            shares[number] = shares.get(number, 0.0) + 100 / len(samples)
+    return shares
 
 
 def main():
@@ -45,12 +68,10 @@ def main():
         ran = subprocess.run(
             record, input=f"{arguments.steps}\n", check=True, capture_output=True, text=True, env=environment
         )
-        report = ["perf", "report", "-i", samples, "--stdio", "--sort", "symbol"]
-        table = subprocess.run(report, check=True, capture_output=True, text=True).stdout
+        script = ["perf", "script", "-i", samples, "-F", "pid,ip"]
+        lines = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
     per_step = statistics.median(float(word) for word in ran.stdout.splitlines()[1].split())
-    shares = {}
-    for share, number in re.findall(r"([0-9.]+)%\s+\[\.\] kernel(\d+)_\d+", table):
-        shares[number] = shares.get(number, 0.0) + float(share)
+    shares = shares_by_kernel([line.split()[:2] for line in lines])
 
     print(f"{per_step * 1e3:.3f} ms a step (median, under perf); {len(launches)} launches of {len(kernels)} kernels")
     print(f"{'share':>6} {'ms':>8} {'GFLOP/s':>8} {'GB/s':>7} {'times':>5}  kernel")
