@@ -2,8 +2,9 @@
 
 Each round measures every engine once, one after the other, so that a slow minute of the machine hits all of them. A
 round is `--steps` steps, and counts with its fastest one: on a machine that does nothing else, what is above the
-minimum is noise. The table gives the median of the rounds, their spread (largest less smallest, of the median) and
-nnc's median relative to PyTorch's. nnc's step copies its batch in; PyTorch's tensors are in place already.
+minimum is noise. The table gives the median and the best of the rounds, their spread (largest less smallest, of the
+median), and the speed: PyTorch's time of a round over the engine's of the same round, the median of that. nnc's step
+copies its batch in; PyTorch's tensors are in place already. Rounds that other programs disturb are taken again.
 
 Networks and their sizes are those of `peers_models.py`, in nnc's language below `models/`. Both start from their own
 random weights: how long a step takes does not depend on them. Needs `pip install torch`, and builds
@@ -29,6 +30,8 @@ MODELS = {
 }
 # Engines that ran last may keep their threads spinning for a while.
 PAUSE = 0.05
+# How long to look whether other programs are running. All of these are seconds.
+LOOK = 0.5
 
 
 class Nnc:
@@ -91,20 +94,24 @@ class Eager:
         pass
 
 
-def busy() -> list[str]:
-    """Compilers that run now: a measurement beside them is worth nothing. Those that wait or are stopped do no harm."""
-    lines = subprocess.run(["ps", "-eo", "stat=,comm="], capture_output=True, text=True, check=True).stdout.splitlines()
-    running = {line.split()[1] for line in lines if line[0] not in "TZ"}
-    return sorted(running & {"rustc", "cc1", "ld", "ld.lld", "rust-lld"})
+def busy() -> bool:
+    """Whether other programs take more than a tenth of a processor: a measurement beside them is worth little."""
+
+    def ticks() -> int:
+        user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
+        return int(user) + int(nice) + int(system)
+
+    before = ticks()
+    time.sleep(LOOK)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK") > 0.1 * LOOK
 
 
 def wait_for_quiet(patience: float) -> bool:
-    """Waits until no compiler runs; says whether that came about within `patience` seconds."""
+    """Waits until the machine is idle; says whether that came about within `patience` seconds."""
     deadline = time.monotonic() + patience
     while busy():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(0.2)
     return True
 
 
@@ -114,36 +121,42 @@ def measure(model: str, arguments: argparse.Namespace) -> dict[str, dict[str, fl
     if arguments.unfused:
         engines["nnc, unfused"] = Nnc(model, arguments.threads, ["--no-fuse"])
     rounds = {name: [] for name in engines}
-    while min(len(found) for found in rounds.values()) < arguments.rounds:
-        quiet = wait_for_quiet(arguments.patience)
+    disturbed, patience = 0, arguments.patience
+    while len(rounds["nnc"]) < arguments.rounds:
+        started = time.monotonic()
+        quiet = wait_for_quiet(patience)
+        patience -= time.monotonic() - started
         found = {}
         for name, engine in engines.items():
             time.sleep(PAUSE)
             found[name] = min(engine.steps(arguments.steps))
-        # A round that a compiler disturbed is taken again while there is patience.
-        if not (quiet and busy()):
+        # A round that others disturbed is taken again while there is patience.
+        undisturbed = quiet and not busy()
+        if undisturbed or patience <= 0:
+            disturbed += not undisturbed
             for name, seconds in found.items():
                 rounds[name].append(seconds)
+    if disturbed:
+        print(f"\n{model}: other programs ran during {disturbed} of {arguments.rounds} rounds", file=sys.stderr)
     result = {}
     for name, engine in engines.items():
         engine.close()
-        median = statistics.median(rounds[name])
-        spread = (max(rounds[name]) - min(rounds[name])) / median
-        result[name] = {"seconds": median, "spread": spread, "rounds": rounds[name]}
+        median, best = statistics.median(rounds[name]), min(rounds[name])
+        spread = (max(rounds[name]) - best) / median
+        speed = statistics.median(eager / own for eager, own in zip(rounds["PyTorch eager"], rounds[name]))
+        result[name] = {"seconds": median, "best": best, "spread": spread, "speed": speed, "rounds": rounds[name]}
         result[name]["compile_seconds"] = engine.compile_seconds
     return result
 
 
 def print_table(model: str, result: dict[str, dict[str, float]]):
-    """One line for each engine; the ratio is steps per second relative to PyTorch's."""
+    """One line for each engine."""
     batch = MODELS[model][1]
-    reference = result["PyTorch eager"]["seconds"]
-    print(f"\n{model:16} {'ms/step':>9} {'spread':>8} {'items/s':>9} {'speed':>7} {'compile ms':>11}")
+    print(f"\n{model:16} {'ms/step':>9} {'best':>9} {'spread':>8} {'items/s':>9} {'speed':>7} {'compile ms':>11}")
     for name, row in result.items():
-        rate, speed = batch / row["seconds"], reference / row["seconds"]
-        milliseconds, compiling = row["seconds"] * 1e3, row["compile_seconds"] * 1e3
-        line = f"{name:16} {milliseconds:9.3f} {row['spread']:8.1%} {rate:9.0f} {speed:6.2f}x"
-        print(line + (f" {compiling:11.1f}" if compiling else ""), flush=True)
+        median, best, compiling = row["seconds"] * 1e3, row["best"] * 1e3, row["compile_seconds"] * 1e3
+        line = f"{name:16} {median:9.3f} {best:9.3f} {row['spread']:8.1%} {batch / row['seconds']:9.0f}"
+        print(f"{line} {row['speed']:6.2f}x" + (f" {compiling:11.1f}" if compiling else ""), flush=True)
 
 
 def main():
@@ -152,7 +165,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=20, help="steps in a round")
-    parser.add_argument("--patience", type=float, default=60, help="seconds to wait for compilers to end, each round")
+    patience_help = "seconds to wait for other programs to end, for each model"
+    parser.add_argument("--patience", type=float, default=120, help=patience_help)
     parser.add_argument("--unfused", action="store_true", help="also nnc without fusion")
     parser.add_argument("--json", metavar="FILE", help="also write every round as JSON")
     arguments = parser.parse_args()
@@ -163,13 +177,12 @@ def main():
     import torch
 
     torch.set_num_threads(arguments.threads)
-    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps")
+    rounds = f"{arguments.rounds} rounds of {arguments.steps} steps"
+    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {rounds}")
     results = {}
     for model in arguments.models or MODELS:
         results[model] = measure(model, arguments)
         print_table(model, results[model])
-    if busy():
-        print(f"\nwarning: {', '.join(busy())} is running: measure again on a quiet machine", file=sys.stderr)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n")
 
