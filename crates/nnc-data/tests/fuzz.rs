@@ -82,9 +82,11 @@ struct Bound {
     constant: usize,
 }
 
-/// Runs `target` on mutations of `seeds`.
-fn fuzz(name: &str, seeds: &[Vec<u8>], bound: &Bound, target: impl Fn(Vec<u8>)) {
+/// Runs `target` on mutations of `seeds`, which are made when it is this target's turn: memory is measured for the whole
+/// process.
+fn fuzz(name: &str, seeds: impl FnOnce() -> Vec<Vec<u8>>, bound: &Bound, target: impl Fn(Vec<u8>)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let seeds = seeds();
     let seconds = std::env::var("NNC_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let limit = seconds.map(Duration::from_secs);
     let begin = Instant::now();
@@ -243,7 +245,7 @@ const SMALL: usize = 64 << 10;
 #[test]
 fn idx_content() {
     let bound = Bound { per_byte: 4, constant: SMALL };
-    fuzz("idx", &idx_files(), &bound, |content| {
+    fuzz("idx", idx_files, &bound, |content| {
         let _ = idx::decode(content.clone(), path(), &pair(), Batching::Rows);
         as_inputs(&content);
     });
@@ -252,7 +254,7 @@ fn idx_content() {
 #[test]
 fn npy_content() {
     let bound = Bound { per_byte: 4, constant: SMALL };
-    fuzz("npy", &npy_files(), &bound, |content| {
+    fuzz("npy", npy_files, &bound, |content| {
         let _ = npy::decode(content.clone(), path(), &pair(), Batching::Rows);
         as_inputs(&content);
     });
@@ -262,7 +264,7 @@ fn npy_content() {
 fn csv_content() {
     let bound = Bound { per_byte: 24, constant: SMALL };
     let fields = [FieldType::new(DType::F32, [5]), FieldType::scalar(DType::U8)];
-    fuzz("csv", &csv_files(), &bound, |content| {
+    fuzz("csv", csv_files, &bound, |content| {
         let _ = csv::decode(&content, path(), &fields, &CsvOptions::default());
         as_inputs(&content);
     });
@@ -272,7 +274,7 @@ fn csv_content() {
 fn image_content() {
     // Decoders have tables of their own, and limits on what they take beside the picture.
     let bound = Bound { per_byte: 16, constant: 4 << 20 };
-    fuzz("image", &image_files(), &bound, |mut content| {
+    fuzz("image", image_files, &bound, |mut content| {
         as_inputs(&content);
         repair_checksums(&mut content);
         as_inputs(&content);
@@ -281,18 +283,19 @@ fn image_content() {
 
 #[test]
 fn gzip_content() {
-    let packed: Vec<Vec<u8>> =
-        [idx_files(), npy_files(), csv_files(), image_files()].concat().iter().map(|content| gzip(content)).collect();
+    let packed = || {
+        [idx_files(), npy_files(), csv_files(), image_files()].concat().iter().map(|content| gzip(content)).collect()
+    };
     // Deflate expands at most 1,032 times.
     let bound = Bound { per_byte: 4 * 1032, constant: 4 << 20 };
-    fuzz("gzip", &packed, &bound, |content| as_inputs(&content));
+    fuzz("gzip", packed, &bound, |content| as_inputs(&content));
 }
 
 #[test]
 fn npz_content() {
     let bound = Bound { per_byte: 4 * 1032, constant: 1 << 20 };
     let names = ["images".to_owned(), "labels".to_owned()];
-    fuzz("npz", &npz_files(), &bound, |content| {
+    fuzz("npz", npz_files, &bound, |content| {
         let _ = npz::decode(&content, path(), &names, &[pair(), pair()]);
     });
 }

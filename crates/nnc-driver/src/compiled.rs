@@ -119,6 +119,27 @@ pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
     }
 }
 
+/// No tensor has more bytes than this: no machine that runs this compiler has the memory.
+const LARGEST_TENSOR: i64 = 1 << 38;
+
+/// Refuses a graph with a tensor that no memory holds.
+///
+/// # Errors
+/// [`DriverError::Usage`] that names the type.
+pub(crate) fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
+    for (_, node) in graph.nodes() {
+        for ty in node.results.iter().map(|&value| graph.ty(value)) {
+            let elements = ty.shape.elements().as_number();
+            let bytes = elements.and_then(|elements| elements.checked_mul(ty.dtype.size() as i64));
+            if bytes.is_none_or(|bytes| bytes > LARGEST_TENSOR) {
+                let op = node.op.name();
+                return Err(DriverError::Usage(format!("`{op}` makes {ty}, which is larger than any memory")));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Compiler {
     /// Threads that compile.
     pub fn threads(&self) -> NonZeroUsize {
@@ -131,6 +152,7 @@ impl Compiler {
     /// [`DriverError::Usage`] for what a backend does not support, [`DriverError::Internal`] for a bug.
     pub fn compile(&self, graph: &Graph) -> Result<CompiledGraph, DriverError> {
         let started = Instant::now();
+        check_sizes(graph)?;
         let optimised =
             pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))?;
         let graph = optimised.graph;

@@ -50,6 +50,7 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
+        crate::compiled::check_sizes(subject.graph)?;
         let optimised = pipeline::optimise(subject.graph, &compiler.passes)
             .map_err(|error| DriverError::Internal(error.to_string()))?;
         let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &crate::compiled::TARGET)

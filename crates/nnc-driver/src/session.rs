@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
                 draw.copy_from_slice(&table_rows.wrapping_add(*index as i64).to_le_bytes());
             }
         }
-        program.run(&mut self.store).map_err(|error| run_error(error, batch))?;
+        program.run(&mut self.store).map_err(|error| run_error(explained(error, program, &self.store), batch))?;
         let metrics = read_metrics(program, self.recipe);
         match metrics.first() {
             Some((_, loss)) if !loss.is_finite() => Ok(Step::Withheld { loss: *loss }),
@@ -221,7 +221,7 @@ impl<'a> Session<'a> {
             let program = self.programs.get_mut(&(Purpose::Evaluate, batch.rows)).expect("it was put in above");
             fill(program, data, batch)?;
             program.set_i64("$seed", self.seed);
-            program.run(&mut self.store).map_err(|error| run_error(error, batch))?;
+            program.run(&mut self.store).map_err(|error| run_error(explained(error, program, &self.store), batch))?;
             means.add(&read_metrics(program, self.recipe), batch.rows);
         }
         Ok(means.finish())
@@ -258,6 +258,14 @@ fn fill(program: &mut CompiledGraph, data: &DataInfo, batch: &Batch) -> Result<(
         input.copy_from_slice(bytes);
     }
     Ok(())
+}
+
+/// The same error as the interpreter tells it, which knows the index.
+fn explained(error: RunError, program: &CompiledGraph, store: &Store) -> RunError {
+    match error {
+        RunError::OutOfRange(_) => program.interpretation(store).err().unwrap_or(error),
+        RunError::NotResident(_) | RunError::Internal(_) => error,
+    }
 }
 
 fn run_error(error: RunError, batch: &Batch) -> DriverError {
