@@ -17,7 +17,7 @@
 //! | [`answer`] | what is deployed: a recipe's answer, or a model by itself |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`report`] | the JSON report of a run |
-//! | [`stage`], [`bench`] | the programs of a file by name; fused against unfused |
+//! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
 //!
 //! **Invariant**: nothing here prints to the terminal.
 #![forbid(unsafe_code)]

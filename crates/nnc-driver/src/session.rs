@@ -1,7 +1,7 @@
 //! A recipe in memory: its weights, and its programs compiled for each batch size on first use.
 //!
 //! This is the door for a host program: make a [`Session`], call [`Session::step`] with batches, [`Session::evaluate`]
-//! and [`Session::answer`]. The training loop of [`crate::train`] is built on it.
+//! and [`Session::answer_program`]. The training loop of [`crate::train`] is built on it.
 
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;

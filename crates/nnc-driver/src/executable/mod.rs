@@ -5,7 +5,7 @@
 //!             | read-only segment         | executable segment
 //! ```
 //! Each part begins at a page. The two segments take the place of program headers that the stub
-//! does not need ([`elf`]), so the system maps them when it starts the program, and nothing is
+//! does not need (`elf`), so the system maps them when it starts the program, and nothing is
 //! linked: no toolchain is needed to build, and none to run.
 //!
 //! The file appears whole or not at all: it is written beside its place, flushed, and renamed.

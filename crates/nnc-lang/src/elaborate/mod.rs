@@ -62,8 +62,8 @@ use store::Store;
 use value::Value;
 
 use blocks::check_blocks;
-pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
 pub use builtins::{Builtin, all as primitives};
+pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{MetricInfo, RecipeInfo, StopEarly};
 

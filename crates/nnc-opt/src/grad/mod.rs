@@ -33,8 +33,8 @@ mod window;
 
 use crate::rewrite::{Fuel, Rewriter};
 use builder::Builder;
-pub use readable::{ReadableError, readable};
 use nnc_graph::{Graph, Op, ValueId};
+pub use readable::{ReadableError, readable};
 use rules::Site;
 use std::collections::BTreeMap;
 
@@ -100,7 +100,8 @@ pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<Value
 /// terms of a sum and the sum itself: the last of them gives the name.
 fn name_cotangents(graph: &mut Graph, cotangents: &BTreeMap<ValueId, ValueId>) {
     for (&value, &cotangent) in cotangents.iter().rev() {
-        let name = graph.value(value).name.clone().or_else(|| graph.definition(value).op.leaf_name().map(str::to_owned));
+        let name =
+            graph.value(value).name.clone().or_else(|| graph.definition(value).op.leaf_name().map(str::to_owned));
         if let Some(name) = name
             && graph.value(cotangent).name.is_none()
         {
