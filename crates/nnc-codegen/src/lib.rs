@@ -1,6 +1,6 @@
 //! Loop kernels to machine code.
 //!
-//! [`jit`] compiles a [`Program`] into memory, [`object`] into an object file, [`image`] into bytes that a built
+//! [`jit`] compiles a [`Program`] into memory, [`object()`] into an object file, [`image()`] into bytes that a built
 //! executable maps as they are. All three put the same functions through one door, [`cranelift_module::Module`].
 //! The code has no external symbol: it reaches the runtime by the table in its context ([`nnc_runtime::abi`]).
 #![forbid(unsafe_code)]

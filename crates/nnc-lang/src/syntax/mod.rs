@@ -6,7 +6,7 @@
 //! | [`lines`] | where statements end: line ends that count, brackets that pair |
 //! | [`ast`] | the tree |
 //! | [`parser`] | tokens to tree; never fails, reports |
-//! | [`format`] | canonical spaces and indentation |
+//! | [`mod@format`] | canonical spaces and indentation |
 //!
 //! **Invariant**: no text makes this panic, hang or overflow the stack.
 

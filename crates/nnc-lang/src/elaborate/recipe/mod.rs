@@ -231,7 +231,7 @@ impl Unit {
     }
 
     /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
-    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (i64[n]) those it needs. Outputs: `loss`,
+    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: `loss`,
     /// each metric (an accumulating one: of this batch alone), and updates of everything that changes, each withheld
     /// when the loss is not finite.
     ///
