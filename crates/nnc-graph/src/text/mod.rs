@@ -1,4 +1,4 @@
-//! The text form of a graph: [`print()`] and [`parse`], with `print(parse(s)) == s` for every `s` that was printed.
+//! The text form of a graph: [`print()`] and [`parse()`], with `print(parse(s)) == s` for every `s` that was printed.
 //!
 //! ```text
 //! graph "mlp" {
@@ -17,7 +17,7 @@
 //! (no brackets around a scalar), a larger one, or one with a NaN, its bytes in hexadecimal: either way every bit
 //! comes back. Blank lines, and lines that are only a comment, are skipped.
 //!
-//! [`parse`] checks what it read with [`mod@crate::verify`], and gives an error with its line instead of panicking.
+//! [`parse()`] checks what it read with [`mod@crate::verify`], and gives an error with its line instead of panicking.
 
 mod cursor;
 mod ops;

@@ -25,7 +25,7 @@ const EXP: [f64; 11] = [
     2.511_203_675_810_230_5e-8,
     2.082_662_151_812_205_7e-9,
 ];
-/// Of fdlibm's `e_log.c`: with s = f / (2 + f), ln(1 + f) = f - s (f - R), R = s² Σ c[i] s^2i.
+/// Of fdlibm's `e_log.c`: with s = f / (2 + f), ln(1 + f) = f - s (f - R), R = s² Σ c_i s^2i.
 const LOG: [f64; 7] = [
     6.666_666_666_666_735e-1,
     3.999_999_999_940_942e-1,
