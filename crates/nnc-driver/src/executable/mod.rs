@@ -39,7 +39,7 @@ pub enum ExecutableError {
         source: io::Error,
     },
     /// It would replace a file that it is made from.
-    #[error("{}: is an input of this build, and would be overwritten; choose another name", path.display())]
+    #[error("{}: is an input, and would be overwritten; choose another name", path.display())]
     IsInput {
         /// The executable.
         path: PathBuf,

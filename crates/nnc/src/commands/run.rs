@@ -6,7 +6,7 @@ use crate::{Failure, setup};
 use nnc_data::{Column, read_input, write_npy};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
-use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint};
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
@@ -41,6 +41,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs)?,
     };
     if let Some(file) = &options.output {
+        refuse_inputs(file, options)?;
         write_answer(file, &answers)?;
     }
     print(options, &answers, manifest)
@@ -62,6 +63,14 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// An answer is never written over what it was made from.
+fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
+    let given =
+        options.input.iter().map(|text| Path::new(text.split_once('=').map_or(text.as_str(), |(_, path)| path)));
+    let inputs: Vec<&Path> = [options.file.file.as_path(), &options.weights].into_iter().chain(given).collect();
+    executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
 }
 
 fn write_answer(file: &Path, answers: &[Answer]) -> Result<(), Failure> {
@@ -149,8 +158,8 @@ fn watch(program: &CompiledGraph, store: &nnc_driver::store::Store, paths: &[Str
             let known: Vec<&str> = named.keys().copied().collect();
             return Err(Failure::Message(format!("--watch {wanted}: no such value; there are {}", known.join(", "))));
         };
-        anstream::println!("{STRONG}{wanted}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
-        anstream::println!("{}", statistics(run.value(value)));
+        anstream::eprintln!("{STRONG}{wanted}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
+        anstream::eprintln!("{}", statistics(run.value(value)));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::train::{Event, Observer, TrainOptions, train};
-use nnc_driver::{Dataset, Project, Session, Wanted, checkpoint, report};
+use nnc_driver::{Dataset, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All)?;
     if let Some(weights) = &options.init {
         start_from(&mut session, weights)?;
+    }
+    if let Some(report) = &options.report {
+        executable::check_target(report, &[&options.file.file]).map_err(|error| error.to_string())?;
     }
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     introduce(&session, &dataset, &out);
