@@ -3,6 +3,7 @@
 //!
 //! The tile is `rows x columns`; the right operand is packed `[k][columns]`.
 
+use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, KernelBuilder, Value};
 use nnc_kernel::program::{ArgRef, Launch, Program};
 use nnc_runtime::{AlignedBuffer, Code, Layout, Pool};
@@ -73,7 +74,8 @@ fn main() {
     let show = std::env::args().nth(1).is_some_and(|word| word == "asm");
     let pool = Arc::new(Pool::new(NonZeroUsize::MIN).expect("one thread"));
     let shape = |(rows, columns, lanes, unroll, packed)| Shape { rows, columns, lanes, unroll, packed };
-    let shapes = [
+    let backend = Backend::host();
+    let narrow = [
         (4, 8, 4, 2, true),
         (4, 8, 4, 4, true),
         (4, 8, 8, 4, true),
@@ -83,16 +85,32 @@ fn main() {
         (8, 4, 4, 8, false),
         (12, 4, 4, 8, true),
     ];
-    for shape in shapes.map(shape) {
+    let wide = [
+        (14, 32, 16, 1, true),
+        (14, 32, 16, 4, true),
+        (14, 32, 16, 4, false),
+        (12, 32, 16, 4, true),
+        (8, 48, 16, 4, true),
+        (6, 64, 16, 4, true),
+        (24, 16, 16, 4, true),
+        (8, 32, 16, 4, false),
+        (6, 16, 8, 4, true),
+        (4, 24, 8, 4, true),
+    ];
+    let shapes: Vec<_> = match backend {
+        Backend::Cranelift => narrow.to_vec(),
+        Backend::X64(_) => wide.to_vec(),
+    };
+    for shape in shapes.into_iter().map(shape) {
         let Shape { rows, columns, lanes, unroll, packed } = shape;
         let kernel = tile(&shape);
         let args = (1..=3).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
         let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }] };
         if show {
-            println!("{}", nnc_codegen::dump_asm(&program).expect("compiles"));
+            println!("{}", nnc_codegen::dump_asm(&program, backend).expect("compiles"));
         }
         let began = Instant::now();
-        let (module, entry) = nnc_codegen::jit(&program, NonZeroUsize::MIN).expect("compiles");
+        let (module, entry) = nnc_codegen::jit(&program, backend, NonZeroUsize::MIN).expect("compiles");
         let compile = began.elapsed();
         let sizes = [DEPTH * rows * 4, DEPTH * columns * 4, rows * columns * 4].map(|bytes| bytes as usize);
         let layout = Layout { externals: sizes.to_vec(), ..Layout::default() };

@@ -4,7 +4,7 @@
 //! run on several threads; the results are put into the module one after the other, in the order of the program, so
 //! that the same program gives the same bytes.
 
-use crate::{CodegenError, clif};
+use crate::{Backend, CodegenError, clif, x64};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{self, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
@@ -26,9 +26,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// every pure operation where its result is first needed, all loads of a tile before all multiplications, and spill.
 /// What that mid-end would fold and hoist the kernel builder has folded and hoisted already.
 ///
+/// Code needs x86-64-v3 ([`crate::Backend::check`]): without FMA a fused multiply-add would be a call to a library.
+///
 /// # Errors
-/// If the machine lacks what the code needs: x86-64-v3 (AVX2, FMA, BMI), without which a fused multiply-add would be
-/// a call to a library.
+/// If Cranelift does not know the machine.
 pub fn host() -> Result<OwnedTargetIsa, CodegenError> {
     let mut flags = settings::builder();
     let options = [
@@ -45,22 +46,7 @@ pub fn host() -> Result<OwnedTargetIsa, CodegenError> {
     }
     let builder = cranelift_native::builder().map_err(|reason| CodegenError::Host(reason.to_string()))?;
     let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))?;
-    check_features(isa.as_ref())?;
     Ok(isa)
-}
-
-fn check_features(isa: &dyn TargetIsa) -> Result<(), CodegenError> {
-    if isa.name() != "x64" {
-        return Ok(());
-    }
-    let has: Vec<String> =
-        isa.isa_flags().iter().filter(|flag| flag.as_bool() == Some(true)).map(|f| f.name.to_string()).collect();
-    let needed = ["has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt", "has_popcnt"];
-    let missing: Vec<&str> = needed.into_iter().filter(|need| !has.iter().any(|have| have == need)).collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(CodegenError::Features(missing.join(", ").replace("has_", ""))),
-    }
 }
 
 /// One function to compile.
@@ -80,6 +66,7 @@ struct Compiled {
 /// Puts the program into `module` and gives its entry, exported under `entry_name`.
 pub(crate) fn compile(
     program: &Program,
+    backend: Backend,
     module: &mut impl Module,
     threads: NonZeroUsize,
     entry_name: &str,
@@ -94,7 +81,7 @@ pub(crate) fn compile(
         };
         functions.push(ids);
     }
-    let compiled = compile_all(module.isa(), &tasks, threads)?;
+    let compiled = compile_all(module.isa(), backend, &tasks, threads)?;
     for (task, function) in tasks.iter().zip(compiled) {
         define(module, task.id, &function)?;
     }
@@ -130,15 +117,20 @@ pub(crate) fn first_equal(kernels: &[Kernel]) -> Vec<usize> {
         .collect()
 }
 
-fn compile_all(isa: &dyn TargetIsa, tasks: &[Task<'_>], threads: NonZeroUsize) -> Result<Vec<Compiled>, CodegenError> {
+fn compile_all(
+    isa: &dyn TargetIsa,
+    backend: Backend,
+    tasks: &[Task<'_>],
+    threads: NonZeroUsize,
+) -> Result<Vec<Compiled>, CodegenError> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut done = vec![];
-        let mut builders = FunctionBuilderContext::new();
+        let mut kept = Kept::default();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { return done };
-            done.push((index, compile_one(isa, task, &mut builders)));
+            done.push((index, compile_one(isa, backend, task, &mut kept)));
         }
     };
     let mut all = std::thread::scope(|scope| {
@@ -156,15 +148,31 @@ fn compile_all(isa: &dyn TargetIsa, tasks: &[Task<'_>], threads: NonZeroUsize) -
     all.into_iter().map(|(_, compiled)| compiled).collect()
 }
 
+/// What a thread keeps from one function to the next.
+#[derive(Default)]
+struct Kept {
+    builders: FunctionBuilderContext,
+    x64: x64::Context,
+}
+
 fn compile_one(
     isa: &dyn TargetIsa,
+    backend: Backend,
     task: &Task<'_>,
-    builders: &mut FunctionBuilderContext,
+    kept: &mut Kept,
 ) -> Result<Compiled, CodegenError> {
-    let mut func = ir::Function::new();
-    func.name = UserFuncName::user(0, task.id.as_u32());
-    clif::translate(task.kernel, task.phase, isa.frontend_config(), &mut func, builders);
-    finish(isa, func, task.id, &task.kernel.name)
+    match backend {
+        Backend::Cranelift => {
+            let mut func = ir::Function::new();
+            func.name = UserFuncName::user(0, task.id.as_u32());
+            clif::translate(task.kernel, task.phase, isa.frontend_config(), &mut func, &mut kept.builders);
+            finish(isa, func, task.id, &task.kernel.name)
+        }
+        Backend::X64(isa) => {
+            let function = x64::compile(isa, task.kernel, task.phase, &mut kept.x64)?;
+            Ok(Compiled { bytes: function.bytes, alignment: 64, relocations: vec![] })
+        }
+    }
 }
 
 fn finish(isa: &dyn TargetIsa, func: ir::Function, id: FuncId, name: &str) -> Result<Compiled, CodegenError> {
@@ -204,29 +212,4 @@ fn define_entry(
     let compiled = finish(module.isa(), func, id, name)?;
     define(module, id, &compiled)?;
     Ok(id)
-}
-
-/// The kernels of the program, each once, as Cranelift is given them or as assembly.
-pub(crate) fn dump(program: &Program, isa: &dyn TargetIsa, assembly: bool) -> Result<String, CodegenError> {
-    let mut out = String::new();
-    let owner = first_equal(&program.kernels);
-    for (index, kernel) in program.kernels.iter().enumerate().filter(|(index, _)| owner[*index] == *index) {
-        for (number, phase) in kernel.phases.iter().enumerate() {
-            let mut func = ir::Function::new();
-            clif::translate(kernel, phase, isa.frontend_config(), &mut func, &mut FunctionBuilderContext::new());
-            out += &format!("; kernel {index} `{}`, phase {number}\n", kernel.name);
-            out += &if assembly { assembly_of(isa, func)? } else { func.display().to_string() };
-            out.push('\n');
-        }
-    }
-    Ok(out)
-}
-
-fn assembly_of(isa: &dyn TargetIsa, func: ir::Function) -> Result<String, CodegenError> {
-    let mut context = cranelift_codegen::Context::for_function(func);
-    context.set_disasm(true);
-    let code = context
-        .compile(isa, &mut ControlPlane::default())
-        .map_err(|error| CodegenError::Bug(format!("Cranelift: {:?}", error.inner)))?;
-    Ok(code.vcode.clone().unwrap_or_default())
 }

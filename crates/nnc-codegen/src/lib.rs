@@ -1,14 +1,21 @@
 //! Loop kernels to machine code.
 //!
+//! Kernels go through one of two backends ([`Backend`]): Cranelift, with vectors of 128 bits, or `x64`, with those of
+//! AVX2 or AVX-512. They give the same bits. The straight line of launches between them is Cranelift's.
+//!
 //! [`jit`] compiles a [`Program`] into memory, [`object()`] into an object file, [`image()`] into bytes that a built
 //! executable maps as they are. All three put the same functions through one door, [`cranelift_module::Module`].
 //! The code has no external symbol: it reaches the runtime by the table in its context ([`nnc_runtime::abi`]).
 #![forbid(unsafe_code)]
 
+mod backend;
 mod clif;
 mod compile;
+mod dump;
 mod image;
+mod x64;
 
+pub use backend::Backend;
 pub use compile::host;
 pub use image::Image;
 
@@ -16,6 +23,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc_kernel::program::Program;
+use nnc_runtime::cpu::Isa;
 use std::num::NonZeroUsize;
 
 /// Under this name the entry is exported.
@@ -27,11 +35,14 @@ pub enum CodegenError {
     /// Cranelift does not know this machine.
     #[error("this machine is not supported: {0}")]
     Host(String),
-    /// An x86-64 machine below x86-64-v3.
-    #[error(
-        "this processor lacks {0}: compiled code needs x86-64-v3 (AVX2, FMA and BMI; Intel Haswell, AMD Zen or later)"
-    )]
-    Features(String),
+    /// A processor without the instructions that code is to be made for.
+    #[error("this processor lacks {missing}, which code for {} needs", isa.name())]
+    Features {
+        /// What code was to be made for.
+        isa: Isa,
+        /// Names of the instructions.
+        missing: String,
+    },
     /// A mistake in the compiler.
     #[error("bug in the compiler: {0}")]
     Bug(String),
@@ -48,10 +59,11 @@ impl From<cranelift_module::ModuleError> for CodegenError {
 ///
 /// # Errors
 /// If the machine is not supported, or by a mistake in the compiler.
-pub fn jit(program: &Program, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
+pub fn jit(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
+    backend.check()?;
     let builder = JITBuilder::with_isa(host()?, default_libcall_names());
     let mut module = JITModule::new(builder);
-    let entry = compile::compile(program, &mut module, threads, ENTRY)?;
+    let entry = compile::compile(program, backend, &mut module, threads, ENTRY)?;
     Ok((module, entry))
 }
 
@@ -59,10 +71,10 @@ pub fn jit(program: &Program, threads: NonZeroUsize) -> Result<(JITModule, FuncI
 ///
 /// # Errors
 /// As [`jit`].
-pub fn object(program: &Program, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
+pub fn object(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
     let builder = ObjectBuilder::new(host()?, "program", default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
-    compile::compile(program, &mut module, threads, ENTRY)?;
+    compile::compile(program, backend, &mut module, threads, ENTRY)?;
     module.finish().emit().map_err(|error| CodegenError::Bug(format!("the object file: {error}")))
 }
 
@@ -70,8 +82,8 @@ pub fn object(program: &Program, threads: NonZeroUsize) -> Result<Vec<u8>, Codeg
 ///
 /// # Errors
 /// As [`jit`].
-pub fn image(program: &Program, threads: NonZeroUsize) -> Result<Image, CodegenError> {
-    image::lay_out(&object(program, threads)?)
+pub fn image(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<Image, CodegenError> {
+    image::lay_out(&object(program, backend, threads)?)
 }
 
 /// The kernels as Cranelift sees them.
@@ -79,13 +91,13 @@ pub fn image(program: &Program, threads: NonZeroUsize) -> Result<Image, CodegenE
 /// # Errors
 /// As [`jit`].
 pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
-    compile::dump(program, host()?.as_ref(), false)
+    dump::clif(program, host()?.as_ref())
 }
 
 /// The kernels as assembly.
 ///
 /// # Errors
 /// As [`jit`].
-pub fn dump_asm(program: &Program) -> Result<String, CodegenError> {
-    compile::dump(program, host()?.as_ref(), true)
+pub fn dump_asm(program: &Program, backend: Backend) -> Result<String, CodegenError> {
+    dump::assembly(program, backend, host()?.as_ref())
 }

@@ -24,16 +24,20 @@ fn check(graph: &Graph, seed: u64) -> bool {
         let Some(lowered) = lowered(graph, &fuse, f32_lanes) else { return false };
         let mut expected = vec![vec![0x5a; lowered.arena_bytes]];
         expected.extend(lowered.externals.iter().map(|external| plan::run::initial(external, &given).unwrap()));
-        let mut found = expected.clone();
+        let initial = expected.clone();
         interpret::run(&lowered.program, &mut expected).unwrap();
-        common::run_compiled(&lowered.program, &mut found);
-        for (number, external) in lowered.externals.iter().enumerate() {
-            let elem = Elem::from_name(external.ty.dtype.name()).unwrap();
-            if external.access == Access::Read {
-                continue;
+        for backend in common::backends() {
+            let mut found = initial.clone();
+            common::run_compiled(&lowered.program, backend, &mut found);
+            for (number, external) in lowered.externals.iter().enumerate() {
+                let elem = Elem::from_name(external.ty.dtype.name()).unwrap();
+                if external.access == Access::Read {
+                    continue;
+                }
+                let at = common::first_difference(elem, &expected[number + 1], &found[number + 1]);
+                let (role, source) = (&external.role, text::print(graph));
+                assert_eq!(at, None, "{backend}, {role:?} in {f32_lanes} lanes, seed {seed}:\n{source}");
             }
-            let at = common::first_difference(elem, &expected[number + 1], &found[number + 1]);
-            assert_eq!(at, None, "{:?} in {f32_lanes} lanes, seed {seed}:\n{}", external.role, text::print(graph));
         }
     }
     true

@@ -74,17 +74,20 @@ impl Suite {
         }
         let mut expected = buffers.clone();
         nnc_kernel::ir::interpret::run(&program, &mut expected).unwrap();
-        let mut found = buffers;
-        common::run_compiled(&program, &mut found);
-        let (expected, found) = (&expected[OUT as usize], &found[OUT as usize]);
         let mut wrong = String::new();
-        for (number, elem) in elems.iter().enumerate() {
-            let range = number * COUNT * 8..(number + 1) * COUNT * 8;
-            let (expected, found) = (&expected[range.clone()], &found[range]);
-            if let Some(at) = first_difference(*elem, expected, found) {
-                let range = at * elem.size()..(at + 1) * elem.size();
+        for backend in common::backends() {
+            let mut found = buffers.clone();
+            common::run_compiled(&program, backend, &mut found);
+            let (expected, found) = (&expected[OUT as usize], &found[OUT as usize]);
+            for (number, elem) in elems.iter().enumerate() {
+                let range = number * COUNT * 8..(number + 1) * COUNT * 8;
                 let (expected, found) = (&expected[range.clone()], &found[range]);
-                wrong += &format!("{}: element {at}: {expected:02x?} {found:02x?}\n", program.kernels[number].name);
+                if let Some(at) = first_difference(*elem, expected, found) {
+                    let range = at * elem.size()..(at + 1) * elem.size();
+                    let (expected, found) = (&expected[range.clone()], &found[range]);
+                    let name = &program.kernels[number].name;
+                    wrong += &format!("{name}: element {at}: {expected:02x?}, {backend} {found:02x?}\n");
+                }
             }
         }
         assert!(wrong.is_empty(), "interpreter and compiled code differ:\n{wrong}");

@@ -4,6 +4,7 @@ mod common;
 
 use common::check;
 use cranelift_module::{Linkage, Module};
+use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
 use nnc_kernel::program::{ArgRef, Launch, Program};
 use nnc_runtime::{AlignedBuffer, Code, Layout, Pool};
@@ -73,20 +74,24 @@ fn jit_runs_a_program() {
 #[test]
 fn the_object_needs_nothing_and_has_one_copy_of_equal_kernels() {
     let (program, ..) = program();
-    let file = nnc_codegen::object(&program, threads()).unwrap();
-    let object = object::File::parse(&*file).unwrap();
-    let names: Vec<&str> = object.symbols().filter_map(|symbol| symbol.name().ok()).collect();
-    assert!(object.symbols().all(|symbol| !symbol.is_undefined()), "{names:?}");
-    assert!(names.contains(&nnc_codegen::ENTRY));
-    let kernels = names.iter().filter(|name| name.starts_with("kernel")).count();
-    assert_eq!(kernels, 2, "two phases, once: {names:?}");
+    for backend in Backend::ALL {
+        let file = nnc_codegen::object(&program, backend, threads()).unwrap();
+        let object = object::File::parse(&*file).unwrap();
+        let names: Vec<&str> = object.symbols().filter_map(|symbol| symbol.name().ok()).collect();
+        assert!(object.symbols().all(|symbol| !symbol.is_undefined()), "{names:?}");
+        assert!(names.contains(&nnc_codegen::ENTRY));
+        let kernels = names.iter().filter(|name| name.starts_with("kernel")).count();
+        assert_eq!(kernels, 2, "two phases, once: {names:?}");
+    }
 }
 
 #[test]
 fn bytes_do_not_depend_on_threads() {
     let (program, ..) = program();
-    let one = nnc_codegen::object(&program, NonZeroUsize::MIN).unwrap();
-    assert!((0..4).all(|_| nnc_codegen::object(&program, threads()).unwrap() == one));
+    for backend in Backend::ALL {
+        let one = nnc_codegen::object(&program, backend, NonZeroUsize::MIN).unwrap();
+        assert!((0..4).all(|_| nnc_codegen::object(&program, backend, threads()).unwrap() == one));
+    }
 }
 
 /// The image is run by way of the JIT: a jump to its entry is put before it.
@@ -94,7 +99,11 @@ fn bytes_do_not_depend_on_threads() {
 fn the_image_gives_the_same_bits() {
     let (program, buffers, elems) = program();
     let expected = check(&program, &buffers, &elems).unwrap();
-    let image = nnc_codegen::image(&program, threads()).unwrap();
+    common::backends().into_iter().for_each(|backend| run_image(&program, backend, &buffers, &expected));
+}
+
+fn run_image(program: &Program, backend: Backend, buffers: &[Vec<u8>], expected: &[Vec<u8>]) {
+    let image = nnc_codegen::image(program, backend, threads()).unwrap();
     let mut bytes = vec![0xe9];
     bytes.extend((64 - 5 + image.entry_offset as i32).to_le_bytes());
     bytes.resize(64, 0x90);
@@ -127,7 +136,8 @@ fn the_image_gives_the_same_bits() {
 #[test]
 fn dumps_show_each_kernel_once() {
     let (program, ..) = program();
-    for dump in [nnc_codegen::dump_clif(&program).unwrap(), nnc_codegen::dump_asm(&program).unwrap()] {
+    let assembly = Backend::ALL.map(|backend| nnc_codegen::dump_asm(&program, backend).unwrap());
+    for dump in std::iter::once(nnc_codegen::dump_clif(&program).unwrap()).chain(assembly) {
         assert!(dump.contains("`first`, phase 1") && !dump.contains("second"), "{dump}");
     }
 }

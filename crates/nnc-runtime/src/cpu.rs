@@ -14,25 +14,83 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Names of the instructions of x86-64-v3 that this processor lacks, which generated code needs;
-/// empty when it can run.
-pub fn missing_instructions() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let wanted = [
-            ("avx", std::is_x86_feature_detected!("avx")),
-            ("avx2", std::is_x86_feature_detected!("avx2")),
-            ("bmi1", std::is_x86_feature_detected!("bmi1")),
-            ("bmi2", std::is_x86_feature_detected!("bmi2")),
-            ("f16c", std::is_x86_feature_detected!("f16c")),
-            ("fma", std::is_x86_feature_detected!("fma")),
-            ("lzcnt", std::is_x86_feature_detected!("lzcnt")),
-            ("movbe", std::is_x86_feature_detected!("movbe")),
-        ];
+/// An instruction set that generated code may be for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Isa {
+    /// x86-64-v3 with F16C: AVX2 and FMA, vectors of 32 bytes, 16 of them.
+    Avx2,
+    /// That, and AVX-512 F, BW, DQ, VL, VBMI and VNNI (Intel Ice Lake, AMD Zen 4 or later): vectors of 64 bytes, 32 of
+    /// them, and mask registers.
+    Avx512,
+}
+
+impl Isa {
+    /// Every set, the least first.
+    pub const ALL: [Self; 2] = [Self::Avx2, Self::Avx512];
+
+    /// The name on the command line and in built executables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The set of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Names of the instructions that this processor lacks for it; empty when it can run such code.
+    pub fn missing(self) -> Vec<&'static str> {
+        let base = base_instructions();
+        let wanted = match self {
+            Self::Avx2 => base,
+            Self::Avx512 => [base, wide_instructions()].concat(),
+        };
         wanted.into_iter().filter(|(_, found)| !found).map(|(name, _)| name).collect()
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    Vec::new()
+
+    /// The best set that this processor has; `None` below [`Isa::Avx2`].
+    pub fn host() -> Option<Self> {
+        Self::ALL.into_iter().rev().find(|isa| isa.missing().is_empty())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn base_instructions() -> Vec<(&'static str, bool)> {
+    vec![
+        ("avx", std::is_x86_feature_detected!("avx")),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("bmi1", std::is_x86_feature_detected!("bmi1")),
+        ("bmi2", std::is_x86_feature_detected!("bmi2")),
+        ("f16c", std::is_x86_feature_detected!("f16c")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("lzcnt", std::is_x86_feature_detected!("lzcnt")),
+        ("movbe", std::is_x86_feature_detected!("movbe")),
+    ]
+}
+
+#[cfg(target_arch = "x86_64")]
+fn wide_instructions() -> Vec<(&'static str, bool)> {
+    vec![
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", std::is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", std::is_x86_feature_detected!("avx512vl")),
+        ("avx512vbmi", std::is_x86_feature_detected!("avx512vbmi")),
+        ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+    ]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn base_instructions() -> Vec<(&'static str, bool)> {
+    vec![("x86-64", false)]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn wide_instructions() -> Vec<(&'static str, bool)> {
+    vec![]
 }
 
 /// How many threads may compute at once; read once per process.

@@ -90,7 +90,8 @@ pub fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
     });
     let args = vec![ArgRef { buffer: 1, offset: 0 }, ArgRef { buffer: 2, offset: 0 }];
     let program = Program { kernels: vec![kernel.finish()], launches: vec![Launch { kernel: 0, args, serial: false }] };
-    let (module, entry) = nnc_codegen::jit(&program, NonZeroUsize::MIN).expect("compiles");
+    let (module, entry) =
+        nnc_codegen::jit(&program, nnc_codegen::Backend::host(), NonZeroUsize::MIN).expect("compiles");
     let layout = Layout { externals: vec![BLOCK * 4; 2], ..Layout::default() };
     nnc_runtime::Program::new(Code::from_jit(module, entry, layout).expect("the entry fits"), Arc::clone(pool))
 }

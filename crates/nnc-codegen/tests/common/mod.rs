@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, interpret, scalar, text, verify};
 use nnc_kernel::program::{ArgRef, Launch, Program};
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Pool};
@@ -76,9 +77,14 @@ fn pool() -> Arc<Pool> {
     Arc::clone(POOL.get_or_init(|| Arc::new(Pool::new(NonZeroUsize::new(2).unwrap()).unwrap())))
 }
 
-/// Runs the program as compiled code; `buffers[0]` is the arena.
-pub fn run_compiled(program: &Program, buffers: &mut [Vec<u8>]) {
-    let (module, entry) = nnc_codegen::jit(program, NonZeroUsize::new(2).unwrap()).unwrap();
+/// The backends whose code this machine runs.
+pub fn backends() -> Vec<Backend> {
+    Backend::ALL.into_iter().filter(|backend| backend.check().is_ok()).collect()
+}
+
+/// Runs the program as code of a backend; `buffers[0]` is the arena.
+pub fn run_compiled(program: &Program, backend: Backend, buffers: &mut [Vec<u8>]) {
+    let (module, entry) = nnc_codegen::jit(program, backend, NonZeroUsize::new(2).unwrap()).unwrap();
     let layout = Layout {
         arena_bytes: buffers[0].len(),
         scratch_bytes: program.scratch_bytes() as usize,
@@ -94,24 +100,26 @@ pub fn run_compiled(program: &Program, buffers: &mut [Vec<u8>]) {
     }
 }
 
-/// Runs a program on the interpreter and as compiled code and compares the externals, whose elements are `elems`.
+/// Runs a program on the interpreter and as code of every backend and compares the externals, whose elements are `elems`.
 pub fn check(program: &Program, buffers: &[Vec<u8>], elems: &[Elem]) -> Result<Vec<Vec<u8>>, String> {
     verify::verify_program(program).map_err(|violations| format!("{violations:#?}\n{}", show(program)))?;
     let mut expected = buffers.to_vec();
     interpret::run(program, &mut expected).map_err(|fault| format!("{fault}\n{}", show(program)))?;
-    let mut found = buffers.to_vec();
-    run_compiled(program, &mut found);
-    for (number, elem) in elems.iter().enumerate() {
-        let (expected, found) = (&expected[number + 1], &found[number + 1]);
-        if let Some(at) = first_difference(*elem, expected, found) {
-            let size = elem.size();
-            let range = at * size..(at + 1) * size;
-            return Err(format!(
-                "element {at} ({elem}) of external {number}: the interpreter gives {:02x?}, compiled code {:02x?}\n{}",
-                &expected[range.clone()],
-                &found[range],
-                show(program)
-            ));
+    for backend in backends() {
+        let mut found = buffers.to_vec();
+        run_compiled(program, backend, &mut found);
+        for (number, elem) in elems.iter().enumerate() {
+            let (expected, found) = (&expected[number + 1], &found[number + 1]);
+            if let Some(at) = first_difference(*elem, expected, found) {
+                let size = elem.size();
+                let range = at * size..(at + 1) * size;
+                return Err(format!(
+                    "element {at} ({elem}) of external {number}: the interpreter gives {:02x?}, {backend} {:02x?}\n{}",
+                    &expected[range.clone()],
+                    &found[range],
+                    show(program)
+                ));
+            }
         }
     }
     Ok(expected)

@@ -1,0 +1,57 @@
+//! The kernels of a program, each once, for people to read.
+
+use crate::compile::first_equal;
+use crate::{Backend, CodegenError, clif, x64};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir;
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::FunctionBuilderContext;
+use nnc_kernel::ir::{Kernel, Phase};
+use nnc_kernel::program::Program;
+
+/// As Cranelift is given them.
+pub(crate) fn clif(program: &Program, isa: &dyn TargetIsa) -> Result<String, CodegenError> {
+    each_phase(program, |kernel, phase| Ok(translated(kernel, phase, isa).display().to_string()))
+}
+
+/// As assembly.
+pub(crate) fn assembly(program: &Program, backend: Backend, isa: &dyn TargetIsa) -> Result<String, CodegenError> {
+    let mut context = x64::Context::default();
+    each_phase(program, |kernel, phase| match backend {
+        Backend::Cranelift => cranelift_assembly(isa, translated(kernel, phase, isa)),
+        Backend::X64(isa) => {
+            x64::compile(isa, kernel, phase, &mut context).map(|code| x64::disassembly::disassemble(&code))
+        }
+    })
+}
+
+fn each_phase(
+    program: &Program,
+    mut show: impl FnMut(&Kernel, &Phase) -> Result<String, CodegenError>,
+) -> Result<String, CodegenError> {
+    let mut out = String::new();
+    let owner = first_equal(&program.kernels);
+    for (index, kernel) in program.kernels.iter().enumerate().filter(|(index, _)| owner[*index] == *index) {
+        for (number, phase) in kernel.phases.iter().enumerate() {
+            out += &format!("; kernel {index} `{}`, phase {number}\n", kernel.name);
+            out += &show(kernel, phase)?;
+            out.push('\n');
+        }
+    }
+    Ok(out)
+}
+
+fn translated(kernel: &Kernel, phase: &Phase, isa: &dyn TargetIsa) -> ir::Function {
+    let mut func = ir::Function::new();
+    clif::translate(kernel, phase, isa.frontend_config(), &mut func, &mut FunctionBuilderContext::new());
+    func
+}
+
+fn cranelift_assembly(isa: &dyn TargetIsa, func: ir::Function) -> Result<String, CodegenError> {
+    let mut context = cranelift_codegen::Context::for_function(func);
+    context.set_disasm(true);
+    let code = context
+        .compile(isa, &mut ControlPlane::default())
+        .map_err(|error| CodegenError::Bug(format!("Cranelift: {:?}", error.inner)))?;
+    Ok(code.vcode.clone().unwrap_or_default())
+}

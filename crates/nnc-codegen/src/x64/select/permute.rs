@@ -1,0 +1,206 @@
+//! Lane permutations and the dot-product steps.
+
+use super::super::Isa;
+use super::super::forms::{self, Width};
+use super::super::vcode::Place;
+use super::Selector;
+use super::lanes::{Lanes, ROW};
+use iced_x86::Code;
+use nnc_kernel::ir::{Type, Value};
+use regalloc2::VReg;
+
+impl Selector<'_> {
+    pub(super) fn extract(&mut self, a: Value, lane: u8) -> Lanes {
+        let ty = self.phase.type_of(a);
+        let a = self.value(a);
+        self.lane(&a, ty, usize::from(lane))
+    }
+
+    pub(super) fn insert(&mut self, ty: Type, a: Value, scalar: Value, lane: u8) -> Lanes {
+        let (a, scalar) = (self.value(a), self.value(scalar));
+        if ty.lanes == 1 {
+            return scalar;
+        }
+        let row = Place::frame(0);
+        self.code.reserve(ROW);
+        self.store_row(ty, row, &a);
+        self.store_scalar(ty.elem, row.plus(i32::from(lane) * ty.elem.size() as i32), &scalar);
+        self.load_row(ty, row)
+    }
+
+    /// Lane `i` of the result is lane `pattern[i]` of `a` followed by `b`.
+    pub(super) fn shuffle(&mut self, a: Value, b: Value, pattern: &[u8]) -> Lanes {
+        let ty = self.phase.type_of(a);
+        let (left, right) = (self.value(a), self.value(b));
+        let result = ty.with_lanes(pattern.len() as u8);
+        if ty.lanes > 1
+            && result.lanes > 1
+            && ty.elem.size() >= 4
+            && let Some(parts) = self.shuffle_parts(ty, &left, &right, pattern)
+        {
+            return Lanes::new(left.bits, parts);
+        }
+        self.shuffle_by_frame(ty, &left, &right, pattern)
+    }
+
+    /// Through memory, lane by lane.
+    fn shuffle_by_frame(&mut self, ty: Type, a: &Lanes, b: &Lanes, pattern: &[u8]) -> Lanes {
+        let result = ty.with_lanes(pattern.len() as u8);
+        let (first, second, row) = (Place::frame(0), Place::frame(ROW), Place::frame(2 * ROW));
+        self.code.reserve(3 * ROW);
+        self.store_row(ty, first, a);
+        self.store_row(ty, second, b);
+        for (at, &lane) in pattern.iter().enumerate() {
+            let (from, lane) = if lane < ty.lanes { (first, lane) } else { (second, lane - ty.lanes) };
+            let scalar = self.load_scalar(ty.elem, from.plus(i32::from(lane) * ty.elem.size() as i32));
+            self.store_scalar(ty.elem, row.plus((at * ty.elem.size()) as i32), &scalar);
+        }
+        self.load_row(result, row)
+    }
+
+    /// By permutations of one or two registers; `None` where a part takes lanes of more.
+    fn shuffle_parts(&mut self, ty: Type, a: &Lanes, b: &Lanes, pattern: &[u8]) -> Option<Vec<VReg>> {
+        let per = self.full_width().bytes() / ty.elem.size();
+        let lanes = usize::from(ty.lanes);
+        let source = |&lane: &u8| {
+            let lane = usize::from(lane);
+            let (of, lane) = if lane < lanes { (a, lane) } else { (b, lane - lanes) };
+            (of.parts[lane / per], lane % per)
+        };
+        let sources: Vec<(VReg, usize)> = pattern.iter().map(source).collect();
+        let distinct = |chunk: &[(VReg, usize)]| {
+            let mut found: Vec<VReg> = vec![];
+            for &(register, _) in chunk {
+                if !found.contains(&register) {
+                    found.push(register);
+                }
+            }
+            found
+        };
+        if sources.chunks(per).any(|chunk| distinct(chunk).len() > 2) {
+            return None;
+        }
+        let parts = sources.chunks(per).map(|chunk| {
+            let of = distinct(chunk);
+            self.permute(ty.elem.size(), chunk, of[0], of.get(1).copied())
+        });
+        Some(parts.collect())
+    }
+
+    /// One register from lanes (of 4 or 8 bytes) of one or two.
+    fn permute(&mut self, size: usize, lanes: &[(VReg, usize)], first: VReg, second: Option<VReg>) -> VReg {
+        if second.is_none() && lanes.iter().enumerate().all(|(at, &(_, lane))| at == lane) {
+            return first;
+        }
+        // In units of 32 bits.
+        let units = size / 4;
+        let full = self.full_width();
+        let of_second = |register: VReg| u32::from(Some(register) == second);
+        let numbers: Vec<(u32, u32)> = lanes
+            .iter()
+            .flat_map(|&(register, lane)| {
+                (0..units).map(move |unit| (of_second(register), (lane * units + unit) as u32))
+            })
+            .collect();
+        let bytes = |number: &dyn Fn((u32, u32)) -> u32| {
+            numbers.iter().flat_map(|&pair| number(pair).to_le_bytes()).collect::<Vec<u8>>()
+        };
+        let Some(second) = second else {
+            let indices = self.pool_vector(&bytes(&|(_, unit)| unit), full);
+            return self.three(forms::PERMD, full, indices, first);
+        };
+        if self.isa == Isa::Avx512 {
+            let indices = self.pool_vector(&bytes(&|(of, unit)| of * 16 + unit), full);
+            return self.over(forms::PERMT2D, full, first, indices, second);
+        }
+        let indices = self.pool_vector(&bytes(&|(_, unit)| unit), full);
+        let [first, second] = [first, second].map(|register| self.three(forms::PERMD, full, indices, register));
+        let chosen = numbers.iter().enumerate().fold(0u8, |mask, (at, &(of, _))| mask | (of as u8) << at);
+        self.three_by_number(forms::PBLENDD, full, first, second, chosen)
+    }
+
+    /// Through memory: lanes of a table that is not known until the code runs.
+    pub(super) fn look_up(&mut self, table: Value, indices: Value) -> Lanes {
+        let (table_type, index_type) = (self.phase.type_of(table), self.phase.type_of(indices));
+        let (table, indices) = (self.value(table), self.value(indices));
+        let result = table_type.with_lanes(index_type.lanes);
+        if table_type.lanes == 1 {
+            return self.splat(&table, result);
+        }
+        let (row, numbers, out) = (Place::frame(0), Place::frame(ROW), Place::frame(2 * ROW));
+        self.code.reserve(3 * ROW);
+        self.store_row(table_type, row, &table);
+        self.store_row(index_type, numbers, &indices);
+        for lane in 0..i32::from(index_type.lanes) {
+            let place = numbers.plus(lane * index_type.elem.size() as i32);
+            let index = self.load_scalar(index_type.elem, place).scalar();
+            let index = self.general_by_number(Code::And_rm64_imm32, index, i32::from(table_type.lanes) - 1);
+            let from = self.element(row, index, table_type.elem);
+            let scalar = self.load_scalar(table_type.elem, from);
+            self.store_scalar(table_type.elem, out.plus(lane * table_type.elem.size() as i32), &scalar);
+        }
+        self.load_row(result, out)
+    }
+
+    /// Sums of four products of bytes, exact, wrapping in 32 bits.
+    pub(super) fn dot_i8(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
+        let ty = self.phase.type_of(acc);
+        if ty.lanes == 1 {
+            return self.dot_i8_scalar(acc, a, b);
+        }
+        let width = self.width(ty);
+        let (acc, a, b) = (self.value(acc), self.value(a), self.value(b));
+        let parts = (0..acc.parts.len()).map(|at| {
+            let (acc, a, b) = (acc.parts[at], a.parts[at], b.parts[at]);
+            if self.isa == Isa::Avx512 {
+                self.over(forms::PDPBUSD, width, acc, a, b)
+            } else {
+                self.dot_words(width, acc, a, b)
+            }
+        });
+        Lanes::new(32, parts.collect())
+    }
+
+    /// The accumulator of one lane is in a general register, its four bytes in vectors.
+    fn dot_i8_scalar(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
+        let (sum, a, b) = (self.scalar(acc), self.value(a).scalar(), self.value(b).scalar());
+        let sum = self.vector_of(sum, 32);
+        let sum = match self.isa {
+            Isa::Avx512 => self.over(forms::PDPBUSD, Width::X, sum, a, b),
+            Isa::Avx2 => self.dot_words(Width::X, sum, a, b),
+        };
+        Lanes::new(32, vec![self.general_of(sum, 32)])
+    }
+
+    /// Even and odd bytes as words, whose products and sums of two are exact in 32 bits.
+    fn dot_words(&mut self, width: Width, acc: VReg, a: VReg, b: VReg) -> VReg {
+        let low = self.constant_vector(16, 0xff, width);
+        let even_a = self.three(forms::PAND, width, a, low);
+        let odd_a = self.two_by_number(forms::PSRLW, width, a, 8);
+        let even_b = self.two_by_number(forms::PSLLW, width, b, 8);
+        let even_b = self.two_by_number(forms::PSRAW, width, even_b, 8);
+        let odd_b = self.two_by_number(forms::PSRAW, width, b, 8);
+        let even = self.three(forms::PMADDWD, width, even_a, even_b);
+        let odd = self.three(forms::PMADDWD, width, odd_a, odd_b);
+        let both = self.three(forms::PADDD, width, even, odd);
+        self.three(forms::PADDD, width, acc, both)
+    }
+
+    /// Two fused multiply-adds of the halves of each lane, widened: the instruction for it rounds otherwise.
+    pub(super) fn dot_bf16(&mut self, ty: Type, acc: Value, a: Value, b: Value) -> Lanes {
+        let width = self.width(ty);
+        let (acc, a, b) = (self.value(acc), self.value(a), self.value(b));
+        let parts = (0..acc.parts.len()).map(|at| {
+            let (a, b) = (a.parts[at], b.parts[at]);
+            let upper = |s: &mut Self, x| {
+                let mask = s.constant_operand(32, 0xffff_0000, width);
+                s.three(forms::PAND, width, x, mask)
+            };
+            let [low_a, low_b] = [a, b].map(|x| self.two_by_number(forms::PSLLD, width, x, 16));
+            let (high_a, high_b) = (upper(self, a), upper(self, b));
+            let sum = self.over(forms::FMA231PS, width, acc.parts[at], low_a, low_b);
+            self.over(forms::FMA231PS, width, sum, high_a, high_b)
+        });
+        Lanes::new(32, parts.collect())
+    }
+}
