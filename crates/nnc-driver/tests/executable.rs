@@ -321,6 +321,34 @@ fn bad_input_gets_one_line() {
 }
 
 #[test]
+fn an_answer_is_not_written_over_what_it_is_made_from() {
+    let built = Built::new(Reading::Values);
+    let npy = |name: &str| write_npy(&built.file(name), DType::F32, &[1, 4], &little_endian(&[1.0; 4])).unwrap();
+    npy("x.npy");
+    fs::hard_link(built.file("x.npy"), built.file("same.npy")).unwrap();
+    let before = fs::read(built.file("x.npy")).unwrap();
+    for output in ["x.npy", "./x.npy", "y=same.npy", "add"] {
+        let message = built.failure(&["x.npy", "-o", output]);
+        assert!(message.contains("is an input"), "{output}: {message}");
+    }
+    assert_eq!(fs::read(built.file("x.npy")).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_is_one_line() {
+    let built = Built::new(Reading::Values);
+    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+    for args in [&["x.csv"][..], &["x.csv", "--json"], &["--help"], &["--version"], &["--bench=0.01"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = spawn(built.command(args).stdout(full).stderr(Stdio::piped())).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(message.contains("No space left") && message.lines().count() == 1, "{args:?}: {message}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let built = Built::new(Reading::Values);
     let rows = "1,2,3,4\n".repeat(20_000);
