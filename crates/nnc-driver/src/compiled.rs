@@ -10,7 +10,7 @@ use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::{Lowered, Role};
 use nnc_opt::{Optimised, pipeline};
-use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program};
+use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, memory};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -140,6 +140,18 @@ fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// The bytes of all values of a graph, which the interpreter keeps.
+fn value_bytes(graph: &Graph) -> usize {
+    let values = graph.nodes().flat_map(|(_, node)| &node.results);
+    values.fold(0, |sum: usize, &value| sum.saturating_add(graph.ty(value).bytes()))
+}
+
+/// Refuses a program that this machine has no memory for.
+fn check_memory(bytes: usize) -> Result<(), DriverError> {
+    memory::check(bytes)
+        .map_err(|error| DriverError::Usage(format!("{error}: use a smaller batch (`--set batch`, `--bind N`)")))
+}
+
 /// The loop kernels of a graph, and their plan.
 ///
 /// # Errors
@@ -163,7 +175,10 @@ impl Compiler {
         let started = Instant::now();
         let optimised = self.optimise(graph)?;
         let runner = match self.engine {
-            Engine::Interpreter => Runner::Interpreter,
+            Engine::Interpreter => {
+                check_memory(value_bytes(&optimised.graph))?;
+                Runner::Interpreter
+            }
             Engine::Native => Runner::Native(Box::new(self.native(lower(&optimised)?)?)),
         };
         let graph = optimised.graph;
@@ -197,9 +212,10 @@ impl Compiler {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub(crate) fn program(&self, lowered: &Lowered) -> Result<Program, DriverError> {
+        let layout = crate::layout::runtime_layout(lowered);
+        check_memory(layout.total_bytes(self.threads().get()))?;
         let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
-        let code = Code::from_jit(module, entry, crate::layout::runtime_layout(lowered))
-            .map_err(|error| DriverError::Internal(error.to_string()))?;
+        let code = Code::from_jit(module, entry, layout).map_err(|error| DriverError::Internal(error.to_string()))?;
         Ok(Program::new(code.with_read_only(&crate::layout::read_only(lowered)), self.pool.clone()))
     }
 

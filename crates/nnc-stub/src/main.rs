@@ -7,7 +7,7 @@
 
 use nnc_data::{Column, FieldType, check_not_input, read_input, write_npy};
 use nnc_runtime::image::Image;
-use nnc_runtime::{Code, Pool, Program, cpu};
+use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::Arguments;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Engine, bench, help, json, present};
@@ -77,6 +77,8 @@ fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
 }
 
 fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
+    let threads = arguments.threads.unwrap_or(cpu::available_threads());
+    memory::check(manifest.layout().total_bytes(threads.get()))?;
     let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;
     Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()))
