@@ -312,7 +312,7 @@ fn only_open_dims_are_bound_from_outside() {
     let wrong = shown(&["Width", "Widht"]);
     assert!(wrong.contains("--bind Widht=2\n  |        ^^^^^") && wrong.contains("did you mean `Width`?"), "{wrong}");
     assert!(shown(&["Width", "Fit"]).contains("leaves no dim `Fit` open"));
-    assert!(shown(&["Width", "Height"]).contains("there are `N`, `Width`"));
+    assert!(shown(&["Width", "M"]).contains("there are `N`, `Width`"));
 }
 
 const PARTS: &str = "
