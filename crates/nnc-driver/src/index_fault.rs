@@ -34,7 +34,10 @@ impl IndexFault {
     pub fn in_files(&self, part: &Part) -> DataError {
         let file = part.file(self.field.as_ref().map(|(at, _)| *at));
         let error = DataError::new(ErrorKind::BadValue, file, self.message()).at(Place::Row(self.row));
-        error.help("rows of examples are counted from 0")
+        error.help(match &part.table.classes {
+            Some(folders) => format!("there is a class for each folder: {}", folders.join(", ")),
+            None => "rows of examples are counted from 0".to_owned(),
+        })
     }
 }
 

@@ -41,7 +41,23 @@ pub(crate) fn bindings(list: &[String]) -> Result<BTreeMap<String, i64>, Failure
         }
         Ok((name.trim().to_owned(), size))
     };
-    list.iter().map(pair).collect()
+    distinct("--bind", list.iter().map(pair))
+}
+
+/// Names with their values; a name that is given twice is a mistake.
+fn distinct<T>(
+    option: &str,
+    pairs: impl Iterator<Item = Result<(String, T), Failure>>,
+) -> Result<BTreeMap<String, T>, Failure> {
+    let mut found = BTreeMap::new();
+    for pair in pairs {
+        let (name, value) = pair?;
+        if found.contains_key(&name) {
+            return Err(Failure::Message(format!("{option} {name}=...: `{name}` is given twice")));
+        }
+        found.insert(name, value);
+    }
+    Ok(found)
 }
 
 /// Refuses a size for `N` where the recipe's batch decides.
@@ -60,7 +76,7 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
             .ok_or_else(|| Failure::Message(format!("--set {text}: write a setting and its value, as `epochs=3`")))?;
         Ok((name.trim().to_owned(), value.trim().to_owned()))
     };
-    list.iter().map(pair).collect()
+    distinct("--set", list.iter().map(pair))
 }
 
 /// A compiler with its threads.

@@ -154,11 +154,18 @@ fn options_that_do_not_fit_are_shown_where_they_are() {
         (&["show", "digits.nn", "--bind", "M=3"], "--bind M=3"),
         (&["check", "digits.nn", "--bind", "M=3"], "leaves no dim `M` open"),
         (&["show", "digits.nn", "--bind", "N=99999999999"], "2147483648"),
+        (&["show", "digits.nn", "--only", "Digit"], "has no model `Digit`; it has `Digits`"),
+        (&["train", "digits.nn", "--set", "epochs=1", "epochs=2"], "given twice"),
+        (&["train", "digits.nn", "--checkpoint-every", "0"], "--checkpoint-every"),
+        (&["train", "digits.nn", "--out", "none", "--resume"], "no none/last.safetensors"),
+        (&["new", ".."], "no name for a file"),
+        (&["new", "digits"], "digits.nn is there already"),
     ];
     for (words, expected) in cases {
         let error = fails(&folder, words);
         assert!(error.contains(expected), "nnc {}: {error}", words.join(" "));
     }
+    assert!(!folder.join("none").exists());
 }
 
 const LABELLED: &str = "

@@ -149,18 +149,27 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
 
     fn open_folder(&mut self) -> Result<(), DriverError> {
         let Some(out) = &self.options.out else { return Ok(()) };
-        fs::create_dir_all(out).map_err(|source| DriverError::Io { doing: "create", path: out.clone(), source })?;
         let last = out.join(LAST);
-        nnc_data::check_writable(&last)?;
         match (self.options.resume, last.exists()) {
-            (true, true) => self.restore(&last, &out.join(BEST)),
-            (true, false) => Err(DriverError::Usage(format!("there is no {} to resume from", last.display()))),
-            (false, true) => Err(DriverError::Usage(format!(
-                "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
-                last.display()
-            ))),
-            (false, false) => Ok(()),
+            (true, true) => self.restore(&last, &out.join(BEST))?,
+            (true, false) => {
+                return Err(DriverError::Usage(format!("there is no {} to resume from", last.display())));
+            }
+            (false, true) => {
+                return Err(DriverError::Usage(format!(
+                    "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
+                    last.display()
+                )));
+            }
+            (false, false) => {
+                fs::create_dir_all(out).map_err(|source| DriverError::Io {
+                    doing: "create",
+                    path: out.clone(),
+                    source,
+                })?;
+            }
         }
+        Ok(nnc_data::check_writable(&last)?)
     }
 
     fn restore(&mut self, last: &Path, best: &Path) -> Result<(), DriverError> {

@@ -10,10 +10,13 @@ use std::path::PathBuf;
 pub(crate) fn run(options: &New) -> Result<(), Failure> {
     let name = options.name.strip_suffix(".nn").unwrap_or(&options.name);
     let path = PathBuf::from(format!("{name}.nn"));
-    if path.file_name().is_none_or(|file| file == ".nn") {
+    if path.file_name().is_none_or(|file| file.to_string_lossy().starts_with('.')) {
         return Err(Failure::Message(format!("`{}` is no name for a file", options.name)));
     }
     let failed = |error: io::Error| Failure::Message(format!("cannot write {}: {error}", path.display()));
+    if path.exists() {
+        return Err(Failure::Message(format!("{} is there already: choose another name", path.display())));
+    }
     let mut created = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
     if let Err(error) = created.write_all(nnc_lang::library::TEMPLATE.as_bytes()) {
         // Part of a template is of no use, and would be in the way of the next try.

@@ -50,12 +50,13 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
 
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
     let mut text = Vec::new();
-    let printed = if options.json {
-        json::write_json(&mut text, &manifest.program, answers, &manifest.classes, TOP)
-    } else if options.output.is_some() {
-        Ok(())
-    } else {
-        present::write_text(&mut text, answers, &manifest.classes, TOP)
+    let printed = match &options.output {
+        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, TOP),
+        Some(file) => {
+            let types = answers.iter().map(Answer::type_text).collect::<Vec<_>>().join(", ");
+            return output::line(&format!("wrote {}: {types}", file.display()));
+        }
+        None => present::write_text(&mut text, answers, &manifest.classes, TOP),
     };
     printed.map_err(Failure::Output)?;
     output::print(&String::from_utf8_lossy(&text))

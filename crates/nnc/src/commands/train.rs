@@ -8,6 +8,7 @@ use nnc_data::{check_writable, write_atomically};
 use nnc_driver::train::{Event, Observer, TrainOptions, train};
 use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +31,11 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     }
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     introduce(&session, &dataset, &out)?;
-    let training =
-        TrainOptions { out: Some(out.clone()), resume: options.resume, checkpoint_every: options.checkpoint_every };
+    let training = TrainOptions {
+        out: Some(out.clone()),
+        resume: options.resume,
+        checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
+    };
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
     let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
@@ -53,6 +57,13 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     }
     if outcome.interrupted {
         return Err(Failure::Interrupted);
+    }
+    if outcome.items == 0 {
+        let epochs = terminal::counted(usize::try_from(outcome.epochs).unwrap_or(0), "epoch");
+        return output::line(&format!(
+            "{QUIET}nothing was left to train after {epochs}; weights in {}{QUIET:#}",
+            out.display()
+        ));
     }
     let rate = outcome.items as f64 / outcome.train_time.as_secs_f64().max(1e-9);
     output::line(&format!(
