@@ -204,10 +204,10 @@ pub struct Run {
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
     /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx.
-    #[arg(long, value_name = "NAME=PATH", required = true)]
+    #[arg(short, long, value_name = "NAME=PATH", required = true)]
     pub input: Vec<String>,
     /// Write the answer as `.npy`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Which answer, when the recipe has several.
     #[arg(long, value_name = "NAME")]

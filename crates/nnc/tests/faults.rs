@@ -127,6 +127,7 @@ fn places_are_tried_before_the_training() {
     for (more, part) in [
         (&["--out", "run", "--report", "none/report.json"][..], "none/report.json"),
         (&["--out", "run", "--report", "digits.nn"], "is an input"),
+        (&["--out", "run", "--report", "data/digits.csv.gz"], "is an input"),
         (&["--out", "run", "--report", "data"], "not a regular file"),
         (&["--out", "digits.nn"], "digits.nn"),
         // Nobody, not even root, may put a file there.
@@ -135,7 +136,9 @@ fn places_are_tried_before_the_training() {
         let error = fails(&folder, &[&train[..], more].concat());
         assert!(error.contains(part), "{more:?}: {error}");
     }
-    assert!(!folder.join("run").exists());
+    fs::remove_dir(folder.join("run")).expect("it is empty");
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "run", "--report", "./run/report.json"]);
+    assert!(folder.join("run/report.json").exists());
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn arrays_of_an_archive_are_trained_on() {
 fn an_answer_is_not_written_over_what_it_is_made_from() {
     let (_keep, folder) = digits();
     trained(&folder);
-    let run = ["run", "digits.nn", "--weights", "run/last.safetensors", "--input", "row.csv", "--output"];
+    let run = ["run", "digits.nn", "--weights", "run/last.safetensors", "-i", "row.csv", "-o"];
     for output in ["row.csv", "./digits.nn", "run/last.safetensors"] {
         assert!(fails(&folder, &[&run[..], &[output]].concat()).contains("is an input"), "{output}");
     }

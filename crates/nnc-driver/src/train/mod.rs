@@ -112,6 +112,30 @@ pub fn train(
     })
 }
 
+/// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
+/// wants to put more into the folder can do so before.
+///
+/// # Errors
+/// It cannot be made or written to, there is an earlier run in it, or none that can be resumed.
+pub fn prepare_folder(options: &TrainOptions) -> Result<(), DriverError> {
+    let Some(out) = &options.out else { return Ok(()) };
+    let last = out.join(LAST);
+    match (options.resume, last.exists()) {
+        (true, false) => {
+            return Err(DriverError::Usage(format!("there is no {} to resume from", last.display())));
+        }
+        (false, true) => {
+            return Err(DriverError::Usage(format!(
+                "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
+                last.display()
+            )));
+        }
+        (true, true) | (false, false) => {}
+    }
+    fs::create_dir_all(out).map_err(|source| DriverError::Io { doing: "create", path: out.clone(), source })?;
+    Ok(nnc_data::check_writable(&last)?)
+}
+
 /// A run under way.
 struct Run<'r, 's, 'p> {
     session: &'r mut Session<'p>,
@@ -148,28 +172,11 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     }
 
     fn open_folder(&mut self) -> Result<(), DriverError> {
-        let Some(out) = &self.options.out else { return Ok(()) };
-        let last = out.join(LAST);
-        match (self.options.resume, last.exists()) {
-            (true, true) => self.restore(&last, &out.join(BEST))?,
-            (true, false) => {
-                return Err(DriverError::Usage(format!("there is no {} to resume from", last.display())));
-            }
-            (false, true) => {
-                return Err(DriverError::Usage(format!(
-                    "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
-                    last.display()
-                )));
-            }
-            (false, false) => {
-                fs::create_dir_all(out).map_err(|source| DriverError::Io {
-                    doing: "create",
-                    path: out.clone(),
-                    source,
-                })?;
-            }
+        prepare_folder(self.options)?;
+        match &self.options.out {
+            Some(out) if self.options.resume => self.restore(&out.join(LAST), &out.join(BEST)),
+            Some(_) | None => Ok(()),
         }
-        Ok(nnc_data::check_writable(&last)?)
     }
 
     fn restore(&mut self, last: &Path, best: &Path) -> Result<(), DriverError> {

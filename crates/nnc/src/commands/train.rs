@@ -5,7 +5,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::train::{Event, Observer, TrainOptions, train};
+use nnc_driver::train::{Event, Observer, TrainOptions, prepare_folder, train};
 use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -15,9 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) fn run(options: &Train) -> Result<(), Failure> {
-    if let Some(report) = &options.report {
-        check_report(report, options)?;
-    }
     setup::refuse_batch_size(&options.file)?;
     let project = setup::project(&options.file)?;
     let recipe = setup::recipe(&project, &options.file)?;
@@ -30,12 +27,16 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         start_from(&mut session, weights)?;
     }
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
-    introduce(&session, &dataset, &out)?;
     let training = TrainOptions {
         out: Some(out.clone()),
         resume: options.resume,
         checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
     };
+    prepare_folder(&training)?;
+    if let Some(report) = &options.report {
+        check_report(report, options, &dataset)?;
+    }
+    introduce(&session, &dataset, &out)?;
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
     let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
@@ -75,8 +76,9 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
 }
 
 /// A report that cannot be written should be known before the training, not after it.
-fn check_report(report: &Path, options: &Train) -> Result<(), Failure> {
-    let inputs: Vec<&Path> = [options.file.file.as_path()].into_iter().chain(options.init.as_deref()).collect();
+fn check_report(report: &Path, options: &Train, dataset: &Dataset) -> Result<(), Failure> {
+    let inputs = dataset.files().chain([options.file.file.as_path()]).chain(options.init.as_deref());
+    let inputs: Vec<&Path> = inputs.collect();
     executable::check_target(report, &inputs).map_err(|error| error.to_string())?;
     check_writable(report).map_err(|error| Failure::Driver(error.into()))
 }
