@@ -26,6 +26,22 @@ pub enum Source {
 }
 
 impl Source {
+    /// The files, or the folder, that it reads: one for each field, or one for all.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            #[cfg(feature = "idx")]
+            Source::Idx(files) => files,
+            #[cfg(feature = "csv")]
+            Source::Csv(file, _) => std::slice::from_ref(file),
+            #[cfg(feature = "npy")]
+            Source::Npy(files) => files,
+            #[cfg(feature = "npz")]
+            Source::Npz(file, _) => std::slice::from_ref(file),
+            #[cfg(feature = "image")]
+            Source::Images(folder) => std::slice::from_ref(folder),
+        }
+    }
+
     /// Reads all examples, held to the declared types of their fields.
     ///
     /// # Errors

@@ -16,24 +16,108 @@ use crate::error::{DataError, ErrorKind, Result};
 /// # Errors
 /// The folder is missing, read-only or full, or `fill` fails; then the file is as it was.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    replace(path, fill).map_err(|cause| cannot_write(path, &cause))
+    Staged::new(path, fill)?.commit()
 }
 
-/// Writes beside `path` and renames.
-fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    // A symbolic link stays one: what it points to is replaced.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
-        return fill_file(OpenOptions::new().write(true).open(&target)?, fill).map(drop);
+/// Whether `path` can be written, told before the work whose result goes there. The file is left as it is.
+///
+/// # Errors
+/// As those of [`write_atomically`], as far as they can be foreseen.
+pub fn check_writable(path: &Path) -> Result<()> {
+    if is_special(path) { Ok(()) } else { Staged::new(path, |_| Ok(())).map(drop) }
+}
+
+/// Refuses to write `path` when it is one of the files that its content is made from, under whatever name.
+///
+/// # Errors
+/// It is one of `inputs`.
+pub fn check_not_input(path: &Path, inputs: &[&Path]) -> Result<()> {
+    let Some(existing) = identity(path) else { return Ok(()) };
+    if inputs.iter().any(|input| identity(input) == Some(existing)) {
+        let error = DataError::new(ErrorKind::BadRequest, path, "is an input, and would be overwritten");
+        return Err(error.help("choose another name"));
     }
-    let partial = partial_name(&target)?;
-    let file = OpenOptions::new().write(true).create_new(true).open(&partial)?;
-    let written = fill_file(file, fill).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&partial, &target));
-    if written.is_err() {
-        // The first fault is the one to report; a leftover is harmless.
-        let _ = fs::remove_file(&partial);
+    Ok(())
+}
+
+/// What tells a regular file from every other, whatever its names.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// What tells a regular file from every other, whatever its names.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok().filter(|path| path.is_file())
+}
+
+/// New content of a file, complete on the device, but beside its place. [`Staged::commit`] puts it there; several files
+/// that belong together are all staged before the first is committed, so that a full device leaves the old ones.
+/// Dropped without that, it is gone.
+#[derive(Debug)]
+#[must_use]
+pub struct Staged {
+    /// The file as the caller named it.
+    path: PathBuf,
+    /// What is replaced: a symbolic link stays one.
+    target: PathBuf,
+    /// Where the content is; `None` once it is in place.
+    partial: Option<PathBuf>,
+}
+
+impl Staged {
+    /// Writes the content of `path` with `fill` beside it. What is no regular file is written directly.
+    ///
+    /// # Errors
+    /// As [`write_atomically`].
+    pub fn new(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self> {
+        Self::write(path, fill).map_err(|cause| cannot_write(path, &cause))
     }
-    written
+
+    fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Self> {
+        let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut staged = Self { path: path.to_owned(), target, partial: None };
+        if is_special(&staged.target) {
+            fill_file(OpenOptions::new().write(true).open(&staged.target)?, fill)?;
+            return Ok(staged);
+        }
+        let partial = partial_name(&staged.target)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&partial)?;
+        staged.partial = Some(partial);
+        if let Ok(existing) = fs::metadata(&staged.target) {
+            file.set_permissions(existing.permissions())?;
+        }
+        fill_file(file, fill)?.sync_all()?;
+        Ok(staged)
+    }
+
+    /// Puts the content in its place, in one step.
+    ///
+    /// # Errors
+    /// The system refuses; then the old content stands.
+    pub fn commit(mut self) -> Result<()> {
+        let Some(partial) = &self.partial else { return Ok(()) };
+        fs::rename(partial, &self.target).map_err(|cause| cannot_write(&self.path, &cause))?;
+        self.partial = None;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            // The fault that led here is the one to report; a leftover is harmless.
+            let _ = fs::remove_file(partial);
+        }
+    }
+}
+
+/// Whether something is there that is no regular file.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// Fills `file` through a buffer.
@@ -103,6 +187,55 @@ mod tests {
         assert!(error.help.unwrap().contains("space"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn files_that_are_staged_appear_when_they_are_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "old").unwrap();
+        let first = Staged::new(&path("a"), |file| file.write_all(b"new")).unwrap();
+        assert!(Staged::new(&path("b"), |_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        drop(first);
+        assert_eq!(fs::read(path("a")).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["a"]);
+        let first = Staged::new(&path("a"), |file| file.write_all(b"new")).unwrap();
+        Staged::new(&path("b"), |file| file.write_all(b"b")).unwrap().commit().unwrap();
+        first.commit().unwrap();
+        assert_eq!(fs::read(path("a")).unwrap(), b"new");
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_can_be_written_is_known_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        check_writable(&path).unwrap();
+        assert!(names(folder.path()).is_empty());
+        fs::write(&path, "old").unwrap();
+        check_writable(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(check_writable(&folder.path().join("none").join("a")).is_err());
+        assert!(check_writable(&path.join("below a file")).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_input_is_known_under_every_name() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "input").unwrap();
+        fs::hard_link(path("a"), path("hard")).unwrap();
+        symlink(path("a"), path("soft")).unwrap();
+        for name in ["a", "hard", "soft"] {
+            let error = check_not_input(&path(name), &[Path::new("none"), &path("a")]).unwrap_err();
+            assert!(error.to_string().contains("is an input"), "{error}");
+        }
+        check_not_input(&path("new"), &[&path("a")]).unwrap();
+        fs::set_permissions(path("a"), fs::Permissions::from_mode(0o640)).unwrap();
+        write_atomically(&path("a"), |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::metadata(path("a")).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
     #[test]

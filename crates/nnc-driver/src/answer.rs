@@ -105,8 +105,11 @@ pub fn model_name(project: &Project, only: Option<&str>) -> Result<String, Drive
         None => models.last(),
     };
     found.map(|model| model.name.clone()).ok_or_else(|| {
-        let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-        let listed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        DriverError::Usage(format!("{} has no such model; it has: {listed}", project.path.display()))
+        let names = models.iter().map(|model| format!("`{}`", model.name)).collect::<Vec<_>>().join(", ");
+        let file = project.path.display();
+        DriverError::Usage(match only {
+            Some(name) if !names.is_empty() => format!("{file} has no model `{name}`; it has {names}"),
+            Some(_) | None => format!("{file} has no model"),
+        })
     })
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: safetensors files, written so that a complete one is always there.
 //!
-//! A file is written beside its place under a temporary name, synced, and renamed over it, so a process killed at any
-//! moment leaves the old file or the new one. Tensors go in by path; what training must remember besides (place in the
+//! A file is staged beside its place, synced, and renamed over it ([`Staged`]), so a process killed at any moment leaves
+//! the old file or the new one. Tensors go in by path; what training must remember besides (place in the
 //! data order, best metric, history) is one JSON string under the metadata key `nnc`. No clock time goes in, so equal
 //! runs write equal bytes. Any safetensors file can be read as weights.
 //!
@@ -9,12 +9,12 @@
 
 use crate::error::DriverError;
 use crate::store::Store;
+use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 /// The metadata key of what `nnc` keeps besides tensors.
 const KEY: &str = "nnc";
@@ -28,36 +28,11 @@ pub struct Checkpoint {
     pub metadata: Option<String>,
 }
 
-/// Writes a file so that at every moment the old or the new content is there, whole.
+/// Writes a store with its metadata, to be put at `path`.
 ///
 /// # Errors
-/// [`DriverError::Io`]; then the old content stands and nothing else is left behind.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DriverError> {
-    let temporary = temporary_beside(path);
-    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| {
-        // The first error is the one to report; a temporary file that cannot be removed does no harm.
-        let _ = fs::remove_file(&temporary);
-        DriverError::Io { doing: "write", path: path.to_owned(), source }
-    })
-}
-
-fn temporary_beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Writes a store with its metadata to `path`.
-///
-/// # Errors
-/// [`DriverError::Io`]; an earlier checkpoint at `path` then stands.
-pub fn save(path: &Path, store: &Store, metadata: &str) -> Result<(), DriverError> {
+/// [`DriverError::Data`]; an earlier checkpoint at `path` then stands.
+pub fn stage(path: &Path, store: &Store, metadata: &str) -> Result<Staged, DriverError> {
     let broken = |error: safetensors::SafeTensorError| DriverError::Internal(format!("a checkpoint: {error}"));
     let mut views = Vec::new();
     for (name, entry) in store.iter() {
@@ -66,7 +41,7 @@ pub fn save(path: &Path, store: &Store, metadata: &str) -> Result<(), DriverErro
     }
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
-    write_atomically(path, &bytes)
+    Ok(Staged::new(path, |file| file.write_all(&bytes))?)
 }
 
 /// Reads a safetensors file.
@@ -121,12 +96,16 @@ mod tests {
         store
     }
 
+    fn save(path: &Path, store: &Store, metadata: &str) {
+        stage(path, store, metadata).unwrap().commit().unwrap();
+    }
+
     #[test]
     fn what_is_written_is_read_back_and_equal_stores_write_equal_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let (first, second) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
-        save(&first, &store(), "{\"epoch\":3}").unwrap();
-        save(&second, &store(), "{\"epoch\":3}").unwrap();
+        save(&first, &store(), "{\"epoch\":3}");
+        save(&second, &store(), "{\"epoch\":3}");
         assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
         let checkpoint = load(&first).unwrap();
         assert_eq!(checkpoint.metadata.as_deref(), Some("{\"epoch\":3}"));
@@ -138,7 +117,7 @@ mod tests {
     fn a_truncated_file_is_an_error_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
-        save(&path, &store(), "").unwrap();
+        save(&path, &store(), "");
         let bytes = fs::read(&path).unwrap();
         for length in [0, 5, bytes.len() / 2, bytes.len() - 1] {
             fs::write(&path, &bytes[..length]).unwrap();

@@ -9,8 +9,8 @@ use crate::store::Store;
 use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::{Lowered, Role};
-use nnc_opt::pipeline;
-use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program};
+use nnc_opt::{Optimised, pipeline};
+use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, memory};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ const LARGEST_TENSOR: i64 = 1 << 38;
 ///
 /// # Errors
 /// [`DriverError::Usage`] that names the type.
-pub(crate) fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
+fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     for (_, node) in graph.nodes() {
         for ty in node.results.iter().map(|&value| graph.ty(value)) {
             let elements = ty.shape.elements().as_number();
@@ -138,6 +138,27 @@ pub(crate) fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
         }
     }
     Ok(())
+}
+
+/// The bytes of all values of a graph, which the interpreter keeps.
+fn value_bytes(graph: &Graph) -> usize {
+    let values = graph.nodes().flat_map(|(_, node)| &node.results);
+    values.fold(0, |sum: usize, &value| sum.saturating_add(graph.ty(value).bytes()))
+}
+
+/// Refuses a program that this machine has no memory for.
+fn check_memory(bytes: usize) -> Result<(), DriverError> {
+    memory::check(bytes)
+        .map_err(|error| DriverError::Usage(format!("{error}: use a smaller batch (`--set batch`, `--bind N`)")))
+}
+
+/// The loop kernels of a graph, and their plan.
+///
+/// # Errors
+/// [`DriverError::Usage`] for what the backend does not support.
+pub(crate) fn lower(optimised: &Optimised) -> Result<Lowered, DriverError> {
+    nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
+        .map_err(|error| DriverError::Usage(error.to_string()))
 }
 
 impl Compiler {
@@ -152,14 +173,15 @@ impl Compiler {
     /// [`DriverError::Usage`] for what a backend does not support, [`DriverError::Internal`] for a bug.
     pub fn compile(&self, graph: &Graph) -> Result<CompiledGraph, DriverError> {
         let started = Instant::now();
-        check_sizes(graph)?;
-        let optimised =
-            pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))?;
-        let graph = optimised.graph;
+        let optimised = self.optimise(graph)?;
         let runner = match self.engine {
-            Engine::Interpreter => Runner::Interpreter,
-            Engine::Native => Runner::Native(Box::new(self.native(&graph, &optimised.partition)?)),
+            Engine::Interpreter => {
+                check_memory(value_bytes(&optimised.graph))?;
+                Runner::Interpreter
+            }
+            Engine::Native => Runner::Native(Box::new(self.native(lower(&optimised)?)?)),
         };
+        let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
             Op::Input { name, ty } => Some((name.clone(), Port::new(ty))),
             _ => None,
@@ -176,12 +198,28 @@ impl Compiler {
         })
     }
 
-    fn native(&self, graph: &Graph, partition: &nnc_opt::fuse::Partition) -> Result<Native, DriverError> {
-        let lowered =
-            nnc_kernel::lower(graph, partition, &TARGET).map_err(|error| DriverError::Usage(error.to_string()))?;
+    /// Runs the passes on a graph that fits into memory.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] for a tensor that no memory holds.
+    pub(crate) fn optimise(&self, graph: &Graph) -> Result<Optimised, DriverError> {
+        check_sizes(graph)?;
+        pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))
+    }
+
+    /// Machine code in this process, with the threads that run it.
+    ///
+    /// # Errors
+    /// The machine is not supported, or a bug in the compiler.
+    pub(crate) fn program(&self, lowered: &Lowered) -> Result<Program, DriverError> {
+        let layout = crate::layout::runtime_layout(lowered);
+        check_memory(layout.total_bytes(self.threads().get()))?;
         let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
-        let code = Code::from_jit(module, entry, crate::layout::runtime_layout(&lowered))
-            .map_err(|error| DriverError::Internal(error.to_string()))?;
+        let code = Code::from_jit(module, entry, layout).map_err(|error| DriverError::Internal(error.to_string()))?;
+        Ok(Program::new(code.with_read_only(&crate::layout::read_only(lowered)), self.pool.clone()))
+    }
+
+    fn native(&self, lowered: Lowered) -> Result<Native, DriverError> {
         let constant = |role: &Role| match role {
             Role::Constant(tensor) => {
                 let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
@@ -191,7 +229,7 @@ impl Compiler {
             Role::Input(_) | Role::Param(_) | Role::State(_) | Role::Output(_) | Role::Status => None,
         };
         let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
-        let program = Program::new(code.with_read_only(&crate::layout::read_only(&lowered)), self.pool.clone());
+        let program = self.program(&lowered)?;
         Ok(Native { program, constants, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
     }
 }

@@ -15,11 +15,19 @@ pub struct Part {
     pub table: Arc<Table>,
     /// Which rows, in order.
     pub rows: Vec<u64>,
+    /// The files it is read from: one for each field, or one for all.
+    files: Arc<[PathBuf]>,
 }
 
 impl Part {
-    fn whole(table: Table) -> Self {
-        Self { rows: (0..table.rows as u64).collect(), table: Arc::new(table) }
+    fn whole(table: Table, files: &[PathBuf]) -> Self {
+        Self { rows: (0..table.rows as u64).collect(), table: Arc::new(table), files: files.into() }
+    }
+
+    /// The file, or the folder, that a field is read from; the first one when the field is not known.
+    pub fn file(&self, field: Option<usize>) -> &Path {
+        let own = field.and_then(|field| self.files.get(field));
+        own.or(self.files.first()).map_or(Path::new("data"), PathBuf::as_path)
     }
 }
 
@@ -46,6 +54,12 @@ pub enum Wanted {
 }
 
 impl Dataset {
+    /// The files that the splits are read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        parts.into_iter().flatten().flat_map(|part| part.files.iter().map(PathBuf::as_path))
+    }
+
     /// Opens the sources of a `data` block; relative paths start at `root`.
     ///
     /// # Errors
@@ -54,7 +68,8 @@ impl Dataset {
         let fields: Vec<FieldType> = info.raw.iter().map(|field| field_type(&field.ty)).collect();
         let open = |name: &str| -> Result<Option<Part>, DriverError> {
             let Some(split) = info.splits.iter().find(|split| split.name == name) else { return Ok(None) };
-            Ok(Some(Part::whole(source(&split.source, root)?.open(&fields)?)))
+            let source = source(&split.source, root)?;
+            Ok(Some(Part::whole(source.open(&fields)?, source.files())))
         };
         let mut test = open("test")?;
         if let (Wanted::Test, Some(test)) = (wanted, &test) {
@@ -96,7 +111,7 @@ fn hold_out(from: &mut Part, holdout: Holdout, seed: u64) -> Result<Part, Driver
     let pick = |places: &[u64]| places.iter().map(|&place| from.rows[place as usize]).collect::<Vec<_>>();
     let (kept, held) = (pick(&parts.kept), pick(&parts.held));
     from.rows = kept;
-    Ok(Part { table: from.table.clone(), rows: held })
+    Ok(Part { table: from.table.clone(), rows: held, files: from.files.clone() })
 }
 
 /// The data crate's form of a declared type.

@@ -4,7 +4,7 @@
 //! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
 
 use crate::checkpoint::Checkpoint;
-use crate::compiled::Compiler;
+use crate::compiled::{self, Compiler};
 use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
@@ -13,8 +13,7 @@ use crate::store::Store;
 use nnc_data::FieldType;
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
-use nnc_opt::pipeline;
-use nnc_runtime::{ALIGNMENT, AlignedBuffer, Code, Program};
+use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place};
 use nnc_stub::{Engine, Manifest};
 use std::path::Path;
@@ -50,11 +49,7 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        crate::compiled::check_sizes(subject.graph)?;
-        let optimised = pipeline::optimise(subject.graph, &compiler.passes)
-            .map_err(|error| DriverError::Internal(error.to_string()))?;
-        let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &crate::compiled::TARGET)
-            .map_err(|error| DriverError::Usage(error.to_string()))?;
+        let lowered = compiled::lower(&compiler.optimise(subject.graph)?)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
         let mut weights = Vec::new();
@@ -94,13 +89,7 @@ impl Deployment {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
-        let (module, entry) =
-            nnc_codegen::jit(&self.lowered.program, compiler.threads()).map_err(crate::compiled::codegen_error)?;
-        let code = Code::from_jit(module, entry, self.manifest.layout())
-            .map_err(|error| DriverError::Internal(error.to_string()))?
-            .with_read_only(&self.manifest.read_only());
-        let program = Program::new(code, compiler.pool.clone());
-        Ok(Engine::new(self.manifest.clone(), program, self.weights.bytes()))
+        Ok(Engine::new(self.manifest.clone(), compiler.program(&self.lowered)?, self.weights.bytes()))
     }
 
     /// Writes it as an executable.
@@ -108,8 +97,7 @@ impl Deployment {
     /// # Errors
     /// The file cannot be written, or a bug in the compiler; then nothing is left at `path`.
     pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
-        let image =
-            nnc_codegen::image(&self.lowered.program, compiler.threads()).map_err(crate::compiled::codegen_error)?;
+        let image = nnc_codegen::image(&self.lowered.program, compiler.threads()).map_err(compiled::codegen_error)?;
         let manifest = Manifest { entry: image.entry_offset, ..self.manifest.clone() };
         executable::write(path, &manifest, &image.bytes, self.weights.bytes())
             .map_err(|error| DriverError::Usage(error.to_string()))?;

@@ -3,6 +3,7 @@
 //! Two kinds are never mixed: mistakes in the user's `.nn` file are diagnostics with places
 //! ([`DriverError::Diagnostics`]); [`DriverError::Internal`] is a bug in the compiler and says so.
 
+use crate::index_fault::IndexFault;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ pub enum DriverError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An index in the data that is out of range.
+    #[error("{0}")]
+    Index(IndexFault),
     /// The loss of a step is no finite number.
     #[error("{0}")]
     NotFinite(Box<crate::train::NotFinite>),

@@ -6,12 +6,14 @@
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
+use crate::index_fault::IndexFault;
 use crate::project::Project;
 use crate::store::Store;
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 /// Means over a split: `loss` and every metric, in the order of the recipe.
@@ -39,15 +41,39 @@ pub struct Moment {
 /// A recipe with its weights.
 #[derive(Debug)]
 pub struct Session<'a> {
-    project: &'a Project,
-    recipe: &'a RecipeInfo,
     data: &'a DataInfo,
-    compiler: Compiler,
     seed: i64,
     store: Store,
     metric_start: BTreeMap<String, Tensor>,
-    programs: BTreeMap<(Purpose, usize), CompiledGraph>,
+    programs: Programs<'a>,
+}
+
+/// The programs of a recipe, compiled on first use.
+#[derive(Debug)]
+struct Programs<'a> {
+    project: &'a Project,
+    recipe: &'a RecipeInfo,
+    compiler: Compiler,
+    compiled: BTreeMap<(Purpose, usize), CompiledGraph>,
     compile_time: Duration,
+}
+
+impl Programs<'_> {
+    fn get(&mut self, purpose: Purpose, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
+        let vacant = match self.compiled.entry((purpose, rows)) {
+            Entry::Occupied(compiled) => return Ok(compiled.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
+        let graph = match &vacant.key().0 {
+            Purpose::Train => unit.train_step(name, rows),
+            Purpose::Evaluate => unit.evaluate(name, rows),
+            Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
+        };
+        let compiled = self.compiler.compile(&self.project.graph(graph)?)?;
+        self.compile_time += compiled.compile_time;
+        Ok(vacant.insert(compiled))
+    }
 }
 
 /// What a training step gave.
@@ -70,34 +96,16 @@ impl<'a> Session<'a> {
     pub fn new(project: &'a Project, recipe: &'a str, compiler: Compiler, seed: i64) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
-        let mut session = Self {
-            project,
-            recipe,
-            data,
-            compiler,
-            seed,
-            store: Store::default(),
-            metric_start: BTreeMap::new(),
-            programs: BTreeMap::new(),
-            compile_time: Duration::ZERO,
-        };
-        session.initialise()?;
-        Ok(session)
-    }
-
-    fn initialise(&mut self) -> Result<(), DriverError> {
-        let graph = self.project.graph(self.project.unit.init(&self.recipe.name))?;
-        self.store = initial_store(&self.compiler, &graph, self.seed)?;
-        let is_metric = |(path, _): &(&str, _)| path.starts_with("$metric.");
-        let paths: Vec<String> = self.store.iter().filter(is_metric).map(|(path, _)| path.to_owned()).collect();
-        let start = paths.into_iter().filter_map(|path| self.store.tensor(&path).map(|tensor| (path, tensor)));
-        self.metric_start = start.collect();
-        Ok(())
+        let store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
+        let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
+        let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
+        let programs = Programs { project, recipe, compiler, compiled: BTreeMap::new(), compile_time: Duration::ZERO };
+        Ok(Self { data, seed, store, metric_start, programs })
     }
 
     /// The recipe.
     pub fn recipe(&self) -> &'a RecipeInfo {
-        self.recipe
+        self.programs.recipe
     }
 
     /// The recipe's data block.
@@ -117,7 +125,7 @@ impl<'a> Session<'a> {
 
     /// The compiler and its threads.
     pub fn compiler(&self) -> &Compiler {
-        &self.compiler
+        &self.programs.compiler
     }
 
     /// The seed of everything random.
@@ -127,23 +135,7 @@ impl<'a> Session<'a> {
 
     /// Time spent compiling so far.
     pub fn compile_time(&self) -> Duration {
-        self.compile_time
-    }
-
-    fn program(&mut self, purpose: Purpose, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        let key = (purpose, rows);
-        if !self.programs.contains_key(&key) {
-            let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-            let graph = match &key.0 {
-                Purpose::Train => unit.train_step(name, rows),
-                Purpose::Evaluate => unit.evaluate(name, rows),
-                Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
-            };
-            let compiled = self.compiler.compile(&self.project.graph(graph)?)?;
-            self.compile_time += compiled.compile_time;
-            self.programs.insert(key.clone(), compiled);
-        }
-        Ok(self.programs.get_mut(&key).expect("it was put in above"))
+        self.programs.compile_time
     }
 
     /// The compiled training step for batches of `rows`.
@@ -151,7 +143,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Diagnostics or a failure to compile.
     pub fn training_program(&mut self, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        self.program(Purpose::Train, rows)
+        self.programs.get(Purpose::Train, rows)
     }
 
     /// The compiled answer for `rows` examples; `None` asks for the recipe's only one.
@@ -159,7 +151,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Diagnostics or a failure to compile.
     pub fn answer_program(&mut self, answer: Option<&str>, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        self.program(Purpose::Answer(answer.map(str::to_owned)), rows)
+        self.programs.get(Purpose::Answer(answer.map(str::to_owned)), rows)
     }
 
     /// One step of training on a batch.
@@ -167,22 +159,23 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A failure to compile, or an index of the batch that is out of range.
     pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<Step, DriverError> {
-        let (data, seed) = (self.data, self.seed);
-        let table_rows = moment.epoch.wrapping_mul(DRAWS_PER_EPOCH);
-        self.program(Purpose::Train, batch.rows)?;
-        let program = self.programs.get_mut(&(Purpose::Train, batch.rows)).expect("it was put in above");
-        fill(program, data, batch)?;
-        program.set_i64("$seed", seed);
+        let recipe = self.recipe();
+        let program = self.programs.get(Purpose::Train, batch.rows)?;
+        fill(program, self.data, batch)?;
+        program.set_i64("$seed", self.seed);
         program.set_i64("$iteration", moment.iteration);
         program.set_i64("$iterations", moment.iterations);
         program.set_i64("$epoch", moment.epoch);
         if let Some(draws) = program.input_mut("$draw") {
+            let first = moment.epoch.wrapping_mul(DRAWS_PER_EPOCH);
             for (draw, index) in draws.chunks_exact_mut(8).zip(&batch.indices) {
-                draw.copy_from_slice(&table_rows.wrapping_add(*index as i64).to_le_bytes());
+                draw.copy_from_slice(&first.wrapping_add(*index as i64).to_le_bytes());
             }
         }
-        program.run(&mut self.store).map_err(|error| run_error(explained(error, program, &self.store), batch))?;
-        let metrics = read_metrics(program, self.recipe);
+        if let Err(error) = program.run(&mut self.store) {
+            return Err(self.explained(error, Purpose::Train, batch));
+        }
+        let metrics = read_metrics(program, recipe);
         match metrics.first() {
             Some((_, loss)) if !loss.is_finite() => Ok(Step::Withheld { loss: *loss }),
             _ => Ok(Step::Done(metrics)),
@@ -192,7 +185,7 @@ impl<'a> Session<'a> {
     /// In words, the first operation of the last training step on `rows` examples that made a value which is no
     /// finite number from values that are.
     pub fn first_non_finite(&self, rows: usize) -> Option<String> {
-        let program = self.programs.get(&(Purpose::Train, rows))?;
+        let program = self.programs.compiled.get(&(Purpose::Train, rows))?;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;
         let node = program.graph.definition(value);
@@ -212,20 +205,73 @@ impl<'a> Session<'a> {
         for (path, tensor) in &self.metric_start {
             self.store.insert(path, tensor);
         }
-        let size = usize::try_from(self.recipe.batch).unwrap_or(1).clamp(1, part.rows.len().max(1));
+        let recipe = self.recipe();
+        let size = usize::try_from(recipe.batch).unwrap_or(1).clamp(1, part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
-        let mut means = Means::new(self.recipe);
+        let mut means = Means::new(recipe);
         while let Some(batch) = batches.next_batch()? {
-            let data = self.data;
-            self.program(Purpose::Evaluate, batch.rows)?;
-            let program = self.programs.get_mut(&(Purpose::Evaluate, batch.rows)).expect("it was put in above");
-            fill(program, data, batch)?;
+            let program = self.programs.get(Purpose::Evaluate, batch.rows)?;
+            fill(program, self.data, batch)?;
             program.set_i64("$seed", self.seed);
-            program.run(&mut self.store).map_err(|error| run_error(explained(error, program, &self.store), batch))?;
-            means.add(&read_metrics(program, self.recipe), batch.rows);
+            if let Err(error) = program.run(&mut self.store) {
+                return Err(self.explained(error, Purpose::Evaluate, batch).in_files(part));
+            }
+            means.add(&read_metrics(program, recipe), batch.rows);
         }
         Ok(means.finish())
     }
+
+    /// Why a run of a batch stopped, with the example that did it.
+    fn explained(&mut self, error: RunError, purpose: Purpose, batch: &Batch) -> DriverError {
+        match error {
+            RunError::OutOfRange(_) => {}
+            RunError::NotResident(_) => return DriverError::Internal(error.to_string()),
+            RunError::Internal(why) => return DriverError::Internal(why),
+        }
+        if let Some(fault) = self.culprit(batch) {
+            return DriverError::Index(fault);
+        }
+        let program = self.programs.compiled.get(&(purpose, batch.rows));
+        let detail = program.and_then(|program| out_of_range(program, &self.store)).unwrap_or_default();
+        let rows = batch.indices.iter().take(4).map(u64::to_string).collect::<Vec<_>>().join(", ");
+        DriverError::Usage(format!("an index is out of range{detail}, in the batch of examples {rows}, ..."))
+    }
+
+    /// The first example of a batch that has an index out of range by itself: they are evaluated one by one, and the
+    /// one that fails again with one field after the other replaced by zeros.
+    fn culprit(&mut self, batch: &Batch) -> Option<IndexFault> {
+        let (data, store) = (self.data, &mut self.store);
+        let program = self.programs.get(Purpose::Evaluate, 1).ok()?;
+        let mut fails = |example: &Batch| -> Option<String> {
+            fill(program, data, example).ok()?;
+            match program.run(store) {
+                Err(RunError::OutOfRange(_)) => Some(out_of_range(program, store).unwrap_or_default()),
+                Ok(()) | Err(RunError::NotResident(_) | RunError::Internal(_)) => None,
+            }
+        };
+        for place in 0..batch.rows {
+            let example = example_of(batch, place);
+            let Some(detail) = fails(&example) else { continue };
+            let without = |at: usize| {
+                let mut changed = example.clone();
+                changed.fields[at].fill(0);
+                changed
+            };
+            let guilty = (0..example.fields.len()).find(|&at| fails(&without(at)).is_none());
+            let field = guilty.map(|at| (at, data.raw[at].name.clone()));
+            return Some(IndexFault { detail, field, row: batch.indices[place] });
+        }
+        None
+    }
+}
+
+/// One example of a batch as a batch of its own.
+fn example_of(batch: &Batch, place: usize) -> Batch {
+    let part = |bytes: &Vec<u8>| {
+        let size = bytes.len() / batch.rows;
+        bytes[place * size..(place + 1) * size].to_vec()
+    };
+    Batch { rows: 1, indices: vec![batch.indices[place]], fields: batch.fields.iter().map(part).collect() }
 }
 
 /// More than any data set has examples, so that no two presentations share a number.
@@ -260,21 +306,11 @@ fn fill(program: &mut CompiledGraph, data: &DataInfo, batch: &Batch) -> Result<(
     Ok(())
 }
 
-/// The same error as the interpreter tells it, which knows the index.
-fn explained(error: RunError, program: &CompiledGraph, store: &Store) -> RunError {
-    match error {
-        RunError::OutOfRange(_) => program.interpretation(store).err().unwrap_or(error),
-        RunError::NotResident(_) | RunError::Internal(_) => error,
-    }
-}
-
-fn run_error(error: RunError, batch: &Batch) -> DriverError {
-    match error {
-        RunError::OutOfRange(detail) => {
-            let rows = batch.indices.iter().take(4).map(u64::to_string).collect::<Vec<_>>().join(", ");
-            DriverError::Usage(format!("an index is out of range{detail}, in the batch of examples {rows}, ..."))
-        }
-        RunError::NotResident(_) | RunError::Internal(_) => DriverError::Internal(error.to_string()),
+/// Which index is out of range, as the interpreter tells it.
+fn out_of_range(program: &CompiledGraph, store: &Store) -> Option<String> {
+    match program.interpretation(store) {
+        Err(RunError::OutOfRange(detail)) => Some(detail),
+        Ok(_) | Err(RunError::NotResident(_) | RunError::Internal(_)) => None,
     }
 }
 

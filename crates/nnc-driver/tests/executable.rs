@@ -9,7 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 /// Rows per call.
@@ -39,6 +40,28 @@ const CODE: &[u8] = &[
     0x02, 0x0f, 0x28, 0x09, 0x0f, 0x58, 0xc8, 0x0f, 0x29, 0x0e, 0x0f, 0x28, 0x49, 0x10, 0x0f, 0x58, 0xc8, 0x0f, 0x29,
     0x4e, 0x10, 0xc3,
 ];
+
+/// Held while an executable is written and while a process is started. The tests are threads of one process: what one
+/// has open for writing, a child that another forks would keep open until it runs its program, and Linux refuses to
+/// run a file that is open for writing (`ETXTBSY`).
+fn no_fork_while_writing() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a process; when this returns, the child runs its own program and has nothing of this process open.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _guard = no_fork_while_writing();
+    command.spawn()
+}
+
+/// Puts `content` at `path`, to be run.
+fn put_executable(path: &Path, content: &[u8]) {
+    let _guard = no_fork_while_writing();
+    fs::remove_file(path).unwrap();
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
 
 fn manifest(reading: Reading) -> Manifest {
     let port = |name: &str, reading| Port {
@@ -91,7 +114,9 @@ impl Built {
     fn from_parts(manifest: &Manifest, code: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("add");
+        let guard = no_fork_while_writing();
         executable::write(&path, manifest, code, &weights()).unwrap();
+        drop(guard);
         Self { folder, path }
     }
 
@@ -100,7 +125,9 @@ impl Built {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        spawn(&mut command).unwrap().wait_with_output().unwrap()
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -162,7 +189,8 @@ fn classes_are_printed_as_bars_and_as_json() {
 fn reads_standard_input_and_several_files() {
     let built = Built::new(Reading::Values);
     fs::write(built.file("one.csv"), "1,1,1,1\n").unwrap();
-    let mut child = built.command(&["one.csv", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = built.command(&["one.csv", "-"]);
+    let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
     child.stdin.take().unwrap().write_all(b"2,2,2,2\n3,3,3,3\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -246,8 +274,10 @@ fn tells_what_it_is() {
 fn runs_under_the_dynamic_linker() {
     let linker = Path::new("/lib64/ld-linux-x86-64.so.2");
     let built = Built::new(Reading::Values);
-    let output = Command::new(linker).arg(&built.path).arg("--version").env_clear().output();
-    if let Ok(output) = output {
+    let mut command = Command::new(linker);
+    command.arg(&built.path).arg("--version").env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Ok(child) = spawn(&mut command) {
+        let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -291,11 +321,39 @@ fn bad_input_gets_one_line() {
 }
 
 #[test]
+fn an_answer_is_not_written_over_what_it_is_made_from() {
+    let built = Built::new(Reading::Values);
+    let npy = |name: &str| write_npy(&built.file(name), DType::F32, &[1, 4], &little_endian(&[1.0; 4])).unwrap();
+    npy("x.npy");
+    fs::hard_link(built.file("x.npy"), built.file("same.npy")).unwrap();
+    let before = fs::read(built.file("x.npy")).unwrap();
+    for output in ["x.npy", "./x.npy", "y=same.npy", "add"] {
+        let message = built.failure(&["x.npy", "-o", output]);
+        assert!(message.contains("is an input"), "{output}: {message}");
+    }
+    assert_eq!(fs::read(built.file("x.npy")).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_is_one_line() {
+    let built = Built::new(Reading::Values);
+    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+    for args in [&["x.csv"][..], &["x.csv", "--json"], &["--help"], &["--version"], &["--bench=0.01"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = spawn(built.command(args).stdout(full).stderr(Stdio::piped())).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(message.contains("No space left") && message.lines().count() == 1, "{args:?}: {message}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let built = Built::new(Reading::Values);
     let rows = "1,2,3,4\n".repeat(20_000);
     fs::write(built.file("x.csv"), rows).unwrap();
-    let mut child = built.command(&["x.csv"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawn(built.command(&["x.csv"]).stdout(Stdio::piped()).stderr(Stdio::piped())).unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
@@ -307,13 +365,10 @@ fn a_cut_or_bare_executable_says_so() {
     let whole = fs::read(&built.path).unwrap();
     let pages = whole.len() / 4096;
     for kept in [whole.len() - 1, (pages - 1) * 4096, (pages - 2) * 4096 + 10] {
-        fs::write(built.file("cut"), &whole[..kept]).unwrap();
-        fs::rename(built.file("cut"), &built.path).unwrap();
-        fs::set_permissions(&built.path, fs::Permissions::from_mode(0o755)).unwrap();
+        put_executable(&built.path, &whole[..kept]);
         assert!(built.failure(&["--help"]).contains("damaged: the file is cut short"), "{kept} bytes");
     }
-    fs::write(&built.path, executable::stub()).unwrap();
-    fs::set_permissions(&built.path, fs::Permissions::from_mode(0o755)).unwrap();
+    put_executable(&built.path, executable::stub());
     assert!(built.failure(&[]).contains("no program is packed into it"));
 }
 

@@ -284,11 +284,35 @@ fn settings_can_be_set_from_outside() {
     let mut state = first_values(&set, "Fit", 1);
     step(&train_graph(&set, "Fit", 3), &mut state, &examples(), 0);
     assert!((state["w"].to_f64()[0] - (0.5 - 0.25 * gradient([0.5, 0.5])[0])).abs() < 1e-12);
-    for (name, value, word) in [("epoch", "7", "did you mean `epochs`?"), ("epochs", "x", "a whole number")] {
+    let most = "`batch` is at most 2147483648";
+    for (name, value, column, words) in [
+        ("epoch", "7", 7, "did you mean `epochs`?"),
+        ("epochs", "x", 14, "takes a whole number"),
+        ("batch", "0", 13, "`batch` is at least 1, not 0"),
+        ("batch", "9223372036854775807", 13, most),
+    ] {
         let set = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let checked = check("test.nn", &text, &Nothing, &Options { set, ..Options::default() });
-        assert!(render(&checked.diagnostics, &checked.sources, false).contains(word));
+        let shown = render(&checked.diagnostics, &checked.sources, false);
+        assert!(shown.contains(&format!("--> command line:1:{column}\n")), "{shown}");
+        assert!(shown.contains(&format!("--set {name}={value}\n")) && shown.contains(words), "{shown}");
     }
+}
+
+#[test]
+fn only_open_dims_are_bound_from_outside() {
+    let text = fit("minimize mse(p, y) using sgd(lr=0.1)").replace("f32[2], f32) =", "f32[Width], f32) =");
+    let shown = |dims: &[&str]| {
+        let bind = dims.iter().map(|name| ((*name).to_owned(), 2)).collect();
+        let checked = check("test.nn", &text, &Nothing, &Options { bind, ..Options::default() });
+        render(&checked.diagnostics, &checked.sources, false)
+    };
+    assert_eq!(shown(&["Width"]), "");
+    assert_eq!(shown(&["Width", "N"]), "");
+    let wrong = shown(&["Width", "Widht"]);
+    assert!(wrong.contains("--bind Widht=2\n  |        ^^^^^") && wrong.contains("did you mean `Width`?"), "{wrong}");
+    assert!(shown(&["Width", "Fit"]).contains("leaves no dim `Fit` open"));
+    assert!(shown(&["Width", "M"]).contains("there are `N`, `Width`"));
 }
 
 const PARTS: &str = "

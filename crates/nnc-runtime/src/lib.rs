@@ -8,7 +8,7 @@
 //!   checks that what it is given fits before any compiled code runs.
 //! - [`AlignedBuffer`], [`MappedFile`]: memory that programs read and write.
 //! - [`image`]: the code and weights inside a built executable.
-//! - [`cpu`]: what this machine offers.
+//! - [`cpu`], [`memory`]: what this machine offers.
 //!
 //! **Trust.** Machine code cannot be checked here. The constructors of [`Code`] say what the
 //! compiler vouches for; everything after that is safe.
@@ -26,6 +26,7 @@ pub mod image;
 #[cfg(feature = "jit")]
 mod jit;
 mod map;
+pub mod memory;
 mod pool;
 mod program;
 

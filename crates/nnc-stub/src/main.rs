@@ -5,9 +5,9 @@
 //! is no error.
 #![forbid(unsafe_code)]
 
-use nnc_data::{Column, FieldType, read_input, write_npy};
+use nnc_data::{Column, FieldType, check_not_input, read_input, write_npy};
 use nnc_runtime::image::Image;
-use nnc_runtime::{Code, Pool, Program, cpu};
+use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::Arguments;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Engine, bench, help, json, present};
@@ -77,6 +77,8 @@ fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
 }
 
 fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
+    let threads = arguments.threads.unwrap_or(cpu::available_threads());
+    memory::check(manifest.layout().total_bytes(threads.get()))?;
     let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;
     Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()))
@@ -85,6 +87,7 @@ fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Eng
 /// Runs on all files, and writes or prints the answers.
 fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure> {
     let outputs = arguments.output_files(engine.manifest())?;
+    refuse_inputs(arguments)?;
     let inputs = read_inputs(arguments, engine.manifest())?;
     let answers = engine.run(&inputs)?;
     let mut written = Vec::new();
@@ -101,6 +104,14 @@ fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure>
         (false, true) => present::write_text(to, &answers, classes, top),
         (false, false) => written.iter().try_for_each(|line| writeln!(to, "{line}")),
     })
+}
+
+/// An answer is never written over what it is made from: the inputs, and this program.
+fn refuse_inputs(arguments: &Arguments) -> Result<(), Failure> {
+    let own = std::env::current_exe().ok();
+    let files = arguments.inputs.iter().map(|input| input.path.as_path());
+    let inputs: Vec<&Path> = files.chain(own.as_deref()).collect();
+    Ok(arguments.outputs.iter().try_for_each(|output| check_not_input(&output.path, &inputs))?)
 }
 
 /// Measures on the first rows of the files, or on zeros if there are none.

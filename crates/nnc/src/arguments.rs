@@ -1,7 +1,7 @@
 //! The commands and their options.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 /// A neural-network compiler: from a `.nn` file to a trained network and a native executable.
@@ -169,7 +169,7 @@ pub struct Train {
     pub init: Option<PathBuf>,
     /// Write a checkpoint after every so many steps, too.
     #[arg(long, value_name = "STEPS")]
-    pub checkpoint_every: Option<u64>,
+    pub checkpoint_every: Option<NonZeroU64>,
     /// Write a report of the run as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -204,10 +204,10 @@ pub struct Run {
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
     /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx.
-    #[arg(long, value_name = "NAME=PATH", required = true)]
+    #[arg(short, long, value_name = "NAME=PATH", required = true)]
     pub input: Vec<String>,
     /// Write the answer as `.npy`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Which answer, when the recipe has several.
     #[arg(long, value_name = "NAME")]

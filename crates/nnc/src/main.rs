@@ -5,19 +5,22 @@
 //! | [`arguments`] | the commands and their options |
 //! | [`commands`] | one file for each command |
 //! | [`setup`] | from common options to a project, a compiler, a data set |
-//! | [`terminal`] | colours, errors, progress bars, tables |
+//! | [`output`] | the one door to standard output and standard error |
+//! | [`terminal`] | colours, errors, numbers, tables |
 //!
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod commands;
+mod output;
 mod setup;
 mod terminal;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
 use nnc_driver::DriverError;
+use std::io;
 use std::process::ExitCode;
 
 /// How a command failed, for the exit code.
@@ -26,10 +29,19 @@ pub(crate) enum Failure {
     Driver(DriverError),
     /// Said here.
     Message(String),
+    /// Standard output cannot be written.
+    Output(io::Error),
     /// Diagnostics were printed already.
     Printed,
     /// SIGINT; what to do next was printed already.
     Interrupted,
+}
+
+impl Failure {
+    /// Whether the reader of standard output went away, as `head` does when it has seen enough.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
 }
 
 impl From<DriverError> for Failure {
@@ -45,9 +57,25 @@ impl From<String> for Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => return usage(&said),
+    };
     terminal::choose_colours(arguments.color);
     match dispatch(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(failure),
+    }
+}
+
+/// Help and version, which were asked for, or what is wrong with the arguments.
+fn usage(said: &clap::Error) -> ExitCode {
+    let text = said.render().ansi().to_string();
+    if said.use_stderr() {
+        output::remark(text.trim_end_matches('\n'));
+        return ExitCode::from(2);
+    }
+    match output::print(&text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(failure),
     }
@@ -72,6 +100,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 }
 
 fn report(failure: Failure) -> ExitCode {
+    if failure.is_closed_pipe() {
+        return ExitCode::SUCCESS;
+    }
     match failure {
         Failure::Driver(DriverError::Diagnostics { diagnostics, sources }) => {
             terminal::print_diagnostics(&diagnostics, &sources);
@@ -83,6 +114,10 @@ fn report(failure: Failure) -> ExitCode {
         }
         Failure::Message(message) => {
             terminal::print_error(&message);
+            ExitCode::from(1)
+        }
+        Failure::Output(error) => {
+            terminal::print_error(&format!("standard output cannot be written: {error}"));
             ExitCode::from(1)
         }
         Failure::Printed => ExitCode::from(1),

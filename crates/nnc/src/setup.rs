@@ -27,18 +27,45 @@ pub(crate) fn language_options(options: &FileOptions) -> Result<Options, Failure
     Ok(Options { bind: bindings(&options.bind)?, set: settings(&options.set)?, float })
 }
 
+/// The largest size of a dim that can be asked for.
+const MOST: i64 = 1 << 31;
+
 /// `N=64 T=10` as a map.
 pub(crate) fn bindings(list: &[String]) -> Result<BTreeMap<String, i64>, Failure> {
     let pair = |text: &String| -> Result<(String, i64), Failure> {
-        let wrong = || Failure::Message(format!("--bind {text}: write a dim and a size of at least 1, as `N=64`"));
+        let wrong = || Failure::Message(format!("--bind {text}: write a dim and a size from 1 to {MOST}, as `N=64`"));
         let (name, size) = text.split_once('=').ok_or_else(wrong)?;
         let size: i64 = size.trim().parse().map_err(|_| wrong())?;
-        if !(1..=1 << 31).contains(&size) {
+        if !(1..=MOST).contains(&size) {
             return Err(wrong());
         }
         Ok((name.trim().to_owned(), size))
     };
-    list.iter().map(pair).collect()
+    distinct("--bind", list.iter().map(pair))
+}
+
+/// Names with their values; a name that is given twice is a mistake.
+fn distinct<T>(
+    option: &str,
+    pairs: impl Iterator<Item = Result<(String, T), Failure>>,
+) -> Result<BTreeMap<String, T>, Failure> {
+    let mut found = BTreeMap::new();
+    for pair in pairs {
+        let (name, value) = pair?;
+        if found.contains_key(&name) {
+            return Err(Failure::Message(format!("{option} {name}=...: `{name}` is given twice")));
+        }
+        found.insert(name, value);
+    }
+    Ok(found)
+}
+
+/// Refuses a size for `N` where the recipe's batch decides.
+pub(crate) fn refuse_batch_size(options: &FileOptions) -> Result<(), Failure> {
+    match bindings(&options.bind)?.get("N") {
+        Some(size) => Err(Failure::Message(format!("--bind N={size}: the recipe says it; use `--set batch={size}`"))),
+        None => Ok(()),
+    }
 }
 
 /// `epochs=3 lr=0.01` as a map.
@@ -49,7 +76,7 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
             .ok_or_else(|| Failure::Message(format!("--set {text}: write a setting and its value, as `epochs=3`")))?;
         Ok((name.trim().to_owned(), value.trim().to_owned()))
     };
-    list.iter().map(pair).collect()
+    distinct("--set", list.iter().map(pair))
 }
 
 /// A compiler with its threads.

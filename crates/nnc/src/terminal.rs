@@ -1,9 +1,7 @@
-//! What a person sees: colours, errors, progress bars, tables.
-//!
-//! Results go to standard output, everything else to standard error, so that results can be piped. Colours and bars are
-//! for terminals; `NO_COLOR` and `--color` are respected (by `anstream`).
+//! What a person sees: colours, errors, numbers, tables.
 
 use crate::arguments::Colour;
+use crate::output;
 use anstyle::{AnsiColor, Style};
 use nnc_driver::Metrics;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
@@ -26,22 +24,23 @@ pub(crate) fn choose_colours(colour: Colour) {
 
 /// An error in one paragraph.
 pub(crate) fn print_error(message: &str) {
-    anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+    output::remark(&format!("{BAD}error{BAD:#}: {message}"));
 }
 
 /// A warning in one line.
 pub(crate) fn print_warning(message: &str) {
-    anstream::eprintln!("{CAREFUL}warning{CAREFUL:#}: {message}");
+    output::remark(&format!("{CAREFUL}warning{CAREFUL:#}: {message}"));
 }
 
 /// Diagnostics with their source, and a count.
 pub(crate) fn print_diagnostics(diagnostics: &[Diagnostic], sources: &Sources) {
     // `anstream` takes the colours out again where they do not belong.
-    anstream::eprint!("{}", render(diagnostics, sources, true));
+    let mut text = render(diagnostics, sources, true);
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity() == Severity::Error).count();
     if errors > 0 {
-        anstream::eprintln!("{BAD}{}{BAD:#}", counted(errors, "error"));
+        text += &format!("{BAD}{}{BAD:#}\n", counted(errors, "error"));
     }
+    output::remark(text.trim_end_matches('\n'));
 }
 
 /// `1 error`, `2 errors`.

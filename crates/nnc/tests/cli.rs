@@ -1,45 +1,12 @@
 //! The command line as a user meets it: the built program, in a fresh folder, on the data that ships with it.
 
+mod common;
+
+use common::{EXAMPLES, digits, fails, ok};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
-use tempfile::TempDir;
-
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dsl-examples");
-
-fn nnc(folder: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nnc")).current_dir(folder).args(words).output().expect("nnc starts")
-}
-
-/// Runs a command that must succeed; gives what it printed.
-fn ok(folder: &Path, words: &[&str]) -> String {
-    let output = nnc(folder, words);
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "nnc {}\n{out}\n{err}", words.join(" "));
-    out.into_owned()
-}
-
-/// Runs a command that must fail without a panic; gives its complaint.
-fn fails(folder: &Path, words: &[&str]) -> String {
-    let output = nnc(folder, words);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    let code = output.status.code();
-    assert!(code == Some(1) || code == Some(2), "nnc {} ended with {code:?}\n{err}", words.join(" "));
-    assert!(!err.contains("panicked") && !err.contains("bug in"), "{err}");
-    err
-}
-
-/// A folder with the digits example and its data.
-fn digits() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::create_dir(folder.path().join("data")).unwrap();
-    for name in ["digits.nn", "data/digits.csv.gz"] {
-        fs::copy(Path::new(EXAMPLES).join(name), folder.path().join(name)).unwrap();
-    }
-    let path = folder.path().to_owned();
-    (folder, path)
-}
 
 #[test]
 fn digits_reach_their_accuracy_and_the_report_says_so() {

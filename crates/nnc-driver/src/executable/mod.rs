@@ -8,7 +8,9 @@
 //! does not need (`elf`), so the system maps them when it starts the program, and nothing is
 //! linked: no toolchain is needed to build, and none to run.
 //!
-//! The file appears whole or not at all: it is written beside its place, flushed, and renamed.
+//! The file appears whole or not at all: it is written beside its place, flushed, and renamed. Of one that is cut short
+//! afterwards, the stub tells that it is damaged, as long as the stub itself is whole; one that ends within the stub is
+//! ended by the system before any code of ours runs.
 
 mod elf;
 
@@ -16,7 +18,7 @@ use nnc_runtime::image::{Header, PAGE};
 use nnc_stub::Manifest;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The program that every executable is made from; see `build.rs`.
@@ -69,9 +71,7 @@ pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), ExecutableErr
     if !existing.is_file() {
         return Err(ExecutableError::NotAFile { path });
     }
-    let identity = |file: &fs::Metadata| (file.dev(), file.ino());
-    let same = |input: &&Path| fs::metadata(input).is_ok_and(|input| identity(&input) == identity(&existing));
-    if inputs.iter().any(same) { Err(ExecutableError::IsInput { path }) } else { Ok(()) }
+    nnc_data::check_not_input(target, inputs).map_err(|_| ExecutableError::IsInput { path })
 }
 
 /// Writes the executable `path` (mode 0755, less the umask).

@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::dataset::Dataset;
 use crate::error::DriverError;
 use crate::session::{Means, Metrics, Moment, Session, Step};
-use nnc_data::{Batch, Batches, epoch_order};
+use nnc_data::{Batch, Batches, Staged, epoch_order};
 use nnc_graph::Tensor;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -112,6 +112,30 @@ pub fn train(
     })
 }
 
+/// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
+/// wants to put more into the folder can do so before.
+///
+/// # Errors
+/// It cannot be made or written to, there is an earlier run in it, or none that can be resumed.
+pub fn prepare_folder(options: &TrainOptions) -> Result<(), DriverError> {
+    let Some(out) = &options.out else { return Ok(()) };
+    let last = out.join(LAST);
+    match (options.resume, last.exists()) {
+        (true, false) => {
+            return Err(DriverError::Usage(format!("there is no {} to resume from", last.display())));
+        }
+        (false, true) => {
+            return Err(DriverError::Usage(format!(
+                "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
+                last.display()
+            )));
+        }
+        (true, true) | (false, false) => {}
+    }
+    fs::create_dir_all(out).map_err(|source| DriverError::Io { doing: "create", path: out.clone(), source })?;
+    Ok(nnc_data::check_writable(&last)?)
+}
+
 /// A run under way.
 struct Run<'r, 's, 'p> {
     session: &'r mut Session<'p>,
@@ -148,17 +172,10 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     }
 
     fn open_folder(&mut self) -> Result<(), DriverError> {
-        let Some(out) = &self.options.out else { return Ok(()) };
-        fs::create_dir_all(out).map_err(|source| DriverError::Io { doing: "create", path: out.clone(), source })?;
-        let last = out.join(LAST);
-        match (self.options.resume, last.exists()) {
-            (true, true) => self.restore(&last, &out.join(BEST)),
-            (true, false) => Err(DriverError::Usage(format!("there is no {} to resume from", last.display()))),
-            (false, true) => Err(DriverError::Usage(format!(
-                "{} is there from an earlier run: continue it with `--resume`, or name another folder with `--out`",
-                last.display()
-            ))),
-            (false, false) => Ok(()),
+        prepare_folder(self.options)?;
+        match &self.options.out {
+            Some(out) if self.options.resume => self.restore(&out.join(LAST), &out.join(BEST)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -228,7 +245,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             iterations: (self.epochs * self.batches_per_epoch as u64) as i64,
             epoch: self.progress.epoch as i64,
         };
-        match self.session.step(batch, moment)? {
+        match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
             Step::Done(metrics) => Ok(metrics),
             Step::Withheld { loss } => {
                 let last = self.options.out.as_ref().map(|out| out.join(LAST));
@@ -257,12 +274,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let improved = self.progress.judge(&row, self.session.recipe().stop_early.as_ref());
         self.progress.history.rows.push(row.clone());
         if improved {
-            self.save_best()?;
+            self.keep_best();
         }
-        self.save_last(observer)?;
-        if let Some(out) = &self.options.out {
-            checkpoint::write_atomically(&out.join(METRICS), self.progress.history.to_csv().as_bytes())?;
-        }
+        self.save_epoch(improved, observer)?;
         observer.event(&Event::Epoch { row: &row, epochs: self.epochs, improved });
         if self.progress.stopped_early {
             observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
@@ -270,25 +284,40 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(())
     }
 
-    fn save_best(&mut self) -> Result<(), DriverError> {
+    fn keep_best(&mut self) {
         let store = self.session.store();
         let tensors = store.iter().filter_map(|(path, _)| Some((path.to_owned(), store.tensor(path)?)));
         self.best = Some(tensors.collect());
-        self.save(BEST).map(|_| ())
     }
 
-    fn save_last(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
-        if let Some(path) = self.save(LAST)? {
-            observer.event(&Event::Saved { path: &path });
+    /// Writes the files of an epoch: all are complete on the device before the first takes its place. The best goes
+    /// first: a run that ends in between repeats the epoch, and with it the best.
+    fn save_epoch(&self, improved: bool, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let Some(out) = &self.options.out else { return Ok(()) };
+        let best = improved.then(|| self.stage(&out.join(BEST))).transpose()?;
+        let path = out.join(LAST);
+        let last = self.stage(&path)?;
+        let table = self.progress.history.to_csv();
+        let metrics = Staged::new(&out.join(METRICS), |file| file.write_all(table.as_bytes()))?;
+        for staged in best.into_iter().chain([last, metrics]) {
+            staged.commit()?;
         }
+        observer.event(&Event::Saved { path: &path });
         Ok(())
     }
 
-    fn save(&self, name: &str) -> Result<Option<PathBuf>, DriverError> {
-        let Some(out) = &self.options.out else { return Ok(None) };
-        let path = out.join(name);
-        checkpoint::save(&path, self.session.store(), &self.progress.to_text(self.dataset.classes.as_deref()))?;
-        Ok(Some(path))
+    /// Writes a checkpoint in the middle of an epoch.
+    fn save_last(&self, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let Some(out) = &self.options.out else { return Ok(()) };
+        let path = out.join(LAST);
+        self.stage(&path)?.commit()?;
+        observer.event(&Event::Saved { path: &path });
+        Ok(())
+    }
+
+    fn stage(&self, path: &Path) -> Result<Staged, DriverError> {
+        let metadata = self.progress.to_text(self.dataset.classes.as_deref());
+        checkpoint::stage(path, self.session.store(), &metadata)
     }
 
     /// Loss and metrics on the test split, with the best weights when validation chose some.

@@ -1,8 +1,10 @@
 //! Did-you-mean: the closest of the names that are there.
 
-/// The candidate closest to `name`, when it is close enough to be meant: at most a third of the letters differ.
+/// The candidate closest to `name`, when it is close enough to be meant: at most a third of the letters differ, or one.
+/// To a single letter nothing is close but its other case.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let limit = if length == 1 { 0 } else { (length / 3).max(1) };
     let ranked = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
     ranked.filter(|&(distance, candidate)| distance <= limit && candidate != name).min().map(|(_, candidate)| candidate)
 }
@@ -40,5 +42,7 @@ mod tests {
         assert_eq!(closest("conv2", names), Some("conv2d"));
         assert_eq!(closest("maxpool2d", names), Some("max_pool2d"));
         assert_eq!(closest("attention", names), None);
+        assert_eq!(closest("n", ["M", "N"]), Some("N"));
+        assert_eq!(closest("T", ["M", "N"]), None);
     }
 }

@@ -86,9 +86,44 @@ pub enum Holdout {
 /// The settings that a block understands beside its fields.
 const SETTINGS: [&str; 4] = ["train", "test", "validation", "classes"];
 
-/// The data sources, each with the names of its options; and those that are still to come.
-const SOURCES: [(&str, &[&str]); 5] =
-    [("idx", &[]), ("csv", &["header", "separator"]), ("npy", &[]), ("npz", &[]), ("images", &[])];
+/// The data sources, each with its options; and those that are still to come.
+const SOURCES: [(&str, &[SourceOption]); 5] = [
+    ("idx", &[]),
+    ("csv", &[("header", Takes::Bool), ("separator", Takes::Letter)]),
+    ("npy", &[]),
+    ("npz", &[("arrays", Takes::Names)]),
+    ("images", &[]),
+];
+/// An option of a data source, and what it takes.
+type SourceOption = (&'static str, Takes);
+
+/// What an option of a data source takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Takes {
+    Bool,
+    Letter,
+    Names,
+}
+
+impl Takes {
+    fn fits(self, literal: &Literal) -> bool {
+        match (self, literal) {
+            (Self::Bool, Literal::Bool(_)) => true,
+            (Self::Letter, Literal::Str(text)) => text.len() == 1,
+            (Self::Names, Literal::List(items)) => items.iter().all(|item| matches!(item, Literal::Str(_))),
+            (Self::Bool | Self::Letter | Self::Names, _) => false,
+        }
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Bool => "`true` or `false`",
+            Self::Letter => "one letter, as `\";\"`",
+            Self::Names => "a list of names, as `[\"x\", \"y\"]`",
+        }
+    }
+}
+
 const LATER_SOURCES: [&str; 4] = ["text", "wav", "safetensors", "synthetic"];
 
 /// A `data` block, elaborated for one example.
@@ -376,8 +411,13 @@ impl<'p> Block<'p> {
         };
         let mut found = Vec::with_capacity(arguments.len());
         for argument in arguments {
-            let name = self.source_option(function, options, argument)?;
-            found.push((name, self.literal(&argument.value)?));
+            let option = self.source_option(function, options, argument)?;
+            let literal = self.literal(&argument.value)?;
+            if let Some((name, takes)) = option.filter(|(_, takes)| !takes.fits(&literal)) {
+                self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
+                return None;
+            }
+            found.push((option.map(|(name, _)| name.to_owned()), literal));
         }
         let files = found.iter().filter(|(name, _)| name.is_none());
         if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
@@ -387,6 +427,11 @@ impl<'p> Block<'p> {
         }
         if files.count() == 0 {
             self.fail(Code::E0501, expr.span, format!("`{function}` needs the name of a file or folder"));
+            return None;
+        }
+        if function == "npz" && !found.iter().any(|(name, _)| name.is_some()) {
+            let help = "write `npz(\"data.npz\", arrays=[\"x\", \"y\"])`";
+            self.fail_with_help(Code::E0501, expr.span, "`npz` needs the names of the arrays, one a field", help);
             return None;
         }
         Some(SourceCall { function: function.clone(), arguments: found, span: expr.span })
@@ -404,13 +449,18 @@ impl<'p> Block<'p> {
         self.fail_with_help(Code::E0501, span, format!("there is no data source `{name}`"), help);
     }
 
-    fn source_option(&mut self, function: &str, options: &[&str], argument: &Arg) -> Option<Option<String>> {
+    fn source_option(
+        &mut self,
+        function: &str,
+        options: &[SourceOption],
+        argument: &Arg,
+    ) -> Option<Option<SourceOption>> {
         let Some(name) = &argument.name else { return Some(None) };
-        if options.contains(&name.text.as_str()) {
-            return Some(Some(name.text.clone()));
+        if let Some(&known) = options.iter().find(|(option, _)| *option == name.text) {
+            return Some(Some(known));
         }
         let message = format!("`{function}` has no option `{}`", name.text);
-        match closest(&name.text, options.iter().copied()) {
+        match closest(&name.text, options.iter().map(|(option, _)| *option)) {
             Some(meant) => self.fail_with_help(Code::E0501, name.span, message, format!("did you mean `{meant}`?")),
             None => self.fail(Code::E0501, name.span, message),
         }

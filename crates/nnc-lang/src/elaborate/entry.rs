@@ -1,6 +1,7 @@
 //! The doors of the front end: [`check`] a file, and make the graphs of a checked one.
 
 use super::arguments::Matched;
+use super::given::{self, Given};
 use super::program::{ItemId, Program};
 use super::scope::{Frame, FrameKind};
 use super::value::{Args, Argument, Value};
@@ -77,7 +78,8 @@ pub struct ModelInfo {
 
 /// Checks a file: syntax, names, types and shapes of every body, recipes and data.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
-    let (program, parsed) = Program::load(name, text, loader);
+    let (mut program, parsed) = Program::load(name, text, loader);
+    program.given = Given::new(options, &mut program.sources);
     let program = Arc::new(program);
     let (unit, mut diagnostics) = on_large_stack(|| check_program(&program, options, &parsed));
     let mut all = parsed;
@@ -101,6 +103,7 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
         Unit { models, data: Vec::new(), recipes: Vec::new(), program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
+        diagnostics.extend(given::unknown_dims(program, options));
         let (data, recipes, more) = super::check_blocks(program, options);
         unit.data = data;
         unit.recipes = recipes;

@@ -15,6 +15,7 @@
 //! | [`store`] | parameters and state by path, with their initialisers |
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
+//! | `given` | options beside the file, as text that diagnostics point into |
 //! | `generic`, `unused` | the check of a body on its own; what nothing reads |
 //! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
@@ -34,6 +35,7 @@ mod entry;
 mod expression;
 mod facts;
 mod generic;
+mod given;
 mod grad;
 pub mod program;
 pub mod report;

@@ -4,6 +4,7 @@
 //! own file, then of the files it uses, then of the standard library, then the primitives; a library body never sees
 //! the user's names. A file that is used twice is loaded once.
 
+use super::given::Given;
 use crate::diagnostic::{Code, Diagnostic, FileId, Severity, Sources, Span};
 use crate::syntax::ast::{self, ItemKind};
 use crate::syntax::parse;
@@ -51,6 +52,8 @@ pub struct Program {
     pub sources: Sources,
     /// The user's files first, then the library's.
     pub modules: Vec<Module>,
+    /// What is given beside them.
+    pub given: Given,
     by_file: BTreeMap<FileId, ModuleId>,
     broken: BTreeSet<ItemId>,
     by_path: BTreeMap<String, ModuleId>,

@@ -2,7 +2,7 @@
 
 use crate::arguments::Bench;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::bench::{Comparison, Side, compare};
 use nnc_driver::stage::Which;
 use std::time::Duration;
@@ -24,17 +24,15 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     }
     if options.json {
         let text = serde_json::to_string_pretty(&comparisons).map_err(|error| error.to_string())?;
-        println!("{text}");
-        return Ok(());
+        return output::line(&text);
     }
-    anstream::println!("{QUIET}{} threads, alternating runs{QUIET:#}", compiler.pool.threads());
-    comparisons.iter().for_each(print);
-    Ok(())
+    let heading = format!("{QUIET}{} threads, alternating runs{QUIET:#}\n", compiler.pool.threads());
+    output::print(&comparisons.iter().fold(heading, |text, comparison| text + &shown(comparison)))
 }
 
-fn print(comparison: &Comparison) {
-    anstream::println!(
-        "\n{STRONG}{}{STRONG:#} of {}, {} rounds",
+fn shown(comparison: &Comparison) -> String {
+    let title = format!(
+        "\n{STRONG}{}{STRONG:#} of {}, {} rounds\n",
         comparison.program,
         terminal::counted(comparison.rows, "example"),
         comparison.rounds
@@ -43,8 +41,7 @@ fn print(comparison: &Comparison) {
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.push(row("fused", &comparison.fused));
     rows.push(row("unfused", &comparison.unfused));
-    anstream::print!("{}", terminal::table(&rows));
-    anstream::println!("{GOOD}fused is {:.2}x as fast{GOOD:#}", comparison.speed_up);
+    title + &terminal::table(&rows) + &format!("{GOOD}fused is {:.2}x as fast{GOOD:#}\n", comparison.speed_up)
 }
 
 fn row(name: &str, side: &Side) -> Vec<String> {

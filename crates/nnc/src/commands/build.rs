@@ -2,7 +2,7 @@
 
 use crate::arguments::Build;
 use crate::terminal::{self, GOOD, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{checkpoint, executable};
@@ -24,8 +24,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));
     let time = terminal::duration(started.elapsed().as_secs_f64());
-    anstream::println!(
+    output::line(&format!(
         "{GOOD}wrote{GOOD:#} {STRONG}{file}{STRONG:#} ({size}) in {time}; `{file} --help` tells what it does"
-    );
-    Ok(())
+    ))
 }

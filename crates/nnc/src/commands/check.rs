@@ -2,7 +2,7 @@
 
 use crate::arguments::Check;
 use crate::terminal::{self, GOOD};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::{DriverError, Project};
 use nnc_graph::DType;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources};
@@ -28,13 +28,13 @@ pub(crate) fn run(options: &Check) -> Result<(), Failure> {
         if options.json {
             listed.extend(diagnostics.iter().map(|diagnostic| as_json(diagnostic, &sources)));
         } else if diagnostics.is_empty() {
-            anstream::println!("{GOOD}ok{GOOD:#} {}", file.display());
+            output::line(&format!("{GOOD}ok{GOOD:#} {}", file.display()))?;
         } else {
             terminal::print_diagnostics(&diagnostics, &sources);
         }
     }
     if options.json {
-        println!("{}", Value::from(listed));
+        output::line(&Value::from(listed).to_string())?;
     }
     if failed { Err(Failure::Printed) } else { Ok(()) }
 }

@@ -1,8 +1,8 @@
 //! `nnc demo`: the whole way in one command, on the data that ships with `nnc`.
 
-use crate::Failure;
 use crate::arguments::{Arguments, Command, Demo};
 use crate::terminal::{QUIET, STRONG};
+use crate::{Failure, output};
 use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
     step(&["build", &text(&network), "--weights", &text(&weights), "-o", &text(&executable)])?;
     let example = example(&folder)?;
     let shown = format!("{} {}", executable.display(), example.display());
-    anstream::println!("\n{QUIET}${QUIET:#} {STRONG}{shown}{STRONG:#}");
+    output::line(&format!("\n{QUIET}${QUIET:#} {STRONG}{shown}{STRONG:#}"))?;
     let status = std::process::Command::new(&executable).arg(&example).status();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
 
 /// Runs a command of this program, and says which.
 fn step(words: &[&str]) -> Result<(), Failure> {
-    anstream::println!("\n{QUIET}${QUIET:#} {STRONG}nnc {}{STRONG:#}", words.join(" "));
+    output::line(&format!("\n{QUIET}${QUIET:#} {STRONG}nnc {}{STRONG:#}", words.join(" ")))?;
     let parsed = Arguments::try_parse_from(std::iter::once("nnc").chain(words.iter().copied()));
     let arguments = parsed.map_err(|error| Failure::Message(error.to_string()))?;
     match arguments.command {

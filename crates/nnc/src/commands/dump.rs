@@ -1,7 +1,7 @@
 //! `nnc dump FILE --at=STAGE`.
 
 use crate::arguments::{Dump, Stage};
-use crate::{Failure, setup, terminal};
+use crate::{Failure, output, setup, terminal};
 use nnc_driver::compiled::TARGET;
 use nnc_driver::stage::{self, Which};
 use nnc_driver::{DriverError, project};
@@ -10,15 +10,9 @@ use nnc_kernel::{Lowered, Role, ir};
 use nnc_lang::diagnostic::Sources;
 use nnc_lang::syntax::parse;
 use nnc_opt::fuse::{Group, Partition};
-use std::io::{self, Write};
 
 pub(crate) fn run(options: &Dump) -> Result<(), Failure> {
-    let text = at_stage(options)?;
-    // A reader such as `head` may close the pipe early.
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Message(error.to_string())),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    output::print(&at_stage(options)?)
 }
 
 fn at_stage(options: &Dump) -> Result<String, Failure> {
@@ -43,7 +37,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     let passes = setup::passes(options.no_fuse, options.fuel);
     let optimised = nnc_opt::optimise(&graph, &passes).map_err(|error| bug(error.to_string()))?;
     if options.time_passes {
-        eprint!("{}", terminal::passes(&optimised.log));
+        output::remark(terminal::passes(&optimised.log).trim_end());
     }
     if options.at == Stage::Opt {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));

@@ -2,13 +2,14 @@
 
 use crate::arguments::Eval;
 use crate::terminal::{self, GOOD, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::checkpoint;
 use nnc_driver::{Dataset, DriverError, Session, Wanted};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
+    setup::refuse_batch_size(&options.file)?;
     let project = setup::project(&options.file)?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
@@ -25,12 +26,10 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     let metrics = session.evaluate(&part)?;
     if options.json {
         let values: Map<String, Value> = metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        println!("{}", json!({"test": values, "examples": part.rows.len()}));
-    } else {
-        let (rows, metrics) = (terminal::counted(part.rows.len(), "example"), terminal::metrics(&metrics));
-        anstream::println!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}");
+        return output::line(&json!({"test": values, "examples": part.rows.len()}).to_string());
     }
-    Ok(())
+    let (rows, metrics) = (terminal::counted(part.rows.len(), "example"), terminal::metrics(&metrics));
+    output::line(&format!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}"))
 }
 
 /// Loads weights that must fit the model tensor by tensor.

@@ -2,7 +2,7 @@
 
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::DriverError;
 use nnc_driver::compiled::TARGET;
 use nnc_driver::stage::{self, Which};
@@ -23,16 +23,14 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
         .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
     if options.json {
-        println!("{:#}", as_json(&optimised, &lowered));
-    } else {
-        print(&optimised, &lowered);
+        return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
     }
-    Ok(())
+    output::print(&shown(&optimised, &lowered))
 }
 
-fn print(optimised: &Optimised, lowered: &Lowered) {
-    anstream::println!(
-        "{STRONG}{}{STRONG:#}, arena {}",
+fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
+    let mut text = format!(
+        "{STRONG}{}{STRONG:#}, arena {}\n",
         terminal::counted(lowered.report.len(), "kernel launch").replace("launchs", "launches"),
         terminal::bytes(lowered.arena_bytes as u64)
     );
@@ -47,16 +45,17 @@ fn print(optimised: &Optimised, lowered: &Lowered) {
             computes(&optimised.graph, &kernel.nodes),
         ]);
     }
-    anstream::print!("{}", terminal::table(&rows));
-    anstream::println!("\n{STRONG}fusions{STRONG:#}");
+    text += &terminal::table(&rows);
+    text += &format!("\n{STRONG}fusions{STRONG:#}\n");
     for decision in &optimised.partition.decisions {
         let mark = if decision.verdict == Verdict::Done {
             format!("{GOOD}done{GOOD:#}   ")
         } else {
             format!("{CAREFUL}refused{CAREFUL:#}")
         };
-        anstream::println!("{mark} {} {QUIET}{}{QUIET:#}", decision.what, decision.why);
+        text += &format!("{mark} {} {QUIET}{}{QUIET:#}\n", decision.what, decision.why);
     }
+    text
 }
 
 /// The ops of a kernel, counted, with the library functions they come from.

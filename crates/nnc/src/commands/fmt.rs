@@ -1,9 +1,10 @@
 //! `nnc fmt FILE... [--check]`.
 
-use crate::Failure;
 use crate::arguments::Fmt;
 use crate::terminal::{self, CAREFUL, GOOD};
-use nnc_driver::{checkpoint, project};
+use crate::{Failure, output};
+use nnc_data::write_atomically;
+use nnc_driver::{DriverError, project};
 use nnc_lang::diagnostic::Sources;
 use nnc_lang::syntax::format::format;
 use std::path::Path;
@@ -32,10 +33,10 @@ fn one(file: &Path, check: bool) -> Result<bool, Failure> {
         return Ok(true);
     }
     if check {
-        anstream::println!("{CAREFUL}not formatted{CAREFUL:#} {}", file.display());
+        output::line(&format!("{CAREFUL}not formatted{CAREFUL:#} {}", file.display()))?;
         return Ok(false);
     }
-    checkpoint::write_atomically(file, formatted.as_bytes())?;
-    anstream::println!("{GOOD}formatted{GOOD:#} {}", file.display());
+    write_atomically(file, |to| to.write_all(formatted.as_bytes())).map_err(DriverError::from)?;
+    output::line(&format!("{GOOD}formatted{GOOD:#} {}", file.display()))?;
     Ok(true)
 }

@@ -1,7 +1,7 @@
 //! `nnc grad FILE`.
 
 use crate::arguments::Grad;
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::DriverError;
 use nnc_driver::stage::{self, Which};
 
@@ -11,6 +11,5 @@ pub(crate) fn run(options: &Grad) -> Result<(), Failure> {
     let graph = stage::graph(&project, options.file.only.as_deref(), Which::Train, None)?;
     let text = nnc_opt::grad::readable(&graph, options.by.as_deref())
         .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
-    print!("{text}");
-    Ok(())
+    output::print(&text)
 }

@@ -1,23 +1,30 @@
 //! `nnc new NAME`.
 
-use crate::Failure;
 use crate::arguments::New;
 use crate::terminal::{GOOD, STRONG};
-use std::fs::OpenOptions;
-use std::io::Write;
+use crate::{Failure, output};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 pub(crate) fn run(options: &New) -> Result<(), Failure> {
     let name = options.name.strip_suffix(".nn").unwrap_or(&options.name);
     let path = PathBuf::from(format!("{name}.nn"));
-    if path.file_name().is_none_or(|file| file == ".nn") {
+    if path.file_name().is_none_or(|file| file.to_string_lossy().starts_with('.')) {
         return Err(Failure::Message(format!("`{}` is no name for a file", options.name)));
     }
-    let created = OpenOptions::new().write(true).create_new(true).open(&path);
-    let written = created.and_then(|mut file| file.write_all(nnc_lang::library::TEMPLATE.as_bytes()));
-    written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let failed = |error: io::Error| Failure::Message(format!("cannot write {}: {error}", path.display()));
+    if path.exists() {
+        return Err(Failure::Message(format!("{} is there already: choose another name", path.display())));
+    }
+    let mut created = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
+    if let Err(error) = created.write_all(nnc_lang::library::TEMPLATE.as_bytes()) {
+        // Part of a template is of no use, and would be in the way of the next try.
+        let _ = fs::remove_file(&path);
+        return Err(failed(error));
+    }
     let file = path.display();
-    anstream::println!("{GOOD}wrote{GOOD:#} {file}");
-    anstream::println!("look at it, then: {STRONG}nnc show {file}{STRONG:#}, {STRONG}nnc train {file}{STRONG:#}");
-    Ok(())
+    output::print(&format!(
+        "{GOOD}wrote{GOOD:#} {file}\nlook at it, then: {STRONG}nnc show {file}{STRONG:#}, {STRONG}nnc train {file}{STRONG:#}\n"
+    ))
 }

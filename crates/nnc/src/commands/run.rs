@@ -2,7 +2,7 @@
 
 use crate::arguments::Run;
 use crate::terminal::{QUIET, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_data::{Column, read_input, write_npy};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
@@ -12,13 +12,15 @@ use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Answer, json, present};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::Path;
 
 /// How many classes are printed for a row.
 const TOP: usize = 3;
 
 pub(crate) fn run(options: &Run) -> Result<(), Failure> {
+    if let Some(file) = &options.output {
+        refuse_inputs(file, options)?;
+    }
     let project = setup::project(&options.file)?;
     let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
     let rows = usize::try_from(rows).unwrap_or(1);
@@ -41,28 +43,23 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs)?,
     };
     if let Some(file) = &options.output {
-        refuse_inputs(file, options)?;
         write_answer(file, &answers)?;
     }
     print(options, &answers, manifest)
 }
 
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let printed = if options.json {
-        json::write_json(&mut out, &manifest.program, answers, &manifest.classes, TOP)
-    } else if options.output.is_some() {
-        Ok(())
-    } else {
-        present::write_text(&mut out, answers, &manifest.classes, TOP)
-    };
-    let printed = printed.and_then(|()| out.flush());
-    match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Message(format!("cannot print: {error}")))
+    let mut text = Vec::new();
+    let printed = match &options.output {
+        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, TOP),
+        Some(file) => {
+            let types = answers.iter().map(Answer::type_text).collect::<Vec<_>>().join(", ");
+            return output::line(&format!("wrote {}: {types}", file.display()));
         }
-        Ok(()) | Err(_) => Ok(()),
-    }
+        None => present::write_text(&mut text, answers, &manifest.classes, TOP),
+    };
+    printed.map_err(Failure::Output)?;
+    output::print(&String::from_utf8_lossy(&text))
 }
 
 /// An answer is never written over what it was made from.
@@ -158,8 +155,8 @@ fn watch(program: &CompiledGraph, store: &nnc_driver::store::Store, paths: &[Str
             let known: Vec<&str> = named.keys().copied().collect();
             return Err(Failure::Message(format!("--watch {wanted}: no such value; there are {}", known.join(", "))));
         };
-        anstream::eprintln!("{STRONG}{wanted}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value));
-        anstream::eprintln!("{}", statistics(run.value(value)));
+        output::remark(&format!("{STRONG}{wanted}{STRONG:#} {QUIET}{}{QUIET:#}", program.graph.ty(value)));
+        output::remark(&statistics(run.value(value)));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::arguments::Show;
 use crate::terminal::{self, QUIET, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use nnc_driver::answer::model_name;
 use nnc_driver::{DriverError, Project};
 use nnc_lang::elaborate::LayerFacts;
@@ -18,11 +18,9 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     bind.entry("N".to_owned()).or_insert(1);
     let layers = layers(&project, &model, &bind)?;
     if options.json {
-        println!("{:#}", as_json(&model, &layers));
-    } else {
-        print(&model, &layers);
+        return output::line(&format!("{:#}", as_json(&model, &layers)));
     }
-    Ok(())
+    output::print(&shown(&model, &layers))
 }
 
 fn layers(
@@ -36,7 +34,7 @@ fn layers(
     })
 }
 
-fn print(model: &str, layers: &[LayerFacts]) {
+fn shown(model: &str, layers: &[LayerFacts]) -> String {
     let mut rows = vec![["layer", "output", "parameters", "multiply-adds", "bytes"].map(str::to_owned).to_vec()];
     for layer in layers {
         // The whole model has the empty path and ends the list.
@@ -53,13 +51,14 @@ fn print(model: &str, layers: &[LayerFacts]) {
     let lines: Vec<&str> = table.lines().collect();
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let rule = "─".repeat(width);
-    anstream::println!("{STRONG}{model}{STRONG:#}");
+    let mut text = format!("{STRONG}{model}{STRONG:#}\n");
     for (at, line) in lines.iter().enumerate() {
         if at == 1 || at + 1 == lines.len() {
-            anstream::println!("{QUIET}{rule}{QUIET:#}");
+            text += &format!("{QUIET}{rule}{QUIET:#}\n");
         }
-        anstream::println!("{line}");
+        text += &format!("{line}\n");
     }
+    text
 }
 
 fn as_json(model: &str, layers: &[LayerFacts]) -> serde_json::Value {

@@ -2,17 +2,20 @@
 
 use crate::arguments::Train;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
-use crate::{Failure, setup};
+use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
-use nnc_driver::train::{Event, Observer, TrainOptions, train};
-use nnc_driver::{Dataset, Project, Session, Wanted, checkpoint, executable, report};
+use nnc_data::{check_writable, write_atomically};
+use nnc_driver::train::{Event, Observer, TrainOptions, prepare_folder, train};
+use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) fn run(options: &Train) -> Result<(), Failure> {
+    setup::refuse_batch_size(&options.file)?;
     let project = setup::project(&options.file)?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
@@ -23,38 +26,61 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     if let Some(weights) = &options.init {
         start_from(&mut session, weights)?;
     }
-    if let Some(report) = &options.report {
-        executable::check_target(report, &[&options.file.file]).map_err(|error| error.to_string())?;
-    }
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
-    introduce(&session, &dataset, &out);
-    let training =
-        TrainOptions { out: Some(out.clone()), resume: options.resume, checkpoint_every: options.checkpoint_every };
+    let training = TrainOptions {
+        out: Some(out.clone()),
+        resume: options.resume,
+        checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
+    };
+    prepare_folder(&training)?;
+    if let Some(report) = &options.report {
+        check_report(report, options, &dataset)?;
+    }
+    introduce(&session, &dataset, &out)?;
     let interrupt = on_interrupt()?;
-    let mut bar = Bar::new();
+    let mut bar = Bar::new(interrupt.clone());
     let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
     bar.finish();
     let outcome = outcome?;
     if let Some(file) = &options.report {
         let text = format!("{:#}\n", report::report(&session, &outcome, bar.arena_bytes));
-        checkpoint::write_atomically(file, text.as_bytes())?;
+        write_atomically(file, |to| to.write_all(text.as_bytes())).map_err(DriverError::from)?;
     }
     if options.engine.time_passes {
         print_passes(&mut session, &dataset)?;
     }
     if outcome.interrupted {
-        anstream::eprintln!("interrupted after the step; continue with");
-        anstream::eprintln!("  {STRONG}{} --resume{STRONG:#}", resume_command(options, &out));
+        output::remark("interrupted after the step; continue with");
+        output::remark(&format!("  {STRONG}{} --resume{STRONG:#}", resume_command(options, &out)));
+    }
+    if let Some(failure) = bar.failure.filter(|failure| !failure.is_closed_pipe()) {
+        return Err(failure);
+    }
+    if outcome.interrupted {
         return Err(Failure::Interrupted);
     }
+    if outcome.items == 0 {
+        let epochs = terminal::counted(usize::try_from(outcome.epochs).unwrap_or(0), "epoch");
+        return output::line(&format!(
+            "{QUIET}nothing was left to train after {epochs}; weights in {}{QUIET:#}",
+            out.display()
+        ));
+    }
     let rate = outcome.items as f64 / outcome.train_time.as_secs_f64().max(1e-9);
-    anstream::println!(
+    output::line(&format!(
         "{QUIET}{} of training, {:.0} items/s; weights in {}{QUIET:#}",
         terminal::duration(outcome.train_time.as_secs_f64()),
         rate,
         out.display()
-    );
-    Ok(())
+    ))
+}
+
+/// A report that cannot be written should be known before the training, not after it.
+fn check_report(report: &Path, options: &Train, dataset: &Dataset) -> Result<(), Failure> {
+    let inputs = dataset.files().chain([options.file.file.as_path()]).chain(options.init.as_deref());
+    let inputs: Vec<&Path> = inputs.collect();
+    executable::check_target(report, &inputs).map_err(|error| error.to_string())?;
+    check_writable(report).map_err(|error| Failure::Driver(error.into()))
 }
 
 fn resume_command(options: &Train, out: &Path) -> String {
@@ -84,11 +110,11 @@ fn new_folder(project: &Project) -> PathBuf {
     candidates.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(stem))
 }
 
-fn introduce(session: &Session<'_>, dataset: &Dataset, out: &Path) {
+fn introduce(session: &Session<'_>, dataset: &Dataset, out: &Path) -> Result<(), Failure> {
     let rows = |part: Option<usize>, name: &str| {
         part.map_or(String::new(), |rows| format!(", {} {name}", terminal::grouped(rows as u64)))
     };
-    anstream::println!(
+    output::line(&format!(
         "{STRONG}{}{STRONG:#}: {} parameters, {} training examples{}{}; run folder {}",
         session.recipe().name,
         terminal::grouped(session.store().network_elements() as u64),
@@ -96,7 +122,7 @@ fn introduce(session: &Session<'_>, dataset: &Dataset, out: &Path) {
         rows(dataset.validation.as_ref().map(|part| part.rows.len()), "validation"),
         rows(dataset.test.as_ref().map(|part| part.rows.len()), "test"),
         out.display()
-    );
+    ))
 }
 
 /// A flag that the first SIGINT sets; the second one ends the process.
@@ -114,7 +140,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 
 fn print_passes(session: &mut Session<'_>, dataset: &Dataset) -> Result<(), Failure> {
     let batch = usize::try_from(session.recipe().batch).unwrap_or(1).min(dataset.train.rows.len());
-    anstream::eprint!("{}", terminal::passes(&session.training_program(batch)?.log));
+    output::remark(terminal::passes(&session.training_program(batch)?.log).trim_end());
     Ok(())
 }
 
@@ -125,11 +151,14 @@ struct Bar {
     items: u64,
     /// Of the training step.
     arena_bytes: usize,
+    /// Why nothing can be shown any more; then the run is interrupted, as its results would be lost.
+    failure: Option<Failure>,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Bar {
-    fn new() -> Self {
-        Self { bar: None, started: Instant::now(), items: 0, arena_bytes: 0 }
+    fn new(interrupt: Arc<AtomicBool>) -> Self {
+        Self { bar: None, started: Instant::now(), items: 0, arena_bytes: 0, failure: None, interrupt }
     }
 
     fn finish(&mut self) {
@@ -139,10 +168,14 @@ impl Bar {
     }
 
     /// A line that stays, above the bar when there is one.
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| anstream::println!("{text}")),
-            None => anstream::println!("{text}"),
+    fn line(&mut self, text: &str) {
+        let printed = match &self.bar {
+            Some(bar) => bar.suspend(|| output::line(text)),
+            None => output::line(text),
+        };
+        if let Err(failure) = printed {
+            self.failure.get_or_insert(failure);
+            self.interrupt.store(true, Ordering::Relaxed);
         }
     }
 }

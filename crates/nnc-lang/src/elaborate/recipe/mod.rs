@@ -121,21 +121,24 @@ pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
     let recipes = recipes(program);
     let broken = check_data(program, options, &recipes, &mut blocks);
     let mut settable = BTreeSet::new();
+    let mut all_read = true;
     for (name, id, train) in &recipes {
         let Some((_, data)) = program.find_data(id.module, &train.data.text) else {
             blocks.report(vec![unknown_data(program, *id, train)]);
+            all_read = false;
             continue;
         };
         if broken.contains(&data.name.text) {
+            all_read = false;
             continue;
         }
         let info = check_recipe(program, options, (*id, train), &mut settable, &mut blocks);
         blocks.recipes.extend(info.map(|info| RecipeInfo { name: name.clone(), ..info }));
     }
-    if let Some((_, _, train)) = recipes.first() {
-        let unknown = options.set.keys().filter(|key| !settable.contains(*key));
-        let faults = unknown.map(|key| unknown_setting(key, &settable, train.name.span)).collect();
-        blocks.report(faults);
+    if all_read {
+        let unknown = options.set.iter().filter(|(name, _)| !settable.contains(*name));
+        let place = |name: &str, value: &str| program.given.setting(name, value).name;
+        blocks.report(unknown.map(|(name, value)| unknown_setting(name, &settable, place(name, value))).collect());
     }
     blocks
 }
@@ -210,6 +213,7 @@ fn unknown_setting(key: &str, settable: &BTreeSet<String>, span: Span) -> Diagno
     let diagnostic = Diagnostic::new(Code::E0601, span, format!("no recipe has a setting `{key}` to be set"));
     match closest(key, settable.iter().map(String::as_str)) {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+        None if settable.is_empty() => diagnostic.note("the file has no recipe"),
         None => diagnostic.note(format!("there are {}", settable.iter().cloned().collect::<Vec<_>>().join(", "))),
     }
 }

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The settings that every recipe understands.
 const SETTINGS: [&str; 3] = ["epochs", "batch", "seed"];
 
+/// The most epochs, and examples in a batch: 2 to the power of 31. Products with it are far from what an i64 holds.
+const MOST: i64 = 1 << 31;
+
 /// What a recipe sets.
 #[derive(Default)]
 pub(super) struct Settings {
@@ -37,19 +40,22 @@ impl Builder<'_> {
             return false;
         }
         let written = self.elaborator.eval(expr);
-        let value = match set {
-            Some(text) => self.overridden(name, &written, &text),
-            None => written,
+        let (value, place) = match set {
+            Some(text) => {
+                let place = self.elaborator.program.given.setting(&name.text, &text).value;
+                (self.overridden(name, &written, &text, place), place)
+            }
+            None => (written, expr.span),
         };
         if is_setting {
-            self.set(name, &value, expr.span);
+            self.set(name, &value, place);
         }
         self.elaborator.bind_name(name, value);
         true
     }
 
-    /// The value that is given from outside, of the kind that is written.
-    fn overridden(&mut self, name: &Ident, written: &Value, text: &str) -> Value {
+    /// The value that is given from outside, at `place`, of the kind that is written.
+    fn overridden(&mut self, name: &Ident, written: &Value, text: &str, place: Span) -> Value {
         let whole = || text.parse::<i64>().ok();
         let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
         let (value, kind) = match written {
@@ -62,7 +68,8 @@ impl Builder<'_> {
         };
         value.unwrap_or_else(|| {
             let message = format!("`{}` is set to `{text}`, but takes {kind}", name.text);
-            self.elaborator.fail(Code::E0601, name.span, message, None);
+            let diagnostic = Diagnostic::new(Code::E0601, place, message);
+            self.elaborator.report(diagnostic.with(name.span, "which is bound here"));
             Value::Poison
         })
     }
@@ -73,9 +80,10 @@ impl Builder<'_> {
             return self.elaborator.report(diagnostic.with(before, "first here"));
         }
         let Some(number) = self.elaborator.known_int(value, span) else { return };
-        let least = i64::from(name.text != "seed");
-        if number < least {
-            let message = format!("`{}` is at least {least}, not {number}", name.text);
+        let (least, most) = if name.text == "seed" { (0, i64::MAX) } else { (1, MOST) };
+        if !(least..=most).contains(&number) {
+            let bound = if number < least { format!("least {least}") } else { format!("most {most}") };
+            let message = format!("`{}` is at {bound}, not {number}", name.text);
             return self.elaborator.fail(Code::E0601, span, message, None);
         }
         match name.text.as_str() {

@@ -1,0 +1,53 @@
+//! An index in the data that lies outside of what it is an index of: most often a label.
+
+use crate::dataset::Part;
+use crate::error::DriverError;
+use nnc_data::{DataError, ErrorKind, Place};
+use std::fmt;
+
+/// Which example has an index out of range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IndexFault {
+    /// The index and its bound, as `: 12 is not in 0..10`; may be empty.
+    pub detail: String,
+    /// The raw field that holds it, by position and name, when it is one alone.
+    pub field: Option<(usize, String)>,
+    /// The row of the table.
+    pub row: u64,
+}
+
+impl fmt::Display for IndexFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in example {}", self.message(), self.row)
+    }
+}
+
+impl IndexFault {
+    fn message(&self) -> String {
+        match &self.field {
+            Some((_, name)) => format!("`{name}` holds an index that is out of range{}", self.detail),
+            None => format!("an index is out of range{}", self.detail),
+        }
+    }
+
+    /// The same fault with the file that the example is read from.
+    pub fn in_files(&self, part: &Part) -> DataError {
+        let file = part.file(self.field.as_ref().map(|(at, _)| *at));
+        let error = DataError::new(ErrorKind::BadValue, file, self.message()).at(Place::Row(self.row));
+        error.help(match &part.table.classes {
+            Some(folders) => format!("there is a class for each folder: {}", folders.join(", ")),
+            None => "rows of examples are counted from 0".to_owned(),
+        })
+    }
+}
+
+impl DriverError {
+    /// The same error, with the file when it is about an example of `part`.
+    #[must_use]
+    pub fn in_files(self, part: &Part) -> Self {
+        match self {
+            Self::Index(fault) => Self::Data(fault.in_files(part)),
+            other => other,
+        }
+    }
+}

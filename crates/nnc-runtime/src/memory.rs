@@ -1,0 +1,72 @@
+//! Whether this machine has the memory that a program needs: told before it is taken, since a process that asks for
+//! more than there is gets ended.
+
+use crate::program::Layout;
+use std::fs;
+
+/// A program that needs more memory than the machine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{needed} MB of memory are needed, and this machine has {there}")]
+pub struct OutOfMemory {
+    /// What is needed, in megabytes.
+    needed: usize,
+    /// What is there, used or not, in megabytes.
+    there: usize,
+}
+
+/// Refuses to take so many bytes when the machine, with its swap space, does not have them. Where that cannot be told,
+/// they are not refused.
+///
+/// # Errors
+/// There are fewer.
+pub fn check(bytes: usize) -> Result<(), OutOfMemory> {
+    let there = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
+    match there {
+        Some(there) if bytes > there => Err(OutOfMemory { needed: bytes.div_ceil(1 << 20), there: there >> 20 }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Layout {
+    /// The memory of a program and of its buffers, in bytes, when so many threads run it.
+    pub fn total_bytes(&self, threads: usize) -> usize {
+        let externals = self.externals.iter().fold(0, |sum: usize, &bytes| sum.saturating_add(bytes));
+        let scratch = self.scratch_bytes.saturating_mul(threads);
+        externals.saturating_add(scratch).saturating_add(self.arena_bytes)
+    }
+}
+
+/// Memory and swap space by the text of `/proc/meminfo` (proc_meminfo(5)), whose unit is 1024 bytes.
+fn total_bytes(text: &str) -> Option<usize> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok()
+    };
+    field("MemTotal:")?.saturating_add(field("SwapTotal:").unwrap_or(0)).checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_machine_has_is_refused() {
+        assert_eq!(check(1 << 10), Ok(()));
+        let layout = Layout { arena_bytes: 1, scratch_bytes: 10, externals: vec![100, 200], ..Layout::default() };
+        assert_eq!(layout.total_bytes(3), 331);
+        let layout = Layout { externals: vec![usize::MAX, 5], ..layout };
+        assert_eq!(layout.total_bytes(3), usize::MAX);
+        if cfg!(target_os = "linux") {
+            assert!(check(usize::MAX).unwrap_err().to_string().contains("17592186044416 MB of memory are needed"));
+        }
+    }
+
+    #[test]
+    fn the_system_tells_what_there_is() {
+        let text = "MemTotal:        2048 kB\nMemFree:         1024 kB\nSwapTotal:          1 kB\n";
+        assert_eq!(total_bytes(text), Some(2049 * 1024));
+        assert_eq!(total_bytes("MemTotal: 2048 kB\n"), Some(2048 * 1024));
+        assert_eq!(total_bytes("MemFree: 2048 kB\n"), None);
+        assert_eq!(total_bytes("MemTotal: many\n"), None);
+    }
+}
