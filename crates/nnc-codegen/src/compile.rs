@@ -63,10 +63,18 @@ struct Compiled {
     relocations: Vec<ModuleReloc>,
 }
 
+/// How code is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub backend: Backend,
+    /// Whether the entry tells of each launch ([`nnc_runtime::abi::Table::mark`]).
+    pub marks: bool,
+}
+
 /// Puts the program into `module` and gives its entry, exported under `entry_name`.
 pub(crate) fn compile(
     program: &Program,
-    backend: Backend,
+    settings: Settings,
     module: &mut impl Module,
     threads: NonZeroUsize,
     entry_name: &str,
@@ -81,11 +89,11 @@ pub(crate) fn compile(
         };
         functions.push(ids);
     }
-    let compiled = compile_all(module.isa(), backend, &tasks, threads)?;
+    let compiled = compile_all(module.isa(), settings.backend, &tasks, threads)?;
     for (task, function) in tasks.iter().zip(compiled) {
         define(module, task.id, &function)?;
     }
-    define_entry(program, module, &functions, entry_name)
+    define_entry(program, settings.marks, module, &functions, entry_name)
 }
 
 fn declare<'p>(
@@ -196,6 +204,7 @@ fn define(module: &mut impl Module, id: FuncId, function: &Compiled) -> Result<(
 
 fn define_entry(
     program: &Program,
+    marks: bool,
     module: &mut impl Module,
     functions: &[Vec<FuncId>],
     name: &str,
@@ -208,7 +217,7 @@ fn define_entry(
         .iter()
         .map(|ids| ids.iter().map(|&id| module.declare_func_in_func(id, &mut func)).collect())
         .collect();
-    clif::entry::build(program, &references, config, &mut func);
+    clif::entry::build(program, marks, &references, config, &mut func);
     let compiled = finish(module.isa(), func, id, name)?;
     define(module, id, &compiled)?;
     Ok(id)

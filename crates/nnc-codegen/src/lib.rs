@@ -19,6 +19,7 @@ pub use backend::Backend;
 pub use compile::host;
 pub use image::Image;
 
+use compile::Settings;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -60,10 +61,27 @@ impl From<cranelift_module::ModuleError> for CodegenError {
 /// # Errors
 /// If the machine is not supported, or by a mistake in the compiler.
 pub fn jit(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
-    backend.check()?;
+    jit_with(program, Settings { backend, marks: false }, threads)
+}
+
+/// As [`jit`], but the entry tells the runtime when each launch begins, so that it can be measured
+/// (`nnc_runtime::Program::run_timed`).
+///
+/// # Errors
+/// As [`jit`].
+pub fn jit_to_measure(
+    program: &Program,
+    backend: Backend,
+    threads: NonZeroUsize,
+) -> Result<(JITModule, FuncId), CodegenError> {
+    jit_with(program, Settings { backend, marks: true }, threads)
+}
+
+fn jit_with(program: &Program, settings: Settings, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
+    settings.backend.check()?;
     let builder = JITBuilder::with_isa(host()?, default_libcall_names());
     let mut module = JITModule::new(builder);
-    let entry = compile::compile(program, backend, &mut module, threads, ENTRY)?;
+    let entry = compile::compile(program, settings, &mut module, threads, ENTRY)?;
     Ok((module, entry))
 }
 
@@ -74,7 +92,7 @@ pub fn jit(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result
 pub fn object(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
     let builder = ObjectBuilder::new(host()?, "program", default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
-    compile::compile(program, backend, &mut module, threads, ENTRY)?;
+    compile::compile(program, Settings { backend, marks: false }, &mut module, threads, ENTRY)?;
     module.finish().emit().map_err(|error| CodegenError::Bug(format!("the object file: {error}")))
 }
 

@@ -130,7 +130,7 @@ fn side(program: &CompiledGraph, times: &[f64]) -> Side {
 }
 
 /// Puts in what a run can work on.
-fn fill_inputs(program: &mut CompiledGraph) {
+pub(crate) fn fill_inputs(program: &mut CompiledGraph) {
     let inputs: Vec<(String, TensorType)> = program.inputs().map(|(name, ty)| (name.to_owned(), ty.clone())).collect();
     for (name, ty) in inputs {
         let Some(bytes) = program.input_mut(&name) else { continue };

@@ -6,22 +6,22 @@
 
 use crate::error::DriverError;
 use crate::store::Store;
+use nnc_codegen::Backend;
 use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::{Lowered, Role};
 use nnc_opt::{Optimised, pipeline};
-use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, memory};
+use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, ProgramError, memory};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What runs a graph.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engine {
-    /// Native code by Cranelift.
-    #[default]
-    Native,
+    /// Native code of a backend.
+    Native(Backend),
     /// The reference interpreter.
     Interpreter,
 }
@@ -30,9 +30,36 @@ impl Engine {
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Native => "cranelift",
+            Self::Native(backend) => backend.name(),
             Self::Interpreter => "interp",
         }
+    }
+
+    /// The engine of that name; `native` is [`Engine::host`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "native" => Some(Self::host()),
+            "interp" => Some(Self::Interpreter),
+            _ => Backend::from_name(name).map(Self::Native),
+        }
+    }
+
+    /// Native code that is best for this machine.
+    pub fn host() -> Self {
+        Self::Native(Backend::host())
+    }
+
+    /// What makes code where code is made.
+    pub fn backend(self) -> Backend {
+        match self {
+            Self::Native(backend) => backend,
+            Self::Interpreter => Backend::host(),
+        }
+    }
+
+    /// What lowering may know of the machine.
+    pub fn target(self) -> Target {
+        Target { f32_lanes: self.backend().f32_lanes() }
     }
 }
 
@@ -46,9 +73,6 @@ pub struct Compiler {
     /// Passes and fusion.
     pub passes: pipeline::Options,
 }
-
-/// Cranelift's vectors have 128 bits on every target.
-pub const TARGET: Target = Target { f32_lanes: 4 };
 
 /// A graph that can run.
 #[derive(Debug)]
@@ -112,7 +136,7 @@ pub(crate) fn host_tensor(ty: &TensorType, bytes: &[u8]) -> Tensor {
 /// A machine that is not supported is the user's to know; the rest is a bug.
 pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
     match error {
-        nnc_codegen::CodegenError::Host(_) | nnc_codegen::CodegenError::Features(_) => {
+        nnc_codegen::CodegenError::Host(_) | nnc_codegen::CodegenError::Features { .. } => {
             DriverError::Usage(error.to_string())
         }
         nnc_codegen::CodegenError::Bug(bug) => DriverError::Internal(bug),
@@ -152,12 +176,12 @@ fn check_memory(bytes: usize) -> Result<(), DriverError> {
         .map_err(|error| DriverError::Usage(format!("{error}: use a smaller batch (`--set batch`, `--bind N`)")))
 }
 
-/// The loop kernels of a graph, and their plan.
+/// The loop kernels of a graph for an engine, and their plan.
 ///
 /// # Errors
 /// [`DriverError::Usage`] for what the backend does not support.
-pub(crate) fn lower(optimised: &Optimised) -> Result<Lowered, DriverError> {
-    nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
+pub fn lower(optimised: &Optimised, engine: Engine) -> Result<Lowered, DriverError> {
+    nnc_kernel::lower(&optimised.graph, &optimised.partition, &engine.target())
         .map_err(|error| DriverError::Usage(error.to_string()))
 }
 
@@ -172,6 +196,18 @@ impl Compiler {
     /// # Errors
     /// [`DriverError::Usage`] for what a backend does not support, [`DriverError::Internal`] for a bug.
     pub fn compile(&self, graph: &Graph) -> Result<CompiledGraph, DriverError> {
+        self.compile_as(graph, false)
+    }
+
+    /// As [`Self::compile`], to be run by [`CompiledGraph::run_timed`].
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_to_measure(&self, graph: &Graph) -> Result<CompiledGraph, DriverError> {
+        self.compile_as(graph, true)
+    }
+
+    fn compile_as(&self, graph: &Graph, measured: bool) -> Result<CompiledGraph, DriverError> {
         let started = Instant::now();
         let optimised = self.optimise(graph)?;
         let runner = match self.engine {
@@ -179,7 +215,7 @@ impl Compiler {
                 check_memory(value_bytes(&optimised.graph))?;
                 Runner::Interpreter
             }
-            Engine::Native => Runner::Native(Box::new(self.native(lower(&optimised)?)?)),
+            Engine::Native(_) => Runner::Native(Box::new(self.native(self.lower(&optimised)?, measured)?)),
         };
         let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
@@ -207,19 +243,28 @@ impl Compiler {
         pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))
     }
 
+    /// The loop kernels of a graph, and their plan.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] for what the backend does not support.
+    pub fn lower(&self, optimised: &Optimised) -> Result<Lowered, DriverError> {
+        lower(optimised, self.engine)
+    }
+
     /// Machine code in this process, with the threads that run it.
     ///
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
-    pub(crate) fn program(&self, lowered: &Lowered) -> Result<Program, DriverError> {
+    pub(crate) fn program(&self, lowered: &Lowered, measured: bool) -> Result<Program, DriverError> {
         let layout = crate::layout::runtime_layout(lowered);
         check_memory(layout.total_bytes(self.threads().get()))?;
-        let (module, entry) = nnc_codegen::jit(&lowered.program, self.threads()).map_err(codegen_error)?;
+        let jit = if measured { nnc_codegen::jit_to_measure } else { nnc_codegen::jit };
+        let (module, entry) = jit(&lowered.program, self.engine.backend(), self.threads()).map_err(codegen_error)?;
         let code = Code::from_jit(module, entry, layout).map_err(|error| DriverError::Internal(error.to_string()))?;
         Ok(Program::new(code.with_read_only(&crate::layout::read_only(lowered)), self.pool.clone()))
     }
 
-    fn native(&self, lowered: Lowered) -> Result<Native, DriverError> {
+    fn native(&self, lowered: Lowered, measured: bool) -> Result<Native, DriverError> {
         let constant = |role: &Role| match role {
             Role::Constant(tensor) => {
                 let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
@@ -229,7 +274,7 @@ impl Compiler {
             Role::Input(_) | Role::Param(_) | Role::State(_) | Role::Output(_) | Role::Status => None,
         };
         let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
-        let program = self.program(&lowered)?;
+        let program = self.program(&lowered, measured)?;
         Ok(Native { program, constants, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
     }
 }
@@ -300,6 +345,17 @@ impl CompiledGraph {
         }
     }
 
+    /// As [`Self::run`]; gives the seconds of each launch, in the order of [`Lowered::report`]. Empty unless the graph
+    /// was compiled to be measured.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(&mut self, store: &mut Store) -> Result<Vec<Duration>, RunError> {
+        let Runner::Native(native) = &mut self.runner else { return Ok(vec![]) };
+        let marks = native.run_with(&mut self.inputs, &mut self.outputs, store, Program::run_timed)?;
+        Ok(marks.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
     fn interpret(&mut self, store: &mut Store) -> Result<(), RunError> {
         let run = self.interpretation(store)?;
         for output in self.graph.outputs() {
@@ -345,6 +401,16 @@ impl Native {
         outputs: &mut BTreeMap<String, Port>,
         store: &mut Store,
     ) -> Result<(), RunError> {
+        self.run_with(inputs, outputs, store, Program::run)
+    }
+
+    fn run_with<T>(
+        &mut self,
+        inputs: &mut BTreeMap<String, Port>,
+        outputs: &mut BTreeMap<String, Port>,
+        store: &mut Store,
+        run: impl FnOnce(&mut Program, &mut [ExternalBuffer<'_>]) -> Result<T, ProgramError>,
+    ) -> Result<T, RunError> {
         self.status.bytes_mut().fill(0);
         let mut inputs: BTreeMap<&str, _> =
             inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
@@ -367,9 +433,9 @@ impl Native {
             };
             externals.push(buffer.ok_or_else(|| RunError::NotResident(name.to_owned()))?);
         }
-        self.program.run(&mut externals).map_err(|error| RunError::Internal(error.to_string()))?;
+        let done = run(&mut self.program, &mut externals).map_err(|error| RunError::Internal(error.to_string()))?;
         match self.status.as_slice::<i32>()[0] {
-            0 => Ok(()),
+            0 => Ok(done),
             _ => Err(RunError::OutOfRange(String::new())),
         }
     }

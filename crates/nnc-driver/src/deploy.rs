@@ -49,7 +49,7 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        let lowered = compiled::lower(&compiler.optimise(subject.graph)?)?;
+        let lowered = compiler.lower(&compiler.optimise(subject.graph)?)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
         let mut weights = Vec::new();
@@ -64,7 +64,7 @@ impl Deployment {
             source: subject.source.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             weights_hash: hash(&weights),
-            isa: "x86-64-v3".to_owned(),
+            isa: compiler.engine.backend().isa().name().to_owned(),
             batch: subject.rows,
             inputs,
             answers,
@@ -89,7 +89,7 @@ impl Deployment {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
-        Ok(Engine::new(self.manifest.clone(), compiler.program(&self.lowered)?, self.weights.bytes()))
+        Ok(Engine::new(self.manifest.clone(), compiler.program(&self.lowered, false)?, self.weights.bytes()))
     }
 
     /// Writes it as an executable.
@@ -97,7 +97,8 @@ impl Deployment {
     /// # Errors
     /// The file cannot be written, or a bug in the compiler; then nothing is left at `path`.
     pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
-        let image = nnc_codegen::image(&self.lowered.program, compiler.threads()).map_err(compiled::codegen_error)?;
+        let image = nnc_codegen::image(&self.lowered.program, compiler.engine.backend(), compiler.threads())
+            .map_err(compiled::codegen_error)?;
         let manifest = Manifest { entry: image.entry_offset, ..self.manifest.clone() };
         executable::write(path, &manifest, &image.bytes, self.weights.bytes())
             .map_err(|error| DriverError::Usage(error.to_string()))?;

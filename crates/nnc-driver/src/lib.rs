@@ -18,6 +18,7 @@
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
+//! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
 //!
 //! **Invariant**: nothing here prints to the terminal.
 #![forbid(unsafe_code)]
@@ -32,8 +33,10 @@ mod error;
 pub mod executable;
 mod index_fault;
 mod layout;
+pub mod profile;
 pub mod project;
 pub mod report;
+pub mod roofline;
 pub mod session;
 pub mod stage;
 pub mod store;

@@ -45,7 +45,9 @@ struct Way {
     float: DType,
 }
 
-const NATIVE: Way = Way { engine: Engine::Native, fuse: FuseOptions::ALL, threads: 2, float: DType::F32 };
+fn native() -> Way {
+    Way { engine: Engine::host(), fuse: FuseOptions::ALL, threads: 2, float: DType::F32 }
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity")
@@ -118,23 +120,23 @@ fn assert_follows(found: &[f64], wanted: &[f64], tolerance: f64) -> f64 {
 fn native_code_follows_pytorch_for_100_steps() {
     let twin = Twin::digits();
     assert_eq!((twin.well_conditioned, twin.f32.len()), (100, 100));
-    let losses = twin.losses(&NATIVE, 100);
+    let losses = twin.losses(&native(), 100);
     let largest = assert_follows(&losses, &twin.f32, F32_TOLERANCE);
     println!("largest relative difference {largest:.1e}");
-    assert_eq!(losses, twin.losses(&Way { threads: 1, ..NATIVE }, 100), "one thread gives other bits than two");
+    assert_eq!(losses, twin.losses(&Way { threads: 1, ..native() }, 100), "one thread gives other bits than two");
 }
 
 #[test]
 fn unfused_code_follows_pytorch_for_100_steps() {
     let twin = Twin::digits();
-    let losses = twin.losses(&Way { fuse: FuseOptions::NONE, ..NATIVE }, 100);
+    let losses = twin.losses(&Way { fuse: FuseOptions::NONE, ..native() }, 100);
     assert_follows(&losses, &twin.f32, F32_TOLERANCE);
 }
 
 #[test]
 fn in_f64_native_code_follows_pytorch_to_twelve_digits() {
     let twin = Twin::digits();
-    let losses = twin.losses(&Way { float: DType::F64, ..NATIVE }, 100);
+    let losses = twin.losses(&Way { float: DType::F64, ..native() }, 100);
     let largest = assert_follows(&losses, &twin.f64, F64_TOLERANCE);
     println!("largest relative difference {largest:.1e}");
 }
@@ -143,7 +145,7 @@ fn in_f64_native_code_follows_pytorch_to_twelve_digits() {
 #[test]
 fn the_interpreter_follows_pytorch() {
     let twin = Twin::digits();
-    let way = Way { engine: Engine::Interpreter, ..NATIVE };
+    let way = Way { engine: Engine::Interpreter, ..native() };
     let losses = twin.losses(&way, 3);
     assert_follows(&losses, &twin.f32, F32_TOLERANCE);
 }
@@ -160,11 +162,11 @@ fn the_mnist_examples_follow_pytorch_for_100_steps() {
     for name in ["mnist_cnn", "mnist_mlp"] {
         let file = folder().join(format!("{name}_parity.nn"));
         let twin = Twin::new(file, path("NNC_MNIST"), &path("NNC_PARITY"), name);
-        let double = twin.losses(&Way { float: DType::F64, ..NATIVE }, twin.f64.len());
+        let double = twin.losses(&Way { float: DType::F64, ..native() }, twin.f64.len());
         let largest = assert_follows(&double, &twin.f64, F64_TOLERANCE);
         println!("{name}: f64: {} steps, largest relative difference {largest:.1e}", double.len());
         let steps = twin.well_conditioned;
-        let largest = assert_follows(&twin.losses(&NATIVE, steps), &twin.f32, F32_TOLERANCE);
+        let largest = assert_follows(&twin.losses(&native(), steps), &twin.f32, F32_TOLERANCE);
         println!("{name}: f32: {steps} steps, largest relative difference {largest:.1e}");
     }
 }

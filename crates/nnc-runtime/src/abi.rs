@@ -35,6 +35,8 @@ pub struct Table {
     /// The scratch memory of the thread that runs the entry (of [`crate::Layout::scratch_bytes`]
     /// bytes). It must not be held over a launch, which uses the same memory.
     pub scratch: unsafe extern "C" fn(*mut Context) -> *mut u8,
+    /// Called before each launch by code that is made to be measured, with the launch's number, and at the end.
+    pub mark: unsafe extern "C" fn(*mut Context, launch: u64),
 }
 
 /// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
@@ -57,4 +59,6 @@ pub mod offset {
     pub const TABLE_LAUNCH: usize = offset_of!(Table, launch);
     /// Of [`Table::scratch`].
     pub const TABLE_SCRATCH: usize = offset_of!(Table, scratch);
+    /// Of [`Table::mark`].
+    pub const TABLE_MARK: usize = offset_of!(Table, mark);
 }

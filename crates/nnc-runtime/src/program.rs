@@ -12,6 +12,7 @@ use crate::code::Code;
 use crate::pool::{Job, Pool};
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Scratch memory of different threads lies this far apart, in bytes, so that they never share
 /// a cache line or the one that the processor fetches beside it.
@@ -156,6 +157,25 @@ impl Program {
     /// # Errors
     /// If the externals do not fit the layout; then nothing was run.
     pub fn run(&mut self, externals: &mut [ExternalBuffer<'_>]) -> Result<(), ProgramError> {
+        self.run_marking(externals, None)
+    }
+
+    /// As [`Self::run`]; gives when each launch began, and the end. Only code that is made to be measured tells it;
+    /// of other code the list is empty.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(&mut self, externals: &mut [ExternalBuffer<'_>]) -> Result<Vec<Instant>, ProgramError> {
+        let mut marks = Vec::with_capacity(1 << 12);
+        self.run_marking(externals, Some(&mut marks))?;
+        Ok(marks)
+    }
+
+    fn run_marking(
+        &mut self,
+        externals: &mut [ExternalBuffer<'_>],
+        marks: Option<&mut Vec<Instant>>,
+    ) -> Result<(), ProgramError> {
         self.check(externals)?;
         self.addresses.clear();
         self.addresses.push(self.arena.bytes_mut().as_mut_ptr());
@@ -164,6 +184,7 @@ impl Program {
             pool: &self.pool,
             scratch: self.scratch.bytes_mut().as_mut_ptr(),
             scratch_stride: self.scratch_stride,
+            marks,
         };
         let mut context = Context {
             table: &TABLE,
@@ -207,9 +228,11 @@ struct RunState<'a> {
     pool: &'a Pool,
     scratch: *mut u8,
     scratch_stride: usize,
+    /// When launches began.
+    marks: Option<&'a mut Vec<Instant>>,
 }
 
-static TABLE: Table = Table { launch, scratch };
+static TABLE: Table = Table { launch, scratch, mark };
 
 /// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
 unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *const *mut u8, tasks: u64) {
@@ -226,6 +249,16 @@ unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *cons
 unsafe extern "C" fn scratch(context: *mut Context) -> *mut u8 {
     // SAFETY: as in `launch`.
     unsafe { (*(*context).runtime.cast::<RunState<'_>>()).scratch }
+}
+
+/// [`Table::mark`].
+unsafe extern "C" fn mark(context: *mut Context, _launch: u64) {
+    // SAFETY: as in `launch`; only the thread that runs the entry calls this, and never during a launch, so nobody
+    // else looks at the state.
+    let state = unsafe { &mut *(*context).runtime.cast::<RunState<'_>>() };
+    if let Some(marks) = &mut state.marks {
+        marks.push(Instant::now());
+    }
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ mod tests {
     fn tells_what_goes_in_and_out() {
         let text = help(&sample(), "digits");
         for part in [
-            "Digits, compiled from digits.nn by nnc 0.1.0, weights 00ff, for x86-64-v3\n",
+            "Digits, compiled from digits.nn by nnc 0.1.0, weights 00ff, for avx2\n",
             "Usage: digits [OPTIONS] FILE...\n",
             "In:\n  image: f32[N, 1, 8, 8]\n",
             "Out:\n  digit: f32[N, 3]  (scores of 3 classes; printed as probabilities)\n",

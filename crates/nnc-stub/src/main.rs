@@ -69,11 +69,19 @@ fn own_name() -> String {
 }
 
 fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
-    let missing = cpu::missing_instructions();
-    if manifest.isa.is_empty() || missing.is_empty() {
+    if manifest.isa.is_empty() {
         return Ok(());
     }
-    Err(format!("this program needs a processor with {}; this one lacks {}", manifest.isa, missing.join(", ")).into())
+    let isa = cpu::Isa::from_name(&manifest.isa).ok_or_else(|| {
+        format!("this executable is damaged: it is for `{}`, which is no instruction set", manifest.isa)
+    })?;
+    let missing = isa.missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (name, missing) = (isa.name(), missing.join(", "));
+    Err(format!("this program was built for processors with {name}; this one lacks {missing}: build it with --isa")
+        .into())
 }
 
 fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {

@@ -20,7 +20,7 @@ pub struct Manifest {
     pub version: String,
     /// A hash of the weights, in hexadecimal.
     pub weights_hash: String,
-    /// The instruction set that the code needs, such as `x86-64-v3`.
+    /// The instruction set that the code needs, such as `avx512`; empty for any.
     pub isa: String,
     /// How many rows one call computes.
     pub batch: usize,
@@ -193,7 +193,7 @@ pub(crate) mod tests {
             source: "digits.nn".into(),
             version: "0.1.0".into(),
             weights_hash: "00ff".into(),
-            isa: "x86-64-v3".into(),
+            isa: "avx2".into(),
             batch: 2,
             inputs: vec![port("image", &[1, 8, 8], Reading::Values)],
             answers: vec![port("digit", &[3], Reading::Logits)],

@@ -54,6 +54,8 @@ pub enum Command {
     Dump(Dump),
     /// Time the fused program against the same one unfused.
     Bench(Bench),
+    /// Time each kernel of a program, beside what this machine can do at best.
+    Profile(Profile),
     /// Tell which operations were fused, which were not, and why.
     Explain(Explain),
     /// Train the handwritten digits that ship with nnc, build the executable, and run it.
@@ -86,8 +88,10 @@ pub struct EngineOptions {
     /// Threads to use; any number gives the same bits [default: what the machine and its limits allow].
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// What runs the program: native code, or the slow reference interpreter.
-    #[arg(long, value_name = "ENGINE", default_value = "cranelift", value_parser = ["cranelift", "interp"])]
+    /// What runs the program: native code of the best backend for this machine, of one by name, or the slow reference
+    /// interpreter. All native backends give the same bits.
+    #[arg(long, value_name = "ENGINE", default_value = "native",
+          value_parser = ["native", "avx512", "avx2", "cranelift", "interp"])]
     pub engine: String,
     /// Build the same program without fusing operations.
     #[arg(long)]
@@ -98,6 +102,15 @@ pub struct EngineOptions {
     /// Print how long each pass took.
     #[arg(long)]
     pub time_passes: bool,
+}
+
+/// Options about the machine that code is made for.
+#[derive(Args, Clone, Debug)]
+pub struct IsaOptions {
+    /// The instruction set that code is made for, or Cranelift with its 128-bit vectors [default: the best that this
+    /// machine has].
+    #[arg(long, value_name = "ISA", value_parser = ["avx512", "avx2", "cranelift"])]
+    pub isa: Option<String>,
 }
 
 /// Write a small `.nn` file to start from.
@@ -225,6 +238,8 @@ pub struct Run {
 pub struct Build {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub isa: IsaOptions,
     /// The weights: a checkpoint or any safetensors file.
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
@@ -268,6 +283,8 @@ pub enum Stage {
 pub struct Dump {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub isa: IsaOptions,
     /// Which stage.
     #[arg(long, value_name = "STAGE")]
     pub at: Stage,
@@ -290,6 +307,8 @@ pub struct Dump {
 pub struct Bench {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub isa: IsaOptions,
     /// Threads to use.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -301,11 +320,43 @@ pub struct Bench {
     pub json: bool,
 }
 
+/// Time each kernel of a program, beside what this machine can do at best.
+///
+/// The prediction is the roofline: the least time in which the machine can do the arithmetic, or move the bytes of the
+/// kernel's buffers from and to memory. A kernel whose buffers lie in the cache can be faster than that.
+#[derive(Args, Debug)]
+pub struct Profile {
+    #[command(flatten)]
+    pub file: FileOptions,
+    #[command(flatten)]
+    pub isa: IsaOptions,
+    /// Which program: the training step, the evaluation, the initialisation or the answer.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "init", "answer"])]
+    pub program: String,
+    /// Threads to use.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// How long to measure, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Build the same program without fusing operations.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a file for Chrome's trace viewer too.
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+}
+
 /// Tell which operations were fused, which were not, and why.
 #[derive(Args, Debug)]
 pub struct Explain {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub isa: IsaOptions,
     /// Which program: the training step, the evaluation or the answer.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "answer"])]
     pub program: String,

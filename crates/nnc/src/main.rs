@@ -94,6 +94,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Grad(options) => commands::grad::run(&options),
         Command::Dump(options) => commands::dump::run(&options),
         Command::Bench(options) => commands::bench::run(&options),
+        Command::Profile(options) => commands::profile::run(&options),
         Command::Explain(options) => commands::explain::run(&options),
         Command::Demo(options) => commands::demo::run(&options),
     }

@@ -1,7 +1,7 @@
 //! From common options to a project, a compiler, a data set.
 
 use crate::Failure;
-use crate::arguments::{EngineOptions, FileOptions};
+use crate::arguments::{EngineOptions, FileOptions, IsaOptions};
 use crate::terminal;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
@@ -81,14 +81,19 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 
 /// A compiler with its threads.
 pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
-    let engine = if options.engine == "interp" { Engine::Interpreter } else { Engine::Native };
+    let engine = Engine::from_name(&options.engine).unwrap_or_else(Engine::host);
     let passes = passes(options.no_fuse, options.fuel);
     Ok(Compiler { engine, pool: pool(options.threads)?, passes })
 }
 
 /// A native compiler on so many threads.
-pub(crate) fn native(threads: Option<NonZeroUsize>, no_fuse: bool) -> Result<Compiler, Failure> {
-    Ok(Compiler { engine: Engine::Native, pool: pool(threads)?, passes: passes(no_fuse, None) })
+pub(crate) fn native(threads: Option<NonZeroUsize>, isa: &IsaOptions, no_fuse: bool) -> Result<Compiler, Failure> {
+    Ok(Compiler { engine: engine(isa), pool: pool(threads)?, passes: passes(no_fuse, None) })
+}
+
+/// The engine of an instruction set, or the best for this machine.
+pub(crate) fn engine(options: &IsaOptions) -> Engine {
+    options.isa.as_deref().and_then(Engine::from_name).unwrap_or_else(Engine::host)
 }
 
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {

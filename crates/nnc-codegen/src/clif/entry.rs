@@ -23,15 +23,17 @@ struct Entry<'a, 'f> {
     b: &'a mut FunctionBuilder<'f>,
     context: ir::Value,
     launch: (ir::SigRef, ir::Value),
+    mark: Option<(ir::SigRef, ir::Value)>,
     scratch: ir::Value,
     args: ir::StackSlot,
     buffers: BTreeMap<u32, ir::Value>,
     buffer_table: ir::Value,
 }
 
-/// Builds the entry. `functions[k]` are the phases of kernel `k`.
+/// Builds the entry. `functions[k]` are the phases of kernel `k`; with `marks` it tells of each launch.
 pub(crate) fn build(
     program: &Program,
+    marks: bool,
     functions: &[Vec<FuncRef>],
     config: TargetFrontendConfig,
     func: &mut ir::Function,
@@ -42,14 +44,16 @@ pub(crate) fn build(
     let block = builder.create_block();
     builder.append_block_params_for_function_params(block);
     builder.switch_to_block(block);
-    let mut entry = prologue(program, config, &mut builder, block);
-    for launch in &program.launches {
+    let mut entry = prologue(program, marks, config, &mut builder, block);
+    for (number, launch) in program.launches.iter().enumerate() {
+        entry.mark(number);
         let kernel = &program.kernels[launch.kernel as usize];
         entry.arguments(launch);
         for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
             entry.run(function, phase.tasks, launch.serial);
         }
     }
+    entry.mark(program.launches.len());
     builder.ins().return_(&[]);
     builder.seal_all_blocks();
     builder.finalize(config);
@@ -57,6 +61,7 @@ pub(crate) fn build(
 
 fn prologue<'a, 'f>(
     program: &Program,
+    marks: bool,
     config: TargetFrontendConfig,
     b: &'a mut FunctionBuilder<'f>,
     block: ir::Block,
@@ -77,10 +82,15 @@ fn prologue<'a, 'f>(
     let scratch_signature = b.import_signature(scratch_signature);
     let call = b.ins().call_indirect(scratch_signature, get_scratch, &[context]);
     let scratch = b.inst_results(call)[0];
+    let mark = marks.then(|| {
+        let mut signature = Signature::new(config.default_call_conv);
+        signature.params = vec![AbiParam::new(types::I64); 2];
+        (b.import_signature(signature), field(b, table, offset::TABLE_MARK))
+    });
     let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
     let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
     let launch = (launch_signature, launch);
-    Entry { b, context, launch, scratch, args, buffers: BTreeMap::new(), buffer_table }
+    Entry { b, context, launch, mark, scratch, args, buffers: BTreeMap::new(), buffer_table }
 }
 
 impl Entry<'_, '_> {
@@ -92,6 +102,13 @@ impl Entry<'_, '_> {
         let address = self.b.ins().load(types::I64, flags, self.buffer_table, 8 * index as i32);
         self.buffers.insert(index, address);
         address
+    }
+
+    fn mark(&mut self, launch: usize) {
+        if let Some((signature, mark)) = self.mark {
+            let launch = self.b.ins().iconst(types::I64, launch as i64);
+            self.b.ins().call_indirect(signature, mark, &[self.context, launch]);
+        }
     }
 
     fn arguments(&mut self, launch: &Launch) {

@@ -12,7 +12,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
         return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
     }
     let project = setup::project(&options.file)?;
-    let compiler = setup::native(options.threads, false)?;
+    let compiler = setup::native(options.threads, &options.isa, false)?;
     let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
     let time = Duration::from_secs_f64(options.seconds);
     let only = options.file.only.as_deref();

@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let loaded = checkpoint::load(&options.weights)?;
     let store = graphs.store(&loaded, &options.weights)?;
-    let compiler = setup::native(None, false)?;
+    let compiler = setup::native(None, &options.isa, false)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));

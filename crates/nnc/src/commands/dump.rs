@@ -2,7 +2,7 @@
 
 use crate::arguments::{Dump, Stage};
 use crate::{Failure, output, setup, terminal};
-use nnc_driver::compiled::TARGET;
+use nnc_driver::compiled;
 use nnc_driver::stage::{self, Which};
 use nnc_driver::{DriverError, project};
 use nnc_graph::text;
@@ -42,11 +42,11 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     if options.at == Stage::Opt {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
     }
-    let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
-        .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
+    let engine = setup::engine(&options.isa);
+    let lowered = compiled::lower(&optimised, engine)?;
     match options.at {
         Stage::Clif => nnc_codegen::dump_clif(&lowered.program).map_err(|error| bug(error.to_string())),
-        Stage::Asm => nnc_codegen::dump_asm(&lowered.program).map_err(|error| bug(error.to_string())),
+        Stage::Asm => nnc_codegen::dump_asm(&lowered.program, engine.backend()).map_err(|error| bug(error.to_string())),
         Stage::Kernel | Stage::Ast | Stage::Graph | Stage::Opt => Ok(kernels(&lowered)),
     }
 }

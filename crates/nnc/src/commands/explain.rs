@@ -4,7 +4,7 @@ use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::DriverError;
-use nnc_driver::compiled::TARGET;
+use nnc_driver::compiled;
 use nnc_driver::stage::{self, Which};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::Lowered;
@@ -20,8 +20,7 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let passes = setup::passes(options.no_fuse, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
-    let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &TARGET)
-        .map_err(|error| Failure::Driver(DriverError::Usage(error.to_string())))?;
+    let lowered = compiled::lower(&optimised, setup::engine(&options.isa))?;
     if options.json {
         return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
     }

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         watch(&program, &store, &options.watch)?;
     }
     let answers = match compiler.engine {
-        Engine::Native => deployment.engine(&compiler)?.run(&inputs).map_err(|error| error.to_string())?,
+        Engine::Native(_) => deployment.engine(&compiler)?.run(&inputs).map_err(|error| error.to_string())?,
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs)?,
     };
     if let Some(file) = &options.output {

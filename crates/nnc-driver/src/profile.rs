@@ -1,0 +1,149 @@
+//! Where the time of a program goes: each kernel launch timed, beside what the machine could do at best.
+
+use crate::bench::fill_inputs;
+use crate::compiled::Compiler;
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::roofline::Roofline;
+use crate::session::initial_store;
+use crate::stage::{self, Which};
+use nnc_graph::Graph;
+use nnc_kernel::KernelReport;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// A kernel launch.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct LaunchProfile {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The first value that it computes, or of what it is a copy.
+    pub computes: String,
+    /// Median seconds.
+    pub seconds: f64,
+    /// Arithmetic operations, roughly.
+    pub flops: u64,
+    /// Bytes of the buffers that it reads and writes.
+    pub bytes: u64,
+    /// Operations a second, in 10^9.
+    pub gflops: f64,
+    /// What is predicted: the least seconds in which this machine can do so much.
+    pub predicted_seconds: f64,
+    /// That as per cent of the time it took.
+    pub roofline_percent: f64,
+    /// Tasks of its phases.
+    pub schedule: String,
+}
+
+/// A program and its launches.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Profile {
+    /// What the machine can do.
+    pub roofline: Roofline,
+    /// Threads at work.
+    pub threads: usize,
+    /// The backend.
+    pub engine: String,
+    /// Runs timed.
+    pub rounds: usize,
+    /// Median seconds of a whole run.
+    pub seconds: f64,
+    /// In the order in which they run.
+    pub launches: Vec<LaunchProfile>,
+}
+
+/// At least this many runs, whatever the time.
+const LEAST_ROUNDS: usize = 7;
+
+/// Runs a program for about `time` and profiles it.
+///
+/// # Errors
+/// Diagnostics, or what cannot be compiled.
+pub fn profile(
+    project: &Project,
+    only: Option<&str>,
+    which: Which,
+    rows: Option<usize>,
+    compiler: &Compiler,
+    time: Duration,
+) -> Result<Profile, DriverError> {
+    let graph = stage::graph(project, only, which, rows)?;
+    let init = stage::graph(project, only, Which::Init, rows)?;
+    let mut store = initial_store(compiler, &init, 0)?;
+    let mut program = compiler.compile_to_measure(&graph)?;
+    fill_inputs(&mut program);
+    let roofline = Roofline::measure(compiler)?;
+    let mut rounds: Vec<Vec<Duration>> = vec![];
+    let started = Instant::now();
+    while rounds.len() <= LEAST_ROUNDS || started.elapsed() < time {
+        let times = program.run_timed(&mut store).map_err(|error| DriverError::Usage(error.to_string()))?;
+        rounds.push(times);
+    }
+    // The first round warms the caches.
+    rounds.remove(0);
+    let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
+    let launches = report.iter().enumerate().map(|(at, kernel)| {
+        let times = rounds.iter().filter_map(|round| round.get(at)).map(Duration::as_secs_f64).collect();
+        launch(&program.graph, kernel, median(times), &roofline)
+    });
+    Ok(Profile {
+        roofline,
+        threads: compiler.pool.threads(),
+        engine: compiler.engine.name().to_owned(),
+        rounds: rounds.len(),
+        seconds: median(rounds.iter().map(|round| round.iter().sum::<Duration>().as_secs_f64()).collect()),
+        launches: launches.collect(),
+    })
+}
+
+fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Roofline) -> LaunchProfile {
+    let predicted = roofline.seconds(kernel.flops as f64, kernel.bytes as f64);
+    LaunchProfile {
+        kernel: kernel.name.clone(),
+        computes: computes(graph, kernel),
+        seconds,
+        flops: kernel.flops,
+        bytes: kernel.bytes,
+        gflops: kernel.flops as f64 / seconds.max(1e-12) / 1e9,
+        predicted_seconds: predicted,
+        roofline_percent: 100.0 * predicted / seconds.max(1e-12),
+        schedule: kernel.schedule.clone(),
+    }
+}
+
+/// The type and origin of the last value of a kernel.
+fn computes(graph: &Graph, kernel: &KernelReport) -> String {
+    let Some(node) = kernel.nodes.last().map(|&id| graph.node(id)) else { return "a copy".to_owned() };
+    let ty = node.results.first().map(|&value| graph.ty(value).to_string()).unwrap_or_default();
+    let function = node.origin.map(|id| graph.origin(id).function.as_str());
+    match function {
+        Some(function) => format!("{ty} ({function})"),
+        None => ty,
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Profile {
+    /// The launches of one run as events of Chrome's trace viewer (`chrome://tracing`, Perfetto): the "Trace Event
+    /// Format", complete events, times in microseconds.
+    pub fn chrome_trace(&self) -> serde_json::Value {
+        let mut at = 0.0;
+        let events = self.launches.iter().map(|launch| {
+            let began = at;
+            at += launch.seconds;
+            serde_json::json!({
+                "name": launch.kernel, "cat": "kernel", "ph": "X", "pid": 1, "tid": 1,
+                "ts": began * 1e6, "dur": launch.seconds * 1e6,
+                "args": {
+                    "computes": launch.computes, "gflops": launch.gflops, "bytes": launch.bytes,
+                    "roofline_percent": launch.roofline_percent,
+                },
+            })
+        });
+        serde_json::json!({ "displayTimeUnit": "ms", "traceEvents": events.collect::<Vec<_>>() })
+    }
+}

@@ -1,0 +1,59 @@
+//! `nnc profile FILE`.
+
+use crate::arguments::Profile as Options;
+use crate::terminal::{self, QUIET, STRONG};
+use crate::{Failure, output, setup};
+use nnc_driver::profile::{Profile, profile};
+use nnc_driver::stage::Which;
+use std::time::Duration;
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    if !(options.seconds > 0.0 && options.seconds < 3600.0) {
+        return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
+    }
+    let project = setup::project(&options.file)?;
+    let compiler = setup::native(options.threads, &options.isa, options.no_fuse)?;
+    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
+    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
+    let time = Duration::from_secs_f64(options.seconds);
+    let found = profile(&project, options.file.only.as_deref(), which, rows, &compiler, time)?;
+    if let Some(path) = &options.trace {
+        let text = found.chrome_trace().to_string();
+        nnc_data::write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())?;
+    }
+    if options.json {
+        let text = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
+        return output::line(&text);
+    }
+    output::print(&shown(&found))
+}
+
+fn shown(profile: &Profile) -> String {
+    let mut text = format!(
+        "{STRONG}{}{STRONG:#} a run, median of {} runs, {}, {}\n",
+        terminal::duration(profile.seconds),
+        profile.rounds,
+        terminal::counted(profile.threads, "thread"),
+        profile.engine,
+    );
+    text += &format!(
+        "{QUIET}this machine: {:.0} GFLOP/s, {:.1} GB/s (measured){QUIET:#}\n",
+        profile.roofline.flops / 1e9,
+        profile.roofline.bytes / 1e9
+    );
+    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "of roofline", "computes"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for launch in &profile.launches {
+        rows.push(vec![
+            launch.kernel.clone(),
+            terminal::duration(launch.seconds),
+            format!("{:.1} %", 100.0 * launch.seconds / profile.seconds),
+            format!("{:.1}", launch.gflops),
+            terminal::bytes(launch.bytes),
+            terminal::duration(launch.predicted_seconds),
+            format!("{:.0} %", launch.roofline_percent),
+            launch.computes.clone(),
+        ]);
+    }
+    text + &terminal::table(&rows)
+}
