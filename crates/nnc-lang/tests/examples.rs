@@ -64,6 +64,6 @@ fn every_example_checks_and_builds() {
 
 #[test]
 fn the_template_checks_and_builds() {
-    let text = nnc_lang::library::TEMPLATE.replace("MODEL", "Letters").replace("NAME", "letters");
+    let text = nnc_lang::library::template("letters");
     check_graphs("template", &checked("letters.nn", &text));
 }

@@ -129,8 +129,16 @@ fn a_derivative_is_printed() {
 #[test]
 fn a_new_project_checks() {
     let folder = tempfile::tempdir().unwrap();
-    ok(folder.path(), &["new", "mynet"]);
-    ok(folder.path(), &["check", "mynet.nn"]);
+    for name in ["mynet", "my-net", "9", "n", "data", "train", "dense", "n__2", "réseau", "-"] {
+        ok(folder.path(), &["new", "--", name]);
+        let said = ok(folder.path(), &["check", "--", &format!("{name}.nn")]);
+        assert!(said.starts_with("ok "), "{said}");
+        ok(folder.path(), &["fmt", "--check", "--", &format!("{name}.nn")]);
+    }
+    let text = fs::read_to_string(folder.path().join("my-net.nn")).unwrap();
+    for part in ["nnc train my-net.nn", "model MyNet(", "data my_net {", "train MyNet on my_net {"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
     let error = fails(folder.path(), &["new", "mynet"]);
     assert!(error.contains("mynet.nn"), "{error}");
 }

@@ -18,8 +18,24 @@ pub const FILES: &[(&str, &str)] = &[
 /// The function that `minimize ..., clip_norm=` scales gradients with.
 pub const CLIP_SCALE: &str = "clip_scale";
 
-/// What `nnc new NAME` writes; `NAME` stands for the name of the experiment, `MODEL` for the name of its model.
-pub const TEMPLATE: &str = include_str!("template.nn");
+/// A first network. `FILE` stands for the name of the file, `NAME` for that of the data, `MODEL` for that of the model.
+const TEMPLATE: &str = include_str!("template.nn");
+
+/// What `nnc new` writes into `FILE.nn`: data and model have names made from it, `my_net` and `MyNet` from `my-net`.
+pub fn template(file: &str) -> String {
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+    let words: String = file.to_ascii_lowercase().chars().map(letter).collect();
+    let words = words.trim_matches('_');
+    // A name begins with a letter, and a model of one letter would hide a dim.
+    let words = if words.len() > 1 && !words.starts_with(|c: char| c.is_ascii_digit()) {
+        words.to_owned()
+    } else {
+        format!("net_{words}").trim_end_matches('_').to_owned()
+    };
+    let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    let model: String = words.split('_').filter(|word| !word.is_empty()).map(capital).collect();
+    TEMPLATE.replace("FILE", file).replace("MODEL", &model).replace("NAME", &words)
+}
 
 #[cfg(test)]
 mod tests {

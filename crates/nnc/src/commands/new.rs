@@ -18,13 +18,14 @@ pub(crate) fn run(options: &New) -> Result<(), Failure> {
         return Err(Failure::Message(format!("{} is there already: choose another name", path.display())));
     }
     let mut created = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-    if let Err(error) = created.write_all(nnc_lang::library::TEMPLATE.as_bytes()) {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    if let Err(error) = created.write_all(nnc_lang::library::template(&stem).as_bytes()) {
         // Part of a template is of no use, and would be in the way of the next try.
         let _ = fs::remove_file(&path);
         return Err(failed(error));
     }
     let file = path.display();
-    output::print(&format!(
-        "{GOOD}wrote{GOOD:#} {file}\nlook at it, then: {STRONG}nnc show {file}{STRONG:#}, {STRONG}nnc train {file}{STRONG:#}\n"
-    ))
+    output::line(&format!("{GOOD}wrote{GOOD:#} {file}"))?;
+    let train = format!("nnc train {file} --data DIR");
+    output::line(&format!("name your data in it, then: {STRONG}nnc check {file}{STRONG:#}, {STRONG}{train}{STRONG:#}"))
 }
