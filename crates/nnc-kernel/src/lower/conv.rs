@@ -1,8 +1,10 @@
 //! Convolution, and its transpose in the image, as a product by the matrix of windows.
 //!
 //! Rows of the product are output channels, columns the places of the output, k runs over (channel, tap). A task owns
-//! some rows of one image's output: it copies the channels it needs into a padded block, lays out the matrix of windows
-//! in scratch memory, and multiplies the weights by it. The transpose is the same with the kernel turned around, the
+//! some rows of one image's output: it copies the channels it needs into a padded block, and multiplies the weights by
+//! its windows. When windows are one step apart, the block itself is the matrix of windows: for each tap it begins
+//! elsewhere, and columns run over whole padded rows, a few at each row's end for nothing. Else the matrix is laid out in
+//! scratch memory. The transpose is the same with the kernel turned around, the
 //! channels exchanged, and zeros between the elements of a strided image. Weights stay where they are, or are brought
 //! into the order (channel, tap) once.
 
@@ -188,14 +190,25 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
     let result = lowering.graph.node(anchor).results[0];
     let spill = draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns());
     let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
-    let slack = usize::from(blocks.tile.lanes) * operands.axes[1].step;
+    let slack = match blocks.direct {
+        true => blocks.tile.columns() + blocks.width,
+        false => usize::from(blocks.tile.lanes) * operands.axes[1].step,
+    };
     let padded = Padded {
         memory: draft.builder.scratch(elem, blocks.channels * blocks.height * blocks.width + slack),
         height: blocks.height,
         width: blocks.width,
     };
-    let packed = draft.builder.scratch(elem, blocks.channels * blocks.taps * blocks.stride());
-    let sums = blocks.is_deep().then(|| draft.builder.scratch(elem, blocks.rows.grain as usize * blocks.stride()));
+    let packed = match blocks.direct {
+        true => padded.memory,
+        false => draft.builder.scratch(elem, blocks.channels * blocks.taps * blocks.stride()),
+    };
+    let rows_of_sums = match (blocks.is_deep(), blocks.direct) {
+        (true, _) => Some(blocks.rows.grain as usize),
+        (false, true) => Some(blocks.tile.rows),
+        (false, false) => None,
+    };
+    let sums = rows_of_sums.map(|rows| draft.builder.scratch(elem, rows * blocks.stride()));
     let body = Body { operands: &operands, blocks: &blocks, image, weights, padded, packed, sums };
     let counts = [blocks.images, blocks.groups, blocks.rows.tasks() as usize, blocks.lines.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
@@ -226,18 +239,23 @@ struct Blocks {
     width: usize,
     /// Windows in a row.
     windows: usize,
+    /// Whether the padded block is the matrix of windows.
+    direct: bool,
 }
 
 impl Blocks {
     fn new(lowering: &Lowering<'_>, operands: &Operands, elem: Elem) -> Self {
-        let tile = Tile::for_rows(operands.rows, lowering.lanes_of(elem), lowering.registers());
         let [vertical, horizontal] = operands.axes;
+        let width = horizontal.reach(horizontal.windows);
+        let direct = vertical.step == 1 && horizontal.step == 1 && 4 * width <= 5 * horizontal.windows;
+        let places = vertical.windows * if direct { width } else { horizontal.windows };
+        let tile = Tile::choose(operands.rows, places, lowering.lanes_of(elem), lowering.target);
         let taps = vertical.taps * horizontal.taps;
         let (images, groups) = (operands.image.layout.dims[0], operands.image.layout.dims[1]);
         let channels_for =
             |places: usize| (PACKED / places.max(1) / taps).min(DEPTH / taps).clamp(1, operands.channels);
         // Blocks begin at whole tiles: rows of windows come in multiples that make whole tiles.
-        let unit = tile.columns() / common_divisor(tile.columns(), horizontal.windows);
+        let unit = if direct { 1 } else { tile.columns() / common_divisor(tile.columns(), horizontal.windows) };
         let total = operands.rows * operands.channels * taps * vertical.windows * horizontal.windows;
         let wanted = (images * groups * total / TASK_PRODUCTS).min(TASKS);
         let cuts = wanted.div_ceil(images * groups).max(1);
@@ -246,7 +264,11 @@ impl Blocks {
         let lines = Split::new(vertical.windows, lines, unit);
         let row_cuts = wanted.div_ceil(images * groups * lines.tasks() as usize).max(1);
         let rows = Split::new(operands.rows, operands.rows.div_ceil(row_cuts), tile.rows);
-        let channels = channels_for(lines.grain as usize * horizontal.windows);
+        let height = vertical.reach(lines.grain as usize);
+        let channels = match direct {
+            true => (PACKED / (height * width)).clamp(1, operands.channels),
+            false => channels_for(lines.grain as usize * horizontal.windows),
+        };
         let channels = operands.channels.div_ceil(operands.channels.div_ceil(channels));
         Self {
             tile,
@@ -254,14 +276,21 @@ impl Blocks {
             groups,
             taps,
             columns: vertical.windows * horizontal.windows,
-            height: vertical.reach(lines.grain as usize),
-            width: horizontal.reach(horizontal.windows),
+            height,
+            width,
             lines,
             rows,
             channels,
             all_channels: operands.channels,
             windows: horizontal.windows,
+            direct,
         }
+    }
+
+    /// Columns of the product of a task.
+    fn task_columns(&self) -> usize {
+        let lines = self.lines.grain as usize;
+        if self.direct { (lines - 1) * self.width + self.windows } else { lines * self.windows }
     }
 
     fn is_deep(&self) -> bool {
@@ -270,7 +299,7 @@ impl Blocks {
 
     /// Elements between rows of the matrix of windows.
     fn stride(&self) -> usize {
-        let columns = (self.lines.grain as usize * self.windows).next_multiple_of(self.tile.columns());
+        let columns = self.task_columns().next_multiple_of(self.tile.columns());
         columns.next_multiple_of(16) + 16
     }
 }
@@ -301,6 +330,9 @@ impl Body<'_> {
         let first_row = b.mul_index(at[1], self.operands.rows as i64);
         let channels = b.index(self.blocks.channels as i64);
         let all = b.index(self.blocks.all_channels as i64);
+        if self.blocks.direct {
+            return self.direct_task(b, target, at, (&point, first_row));
+        }
         let Some(sums) = self.sums else {
             let levels = [self.level(b, all)];
             let product = self.product(b, at, lines, (zero, all), &levels);
@@ -322,9 +354,86 @@ impl Body<'_> {
         b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
             let from = b.affine(&[(origin, 1), (row, stride)], 0);
             let row = b.add(row, first_row);
-            target.line(b, &point, (row, zero), range.columns, (sums, from), self.blocks.tile.lanes);
+            target.line(b, &point, (row, zero), range.columns, (sums, from), &[self.blocks.tile.lanes, 1]);
             vec![]
         });
+    }
+
+    /// The product of the padded block itself, by way of sums in scratch memory, from which the places that are windows
+    /// are taken.
+    fn direct_task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value], (point, first_row): (&Point, Value)) {
+        let blocks = self.blocks;
+        let Some(sums) = self.sums else { unreachable!("direct products have memory for sums") };
+        let (rows, lines) = (blocks.rows.bounds(b, at[2]), blocks.lines.bounds(b, at[3]));
+        let stride = blocks.stride() as i64;
+        let (zero, all) = (b.index(0), b.index(blocks.all_channels as i64));
+        let columns = (zero, b.index(blocks.task_columns() as i64));
+        if blocks.is_deep() {
+            pack::clear(b, sums, blocks.rows.grain as usize * blocks.stride(), blocks.tile.lanes);
+            let origin = b.mul_index(rows.0, -stride);
+            let channels = b.index(blocks.channels as i64);
+            b.for_loop(zero, all, channels, &[], |b, from, _| {
+                let to = b.add(from, channels);
+                let to = b.min(to, all);
+                let count = b.sub(to, from);
+                let levels = self.tap_levels(b, count);
+                let product = self.product(b, at, lines, (from, count), &levels);
+                product.run(b, Range { rows, columns }, &Sink::Sum(sums, origin, stride));
+                vec![]
+            });
+            return self.finish_windows(b, target, (point, first_row), (rows, lines), (sums, origin));
+        }
+        let levels = self.tap_levels(b, all);
+        let product = self.product(b, at, lines, (zero, all), &levels);
+        let step = b.index(blocks.tile.rows as i64);
+        b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
+            let end = b.add(row, step);
+            let some = (row, b.min(end, rows.1));
+            let origin = b.mul_index(row, -stride);
+            product.run(b, Range { rows: some, columns }, &Sink::Store(sums, origin, stride));
+            self.finish_windows(b, target, (point, first_row), (some, lines), (sums, origin));
+            vec![]
+        });
+    }
+
+    /// The epilogue of some rows, line of windows by line.
+    fn finish_windows(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (point, first_row): (&Point, Value),
+        (rows, lines): ((Value, Value), (Value, Value)),
+        (sums, origin): (Memory, Value),
+    ) {
+        let blocks = self.blocks;
+        let widths = super::loops::widths(blocks.windows, blocks.tile.lanes);
+        let (zero, windows, step) = (b.index(0), b.index(blocks.windows as i64), b.index(1));
+        let first_line = b.mul_index(lines.0, -(blocks.width as i64));
+        b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
+            let of_row = b.affine(&[(origin, 1), (row, blocks.stride() as i64), (first_line, 1)], 0);
+            let row = b.add(row, first_row);
+            b.for_loop(lines.0, lines.1, step, &[], |b, line, _| {
+                let from = b.affine(&[(of_row, 1), (line, blocks.width as i64)], 0);
+                let column = b.mul_index(line, blocks.windows as i64);
+                target.line(b, point, (row, column), (zero, windows), (sums, from), &widths);
+                vec![]
+            });
+            vec![]
+        });
+    }
+
+    /// The loops over channels and taps in the padded block.
+    fn tap_levels(&self, b: &mut Builder, channels: Value) -> Vec<Level> {
+        let [vertical, horizontal] = self.operands.axes;
+        let k = self.operands.weights.layout.strides[2];
+        let across = horizontal.taps as i64;
+        let (high, wide) = (b.index(vertical.taps as i64), b.index(across));
+        let row = (self.blocks.width * vertical.dilation) as i64;
+        vec![
+            Level { count: channels, a: k * self.blocks.taps as i64, b: self.padded.plane() as i64 },
+            Level { count: high, a: k * across, b: row },
+            Level { count: wide, a: k, b: horizontal.dilation as i64 },
+        ]
     }
 
     fn level(&self, b: &mut Builder, channels: Value) -> Level {
@@ -350,16 +459,18 @@ impl Body<'_> {
         let channels = Channels { memory: self.image, first, strides, count };
         let top = b.mul_index(lines.0, vertical.step as i64);
         image::pad(b, &channels, self.operands.axes, &self.padded, top, lanes);
-        let many = b.sub(lines.1, lines.0);
-        let to = (self.packed, self.blocks.stride() as i64);
-        image::windows(b, &self.padded, (count, many), self.operands.axes, to, lanes);
+        if !self.blocks.direct {
+            let many = b.sub(lines.1, lines.0);
+            let to = (self.packed, self.blocks.stride() as i64);
+            image::windows(b, &self.padded, (count, many), self.operands.axes, to, lanes);
+        }
         let weights = &self.operands.weights.layout;
         let k = weights.strides[2] * self.blocks.taps as i64;
         let a = b.affine(&[(at[1], weights.strides[0]), (from, k)], weights.offset);
         Product {
             tile: self.blocks.tile,
             rows: self.operands.rows,
-            columns: self.blocks.columns,
+            columns: if self.blocks.direct { self.blocks.task_columns() } else { self.blocks.columns },
             a: (self.weights, RowSource::Even(a, weights.strides[1])),
             b: (self.packed, b.index(0), 1),
             gathered: None,

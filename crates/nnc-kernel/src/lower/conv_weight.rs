@@ -103,7 +103,7 @@ impl Blocks {
         let rows = channels * taps;
         let by_tap = channels >= 8;
         let tile_rows = if by_tap { channels } else { rows };
-        let tile = Tile::for_rows(tile_rows, lowering.lanes_of(elem), lowering.registers());
+        let tile = Tile::choose(tile_rows, columns, lowering.lanes_of(elem), lowering.target);
         let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
         let parts = Split::new(images, images.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
         let width = horizontal.reach(horizontal.windows);

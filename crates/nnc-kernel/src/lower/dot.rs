@@ -109,7 +109,7 @@ impl Shape {
         side_by_side: bool,
     ) -> Self {
         let batch: usize = batch.iter().product();
-        let tile = Tile::for_rows(rows, lowering.lanes_of(elem), lowering.registers());
+        let tile = Tile::choose(rows, columns, lowering.lanes_of(elem), lowering.target);
         let parts = parts(batch * rows * columns, depth);
         let part = parts.grain as usize;
         let block_depth = part.div_ceil(part.div_ceil(DEPTH));
@@ -273,7 +273,7 @@ impl Plan {
                 None => {
                     let zero = b.index(0);
                     let line = b.affine(&[(origin, 1), (row, stride)], 0);
-                    target.line(b, point, (row, zero), block.columns, (sums, line), lanes);
+                    target.line(b, point, (row, zero), block.columns, (sums, line), &[lanes, 1]);
                 }
                 Some(partial) => {
                     let line = self.partial_line(b, block.part, block.batch, row);

@@ -323,11 +323,6 @@ impl<'g> Lowering<'g> {
         if elem == Elem::F64 { self.target.f32_lanes / 2 } else { self.target.f32_lanes }
     }
 
-    /// Vector registers of the machine.
-    fn registers(&self) -> usize {
-        if self.target.f32_lanes == 16 { 32 } else { 16 }
-    }
-
     /// Appends the launch of a kernel that computes a frame.
     fn launch(&mut self, draft: KernelDraft, frame: &frame::Frame<'_>, work: usize) -> Result<(), LowerError> {
         self.launch_with(draft, frame, work, &[])

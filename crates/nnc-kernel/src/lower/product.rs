@@ -39,6 +39,8 @@ pub enum Sink<'a, 'g> {
     /// Row-major memory (from the given place, rows so far apart) that also holds the sum so far; its rows have room
     /// for whole vectors.
     Sum(Memory, Value, i64),
+    /// As the sum, but the memory holds nothing yet.
+    Store(Memory, Value, i64),
 }
 
 /// The rows of A of a block.
@@ -172,6 +174,12 @@ impl Product<'_> {
                 let sums = tile::multiply(b, tile, &panels, &self.levels(tile), sums);
                 tile::store(b, tile, *memory, place, *stride, &sums);
             }
+            Sink::Store(memory, base, stride) => {
+                let place = b.affine(&[(*base, 1), (row, *stride), (column, 1)], 0);
+                let zeros = tile::zeros(b, tile, *memory);
+                let sums = tile::multiply(b, tile, &panels, &self.levels(tile), zeros);
+                tile::store(b, tile, *memory, place, *stride, &sums);
+            }
             Sink::Epilogue(target, point, first_row) => {
                 let zeros = tile::zeros(b, tile, self.b.0);
                 let sums = tile::multiply(b, tile, &panels, &self.levels(tile), zeros);
@@ -242,11 +250,13 @@ impl Target<'_, '_> {
         tile::store(b, tile, self.spill, zero, stride, sums);
         b.for_each(tile.rows as i64, |b, i| {
             let (row, line) = (b.add(row, i), b.mul_index(i, stride));
-            self.line(b, point, (row, column), (zero, end), (self.spill, line), tile.lanes);
+            let widths = super::loops::widths(width, tile.lanes);
+            self.line(b, point, (row, column), (zero, end), (self.spill, line), &widths);
         });
     }
 
-    /// The epilogue of one row of finished sums in memory; the columns of `range` count from a place and a coordinate.
+    /// The epilogue of one row of finished sums in memory, in vectors of such widths; the columns of `range` count from a
+    /// place and a coordinate.
     pub fn line(
         &self,
         b: &mut Builder,
@@ -254,10 +264,10 @@ impl Target<'_, '_> {
         (row, column): (Value, Value),
         range: (Value, Value),
         (memory, line): (Memory, Value),
-        lanes: u8,
+        widths: &[u8],
     ) {
         let hoisted = self.hoisted(b, point);
-        span(b, range, &[lanes, 1], |b, at, lanes| {
+        span(b, range, widths, |b, at, lanes| {
             let place = b.add(line, at);
             let sum = b.load(memory, place, lanes);
             let column = b.add(column, at);

@@ -5,7 +5,7 @@
 //! C follow one another in the order of k, whatever the tile. (Goto and van de Geijn, "Anatomy of High-Performance
 //! Matrix Multiplication", 2008; Van Zee and van de Geijn, "BLIS", 2015.)
 
-use crate::ir::{Builder, Memory, Type, Value};
+use crate::ir::{Builder, Memory, Target, Type, Value};
 
 /// The size of a tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,25 +24,62 @@ impl Tile {
         self.vectors * usize::from(self.lanes)
     }
 
-    /// The tile for a product of so many rows: with 16 registers up to 8 rows by one vector, with 32 by two; fewer rows by
-    /// more vectors, so that enough sums are under way to hide the latency of a multiply-add. More than 8 rows are no
-    /// faster and need more code. Rows are shared out evenly, since the last tile is as small as what is left.
-    pub fn for_rows(rows: usize, lanes: u8, registers: usize) -> Self {
-        let wide = registers / 16;
-        let vectors = match rows {
-            0..=1 => 8,
-            2 => 4,
-            3..=4 => 2,
-            _ => 1,
+    /// The tile for a product of so many rows and columns: of those whose sums, vectors of B and repeated element of A
+    /// fit into the registers, the one with the least [`Tile::cost`]; the first of equals, so the choice is pure.
+    pub fn choose(rows: usize, columns: usize, lanes: u8, target: Target) -> Self {
+        let registers = if target.f32_lanes == 16 { 32 } else { 16 };
+        // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
+        // second vector of B costs a copy of it (see the notes in `crate::ir`).
+        let narrow = target.f32_lanes == 4;
+        let most_rows = if narrow { 8 } else { registers };
+        let mut best: Option<(f64, Self)> = None;
+        for vectors in 1..=MOST_VECTORS {
+            for rows_of_tile in 1..=most_rows.min(rows.max(1)) {
+                let sums = rows_of_tile * vectors;
+                if sums + vectors + 1 > registers || (narrow && vectors > 1 && sums > 8) {
+                    continue;
+                }
+                let tile = Self { rows: rows_of_tile, vectors, lanes };
+                let cost = tile.cost(rows, columns, narrow);
+                if best.is_none_or(|(least, _)| cost < least) {
+                    best = Some((cost, tile));
+                }
+            }
+        }
+        best.map_or(Self { rows: 1, vectors: 1, lanes }, |(_, tile)| tile)
+    }
+
+    /// Cycles for one step of k over the whole product, in halves: two multiply-adds and two loads each cycle, and no
+    /// tile faster than the latency of the multiply-adds that follow one another in a sum.
+    fn cost(&self, rows: usize, columns: usize, narrow: bool) -> f64 {
+        let step = |rows: usize, vectors: usize| -> f64 {
+            if rows * vectors == 0 {
+                return 0.0;
+            }
+            let copies = if narrow { rows * (vectors - 1) } else { 0 };
+            let issued = (rows * vectors).max(rows + vectors) + copies;
+            // Tiles near the latency bound have nothing to hide a cache miss behind.
+            (issued as f64).max(LATENCY) + TILE_OVERHEAD
         };
-        Self { rows: rows.div_ceil(rows.div_ceil(MOST_ROWS)).max(1), vectors: vectors * wide, lanes }
+        let lanes = usize::from(self.lanes);
+        let (down, rest_rows) = (rows / self.rows, rows % self.rows);
+        let (across, rest_columns) = (columns / self.columns(), columns % self.columns());
+        let rest_vectors = rest_columns.div_ceil(lanes);
+        let line = |rows: usize| across as f64 * step(rows, self.vectors) + step(rows, rest_vectors);
+        down as f64 * line(self.rows) + line(rest_rows)
     }
 }
 
-/// The most rows of a tile.
-const MOST_ROWS: usize = 8;
+/// The most vectors in a row of a tile.
+const MOST_VECTORS: usize = 8;
+/// Half cycles from a multiply-add to the next that takes its result: four cycles on Zen and recent Intel cores.
+const LATENCY: f64 = 8.0;
+/// Half cycles for what surrounds a tile, shared out over the steps of k.
+const TILE_OVERHEAD: f64 = 0.7;
 /// The most steps of k that are laid out in line.
 const UNROLL: i64 = 8;
+/// Multiply-adds that are laid out in line, about.
+const UNROLLED_PRODUCTS: i64 = 64;
 
 /// One loop over k, from the outermost in; strides in elements.
 #[derive(Clone, Copy, Debug)]
@@ -105,33 +142,59 @@ fn descend(
         let (along_a, along_b) = (b.mul_index(at, level.a), b.mul_index(at, level.b));
         (b.add(moved.0, along_a), b.add(moved.1, along_b))
     };
+    if let Some(offsets) = offsets_in_line(b, levels, tile) {
+        let places = Places::new(b, panels, moved);
+        let step = |sums, &offset: &(i64, i64)| places.step(b, tile, panels, offset, sums);
+        return offsets.iter().fold(accumulators, step);
+    }
     if !inner.is_empty() {
         return b.for_loop(zero, level.count, one, &accumulators, |b, at, sums| {
             let moved = along(b, at);
             descend(b, tile, panels, inner, moved, sums.to_vec())
         });
     }
-    let unroll = unroll(b.known_index(level.count));
+    let unroll = unroll(b.known_index(level.count), tile);
     let many = b.index(unroll);
     let rest = b.rem(level.count, many);
     let whole = b.sub(level.count, rest);
     let sums = b.for_loop(zero, whole, many, &accumulators, |b, at, sums| {
         let moved = along(b, at);
         let places = Places::new(b, panels, moved);
-        (0..unroll).fold(sums.to_vec(), |sums, round| places.step(b, tile, panels, level, round, sums))
+        (0..unroll)
+            .fold(sums.to_vec(), |sums, round| places.step(b, tile, panels, (round * level.a, round * level.b), sums))
     });
     b.for_loop(whole, level.count, one, &sums, |b, at, sums| {
         let moved = along(b, at);
-        Places::new(b, panels, moved).step(b, tile, panels, level, 0, sums.to_vec())
+        Places::new(b, panels, moved).step(b, tile, panels, (0, 0), sums.to_vec())
     })
 }
 
-/// How many steps are laid out in line: all of a short loop, else the largest divisor that is not too small.
-fn unroll(count: Option<i64>) -> i64 {
+/// The elements of A and B that each step of nested short loops is on, in order, if all fit in line: the taps of a
+/// convolution.
+fn offsets_in_line(b: &Builder, levels: &[Level], tile: Tile) -> Option<Vec<(i64, i64)>> {
+    let counts: Option<Vec<i64>> = levels.iter().map(|level| b.known_index(level.count)).collect();
+    let steps: i64 = counts.as_ref()?.iter().product();
+    if levels.len() < 2 || steps * (tile.rows * tile.vectors) as i64 > 2 * UNROLLED_PRODUCTS {
+        return None;
+    }
+    let mut offsets = vec![(0, 0)];
+    for (level, count) in levels.iter().zip(counts?) {
+        offsets = offsets
+            .iter()
+            .flat_map(|&(a, b)| (0..count).map(move |round| (a + round * level.a, b + round * level.b)))
+            .collect();
+    }
+    Some(offsets)
+}
+
+/// How many steps are laid out in line: all of a short loop, else the largest divisor that is not too small. Large tiles
+/// have work enough in fewer.
+fn unroll(count: Option<i64>, tile: Tile) -> i64 {
+    let most = (UNROLLED_PRODUCTS / (tile.rows * tile.vectors) as i64).clamp(4, UNROLL);
     match count {
-        Some(count) if count <= 2 * UNROLL => count.max(1),
-        Some(count) => (4..=UNROLL).rev().find(|by| count % by == 0).unwrap_or(UNROLL),
-        None => UNROLL,
+        Some(count) if count <= 2 * most => count.max(1),
+        Some(count) => (3..=most).rev().find(|by| count % by == 0).unwrap_or(most),
+        None => most,
     }
 }
 
@@ -151,25 +214,24 @@ impl Places {
         Self { columns, rows }
     }
 
-    /// Step `round` of those laid out in line.
+    /// A step so many elements of A and B on.
     fn step(
         &self,
         b: &mut Builder,
         tile: Tile,
         panels: &Panels,
-        level: &Level,
-        round: i64,
+        (on_a, on_b): (i64, i64),
         mut sums: Vec<Value>,
     ) -> Vec<Value> {
         let mut columns = Vec::new();
         for vector in 0..tile.vectors {
-            let place = b.add_index(self.columns, round * level.b + (vector * usize::from(tile.lanes)) as i64);
+            let place = b.add_index(self.columns, on_b + (vector * usize::from(tile.lanes)) as i64);
             columns.push(b.load(panels.b, place, tile.lanes));
         }
         for row in 0..tile.rows {
             let place = match &panels.rows {
-                Rows::Even(_, step) => b.add_index(self.rows[0], round * level.a + row as i64 * step),
-                Rows::Each(_) => b.add_index(self.rows[row], round * level.a),
+                Rows::Even(_, step) => b.add_index(self.rows[0], on_a + row as i64 * step),
+                Rows::Each(_) => b.add_index(self.rows[row], on_a),
             };
             let element = b.load_splat(panels.a, place, tile.lanes);
             for (vector, &column) in columns.iter().enumerate() {
