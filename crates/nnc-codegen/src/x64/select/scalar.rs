@@ -200,6 +200,34 @@ impl Selector<'_> {
         self.general([Code::Cmove_r32_rm32, Code::Cmove_r64_rm64], true, chosen, kept)
     }
 
+    /// `floor(a / divisor)` or its remainder in 64 bits, for a positive constant, by the product with its reciprocal.
+    ///
+    /// A negative `a` is turned into `-a - 1`, and its quotient back. For `x` below 2^63 and `l` the bits of
+    /// `divisor - 1`, `floor(x / divisor)` is the upper part of `x * ceil(2^(63 + l) / divisor)` (T. Granlund and P.
+    /// Montgomery, "Division by Invariant Integers using Multiplication", 1994).
+    fn divide_by_constant(&mut self, a: VReg, divisor: u64, op: BinaryOp) -> VReg {
+        if divisor == 1 {
+            return if op == BinaryOp::Div { a } else { self.load_number(0) };
+        }
+        let bits = u64::BITS - (divisor - 1).leading_zeros();
+        let reciprocal = (1u128 << (63 + bits)).div_ceil(u128::from(divisor)) as i64;
+        let sign = self.shift_by_number(SAR, true, a, 63);
+        let positive = self.general(XOR, true, a, sign);
+        let factor = self.load_number(reciprocal);
+        let [upper, lower] = [self.code.general(), self.code.general()];
+        let product = Draft::new(Code::Mul_rm64).reads(factor, View::Quad);
+        let product = product.implicit(Operand::reg_fixed_use(positive, general::RAX));
+        let product = product.implicit(Operand::reg_fixed_def(lower, general::RAX));
+        self.code.push(product.implicit(Operand::reg_fixed_def(upper, general::RDX)));
+        let quotient = self.shift_by_number(SHR, true, upper, bits as u8 - 1);
+        let quotient = self.general(XOR, true, quotient, sign);
+        if op == BinaryOp::Div {
+            return quotient;
+        }
+        let whole = self.multiply_by(quotient, divisor as i64);
+        self.general(SUB, true, a, whole)
+    }
+
     /// Operations on an integer or truth value alone.
     pub(super) fn scalar_binary_of(&mut self, ty: Type, op: BinaryOp, a: Value, b: Value) -> Lanes {
         let elem = ty.elem;
@@ -216,8 +244,7 @@ impl Selector<'_> {
                 self.general(AND, elem == Elem::I64, left, mask)
             }
             (BinaryOp::Div | BinaryOp::Rem, Some(divisor), _) if elem == Elem::I64 && divisor as i64 > 0 => {
-                let right = self.load_number(divisor as i64);
-                self.floor_quotient(left, right, op)
+                self.divide_by_constant(left, divisor, op)
             }
             _ => {
                 let right = self.scalar(b);
