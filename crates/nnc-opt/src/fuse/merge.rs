@@ -14,6 +14,8 @@ use nnc_graph::{Graph, NodeId, Op, ValueId};
 const NODE_LIMIT: usize = 128;
 /// The longest row that a task keeps in cache, in elements.
 const ROW_LIMIT: usize = 1 << 16;
+/// From so many elements on an optimiser's update is a pass of its own.
+const UPDATE: usize = 1 << 10;
 /// Below so many elements a reduction is one task, so even a single row may be one.
 const SMALL: usize = 1 << 14;
 
@@ -248,8 +250,21 @@ impl<'g> Drafts<'g> {
         if !map.nodes.iter().all(|&node| self.fits_epilogue(node, &anchor.domain)) {
             return because("epilogue", "an operand does not lie along the result's rows");
         }
+        if self.updates_state(map) {
+            return because("epilogue", "an update reads and writes whole tensors, which stream faster by themselves");
+        }
         let domain = anchor.domain.clone();
         Ok(Join { fusion: "epilogue", kind: GroupKind::Anchor, outer: anchor.outer, domain })
+    }
+
+    /// Whether a group reads a state of the size of its domain, as optimisers do with their moments.
+    fn updates_state(&self, map: &Draft) -> bool {
+        let size = elements(&map.domain);
+        let is_state = |&value: &ValueId| {
+            let node = self.graph.definition(base(self.graph, value));
+            matches!(node.op, Op::State { .. }) && elements(&self.graph.ty(value).shape.sizes()) == size
+        };
+        size >= UPDATE && map.nodes.iter().any(|&node| self.graph.node(node).operands.iter().any(is_state))
     }
 
     /// Whether all that `node` reads can be walked along with `domain`.
