@@ -26,6 +26,11 @@ fn check(graph: &Graph, seed: u64) -> bool {
         expected.extend(lowered.externals.iter().map(|external| plan::run::initial(external, &given).unwrap()));
         let initial = expected.clone();
         interpret::run(&lowered.program, &mut expected).unwrap();
+        let written = lowered.externals.iter().enumerate().filter(|(_, external)| external.access != Access::Read);
+        let list = written.map(|(number, external)| {
+            (number + 1, Elem::from_name(external.ty.dtype.name()).unwrap(), &expected[number + 1][..])
+        });
+        common::export(&lowered.program, &initial, &list.collect::<Vec<_>>());
         for backend in common::backends() {
             let mut found = initial.clone();
             common::run_compiled(&lowered.program, backend, &mut found);

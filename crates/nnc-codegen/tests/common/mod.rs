@@ -7,8 +7,10 @@
 use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, interpret, scalar, text, verify};
 use nnc_kernel::program::{ArgRef, Launch, Program};
+use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Pool};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A small generator of test data (SplitMix64, Steele, Lea and Flood 2014).
@@ -82,6 +84,37 @@ pub fn backends() -> Vec<Backend> {
     Backend::ALL.into_iter().filter(|backend| backend.check().is_ok()).collect()
 }
 
+/// Writes a program as AVX-512 code, with the memory before and after, for an emulator to run (`tests/tools/avx512`):
+/// into the folder that `NNC_EXPORT` names, if it is set. `expected` are the externals that are compared.
+pub fn export(program: &Program, before: &[Vec<u8>], expected: &[(usize, Elem, &[u8])]) {
+    use object::{Object, ObjectSection, ObjectSymbol};
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let Some(folder) = std::env::var_os("NNC_EXPORT") else { return };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let file = nnc_codegen::object(program, Backend::X64(Isa::Avx512), NonZeroUsize::MIN).unwrap();
+    let object = object::File::parse(&*file).unwrap();
+    let mut lines = vec![format!("scratch {}", program.scratch_bytes())];
+    lines.extend(before.iter().map(|bytes| format!("buffer {}", hex(bytes))));
+    for symbol in object.symbols().filter(|symbol| symbol.name().is_ok_and(|name| name.starts_with("kernel"))) {
+        let section = object.section_by_index(symbol.section_index().unwrap()).unwrap();
+        let start = (symbol.address() - section.address()) as usize;
+        let code = &section.data().unwrap()[start..start + symbol.size() as usize];
+        lines.push(format!("code {} {}", symbol.name().unwrap(), hex(code)));
+    }
+    for launch in &program.launches {
+        let same = |kernel: &Kernel| kernel.same_code(&program.kernels[launch.kernel as usize]);
+        let kernel = program.kernels.iter().position(same).unwrap();
+        for (number, phase) in program.kernels[kernel].phases.iter().enumerate() {
+            let args: Vec<String> = launch.args.iter().map(|arg| format!("{}+{}", arg.buffer, arg.offset)).collect();
+            lines.push(format!("launch kernel{kernel}_{number} {} {}", phase.tasks, args.join(" ")));
+        }
+    }
+    lines.extend(expected.iter().map(|(at, elem, bytes)| format!("expect {at} {elem} {}", hex(bytes))));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::path::Path::new(&folder).join(format!("{}-{number}.txt", std::process::id()));
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
 /// Runs the program as code of a backend; `buffers[0]` is the arena.
 pub fn run_compiled(program: &Program, backend: Backend, buffers: &mut [Vec<u8>]) {
     let (module, entry) = nnc_codegen::jit(program, backend, NonZeroUsize::new(2).unwrap()).unwrap();
@@ -105,6 +138,8 @@ pub fn check(program: &Program, buffers: &[Vec<u8>], elems: &[Elem]) -> Result<V
     verify::verify_program(program).map_err(|violations| format!("{violations:#?}\n{}", show(program)))?;
     let mut expected = buffers.to_vec();
     interpret::run(program, &mut expected).map_err(|fault| format!("{fault}\n{}", show(program)))?;
+    let list = elems.iter().enumerate().map(|(number, &elem)| (number + 1, elem, &expected[number + 1][..]));
+    export(program, buffers, &list.collect::<Vec<_>>());
     for backend in backends() {
         let mut found = buffers.to_vec();
         run_compiled(program, backend, &mut found);

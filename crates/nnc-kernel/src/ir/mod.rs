@@ -35,6 +35,11 @@
 //!   carry a second index for each stream. Panels wider than a tile use a part of each cache line, and rows a multiple
 //!   of 4096 bytes apart fall into one set of the first cache, which has eight or twelve ways.
 //!
+//! With AVX2 (`f32_lanes: 8`) there are 16 registers of 8 lanes, with AVX-512 (`f32_lanes: 16`) 32 of 16. A fused
+//! multiply-add overwrites the *sum* there, so one repeated element serves several vectors of columns: **6 rows by two
+//! vectors or 4 by three** with 16 registers, **14 by two** with 32. Constants cost no register: they are read from memory by
+//! the instruction that uses them.
+//!
 //! These tiles run at the FMA peak of a core (the example `microkernel` of `nnc-codegen` measures them). Elsewhere:
 //! - Elementwise loops: 8 lanes are better than 4, since two independent chains hide latency; 16 pays for short bodies.
 //! - `max(x, constant)` and `min(x, constant)` are one instruction; with a variable second operand three, for NaN.
