@@ -24,8 +24,10 @@ pub struct Roofline {
 const CHAINS: usize = 12;
 /// Rounds of the chains in a task.
 const ROUNDS: i64 = 1 << 16;
-/// Bytes that are read to measure memory: more than any cache.
+/// Bytes of the buffer that is read to measure memory: many times the cache that one core has to itself.
 const STREAM: usize = 256 << 20;
+/// Vectors that are read in a round.
+const STREAMS: usize = 8;
 /// The best of so many runs counts.
 const RUNS: usize = 5;
 
@@ -40,7 +42,8 @@ impl Roofline {
         let products = tasks as f64 * ROUNDS as f64 * CHAINS as f64 * f64::from(lanes);
         let arithmetic = best(compiler, multiply_adds(tasks, lanes), tasks as usize * 64, tasks as usize * 256)?;
         let memory = best(compiler, read_all(tasks, lanes), STREAM, tasks as usize * 256)?;
-        Ok(Self { flops: 2.0 * products / arithmetic, bytes: STREAM as f64 / memory })
+        let read = tasks as f64 * elements_read(tasks, lanes) as f64 * 4.0;
+        Ok(Self { flops: 2.0 * products / arithmetic, bytes: read / memory })
     }
 
     /// The least seconds in which so many operations and bytes can be done.
@@ -69,18 +72,24 @@ fn multiply_adds(tasks: u64, lanes: u8) -> Kernel {
     kernel.finish()
 }
 
+/// How many elements of the buffer each task reads: whole rounds, so that the last task ends inside it.
+fn elements_read(tasks: u64, lanes: u8) -> i64 {
+    let round = STREAMS as i64 * i64::from(lanes);
+    STREAM as i64 / 4 / tasks as i64 / round * round
+}
+
 /// The sum of a large buffer.
 fn read_all(tasks: u64, lanes: u8) -> Kernel {
     let mut kernel = KernelBuilder::new("read_all");
     let from = kernel.input("from", Elem::F32);
     let to = kernel.output("to", Elem::F32);
-    let count = STREAM as i64 / 4 / tasks as i64;
+    let count = elements_read(tasks, lanes);
     kernel.phase(tasks, |b, task| {
         let start = b.mul_index(task, count);
         let end = b.add_index(start, count);
-        let step = b.index(8 * i64::from(lanes));
+        let step = b.index(STREAMS as i64 * i64::from(lanes));
         let zero = b.f32(0.0, lanes);
-        let sums = b.for_loop(start, end, step, &[zero; 8], |b, at, sums| {
+        let sums = b.for_loop(start, end, step, &[zero; STREAMS], |b, at, sums| {
             let add = |(number, &sum): (usize, &_)| {
                 let place = b.add_index(at, number as i64 * i64::from(lanes));
                 let value = b.load(from, place, lanes);
@@ -106,8 +115,8 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
     let code = Code::from_jit(module, entry, layout).map_err(|error| internal(error.to_string()))?;
     let mut program = Program::new(code, compiler.pool.clone());
     let (mut from, mut to) = (AlignedBuffer::zeroed(input), AlignedBuffer::zeroed(output));
-    // Pages that were never written may all be one page of zeros.
-    from.bytes_mut().iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    // Pages that were never written may all be one page of zeros. Denormal numbers are slow on some processors.
+    from.bytes_mut().chunks_mut(64).for_each(|line| line[..4].copy_from_slice(&0.5f32.to_le_bytes()));
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
         let mut externals = [ExternalBuffer::from(&mut from), ExternalBuffer::from(&mut to)];
@@ -116,4 +125,20 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
         best = best.min(began.elapsed().as_secs_f64());
     }
     Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_end_inside_the_buffer_whatever_their_number() {
+        for tasks in 1..200 {
+            for lanes in [4, 8, 16] {
+                let count = elements_read(tasks, lanes);
+                assert!(count > 0 && count % (STREAMS as i64 * i64::from(lanes)) == 0);
+                assert!(count * tasks as i64 * 4 <= STREAM as i64, "{tasks} tasks, {lanes} lanes");
+            }
+        }
+    }
 }
