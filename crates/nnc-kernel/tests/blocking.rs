@@ -24,6 +24,29 @@ fn put_out(graph: &mut Graph, value: ValueId) {
     graph.add_output("raw", value, OutputKind::Result);
 }
 
+/// Its windows do not fit into memory that a kernel can count.
+#[test]
+fn a_kernel_with_too_much_scratch_memory_is_refused() {
+    let mut graph = Graph::new("long");
+    let x = input(&mut graph, "x", &[1, 1, 1 << 22]);
+    let w = input(&mut graph, "w", &[2, 1, 600]);
+    let number = |number: i64| vec![Dim::from(number)];
+    let attributes = ConvAttributes {
+        stride: number(2),
+        low: number(0),
+        high: number(0),
+        dilation: number(1),
+        groups: Dim::from(1),
+    };
+    let y = graph.emit(Op::Conv(attributes), &[x, w]);
+    put_out(&mut graph, y);
+    let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+    for f32_lanes in [4, 8, 16] {
+        let refused = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target { f32_lanes });
+        assert!(matches!(refused, Err(nnc_kernel::LowerError::Unsupported(what)) if what.contains("scratch")));
+    }
+}
+
 /// `a[m, k] * b[k, n]`, each transposed or not.
 fn product(m: usize, n: usize, k: usize, transposed: (bool, bool)) -> Graph {
     let mut graph = Graph::new("product");

@@ -35,12 +35,18 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct KernelBuilder {
     kernel: Kernel,
+    /// Bytes of scratch memory, also where the kernel cannot count so many.
+    scratch_bytes: u64,
 }
 
 impl KernelBuilder {
+    /// The most bytes of scratch memory that a kernel can count.
+    pub const MOST_SCRATCH: u64 = u32::MAX as u64 & !63;
+
     /// A kernel without parameters and phases.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { kernel: Kernel { name: name.into(), params: vec![], scratch: 0, phases: vec![] } }
+        let kernel = Kernel { name: name.into(), params: vec![], scratch: 0, phases: vec![] };
+        Self { kernel, scratch_bytes: 0 }
     }
 
     /// Adds a parameter.
@@ -61,9 +67,13 @@ impl KernelBuilder {
     }
 
     /// Reserves scratch memory for `count` elements, aligned to 64 bytes.
+    ///
+    /// A kernel with more of it than [`Self::MOST_SCRATCH`] must not be run; ask [`Self::scratch_bytes`].
     pub fn scratch(&mut self, elem: Elem, count: usize) -> Memory {
         let start = self.kernel.scratch;
-        self.kernel.scratch += (count * elem.size()).next_multiple_of(64) as u32;
+        let bytes = (count as u64).saturating_mul(elem.size() as u64).saturating_add(63) & !63;
+        self.scratch_bytes = self.scratch_bytes.saturating_add(bytes);
+        self.kernel.scratch = self.scratch_bytes.min(Self::MOST_SCRATCH) as u32;
         Memory { base: Base::Scratch(start), elem }
     }
 
@@ -81,6 +91,11 @@ impl KernelBuilder {
         let mut phase = Phase { tasks, task, types: builder.types, body };
         renumber::renumber(&mut phase);
         self.kernel.phases.push(phase);
+    }
+
+    /// Bytes of scratch memory reserved so far.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.scratch_bytes
     }
 
     /// The kernel.

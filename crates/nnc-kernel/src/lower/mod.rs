@@ -43,7 +43,7 @@ mod window_grad;
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId};
 
-use crate::ir::{Direction, Elem, Kernel, Target};
+use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Target};
 use crate::plan::{self, Access, External, Lowered, Role, Schedule};
 use memory::{KernelDraft, Place, Source, elem};
 use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, Shape, TensorType, ValueId};
@@ -350,6 +350,10 @@ impl<'g> Lowering<'g> {
                     replaceable.push((output, operand));
                 }
             }
+        }
+        let scratch = draft.builder.scratch_bytes();
+        if scratch > KernelBuilder::MOST_SCRATCH {
+            return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
         }
         let (kernel, args) = draft.finish();
         self.launches.push(Pending { kernel, args, replaceable, group: self.group, work });
