@@ -141,3 +141,19 @@ fn dumps_show_each_kernel_once() {
         assert!(dump.contains("`first`, phase 1") && !dump.contains("second"), "{dump}");
     }
 }
+
+#[test]
+fn assembly_names_places_not_numbers() {
+    let (program, ..) = program();
+    for backend in Backend::ALL.into_iter().filter(|backend| *backend != Backend::Cranelift) {
+        let dump = nnc_codegen::dump_asm(&program, backend).unwrap();
+        assert!(dump.contains("jae b"), "{dump}");
+        for line in dump.lines().filter(|line| line.starts_with("    ") && !line.trim_start().starts_with('j')) {
+            let operands = line.split_once(' ').map_or("", |(_, rest)| rest).replace("bp", "").replace("bx", "");
+            let names_block = operands.split(|c: char| !c.is_alphanumeric()).any(|word| {
+                word.strip_prefix('b').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
+            });
+            assert!(!names_block && !line.contains("(bad)") && !line.contains("add [rax], al"), "{line}\n{dump}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The bytes of a function as text, with names for blocks and constants.
 
 use super::Function;
-use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, SymbolResolver, SymbolResult};
+use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind, SymbolResolver, SymbolResult};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -11,19 +11,35 @@ struct Names {
 }
 
 impl SymbolResolver for Names {
-    fn symbol(&mut self, _: &Instruction, _: u32, _: Option<u32>, address: u64, _: u32) -> Option<SymbolResult<'_>> {
+    /// Only targets of branches and places relative to the instruction pointer are addresses; a displacement or a
+    /// number may happen to equal one.
+    fn symbol(
+        &mut self,
+        instruction: &Instruction,
+        _: u32,
+        operand: Option<u32>,
+        address: u64,
+        _: u32,
+    ) -> Option<SymbolResult<'_>> {
+        let is_address = match instruction.op_kind(operand?) {
+            OpKind::NearBranch64 => true,
+            OpKind::Memory => instruction.is_ip_rel_memory_operand(),
+            _ => false,
+        };
+        if !is_address {
+            return None;
+        }
         self.labels.get(&address).map(|name| SymbolResult::with_str(address, name.as_str()))
     }
 }
 
 /// The function in Intel's notation: blocks as `b3`, constants as `c0` with their bytes at the end.
 pub(crate) fn disassemble(function: &Function) -> String {
-    let end = function.pool.unwrap_or(function.bytes.len());
-    let instructions: Vec<Instruction> =
-        Decoder::with_ip(64, &function.bytes[..end], 0, DecoderOptions::NONE).iter().collect();
+    let code = &function.bytes[..function.code_end];
+    let instructions: Vec<Instruction> = Decoder::with_ip(64, code, 0, DecoderOptions::NONE).iter().collect();
     let mut labels: BTreeMap<u64, String> =
         function.labels.iter().enumerate().map(|(at, &start)| (start as u64, format!("b{at}"))).collect();
-    let constants = constants(&instructions, end as u64);
+    let constants = constants(&instructions);
     for (at, (&place, _)) in constants.iter().enumerate() {
         labels.insert(place, format!("c{at}"));
     }
@@ -34,9 +50,6 @@ pub(crate) fn disassemble(function: &Function) -> String {
     formatter.options_mut().set_hex_suffix("");
     let mut text = String::new();
     for instruction in &instructions {
-        if instruction.is_invalid() {
-            continue;
-        }
         if let Some(label) = labels.get(&instruction.ip()) {
             let _ = writeln!(text, "{label}:");
         }
@@ -52,16 +65,13 @@ pub(crate) fn disassemble(function: &Function) -> String {
 }
 
 /// The places of constants and how many bytes are read there.
-fn constants(instructions: &[Instruction], end: u64) -> BTreeMap<u64, usize> {
+fn constants(instructions: &[Instruction]) -> BTreeMap<u64, usize> {
     let mut found = BTreeMap::new();
     for instruction in instructions.iter().filter(|instruction| instruction.is_ip_rel_memory_operand()) {
-        let place = instruction.ip_rel_memory_address();
-        if place >= end {
-            let size = instruction.memory_size().info().size();
-            let size = if instruction.is_broadcast() { instruction.memory_size().info().element_size() } else { size };
-            let known = found.entry(place).or_insert(size);
-            *known = size.max(*known);
-        }
+        let info = instruction.memory_size().info();
+        let size = if instruction.is_broadcast() { info.element_size() } else { info.size() };
+        let known = found.entry(instruction.ip_rel_memory_address()).or_insert(size);
+        *known = size.max(*known);
     }
     found
 }

@@ -50,10 +50,11 @@ pub(super) fn emit(isa: Isa, code: &VCode, output: &Output) -> Result<Function, 
         spilled: (output.num_spillslots * 8).next_multiple_of(64) as i32,
     };
     emitter.blocks()?;
+    let code_end = emitter.bytes.len();
     let pool = emitter.pool();
     emitter.patch(&pool);
     let labels = emitter.starts.iter().flatten().copied().collect();
-    Ok(Function { bytes: emitter.bytes, labels, pool: pool.first().copied() })
+    Ok(Function { bytes: emitter.bytes, labels, code_end })
 }
 
 /// The registers that belong to the caller and are written.

@@ -31,8 +31,8 @@ pub(crate) struct Function {
     pub bytes: Vec<u8>,
     /// Where blocks begin.
     pub labels: Vec<usize>,
-    /// Where the first constant lies.
-    pub pool: Option<usize>,
+    /// Where the code ends; constants follow.
+    pub code_end: usize,
 }
 
 /// What one thread keeps between functions.
