@@ -80,8 +80,8 @@ fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
         return Ok(());
     }
     let (name, missing) = (isa.name(), missing.join(", "));
-    Err(format!("this program was built for processors with {name}; this one lacks {missing}: build it with --isa")
-        .into())
+    let advice = if isa == cpu::Isa::Avx2 { "" } else { "; build it with `--isa avx2`" };
+    Err(format!("this program was built for processors with {name}; this one lacks {missing}{advice}").into())
 }
 
 fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
