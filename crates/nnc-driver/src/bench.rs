@@ -114,9 +114,7 @@ fn alternate(
 }
 
 fn side(program: &CompiledGraph, times: &[f64]) -> Side {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+    let at = |share: f64| quantile(times, share);
     let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
     Side {
         median: at(0.5),
@@ -127,6 +125,13 @@ fn side(program: &CompiledGraph, times: &[f64]) -> Side {
         arena_bytes: program.arena_bytes(),
         compile: program.compile_time.as_secs_f64(),
     }
+}
+
+/// The value below which a share of the values lies; 0.5 gives the median. There is at least one value.
+pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
 /// Puts in what a run can work on.

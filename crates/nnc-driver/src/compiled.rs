@@ -215,7 +215,7 @@ impl Compiler {
                 check_memory(value_bytes(&optimised.graph))?;
                 Runner::Interpreter
             }
-            Engine::Native(_) => Runner::Native(Box::new(self.native(self.lower(&optimised)?, measured)?)),
+            Engine::Native(_) => Runner::Native(Box::new(self.native(lower(&optimised, self.engine)?, measured)?)),
         };
         let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
@@ -241,14 +241,6 @@ impl Compiler {
     pub(crate) fn optimise(&self, graph: &Graph) -> Result<Optimised, DriverError> {
         check_sizes(graph)?;
         pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))
-    }
-
-    /// The loop kernels of a graph, and their plan.
-    ///
-    /// # Errors
-    /// [`DriverError::Usage`] for what the backend does not support.
-    pub fn lower(&self, optimised: &Optimised) -> Result<Lowered, DriverError> {
-        lower(optimised, self.engine)
     }
 
     /// Machine code in this process, with the threads that run it.

@@ -49,7 +49,7 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        let lowered = compiler.lower(&compiler.optimise(subject.graph)?)?;
+        let lowered = compiled::lower(&compiler.optimise(subject.graph)?, compiler.engine)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
         let mut weights = Vec::new();

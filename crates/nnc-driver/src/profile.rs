@@ -1,6 +1,6 @@
 //! Where the time of a program goes: each kernel launch timed, beside what the machine could do at best.
 
-use crate::bench::fill_inputs;
+use crate::bench::{fill_inputs, quantile};
 use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct LaunchProfile {
     /// The kernel's name.
     pub kernel: String,
-    /// The first value that it computes, or of what it is a copy.
+    /// Type and library function of the last value that it computes.
     pub computes: String,
     /// Median seconds.
     pub seconds: f64,
@@ -46,7 +46,7 @@ pub struct Profile {
     pub engine: String,
     /// Runs timed.
     pub rounds: usize,
-    /// Median seconds of a whole run.
+    /// Seconds of all launches of a run, the median of the runs.
     pub seconds: f64,
     /// In the order in which they run.
     pub launches: Vec<LaunchProfile>,
@@ -83,15 +83,16 @@ pub fn profile(
     rounds.remove(0);
     let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
     let launches = report.iter().enumerate().map(|(at, kernel)| {
-        let times = rounds.iter().filter_map(|round| round.get(at)).map(Duration::as_secs_f64).collect();
-        launch(&program.graph, kernel, median(times), &roofline)
+        let times: Vec<f64> = rounds.iter().map(|round| round[at].as_secs_f64()).collect();
+        launch(&program.graph, kernel, quantile(&times, 0.5), &roofline)
     });
+    let totals: Vec<f64> = rounds.iter().map(|round| round.iter().sum::<Duration>().as_secs_f64()).collect();
     Ok(Profile {
         roofline,
         threads: compiler.pool.threads(),
         engine: compiler.engine.name().to_owned(),
         rounds: rounds.len(),
-        seconds: median(rounds.iter().map(|round| round.iter().sum::<Duration>().as_secs_f64()).collect()),
+        seconds: quantile(&totals, 0.5),
         launches: launches.collect(),
     })
 }
@@ -120,11 +121,6 @@ fn computes(graph: &Graph, kernel: &KernelReport) -> String {
         Some(function) => format!("{ty} ({function})"),
         None => ty,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Profile {

@@ -58,11 +58,7 @@ impl Translator<'_, '_> {
         let initial: Vec<Lanes> = statement.initial.iter().map(|&value| self.value(value)).collect();
         let start = self.value(statement.start).scalar();
         let end = self.value(statement.end).scalar();
-        let bounds = (self.known(statement.start), self.known(statement.end), self.known(statement.step));
-        let rounds = match bounds {
-            (Some(start), Some(end), Some(step)) => trip_count(start as i64, end as i64, step as i64),
-            _ => None,
-        };
+        let rounds = statement.trip_count(|value| self.known(value));
         let unroll = u64::from(statement.unroll.max(1)).min(rounds.unwrap_or(u64::MAX).max(1));
         let results = if unroll == 1 {
             self.rounds(statement, 1, start, end, &initial).1
@@ -195,10 +191,4 @@ impl Translator<'_, '_> {
         });
         fitted.collect()
     }
-}
-
-/// How many rounds a loop between constants has.
-fn trip_count(start: i64, end: i64, step: i64) -> Option<u64> {
-    let distance = end.checked_sub(start)?.max(0);
-    (step > 0).then(|| (distance as u64).div_ceil(step as u64))
 }

@@ -6,7 +6,7 @@
 //! (System V Application Binary Interface, AMD64 Architecture Processor Supplement, 3.2.)
 
 use super::forms;
-use super::vcode::{Arg, Condition, Inst, Kind, Memory, Origin, VCode, View};
+use super::vcode::{self, Arg, Condition, Inst, Kind, Memory, Origin, VCode, View};
 use super::{Function, Isa};
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 use regalloc2::{Allocation, Edit, Function as _, InstOrEdit, Output, PReg, RegClass};
@@ -61,7 +61,7 @@ pub(super) fn emit(isa: Isa, code: &VCode, output: &Output) -> Result<Function, 
 fn saved_registers(output: &Output) -> Vec<PReg> {
     let moved = output.edits.iter().map(|(_, Edit::Move { to, .. })| to);
     let mut written: Vec<PReg> = output.allocs.iter().chain(moved).filter_map(|place| place.as_reg()).collect();
-    written.retain(|register| register.class() == RegClass::Int && matches!(register.hw_enc(), 3 | 12..=15));
+    written.retain(|register| register.class() == RegClass::Int && vcode::general::KEPT.contains(&register.hw_enc()));
     written.sort();
     written.dedup();
     written
@@ -256,6 +256,7 @@ impl Emitter<'_> {
                 Register::RSP
             }
             Origin::Pool(number) => {
+                debug_assert!(displacement == 0 && memory.index.is_none(), "constants are read whole");
                 to.set_memory_base(Register::RIP);
                 to.set_memory_displ_size(8);
                 to.set_memory_displacement64(self.bytes.len() as u64 + 64);
@@ -318,7 +319,10 @@ impl Emitter<'_> {
     fn patch(&mut self, pool: &[usize]) {
         for Fixup { field, end, target } in &self.fixups {
             let target = match target {
-                Target::Block(block) => self.starts[*block].unwrap_or_default(),
+                Target::Block(block) => match self.starts[*block] {
+                    Some(start) => start,
+                    None => unreachable!("block {block} is jumped to, but left out"),
+                },
                 Target::Pool(number) => pool[*number],
             };
             let distance = target as i64 - *end as i64;

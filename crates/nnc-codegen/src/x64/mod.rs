@@ -73,7 +73,7 @@ fn environment(isa: Isa) -> MachineEnv {
             set(RegClass::Vector, &mut (1..8)),
         ],
         non_preferred_regs_by_class: [
-            set(RegClass::Int, &mut [3, 12, 13, 14, 15].into_iter()),
+            set(RegClass::Int, &mut vcode::general::KEPT.into_iter()),
             PRegSet::empty(),
             PRegSet::empty(),
         ],

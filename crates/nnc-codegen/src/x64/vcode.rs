@@ -138,7 +138,7 @@ pub(super) struct VCode {
     pub pool: Vec<Vec<u8>>,
     /// Bytes of temporary memory in the frame.
     pub temporary: usize,
-    /// Registers of 64-bit slots that a spilled vector takes.
+    /// 64-bit slots that a spilled vector takes.
     vector_slots: usize,
 }
 
@@ -422,7 +422,9 @@ impl regalloc2::Function for VCode {
     }
 
     fn block_insns(&self, block: regalloc2::Block) -> InstRange {
-        let (start, end) = self.blocks[block.index()].range.unwrap_or_default();
+        let Some((start, end)) = self.blocks[block.index()].range else {
+            unreachable!("a block is laid out once begun")
+        };
         InstRange::new(InstId::new(start as usize), InstId::new(end as usize))
     }
 
@@ -475,6 +477,8 @@ impl regalloc2::Function for VCode {
 pub(super) mod general {
     use super::{PReg, RegClass};
 
+    /// Those that a function must leave as they were, the frame's own aside.
+    pub(in super::super) const KEPT: [usize; 5] = [3, 12, 13, 14, 15];
     pub(in super::super) const RAX: PReg = PReg::new(0, RegClass::Int);
     pub(in super::super) const RCX: PReg = PReg::new(1, RegClass::Int);
     pub(in super::super) const RDX: PReg = PReg::new(2, RegClass::Int);

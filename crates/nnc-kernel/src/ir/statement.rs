@@ -52,6 +52,15 @@ pub struct For {
     pub body: Block,
 }
 
+impl For {
+    /// How many rounds it has, where its bounds are constants that `known` tells.
+    pub fn trip_count(&self, known: impl Fn(Value) -> Option<u64>) -> Option<u64> {
+        let [start, end, step] = [self.start, self.end, self.step].map(|value| known(value).map(|bits| bits as i64));
+        let (distance, step) = (end?.checked_sub(start?)?.max(0), step?);
+        (step > 0).then(|| (distance as u64).div_ceil(step as u64))
+    }
+}
+
 /// Runs one of two blocks; `results` are that block's.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct If {

@@ -32,21 +32,22 @@ impl Tile {
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
         let most_rows = if narrow { 8 } else { registers };
-        let mut best: Option<(f64, Self)> = None;
+        let mut tile = Self { rows: 1, vectors: 1, lanes };
+        let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {
             for rows_of_tile in 1..=most_rows.min(rows.max(1)) {
                 let sums = rows_of_tile * vectors;
                 if sums + vectors + 1 > registers || (narrow && vectors > 1 && sums > 8) {
                     continue;
                 }
-                let tile = Self { rows: rows_of_tile, vectors, lanes };
-                let cost = tile.cost(rows, columns, narrow);
-                if best.is_none_or(|(least, _)| cost < least) {
-                    best = Some((cost, tile));
+                let candidate = Self { rows: rows_of_tile, vectors, lanes };
+                let cost = candidate.cost(rows, columns, narrow);
+                if cost < least {
+                    (least, tile) = (cost, candidate);
                 }
             }
         }
-        best.map_or(Self { rows: 1, vectors: 1, lanes }, |(_, tile)| tile)
+        tile
     }
 
     /// Cycles for one step of k over the whole product, in halves: two multiply-adds and two loads each cycle, and no

@@ -36,17 +36,24 @@ enum Bound {
 impl Selector<'_> {
     /// The body for each task of `begin..end`; the last block is left open.
     pub(super) fn tasks(&mut self, begin: VReg, end: VReg) {
-        let [head, body, done] = std::array::from_fn(|_| self.code.label());
-        let task = self.code.param(head, begin);
-        self.code.jump(head, &[begin]);
+        self.count(begin, end, Condition::Below, |s, task| {
+            s.set(s.phase.task, Lanes::new(64, vec![task]));
+            let phase = s.phase;
+            s.block(&phase.body);
+        });
+    }
+
+    /// Runs `body` for each number from `start` on while it is less than `end`, as `condition` compares.
+    fn count(&mut self, start: VReg, end: VReg, condition: Condition, body: impl FnOnce(&mut Self, VReg)) {
+        let [head, inside, done] = std::array::from_fn(|_| self.code.label());
+        let at = self.code.param(head, start);
+        self.code.jump(head, &[start]);
         self.code.begin(head);
-        let test = Draft::of(Kind::Branch(Code::Cmp_r64_rm64, Condition::Below));
-        self.code.branch(test.reads(task, View::Quad).reads(end, View::Quad), body, done);
-        self.code.begin(body);
-        self.set(self.phase.task, Lanes::new(64, vec![task]));
-        let phase = self.phase;
-        self.scoped(|s| s.block(&phase.body));
-        let next = self.add_number(task, 1);
+        let test = Draft::of(Kind::Branch(Code::Cmp_r64_rm64, condition));
+        self.code.branch(test.reads(at, View::Quad).reads(end, View::Quad), inside, done);
+        self.code.begin(inside);
+        self.scoped(|s| body(s, at));
+        let next = self.add_number(at, 1);
         self.code.jump(head, &[next]);
         self.code.begin(done);
     }
@@ -65,11 +72,7 @@ impl Selector<'_> {
             Some(Ok(end)) => Bound::Number(end),
             _ => Bound::Register(self.scalar(statement.end)),
         };
-        let bounds = (self.known(statement.start), self.known(statement.end), self.known(statement.step));
-        let rounds = match bounds {
-            (Some(start), Some(end), Some(step)) => trip_count(start as i64, end as i64, step as i64),
-            _ => None,
-        };
+        let rounds = statement.trip_count(|value| self.known(value));
         let unroll = u64::from(statement.unroll.max(1)).min(rounds.unwrap_or(u64::MAX).max(1));
         let results = match rounds {
             Some(1) => self.scoped(|s| s.some_rounds(statement, 1, start, &initial)),
@@ -186,18 +189,8 @@ impl Selector<'_> {
 
     /// Runs `body` for each number from 0 to `count`, exclusive.
     pub(super) fn count_to(&mut self, count: VReg, body: impl FnOnce(&mut Self, VReg)) {
-        let [head, inside, done] = std::array::from_fn(|_| self.code.label());
         let zero = self.load_number(0);
-        let at = self.code.param(head, zero);
-        self.code.jump(head, &[zero]);
-        self.code.begin(head);
-        let test = Draft::of(Kind::Branch(Code::Cmp_r64_rm64, Condition::Less));
-        self.code.branch(test.reads(at, View::Quad).reads(count, View::Quad), inside, done);
-        self.code.begin(inside);
-        self.scoped(|s| body(s, at));
-        let next = self.add_number(at, 1);
-        self.code.jump(head, &[next]);
-        self.code.begin(done);
+        self.count(zero, count, Condition::Less, body);
     }
 
     /// Runs `body` if a general register is not 0.
@@ -231,10 +224,4 @@ impl Selector<'_> {
         });
         fitted.collect()
     }
-}
-
-/// How many rounds a loop between constants has.
-fn trip_count(start: i64, end: i64, step: i64) -> Option<u64> {
-    let distance = end.checked_sub(start)?.max(0);
-    (step > 0).then(|| (distance as u64).div_ceil(step as u64))
 }

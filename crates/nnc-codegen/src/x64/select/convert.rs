@@ -17,7 +17,7 @@ use regalloc2::VReg;
 impl Selector<'_> {
     pub(super) fn convert(&mut self, a: &Lanes, from: Type, ty: Type) -> Lanes {
         let storage = from.elem.is_storage_float() || ty.elem.is_storage_float();
-        let wide = |s: &Self| s.isa == Isa::Avx512;
+        let wide = self.isa == Isa::Avx512;
         match (from.elem, ty.elem) {
             (from_elem, to) if from_elem == to => a.clone(),
             _ if storage && ty.lanes == 1 => self.convert_storage_scalar(a, from, ty),
@@ -30,9 +30,9 @@ impl Selector<'_> {
             (Elem::Bf16, _) => self.brain_to_single(a, ty),
             (_, Elem::F16) => self.single_to_half(a, ty),
             (_, Elem::Bf16) => self.single_to_brain(a, ty),
-            (Elem::I64, Elem::F64) if wide(self) => self.each(a, |s, a| s.two(forms::CVTQQ2PD, s.full(ty), a)),
-            (Elem::I64, Elem::F32) if wide(self) => self.narrow_by(forms::CVTQQ2PS, a, from, ty),
-            (Elem::I64, Elem::F32 | Elem::F64) | (Elem::F32 | Elem::F64, Elem::I64) if !wide(self) => {
+            (Elem::I64, Elem::F64) if wide => self.each(a, |s, a| s.two(forms::CVTQQ2PD, s.width(ty), a)),
+            (Elem::I64, Elem::F32) if wide => self.narrow_by(forms::CVTQQ2PS, a, from, ty),
+            (Elem::I64, Elem::F32 | Elem::F64) | (Elem::F32 | Elem::F64, Elem::I64) if !wide => {
                 self.lane_by_lane(ty, &[(a, from)], |s, lanes| s.convert_scalar(&lanes[0], from.elem, ty.elem))
             }
             (_, Elem::F32 | Elem::F64) => self.integers_to_floats(a, from, ty),
@@ -45,11 +45,6 @@ impl Selector<'_> {
             (Elem::F32 | Elem::F64, _) => self.floats_to_integers(a, from, ty),
             (from_elem, to) => self.resize(a, from_elem, to, ty.lanes),
         }
-    }
-
-    /// The width of the registers of a vector type.
-    fn full(&self, ty: Type) -> Width {
-        self.width(ty)
     }
 
     /// A storage float alone is converted as the first lane of a vector.
@@ -219,7 +214,7 @@ impl Selector<'_> {
     fn integers_to_floats(&mut self, a: &Lanes, from: Type, ty: Type) -> Lanes {
         let ints = self.resize(a, from.elem, Elem::I32, ty.lanes);
         if ty.elem == Elem::F32 {
-            return self.each(&ints, |s, a| s.two(forms::CVTDQ2PS, s.full(ty), a));
+            return self.each(&ints, |s, a| s.two(forms::CVTDQ2PS, s.width(ty), a));
         }
         self.widen_by(forms::CVTDQ2PD, &ints, 4, ty)
     }

@@ -14,8 +14,8 @@ use iced_x86::Code;
 use nnc_kernel::ir::{Access, Address, Base as KernelBase, Elem, Store, Type};
 use regalloc2::VReg;
 
-/// A masked move of lanes with AVX-512.
-fn masked_forms(bits: u32) -> (Form, Form) {
+/// The masked load and store of lanes with AVX-512; the load moves between registers, too.
+pub(super) fn masked_forms(bits: u32) -> (Form, Form) {
     match bits {
         8 => (forms::LOAD8, forms::STORE8),
         16 => (forms::LOAD16, forms::STORE16),
@@ -64,11 +64,11 @@ impl Selector<'_> {
         Place { base: Base::Register(base), index: Some((index, elem.size() as u8)), displacement: 0, broadcast: false }
     }
 
+    /// Offsets count elements of the parameter; those of scratch memory, which has no type of its own, f32.
     pub(super) fn prefetch(&mut self, address: Address) {
         let elem = match address.base {
-            // Scratch memory is counted in the element accessed; hints use bytes of f32.
             KernelBase::Scratch(_) => Elem::F32,
-            KernelBase::Param(_) => Elem::F32,
+            KernelBase::Param(param) => self.elems[param.index()],
         };
         let place = self.place(address, elem);
         self.code.push(Draft::new(Code::Prefetcht0_m8).memory(&place));

@@ -32,6 +32,8 @@ struct Selector<'a> {
     /// The bits of each value that is a constant.
     constants: Vec<Option<u64>>,
     params: Vec<VReg>,
+    /// The element of each parameter.
+    elems: Vec<Elem>,
     scratch: VReg,
     /// Index computations of the open blocks, the innermost last.
     known_indices: Vec<index::Known>,
@@ -58,6 +60,7 @@ pub(super) fn select(isa: Isa, kernel: &Kernel, phase: &Phase) -> VCode {
         values: vec![None; count],
         constants: vec![None; count],
         params: vec![],
+        elems: kernel.params.iter().map(|param| param.elem).collect(),
         scratch,
         known_indices: vec![],
     };

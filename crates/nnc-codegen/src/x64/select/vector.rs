@@ -7,6 +7,7 @@ use super::super::forms::{self, Form, Width};
 use super::Selector;
 use super::assemble::Rm;
 use super::lanes::Lanes;
+use super::memory::masked_forms;
 use nnc_kernel::ir::{BinaryOp, CompareOp, Elem, ReduceOp, Type, UnaryOp, Value, scalar};
 use regalloc2::VReg;
 
@@ -207,29 +208,23 @@ impl Selector<'_> {
         }
         let (bits, width) = (ty.elem.bits(), self.width(ty));
         let mask = of_lanes(self, bits);
+        if self.isa == Isa::Avx512 && self.known(b) == Some(0) && self.known(a).is_none() {
+            let chosen = self.value(a);
+            let pairs = mask.parts.iter().zip(&chosen.parts);
+            return Lanes::new(bits, pairs.map(|(&mask, &part)| self.keep(bits, width, mask, part)).collect());
+        }
         let other = self.value(b);
         let mut parts = vec![];
         for (at, &mask) in mask.parts.iter().enumerate() {
-            parts.push(if self.isa == Isa::Avx512 && self.known(b) == Some(0) && self.known(a).is_none() {
-                let chosen = self.value(a).parts[at];
-                self.keep(bits, width, mask, chosen)
-            } else {
-                let chosen = self.operand(a, at);
-                self.choose(bits, width, mask, chosen, other.parts[at])
-            });
+            let chosen = self.operand(a, at);
+            parts.push(self.choose(bits, width, mask, chosen, other.parts[at]));
         }
         Lanes::new(bits, parts)
     }
 
     /// A register's lanes where a mask register holds, 0 elsewhere (AVX-512).
     pub(super) fn keep(&mut self, bits: u32, width: Width, mask: VReg, value: VReg) -> VReg {
-        let form = match bits {
-            8 => forms::LOAD8,
-            16 => forms::LOAD16,
-            32 => forms::LOAD32,
-            _ => forms::LOAD64,
-        };
-        self.two_zeroing(form, width, mask, value)
+        self.two_zeroing(masked_forms(bits).0, width, mask, value)
     }
 
     /// The sum takes the place of the register that it is added to, or, if that is a constant, of a factor.
