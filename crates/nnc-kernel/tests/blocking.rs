@@ -24,18 +24,18 @@ fn put_out(graph: &mut Graph, value: ValueId) {
     graph.add_output("raw", value, OutputKind::Result);
 }
 
-/// Its windows do not fit into memory that a kernel can count.
+/// The two elements of a window lie further apart than the memory of a kernel can count.
 #[test]
 fn a_kernel_with_too_much_scratch_memory_is_refused() {
     let mut graph = Graph::new("long");
-    let x = input(&mut graph, "x", &[1, 1, 1 << 22]);
-    let w = input(&mut graph, "w", &[2, 1, 600]);
+    let x = input(&mut graph, "x", &[1, 1, 5 << 30]);
+    let w = input(&mut graph, "w", &[2, 1, 2]);
     let number = |number: i64| vec![Dim::from(number)];
     let attributes = ConvAttributes {
         stride: number(2),
         low: number(0),
         high: number(0),
-        dilation: number(1),
+        dilation: number(4 << 30),
         groups: Dim::from(1),
     };
     let y = graph.emit(Op::Conv(attributes), &[x, w]);
@@ -113,12 +113,13 @@ fn pair(a: i64, b: i64) -> Vec<Dim> {
     vec![Dim::from(a), Dim::from(b)]
 }
 
-/// A convolution and both its transposes.
+/// A convolution and both its transposes. An image of one row is padded along it only.
 fn convolutions(x: [usize; 4], w: [usize; 4], stride: i64, padding: i64, groups: i64) -> [Graph; 3] {
+    let around = pair(if x[2] == 1 { 0 } else { padding }, padding);
     let at = ConvAttributes {
         stride: pair(stride, stride),
-        low: pair(padding, padding),
-        high: pair(padding, padding),
+        low: around.clone(),
+        high: around,
         dilation: pair(1, 1),
         groups: Dim::from(groups),
     };
@@ -170,6 +171,24 @@ fn a_convolution_of_many_channels_is_added_in_blocks() {
 fn a_convolution_of_a_large_image_is_cut_into_lines() {
     for graph in convolutions([1, 3, 150, 150], [2, 3, 3, 3], 1, 1, 1) {
         holds(graph, &[4]);
+    }
+}
+
+#[test]
+fn convolutions_of_long_rows_are_cut_into_pieces() {
+    let cases = [
+        ([1, 2, 1, 30_000], [3, 2, 1, 5], 1, 2),
+        ([1, 2, 1, 30_011], [3, 2, 1, 5], 2, 3),
+        ([2, 1, 1, 30_100], [3, 1, 1, 4], 3, 0),
+        ([1, 1, 1, 3_000], [2, 1, 1, 600], 2, 10),
+        ([1, 40, 1, 3_000], [2, 40, 1, 30], 1, 7),
+        ([1, 1, 3, 40_001], [2, 1, 3, 3], 1, 1),
+        ([1, 1, 3, 40_001], [2, 1, 3, 3], 2, 1),
+    ];
+    for (x, w, stride, padding) in cases {
+        for graph in convolutions(x, w, stride, padding, 1) {
+            holds(graph, &[8]);
+        }
     }
 }
 

@@ -9,9 +9,10 @@
 //! The files are read once. Their text is taken apart by pure functions, so that samples of any
 //! system can be tested anywhere.
 
+use crate::control_group;
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// An instruction set that generated code may be for.
@@ -108,9 +109,7 @@ pub fn available_threads() -> NonZeroUsize {
 
 /// The least quota of the control groups that hold this process, in whole processors.
 fn quota_threads() -> Option<usize> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    group_folders(&groups, &mounts).iter().filter_map(|folder| folder_quota(folder)).min()
+    control_group::folders("cpu").iter().filter_map(|folder| folder_quota(folder)).min()
 }
 
 fn folder_quota(folder: &Path) -> Option<usize> {
@@ -153,63 +152,6 @@ fn whole_processors(quota: i64, period: i64) -> Option<usize> {
     usize::try_from(quota.div_ceil(period).max(1)).ok()
 }
 
-/// The folders whose files hold our CPU quotas: our group and all groups above it, for each
-/// mounted hierarchy that has the `cpu` controller.
-///
-/// `groups` is the text of `/proc/self/cgroup` (lines `id:controllers:path`, no controllers in
-/// version 2); `mounts` that of `/proc/self/mountinfo` (see proc(5)).
-fn group_folders(groups: &str, mounts: &str) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let unified = controllers.is_empty();
-        if !unified && !controllers.split(',').any(|name| name == "cpu") {
-            continue;
-        }
-        let mount = mounts.lines().filter_map(Mount::parse).find(|mount| mount.holds_cpu(unified));
-        if let Some(mount) = mount {
-            folders.extend(mount.folders(Path::new(path)));
-        }
-    }
-    folders
-}
-
-/// A line of `/proc/self/mountinfo`.
-struct Mount<'a> {
-    root: &'a Path,
-    point: &'a Path,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let (root, point) = (Path::new(before.next()?), Path::new(before.next()?));
-        let mut after = after.split(' ');
-        let kind = after.next()?;
-        Some(Self { root, point, kind, options: after.nth(1).unwrap_or("") })
-    }
-
-    fn holds_cpu(&self, unified: bool) -> bool {
-        match unified {
-            true => self.kind == "cgroup2",
-            false => self.kind == "cgroup" && self.options.split(',').any(|name| name == "cpu"),
-        }
-    }
-
-    /// The folder of `group` under this mount and those above it, down to the mount's own root.
-    /// A group outside the mounted part (as in a container) has only the root.
-    fn folders(&self, group: &Path) -> Vec<PathBuf> {
-        let inside = group.strip_prefix(self.root).unwrap_or(Path::new(""));
-        inside.ancestors().map(|part| self.point.join(part)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,33 +184,5 @@ mod tests {
         assert_eq!(quota_v1("-1\n", "100000\n"), None);
         assert_eq!(quota_v1("250000\n", "100000\n"), Some(3));
         assert_eq!(quota_v1("x", "100000"), None);
-    }
-
-    #[test]
-    fn finds_version_2_folders() {
-        let mounts = "25 1 0:22 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        let folders = group_folders("0::/user.slice/job\n", mounts);
-        let expected = ["/sys/fs/cgroup/user.slice/job", "/sys/fs/cgroup/user.slice", "/sys/fs/cgroup/"];
-        assert_eq!(folders, expected.map(PathBuf::from));
-    }
-
-    #[test]
-    fn finds_version_1_folders_of_a_container() {
-        let groups = "3:cpuset:/a\n2:cpu,cpuacct:/docker/c0\n";
-        let mounts = "\
-30 25 0:26 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
-31 25 0:27 /docker/c0 /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
-";
-        let folders = group_folders(groups, mounts);
-        assert_eq!(folders, [PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/")]);
-        let above = group_folders("2:cpu,cpuacct:/docker/c0/inner\n", mounts);
-        assert_eq!(above.len(), 2);
-        assert!(above[0].ends_with("inner"));
-    }
-
-    #[test]
-    fn strange_text_is_no_folder() {
-        assert!(group_folders("nonsense\n1:cpu\n", "also - nonsense").is_empty());
-        assert!(group_folders("0::/x\n", "").is_empty());
     }
 }

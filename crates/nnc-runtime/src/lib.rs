@@ -21,6 +21,7 @@
 pub mod abi;
 mod buffer;
 mod code;
+mod control_group;
 pub mod cpu;
 pub mod image;
 #[cfg(feature = "jit")]

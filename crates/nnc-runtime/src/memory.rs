@@ -1,30 +1,57 @@
-//! Whether this machine has the memory that a program needs: told before it is taken, since a process that asks for
+//! Whether this process may have the memory that a program needs: told before it is taken, since a process that asks for
 //! more than there is gets ended.
 
+use crate::control_group;
 use crate::program::Layout;
 use std::fs;
 
-/// A program that needs more memory than the machine has.
+/// A program that needs more memory than the process may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{needed} MB of memory are needed, and this machine has {there}")]
+#[error("{needed} MB of memory are needed, and {whose} {there}")]
 pub struct OutOfMemory {
     /// What is needed, in megabytes.
     needed: usize,
     /// What is there, used or not, in megabytes.
     there: usize,
+    /// What sets the limit, and its verb.
+    whose: &'static str,
 }
 
-/// Refuses to take so many bytes when the machine, with its swap space, does not have them. Where that cannot be told,
-/// they are not refused.
+/// Refuses to take so many bytes when the machine with its swap space does not have them, or a limit of this process
+/// (its control groups, or `ulimit -v`) forbids them. Where that cannot be told, they are not refused.
 ///
 /// # Errors
 /// There are fewer.
 pub fn check(bytes: usize) -> Result<(), OutOfMemory> {
-    let there = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
-    match there {
-        Some(there) if bytes > there => Err(OutOfMemory { needed: bytes.div_ceil(1 << 20), there: there >> 20 }),
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let limits = [
+        (read("/proc/meminfo").and_then(|text| total_bytes(&text)), "this machine has"),
+        (group_bytes(), "the control group of this process allows"),
+        (read("/proc/self/limits").and_then(|text| address_bytes(&text)), "`ulimit -v` allows"),
+    ];
+    let least = limits.iter().filter_map(|&(there, whose)| Some((there?, whose))).min_by_key(|&(there, _)| there);
+    match least {
+        Some((there, whose)) if bytes > there => {
+            Err(OutOfMemory { needed: bytes.div_ceil(1 << 20), there: there >> 20, whose })
+        }
         Some(_) | None => Ok(()),
     }
+}
+
+/// The least limit of the control groups that hold this process, in bytes: `memory.max`, or `memory.limit_in_bytes` of
+/// version 1, which writes a number near 2^63 for none.
+fn group_bytes() -> Option<usize> {
+    let limit = |folder: &std::path::PathBuf| {
+        let read = |name| fs::read_to_string(folder.join(name)).ok();
+        read("memory.max").or_else(|| read("memory.limit_in_bytes"))?.trim().parse::<usize>().ok()
+    };
+    control_group::folders("memory").iter().filter_map(limit).min()
+}
+
+/// The most bytes of address space by the text of `/proc/self/limits`; none when it is unlimited.
+fn address_bytes(text: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Layout {
@@ -68,5 +95,15 @@ mod tests {
         assert_eq!(total_bytes("MemTotal: 2048 kB\n"), Some(2048 * 1024));
         assert_eq!(total_bytes("MemFree: 2048 kB\n"), None);
         assert_eq!(total_bytes("MemTotal: many\n"), None);
+    }
+
+    #[test]
+    fn the_limit_of_address_space_is_read() {
+        let text = |soft: &str| {
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax address space         {soft}  unlimited  bytes\n")
+        };
+        assert_eq!(address_bytes(&text("4096")), Some(4096));
+        assert_eq!(address_bytes(&text("unlimited")), None);
+        assert_eq!(address_bytes("Max cpu time  5  5  seconds\n"), None);
     }
 }

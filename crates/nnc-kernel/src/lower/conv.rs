@@ -9,27 +9,19 @@
 //! into the order (channel, tap) once.
 
 use super::anchor::stored;
+use super::conv_blocks::{Blocks, Whole};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::image::{self, Axis, Channels, Padded};
-use super::loops::{Split, coordinates};
+use super::loops::coordinates;
 use super::memory::{KernelDraft, Place, Source};
 use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
-use super::tile::{Level, Tile};
+use super::tile::Level;
 use super::{LowerError, Lowering, map};
-use crate::ir::{Builder, Direction, Elem, Memory, Value};
+use crate::ir::{Builder, Direction, Memory, Value};
 use nnc_graph::{ConvAttributes, Dim, NodeId};
 use nnc_opt::fuse::{Group, Layout};
-
-/// Elements of the matrix of windows in scratch memory, about.
-const PACKED: usize = 64 << 10;
-/// The most terms that are added without leaving the registers.
-const DEPTH: usize = 640;
-/// Multiply-adds of a task that is worth waking a thread for.
-const TASK_PRODUCTS: usize = 1 << 20;
-/// The tasks that a large convolution is cut into at least.
-const TASKS: usize = 12;
 
 /// The two spatial axes of a convolution: one-dimensional ones get a first axis of size 1.
 pub struct Spatial {
@@ -186,7 +178,8 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
     let elem = operands.image.elem;
     let image = draft.param(operands.image.buffer, elem, Direction::In);
     let weights = draft.param(operands.weights.buffer, elem, Direction::In);
-    let blocks = Blocks::new(lowering, &operands, elem);
+    let whole = Whole { axes: operands.axes, rows: operands.rows, channels: operands.channels, image: &operands.image };
+    let blocks = Blocks::new(&whole, lowering.lanes_of(elem), lowering.target);
     let result = lowering.graph.node(anchor).results[0];
     let spill = draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns());
     let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
@@ -210,103 +203,43 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
     };
     let sums = rows_of_sums.map(|rows| draft.builder.scratch(elem, rows * blocks.stride()));
     let body = Body { operands: &operands, blocks: &blocks, image, weights, padded, packed, sums };
-    let counts = [blocks.images, blocks.groups, blocks.rows.tasks() as usize, blocks.lines.tasks() as usize];
+    let parts = [blocks.rows, blocks.lines, blocks.pieces].map(|split| split.tasks() as usize);
+    let counts = [blocks.images, blocks.groups, parts[0], parts[1], parts[2]];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
         let at = coordinates(b, task, &counts);
         body.task(b, &target, &at);
     });
-    let work = 2 * blocks.images * blocks.groups * operands.rows * blocks.columns * operands.channels * blocks.taps;
+    let places = operands.axes[0].windows * operands.axes[1].windows;
+    let work = 2 * blocks.images * blocks.groups * operands.rows * places * operands.channels * blocks.taps;
     lowering.launch_with(draft, &frame, work, &[operands.image.buffer, operands.weights.buffer])
 }
 
-/// How a convolution is cut into tasks and passes.
-struct Blocks {
-    tile: Tile,
-    images: usize,
-    groups: usize,
-    taps: usize,
-    /// Places of an image's output.
-    columns: usize,
-    /// Rows of windows.
-    lines: Split,
-    /// Rows of the product.
-    rows: Split,
-    /// Channels laid out at a time.
-    channels: usize,
-    all_channels: usize,
-    /// Rows and columns of the padded block.
-    height: usize,
-    width: usize,
-    /// Windows in a row.
-    windows: usize,
-    /// Whether the padded block is the matrix of windows.
-    direct: bool,
+/// What a task computes.
+struct Area {
+    rows: (Value, Value),
+    lines: (Value, Value),
+    /// Of every line.
+    piece: (Value, Value),
 }
 
-impl Blocks {
-    fn new(lowering: &Lowering<'_>, operands: &Operands, elem: Elem) -> Self {
-        let [vertical, horizontal] = operands.axes;
-        let width = horizontal.reach(horizontal.windows);
-        let direct = vertical.step == 1 && horizontal.step == 1 && 4 * width <= 5 * horizontal.windows;
-        let places = vertical.windows * if direct { width } else { horizontal.windows };
-        let tile = Tile::choose(operands.rows, places, lowering.lanes_of(elem), lowering.target);
-        let taps = vertical.taps * horizontal.taps;
-        let (images, groups) = (operands.image.layout.dims[0], operands.image.layout.dims[1]);
-        let channels_for =
-            |places: usize| (PACKED / places.max(1) / taps).min(DEPTH / taps).clamp(1, operands.channels);
-        // Blocks begin at whole tiles: rows of windows come in multiples that make whole tiles.
-        let unit = if direct { 1 } else { tile.columns() / common_divisor(tile.columns(), horizontal.windows) };
-        let total = operands.rows * operands.channels * taps * vertical.windows * horizontal.windows;
-        let wanted = (images * groups * total / TASK_PRODUCTS).min(TASKS);
-        let cuts = wanted.div_ceil(images * groups).max(1);
-        let at_most = (PACKED / taps / horizontal.windows.max(1)).max(unit);
-        let lines = vertical.windows.div_ceil(cuts).min(at_most);
-        let lines = Split::new(vertical.windows, lines, unit);
-        let row_cuts = wanted.div_ceil(images * groups * lines.tasks() as usize).max(1);
-        let rows = Split::new(operands.rows, operands.rows.div_ceil(row_cuts), tile.rows);
-        let height = vertical.reach(lines.grain as usize);
-        let channels = match direct {
-            true => (PACKED / (height * width)).clamp(1, operands.channels),
-            false => channels_for(lines.grain as usize * horizontal.windows),
-        };
-        let channels = operands.channels.div_ceil(operands.channels.div_ceil(channels));
+impl Area {
+    fn new(b: &mut Builder, blocks: &Blocks, at: &[Value]) -> Self {
         Self {
-            tile,
-            images,
-            groups,
-            taps,
-            columns: vertical.windows * horizontal.windows,
-            height,
-            width,
-            lines,
-            rows,
-            channels,
-            all_channels: operands.channels,
-            windows: horizontal.windows,
-            direct,
+            rows: blocks.rows.bounds(b, at[2]),
+            lines: blocks.lines.bounds(b, at[3]),
+            piece: blocks.pieces.bounds(b, at[4]),
         }
     }
 
-    /// Columns of the product of a task.
-    fn task_columns(&self) -> usize {
-        let lines = self.lines.grain as usize;
-        if self.direct { (lines - 1) * self.width + self.windows } else { lines * self.windows }
+    /// The columns of the product, counted through the image's output.
+    fn columns(&self, b: &mut Builder, blocks: &Blocks) -> (Value, Value) {
+        let row = blocks.row_windows as i64;
+        let first = b.affine(&[(self.lines.0, row), (self.piece.0, 1)], 0);
+        if blocks.pieces.tasks() == 1 {
+            return (first, b.mul_index(self.lines.1, row));
+        }
+        (first, b.affine(&[(self.lines.0, row), (self.piece.1, 1)], 0))
     }
-
-    fn is_deep(&self) -> bool {
-        self.channels < self.all_channels
-    }
-
-    /// Elements between rows of the matrix of windows.
-    fn stride(&self) -> usize {
-        let columns = self.task_columns().next_multiple_of(self.tile.columns());
-        columns.next_multiple_of(16) + 16
-    }
-}
-
-/// The greatest common divisor.
-pub fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 struct Body<'a> {
@@ -320,22 +253,22 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// `at` is image, group, block of rows, block of lines.
+    /// `at` is image, group, block of rows, block of lines, piece of a line.
     fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
-        let (rows, lines) = (self.blocks.rows.bounds(b, at[2]), self.blocks.lines.bounds(b, at[3]));
-        let windows = self.blocks.windows as i64;
-        let range = Range { rows, columns: (b.mul_index(lines.0, windows), b.mul_index(lines.1, windows)) };
+        let area = Area::new(b, self.blocks, at);
+        let range = Range { rows: area.rows, columns: area.columns(b, self.blocks) };
+        let rows = area.rows;
         let zero = b.index(0);
         let point = Point { coordinates: vec![at[0], zero, zero], vector: 2, lanes: 1 };
         let first_row = b.mul_index(at[1], self.operands.rows as i64);
         let channels = b.index(self.blocks.channels as i64);
         let all = b.index(self.blocks.all_channels as i64);
         if self.blocks.direct {
-            return self.direct_task(b, target, at, (&point, first_row));
+            return self.direct_task(b, target, (at, &area), (&point, first_row));
         }
         let Some(sums) = self.sums else {
             let levels = [self.level(b, all)];
-            let product = self.product(b, at, lines, (zero, all), &levels);
+            let product = self.product(b, (at, &area), (zero, all), &levels);
             return product.run(b, range, &Sink::Epilogue(target, point, first_row));
         };
         let stride = self.blocks.stride() as i64;
@@ -346,7 +279,7 @@ impl Body<'_> {
             let to = b.min(to, all);
             let count = b.sub(to, from);
             let levels = [self.level(b, count)];
-            let product = self.product(b, at, lines, (from, count), &levels);
+            let product = self.product(b, (at, &area), (from, count), &levels);
             product.run(b, range, &Sink::Sum(sums, origin, stride));
             vec![]
         });
@@ -361,10 +294,16 @@ impl Body<'_> {
 
     /// The product of the padded block itself, by way of sums in scratch memory, from which the places that are windows
     /// are taken.
-    fn direct_task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value], (point, first_row): (&Point, Value)) {
+    fn direct_task(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (at, area): (&[Value], &Area),
+        (point, first_row): (&Point, Value),
+    ) {
         let blocks = self.blocks;
         let Some(sums) = self.sums else { unreachable!("direct products have memory for sums") };
-        let (rows, lines) = (blocks.rows.bounds(b, at[2]), blocks.lines.bounds(b, at[3]));
+        let rows = area.rows;
         let stride = blocks.stride() as i64;
         let (zero, all) = (b.index(0), b.index(blocks.all_channels as i64));
         let columns = (zero, b.index(blocks.task_columns() as i64));
@@ -377,21 +316,21 @@ impl Body<'_> {
                 let to = b.min(to, all);
                 let count = b.sub(to, from);
                 let levels = self.tap_levels(b, count);
-                let product = self.product(b, at, lines, (from, count), &levels);
+                let product = self.product(b, (at, area), (from, count), &levels);
                 product.run(b, Range { rows, columns }, &Sink::Sum(sums, origin, stride));
                 vec![]
             });
-            return self.finish_windows(b, target, (point, first_row), (rows, lines), (sums, origin));
+            return self.finish_windows(b, target, (point, first_row), (rows, area), (sums, origin));
         }
         let levels = self.tap_levels(b, all);
-        let product = self.product(b, at, lines, (zero, all), &levels);
+        let product = self.product(b, (at, area), (zero, all), &levels);
         let step = b.index(blocks.tile.rows as i64);
         b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
             let end = b.add(row, step);
             let some = (row, b.min(end, rows.1));
             let origin = b.mul_index(row, -stride);
             product.run(b, Range { rows: some, columns }, &Sink::Store(sums, origin, stride));
-            self.finish_windows(b, target, (point, first_row), (some, lines), (sums, origin));
+            self.finish_windows(b, target, (point, first_row), (some, area), (sums, origin));
             vec![]
         });
     }
@@ -402,19 +341,20 @@ impl Body<'_> {
         b: &mut Builder,
         target: &Target<'_, '_>,
         (point, first_row): (&Point, Value),
-        (rows, lines): ((Value, Value), (Value, Value)),
+        (rows, area): ((Value, Value), &Area),
         (sums, origin): (Memory, Value),
     ) {
         let blocks = self.blocks;
-        let widths = super::loops::widths(blocks.windows, blocks.tile.lanes);
-        let (zero, windows, step) = (b.index(0), b.index(blocks.windows as i64), b.index(1));
-        let first_line = b.mul_index(lines.0, -(blocks.width as i64));
+        let windows = b.sub(area.piece.1, area.piece.0);
+        let widths = super::loops::widths_of(b, windows, blocks.tile.lanes);
+        let (zero, step) = (b.index(0), b.index(1));
+        let (lines, first_line) = (area.lines, b.mul_index(area.lines.0, -(blocks.width as i64)));
         b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
             let of_row = b.affine(&[(origin, 1), (row, blocks.stride() as i64), (first_line, 1)], 0);
             let row = b.add(row, first_row);
             b.for_loop(lines.0, lines.1, step, &[], |b, line, _| {
                 let from = b.affine(&[(of_row, 1), (line, blocks.width as i64)], 0);
-                let column = b.mul_index(line, blocks.windows as i64);
+                let column = b.affine(&[(line, blocks.row_windows as i64), (area.piece.0, 1)], 0);
                 target.line(b, point, (row, column), (zero, windows), (sums, from), &widths);
                 vec![]
             });
@@ -424,7 +364,7 @@ impl Body<'_> {
 
     /// The loops over channels and taps in the padded block.
     fn tap_levels(&self, b: &mut Builder, channels: Value) -> Vec<Level> {
-        let [vertical, horizontal] = self.operands.axes;
+        let [vertical, horizontal] = self.blocks.axes;
         let k = self.operands.weights.layout.strides[2];
         let across = horizontal.taps as i64;
         let (high, wide) = (b.index(vertical.taps as i64), b.index(across));
@@ -445,24 +385,24 @@ impl Body<'_> {
     fn product<'l>(
         &self,
         b: &mut Builder,
-        at: &[Value],
-        lines: (Value, Value),
+        (at, area): (&[Value], &Area),
         (from, count): (Value, Value),
         levels: &'l [Level],
     ) -> Product<'l> {
-        let [vertical, _] = self.operands.axes;
+        let [vertical, horizontal] = self.blocks.axes;
         let image = &self.operands.image.layout;
         let lanes = self.blocks.tile.lanes;
         let terms = [(at[0], image.strides[0]), (at[1], image.strides[1]), (from, image.strides[2])];
         let first = b.affine(&terms, image.offset);
         let strides = [image.strides[2], image.strides[3], image.strides[4]];
         let channels = Channels { memory: self.image, first, strides, count };
-        let top = b.mul_index(lines.0, vertical.step as i64);
-        image::pad(b, &channels, self.operands.axes, &self.padded, top, lanes);
+        let corner =
+            [b.mul_index(area.lines.0, vertical.step as i64), b.mul_index(area.piece.0, horizontal.step as i64)];
+        image::pad(b, &channels, self.blocks.axes, &self.padded, corner, lanes);
         if !self.blocks.direct {
-            let many = b.sub(lines.1, lines.0);
+            let many = b.sub(area.lines.1, area.lines.0);
             let to = (self.packed, self.blocks.stride() as i64);
-            image::windows(b, &self.padded, (count, many), self.operands.axes, to, lanes);
+            image::windows(b, &self.padded, (count, many), self.blocks.axes, to, lanes);
         }
         let weights = &self.operands.weights.layout;
         let k = weights.strides[2] * self.blocks.taps as i64;
@@ -470,7 +410,7 @@ impl Body<'_> {
         Product {
             tile: self.blocks.tile,
             rows: self.operands.rows,
-            columns: if self.blocks.direct { self.blocks.task_columns() } else { self.blocks.columns },
+            columns: if self.blocks.direct { self.blocks.task_columns() } else { self.blocks.columns() },
             a: (self.weights, RowSource::Even(a, weights.strides[1])),
             b: (self.packed, b.index(0), 1),
             gathered: None,

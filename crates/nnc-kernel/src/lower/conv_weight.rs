@@ -3,11 +3,12 @@
 //! `dw[co, ci, kh, kw] = Σ_(image, place) dy[image, co, place] * x[image, ci, window of place at tap]`. Rows of the product are
 //! (ci, kh, kw): each begins at its own place of the padded image (a plane further for each channel of a tap, or found
 //! in a table when channels are few), and k walks the image from there, so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
-//! Images are cut into parts, their number given by the shape; each part keeps its own sums, and a second phase adds
-//! them in order and transposes.
+//! Images (and pieces of their rows, where those are long) are cut into parts, their number given by the shape; each part
+//! keeps its own sums, and a second phase adds them in order and transposes.
 
 use super::anchor::stored;
-use super::conv::{Spatial, common_divisor, spatial_sizes};
+use super::conv::{Spatial, spatial_sizes};
+use super::conv_blocks::common_divisor;
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::image::{self, Axis, Channels, Padded};
@@ -25,6 +26,8 @@ use nnc_opt::fuse::Group;
 const PACKED: usize = 48 << 10;
 /// Elements of the padded image, about.
 const PADDED: usize = 48 << 10;
+/// Windows of a row that are always packed together.
+const SHORT_ROW: usize = 64;
 /// The most parts.
 const PARTS: usize = 16;
 /// Multiply-adds of a part.
@@ -59,7 +62,7 @@ pub fn lower(
     let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
     let spill = memories.packed;
     let target = Target { frame: &frame, result: dw, outputs: &group.outputs, row_axis: 1, column_axis: 0, spill };
-    let body = Body { blocks: &blocks, image: &image, cotangent: &cotangent, axes, memories };
+    let body = Body { blocks: &blocks, image: &image, cotangent: &cotangent, axes: blocks.axes, memories };
     let counts = [blocks.parts.tasks() as usize, blocks.groups, blocks.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
         let at = coordinates(b, task, &counts);
@@ -80,16 +83,20 @@ struct Blocks {
     rows: usize,
     /// Columns of the product: channels of the cotangent.
     columns: usize,
-    /// Images.
+    /// Pieces of images.
     parts: Split,
+    /// Windows of a row.
+    pieces: Split,
+    /// The axes, a row of windows as long as a piece.
+    axes: [Axis; 2],
+    /// Windows in a whole row.
+    row_windows: usize,
     /// Channels of the image for one task.
     channels: Split,
-    /// Rows of windows that are packed at a time.
+    /// Rows of windows that are packed at a time: one, when rows are cut into pieces.
     lines: Split,
     height: usize,
     width: usize,
-    /// Windows in a row.
-    windows: usize,
     /// Whether sums are ordered (tap, channel), a product for each tap; else (channel, tap), found in the table.
     by_tap: bool,
     all_channels: usize,
@@ -105,10 +112,15 @@ impl Blocks {
         let tile_rows = if by_tap { channels } else { rows };
         let tile = Tile::choose(tile_rows, columns, lowering.lanes_of(elem), lowering.target);
         let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
-        let parts = Split::new(images, images.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
+        let packed_place = columns.next_multiple_of(tile.columns()) + 16;
+        let pieces = Split::new(horizontal.windows, (PACKED / packed_place).max(SHORT_ROW), 1);
+        let units = images * pieces.tasks() as usize;
+        let parts = Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
+        let row_windows = horizontal.windows;
+        let horizontal = Axis { windows: pieces.grain as usize, ..horizontal };
         let width = horizontal.reach(horizontal.windows);
-        let packed_line = horizontal.windows * (columns.next_multiple_of(tile.columns()) + 16);
-        let lines = Split::new(vertical.windows, (PACKED / packed_line).max(1), 1);
+        let lines = if pieces.tasks() == 1 { PACKED / (horizontal.windows * packed_place) } else { 1 };
+        let lines = Split::new(vertical.windows, lines, 1);
         let height = vertical.reach(lines.grain as usize);
         // Blocks of channels begin at whole tiles.
         let unit = if by_tap { tile.rows } else { tile.rows / common_divisor(tile.rows, taps) };
@@ -121,11 +133,13 @@ impl Blocks {
             rows,
             columns,
             parts,
+            pieces,
+            axes: [vertical, horizontal],
+            row_windows,
             channels,
             lines,
             height,
             width,
-            windows: horizontal.windows,
             by_tap,
             all_channels,
         }
@@ -134,6 +148,11 @@ impl Blocks {
     /// Elements between rows of the packed cotangent and of the sums.
     fn stride(&self) -> i64 {
         (self.columns.next_multiple_of(self.tile.columns()) + 16) as i64
+    }
+
+    /// Windows that are packed at a time.
+    fn places(&self) -> usize {
+        self.lines.grain as usize * self.axes[1].windows
     }
 
     /// Elements of a part's sums.
@@ -161,7 +180,7 @@ impl Memories {
     ) -> Self {
         let slack = usize::from(blocks.tile.lanes);
         let channels = blocks.channels.grain as usize;
-        let packed = blocks.lines.grain as usize * blocks.windows * blocks.stride() as usize;
+        let packed = blocks.places() * blocks.stride() as usize;
         Self {
             image: draft.param(image.buffer, elem, Direction::In),
             cotangent: draft.param(cotangent.buffer, elem, Direction::In),
@@ -189,7 +208,7 @@ impl Body<'_> {
     /// `at` is part, group, block of channels.
     fn task(&self, b: &mut Builder, at: &[Value]) {
         let blocks = self.blocks;
-        let images = blocks.parts.bounds(b, at[0]);
+        let units = blocks.parts.bounds(b, at[0]);
         let channels = blocks.channels.bounds(b, at[2]);
         let count = b.sub(channels.1, channels.0);
         let rows = b.mul_index(count, blocks.taps as i64);
@@ -210,12 +229,15 @@ impl Body<'_> {
         let columns = b.index(blocks.columns as i64);
         let range = Range { rows: (zero, rows), columns: (zero, columns) };
         let step = b.index(1);
-        b.for_loop(images.0, images.1, step, &[], |b, image, _| {
+        let pieces = b.index(blocks.pieces.tasks() as i64);
+        b.for_loop(units.0, units.1, step, &[], |b, unit, _| {
+            let (image, piece) = (b.div(unit, pieces), b.rem(unit, pieces));
+            let piece = blocks.pieces.bounds(b, piece);
             b.for_each(blocks.lines.tasks() as i64, |b, block| {
                 let lines = blocks.lines.bounds(b, block);
-                self.fill(b, (image, at[1]), (channels.0, count), lines);
-                let many = b.sub(lines.1, lines.0);
-                let levels = self.levels(b, many);
+                self.fill(b, (image, at[1]), (channels.0, count), (lines, piece));
+                let (many, windows) = (b.sub(lines.1, lines.0), b.sub(piece.1, piece.0));
+                let levels = self.levels(many, windows);
                 if blocks.by_tap {
                     self.multiply_by_tap(b, &levels, count, origin);
                 } else {
@@ -242,8 +264,7 @@ impl Body<'_> {
 
     /// How the cotangent is packed: a row for each place.
     fn packed(&self) -> Packed {
-        let places = self.blocks.lines.grain as usize * self.blocks.windows;
-        Packed::panels(self.memories.packed, places as i64, self.blocks.tile.columns() as i64)
+        Packed::panels(self.memories.packed, self.blocks.places() as i64, self.blocks.tile.columns() as i64)
     }
 
     /// One product for each tap: its rows, the channels, lie a plane apart.
@@ -267,10 +288,9 @@ impl Body<'_> {
         });
     }
 
-    fn levels(&self, b: &mut Builder, lines: Value) -> [Level; 2] {
+    fn levels(&self, lines: Value, windows: Value) -> [Level; 2] {
         let [vertical, horizontal] = self.axes;
         let place = self.blocks.tile.columns() as i64;
-        let windows = b.index(horizontal.windows as i64);
         let down = (vertical.step * self.blocks.width) as i64;
         [
             Level { count: lines, a: down, b: horizontal.windows as i64 * place },
@@ -311,7 +331,13 @@ impl Body<'_> {
     }
 
     /// Lays out some rows of windows of an image: the padded channels, and the cotangent by place.
-    fn fill(&self, b: &mut Builder, at: (Value, Value), (channel, count): (Value, Value), lines: (Value, Value)) {
+    fn fill(
+        &self,
+        b: &mut Builder,
+        at: (Value, Value),
+        (channel, count): (Value, Value),
+        (lines, piece): ((Value, Value), (Value, Value)),
+    ) {
         let [vertical, horizontal] = self.axes;
         let lanes = self.blocks.tile.lanes;
         let x = &self.image.layout;
@@ -319,15 +345,15 @@ impl Body<'_> {
         let first = b.affine(&terms, x.offset);
         let strides = [x.strides[2], x.strides[3], x.strides[4]];
         let channels = Channels { memory: self.memories.image, first, strides, count };
-        let top = b.mul_index(lines.0, vertical.step as i64);
-        image::pad(b, &channels, self.axes, &self.memories.padded, top, lanes);
+        let corner = [b.mul_index(lines.0, vertical.step as i64), b.mul_index(piece.0, horizontal.step as i64)];
+        image::pad(b, &channels, self.axes, &self.memories.padded, corner, lanes);
         let dy = &self.cotangent.layout;
-        let windows = horizontal.windows as i64;
-        let first =
-            b.affine(&[(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, windows * dy.strides[3])], dy.offset);
+        let row = self.blocks.row_windows as i64 * dy.strides[3];
+        let terms = [(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, row), (piece.0, dy.strides[3])];
+        let first = b.affine(&terms, dy.offset);
         let matrix = Matrix { memory: self.memories.cotangent, first, row: dy.strides[3], column: dy.strides[2] };
-        let many = b.sub(lines.1, lines.0);
-        let places = b.mul_index(many, windows);
+        let (many, windows) = (b.sub(lines.1, lines.0), b.sub(piece.1, piece.0));
+        let places = b.mul(many, windows);
         let columns = b.index(self.blocks.columns as i64);
         let packed = self.packed();
         pack::pack(b, &matrix, (places, columns), &packed, lanes);

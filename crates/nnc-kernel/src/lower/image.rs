@@ -64,8 +64,9 @@ pub struct Channels {
     pub count: Value,
 }
 
-/// Copies channels into a padded image whose first row is row `top` of the whole padded image.
-pub fn pad(b: &mut Builder, from: &Channels, axes: [Axis; 2], to: &Padded, top: Value, lanes: u8) {
+/// Copies channels into a padded image whose first row and column are those of `corner` in the whole padded image.
+pub fn pad(b: &mut Builder, from: &Channels, axes: [Axis; 2], to: &Padded, corner: [Value; 2], lanes: u8) {
+    let [top, left] = corner;
     let (zero, one) = (b.index(0), b.index(1));
     b.for_loop(zero, from.count, one, &[], |b, channel, _| {
         let source = b.affine(&[(from.first, 1), (channel, from.strides[0])], 0);
@@ -75,11 +76,13 @@ pub fn pad(b: &mut Builder, from: &Channels, axes: [Axis; 2], to: &Padded, top: 
             let (line, inside) = source_row(b, axes[0], top, row);
             let copy = |b: &mut Builder| {
                 let source = b.affine(&[(source, 1), (line, from.strides[1])], 0);
-                pad_row(b, from, (source, axes[1]), (to, target), lanes);
+                let part = RowPart::new(b, axes[1], to.width, left);
+                pad_row(b, from, (source, axes[1].insert), (to, target), &part, lanes);
                 vec![]
             };
             b.if_else(inside, copy, |b| {
-                clear(b, to.memory, target, to.width, lanes);
+                let width = b.index(to.width as i64);
+                clear(b, to.memory, target, width, lanes);
                 vec![]
             });
         });
@@ -98,48 +101,82 @@ fn source_row(b: &mut Builder, axis: Axis, top: Value, row: Value) -> (Value, Va
     (line, b.and(inside, fits))
 }
 
-fn pad_row(b: &mut Builder, from: &Channels, (source, axis): (Value, Axis), (to, target): (&Padded, Value), lanes: u8) {
-    let insert = axis.insert as i64;
-    // The first source element that lies in the padded row, and how many do.
-    let skipped = if axis.low < 0 { (-axis.low + insert - 1) / insert } else { 0 };
-    let start = axis.low + skipped * insert;
-    let room = (to.width as i64 - start + insert - 1).max(0) / insert;
-    let count = (axis.source as i64 - skipped).min(room).max(0);
-    if insert > 1 {
-        clear(b, to.memory, target, to.width, lanes);
-    } else {
-        clear(b, to.memory, target, start.min(to.width as i64) as usize, lanes);
-        let end = (start + count).min(to.width as i64);
-        let rest = b.add_index(target, end);
-        clear(b, to.memory, rest, to.width - end as usize, lanes);
+/// The source elements of one padded row; constants, unless the row begins somewhere within the padded image.
+struct RowPart {
+    /// The first source element that lies in the row.
+    skipped: Value,
+    /// Where in the row it goes.
+    start: Value,
+    /// How many source elements the row has.
+    count: Value,
+}
+
+impl RowPart {
+    /// Of a row of `width` padded elements that begins at column `left` of the padded image.
+    fn new(b: &mut Builder, axis: Axis, width: usize, left: Value) -> Self {
+        let (zero, insert) = (b.index(0), b.index(axis.insert as i64));
+        let blocks_of = |b: &mut Builder, places: Value| {
+            let places = b.add_index(places, axis.insert as i64 - 1);
+            let places = b.max(places, zero);
+            b.div(places, insert)
+        };
+        let before = b.add_index(left, -axis.low);
+        let skipped = blocks_of(b, before);
+        let start = b.affine(&[(skipped, axis.insert as i64), (left, -1)], axis.low);
+        let room = b.affine(&[(start, -1)], width as i64);
+        let room = blocks_of(b, room);
+        let there = b.affine(&[(skipped, -1)], axis.source as i64);
+        let count = b.min(there, room);
+        Self { skipped, start, count: b.max(count, zero) }
     }
-    let range = (b.index(0), b.index(count));
-    let place = b.add_index(target, start);
-    let source = b.add_index(source, skipped * from.strides[2]);
-    span(b, range, &super::loops::widths(count as usize, lanes), |b, at, lanes| {
+}
+
+fn pad_row(
+    b: &mut Builder,
+    from: &Channels,
+    (source, insert): (Value, usize),
+    (to, target): (&Padded, Value),
+    part: &RowPart,
+    lanes: u8,
+) {
+    let width = b.index(to.width as i64);
+    if insert > 1 {
+        clear(b, to.memory, target, width, lanes);
+    } else {
+        let start = b.min(part.start, width);
+        clear(b, to.memory, target, start, lanes);
+        let end = b.add(part.start, part.count);
+        let end = b.min(end, width);
+        let (first, rest) = (b.add(target, end), b.sub(width, end));
+        clear(b, to.memory, first, rest, lanes);
+    }
+    let widths = super::loops::widths_of(b, part.count, lanes);
+    let zero = b.index(0);
+    let place = b.add(target, part.start);
+    let source = b.affine(&[(source, 1), (part.skipped, from.strides[2])], 0);
+    span(b, (zero, part.count), &widths, |b, at, lanes| {
         let along = b.mul_index(at, from.strides[2]);
         let offset = b.add(source, along);
         let stride = b.index(from.strides[2]);
         let value = b.load_strided(from.memory, offset, stride, lanes);
-        let along = b.mul_index(at, insert);
+        let along = b.mul_index(at, insert as i64);
         let offset = b.add(place, along);
-        let stride = b.index(insert);
+        let stride = b.index(insert as i64);
         if lanes == 1 { b.store(to.memory, offset, value) } else { b.store_strided(to.memory, offset, stride, value) }
     });
 }
 
 /// Zeros in `count` elements from a place on.
-fn clear(b: &mut Builder, memory: Memory, first: Value, count: usize, lanes: u8) {
-    let range = (b.index(0), b.index(count as i64));
-    span(b, range, &super::loops::widths(count, lanes), |b, at, lanes| {
-        let zero = b.zero(Type::vector(memory.elem, lanes));
+fn clear(b: &mut Builder, memory: Memory, first: Value, count: Value, lanes: u8) {
+    let (zero, widths) = (b.index(0), super::loops::widths_of(b, count, lanes));
+    span(b, (zero, count), &widths, |b, at, lanes| {
+        let nothing = b.zero(Type::vector(memory.elem, lanes));
         let place = b.add(first, at);
-        b.store(memory, place, zero);
+        b.store(memory, place, nothing);
     });
 }
 
-/// The matrix of windows: for each channel and tap a row with the element of every window of some rows of windows.
-/// Rows lie `stride` apart in `to`, and have room for a vector more than there are windows: runs are copied in whole
+/// The matrix of windows: for each channel and tap a row with the element of every window of some rows of windows. Rows lie `stride` apart in `to`, and have room for a vector more than there are windows: runs are copied in whole
 /// vectors, each overwritten by the next.
 pub fn windows(
     b: &mut Builder,

@@ -96,6 +96,14 @@ pub fn widths(size: usize, lanes: u8) -> Vec<u8> {
     widths
 }
 
+/// The widths in which so many elements are walked: any rest, when the count is not known.
+pub fn widths_of(b: &Builder, count: Value, lanes: u8) -> Vec<u8> {
+    match b.known_index(count) {
+        Some(count) => widths(count as usize, lanes),
+        None => vec![lanes, 1],
+    }
+}
+
 /// What a nest does at each point: it gets the coordinates and the carried values, and gives their next ones.
 pub type NestBody<'a> = dyn FnMut(&mut Builder, &[Value], Vec<Value>) -> Vec<Value> + 'a;
 

@@ -20,6 +20,7 @@ mod accumulate;
 mod anchor;
 mod argmax;
 mod conv;
+mod conv_blocks;
 mod conv_weight;
 mod cost;
 mod dot;
