@@ -41,11 +41,15 @@ fn fault_at<T>(operand: usize, message: String) -> Checked<T> {
 /// # Errors
 /// The rule that the operands break.
 pub fn infer(op: &Op, operands: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
-    let types = if *op == Op::Grad { grad(operands) } else { result(op, operands).map(|ty| vec![ty]) };
+    let types = match op {
+        Op::Grad => grad(operands),
+        Op::Scan(scan) => scan.result_types(operands),
+        _ => result(op, operands).map(|ty| vec![ty]),
+    };
     types.map_err(|(message, operand)| TypeError { op: op.name(), message, operand })
 }
 
-/// The one result type of every op but `Grad`. Flat dispatch: one line or call for each op.
+/// The one result type of every op but `Grad` and `Scan`. Flat dispatch: one line or call for each op.
 fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
     check_count(op, operands.len())?;
     let shaped = |x: &TensorType, shape: Vec<Dim>| TensorType::new(x.dtype, shape);
@@ -111,7 +115,7 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::Gather { .. } | Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } => 2,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
         Op::Select | Op::DynamicUpdate { .. } | Op::ScatterAdd { .. } => 3,
-        Op::Concat { .. } | Op::Grad => return None,
+        Op::Concat { .. } | Op::Grad | Op::Scan(_) => return None,
     })
 }
 

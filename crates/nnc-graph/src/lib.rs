@@ -9,6 +9,7 @@
 //! | [`dtype`], [`dim`], [`shape`] | types of values |
 //! | [`op`] | the closed set of operations and the facts about them |
 //! | [`mod@infer`] | result types from operand types; the only place that knows an op's typing rule |
+//! | [`scan`] | loops: the body of a scan |
 //! | [`graph`] | nodes, values, outputs, origins; petgraph stays inside |
 //! | [`tensor`] | host data: constants, and what the interpreter computes with |
 //! | [`verify`] | the rules a graph keeps |
@@ -25,6 +26,7 @@ pub mod graph;
 pub mod infer;
 pub mod interpret;
 pub mod op;
+pub mod scan;
 pub mod shape;
 pub mod tensor;
 #[cfg(any(test, feature = "testing"))]
@@ -37,5 +39,6 @@ pub use dtype::DType;
 pub use graph::{Graph, Node, NodeId, Origin, OriginId, Output, OutputKind, Value, ValueId};
 pub use infer::{TypeError, infer};
 pub use op::{BinaryOp, CompareOp, ConvAttributes, Op, ReduceOp, SliceRange, UnaryOp, WindowAttributes, WindowOp};
+pub use scan::{BodyTypes, Scan};
 pub use shape::{Shape, TensorType};
 pub use tensor::Tensor;

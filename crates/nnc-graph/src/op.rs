@@ -5,7 +5,7 @@
 //! [`mod@crate::infer`], its meaning in `interpret`. Elementwise ops take operands of one shape: a stretch is a
 //! [`Op::Broadcast`] of its own, so that broadcasting has one rule and one gradient.
 
-use crate::{DType, Dim, Shape, Tensor, TensorType};
+use crate::{DType, Dim, Scan, Shape, Tensor, TensorType};
 
 /// An operation. The doc of each variant lists its operands in order as `(a, b) -> result`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -186,6 +186,8 @@ pub enum Op {
     /// `(loss[], x1, x2, ...) -> (g1, g2, ...)`: the derivative of a float scalar by each `x`; expanded by the first
     /// pass and refused after it.
     Grad,
+    /// `(carried..., scanned..., captured...) -> (last carried..., stacked...)`: a loop; see [`crate::scan`].
+    Scan(Scan),
     /// `(x) -> x`, with derivative 0.
     StopGradient,
 }
@@ -379,6 +381,7 @@ impl Op {
             Op::WindowGrad { .. } => "window_grad",
             Op::WindowPick(_) => "window_pick",
             Op::Grad => "grad",
+            Op::Scan(_) => "scan",
             Op::StopGradient => "stop_gradient",
         }
     }

@@ -9,18 +9,19 @@
 //! 5. The names of inputs and the paths of parameters and states are not empty, and no two are equal.
 //! 6. The origin of a node is in the table of origins.
 //! 7. Every output is a value of the graph; no two have one name.
-//! 8. An update writes a parameter or a state, is called by its path, and its value has the target's type.
+//! 8. The body of a `scan` keeps the rules itself.
+//! 9. An update writes a parameter or a state, is called by its path, and its value has the target's type.
 //!
 //! [`verify_lowerable`], of what is interpreted or lowered, besides:
-//! 9. There is no `grad`.
-//! 10. Every dim is a number, in the types of values and in the attributes of ops.
+//! 10. There is no `grad`, in bodies neither.
+//! 11. Every dim is a number, in the types of values and in the attributes of ops.
 //!
 //! A broken rule is a bug in the compiler, or an error in a text that was parsed. Cost: linear, but for sorting.
 
 use crate::{Dim, Graph, Node, NodeId, Op, OutputKind, TensorType, ValueId, infer};
 use std::collections::BTreeSet;
 
-/// Checks rules 1 to 8.
+/// Checks rules 1 to 9.
 ///
 /// # Errors
 /// One message for each breach, in program order.
@@ -39,7 +40,7 @@ pub fn verify(graph: &Graph) -> Result<(), Vec<String>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Checks rules 1 to 10.
+/// Checks rules 1 to 11.
 ///
 /// # Errors
 /// As [`verify`].
@@ -49,6 +50,9 @@ pub fn verify_lowerable(graph: &Graph) -> Result<(), Vec<String>> {
     for (id, node) in graph.nodes() {
         if node.op == Op::Grad {
             problems.push(format!("{id}: `grad` is not expanded"));
+        }
+        if let Op::Scan(scan) = &node.op {
+            check_body(id, verify_lowerable(&scan.body), &mut problems);
         }
         for dim in node.op.attribute_dims().into_iter().filter(|dim| dim.as_number().is_none()) {
             problems.push(format!("{id}: `{}` holds the dim `{dim}`, which is not bound", node.op.name()));
@@ -79,7 +83,15 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node, problems: &mut Vec<String>
     if node.origin.is_some_and(|origin| origin.index() >= graph.origins().len()) {
         problems.push(format!("{id}: its origin is not in the table"));
     }
+    if let Op::Scan(scan) = &node.op {
+        check_body(id, verify(&scan.body), problems);
+    }
     check_types(graph, id, node, problems);
+}
+
+fn check_body(id: NodeId, checked: Result<(), Vec<String>>, problems: &mut Vec<String>) {
+    let breaches = checked.err().unwrap_or_default();
+    problems.extend(breaches.into_iter().map(|breach| format!("{id}: in its body: {breach}")));
 }
 
 fn check_types(graph: &Graph, id: NodeId, node: &Node, problems: &mut Vec<String>) {
@@ -178,6 +190,7 @@ impl Op {
             Op::Slice(ranges) => ranges.iter().flat_map(|range| [&range.start, &range.size]).collect(),
             Op::Pad { low, high } => low.iter().chain(high).collect(),
             Op::DynamicSlice { size, .. } => vec![size],
+            Op::Scan(scan) => vec![&scan.length],
             Op::Conv(at) => conv_dims(at).collect(),
             Op::ConvInputGrad { attributes, input: further } | Op::ConvWeightGrad { attributes, kernel: further } => {
                 conv_dims(attributes).chain(further).collect()

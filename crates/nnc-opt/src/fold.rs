@@ -55,7 +55,7 @@ fn folded(rewriter: &Rewriter<'_>, node: &Node, operands: &[ValueId]) -> Option<
         Op::Constant(tensor) => single_number(tensor).map(|_| tensor.clone()),
         Op::Extent { dim, dtype } => dim.as_number().map(|number| extent(*dtype, number)),
         // What is cheaper to make than to keep stays as it is.
-        Op::Broadcast { .. } | Op::Iota { .. } | Op::Grad => None,
+        Op::Broadcast { .. } | Op::Iota { .. } | Op::Grad | Op::Scan(_) => None,
         op if operands.is_empty() || op.is_leaf() => None,
         op => compute(rewriter, op, operands),
     }

@@ -27,6 +27,7 @@ pub mod pipeline;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;
+pub mod unroll;
 
 pub use error::OptError;
 pub use pipeline::{Optimised, Options, optimise};

@@ -111,13 +111,19 @@ impl<'a> Rewriter<'a> {
     /// # Panics
     /// If the mapped operands no longer fit the op: a bug in the pass.
     pub fn copy(&mut self, node: NodeId) -> Vec<ValueId> {
+        self.copy_as(node, self.old.node(node).op.clone())
+    }
+
+    /// As [`Rewriter::copy`], with another op of the same type.
+    ///
+    /// # Panics
+    /// As [`Rewriter::copy`].
+    pub fn copy_as(&mut self, node: NodeId, op: Op) -> Vec<ValueId> {
         self.at(node);
         let old = self.old.node(node);
         let operands = self.operands(old);
-        let results = self
-            .new
-            .add(old.op.clone(), &operands)
-            .unwrap_or_else(|error| panic!("compiler bug: copying {node}: {error}"));
+        let results =
+            self.new.add(op, &operands).unwrap_or_else(|error| panic!("compiler bug: copying {node}: {error}"));
         for (&from, &to) in old.results.iter().zip(&results) {
             self.replace(from, to);
         }

@@ -145,6 +145,17 @@ fn second_order_of_every_op() {
 }
 
 #[test]
+fn loops_in_first_and_second_order() {
+    let mut not_zero = 0;
+    for seed in 0..60 {
+        let graph = graph_of_one_op("scan", seed, &f64_options()).unwrap();
+        not_zero += check("scan", graph.clone(), seed, 1, 1e-6);
+        not_zero += check("scan", graph, seed, 2, 1e-5);
+    }
+    assert!(not_zero > 500, "{not_zero}");
+}
+
+#[test]
 fn random_graphs() {
     for seed in 0..40 {
         check("random", random_graph_with(seed, &GraphOptions { ops: 8, ..f64_options() }), seed, 1, 1e-4);

@@ -3,7 +3,7 @@
 //! Slow and obvious. Floats are computed and accumulated in `f64` and rounded to the dtype after each node, so the
 //! result of a sum is better than any engine's; integers are computed in `i64` and wrapped. Every other engine is held
 //! to these results within the op's tolerance class. One file a kind of op:
-//! `elementwise`, `movement`, `indexing`, `reduction`, `contraction`, `pooling`, [`random`].
+//! `elementwise`, `movement`, `indexing`, `reduction`, `contraction`, `pooling`, `looped`, [`random`].
 //!
 //! Entry: any verified graph without [`Op::Grad`] whose dims are bound. Exit: a tensor for each value.
 
@@ -11,6 +11,7 @@ mod array;
 mod contraction;
 mod elementwise;
 mod indexing;
+mod looped;
 mod movement;
 mod pooling;
 pub mod random;
@@ -103,8 +104,16 @@ pub fn run(graph: &Graph, given: &BTreeMap<String, Tensor>) -> Result<Run, Inter
     let mut values: Vec<Tensor> = Vec::with_capacity(graph.value_count());
     for (id, node) in graph.nodes() {
         let operands: Vec<&Tensor> = node.operands.iter().map(|value| &values[value.index()]).collect();
-        let result = evaluate(graph, id, node, &operands, given)?;
-        values.push(result);
+        match &node.op {
+            Op::Scan(scan) => {
+                let results = looped::scan(scan, id, &operands)?;
+                values.extend(results);
+            }
+            _ => {
+                let result = evaluate(graph, id, node, &operands, given)?;
+                values.push(result);
+            }
+        }
     }
     let named = |output: &crate::Output| match output.kind {
         OutputKind::Result | OutputKind::Update(_) => (output.name.clone(), output.value),
@@ -158,7 +167,7 @@ pub(crate) struct Fault {
 /// Applies an op to arrays. Flat dispatch: one line for each op.
 fn apply(op: &Op, x: &[&Array], dtype: crate::DType, dims: &[usize]) -> Result<Array, Fault> {
     Ok(match op {
-        Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Grad => {
+        Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Grad | Op::Scan(_) => {
             unreachable!("handled by the caller")
         }
         Op::Extent { dim, .. } => Array::scalar(dtype, dim.as_number().unwrap_or_default()),

@@ -1,6 +1,7 @@
 //! One builder for each kind of op: draws operands, makes them fit, appends the op with what is known of its result.
 
 use super::generator::{Fact, Generator};
+use super::loops;
 use crate::{
     BinaryOp, CompareOp, ConvAttributes, DType, Dim, Op, ReduceOp, Shape, SliceRange, TensorType, UnaryOp, ValueId,
     WindowAttributes, WindowOp,
@@ -47,6 +48,9 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("window_grad", window_grad),
     ("window_pick", window_pick),
 ];
+
+/// Loops, by name.
+pub(super) const LOOPS: &[(&str, Builder)] = &[("scan", loops::scan), ("counting_scan", loops::counting_scan)];
 
 const EXACT: Fact = Fact { bound: 2.0, exact: true };
 

@@ -1,6 +1,6 @@
 //! The pool of values that random ops draw from, and what is known of each.
 
-use super::builders::{self, BUILDERS};
+use super::builders::{self, BUILDERS, LOOPS};
 use super::{GraphOptions, Rng, random_tensor};
 use crate::{BinaryOp, DType, Graph, Op, Origin, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId};
 
@@ -38,7 +38,7 @@ pub(super) fn generate(seed: u64, options: &GraphOptions) -> Graph {
 }
 
 pub(super) fn generate_one(name: &str, seed: u64, options: &GraphOptions) -> Option<Graph> {
-    let (_, build) = BUILDERS.iter().find(|(known, _)| *known == name)?;
+    let (_, build) = BUILDERS.iter().chain(LOOPS).find(|(known, _)| *known == name)?;
     let mut generator = Generator::new(seed, options);
     build(&mut generator);
     Some(generator.finish())

@@ -7,6 +7,7 @@
 
 mod builders;
 mod generator;
+mod loops;
 mod rng;
 
 use crate::{DType, Graph, Op, Tensor};
@@ -47,7 +48,12 @@ pub fn op_names() -> impl Iterator<Item = &'static str> {
     builders::BUILDERS.iter().map(|(name, _)| *name)
 }
 
-/// A small graph around one op, by its name in [`op_names`]: `None` for an unknown name.
+/// Names of the builders of loops, each of which [`graph_of_one_op`] can be asked for. Random graphs have none.
+pub fn loop_names() -> impl Iterator<Item = &'static str> {
+    builders::LOOPS.iter().map(|(name, _)| *name)
+}
+
+/// A small graph around one op, by its name in [`op_names`] or [`loop_names`]: `None` for an unknown name.
 pub fn graph_of_one_op(name: &str, seed: u64, options: &GraphOptions) -> Option<Graph> {
     generator::generate_one(name, seed, options)
 }

@@ -17,6 +17,8 @@
 //! (no brackets around a scalar), a larger one, or one with a NaN, its bytes in hexadecimal: either way every bit
 //! comes back. Blank lines, and lines that are only a comment, are skipped.
 //!
+//! The body of a `scan` stands before it, as a graph within the graph.
+//!
 //! [`parse()`] checks what it read with [`mod@crate::verify`], and gives an error with its line instead of panicking.
 
 mod cursor;

@@ -2,9 +2,10 @@
 
 use super::cursor::Read;
 use crate::{
-    BinaryOp, CompareOp, ConvAttributes, Dim, Op, ReduceOp, Shape, SliceRange, TensorType, UnaryOp, WindowAttributes,
-    WindowOp,
+    BinaryOp, CompareOp, ConvAttributes, Dim, Graph, Op, ReduceOp, Scan, Shape, SliceRange, TensorType, UnaryOp,
+    WindowAttributes, WindowOp,
 };
+use std::sync::Arc;
 
 /// The value of an attribute.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,6 +43,12 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
         Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) => Vec::new(),
         Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Cast(_) | Op::Reshape(_) => Vec::new(),
         Op::Grad | Op::StopGradient => Vec::new(),
+        Op::Scan(scan) => vec![
+            ("length", Attribute::Dim(scan.length.clone())),
+            ("reverse", number(usize::from(scan.reverse))),
+            ("carries", number(scan.carries)),
+            ("slices", number(scan.slices)),
+        ],
         Op::Extent { dim, .. } => vec![("dim", Attribute::Dim(dim.clone()))],
         Op::Iota { axis, .. } | Op::Concat { axis } | Op::DynamicUpdate { axis } => vec![("axis", number(*axis))],
         Op::ArgMax { axis } | Op::DynamicSlice { axis, .. } => vec![("axis", number(*axis))],
@@ -227,6 +234,20 @@ fn slice(given: &Given<'_>, ty: &TensorType) -> Read<Op> {
     }
     let ranges = starts.into_iter().zip(ty.shape.iter()).zip(steps);
     Ok(Op::Slice(ranges.map(|((start, size), step)| SliceRange { start, size: size.clone(), step }).collect()))
+}
+
+/// A scan of a body that was read before it.
+pub(super) fn scan(body: Graph, attributes: &Attributes) -> Read<Op> {
+    let given = Given { attributes };
+    let op = Op::Scan(Scan {
+        body: Arc::new(body),
+        length: given.dim("length")?,
+        reverse: given.index("reverse")? == 1,
+        carries: given.index("carries")?,
+        slices: given.index("slices")?,
+    });
+    check_known(&op, attributes)?;
+    Ok(op)
 }
 
 /// Refuses attributes that the op does not have.

@@ -7,14 +7,31 @@ use crate::{DType, Graph, Op, Origin, OutputKind, Tensor, TensorType, ValueId, t
 use std::collections::BTreeMap;
 
 pub(super) fn graph(text: &str) -> Result<Graph, ParseError> {
-    let mut parser = Parser { graph: Graph::default(), values: BTreeMap::new() };
+    let mut parser = Parser { graph: Graph::default(), values: BTreeMap::new(), body: None };
     let mut state = State::Before;
+    // The parsers of the graphs around the one that is read, outermost first.
+    let mut around = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with("//") {
             continue;
         }
-        state = parser.line(state, line).map_err(|message| ParseError { line: at + 1, message })?;
+        let at_line = |message| ParseError { line: at + 1, message };
+        if state == State::Inside && line.starts_with("graph ") {
+            if around.len() == DEEPEST {
+                return Err(at_line("bodies are nested too deep".to_owned()));
+            }
+            around.push(parser);
+            parser = Parser { graph: Graph::default(), values: BTreeMap::new(), body: None };
+            state = State::Before;
+        }
+        state = parser.line(state, line).map_err(at_line)?;
+        if state == State::After
+            && let Some(mut outer) = around.pop()
+        {
+            outer.body = Some(std::mem::take(&mut parser.graph));
+            (parser, state) = (outer, State::Inside);
+        }
     }
     let whole = |message: String| ParseError { line: 0, message };
     match state {
@@ -25,6 +42,9 @@ pub(super) fn graph(text: &str) -> Result<Graph, ParseError> {
     verify::verify(&parser.graph).map_err(|problems| whole(problems.join("; ")))?;
     Ok(parser.graph)
 }
+
+/// How deep bodies may lie within each other.
+const DEEPEST: usize = 32;
 
 /// Where in the text a line stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +58,8 @@ struct Parser {
     graph: Graph,
     /// The value that a number in the text stands for.
     values: BTreeMap<u32, ValueId>,
+    /// The body that was read for the scan that follows.
+    body: Option<Graph>,
 }
 
 /// What a line says of a node, before its op is made.
@@ -67,7 +89,8 @@ impl Parser {
                 } else if cursor.take("update") {
                     self.output(&mut cursor, true)?;
                 } else {
-                    let line = self.node(&mut cursor)?;
+                    let body = self.body.take();
+                    let line = self.node(&mut cursor, body)?;
                     self.add(line)?;
                 }
                 if cursor.is_at_end() { Ok(State::Inside) } else { Err(format!("unexpected text {}", cursor.here())) }
@@ -94,7 +117,7 @@ impl Parser {
         Ok(())
     }
 
-    fn node(&self, cursor: &mut Cursor<'_>) -> Read<Line> {
+    fn node(&self, cursor: &mut Cursor<'_>, body: Option<Graph>) -> Read<Line> {
         let results = results(cursor)?;
         let word = cursor.word()?.to_owned();
         let leaf = matches!(word.as_str(), "input" | "param" | "state");
@@ -105,7 +128,12 @@ impl Parser {
         let operands = if plain { cursor.list(("(", ")"), |cursor| self.operand(cursor))? } else { Vec::new() };
         let types = types(cursor)?;
         let origin = if cursor.take("//") { Some(origin(cursor)?) } else { None };
-        let op = op(&word, name, numbers, &attributes, types.first())?;
+        let op = match (word.as_str(), body) {
+            ("scan", Some(body)) => ops::scan(body, &attributes)?,
+            ("scan", None) => return Err("a scan needs its body before it".to_owned()),
+            (_, Some(_)) => return Err("a body belongs to a scan".to_owned()),
+            (_, None) => op(&word, name, numbers, &attributes, types.first())?,
+        };
         Ok(Line { results, op, operands, types, origin })
     }
 

@@ -11,6 +11,11 @@ const LONGEST_LIST: usize = 16;
 pub(super) fn graph(graph: &Graph) -> String {
     let mut text = format!("graph {} {{\n", quoted(&graph.name));
     for (_, node) in graph.nodes() {
+        if let Op::Scan(scan) = &node.op {
+            self::graph(&scan.body).lines().for_each(|line| {
+                let _ = writeln!(text, "  {line}");
+            });
+        }
         text.push_str("  ");
         text.push_str(&node_line(graph, node));
         text.push('\n');

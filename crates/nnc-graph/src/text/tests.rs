@@ -1,7 +1,7 @@
 //! Round trips of random graphs, and texts that are refused.
 
 use super::{parse, print};
-use crate::testing::{GraphOptions, Rng, graph_of_one_op, op_names, random_graph_with};
+use crate::testing::{GraphOptions, Rng, graph_of_one_op, loop_names, op_names, random_graph_with};
 use crate::{DType, Dim, Graph, Op, Origin, OutputKind, Tensor, TensorType};
 
 fn round_trip(graph: &Graph) {
@@ -23,7 +23,7 @@ fn random_graphs_round_trip() {
 fn every_op_round_trips_in_every_float() {
     for float in [DType::F32, DType::F64] {
         let options = GraphOptions { float, narrow_floats: true, ..GraphOptions::default() };
-        for name in op_names() {
+        for name in op_names().chain(loop_names()) {
             (0..10).for_each(|seed| round_trip(&graph_of_one_op(name, seed, &options).unwrap()));
         }
     }

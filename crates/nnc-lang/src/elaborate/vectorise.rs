@@ -195,6 +195,7 @@ impl Batcher<'_> {
                 self.over_merged_batch(op, operands, None)
             }
             Op::Grad => return self.grad(operands),
+            Op::Scan(_) => return Err("a `scan` for each example".to_owned()),
         };
         Ok(vec![batched(value)])
     }

@@ -30,7 +30,7 @@ pub fn class(op: &Op) -> Class {
         Op::Reduce { .. } => Class::Reduce,
         Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::Conv(_) => Class::Anchor,
         Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => Class::Anchor,
-        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad => Class::Anchor,
+        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) => Class::Anchor,
     }
 }
 

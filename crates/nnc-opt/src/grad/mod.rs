@@ -28,25 +28,36 @@ mod indexing;
 mod readable;
 mod reduction;
 pub mod rules;
+mod scan;
 mod shape;
 mod window;
 
 use crate::rewrite::{Fuel, Rewriter};
 use builder::Builder;
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{Graph, Op, Scan, ValueId};
 pub use readable::{ReadableError, readable};
 use rules::Site;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The graph with every `grad` expanded and every `stop_gradient` gone. It must happen, so it takes no fuel.
 pub fn expand(graph: &Graph) -> Graph {
-    remove_stops(&expand_grads(graph))
+    remove_stops(&scan::share(&expand_grads(graph)))
+}
+
+/// A loop whose body went through a pass.
+fn with_body(scan: &Scan, pass: impl FnOnce(&Graph) -> Graph) -> Op {
+    Op::Scan(Scan { body: Arc::new(pass(&scan.body)), ..scan.clone() })
 }
 
 fn expand_grads(graph: &Graph) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     for (id, node) in graph.nodes() {
+        if let Op::Scan(scan) = &node.op {
+            rewriter.copy_as(id, with_body(scan, expand_grads));
+            continue;
+        }
         if node.op != Op::Grad {
             rewriter.copy(id);
             continue;
@@ -66,6 +77,8 @@ fn remove_stops(graph: &Graph) -> Graph {
         if node.op == Op::StopGradient {
             let value = rewriter.value(node.operands[0]);
             rewriter.replace(node.results[0], value);
+        } else if let Op::Scan(scan) = &node.op {
+            rewriter.copy_as(id, with_body(scan, remove_stops));
         } else {
             rewriter.copy(id);
         }
@@ -75,25 +88,40 @@ fn remove_stops(graph: &Graph) -> Graph {
 
 /// Appends to a graph without `Grad` the derivative of the scalar `loss` by each value of `wrt`, and gives them.
 pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<ValueId> {
-    let depends = dependent_values(graph, wrt);
-    let mut cotangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-    if depends[loss.index()] {
-        let dtype = graph.ty(loss).dtype;
-        let one = graph.scalar(dtype, 1.0);
-        cotangents.insert(loss, one);
-        let here = graph.set_origin(None);
-        // Everything the loss depends on was appended before it.
-        for at in (0..=graph.value(loss).node.0).rev() {
-            propagate(graph, nnc_graph::NodeId(at), &depends, &mut cotangents);
-        }
-        graph.set_origin(here);
-    }
-    name_cotangents(graph, &cotangents);
+    let dtype = graph.ty(loss).dtype;
+    let one = graph.scalar(dtype, 1.0);
+    let cotangents = pull_back(graph, &[(loss, one)], wrt);
     let zero = |graph: &mut Graph, value: ValueId| {
         let ty = graph.ty(value).clone();
         graph.splat(&ty, 0.0)
     };
-    wrt.iter().map(|value| cotangents.get(value).copied().unwrap_or_else(|| zero(graph, *value))).collect()
+    wrt.iter().zip(cotangents).map(|(&value, found)| found.unwrap_or_else(|| zero(graph, value))).collect()
+}
+
+/// Appends what the cotangents of some values, given as `(value, cotangent)`, make of each value of `wrt`; `None` is 0.
+fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId]) -> Vec<Option<ValueId>> {
+    let depends = dependent_values(graph, wrt);
+    let mut cotangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    for &(value, cotangent) in seeds.iter().filter(|(value, _)| depends[value.index()]) {
+        add_to(graph, &mut cotangents, value, cotangent);
+    }
+    let last = cotangents.keys().map(|&value| graph.value(value).node.0).max();
+    let here = graph.set_origin(None);
+    // Everything a value depends on was appended before it.
+    for at in (0..=last.unwrap_or(0)).rev() {
+        propagate(graph, nnc_graph::NodeId(at), &depends, &mut cotangents);
+    }
+    graph.set_origin(here);
+    name_cotangents(graph, &cotangents);
+    wrt.iter().map(|value| cotangents.get(value).copied()).collect()
+}
+
+fn add_to(graph: &mut Graph, cotangents: &mut BTreeMap<ValueId, ValueId>, value: ValueId, part: ValueId) {
+    let sum = match cotangents.get(&value) {
+        Some(&so_far) => Builder::new(graph).add(so_far, part),
+        None => part,
+    };
+    cotangents.insert(value, sum);
 }
 
 /// Calls the cotangent of a value with a name `d_` and that name. One cotangent may belong to several values, as to both
@@ -125,6 +153,10 @@ fn dependent_values(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
 
 /// Hands the cotangent of a node's result on to those operands that matter.
 fn propagate(graph: &mut Graph, id: nnc_graph::NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
+    if let Op::Scan(_) = &graph.node(id).op {
+        return propagate_scan(graph, id, depends, cotangents);
+    }
+    // Every op but `grad`, which is gone, and `scan` has one result.
     let result = graph.node(id).results[0];
     let Some(&cotangent) = cotangents.get(&result) else { return };
     let node = graph.node(id).clone();
@@ -135,10 +167,26 @@ fn propagate(graph: &mut Graph, id: nnc_graph::NodeId, depends: &[bool], cotange
         }
         let site = Site { op: &node.op, operands: &node.operands, result, cotangent, wanted };
         let Some(part) = rules::vjp(&mut Builder::new(graph), &site) else { continue };
-        let sum = match cotangents.get(operand) {
-            Some(&so_far) => Builder::new(graph).add(so_far, part),
-            None => part,
-        };
-        cotangents.insert(*operand, sum);
+        add_to(graph, cotangents, *operand, part);
+    }
+}
+
+fn propagate_scan(
+    graph: &mut Graph,
+    id: nnc_graph::NodeId,
+    depends: &[bool],
+    cotangents: &mut BTreeMap<ValueId, ValueId>,
+) {
+    let node = graph.node(id).clone();
+    let Op::Scan(scan) = &node.op else { return };
+    let given: Vec<Option<ValueId>> = node.results.iter().map(|result| cotangents.get(result).copied()).collect();
+    if given.iter().all(Option::is_none) {
+        return;
+    }
+    graph.set_origin(node.origin);
+    let wanted: Vec<bool> = node.operands.iter().map(|operand| depends[operand.index()]).collect();
+    let parts = scan::vjp(graph, (scan, &node.operands, &node.results), &given, &wanted);
+    for (&operand, part) in node.operands.iter().zip(parts) {
+        part.into_iter().for_each(|part| add_to(graph, cotangents, operand, part));
     }
 }

@@ -53,6 +53,7 @@ pub fn vjp(b: &mut Builder<'_>, site: &Site<'_>) -> Option<ValueId> {
         Op::Window { op, attributes } => Some(window::window(b, site, *op, attributes)),
         Op::WindowGrad { op, attributes, .. } => window::window_grad(b, site, *op, attributes),
         Op::WindowPick(attributes) => window::window_pick(b, site, attributes),
+        Op::Scan(_) => unreachable!("compiler bug: a loop has a rule of its own"),
         Op::Grad => unreachable!("compiler bug: an inner `grad` is expanded before an outer one"),
     }
 }

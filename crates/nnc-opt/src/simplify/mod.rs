@@ -73,7 +73,7 @@ pub fn rules_of(op: &Op) -> &'static [&'static [Rule]] {
         Op::Iota { .. } | Op::Random { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } => &[],
         Op::Gather { .. } | Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Conv(_) => &[],
         Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
-        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::StopGradient => &[],
+        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) | Op::StopGradient => &[],
     }
 }
 

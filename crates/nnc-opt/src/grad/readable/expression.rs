@@ -234,6 +234,7 @@ impl<'g> Writer<'g> {
                 call(&format!("{}_pool_grad", window_name(*op)), x, window(attributes))
             }
             Op::WindowPick(attributes) => call("max_pool_pick", x, window(attributes)),
+            Op::Scan(scan) => call("scan", x, format!("steps={}", scan.length)),
             Op::Grad => call("grad", x, String::new()),
             Op::StopGradient => call("stop_gradient", x, String::new()),
         }
