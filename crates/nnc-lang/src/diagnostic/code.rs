@@ -53,6 +53,7 @@ codes! {
     E0309 = "a dim below 1, or a window that does not fit",
     E0310 = "a type that does not exist",
     E0311 = "this kind of value does not fit here",
+    E0312 = "a carried value that changes its type",
     E0401 = "parameters, state or models where they cannot be",
     E0402 = "a model that uses itself",
     E0403 = "a path declared twice",

@@ -85,10 +85,7 @@ impl Elaborator<'_> {
                 self.report(Diagnostic::new(Code::E0311, name.span, "`...` stands only in a list or a type"));
                 Value::Poison
             }
-            ExprKind::Scan(_) => {
-                self.report(Diagnostic::new(Code::E0701, expr.span, "`scan` is not supported yet"));
-                Value::Poison
-            }
+            ExprKind::Scan(scan) => self.eval_scan(scan, expr.span),
             ExprKind::Error => Value::Poison,
         }
     }

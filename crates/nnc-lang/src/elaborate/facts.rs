@@ -1,7 +1,8 @@
 //! What each layer of a model gives and costs: the table of `nnc show`.
 
+use super::recipe::copy::ancestors;
 use super::{Elaborator, LayerUse};
-use nnc_graph::{DType, Graph, Node, Op, TensorType};
+use nnc_graph::{DType, Graph, Node, Op, TensorType, ValueId};
 
 /// One use of a model inside a model.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,13 +53,7 @@ fn layer(elaborator: &Elaborator<'_>, path: &str, model: &str, output: TensorTyp
             parameters += elements(&entry.ty);
         }
     }
-    let own = graph.nodes().filter(|(_, node)| {
-        node.origin.is_some_and(|origin| {
-            let at = &graph.origin(origin).path;
-            at == path || is_within(at, path)
-        })
-    });
-    let multiply_adds = own.map(|(_, node)| multiply_adds(graph, node)).sum();
+    let multiply_adds = work_of(graph, path);
     LayerFacts { path: path.to_owned(), model: model.to_owned(), output, parameters, multiply_adds, bytes }
 }
 
@@ -69,6 +64,20 @@ fn is_within(path: &str, outer: &str) -> bool {
 
 fn elements(ty: &TensorType) -> u64 {
     (ty.bytes() / ty.dtype.size().max(DType::Bool.size())) as u64
+}
+
+/// Multiplications with addition of what a layer needs for the outputs; those of a loop's body count for each step.
+fn work_of(graph: &Graph, path: &str) -> u64 {
+    let outputs: Vec<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
+    let needed = ancestors(graph, &outputs).into_iter().map(|id| graph.node(id));
+    let work = needed.map(|node| match &node.op {
+        Op::Scan(scan) => scan.length.size() as u64 * work_of(&scan.body, path),
+        _ if node.origin.is_some_and(|origin| is_within(&graph.origin(origin).path, path)) => {
+            multiply_adds(graph, node)
+        }
+        _ => 0,
+    });
+    work.sum()
 }
 
 /// Multiplications with addition of a contraction or convolution; 0 for everything else.

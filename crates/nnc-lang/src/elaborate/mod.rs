@@ -11,6 +11,7 @@
 //! | [`types`], `dims`, `annotation` | types in the source: unification with values, dims and their names |
 //! | `expression`, `statement`, `branch` | evaluation |
 //! | `call`, `arguments`, `result`, `grad` | calls: parameters, models and layers, results |
+//! | `scan` | loops that the program runs |
 //! | `resident` | `param`, `state`, `layer` |
 //! | [`store`] | parameters and state by path, with their initialisers |
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
@@ -41,6 +42,7 @@ pub mod program;
 pub mod report;
 mod resident;
 mod result;
+mod scan;
 pub mod scope;
 mod statement;
 pub mod store;
@@ -130,6 +132,8 @@ pub struct Elaborator<'p> {
     unknown_branches: usize,
     /// The path of the parameter whose initialiser is evaluated.
     initial_path: String,
+    /// The scans whose bodies are evaluated, outermost first.
+    scans: Vec<scan::OpenScan>,
     /// Turns of loops so far.
     unrolled: usize,
     /// The user's expression that gave a value.
@@ -165,6 +169,7 @@ impl<'p> Elaborator<'p> {
             training_unknown: false,
             unknown_branches: 0,
             initial_path: String::new(),
+            scans: Vec::new(),
             unrolled: 0,
             born: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -235,7 +240,7 @@ impl<'p> Elaborator<'p> {
     }
 
     /// The operands of a random op: the seed, and the counter. That is 0 in an initialiser, the example's number in a
-    /// `data` block, else the step's number.
+    /// `data` block, else the step's number; in a `scan` its upper half is the number of the loop's step.
     pub fn random_operands(&mut self) -> [ValueId; 2] {
         let number = TensorType::scalar(DType::I64);
         let seed = self.input("$seed", number.clone());
@@ -245,7 +250,11 @@ impl<'p> Elaborator<'p> {
             (None, true) => self.input("$draw", number),
             (None, false) => self.input("$iteration", number),
         };
-        [seed, counter]
+        let step = if self.initialising.is_some() { None } else { self.step_number() };
+        let Some(step) = step else { return [seed, counter] };
+        let upper = self.graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(1 << 32)), &[]);
+        let step = self.graph.emit(Op::Binary(nnc_graph::BinaryOp::Mul), &[step, upper]);
+        [seed, self.graph.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[counter, step])]
     }
 
     /// A dim that stands for nothing but itself.

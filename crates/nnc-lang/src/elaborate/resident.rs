@@ -125,6 +125,11 @@ impl Elaborator<'_> {
 
     pub(super) fn exec_update(&mut self, target: &Ident, expr: &Expr) {
         let value = self.eval(expr);
+        if self.in_scan() {
+            let message = format!("`{} <- ...` stands in a `scan`, whose steps cannot update state", target.text);
+            self.report(Diagnostic::new(Code::E0401, target.span, message).help("carry the value with `with`"));
+            return;
+        }
         let Some(frame) = self.frames.last() else { return };
         let state = frame.bindings.get(&target.text).and_then(|binding| binding.state.clone());
         match state {

@@ -39,10 +39,7 @@ impl Elaborator<'_> {
             StmtKind::If { branches, otherwise } => return self.exec_if(branches, otherwise.as_ref()),
             StmtKind::For { target, over, body } => return self.exec_for(target, over, body),
             StmtKind::Expr(expr) => self.exec_expr(expr),
-            StmtKind::Yield(value) => self.report(
-                Diagnostic::new(Code::E0701, stmt.span, "`yield` belongs into a `scan`, which is not supported yet")
-                    .with(value.span, ""),
-            ),
+            StmtKind::Yield(value) => self.exec_yield(value, stmt.span),
             StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } | StmtKind::Step { .. } => {
                 self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `train` block"));
             }
@@ -118,6 +115,11 @@ impl Elaborator<'_> {
     }
 
     fn exec_return(&mut self, expr: &Expr) -> Flow {
+        if self.is_body_of_scan() {
+            let diagnostic = Diagnostic::new(Code::E0107, expr.span, "`return` stands in the body of a `scan`");
+            self.report(diagnostic.help("`yield` gives what is stacked; carried values are the result anyway"));
+            return Flow::Next;
+        }
         let result = self.frames.last().and_then(|frame| frame.item).and_then(|item| self.program.function(item));
         let Some(function) = result else {
             self.report(Diagnostic::new(Code::E0107, expr.span, "`return` belongs into a `fn` or `model`"));

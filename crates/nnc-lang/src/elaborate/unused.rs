@@ -175,7 +175,9 @@ fn read(expr: &Expr, live: &mut Live) {
         }
         ExprKind::Scan(scan) => {
             read(&scan.over, live);
+            scan.axis.iter().for_each(|axis| read(axis, live));
             scan.carries.iter().for_each(|(_, value)| read(value, live));
+            super::recipe::names::read_in_block(&scan.body, live);
         }
         ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Bool(_) | ExprKind::Error => {}
     }

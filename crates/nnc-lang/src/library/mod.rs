@@ -7,6 +7,7 @@
 pub const FILES: &[(&str, &str)] = &[
     ("library/activations.nn", include_str!("activations.nn")),
     ("library/layers.nn", include_str!("layers.nn")),
+    ("library/recurrent.nn", include_str!("recurrent.nn")),
     ("library/losses.nn", include_str!("losses.nn")),
     ("library/metrics.nn", include_str!("metrics.nn")),
     ("library/initialisers.nn", include_str!("initialisers.nn")),

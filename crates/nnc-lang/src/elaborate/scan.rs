@@ -1,0 +1,305 @@
+//! `scan`: a loop that the program runs, not the compiler.
+//!
+//! The body is evaluated once, in the graph around it, on stand-ins for the step's number, its slice and what is carried;
+//! then the nodes that depend on a stand-in are cut out as the body of an [`Op::Scan`] (`cut`). Everything else that the
+//! body reads is captured, so what is the same in every step is computed once, before the loop; parameters that the
+//! body declares stand before it too. The nodes that were cut out stay behind, dead.
+//!
+//! Names that the body binds hold inside it; a carried name goes on with what it is bound to at the end of the body.
+//! What `yield` gives is stacked along the axis that is walked. The value of the loop is a tuple: what was stacked, in
+//! the order of the `yield`s, then the last carried values; or the one value that there is.
+
+mod cut;
+
+use super::Elaborator;
+use super::value::Value;
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
+use cut::Cut;
+use nnc_graph::{DType, Dim, NodeId, Op, Scan, Shape, Tensor, ValueId};
+
+/// A scan whose body is evaluated.
+#[derive(Clone, Debug)]
+pub struct OpenScan {
+    /// How many frames were open at its body: `yield` belongs to the body itself.
+    depth: usize,
+    /// Branches of unknown conditions that were open.
+    branches: usize,
+    /// The number of the step.
+    index: ValueId,
+    /// How many steps there are.
+    length: Dim,
+    /// What was given to be stacked, with the places.
+    stacked: Vec<(ValueId, Span)>,
+    /// Something yielded has no type, or is yielded in a branch that may not be taken.
+    unknown: bool,
+}
+
+/// What a scan walks.
+struct Walk {
+    length: Dim,
+    /// The first number of a range.
+    first: Dim,
+    /// The tensor, with the walked axis in front.
+    tensor: Option<ValueId>,
+    /// The walked axis, along which results are stacked.
+    axis: usize,
+}
+
+/// A carried value.
+struct Carried<'s> {
+    name: &'s Ident,
+    first: ValueId,
+    span: Span,
+    stand_in: ValueId,
+}
+
+impl Elaborator<'_> {
+    pub(super) fn eval_scan(&mut self, scan: &Source, span: Span) -> Value {
+        let walk = self.walk(scan, span);
+        let firsts: Vec<Option<ValueId>> = scan.carries.iter().map(|(_, first)| self.first_carried(first)).collect();
+        let (Some(walk), Some(firsts)) = (walk, firsts.into_iter().collect::<Option<Vec<_>>>()) else {
+            self.exec_poisoned(scan);
+            return Value::Poison;
+        };
+        let begin = NodeId(self.graph.node_count() as u32);
+        let Some((index, slice, item)) = self.stand_ins(&walk, span) else { return Value::Poison };
+        let stand_in = |graph: &mut nnc_graph::Graph, first: ValueId| graph.emit(Op::StopGradient, &[first]);
+        let carried: Vec<Carried<'_>> = scan
+            .carries
+            .iter()
+            .zip(firsts)
+            .map(|((name, source), first)| Carried {
+                name,
+                first,
+                span: source.span,
+                stand_in: stand_in(&mut self.graph, first),
+            })
+            .collect();
+        let length = walk.length.clone();
+        let (depth, branches) = (self.frames.len(), self.unknown_branches);
+        self.scans.push(OpenScan { depth, branches, index, length, stacked: vec![], unknown: false });
+        let next = self.exec_body(scan, item, &carried);
+        let Some(open) = self.scans.pop() else { return Value::Poison };
+        let Some(next) = next.filter(|_| !open.unknown) else { return Value::Poison };
+        let stand_ins =
+            [vec![index], carried.iter().map(|c| c.stand_in).collect(), slice.into_iter().collect()].concat();
+        let stacked: Vec<ValueId> = open.stacked.iter().map(|&(value, _)| value).collect();
+        let cut = Cut::new(&self.graph, begin, &stand_ins, &[next, stacked].concat());
+        self.emit_scan(scan, &walk, (&carried, &open.stacked), cut, span)
+    }
+
+    /// `yield`: a value, or a tuple of them.
+    pub(super) fn exec_yield(&mut self, expr: &Expr, place: Span) {
+        if !self.is_body_of_scan() {
+            let message = "`yield` belongs into the body of a `scan`";
+            self.report(Diagnostic::new(Code::E0107, place, message));
+            return;
+        }
+        let values = match self.eval(expr) {
+            Value::Tuple(items) => items.to_vec(),
+            value => vec![value],
+        };
+        for value in values {
+            let tensor = self.tensor(&value, None, expr.span);
+            let in_branch = self.scans.last().is_some_and(|open| open.branches != self.unknown_branches);
+            let Some(open) = self.scans.last_mut() else { return };
+            match tensor {
+                Some(tensor) if !in_branch => open.stacked.push((tensor, expr.span)),
+                Some(_) | None => open.unknown = true,
+            }
+        }
+    }
+
+    /// Whether what is evaluated is the body of a scan itself, not that of a function that it calls.
+    pub(super) fn is_body_of_scan(&self) -> bool {
+        self.scans.last().is_some_and(|open| open.depth == self.frames.len())
+    }
+
+    /// Whether the body of a scan is evaluated, or something that it calls.
+    pub(super) fn in_scan(&self) -> bool {
+        !self.scans.is_empty()
+    }
+
+    /// The number of this step among those of all loops around it, from 1; `None` outside of loops.
+    pub(super) fn step_number(&mut self) -> Option<ValueId> {
+        let open: Vec<(ValueId, Dim)> = self.scans.iter().map(|open| (open.index, open.length.clone())).collect();
+        let mut number: Option<ValueId> = None;
+        for (index, length) in open {
+            let outer = match number {
+                Some(outer) => {
+                    let length = self.graph.emit(Op::Extent { dim: length, dtype: DType::I64 }, &[]);
+                    Some(self.graph.emit(Op::Binary(nnc_graph::BinaryOp::Mul), &[outer, length]))
+                }
+                None => None,
+            };
+            let inner = match outer {
+                Some(outer) => self.graph.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[outer, index]),
+                None => index,
+            };
+            let one = self.graph.emit(Op::Constant(Tensor::scalar_i64(1)), &[]);
+            number = Some(self.graph.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[inner, one]));
+        }
+        number
+    }
+
+    fn walk(&mut self, scan: &Source, span: Span) -> Option<Walk> {
+        let axis = scan.axis.as_ref().map(|axis| (self.eval(axis), axis.span));
+        let axis = match axis {
+            Some((value, place)) => Some((self.known_int(&value, place)?, place)),
+            None => None,
+        };
+        if let ExprKind::Range(from, to) = &scan.over.kind {
+            let (first, end) = self.range_bounds(from, to)?;
+            let length = end - first.clone();
+            if length.as_number().is_some_and(|length| length < 1) {
+                self.report(Diagnostic::new(Code::E0309, scan.over.span, "a `scan` of no steps"));
+                return None;
+            }
+            let (axis, place) = axis.unwrap_or((0, span));
+            let Ok(axis) = usize::try_from(axis) else {
+                let message = format!("axis {axis} of what is stacked over a range");
+                self.report(Diagnostic::new(Code::E0307, place, message).help("count from 0"));
+                return None;
+            };
+            return Some(Walk { length, first, tensor: None, axis });
+        }
+        let value = self.eval(&scan.over);
+        let x = match value {
+            Value::Tensor(x) => x,
+            Value::Poison => return None,
+            other => return self.mismatch(&other, "a tensor or a range such as `0..n`", scan.over.span),
+        };
+        let rank = self.ty(x).shape.rank();
+        let (axis, place) = axis.unwrap_or((0, scan.over.span));
+        let at = if axis < 0 { axis + rank as i64 } else { axis };
+        let Some(at) = usize::try_from(at).ok().filter(|&at| at < rank) else {
+            let message = format!("there is no axis {axis} in {}", self.ty(x));
+            self.report(Diagnostic::new(Code::E0307, place, message));
+            return None;
+        };
+        let length = self.ty(x).shape[at].clone();
+        let tensor = self.moved_axis(x, at, 0);
+        Some(Walk { length, first: Dim::from(0i64), tensor: Some(tensor), axis: at })
+    }
+
+    fn first_carried(&mut self, first: &Expr) -> Option<ValueId> {
+        let value = self.eval(first);
+        self.tensor(&value, None, first.span)
+    }
+
+    /// The number of the step; the slice of the walked tensor, if there is one; and what the target is bound to.
+    fn stand_ins(&mut self, walk: &Walk, span: Span) -> Option<(ValueId, Option<ValueId>, Value)> {
+        let zero = self.graph.emit(Op::Constant(Tensor::scalar_i64(0)), &[]);
+        let index = self.graph.emit(Op::StopGradient, &[zero]);
+        let Some(tensor) = walk.tensor else {
+            if walk.first.is(0) {
+                return Some((index, None, Value::Tensor(index)));
+            }
+            let first = self.graph.emit(Op::Extent { dim: walk.first.clone(), dtype: DType::I64 }, &[]);
+            let number = self.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[first, index], span);
+            return Some((index, None, number));
+        };
+        let row = Op::DynamicSlice { axis: 0, size: Dim::from(1i64) };
+        let Value::Tensor(row) = self.emit(row, &[tensor, zero], span) else { return None };
+        let shape = Shape::from(self.ty(tensor).shape[1..].to_vec());
+        let Value::Tensor(slice) = self.emit(Op::Reshape(shape), &[row], span) else { return None };
+        Some((index, Some(slice), Value::Tensor(slice)))
+    }
+
+    /// Evaluates the body, and gives the next carried values; `None` after an error.
+    fn exec_body(&mut self, scan: &Source, item: Value, carried: &[Carried<'_>]) -> Option<Vec<ValueId>> {
+        let outer = self.frames.last().map(|frame| (frame.bindings.clone(), frame.unbound.clone()));
+        self.bind_name(&scan.target, item);
+        for carried in carried {
+            self.bind_name(carried.name, Value::Tensor(carried.stand_in));
+        }
+        self.exec_block(&scan.body);
+        let ends: Vec<Option<ValueId>> = carried.iter().map(|carried| self.next_carried(carried)).collect();
+        if let (Some(frame), Some((bindings, unbound))) = (self.frames.last_mut(), outer) {
+            (frame.bindings, frame.unbound) = (bindings, unbound);
+        }
+        ends.into_iter().collect()
+    }
+
+    /// What a carried name is bound to at the end of the body: of the type it began with.
+    fn next_carried(&mut self, carried: &Carried<'_>) -> Option<ValueId> {
+        let binding = self.frames.last()?.bindings.get(&carried.name.text)?.clone();
+        let first = self.ty(carried.first).clone();
+        let next = self.tensor(&binding.value, Some(first.dtype), binding.span)?;
+        let found = self.ty(next).clone();
+        if found == first {
+            return Some(next);
+        }
+        if self.generic && found.dtype == first.dtype && found.shape.rank() == first.shape.rank() {
+            return None; // dims that may turn out to be equal
+        }
+        let name = &carried.name.text;
+        let message = format!("`{name}` is {first} at first, and {found} after a step");
+        let diagnostic = Diagnostic::new(Code::E0312, binding.span, message);
+        self.report(diagnostic.with(carried.span, format!("{first}, its first value")));
+        None
+    }
+
+    /// The body with nothing known, for the errors in it.
+    fn exec_poisoned(&mut self, scan: &Source) {
+        let outer = self.frames.last().map(|frame| (frame.bindings.clone(), frame.unbound.clone()));
+        self.bind_name(&scan.target, Value::Poison);
+        scan.carries.iter().for_each(|(name, _)| self.bind_name(name, Value::Poison));
+        let (depth, branches) = (self.frames.len(), self.unknown_branches);
+        let length = Dim::from(1i64);
+        self.scans.push(OpenScan { depth, branches, index: ValueId(0), length, stacked: vec![], unknown: true });
+        self.exec_block(&scan.body);
+        self.scans.pop();
+        if let (Some(frame), Some((bindings, unbound))) = (self.frames.last_mut(), outer) {
+            (frame.bindings, frame.unbound) = (bindings, unbound);
+        }
+    }
+
+    fn emit_scan(
+        &mut self,
+        source: &Source,
+        walk: &Walk,
+        (carried, stacked): (&[Carried<'_>], &[(ValueId, Span)]),
+        cut: Cut,
+        span: Span,
+    ) -> Value {
+        for &(value, place) in stacked {
+            if walk.axis > self.ty(value).shape.rank() {
+                let message = format!("what is stacked along axis {} has the type {}", walk.axis, self.ty(value));
+                self.report(Diagnostic::new(Code::E0307, place, message));
+                return Value::Poison;
+            }
+        }
+        let slices: Vec<ValueId> = walk.tensor.into_iter().collect();
+        let firsts: Vec<ValueId> = carried.iter().map(|carried| carried.first).collect();
+        let (body, captures) = cut.body(&self.graph, carried.len());
+        let scan = Scan {
+            body: body.into(),
+            length: walk.length.clone(),
+            reverse: source.reverse,
+            carries: firsts.len(),
+            slices: slices.len(),
+        };
+        let Some(results) = self.emit_all(Op::Scan(scan), &[firsts, slices, captures].concat(), span) else {
+            return Value::Poison;
+        };
+        let (last, stacks) = results.split_at(carried.len());
+        let stacks = stacks.iter().map(|&stack| self.moved_axis(stack, 0, walk.axis)).collect::<Vec<_>>();
+        let mut values: Vec<Value> = stacks.iter().chain(last).map(|&value| Value::Tensor(value)).collect();
+        match values.len() {
+            1 => values.remove(0),
+            _ => Value::tuple(values),
+        }
+    }
+
+    /// `x` with one axis moved to another place.
+    fn moved_axis(&mut self, x: ValueId, from: usize, to: usize) -> ValueId {
+        if from == to {
+            return x;
+        }
+        let mut order: Vec<usize> = (0..self.ty(x).shape.rank()).filter(|&axis| axis != from).collect();
+        order.insert(to, from);
+        self.graph.emit(Op::Transpose(order), &[x])
+    }
+}
