@@ -4,19 +4,12 @@ use crate::arguments::Profile as Options;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::profile::{Profile, profile};
-use nnc_driver::stage::Which;
-use std::time::Duration;
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    if !(options.seconds > 0.0 && options.seconds < 3600.0) {
-        return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
-    }
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, &options.isa, options.no_fuse)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
-    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
-    let time = Duration::from_secs_f64(options.seconds);
-    let found = profile(&project, options.file.only.as_deref(), which, rows, &compiler, time)?;
+    let rows = setup::rows(&options.file)?;
+    let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
         nnc_data::write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())?;

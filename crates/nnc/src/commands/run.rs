@@ -22,8 +22,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         refuse_inputs(file, options)?;
     }
     let project = setup::project(&options.file)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
-    let rows = usize::try_from(rows).unwrap_or(1);
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let loaded = checkpoint::load(&options.weights)?;
     let mut store = graphs.store(&loaded, &options.weights)?;
