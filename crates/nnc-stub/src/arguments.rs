@@ -1,6 +1,7 @@
 //! The command line of a built executable.
 
 use crate::manifest::{Manifest, Port};
+use crate::present::default_top;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -9,8 +10,6 @@ use std::time::Duration;
 
 /// The default of `--bench`.
 const BENCH: Duration = Duration::from_secs(3);
-/// The default of `--top`, for one row and for many.
-const TOP: (usize, usize) = (5, 1);
 
 /// A file that is named for a port, or for the only one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,7 +71,7 @@ impl Arguments {
 
     /// How many classes to print per row.
     pub fn top(&self, rows: usize) -> usize {
-        self.top.unwrap_or(if rows == 1 { TOP.0 } else { TOP.1 })
+        self.top.unwrap_or_else(|| default_top(rows))
     }
 
     /// The files of each input, in the order of the manifest.

@@ -226,6 +226,9 @@ pub struct Run {
     /// Which answer, when the recipe has several.
     #[arg(long, value_name = "NAME")]
     pub answer: Option<String>,
+    /// How many classes to print for a row [default: 5 for one row, 1 for each of many].
+    #[arg(long, value_name = "N", value_parser = values::classes, allow_negative_numbers = true)]
+    pub top: Option<NonZeroUsize>,
     /// Print values and statistics of a named value inside, as `conv2d_1.y`; repeat for more.
     #[arg(long, value_name = "PATH")]
     pub watch: Vec<String>,

@@ -49,6 +49,11 @@ pub(crate) fn rewrites(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a number of rewrites is a whole number from 0".to_owned())
 }
 
+/// A number of classes.
+pub(crate) fn classes(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number of classes is a whole number from 1".to_owned())
+}
+
 /// How long to measure.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number < 3600.0);

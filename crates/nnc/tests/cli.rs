@@ -83,6 +83,12 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     let output =
         executable.current_dir(&folder).env_clear().args(["rows.csv", "--output", "exe.npy"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::write(folder.join("row.csv"), vec!["3"; 64].join(",")).unwrap();
+    for given in [&["row.csv"][..], &["rows.csv"], &["rows.csv", "--top", "3"], &["row.csv", "--json"]] {
+        let program = Command::new(folder.join("digits")).current_dir(&folder).args(given).output().unwrap();
+        let printed = ok(&folder, &[&["run", "digits.nn", "--input"][..], given, &weights].concat());
+        assert_eq!(printed, String::from_utf8_lossy(&program.stdout), "{given:?}");
+    }
     let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(numbers("run.npy") == numbers("exe.npy"));
     let floats = |name: &str| {

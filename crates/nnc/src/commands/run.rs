@@ -12,10 +12,8 @@ use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Answer, json, present};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
-
-/// How many classes are printed for a row.
-const TOP: usize = 3;
 
 pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     if let Some(file) = &options.output {
@@ -49,13 +47,15 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
 
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
     let mut text = Vec::new();
+    let rows = answers.iter().map(|answer| answer.rows).max().unwrap_or(1);
+    let top = options.top.map_or_else(|| present::default_top(rows), NonZeroUsize::get);
     let printed = match &options.output {
-        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, TOP),
+        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, top),
         Some(file) => {
             let types = answers.iter().map(Answer::type_text).collect::<Vec<_>>().join(", ");
             return output::line(&format!("wrote {}: {types}", file.display()));
         }
-        None => present::write_text(&mut text, answers, &manifest.classes, TOP),
+        None => present::write_text(&mut text, answers, &manifest.classes, top),
     };
     printed.map_err(Failure::Output)?;
     output::print(&String::from_utf8_lossy(&text))
