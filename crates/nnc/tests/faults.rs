@@ -129,6 +129,9 @@ fn places_are_tried_before_the_training() {
         (&["--out", "run", "--report", "digits.nn"], "is an input"),
         (&["--out", "run", "--report", "data/digits.csv.gz"], "is an input"),
         (&["--out", "run", "--report", "data"], "not a regular file"),
+        (&["--out", "run", "--report", "run/last.safetensors"], "the run itself writes that file"),
+        (&["--out", "./run", "--report", "data/../run/best.safetensors"], "the run itself writes that file"),
+        (&["--out", "run/../run", "--report", "run/metrics.csv"], "the run itself writes that file"),
         (&["--out", "digits.nn"], "digits.nn"),
         // Nobody, not even root, may put a file there.
         (&["--out", "/proc/self"], "/proc/self/last.safetensors"),
@@ -235,3 +238,7 @@ fn an_answer_is_not_written_over_what_it_is_made_from() {
     assert_eq!(fs::read_to_string(folder.join("row.csv")).unwrap(), row());
     assert!(nnc(&folder, &["eval", "digits.nn", "--weights", "run/last.safetensors"]).status.success());
 }
+    let profile = ["profile", "digits.nn", "--seconds", "0.01", "--trace"];
+    for (trace, part) in [("digits.nn", "is an input"), ("none/trace.json", "none/trace.json")] {
+        assert!(fails(&folder, &[&profile[..], &[trace]].concat()).contains(part), "{trace}");
+    }

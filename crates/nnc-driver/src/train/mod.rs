@@ -137,6 +137,11 @@ pub fn prepare_folder(options: &TrainOptions) -> Result<(), DriverError> {
 }
 
 /// A run under way.
+/// The files of a run's folder, whether they are there yet or not.
+pub fn files_of(folder: &Path) -> [PathBuf; 3] {
+    [LAST, BEST, METRICS].map(|name| folder.join(name))
+}
+
 struct Run<'r, 's, 'p> {
     session: &'r mut Session<'p>,
     dataset: &'s Dataset,

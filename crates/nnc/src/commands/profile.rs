@@ -3,16 +3,22 @@
 use crate::arguments::Profile as Options;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
+use nnc_data::{check_writable, write_atomically};
 use nnc_driver::profile::{Profile, profile};
+use nnc_driver::{DriverError, executable};
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(trace) = &options.trace {
+        executable::check_target(trace, &[&options.file.file]).map_err(|error| error.to_string())?;
+        check_writable(trace).map_err(DriverError::from)?;
+    }
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, &options.isa, options.no_fuse)?;
     let rows = setup::rows(&options.file)?;
     let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
-        nnc_data::write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())?;
+        write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(DriverError::from)?;
     }
     if options.json {
         let text = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::train::{Event, Observer, TrainOptions, prepare_folder, train};
+use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, train};
 use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     };
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
-        check_report(report, options, &dataset)?;
+        check_report(report, options, &dataset, &out)?;
     }
     introduce(&session, &dataset, &out)?;
     let interrupt = on_interrupt()?;
@@ -76,7 +76,11 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
 }
 
 /// A report that cannot be written should be known before the training, not after it.
-fn check_report(report: &Path, options: &Train, dataset: &Dataset) -> Result<(), Failure> {
+fn check_report(report: &Path, options: &Train, dataset: &Dataset, out: &Path) -> Result<(), Failure> {
+    if files_of(out).iter().any(|file| is_same_place(report, file)) {
+        let message = format!("--report {}: the run itself writes that file; choose another name", report.display());
+        return Err(Failure::Message(message));
+    }
     let inputs = dataset.files().chain([options.file.file.as_path()]).chain(options.init.as_deref());
     let inputs: Vec<&Path> = inputs.collect();
     executable::check_target(report, &inputs).map_err(|error| error.to_string())?;
@@ -84,6 +88,15 @@ fn check_report(report: &Path, options: &Train, dataset: &Dataset) -> Result<(),
 }
 
 fn resume_command(options: &Train, out: &Path) -> String {
+/// Whether two paths name the same file, which need not be there.
+fn is_same_place(a: &Path, b: &Path) -> bool {
+    let folder = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).canonicalize().ok()
+    };
+    a.file_name() == b.file_name() && folder(a).is_some_and(|found| folder(b) == Some(found))
+}
+
     let mut words: Vec<String> = std::env::args().collect();
     words.retain(|word| word != "--resume");
     if options.out.is_none() {
