@@ -54,10 +54,14 @@ pub enum Wanted {
 }
 
 impl Dataset {
+    /// The splits that there are.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten()
+    }
+
     /// The files that the splits are read from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
-        parts.into_iter().flatten().flat_map(|part| part.files.iter().map(PathBuf::as_path))
+        self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))
     }
 
     /// Opens the sources of a `data` block; relative paths start at `root`.

@@ -26,6 +26,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     if let Some(weights) = &options.init {
         start_from(&mut session, weights)?;
     }
+    dataset.parts().try_for_each(|part| session.check_indices(part))?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     let training = TrainOptions {
         out: Some(out.clone()),
