@@ -327,7 +327,7 @@ pub struct Bench {
 /// Time each kernel of a program, beside what this machine can do at best.
 ///
 /// The prediction is the roofline: the least time in which the machine can do the arithmetic, or move the bytes of the
-/// kernel's buffers from and to memory. A kernel whose buffers lie in the cache can be faster than that.
+/// kernel's buffers; from and to memory, or the caches if they hold all of them. Limits are measured.
 #[derive(Args, Debug)]
 pub struct Profile {
     #[command(flatten)]

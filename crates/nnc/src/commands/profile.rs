@@ -36,11 +36,13 @@ fn shown(profile: &Profile) -> String {
         profile.engine,
     );
     text += &format!(
-        "{QUIET}this machine: {:.0} GFLOP/s, {:.1} GB/s (measured){QUIET:#}\n",
+        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.1} GB/s from memory, {:.0} GB/s from caches of {}{QUIET:#}\n",
         profile.roofline.flops / 1e9,
-        profile.roofline.bytes / 1e9
+        profile.roofline.bytes / 1e9,
+        profile.roofline.cached_bytes / 1e9,
+        terminal::bytes(profile.roofline.cache_size),
     );
-    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "of roofline", "computes"];
+    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "bound by", "of roofline", "computes"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for launch in &profile.launches {
         rows.push(vec![
@@ -50,6 +52,7 @@ fn shown(profile: &Profile) -> String {
             format!("{:.1}", launch.gflops),
             terminal::bytes(launch.bytes),
             terminal::duration(launch.predicted_seconds),
+            launch.bound.name().to_owned(),
             format!("{:.0} %", launch.roofline_percent),
             launch.computes.clone(),
         ]);
