@@ -74,7 +74,7 @@ pub fn compare(
     let rounds = times[0].len();
     let [fused, unfused] = [side(&programs[0], &times[0]), side(&programs[1], &times[1])];
     let rows = rows.unwrap_or(match (which, project.unit.recipes.is_empty()) {
-        (Which::Train | Which::Evaluate, false) => usize::try_from(project.recipe(only)?.batch).unwrap_or(1),
+        (Which::Train | Which::Evaluate, false) => Project::batch(project.recipe(only)?),
         _ => 1,
     });
     let speed_up = unfused.median / fused.median.max(1e-12);

@@ -109,7 +109,7 @@ fn check_same_classes(learned: &[String], test: &Part) -> Result<(), DriverError
 fn hold_out(from: &mut Part, holdout: Holdout, seed: u64) -> Result<Part, DriverError> {
     let split = match holdout {
         Holdout::Fraction(fraction) => Split::Fraction(fraction),
-        Holdout::Every(step) => Split::Every(usize::try_from(step).unwrap_or(0)),
+        Holdout::Every(step) => Split::Every(usize::try_from(step).expect("the front end takes `every` from 2")),
     };
     let parts = split.apply(from.rows.len(), seed)?;
     let pick = |places: &[u64]| places.iter().map(|&place| from.rows[place as usize]).collect::<Vec<_>>();

@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
             self.store.insert(path, tensor);
         }
         let recipe = self.recipe();
-        let size = usize::try_from(recipe.batch).unwrap_or(1).clamp(1, part.rows.len().max(1));
+        let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         let mut means = Means::new(recipe);
         while let Some(batch) = batches.next_batch()? {

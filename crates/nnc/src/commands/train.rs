@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         return Err(Failure::Interrupted);
     }
     if outcome.items == 0 {
-        let epochs = terminal::counted(usize::try_from(outcome.epochs).unwrap_or(0), "epoch");
+        let epochs = terminal::counted(usize::try_from(outcome.epochs).expect("epochs are at most 2^31"), "epoch");
         return output::line(&format!(
             "{QUIET}nothing was left to train after {epochs}; weights in {}{QUIET:#}",
             out.display()
@@ -88,7 +88,6 @@ fn check_report(report: &Path, options: &Train, dataset: &Dataset, out: &Path) -
     check_writable(report).map_err(|error| Failure::Driver(error.into()))
 }
 
-fn resume_command(options: &Train, out: &Path) -> String {
 /// Whether two paths name the same file, which need not be there.
 fn is_same_place(a: &Path, b: &Path) -> bool {
     let folder = |path: &Path| {
@@ -98,6 +97,7 @@ fn is_same_place(a: &Path, b: &Path) -> bool {
     a.file_name() == b.file_name() && folder(a).is_some_and(|found| folder(b) == Some(found))
 }
 
+fn resume_command(options: &Train, out: &Path) -> String {
     let mut words: Vec<String> = std::env::args().collect();
     words.retain(|word| word != "--resume");
     if options.out.is_none() {
@@ -153,7 +153,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 fn print_passes(session: &mut Session<'_>, dataset: &Dataset) -> Result<(), Failure> {
-    let batch = usize::try_from(session.recipe().batch).unwrap_or(1).min(dataset.train.rows.len());
+    let batch = Project::batch(session.recipe()).min(dataset.train.rows.len());
     output::remark(terminal::passes(&session.training_program(batch)?.log).trim_end());
     Ok(())
 }
