@@ -13,7 +13,7 @@ use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
 use nnc_kernel::program::{ArgRef, Launch, Program as Kernels};
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Program};
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The limits of a machine with all threads of a pool at work.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -60,13 +60,15 @@ const STREAM: usize = 256 << 20;
 /// Bytes that each task reads again and again to measure the cache next to its core: half of the smallest there is.
 const CACHED: usize = 16 << 10;
 /// How often it does.
-const PASSES: i64 = 1 << 14;
+const PASSES: i64 = 1 << 11;
 /// The size of the caches where the system does not say it.
 const CACHE_SIZE: u64 = 1 << 20;
 /// Vectors that are read in a round.
 const STREAMS: usize = 8;
-/// The best of so many runs counts.
-const RUNS: usize = 5;
+/// The best run counts of as many as fit into this time, of at least [`LEAST_RUNS`]: other programs on the machine take
+/// the processor away for some milliseconds.
+const TIME: Duration = Duration::from_millis(60);
+const LEAST_RUNS: usize = 3;
 
 impl Roofline {
     /// Measures for about a fifth of a second.
@@ -90,6 +92,17 @@ impl Roofline {
             cached_bytes: cached_bytes.max(bytes),
             cache_size: cache_size().unwrap_or(CACHE_SIZE),
         })
+    }
+
+    /// The better of two measurements.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            flops: self.flops.max(other.flops),
+            bytes: self.bytes.max(other.bytes),
+            cached_bytes: self.cached_bytes.max(other.cached_bytes),
+            cache_size: self.cache_size.max(other.cache_size),
+        }
     }
 
     /// The least seconds in which so many operations can be done on so many bytes of buffers, and what decides them.
@@ -187,7 +200,10 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
     // Pages that were never written may all be one page of zeros. Denormal numbers are slow on some processors.
     from.bytes_mut().chunks_mut(64).for_each(|line| line[..4].copy_from_slice(&0.5f32.to_le_bytes()));
     let mut best = f64::INFINITY;
-    for _ in 0..RUNS {
+    let started = Instant::now();
+    let mut runs = 0;
+    while runs < LEAST_RUNS || started.elapsed() < TIME {
+        runs += 1;
         let mut externals = [ExternalBuffer::from(&mut from), ExternalBuffer::from(&mut to)];
         let began = Instant::now();
         program.run(&mut externals).map_err(|error| internal(error.to_string()))?;

@@ -61,13 +61,15 @@ fn unfolded(rewriter: &mut Rewriter<'_>, id: NodeId, node: &Node) -> Option<Valu
         Op::ConvInputGrad { .. } => {
             is_foldable(at, &graph.ty(second).shape)?;
             let x = graph.splat(&result, 0.0);
-            let y = convolve(graph, x, second, at, &graph.ty(first).shape[OUTER..].to_vec());
+            let output = graph.ty(first).shape.clone();
+            let y = convolve(graph, x, second, at, &output[OUTER..]);
             Some(cotangent(graph, y, first, x))
         }
         Op::ConvWeightGrad { .. } => {
             is_foldable(at, &result.shape)?;
             let w = graph.splat(&result, 0.0);
-            let y = convolve(graph, first, w, at, &graph.ty(second).shape[OUTER..].to_vec());
+            let output = graph.ty(second).shape.clone();
+            let y = convolve(graph, first, w, at, &output[OUTER..]);
             Some(cotangent(graph, y, second, w))
         }
         _ => {
