@@ -3,6 +3,7 @@
 use crate::manifest::{Manifest, Port};
 use crate::present::default_top;
 use lexopt::{Arg, Parser, ValueExt};
+use nnc_runtime::cpu::available_threads;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -93,6 +94,15 @@ impl Arguments {
     pub fn output_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
         assign(&self.outputs, &manifest.answers, "output")
     }
+}
+
+/// What is said when more threads are asked for than may run at once: they would only wait for each other, so that no more
+/// are used ([`nnc_runtime::Pool::with_limit`]).
+pub fn too_many_threads(asked: Option<NonZeroUsize>) -> Option<String> {
+    let most = available_threads();
+    let asked = asked.filter(|&asked| asked > most)?;
+    let threads = if most.get() == 1 { "thread" } else { "threads" };
+    Some(format!("--threads {asked}: {most} {threads} may run at once, so no more are used"))
 }
 
 /// Sorts files by the port that they are named for.

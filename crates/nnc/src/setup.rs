@@ -7,7 +7,8 @@ use nnc_driver::{Compiler, DriverError, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
 use nnc_opt::{fuse::FuseOptions, pipeline};
-use nnc_runtime::{Pool, cpu};
+use nnc_runtime::Pool;
+use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -96,12 +97,9 @@ pub(crate) fn native(threads: Option<NonZeroUsize>, isa: &IsaOptions, no_fuse: b
     Ok(Compiler { engine: isa.isa, pool: pool(threads)?, passes: passes(no_fuse, None) })
 }
 
-/// More threads than may run at once would only wait for each other, so fewer are started, and it is said.
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
-    let most = cpu::available_threads();
-    if let Some(asked) = threads.filter(|&asked| asked > most) {
-        let at_once = terminal::counted(most.get(), "thread");
-        output::remark(&format!("--threads {asked}: {at_once} may run at once, so no more are used"));
+    if let Some(remark) = too_many_threads(threads) {
+        output::remark(&remark);
     }
     let started = Pool::with_limit(threads);
     started.map(Arc::new).map_err(|error| Failure::Message(format!("cannot start threads: {error}")))

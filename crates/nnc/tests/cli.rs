@@ -89,6 +89,10 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
         let printed = ok(&folder, &[&["run", "digits.nn", "--input"][..], given, &weights].concat());
         assert_eq!(printed, String::from_utf8_lossy(&program.stdout), "{given:?}");
     }
+    let many =
+        Command::new(folder.join("digits")).current_dir(&folder).args(["row.csv", "--threads", "99999"]).output();
+    let said = String::from_utf8_lossy(&many.unwrap().stderr).into_owned();
+    assert!(said.starts_with("--threads 99999: ") && said.lines().count() == 1, "{said}");
     let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(numbers("run.npy") == numbers("exe.npy"));
     let floats = |name: &str| {
