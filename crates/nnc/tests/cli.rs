@@ -130,6 +130,22 @@ fn every_stage_can_be_dumped() {
 }
 
 #[test]
+fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
+    let (_keep, folder) = digits();
+    let text = ok(&folder, &["profile", "digits.nn", "--seconds", "0.05", "--json"]);
+    let profile: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let launches = profile["launches"].as_array().unwrap();
+    for (kernel, op) in [("conv", "conv (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")] {
+        let mut named = launches.iter().filter(|launch| launch["kernel"] == kernel);
+        assert!(named.any(|launch| launch["computes"].as_str().unwrap().contains(op)), "{kernel}: {text}");
+    }
+    let cache = profile["roofline"]["cache_size"].as_u64().unwrap();
+    for launch in launches.iter().filter(|launch| launch["bytes"].as_u64().unwrap() <= cache) {
+        assert_ne!(launch["bound"], "memory", "{launch}");
+    }
+}
+
+#[test]
 fn a_derivative_is_printed() {
     let (_keep, folder) = digits();
     let text = ok(&folder, &["grad", "digits.nn"]);

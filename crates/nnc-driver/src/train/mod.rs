@@ -82,7 +82,8 @@ pub struct Outcome {
     pub compile_time: Duration,
 }
 
-/// Trains until the last epoch, early stopping, or an interrupt.
+/// Trains until the last epoch, early stopping, or an interrupt. Labels that are out of range stop it where they are met;
+/// [`Session::check_indices`] finds them before.
 ///
 /// # Errors
 /// Data, compile and file errors; [`DriverError::NotFinite`] for a loss that is no finite number.
