@@ -45,8 +45,7 @@ pub fn host() -> Result<OwnedTargetIsa, CodegenError> {
         flags.set(name, value).map_err(|error| CodegenError::Bug(format!("Cranelift's setting {name}: {error}")))?;
     }
     let builder = cranelift_native::builder().map_err(|reason| CodegenError::Host(reason.to_string()))?;
-    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))?;
-    Ok(isa)
+    builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))
 }
 
 /// One function to compile.
@@ -126,7 +125,7 @@ pub(crate) fn first_equal(kernels: &[Kernel]) -> Vec<usize> {
 }
 
 fn compile_all(
-    isa: &dyn TargetIsa,
+    target: &dyn TargetIsa,
     backend: Backend,
     tasks: &[Task<'_>],
     threads: NonZeroUsize,
@@ -138,7 +137,7 @@ fn compile_all(
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { return done };
-            done.push((index, compile_one(isa, backend, task, &mut kept)));
+            done.push((index, compile_one(target, backend, task, &mut kept)));
         }
     };
     let mut all = std::thread::scope(|scope| {
@@ -164,7 +163,7 @@ struct Kept {
 }
 
 fn compile_one(
-    isa: &dyn TargetIsa,
+    target: &dyn TargetIsa,
     backend: Backend,
     task: &Task<'_>,
     kept: &mut Kept,
@@ -173,8 +172,8 @@ fn compile_one(
         Backend::Cranelift => {
             let mut func = ir::Function::new();
             func.name = UserFuncName::user(0, task.id.as_u32());
-            clif::translate(task.kernel, task.phase, isa.frontend_config(), &mut func, &mut kept.builders);
-            finish(isa, func, task.id, &task.kernel.name)
+            clif::translate(task.kernel, task.phase, target.frontend_config(), &mut func, &mut kept.builders);
+            finish(target, func, task.id, &task.kernel.name)
         }
         Backend::X64(isa) => {
             let function = x64::compile(isa, task.kernel, task.phase, &mut kept.x64)?;
@@ -183,17 +182,17 @@ fn compile_one(
     }
 }
 
-fn finish(isa: &dyn TargetIsa, func: ir::Function, id: FuncId, name: &str) -> Result<Compiled, CodegenError> {
+fn finish(target: &dyn TargetIsa, func: ir::Function, id: FuncId, name: &str) -> Result<Compiled, CodegenError> {
     let mut context = cranelift_codegen::Context::for_function(func);
     context
-        .compile(isa, &mut ControlPlane::default())
+        .compile(target, &mut ControlPlane::default())
         .map_err(|error| CodegenError::Bug(format!("Cranelift refused `{name}`: {:?}", error.inner)))?;
     let Some(code) = context.compiled_code() else {
         return Err(CodegenError::Bug(format!("Cranelift made no code of `{name}`")));
     };
     let relocations = code.buffer.relocs().iter();
     let relocations = relocations.map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id)).collect();
-    let alignment = u64::from(code.buffer.alignment).max(u64::from(isa.function_alignment().minimum)).max(32);
+    let alignment = u64::from(code.buffer.alignment).max(u64::from(target.function_alignment().minimum)).max(32);
     Ok(Compiled { bytes: code.buffer.data().to_vec(), alignment, relocations })
 }
 

@@ -10,15 +10,15 @@ use nnc_kernel::ir::{Kernel, Phase};
 use nnc_kernel::program::Program;
 
 /// As Cranelift is given them.
-pub(crate) fn clif(program: &Program, isa: &dyn TargetIsa) -> Result<String, CodegenError> {
-    each_phase(program, |kernel, phase| Ok(translated(kernel, phase, isa).display().to_string()))
+pub(crate) fn clif(program: &Program, target: &dyn TargetIsa) -> Result<String, CodegenError> {
+    each_phase(program, |kernel, phase| Ok(translated(kernel, phase, target).display().to_string()))
 }
 
 /// As assembly.
-pub(crate) fn assembly(program: &Program, backend: Backend, isa: &dyn TargetIsa) -> Result<String, CodegenError> {
+pub(crate) fn assembly(program: &Program, backend: Backend, target: &dyn TargetIsa) -> Result<String, CodegenError> {
     let mut context = x64::Context::default();
     each_phase(program, |kernel, phase| match backend {
-        Backend::Cranelift => cranelift_assembly(isa, translated(kernel, phase, isa)),
+        Backend::Cranelift => cranelift_assembly(target, translated(kernel, phase, target)),
         Backend::X64(isa) => {
             x64::compile(isa, kernel, phase, &mut context).map(|code| x64::disassembly::disassemble(&code))
         }
@@ -41,17 +41,17 @@ fn each_phase(
     Ok(out)
 }
 
-fn translated(kernel: &Kernel, phase: &Phase, isa: &dyn TargetIsa) -> ir::Function {
+fn translated(kernel: &Kernel, phase: &Phase, target: &dyn TargetIsa) -> ir::Function {
     let mut func = ir::Function::new();
-    clif::translate(kernel, phase, isa.frontend_config(), &mut func, &mut FunctionBuilderContext::new());
+    clif::translate(kernel, phase, target.frontend_config(), &mut func, &mut FunctionBuilderContext::new());
     func
 }
 
-fn cranelift_assembly(isa: &dyn TargetIsa, func: ir::Function) -> Result<String, CodegenError> {
+fn cranelift_assembly(target: &dyn TargetIsa, func: ir::Function) -> Result<String, CodegenError> {
     let mut context = cranelift_codegen::Context::for_function(func);
     context.set_disasm(true);
     let code = context
-        .compile(isa, &mut ControlPlane::default())
+        .compile(target, &mut ControlPlane::default())
         .map_err(|error| CodegenError::Bug(format!("Cranelift: {:?}", error.inner)))?;
     Ok(code.vcode.clone().unwrap_or_default())
 }

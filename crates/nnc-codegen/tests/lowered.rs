@@ -4,7 +4,7 @@
 mod common;
 
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, op_names, random_graph_with, random_inputs};
-use nnc_graph::{Graph, text};
+use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_kernel::ir::{Elem, Target, interpret};
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
 use nnc_opt::fuse::{FuseOptions, partition};
@@ -59,6 +59,34 @@ fn every_op() {
         }
     }
     assert!(lowerable > 50, "only {lowerable} graphs could be lowered");
+}
+
+/// A convolution in three spatial axes, in groups, with a stride, and its gradients.
+fn convolution_in_space() -> Graph {
+    let mut graph = Graph::new("space");
+    let mut input = |name: &str, sizes: [usize; 5]| {
+        let ty = TensorType::new(DType::F32, Shape::of(&sizes));
+        graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
+    };
+    let (x, w) = (input("x", [2, 4, 5, 6, 7]), input("w", [6, 2, 3, 2, 3]));
+    let dims = |sizes: [i64; 3]| sizes.map(Dim::from).to_vec();
+    let (stride, dilation) = (dims([2, 1, 2]), dims([1, 2, 1]));
+    let attributes =
+        ConvAttributes { stride, low: dims([1, 0, 1]), high: dims([0, 1, 1]), dilation, groups: Dim::from(2i64) };
+    let y = graph.emit(Op::Conv(attributes), &[x, w]);
+    let square = graph.emit(Op::Binary(BinaryOp::Mul), &[y, y]);
+    let loss = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: (0..5).collect() }, &[square]);
+    let gradients = graph.add(Op::Grad, &[loss, x, w]).unwrap();
+    for (name, value) in [("y", y), ("dx", gradients[0]), ("dw", gradients[1])] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    graph
+}
+
+#[test]
+fn a_convolution_in_three_axes() {
+    let optimised = nnc_opt::optimise(&convolution_in_space(), &nnc_opt::Options::default()).unwrap();
+    assert!(check(&optimised.graph, 7));
 }
 
 #[test]

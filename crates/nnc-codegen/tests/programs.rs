@@ -133,6 +133,47 @@ fn run_image(program: &Program, backend: Backend, buffers: &[Vec<u8>], expected:
     }
 }
 
+/// Copies 16 lanes many times over, all loads before all stores: far more values than registers.
+fn crowded(vectors: i64) -> Kernel {
+    let mut kernel = KernelBuilder::new("crowded");
+    let x = kernel.input("x", Elem::F32);
+    let y = kernel.output("y", Elem::F32);
+    kernel.phase(1, |b, task| {
+        let places: Vec<_> = (0..vectors).map(|at| b.add_index(task, 16 * at)).collect();
+        let values: Vec<_> = places.iter().map(|&at| b.load(x, at, 16)).collect();
+        places.into_iter().zip(values).rev().for_each(|(at, value)| b.store(y, at, value));
+    });
+    kernel.finish()
+}
+
+#[test]
+fn a_large_frame_is_touched_page_by_page() {
+    for (vectors, at_least) in [(4, 0), (100, 1), (600, 8)] {
+        let args = (1..=2).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
+        let program = common::single(crowded(vectors), args);
+        let bytes = vectors as usize * 64;
+        let given: Vec<u8> = (0..bytes).map(|at| (at % 64) as u8).collect();
+        check(&program, &[vec![], given, vec![0; bytes]], &[Elem::F32; 2]).unwrap();
+        for backend in Backend::ALL.into_iter().filter(|backend| *backend != Backend::Cranelift) {
+            let dump = nnc_codegen::dump_asm(&program, backend).unwrap();
+            let steps = dump.lines().filter_map(|line| line.trim().strip_prefix("sub rsp,"));
+            let sizes: Vec<u64> = steps.map(|size| hexadecimal(size.trim())).collect();
+            let touched = dump.lines().filter(|line| line.contains("test [rsp], rsp")).count();
+            assert!(sizes.iter().all(|&size| size < 4096 - 63), "{backend}: {sizes:?}");
+            assert_eq!(touched, sizes.len().saturating_sub(1), "{backend}: {sizes:?}");
+            assert!(touched >= at_least, "{backend}: {touched} pages for {vectors} vectors\n{dump}");
+        }
+    }
+}
+
+/// `0FC0h`, as assembly has it, or a decimal number.
+fn hexadecimal(text: &str) -> u64 {
+    match (text.strip_prefix("0x"), text.strip_suffix('h')) {
+        (Some(digits), _) | (None, Some(digits)) => u64::from_str_radix(digits, 16).unwrap(),
+        (None, None) => text.parse().unwrap(),
+    }
+}
+
 #[test]
 fn dumps_show_each_kernel_once() {
     let (program, ..) = program();

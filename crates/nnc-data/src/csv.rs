@@ -53,9 +53,10 @@ pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOp
     let mut reader =
         ReaderBuilder::new().has_headers(false).flexible(true).delimiter(options.separator).from_reader(text);
     let mut lines = Lines { text, path, options, names: Vec::new() };
-    let columns = lines.read(&mut reader, fields)?;
+    let (columns, numbers) = lines.read(&mut reader, fields)?;
     let names = vec![String::new(); columns.len()];
-    table::from_columns(columns, &names, path)
+    let table = table::from_columns(columns, &names, path)?;
+    Ok(Table { lines: numbers, ..table })
 }
 
 /// Refuses separators that could be part of a cell or of a line end.
@@ -94,12 +95,13 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Reads all lines into columns.
-    fn read(&mut self, reader: &mut Reader<&[u8]>, fields: &[FieldType]) -> Result<Vec<Column>> {
+    /// Reads all lines into columns; gives these, and the number of the line of each row.
+    fn read(&mut self, reader: &mut Reader<&[u8]>, fields: &[FieldType]) -> Result<(Vec<Column>, Vec<u64>)> {
         let mut columns: Vec<Column> = fields.iter().cloned().map(empty_column).collect();
         let mut record = ByteRecord::new();
         let mut is_first = true;
-        let mut rows = 0;
+        let mut numbers = Vec::new();
+        let (mut line, mut counted) = (1, 0);
         while self.advance(reader, &mut record)? {
             let may_be_header = std::mem::take(&mut is_first);
             self.check_count(&record, &columns)?;
@@ -108,17 +110,20 @@ impl Lines<'_> {
                 continue;
             }
             self.push_row(&record, &mut columns)?;
-            rows += 1;
+            let start = self.start(&record);
+            line += line_ends(&self.text[counted..start]);
+            counted = start;
+            numbers.push(line);
         }
-        if rows == 0 {
+        if numbers.is_empty() {
             let found = if is_first { "is empty" } else { "has a header and no rows" };
             return Err(DataError::new(ErrorKind::Empty, self.path, found));
         }
         for column in &mut columns {
-            column.rows = rows;
+            column.rows = numbers.len();
             column.bytes.shrink_to_fit();
         }
-        Ok(columns)
+        Ok((columns, numbers))
     }
 
     /// Reads the next line into `record`; `false` at the end.
@@ -206,13 +211,18 @@ impl Lines<'_> {
     ///
     /// Counted when it is needed: the reader's own count leaves out blank lines before a record.
     fn line(&self, record: &ByteRecord) -> u64 {
-        let start = record.position().map_or(0, |position| position.byte() as usize);
-        let (before, rest) = self.text.split_at(start.min(self.text.len()));
-        let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let is_end = |&&byte: &&u8| byte == b'\n';
-        let ends = before.iter().chain(&rest[..blank]).filter(is_end).count();
-        ends as u64 + 1
+        line_ends(&self.text[..self.start(record)]) + 1
     }
+
+    /// Where the first cell of `record` begins in the text, after blank lines.
+    fn start(&self, record: &ByteRecord) -> usize {
+        let start = record.position().map_or(0, |position| position.byte() as usize).min(self.text.len());
+        start + self.text[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+    }
+}
+
+fn line_ends(text: &[u8]) -> u64 {
+    text.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// A column without rows.
@@ -275,6 +285,12 @@ mod tests {
         assert!(fault("x,y,label\n1,2,3\n1,,3\n").contains("line 3, column 2 (`y`)"));
         assert!(fault("1,2,3\n4,5\n").contains("line 2: has 2 cells, but the declared (f32[2], u8) takes 3"));
         assert!(fault("1,2,3\n4,5,nan\n").contains("line 2, column 3"));
+    }
+
+    #[test]
+    fn each_row_knows_its_line() {
+        assert_eq!(read("a,b,c\n1,2,3\n\n\n4,5,6\n").unwrap().lines, [2, 5]);
+        assert_eq!(read("\r\n1,2,3\r\n4,5,6\r\n\r\n7,8,9").unwrap().lines, [2, 3, 5]);
     }
 
     #[test]

@@ -62,5 +62,5 @@ pub(crate) fn from_columns(columns: Vec<Column>, names: &[String], path: &Path) 
             DataError::new(ErrorKind::Mismatch, path, message).help("every field needs the same number of rows")
         );
     }
-    Ok(Table { columns, rows, classes: None })
+    Ok(Table { columns, rows, classes: None, lines: Vec::new() })
 }

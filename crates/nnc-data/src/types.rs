@@ -171,6 +171,8 @@ pub struct Table {
     pub rows: usize,
     /// Names of classes that the source taught (the folders of `images`); the label is an index.
     pub classes: Option<Vec<String>>,
+    /// For text, the line that each example stands on, from 1; empty for other sources.
+    pub lines: Vec<u64>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Inputs are random bytes for u8, small positive numbers for floats and zeros for other integers; weights are freshly
 //! initialised. Alternation cancels what drifts on a machine; the figures are medians with quartiles.
 
-use crate::compiled::{CompiledGraph, Compiler};
+use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::initial_store;
@@ -74,7 +74,7 @@ pub fn compare(
     let rounds = times[0].len();
     let [fused, unfused] = [side(&programs[0], &times[0]), side(&programs[1], &times[1])];
     let rows = rows.unwrap_or(match (which, project.unit.recipes.is_empty()) {
-        (Which::Train | Which::Evaluate, false) => usize::try_from(project.recipe(only)?.batch).unwrap_or(1),
+        (Which::Train | Which::Evaluate, false) => Project::batch(project.recipe(only)?),
         _ => 1,
     });
     let speed_up = unfused.median / fused.median.max(1e-12);
@@ -102,7 +102,7 @@ fn alternate(
     while round <= LEAST_ROUNDS || started.elapsed() < time * 2 {
         for (at, (program, store)) in programs.iter_mut().zip(stores.iter_mut()).enumerate() {
             let before = Instant::now();
-            program.run(store).map_err(|error| DriverError::Usage(error.to_string()))?;
+            program.run(store).map_err(failed)?;
             // The first round warms the caches.
             if round > 0 {
                 times[at].push(before.elapsed().as_secs_f64());
@@ -124,6 +124,15 @@ fn side(program: &CompiledGraph, times: &[f64]) -> Side {
         bytes: report.iter().map(|kernel| kernel.bytes).sum(),
         arena_bytes: program.arena_bytes(),
         compile: program.compile_time.as_secs_f64(),
+    }
+}
+
+/// Why a program stopped on made-up inputs. They are numbers from 0 to 1, and indices of 0, which lie in any range.
+pub(crate) fn failed(error: RunError) -> DriverError {
+    match error {
+        RunError::OutOfRange(_) => DriverError::Usage(format!("{error}, in a run on made-up inputs")),
+        RunError::NotResident(_) => DriverError::Internal(error.to_string()),
+        RunError::Internal(why) => DriverError::Internal(why),
     }
 }
 

@@ -54,10 +54,14 @@ pub enum Wanted {
 }
 
 impl Dataset {
+    /// The splits that there are.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten()
+    }
+
     /// The files that the splits are read from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
-        parts.into_iter().flatten().flat_map(|part| part.files.iter().map(PathBuf::as_path))
+        self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))
     }
 
     /// Opens the sources of a `data` block; relative paths start at `root`.
@@ -105,7 +109,7 @@ fn check_same_classes(learned: &[String], test: &Part) -> Result<(), DriverError
 fn hold_out(from: &mut Part, holdout: Holdout, seed: u64) -> Result<Part, DriverError> {
     let split = match holdout {
         Holdout::Fraction(fraction) => Split::Fraction(fraction),
-        Holdout::Every(step) => Split::Every(usize::try_from(step).unwrap_or(0)),
+        Holdout::Every(step) => Split::Every(usize::try_from(step).expect("the front end takes `every` from 2")),
     };
     let parts = split.apply(from.rows.len(), seed)?;
     let pick = |places: &[u64]| places.iter().map(|&place| from.rows[place as usize]).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use crate::dataset::Part;
 use crate::error::DriverError;
-use nnc_data::{DataError, ErrorKind, Place};
+use nnc_data::{Column, DataError, ErrorKind, Place, Table};
 use std::fmt;
 
 /// Which example has an index out of range.
@@ -33,11 +33,28 @@ impl IndexFault {
     /// The same fault with the file that the example is read from.
     pub fn in_files(&self, part: &Part) -> DataError {
         let file = part.file(self.field.as_ref().map(|(at, _)| *at));
-        let error = DataError::new(ErrorKind::BadValue, file, self.message()).at(Place::Row(self.row));
-        error.help(match &part.table.classes {
-            Some(folders) => format!("there is a class for each folder: {}", folders.join(", ")),
-            None => "rows of examples are counted from 0".to_owned(),
-        })
+        let place = self.place(&part.table);
+        let from_zero = matches!(place, Place::Row(_));
+        let error = DataError::new(ErrorKind::BadValue, file, self.message()).at(place);
+        match &part.table.classes {
+            Some(folders) => error.help(format!("there is a class for each folder: {}", folders.join(", "))),
+            None if from_zero => error.help("rows of examples are counted from 0"),
+            None => error,
+        }
+    }
+
+    /// Where the index stands: in text by its line, and by its column when the field has one cell.
+    fn place(&self, table: &Table) -> Place {
+        let row = usize::try_from(self.row).expect("a row of the table");
+        let Some(&line) = table.lines.get(row) else { return Place::Row(self.row) };
+        let cells = |column: &Column| column.ty.elements().unwrap_or(1);
+        match &self.field {
+            Some((at, _)) if cells(&table.columns[*at]) == 1 => {
+                let before: usize = table.columns[..*at].iter().map(cells).sum();
+                Place::Cell { line, column: before + 1, name: None }
+            }
+            Some(_) | None => Place::Line(line),
+        }
     }
 }
 

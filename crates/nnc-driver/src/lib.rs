@@ -32,6 +32,7 @@ pub mod deploy;
 mod error;
 pub mod executable;
 mod index_fault;
+mod index_graph;
 mod layout;
 pub mod profile;
 pub mod project;

@@ -1,14 +1,15 @@
 //! Where the time of a program goes: each kernel launch timed, beside what the machine could do at best.
 
-use crate::bench::{fill_inputs, quantile};
+use crate::bench::{failed, fill_inputs, quantile};
 use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
-use crate::roofline::Roofline;
+use crate::roofline::{Bound, Roofline};
 use crate::session::initial_store;
 use crate::stage::{self, Which};
-use nnc_graph::Graph;
+use nnc_graph::{Graph, Op};
 use nnc_kernel::KernelReport;
+use nnc_opt::fuse::{self, Class};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ use std::time::{Duration, Instant};
 pub struct LaunchProfile {
     /// The kernel's name.
     pub kernel: String,
-    /// Type and library function of the last value that it computes.
+    /// What it is built around, as a product or a reduction, or else the last that it computes: type, operation and
+    /// library function.
     pub computes: String,
     /// Median seconds.
     pub seconds: f64,
@@ -29,7 +31,9 @@ pub struct LaunchProfile {
     pub gflops: f64,
     /// What is predicted: the least seconds in which this machine can do so much.
     pub predicted_seconds: f64,
-    /// That as per cent of the time it took.
+    /// What the prediction is bound by.
+    pub bound: Bound,
+    /// The prediction as per cent of the time it took.
     pub roofline_percent: f64,
     /// Tasks of its phases.
     pub schedule: String,
@@ -76,9 +80,11 @@ pub fn profile(
     let mut rounds: Vec<Vec<Duration>> = vec![];
     let started = Instant::now();
     while rounds.len() <= LEAST_ROUNDS || started.elapsed() < time {
-        let times = program.run_timed(&mut store).map_err(|error| DriverError::Usage(error.to_string()))?;
+        let times = program.run_timed(&mut store).map_err(failed)?;
         rounds.push(times);
     }
+    // Other programs may have been at work the first time.
+    let roofline = roofline.max(Roofline::measure(compiler)?);
     // The first round warms the caches.
     rounds.remove(0);
     let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
@@ -98,7 +104,7 @@ pub fn profile(
 }
 
 fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Roofline) -> LaunchProfile {
-    let predicted = roofline.seconds(kernel.flops as f64, kernel.bytes as f64);
+    let (predicted, bound) = roofline.seconds(kernel.flops, kernel.bytes);
     LaunchProfile {
         kernel: kernel.name.clone(),
         computes: computes(graph, kernel),
@@ -107,19 +113,33 @@ fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Rooflin
         bytes: kernel.bytes,
         gflops: kernel.flops as f64 / seconds.max(1e-12) / 1e9,
         predicted_seconds: predicted,
+        bound,
         roofline_percent: 100.0 * predicted / seconds.max(1e-12),
         schedule: kernel.schedule.clone(),
     }
 }
 
-/// The type and origin of the last value of a kernel.
+/// Type, operation and origin of the node that a kernel is about.
 fn computes(graph: &Graph, kernel: &KernelReport) -> String {
-    let Some(node) = kernel.nodes.last().map(|&id| graph.node(id)) else { return "a copy".to_owned() };
-    let ty = node.results.first().map(|&value| graph.ty(value).to_string()).unwrap_or_default();
+    let Some(node) = kernel.nodes.iter().max_by_key(|&&id| (weight(&graph.node(id).op), id)) else {
+        return "a copy".to_owned();
+    };
+    let node = graph.node(*node);
+    let (ty, op) = (graph.ty(node.results[0]), node.op.name());
     let function = node.origin.map(|id| graph.origin(id).function.as_str());
-    match function {
-        Some(function) => format!("{ty} ({function})"),
-        None => ty,
+    match function.filter(|function| *function != op) {
+        Some(function) => format!("{ty} {op} ({function})"),
+        None => format!("{ty} {op}"),
+    }
+}
+
+/// The node of a kernel that says most about it has the greatest.
+fn weight(op: &Op) -> u8 {
+    match fuse::class(op) {
+        Class::Anchor => 3,
+        Class::Reduce => 2,
+        Class::Pointwise | Class::Indexed => 1,
+        Class::View | Class::Leaf => 0,
     }
 }
 

@@ -102,6 +102,11 @@ impl Project {
         }
     }
 
+    /// The examples of a step of a recipe.
+    pub fn batch(recipe: &RecipeInfo) -> usize {
+        usize::try_from(recipe.batch).expect("the front end takes a batch from 1")
+    }
+
     /// The data block called `name`.
     ///
     /// # Errors

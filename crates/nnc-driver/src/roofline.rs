@@ -1,4 +1,8 @@
-//! What this machine can do, measured: arithmetic and memory, by kernels of our own.
+//! What this machine can do, measured: arithmetic, memory and cache, by kernels of our own.
+//!
+//! Memory bounds a kernel whose buffers are larger than the caches. Smaller ones may still lie in a cache from the kernel
+//! before, or from the run before; then the bound is what the caches give, measured where they are fastest, so that no
+//! kernel does better than its roofline. How large the caches are is what the system says.
 //!
 //! (S. Williams, A. Waterman and D. Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
 //! Architectures", Communications of the ACM, 2009.)
@@ -9,7 +13,7 @@ use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
 use nnc_kernel::program::{ArgRef, Launch, Program as Kernels};
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Program};
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The limits of a machine with all threads of a pool at work.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -18,6 +22,33 @@ pub struct Roofline {
     pub flops: f64,
     /// Bytes read from memory a second.
     pub bytes: f64,
+    /// Bytes read a second from the caches that are next to the cores.
+    pub cached_bytes: f64,
+    /// Bytes that the largest cache holds.
+    pub cache_size: u64,
+}
+
+/// What a kernel can at best be limited by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Arithmetic operations.
+    Arithmetic,
+    /// Moving its buffers from and to memory.
+    Memory,
+    /// Moving its buffers from and to the caches, which hold them.
+    Cache,
+}
+
+impl Bound {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arithmetic => "arithmetic",
+            Self::Memory => "memory",
+            Self::Cache => "cache",
+        }
+    }
 }
 
 /// Independent chains of multiply-adds: enough to hide their latency.
@@ -26,10 +57,18 @@ const CHAINS: usize = 12;
 const ROUNDS: i64 = 1 << 16;
 /// Bytes of the buffer that is read to measure memory: many times the cache that one core has to itself.
 const STREAM: usize = 256 << 20;
+/// Bytes that each task reads again and again to measure the cache next to its core: half of the smallest there is.
+const CACHED: usize = 16 << 10;
+/// How often it does.
+const PASSES: i64 = 1 << 11;
+/// The size of the caches where the system does not say it.
+const CACHE_SIZE: u64 = 1 << 20;
 /// Vectors that are read in a round.
 const STREAMS: usize = 8;
-/// The best of so many runs counts.
-const RUNS: usize = 5;
+/// The best run counts of as many as fit into this time, of at least [`LEAST_RUNS`]: other programs on the machine take
+/// the processor away for some milliseconds.
+const TIME: Duration = Duration::from_millis(60);
+const LEAST_RUNS: usize = 3;
 
 impl Roofline {
     /// Measures for about a fifth of a second.
@@ -41,14 +80,56 @@ impl Roofline {
         let tasks = 4 * compiler.pool.threads() as u64;
         let products = tasks as f64 * ROUNDS as f64 * CHAINS as f64 * f64::from(lanes);
         let arithmetic = best(compiler, multiply_adds(tasks, lanes), tasks as usize * 64, tasks as usize * 256)?;
-        let memory = best(compiler, read_all(tasks, lanes), STREAM, tasks as usize * 256)?;
-        let read = tasks as f64 * elements_read(tasks, lanes) as f64 * 4.0;
-        Ok(Self { flops: 2.0 * products / arithmetic, bytes: read / memory })
+        let rate = |bytes: usize, passes: i64| -> Result<f64, DriverError> {
+            let count = elements_read(bytes, tasks, lanes);
+            let seconds = best(compiler, read_all(tasks, lanes, count, passes), bytes, tasks as usize * 256)?;
+            Ok(passes as f64 * tasks as f64 * count as f64 * 4.0 / seconds)
+        };
+        let (bytes, cached_bytes) = (rate(STREAM, 1)?, rate(tasks as usize * CACHED, PASSES)?);
+        Ok(Self {
+            flops: 2.0 * products / arithmetic,
+            bytes,
+            cached_bytes: cached_bytes.max(bytes),
+            cache_size: cache_size().unwrap_or(CACHE_SIZE),
+        })
     }
 
-    /// The least seconds in which so many operations and bytes can be done.
-    pub fn seconds(&self, flops: f64, bytes: f64) -> f64 {
-        (flops / self.flops).max(bytes / self.bytes)
+    /// The better of two measurements.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            flops: self.flops.max(other.flops),
+            bytes: self.bytes.max(other.bytes),
+            cached_bytes: self.cached_bytes.max(other.cached_bytes),
+            cache_size: self.cache_size.max(other.cache_size),
+        }
+    }
+
+    /// The least seconds in which so many operations can be done on so many bytes of buffers, and what decides them.
+    pub fn seconds(&self, flops: u64, bytes: u64) -> (f64, Bound) {
+        let moved = match bytes <= self.cache_size {
+            true => (bytes as f64 / self.cached_bytes, Bound::Cache),
+            false => (bytes as f64 / self.bytes, Bound::Memory),
+        };
+        let computed = (flops as f64 / self.flops, Bound::Arithmetic);
+        if computed.0 >= moved.0 { computed } else { moved }
+    }
+}
+
+/// The bytes of the largest cache that the first processor reaches, as Linux tells them.
+fn cache_size() -> Option<u64> {
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    let sizes = caches.filter_map(|cache| std::fs::read_to_string(cache.ok()?.path().join("size")).ok());
+    sizes.filter_map(|text| size_in_bytes(text.trim())).max()
+}
+
+/// `512K` or `32M` in bytes.
+fn size_in_bytes(text: &str) -> Option<u64> {
+    let scaled = |digits: &str, shift: u32| digits.parse::<u64>().ok()?.checked_mul(1 << shift);
+    match (text.strip_suffix('K'), text.strip_suffix('M')) {
+        (Some(digits), _) => scaled(digits, 10),
+        (None, Some(digits)) => scaled(digits, 20),
+        (None, None) => scaled(text, 0),
     }
 }
 
@@ -72,30 +153,31 @@ fn multiply_adds(tasks: u64, lanes: u8) -> Kernel {
     kernel.finish()
 }
 
-/// How many elements of the buffer each task reads: whole rounds, so that the last task ends inside it.
-fn elements_read(tasks: u64, lanes: u8) -> i64 {
+/// How many elements of a buffer of so many bytes each task reads: whole rounds, so that the last task ends inside it.
+fn elements_read(bytes: usize, tasks: u64, lanes: u8) -> i64 {
     let round = STREAMS as i64 * i64::from(lanes);
-    STREAM as i64 / 4 / tasks as i64 / round * round
+    bytes as i64 / 4 / tasks as i64 / round * round
 }
 
-/// The sum of a large buffer.
-fn read_all(tasks: u64, lanes: u8) -> Kernel {
+/// The sum of a buffer, of which each task reads so many elements so many times.
+fn read_all(tasks: u64, lanes: u8, count: i64, passes: i64) -> Kernel {
     let mut kernel = KernelBuilder::new("read_all");
     let from = kernel.input("from", Elem::F32);
     let to = kernel.output("to", Elem::F32);
-    let count = elements_read(tasks, lanes);
     kernel.phase(tasks, |b, task| {
         let start = b.mul_index(task, count);
         let end = b.add_index(start, count);
         let step = b.index(STREAMS as i64 * i64::from(lanes));
         let zero = b.f32(0.0, lanes);
-        let sums = b.for_loop(start, end, step, &[zero; STREAMS], |b, at, sums| {
-            let add = |(number, &sum): (usize, &_)| {
-                let place = b.add_index(at, number as i64 * i64::from(lanes));
-                let value = b.load(from, place, lanes);
-                b.add(sum, value)
-            };
-            sums.iter().enumerate().map(add).collect()
+        let sums = b.for_count(passes, &[zero; STREAMS], |b, _, sums| {
+            b.for_loop(start, end, step, sums, |b, at, sums| {
+                let add = |(number, &sum): (usize, &_)| {
+                    let place = b.add_index(at, number as i64 * i64::from(lanes));
+                    let value = b.load(from, place, lanes);
+                    b.add(sum, value)
+                };
+                sums.iter().enumerate().map(add).collect()
+            })
         });
         let total = sums.into_iter().reduce(|a, c| b.add(a, c)).unwrap_or(zero);
         let place = b.mul_index(task, 64);
@@ -118,7 +200,10 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
     // Pages that were never written may all be one page of zeros. Denormal numbers are slow on some processors.
     from.bytes_mut().chunks_mut(64).for_each(|line| line[..4].copy_from_slice(&0.5f32.to_le_bytes()));
     let mut best = f64::INFINITY;
-    for _ in 0..RUNS {
+    let started = Instant::now();
+    let mut runs = 0;
+    while runs < LEAST_RUNS || started.elapsed() < TIME {
+        runs += 1;
         let mut externals = [ExternalBuffer::from(&mut from), ExternalBuffer::from(&mut to)];
         let began = Instant::now();
         program.run(&mut externals).map_err(|error| internal(error.to_string()))?;
@@ -135,10 +220,28 @@ mod tests {
     fn tasks_end_inside_the_buffer_whatever_their_number() {
         for tasks in 1..200 {
             for lanes in [4, 8, 16] {
-                let count = elements_read(tasks, lanes);
-                assert!(count > 0 && count % (STREAMS as i64 * i64::from(lanes)) == 0);
-                assert!(count * tasks as i64 * 4 <= STREAM as i64, "{tasks} tasks, {lanes} lanes");
+                for bytes in [STREAM, tasks as usize * CACHED] {
+                    let count = elements_read(bytes, tasks, lanes);
+                    assert!(count > 0 && count % (STREAMS as i64 * i64::from(lanes)) == 0);
+                    assert!(count * tasks as i64 * 4 <= bytes as i64, "{tasks} tasks, {lanes} lanes");
+                }
             }
         }
+    }
+
+    #[test]
+    fn what_fits_into_the_caches_is_not_bound_by_memory() {
+        let machine = Roofline { flops: 1e9, bytes: 1e8, cached_bytes: 1e9, cache_size: 1000 };
+        assert_eq!(machine.seconds(1, 2000), (2e-5, Bound::Memory));
+        assert_eq!(machine.seconds(1, 1000), (1e-6, Bound::Cache));
+        assert_eq!(machine.seconds(2000, 1000), (2e-6, Bound::Arithmetic));
+    }
+
+    #[test]
+    fn sizes_of_caches_are_read() {
+        assert_eq!(size_in_bytes("32K"), Some(32 << 10));
+        assert_eq!(size_in_bytes("8M"), Some(8 << 20));
+        assert_eq!(size_in_bytes("900"), Some(900));
+        assert_eq!(size_in_bytes("a lot"), None);
     }
 }

@@ -7,6 +7,7 @@ use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
+use crate::index_graph::{OUTSIDE, index_graph};
 use crate::project::Project;
 use crate::store::Store;
 use nnc_data::{Batch, Batches};
@@ -24,6 +25,7 @@ pub type Metrics = Vec<(String, f64)>;
 enum Purpose {
     Train,
     Evaluate,
+    Indices,
     Answer(Option<String>),
 }
 
@@ -68,9 +70,14 @@ impl Programs<'_> {
         let graph = match &vacant.key().0 {
             Purpose::Train => unit.train_step(name, rows),
             Purpose::Evaluate => unit.evaluate(name, rows),
+            Purpose::Indices => unit.evaluate(name, rows),
             Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
         };
-        let compiled = self.compiler.compile(&self.project.graph(graph)?)?;
+        let mut graph = self.project.graph(graph)?;
+        if vacant.key().0 == Purpose::Indices {
+            graph = index_graph(&graph).ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
+        }
+        let compiled = self.compiler.compile(&graph)?;
         self.compile_time += compiled.compile_time;
         Ok(vacant.insert(compiled))
     }
@@ -206,7 +213,7 @@ impl<'a> Session<'a> {
             self.store.insert(path, tensor);
         }
         let recipe = self.recipe();
-        let size = usize::try_from(recipe.batch).unwrap_or(1).clamp(1, part.rows.len().max(1));
+        let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         let mut means = Means::new(recipe);
         while let Some(batch) = batches.next_batch()? {
@@ -219,6 +226,30 @@ impl<'a> Session<'a> {
             means.add(&read_metrics(program, recipe), batch.rows);
         }
         Ok(means.finish())
+    }
+
+    /// Looks at every index of a split that comes from the examples alone, as labels do, before it is computed with.
+    ///
+    /// # Errors
+    /// A failure to compile, or an index that is out of range.
+    pub fn check_indices(&mut self, part: &Part) -> Result<(), DriverError> {
+        let Programs { project, recipe, .. } = self.programs;
+        if index_graph(&project.graph(project.unit.evaluate(&recipe.name, 1))?).is_none() {
+            return Ok(());
+        }
+        let size = Project::batch(recipe).min(part.rows.len().max(1));
+        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        while let Some(batch) = batches.next_batch()? {
+            let program = self.programs.get(Purpose::Indices, batch.rows)?;
+            fill(program, self.data, batch)?;
+            let stopped = match program.run(&mut self.store) {
+                Ok(()) if program.output(OUTSIDE) != Some(&[1]) => continue,
+                Ok(()) => RunError::OutOfRange(String::new()),
+                Err(error) => error,
+            };
+            return Err(self.explained(stopped, Purpose::Evaluate, batch).in_files(part));
+        }
+        Ok(())
     }
 
     /// Why a run of a batch stopped, with the example that did it.

@@ -45,7 +45,7 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
         return Ok(AnswerGraphs::new(project, only, None, rows.unwrap_or(1))?.graph);
     }
     let recipe = project.recipe(only)?;
-    let rows = rows.unwrap_or(usize::try_from(recipe.batch).unwrap_or(1));
+    let rows = rows.unwrap_or(Project::batch(recipe));
     project.graph(match which {
         Which::Train => project.unit.train_step(&recipe.name, rows),
         Which::Evaluate => project.unit.evaluate(&recipe.name, rows),

@@ -5,7 +5,9 @@
 //! | [`pipeline`] | the passes in their order: one function to read |
 //! | [`runner`] | runs a pass: timing, verification, dumps, fuel |
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
+//! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
+//! | [`unroll`] | loops as straight code |
 //! | [`simplify`] | exact local rules, grouped by operator |
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
@@ -27,6 +29,7 @@ pub mod pipeline;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;
+pub mod unfold;
 pub mod unroll;
 
 pub use error::OptError;

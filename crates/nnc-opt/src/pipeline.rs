@@ -1,16 +1,17 @@
 //! The pipeline: the passes over a graph in their order.
 //!
-//! 1. `grad`: derivatives become plain ops.
-//! 2. `unroll`: loops become straight code.
-//! 3. `simplify`, `fold`, `cse`, `dce`, again and again until a round changes nothing.
-//! 4. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
+//! 2. `grad`: derivatives become plain ops.
+//! 3. `unroll`: loops become straight code.
+//! 4. `simplify`, `fold`, `cse`, `dce`, again and again until a round changes nothing.
+//! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
-//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
+//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 4 after a number of them.
 
 use crate::fuse::{self, FuseOptions, Partition};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, cse, dce, fold, grad, simplify, unroll};
+use crate::{OptError, cse, dce, fold, grad, simplify, unfold, unroll};
 use nnc_graph::Graph;
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -55,14 +56,15 @@ pub struct Optimised {
 pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError> {
     let mut runner = Runner::new(options.fuel, options.verify, options.dump);
     runner.check("the front end", graph)?;
-    let graph = runner.run("grad", graph, |graph, _| grad::expand(graph))?;
+    let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
+    let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = runner.run("unroll", &graph, |graph, _| unroll::unroll(graph))?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, log: runner.into_log() })
 }
 
-/// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.
+/// Step 4 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.
 ///
 /// # Errors
 /// As [`optimise`].

@@ -7,7 +7,8 @@
 //! On entry the old graph is verified; every value that an output or a copied node uses must be mapped before it is
 //! used. Cost: linear in the number of nodes.
 
-use nnc_graph::{Graph, Node, NodeId, Op, OutputKind, TensorType, ValueId};
+use nnc_graph::{Graph, Node, NodeId, Op, OutputKind, Scan, TensorType, ValueId};
+use std::sync::Arc;
 
 /// How many rewrites may still be made: the means to find the rewrite that breaks something by bisection.
 #[derive(Clone, Debug)]
@@ -166,4 +167,9 @@ impl<'a> Rewriter<'a> {
         self.new.set_origin(None);
         self.new
     }
+}
+
+/// A loop whose body went through a pass.
+pub fn with_body(scan: &Scan, pass: impl FnOnce(&Graph) -> Graph) -> Op {
+    Op::Scan(Scan { body: Arc::new(pass(&scan.body)), ..scan.clone() })
 }

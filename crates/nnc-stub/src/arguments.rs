@@ -1,7 +1,9 @@
 //! The command line of a built executable.
 
 use crate::manifest::{Manifest, Port};
+use crate::present::default_top;
 use lexopt::{Arg, Parser, ValueExt};
+use nnc_runtime::cpu::available_threads;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,8 +11,6 @@ use std::time::Duration;
 
 /// The default of `--bench`.
 const BENCH: Duration = Duration::from_secs(3);
-/// The default of `--top`, for one row and for many.
-const TOP: (usize, usize) = (5, 1);
 
 /// A file that is named for a port, or for the only one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,7 +72,7 @@ impl Arguments {
 
     /// How many classes to print per row.
     pub fn top(&self, rows: usize) -> usize {
-        self.top.unwrap_or(if rows == 1 { TOP.0 } else { TOP.1 })
+        self.top.unwrap_or_else(|| default_top(rows))
     }
 
     /// The files of each input, in the order of the manifest.
@@ -94,6 +94,15 @@ impl Arguments {
     pub fn output_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
         assign(&self.outputs, &manifest.answers, "output")
     }
+}
+
+/// What is said when more threads are asked for than may run at once: they would only wait for each other, so that no more
+/// are used ([`nnc_runtime::Pool::with_limit`]).
+pub fn too_many_threads(asked: Option<NonZeroUsize>) -> Option<String> {
+    let most = available_threads();
+    let asked = asked.filter(|&asked| asked > most)?;
+    let threads = if most.get() == 1 { "thread" } else { "threads" };
+    Some(format!("--threads {asked}: {most} {threads} may run at once, so no more are used"))
 }
 
 /// Sorts files by the port that they are named for.

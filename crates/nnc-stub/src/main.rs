@@ -1,14 +1,14 @@
 //! The program that a built executable is made from: it finds the compiled code and the weights
 //! that were appended to it, decodes the input files, runs, and prints.
 //!
-//! It exits with 0, or with 1 and one line on standard error. A reader that closes the pipe early
-//! is no error.
+//! It exits with 0, or with 1 and one line on standard error, where else only a word about threads
+//! may stand. A reader that closes the pipe early is no error.
 #![forbid(unsafe_code)]
 
 use nnc_data::{Column, FieldType, check_not_input, read_input, write_npy};
 use nnc_runtime::image::Image;
 use nnc_runtime::{Code, Pool, Program, cpu, memory};
-use nnc_stub::arguments::Arguments;
+use nnc_stub::arguments::{Arguments, too_many_threads};
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Engine, bench, help, json, present};
 use std::io::{self, BufWriter, Write};
@@ -85,7 +85,11 @@ fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
 }
 
 fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
-    let threads = arguments.threads.unwrap_or(cpu::available_threads());
+    if let Some(remark) = too_many_threads(arguments.threads) {
+        let _ = writeln!(io::stderr(), "{remark}");
+    }
+    let most = cpu::available_threads();
+    let threads = arguments.threads.map_or(most, |asked| asked.min(most));
     memory::check(manifest.layout().total_bytes(threads.get()))?;
     let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;

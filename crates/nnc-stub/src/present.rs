@@ -13,6 +13,8 @@ use std::io::{self, Write};
 const BAR: usize = 24;
 /// Arrays with more elements per row than this are shortened.
 const SHOWN: usize = 32;
+/// How many classes are printed for one row, and for each of many.
+const TOP: (usize, usize) = (5, 1);
 /// How many elements a shortened array begins with.
 const SHOWN_FIRST: usize = 8;
 
@@ -87,6 +89,11 @@ fn softmax(scores: &[f64]) -> Vec<f64> {
 /// The name of class `index`: from the list, or the index itself.
 pub fn class_name(classes: &[String], index: usize) -> String {
     classes.get(index).cloned().unwrap_or_else(|| index.to_string())
+}
+
+/// How many classes are printed for each of so many rows, unless something else is asked for.
+pub fn default_top(rows: usize) -> usize {
+    if rows == 1 { TOP.0 } else { TOP.1 }
 }
 
 /// Prints all answers; of a classifier the `top` most probable classes.

@@ -1,8 +1,12 @@
 //! The commands and their options.
 
+use crate::values;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nnc_driver::Engine;
+use nnc_driver::stage::Which;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A neural-network compiler: from a `.nn` file to a trained network and a native executable.
 ///
@@ -85,19 +89,17 @@ pub struct FileOptions {
 /// Options about what runs the program.
 #[derive(Args, Clone, Debug)]
 pub struct EngineOptions {
-    /// Threads to use; any number gives the same bits [default: what the machine and its limits allow].
-    #[arg(long, value_name = "N")]
+    /// Threads to use, at most as many as may run at once; any number gives the same bits [default: all].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
-    /// What runs the program: native code of the best backend for this machine, of one by name, or the slow reference
-    /// interpreter. All native backends give the same bits.
-    #[arg(long, value_name = "ENGINE", default_value = "native",
-          value_parser = ["native", "avx512", "avx2", "cranelift", "interp"])]
-    pub engine: String,
+    /// What runs the program: native code, the same bits from each instruction set, or the interpreter.
+    #[arg(long, visible_alias = "isa", value_name = "ENGINE", default_value = "native", value_parser = values::engine())]
+    pub engine: Engine,
     /// Build the same program without fusing operations.
     #[arg(long)]
     pub no_fuse: bool,
     /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
-    #[arg(long, value_name = "N", hide = true)]
+    #[arg(long, value_name = "N", hide = true, value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass took.
     #[arg(long)]
@@ -107,10 +109,9 @@ pub struct EngineOptions {
 /// Options about the machine that code is made for.
 #[derive(Args, Clone, Debug)]
 pub struct IsaOptions {
-    /// The instruction set that code is made for, or Cranelift with its 128-bit vectors [default: the best that this
-    /// machine has].
-    #[arg(long, value_name = "ISA", value_parser = ["avx512", "avx2", "cranelift"])]
-    pub isa: Option<String>,
+    /// What native code is made for; each gives the same bits.
+    #[arg(long, visible_alias = "engine", value_name = "ISA", default_value = "native", value_parser = values::backend())]
+    pub isa: Engine,
 }
 
 /// Write a small `.nn` file to start from.
@@ -169,7 +170,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Seed of everything random: weights, order, dropout, augmentation [default: the recipe's, or 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::seed, allow_negative_numbers = true)]
     pub seed: Option<i64>,
     /// The run's folder [default: a new one below `runs/`].
     #[arg(long, value_name = "DIR")]
@@ -181,7 +182,7 @@ pub struct Train {
     #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
     /// Write a checkpoint after every so many steps, too.
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = values::steps, allow_negative_numbers = true)]
     pub checkpoint_every: Option<NonZeroU64>,
     /// Write a report of the run as JSON.
     #[arg(long, value_name = "FILE")]
@@ -225,6 +226,9 @@ pub struct Run {
     /// Which answer, when the recipe has several.
     #[arg(long, value_name = "NAME")]
     pub answer: Option<String>,
+    /// How many classes to print for a row [default: 5 for one row, 1 for each of many].
+    #[arg(long, value_name = "N", value_parser = values::classes, allow_negative_numbers = true)]
+    pub top: Option<NonZeroUsize>,
     /// Print values and statistics of a named value inside, as `conv2d_1.y`; repeat for more.
     #[arg(long, value_name = "PATH")]
     pub watch: Vec<String>,
@@ -288,14 +292,14 @@ pub struct Dump {
     /// Which stage.
     #[arg(long, value_name = "STAGE")]
     pub at: Stage,
-    /// Which program: the training step, the evaluation, the initialisation or the answer.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "init", "answer"])]
-    pub program: String,
+    /// Which program.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
+    pub program: Which,
     /// Build the same program without fusing operations.
     #[arg(long)]
     pub no_fuse: bool,
     /// Stop the optimiser after this many rewrites.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass took.
     #[arg(long)]
@@ -309,12 +313,12 @@ pub struct Bench {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
-    /// Threads to use.
-    #[arg(long, value_name = "N")]
+    /// Threads to use, at most as many as may run at once [default: all].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// How long to measure, in seconds, for each program.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
-    pub seconds: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]
+    pub seconds: Duration,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
@@ -323,22 +327,22 @@ pub struct Bench {
 /// Time each kernel of a program, beside what this machine can do at best.
 ///
 /// The prediction is the roofline: the least time in which the machine can do the arithmetic, or move the bytes of the
-/// kernel's buffers from and to memory. A kernel whose buffers lie in the cache can be faster than that.
+/// kernel's buffers; from and to memory, or the caches if they hold all of them. Limits are measured.
 #[derive(Args, Debug)]
 pub struct Profile {
     #[command(flatten)]
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
-    /// Which program: the training step, the evaluation, the initialisation or the answer.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "init", "answer"])]
-    pub program: String,
-    /// Threads to use.
-    #[arg(long, value_name = "N")]
+    /// Which program.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
+    pub program: Which,
+    /// Threads to use, at most as many as may run at once [default: all].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// How long to measure, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
-    pub seconds: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]
+    pub seconds: Duration,
     /// Build the same program without fusing operations.
     #[arg(long)]
     pub no_fuse: bool,
@@ -357,9 +361,9 @@ pub struct Explain {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
-    /// Which program: the training step, the evaluation or the answer.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = ["train", "eval", "answer"])]
-    pub program: String,
+    /// Which program.
+    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
+    pub program: Which,
     /// Build the same program without fusing operations.
     #[arg(long)]
     pub no_fuse: bool,

@@ -7,6 +7,8 @@
 //! | [`setup`] | from common options to a project, a compiler, a data set |
 //! | [`output`] | the one door to standard output and standard error |
 //! | [`terminal`] | colours, errors, numbers, tables |
+//! | [`usage`] | what is said of wrong arguments |
+//! | [`values`] | the values of options |
 //!
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
 #![forbid(unsafe_code)]
@@ -16,6 +18,8 @@ mod commands;
 mod output;
 mod setup;
 mod terminal;
+mod usage;
+mod values;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -59,7 +63,7 @@ impl From<String> for Failure {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(said) => return usage(&said),
+        Err(said) => return refuse(&usage::with_hint(said, &words())),
     };
     terminal::choose_colours(arguments.color);
     match dispatch(arguments.command) {
@@ -68,8 +72,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn words() -> Vec<String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Help and version, which were asked for, or what is wrong with the arguments.
-fn usage(said: &clap::Error) -> ExitCode {
+fn refuse(said: &clap::Error) -> ExitCode {
     let text = said.render().ansi().to_string();
     if said.use_stderr() {
         output::remark(text.trim_end_matches('\n'));

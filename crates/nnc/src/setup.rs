@@ -1,13 +1,14 @@
 //! From common options to a project, a compiler, a data set.
 
-use crate::Failure;
 use crate::arguments::{EngineOptions, FileOptions, IsaOptions};
 use crate::terminal;
-use nnc_driver::{Compiler, DriverError, Engine, Project};
+use crate::{Failure, output};
+use nnc_driver::{Compiler, DriverError, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
 use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
+use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -42,6 +43,12 @@ pub(crate) fn bindings(list: &[String]) -> Result<BTreeMap<String, i64>, Failure
         Ok((name.trim().to_owned(), size))
     };
     distinct("--bind", list.iter().map(pair))
+}
+
+/// How many examples `--bind N=...` asks for.
+pub(crate) fn rows(options: &FileOptions) -> Result<Option<usize>, Failure> {
+    let bound = bindings(&options.bind)?.get("N").copied();
+    Ok(bound.map(|rows| usize::try_from(rows).expect("a size is from 1 to MOST")))
 }
 
 /// Names with their values; a name that is given twice is a mistake.
@@ -81,22 +88,19 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 
 /// A compiler with its threads.
 pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
-    let engine = Engine::from_name(&options.engine).unwrap_or_else(Engine::host);
     let passes = passes(options.no_fuse, options.fuel);
-    Ok(Compiler { engine, pool: pool(options.threads)?, passes })
+    Ok(Compiler { engine: options.engine, pool: pool(options.threads)?, passes })
 }
 
 /// A native compiler on so many threads.
 pub(crate) fn native(threads: Option<NonZeroUsize>, isa: &IsaOptions, no_fuse: bool) -> Result<Compiler, Failure> {
-    Ok(Compiler { engine: engine(isa), pool: pool(threads)?, passes: passes(no_fuse, None) })
-}
-
-/// The engine of an instruction set, or the best for this machine.
-pub(crate) fn engine(options: &IsaOptions) -> Engine {
-    options.isa.as_deref().and_then(Engine::from_name).unwrap_or_else(Engine::host)
+    Ok(Compiler { engine: isa.isa, pool: pool(threads)?, passes: passes(no_fuse, None) })
 }
 
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
+    if let Some(remark) = too_many_threads(threads) {
+        output::remark(&remark);
+    }
     let started = Pool::with_limit(threads);
     started.map(Arc::new).map_err(|error| Failure::Message(format!("cannot start threads: {error}")))
 }

@@ -83,6 +83,16 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     let output =
         executable.current_dir(&folder).env_clear().args(["rows.csv", "--output", "exe.npy"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::write(folder.join("row.csv"), vec!["3"; 64].join(",")).unwrap();
+    for given in [&["row.csv"][..], &["rows.csv"], &["rows.csv", "--top", "3"], &["row.csv", "--json"]] {
+        let program = Command::new(folder.join("digits")).current_dir(&folder).args(given).output().unwrap();
+        let printed = ok(&folder, &[&["run", "digits.nn", "--input"][..], given, &weights].concat());
+        assert_eq!(printed, String::from_utf8_lossy(&program.stdout), "{given:?}");
+    }
+    let many =
+        Command::new(folder.join("digits")).current_dir(&folder).args(["row.csv", "--threads", "99999"]).output();
+    let said = String::from_utf8_lossy(&many.unwrap().stderr).into_owned();
+    assert!(said.starts_with("--threads 99999: ") && said.lines().count() == 1, "{said}");
     let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(numbers("run.npy") == numbers("exe.npy"));
     let floats = |name: &str| {
@@ -116,6 +126,22 @@ fn every_stage_can_be_dumped() {
     let (_keep, folder) = digits();
     for stage in ["ast", "graph", "opt", "kernel", "clif", "asm"] {
         assert!(!ok(&folder, &["dump", "digits.nn", "--at", stage]).is_empty(), "{stage}");
+    }
+}
+
+#[test]
+fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
+    let (_keep, folder) = digits();
+    let text = ok(&folder, &["profile", "digits.nn", "--seconds", "0.05", "--json"]);
+    let profile: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let launches = profile["launches"].as_array().unwrap();
+    for (kernel, op) in [("conv", "conv (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")] {
+        let mut named = launches.iter().filter(|launch| launch["kernel"] == kernel);
+        assert!(named.any(|launch| launch["computes"].as_str().unwrap().contains(op)), "{kernel}: {text}");
+    }
+    let cache = profile["roofline"]["cache_size"].as_u64().unwrap();
+    for launch in launches.iter().filter(|launch| launch["bytes"].as_u64().unwrap() <= cache) {
+        assert_ne!(launch["bound"], "memory", "{launch}");
     }
 }
 

@@ -129,6 +129,9 @@ fn places_are_tried_before_the_training() {
         (&["--out", "run", "--report", "digits.nn"], "is an input"),
         (&["--out", "run", "--report", "data/digits.csv.gz"], "is an input"),
         (&["--out", "run", "--report", "data"], "not a regular file"),
+        (&["--out", "run", "--report", "run/last.safetensors"], "the run itself writes that file"),
+        (&["--out", "./run", "--report", "data/../run/best.safetensors"], "the run itself writes that file"),
+        (&["--out", "run/../run", "--report", "run/metrics.csv"], "the run itself writes that file"),
         (&["--out", "digits.nn"], "digits.nn"),
         // Nobody, not even root, may put a file there.
         (&["--out", "/proc/self"], "/proc/self/last.safetensors"),
@@ -196,9 +199,28 @@ fn a_label_out_of_range_is_found() {
     fs::write(folder.join("few.nn"), LABELLED.replace("SOURCE", "csv(\"table.csv\")")).unwrap();
     for engine in ["cranelift", "interp"] {
         let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        for part in ["table.csv, row 13", "`label`", "7 is not in 0..3"] {
+        for part in ["table.csv, line 14, column 5:", "`label`", "7 is not in 0..3"] {
             assert!(error.contains(part), "{part}: {error}");
         }
+        assert!(!folder.join(engine).exists(), "found before the training");
+    }
+}
+
+#[test]
+fn a_label_out_of_range_in_the_test_split_is_found_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let table = |wrong: usize| -> String {
+        (0..20).map(|row| format!("1,2,3,4,{}\n", if row == wrong { 3 } else { row % 3 })).collect()
+    };
+    fs::write(folder.join("table.csv"), table(99)).unwrap();
+    fs::write(folder.join("test.csv"), "a,b,c,d,label\n\n".to_owned() + &table(6)).unwrap();
+    let sources = "csv(\"table.csv\")\n    test: (f32[4], u8) = csv(\"test.csv\")";
+    fs::write(folder.join("few.nn"), LABELLED.replace("SOURCE", sources)).unwrap();
+    for engine in ["native", "interp"] {
+        let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
+        assert!(error.contains("test.csv, line 9, column 5:") && error.contains("3 is not in 0..3"), "{error}");
+        assert!(!folder.join(engine).exists(), "found before the training");
     }
 }
 
@@ -231,6 +253,10 @@ fn an_answer_is_not_written_over_what_it_is_made_from() {
     let run = ["run", "digits.nn", "--weights", "run/last.safetensors", "-i", "row.csv", "-o"];
     for output in ["row.csv", "./digits.nn", "run/last.safetensors"] {
         assert!(fails(&folder, &[&run[..], &[output]].concat()).contains("is an input"), "{output}");
+    }
+    let profile = ["profile", "digits.nn", "--seconds", "0.01", "--trace"];
+    for (trace, part) in [("digits.nn", "is an input"), ("none/trace.json", "none/trace.json")] {
+        assert!(fails(&folder, &[&profile[..], &[trace]].concat()).contains(part), "{trace}");
     }
     assert_eq!(fs::read_to_string(folder.join("row.csv")).unwrap(), row());
     assert!(nnc(&folder, &["eval", "digits.nn", "--weights", "run/last.safetensors"]).status.success());

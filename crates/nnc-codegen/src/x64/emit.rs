@@ -2,7 +2,7 @@
 //!
 //! Instructions are encoded one by one with iced-x86. Branches and constants are reached relative to the instruction
 //! pointer by 32 bits, patched when all places are known, so the bytes are position independent. Blocks that only jump
-//! are left out. The frame, from its low end: spilled registers, temporary memory; both are aligned to 64 bytes.
+//! are left out. The frame, from its low end: spilled registers, temporary memory; both are aligned to 64 bytes. Every page of a frame is touched, from its high end.
 //! (System V Application Binary Interface, AMD64 Architecture Processor Supplement, 3.2.)
 
 use super::forms;
@@ -10,6 +10,9 @@ use super::vcode::{self, Arg, Condition, Inst, Kind, Memory, Origin, VCode, View
 use super::{Function, Isa};
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 use regalloc2::{Allocation, Edit, Function as _, InstOrEdit, Output, PReg, RegClass};
+
+/// The stack is touched after so many bytes at most: a page, less what aligning the frame skips.
+const PROBED: i32 = 4096 - 64;
 
 /// A field of 32 bits to be filled in, relative to the end of its instruction.
 struct Fixup {
@@ -117,12 +120,23 @@ impl Emitter<'_> {
         for register in self.saved.clone() {
             self.put(&Instruction::with1(Code::Push_r64, general(register.hw_enc(), View::Quad))?)?;
         }
-        let frame = self.spilled + self.code.temporary.next_multiple_of(64) as i32;
-        if frame > 0 {
-            self.put(&Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame)?)?;
-            self.put(&Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64)?)?;
+        self.frame(self.spilled + self.code.temporary.next_multiple_of(64) as i32)
+    }
+
+    /// Makes room for the frame. A large one is made in steps that are each shorter than a page, and touched, so that an
+    /// overflow of the stack meets the page that guards it and does not go past it.
+    fn frame(&mut self, mut bytes: i32) -> Result<(), IcedError> {
+        if bytes == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.put(&Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64)?)?;
+        while bytes > PROBED {
+            self.put(&Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, PROBED)?)?;
+            let top = MemoryOperand::with_base(Register::RSP);
+            self.put(&Instruction::with2(Code::Test_rm64_r64, top, Register::RSP)?)?;
+            bytes -= PROBED;
+        }
+        self.put(&Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, bytes)?)
     }
 
     fn epilogue(&mut self) -> Result<(), IcedError> {

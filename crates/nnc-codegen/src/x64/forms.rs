@@ -49,7 +49,8 @@ impl Form {
     pub(super) fn code(&self, isa: Isa, width: Width) -> Code {
         let code = match (isa, width) {
             (Isa::Avx2, Width::X) => self.vex[0],
-            (Isa::Avx2, Width::Y | Width::Z) => self.vex[1],
+            (Isa::Avx2, Width::Y) => self.vex[1],
+            (Isa::Avx2, Width::Z) => unreachable!("{self:?} on 64 bytes: AVX2 has registers of 32"),
             (Isa::Avx512, Width::X) => self.evex[0],
             (Isa::Avx512, Width::Y) => self.evex[1],
             (Isa::Avx512, Width::Z) => self.evex[2],

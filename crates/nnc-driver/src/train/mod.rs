@@ -15,6 +15,7 @@ pub use progress::Progress;
 use crate::checkpoint;
 use crate::dataset::Dataset;
 use crate::error::DriverError;
+use crate::project::Project;
 use crate::session::{Means, Metrics, Moment, Session, Step};
 use nnc_data::{Batch, Batches, Staged, epoch_order};
 use nnc_graph::Tensor;
@@ -81,7 +82,8 @@ pub struct Outcome {
     pub compile_time: Duration,
 }
 
-/// Trains until the last epoch, early stopping, or an interrupt.
+/// Trains until the last epoch, early stopping, or an interrupt. Labels that are out of range stop it where they are met;
+/// [`Session::check_indices`] finds them before.
 ///
 /// # Errors
 /// Data, compile and file errors; [`DriverError::NotFinite`] for a loss that is no finite number.
@@ -136,6 +138,11 @@ pub fn prepare_folder(options: &TrainOptions) -> Result<(), DriverError> {
     Ok(nnc_data::check_writable(&last)?)
 }
 
+/// The files of a run's folder, whether they are there yet or not.
+pub fn files_of(folder: &Path) -> [PathBuf; 3] {
+    [LAST, BEST, METRICS].map(|name| folder.join(name))
+}
+
 /// A run under way.
 struct Run<'r, 's, 'p> {
     session: &'r mut Session<'p>,
@@ -160,8 +167,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         options: &'s TrainOptions,
     ) -> Result<Self, DriverError> {
         let recipe = session.recipe();
-        let batch = usize::try_from(recipe.batch).unwrap_or(1).max(1);
-        let epochs = u64::try_from(recipe.epochs).unwrap_or(0);
+        let batch = Project::batch(recipe);
+        let epochs = u64::try_from(recipe.epochs).expect("the front end takes epochs from 1");
         let rows = dataset.train.rows.len();
         let progress = Progress::new(session.seed(), batch, rows);
         let batches_per_epoch = rows.div_ceil(batch);
@@ -213,7 +220,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn steps(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
         let train = &self.dataset.train;
         let epoch = self.progress.epoch;
-        let order = epoch_order(&train.rows, self.progress.seed as u64, u32::try_from(epoch).unwrap_or(u32::MAX));
+        let order =
+            epoch_order(&train.rows, self.progress.seed as u64, u32::try_from(epoch).expect("epochs are at most 2^31"));
         let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
         let mut means = Means::new(self.session.recipe());
         means.restore(self.progress.sums.clone(), self.progress.rows_done);

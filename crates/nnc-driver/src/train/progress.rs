@@ -126,7 +126,9 @@ impl Progress {
         } else {
             self.stale += 1;
         }
-        self.stopped_early = stop.is_some_and(|stop| self.stale >= u64::try_from(stop.patience).unwrap_or(0).max(1));
+        self.stopped_early = stop.is_some_and(|stop| {
+            self.stale >= u64::try_from(stop.patience).expect("the front end takes a patience from 1")
+        });
         improved
     }
 }

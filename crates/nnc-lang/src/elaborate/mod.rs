@@ -17,7 +17,7 @@
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
 //! | `given` | options beside the file, as text that diagnostics point into |
-//! | `generic`, `unused` | the check of a body on its own; what nothing reads |
+//! | `generic`, `unused`, `narrow` | the check of a body on its own; what nothing reads; what only the interpreter runs |
 //! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
 //! | `blocks`, `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
@@ -54,6 +54,7 @@ pub mod vectorise;
 mod builtins;
 mod data;
 mod indexing;
+mod narrow;
 mod operators;
 mod recipe;
 

@@ -32,22 +32,16 @@ mod scan;
 mod shape;
 mod window;
 
-use crate::rewrite::{Fuel, Rewriter};
+use crate::rewrite::{Fuel, Rewriter, with_body};
 use builder::Builder;
-use nnc_graph::{Graph, Op, Scan, ValueId};
+use nnc_graph::{Graph, Op, ValueId};
 pub use readable::{ReadableError, readable};
 use rules::Site;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The graph with every `grad` expanded and every `stop_gradient` gone. It must happen, so it takes no fuel.
 pub fn expand(graph: &Graph) -> Graph {
     remove_stops(&scan::share(&expand_grads(graph)))
-}
-
-/// A loop whose body went through a pass.
-fn with_body(scan: &Scan, pass: impl FnOnce(&Graph) -> Graph) -> Op {
-    Op::Scan(Scan { body: Arc::new(pass(&scan.body)), ..scan.clone() })
 }
 
 fn expand_grads(graph: &Graph) -> Graph {

@@ -5,22 +5,17 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::bench::{Comparison, Side, compare};
 use nnc_driver::stage::Which;
-use std::time::Duration;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
-    if !(options.seconds > 0.0 && options.seconds < 3600.0) {
-        return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
-    }
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, &options.isa, false)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
-    let time = Duration::from_secs_f64(options.seconds);
+    let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
     let programs: &[Which] =
         if project.unit.recipes.is_empty() { &[Which::Answer] } else { &[Which::Train, Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {
-        comparisons.push(compare(&project, only, which, rows, &compiler, time)?);
+        comparisons.push(compare(&project, only, which, rows, &compiler, options.seconds)?);
     }
     if options.json {
         let text = serde_json::to_string_pretty(&comparisons).map_err(|error| error.to_string())?;

@@ -14,8 +14,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let project = setup::project(&options.file)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
-    let rows = usize::try_from(rows).unwrap_or(1);
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let loaded = checkpoint::load(&options.weights)?;
     let store = graphs.store(&loaded, &options.weights)?;

@@ -3,7 +3,7 @@
 use crate::arguments::{Dump, Stage};
 use crate::{Failure, output, setup, terminal};
 use nnc_driver::compiled;
-use nnc_driver::stage::{self, Which};
+use nnc_driver::stage;
 use nnc_driver::{DriverError, project};
 use nnc_graph::text;
 use nnc_kernel::{Lowered, Role, ir};
@@ -27,9 +27,8 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         return Ok(format!("{module:#?}\n"));
     }
     let project = setup::project(&options.file)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
-    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
-    let graph = stage::graph(&project, options.file.only.as_deref(), which, rows)?;
+    let rows = setup::rows(&options.file)?;
+    let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
     if options.at == Stage::Graph {
         return Ok(text::print(&graph));
     }
@@ -42,7 +41,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     if options.at == Stage::Opt {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
     }
-    let engine = setup::engine(&options.isa);
+    let engine = options.isa.isa;
     let lowered = compiled::lower(&optimised, engine)?;
     match options.at {
         Stage::Clif => nnc_codegen::dump_clif(&lowered.program).map_err(|error| bug(error.to_string())),

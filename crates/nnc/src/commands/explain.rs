@@ -5,7 +5,7 @@ use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::DriverError;
 use nnc_driver::compiled;
-use nnc_driver::stage::{self, Which};
+use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::Lowered;
 use nnc_opt::Optimised;
@@ -14,13 +14,12 @@ use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
-    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
-    let graph = stage::graph(&project, options.file.only.as_deref(), which, rows)?;
+    let rows = setup::rows(&options.file)?;
+    let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
     let passes = setup::passes(options.no_fuse, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
-    let lowered = compiled::lower(&optimised, setup::engine(&options.isa))?;
+    let lowered = compiled::lower(&optimised, options.isa.isa)?;
     if options.json {
         return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
     }

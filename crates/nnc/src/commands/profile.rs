@@ -3,23 +3,22 @@
 use crate::arguments::Profile as Options;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
+use nnc_data::{check_writable, write_atomically};
 use nnc_driver::profile::{Profile, profile};
-use nnc_driver::stage::Which;
-use std::time::Duration;
+use nnc_driver::{DriverError, executable};
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    if !(options.seconds > 0.0 && options.seconds < 3600.0) {
-        return Err(Failure::Message("--seconds is a number between 0 and 3600".to_owned()));
+    if let Some(trace) = &options.trace {
+        executable::check_target(trace, &[&options.file.file]).map_err(|error| error.to_string())?;
+        check_writable(trace).map_err(DriverError::from)?;
     }
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, &options.isa, options.no_fuse)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").and_then(|&rows| usize::try_from(rows).ok());
-    let which = Which::from_name(&options.program).unwrap_or(Which::Train);
-    let time = Duration::from_secs_f64(options.seconds);
-    let found = profile(&project, options.file.only.as_deref(), which, rows, &compiler, time)?;
+    let rows = setup::rows(&options.file)?;
+    let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
-        nnc_data::write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())?;
+        write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(DriverError::from)?;
     }
     if options.json {
         let text = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
@@ -37,11 +36,13 @@ fn shown(profile: &Profile) -> String {
         profile.engine,
     );
     text += &format!(
-        "{QUIET}this machine: {:.0} GFLOP/s, {:.1} GB/s (measured){QUIET:#}\n",
+        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.1} GB/s from memory, {:.0} GB/s from caches of {}{QUIET:#}\n",
         profile.roofline.flops / 1e9,
-        profile.roofline.bytes / 1e9
+        profile.roofline.bytes / 1e9,
+        profile.roofline.cached_bytes / 1e9,
+        terminal::bytes(profile.roofline.cache_size),
     );
-    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "of roofline", "computes"];
+    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "bound by", "of roofline", "computes"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for launch in &profile.launches {
         rows.push(vec![
@@ -51,6 +52,7 @@ fn shown(profile: &Profile) -> String {
             format!("{:.1}", launch.gflops),
             terminal::bytes(launch.bytes),
             terminal::duration(launch.predicted_seconds),
+            launch.bound.name().to_owned(),
             format!("{:.0} %", launch.roofline_percent),
             launch.computes.clone(),
         ]);

@@ -12,18 +12,15 @@ use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::{Answer, json, present};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
-
-/// How many classes are printed for a row.
-const TOP: usize = 3;
 
 pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     if let Some(file) = &options.output {
         refuse_inputs(file, options)?;
     }
     let project = setup::project(&options.file)?;
-    let rows = setup::bindings(&options.file.bind)?.get("N").copied().unwrap_or(1);
-    let rows = usize::try_from(rows).unwrap_or(1);
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let loaded = checkpoint::load(&options.weights)?;
     let mut store = graphs.store(&loaded, &options.weights)?;
@@ -50,13 +47,15 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
 
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
     let mut text = Vec::new();
+    let rows = answers.iter().map(|answer| answer.rows).max().unwrap_or(1);
+    let top = options.top.map_or_else(|| present::default_top(rows), NonZeroUsize::get);
     let printed = match &options.output {
-        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, TOP),
+        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, top),
         Some(file) => {
             let types = answers.iter().map(Answer::type_text).collect::<Vec<_>>().join(", ");
             return output::line(&format!("wrote {}: {types}", file.display()));
         }
-        None => present::write_text(&mut text, answers, &manifest.classes, TOP),
+        None => present::write_text(&mut text, answers, &manifest.classes, top),
     };
     printed.map_err(Failure::Output)?;
     output::print(&String::from_utf8_lossy(&text))
@@ -132,7 +131,7 @@ fn interpret(
         program.run(store).map_err(|error| error.to_string())?;
         for answer in &mut answers {
             let count = answer.port.bytes(manifest.batch.min(rows - start));
-            let bytes = program.output(&answer.port.name).unwrap_or(&[]);
+            let bytes = program.output(&answer.port.name).expect("the graph has the answers of its manifest");
             answer.bytes.extend_from_slice(&bytes[..count.min(bytes.len())]);
         }
     }

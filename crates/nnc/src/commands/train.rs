@@ -5,7 +5,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::train::{Event, Observer, TrainOptions, prepare_folder, train};
+use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, train};
 use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -26,6 +26,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     if let Some(weights) = &options.init {
         start_from(&mut session, weights)?;
     }
+    dataset.parts().try_for_each(|part| session.check_indices(part))?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     let training = TrainOptions {
         out: Some(out.clone()),
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     };
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
-        check_report(report, options, &dataset)?;
+        check_report(report, options, &dataset, &out)?;
     }
     introduce(&session, &dataset, &out)?;
     let interrupt = on_interrupt()?;
@@ -60,7 +61,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         return Err(Failure::Interrupted);
     }
     if outcome.items == 0 {
-        let epochs = terminal::counted(usize::try_from(outcome.epochs).unwrap_or(0), "epoch");
+        let epochs = terminal::counted(usize::try_from(outcome.epochs).expect("epochs are at most 2^31"), "epoch");
         return output::line(&format!(
             "{QUIET}nothing was left to train after {epochs}; weights in {}{QUIET:#}",
             out.display()
@@ -76,11 +77,24 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
 }
 
 /// A report that cannot be written should be known before the training, not after it.
-fn check_report(report: &Path, options: &Train, dataset: &Dataset) -> Result<(), Failure> {
+fn check_report(report: &Path, options: &Train, dataset: &Dataset, out: &Path) -> Result<(), Failure> {
+    if files_of(out).iter().any(|file| is_same_place(report, file)) {
+        let message = format!("--report {}: the run itself writes that file; choose another name", report.display());
+        return Err(Failure::Message(message));
+    }
     let inputs = dataset.files().chain([options.file.file.as_path()]).chain(options.init.as_deref());
     let inputs: Vec<&Path> = inputs.collect();
     executable::check_target(report, &inputs).map_err(|error| error.to_string())?;
     check_writable(report).map_err(|error| Failure::Driver(error.into()))
+}
+
+/// Whether two paths name the same file, which need not be there.
+fn is_same_place(a: &Path, b: &Path) -> bool {
+    let folder = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).canonicalize().ok()
+    };
+    a.file_name() == b.file_name() && folder(a).is_some_and(|found| folder(b) == Some(found))
 }
 
 fn resume_command(options: &Train, out: &Path) -> String {
@@ -139,7 +153,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 fn print_passes(session: &mut Session<'_>, dataset: &Dataset) -> Result<(), Failure> {
-    let batch = usize::try_from(session.recipe().batch).unwrap_or(1).min(dataset.train.rows.len());
+    let batch = Project::batch(session.recipe()).min(dataset.train.rows.len());
     output::remark(terminal::passes(&session.training_program(batch)?.log).trim_end());
     Ok(())
 }

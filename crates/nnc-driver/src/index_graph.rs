@@ -1,0 +1,72 @@
+//! The part of a program that says whether indices from data are in range, as a graph of its own.
+//!
+//! An index that depends on the examples alone, not on weights or chance, can be looked at before anything is computed
+//! with it: labels and tokens are. The graph computes every such index and compares it with its bounds; its result
+//! [`OUTSIDE`] is whether one of the batch is out of range. What the indices do not need is dead code, so a pass over the
+//! data costs little more than reading the labels.
+
+use nnc_graph::{BinaryOp, CompareOp, DType, Graph, Node, Op, OutputKind, ReduceOp, TensorType, ValueId};
+use nnc_opt::{Fuel, Rewriter};
+
+/// The result's name: `bool[]`.
+pub(crate) const OUTSIDE: &str = "outside";
+
+/// The graph that looks at the indices of `graph`; `None` when none of them depends on the examples alone.
+pub(crate) fn index_graph(graph: &Graph) -> Option<Graph> {
+    let known = known_values(graph);
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    let mut outside: Option<ValueId> = None;
+    for (id, node) in graph.nodes() {
+        rewriter.copy(id);
+        let Some((index, most)) = bounded(graph, node).filter(|(index, _)| known[index.index()]) else { continue };
+        let index = rewriter.value(index);
+        let found = any_outside(rewriter.graph_mut(), index, most);
+        outside = Some(match outside {
+            Some(before) => rewriter.emit(Op::Binary(BinaryOp::Or), &[before, found]),
+            None => found,
+        });
+    }
+    let outside = outside?;
+    rewriter.graph_mut().add_output(OUTSIDE, outside, OutputKind::Result);
+    Some(rewriter.finish_with_results(&[]))
+}
+
+/// For each value, whether it depends on the examples alone.
+fn known_values(graph: &Graph) -> Vec<bool> {
+    let mut known = vec![false; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let is_known = match &node.op {
+            Op::Input { name, .. } => !name.starts_with('$'),
+            Op::Param { .. } | Op::State { .. } | Op::Random { .. } | Op::Grad => false,
+            _ => node.operands.iter().all(|operand| known[operand.index()]),
+        };
+        node.results.iter().for_each(|result| known[result.index()] = is_known);
+    }
+    known
+}
+
+/// The operand of an op that stops the step when it is out of range, and the largest that is not.
+fn bounded(graph: &Graph, node: &Node) -> Option<(ValueId, i64)> {
+    let size = |operand: usize, axis: usize| graph.ty(node.operands[operand]).shape[axis].as_number();
+    match &node.op {
+        Op::Gather { axis, .. } | Op::ScatterAdd { axis, .. } => Some((node.operands[1], size(0, *axis)? - 1)),
+        Op::DynamicSlice { axis, size: taken } => Some((node.operands[1], size(0, *axis)? - taken.as_number()?)),
+        Op::DynamicUpdate { axis } => Some((node.operands[2], size(0, *axis)? - size(1, *axis)?)),
+        _ => None,
+    }
+}
+
+/// Whether an element lies outside of `0..=most`.
+fn any_outside(graph: &mut Graph, index: ValueId, most: i64) -> ValueId {
+    let ty = graph.ty(index).clone();
+    let mut bound = |number: i64, op: CompareOp| {
+        let limit = graph.splat(&TensorType::new(DType::I64, ty.shape.clone()), number as f64);
+        let wide = graph.emit(Op::Cast(DType::I64), &[index]);
+        graph.emit(Op::Compare(op), &[wide, limit])
+    };
+    let (below, above) = (bound(0, CompareOp::Lt), bound(most, CompareOp::Gt));
+    let either = graph.emit(Op::Binary(BinaryOp::Or), &[below, above]);
+    let axes = (0..ty.shape.rank()).collect();
+    graph.emit(Op::Reduce { op: ReduceOp::Any, axes }, &[either])
+}

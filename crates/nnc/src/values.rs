@@ -1,0 +1,101 @@
+//! The values of options: what is read, what is refused, and in which words.
+//!
+//! A reader gives what the command works with, so that no command reads text again. `clap` puts the option and the text
+//! before the reason, as in `invalid value '-1' for '--seed <N>': a seed is a whole number from 0`.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use nnc_driver::Engine;
+use nnc_driver::stage::Which;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+/// What makes native code, best first, and what is said of it.
+const BACKENDS: [(&str, &str); 4] = [
+    ("native", "The best of the following that this machine has"),
+    ("avx512", "AVX-512, vectors of 512 bits"),
+    ("avx2", "AVX2 and FMA, vectors of 256 bits"),
+    ("cranelift", "Code by Cranelift, vectors of 128 bits"),
+];
+
+/// What runs a program without native code.
+const INTERPRETER: (&str, &str) = ("interp", "The reference interpreter, slow");
+
+/// The programs of a file.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("train", "The training step: forward, backward, optimiser"),
+    ("eval", "Loss and metrics"),
+    ("init", "First values of the weights"),
+    ("answer", "The recipe's answer, or the model by itself"),
+];
+
+/// A seed.
+pub(crate) fn seed(text: &str) -> Result<i64, String> {
+    let number = text.parse().ok().filter(|&number| number >= 0);
+    number.ok_or_else(|| format!("a seed is a whole number from 0 to {}", i64::MAX))
+}
+
+/// A number of threads.
+pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number of threads is a whole number from 1".to_owned())
+}
+
+/// A number of training steps.
+pub(crate) fn steps(text: &str) -> Result<NonZeroU64, String> {
+    text.parse().map_err(|_| "a number of steps is a whole number from 1".to_owned())
+}
+
+/// A number of rewrites.
+pub(crate) fn rewrites(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a number of rewrites is a whole number from 0".to_owned())
+}
+
+/// A number of classes.
+pub(crate) fn classes(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number of classes is a whole number from 1".to_owned())
+}
+
+/// How long to measure.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number < 3600.0);
+    number.map(Duration::from_secs_f64).ok_or_else(|| "a number between 0 and 3600 is wanted".to_owned())
+}
+
+/// What runs a program.
+pub(crate) fn engine() -> impl TypedValueParser<Value = Engine> {
+    engine_of(BACKENDS.into_iter().chain([INTERPRETER]))
+}
+
+/// What native code is made for.
+pub(crate) fn backend() -> impl TypedValueParser<Value = Engine> {
+    engine_of(BACKENDS.into_iter())
+}
+
+/// Which program of a file.
+pub(crate) fn program() -> impl TypedValueParser<Value = Which> {
+    let named = |name: String| Which::from_name(&name).unwrap_or_else(|| panic!("compiler bug: no program `{name}`"));
+    PossibleValuesParser::new(described(PROGRAMS.into_iter())).map(named)
+}
+
+fn engine_of(table: impl Iterator<Item = (&'static str, &'static str)>) -> impl TypedValueParser<Value = Engine> {
+    let named = |name: String| Engine::from_name(&name).unwrap_or_else(|| panic!("compiler bug: no engine `{name}`"));
+    PossibleValuesParser::new(described(table)).map(named)
+}
+
+fn described(table: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<PossibleValue> {
+    table.map(|(name, help)| PossibleValue::new(name).help(help)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_name_is_known() {
+        for (name, _) in BACKENDS.into_iter().chain([INTERPRETER]) {
+            assert!(Engine::from_name(name).is_some(), "{name}");
+        }
+        for (name, _) in PROGRAMS {
+            assert!(Which::from_name(name).is_some(), "{name}");
+        }
+    }
+}
