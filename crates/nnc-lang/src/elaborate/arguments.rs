@@ -246,7 +246,7 @@ fn is_number(value: &Value) -> bool {
 }
 
 /// Whether a default depends on nothing.
-fn is_literal(expr: &Expr) -> bool {
+pub(super) fn is_literal(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Bool(_) | ExprKind::Str(_) => true,
         ExprKind::Unary(UnaryOperator::Neg, inner) | ExprKind::Paren(inner) => is_literal(inner),
