@@ -307,9 +307,76 @@ def losses():
     case("info_nce, both ways", "info_nce(x, y, temperature=0.2, symmetric=true)", [x, y], [], lambda x, y, p: nce(x, y, True))
 
 
+def filled(module, pairs):
+    """A module of torchvision in evaluation, with ramps for weights, and the same as our values. `pairs` are our prefix
+    (of a convolution, a `batch_norm` or a `dense`) and theirs."""
+    values = []
+    with torch.no_grad():
+        for at, (ours, theirs) in enumerate(pairs):
+            layer = module.get_submodule(theirs)
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                spread = [("scale", layer.weight, 3, -1, 2), ("shift", layer.bias, 5, 2, 4),
+                          ("mean", layer.running_mean, 4, 2, 3), ("variance", layer.running_var, 3, -1, 2)]
+            else:
+                spread = [("w", layer.weight, 13 + at % 3, 6, 9 - at % 4)]
+                if layer.bias is not None:
+                    spread.append(("b", layer.bias, 3, 1, 2))
+            for name, parameter, cycle, shift, scale in spread:
+                dims = list(parameter.shape)
+                if ours.split(".")[-1].startswith("dense"):
+                    dims = dims[:1] if name == "b" else dims[1::-1]
+                    ours_now = ramp(dims, cycle, shift, scale)
+                    parameter.copy_((ours_now if name == "b" else ours_now.T).reshape(parameter.shape))
+                else:
+                    parameter.copy_(ramp(dims, cycle, shift, scale))
+                values.append((f"{ours}.{name}", dims, cycle, shift, scale))
+    return module.eval(), values
+
+
+def blocks():
+    from torchvision.models import mobilenetv2, resnet
+    from torchvision.models.googlenet import Inception
+    from torchvision.ops import SqueezeExcitation
+
+    x = ("x", "f32", [1, 3, 4, 5], 11, 5, 3)
+
+    def block(name, expression, module, pairs, x=x):
+        module, values = filled(module, pairs)
+        case(name, expression, [x], values, lambda x, p: module(x))
+
+    r = "residual_block_1."
+    both = [(f"{r}conv2d_1", "conv1"), (f"{r}batch_norm_1", "bn1"), (f"{r}conv2d_2", "conv2"), (f"{r}batch_norm_2", "bn2")]
+    block("residual_block", "residual_block(x, 3)", resnet.BasicBlock(3, 3), both)
+    down = lambda units: torch.nn.Sequential(resnet.conv1x1(3, units, 2), torch.nn.BatchNorm2d(units))
+    wide = [(f"{r}shortcut_1.conv2d_1", "downsample.0"), (f"{r}shortcut_1.batch_norm_1", "downsample.1")]
+    block("residual_block, wider", "residual_block(x, 4, stride=2)", resnet.BasicBlock(3, 4, 2, down(4)), both + wide)
+    b = "bottleneck_block_1."
+    three = [(f"{b}{ours}_{i}", f"{theirs}{i}") for i in [1, 2, 3] for ours, theirs in [("conv2d", "conv"), ("batch_norm", "bn")]]
+    wide = [(ours.replace(r, b), theirs) for ours, theirs in wide]
+    block("bottleneck_block", "bottleneck_block(x, 2, stride=2)", resnet.Bottleneck(3, 2, 2, down(8)), three + wide)
+    m = "inverted_residual_1."
+    whole = [(f"{m}conv2d_1", "conv.0.0"), (f"{m}batch_norm_1", "conv.0.1"), (f"{m}depthwise_conv2d_1", "conv.1.0"),
+             (f"{m}batch_norm_2", "conv.1.1"), (f"{m}conv2d_2", "conv.2"), (f"{m}batch_norm_3", "conv.3")]
+    block("inverted_residual", "inverted_residual(x, 3, expansion=2)", mobilenetv2.InvertedResidual(3, 3, 1, 2), whole)
+    short = [(f"{m}depthwise_conv2d_1", "conv.0.0"), (f"{m}batch_norm_1", "conv.0.1"),
+             (f"{m}conv2d_1", "conv.1"), (f"{m}batch_norm_2", "conv.2")]
+    block("inverted_residual, not expanded", "inverted_residual(x, 2, stride=2, expansion=1)",
+          mobilenetv2.InvertedResidual(3, 2, 2, 1), short)
+    ways = ["branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1"]
+    i = "inception_block_1.conv_norm_relu_"
+    ways = [(f"{i}{at + 1}.{ours}_1", f"{way}.{theirs}") for at, way in enumerate(ways)
+            for ours, theirs in [("conv2d", "conv"), ("batch_norm", "bn")]]
+    block("inception_block", "inception_block(x, 1, [2, 3], [1, 2], 2, kernel=3, epsilon=1e-3)",
+          Inception(3, 1, 2, 3, 1, 2, 2), ways)
+    s = "squeeze_excite_1."
+    block("squeeze_excite", "squeeze_excite(x, ratio=2)", SqueezeExcitation(4, 2),
+          [(f"{s}dense_1", "fc1"), (f"{s}dense_2", "fc2")], ("x", "f32", [2, 4, 2, 3], 11, 5, 3))
+
+
 convolutions()
 pools()
 norms()
 images()
 attentions()
 losses()
+blocks()
