@@ -199,6 +199,76 @@ fn lion() {
 }
 
 #[test]
+fn adagrad() {
+    let mut total = [0.0; 2];
+    let want = expected(|_, w, g, axis| {
+        let d = g + 0.01 * w;
+        total[axis] += d * d;
+        w - 0.1 * d / (total[axis].sqrt() + 1e-10)
+    });
+    assert_path("adagrad(lr=0.1, weight_decay=0.01)", want);
+}
+
+/// What Adam would move the weights by, with its moments.
+fn adam_step(t: i32, m: &mut [f64; 2], v: &mut [f64; 2], g: [f64; 2], epsilon: f64) -> [f64; 2] {
+    [0, 1].map(|axis| {
+        m[axis] = 0.9 * m[axis] + 0.1 * g[axis];
+        v[axis] = 0.999 * v[axis] + 0.001 * g[axis] * g[axis];
+        m[axis] / (1.0 - 0.9f64.powi(t)) / ((v[axis] / (1.0 - 0.999f64.powi(t))).sqrt() + epsilon)
+    })
+}
+
+#[test]
+fn lamb() {
+    let (mut w, mut m, mut v) = ([0.5, 0.5], [0.0; 2], [0.0; 2]);
+    let want = (1..=5).map(|t| {
+        let d = adam_step(t, &mut m, &mut v, gradient(w), 1e-6);
+        let d = [0, 1].map(|axis| d[axis] + 0.02 * w[axis]);
+        let trust = w[0].hypot(w[1]) / d[0].hypot(d[1]);
+        w = [0, 1].map(|axis| w[axis] - 0.1 * trust * d[axis]);
+        w
+    });
+    assert_path("lamb(lr=0.1, weight_decay=0.02)", want.collect());
+}
+
+#[test]
+fn lookahead() {
+    let (mut w, mut m, mut v) = ([0.5, 0.5], [0.0; 2], [0.0; 2]);
+    let mut slow = w;
+    let want = (1..=5).map(|t| {
+        let d = adam_step(t, &mut m, &mut v, gradient(w), 1e-8);
+        w = [0, 1].map(|axis| w[axis] - 0.1 * d[axis]);
+        if t % 2 == 0 {
+            slow = [0, 1].map(|axis| slow[axis] + 0.75 * (w[axis] - slow[axis]));
+            w = slow;
+        }
+        w
+    });
+    assert_path("lookahead(lr=0.1, every=2, alpha=0.75)", want.collect());
+}
+
+/// Means and variances as `torch.nn.BatchNorm1d` has them after one step and after two.
+#[test]
+fn batch_norm_keeps_the_mean_and_the_unbiased_variance() {
+    let unit = unit(&fit("minimize mse(p, y) using sgd(lr=0.0)").replace("x @ w", "batch_norm(x) @ w"));
+    let graph = train_graph(&unit, "Fit", 3);
+    let mut state = first_values(&unit, "Fit", 1);
+    let mut given = examples();
+    // Both columns 1, -1, 0.25 and 2, 0.5, -2 by rows.
+    given.insert("x".to_owned(), Tensor::from_f64(DType::F32, &[3, 2], &[1.0, 2.0, -1.0, 0.5, 0.25, -2.0]));
+    for (mean, variance) in [
+        ([0.008333333333333333, 0.016666666666666666], [1.0020833333333334, 1.3083333333333333]),
+        ([0.01583333333333333, 0.03166666666666666], [1.0039583333333335, 1.5858333333333334]),
+    ] {
+        step(&graph, &mut state, &given, 0);
+        for (name, want) in [("batch_norm_1.mean", mean), ("batch_norm_1.variance", variance)] {
+            let got = state[name].to_f64();
+            assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-12), "{name}: {got:?}");
+        }
+    }
+}
+
+#[test]
 fn clipping_scales_by_the_joint_norm() {
     for limit in [0.5, 100.0] {
         let unit = unit(&fit(&format!("minimize mse(p, y) using sgd(lr=0.1), clip_norm={limit:?}")));
@@ -274,6 +344,44 @@ fn metrics_are_means_or_accumulate() {
     let results = step(&train_graph(&unit, "Fit", 3), &mut state, &examples(), 0);
     close(&results["root"], (squares / 3.0).sqrt());
     assert_eq!(state["$metric.root.count"].to_f64(), [6.0]);
+}
+
+/// Two batches of three, of which the first is `examples`; the sixth label is 1 where 0 was predicted.
+#[test]
+fn metrics_of_classes_accumulate() {
+    let rest = "minimize mse(p, y) using sgd
+        guess = p > 0
+        truth = y > 0
+        metric precision = precision(guess, truth)
+        metric recall = recall(guess, truth)
+        metric iou = iou(guess, truth)
+        metric mean_iou = mean_iou(i32(guess), i32(truth), classes=3)
+        metric macro_f1 = macro_f1(i32(guess), i32(truth), classes=3)
+        metric perplexity = perplexity(stack([p, 0 * p], axis=1), i32(truth))";
+    let unit = unit(&fit(rest));
+    assert!(unit.recipes[0].metrics.iter().all(|metric| metric.accumulates));
+    let graph = unit.evaluate("Fit", 3).expect("it builds");
+    let mut state = first_values(&unit, "Fit", 1);
+    let p = [1.5, -0.25, -0.875];
+    let mut other = examples();
+    other.insert("y".to_owned(), Tensor::from_f64(DType::F32, &[3], &[1.0, 1.0, -1.0]));
+    step(&graph, &mut state, &examples(), 0);
+    let results = step(&graph, &mut state, &other, 0);
+    // Guesses 1 0 0 1 0 0, labels 1 0 1 1 1 0.
+    let entropy = |p: f64, label: bool| (1.0 + (if label { p } else { -p }).exp()).ln();
+    let labels = [true, false, true, true, true, false];
+    let entropies: f64 = (0..6).map(|row| entropy(p[row % 3], labels[row])).sum();
+    for (name, want) in [
+        ("precision", 1.0),
+        ("recall", 0.5),
+        ("iou", 0.5),
+        ("mean_iou", (2.0 / 4.0 + 2.0 / 4.0) / 2.0),
+        ("macro_f1", (4.0 / 6.0 + 4.0 / 6.0) / 2.0),
+        ("perplexity", (entropies / 6.0).exp()),
+    ] {
+        let got = results[name].to_f64()[0];
+        assert!((got - want).abs() < 1e-12, "{name}: {got} is not {want}");
+    }
 }
 
 #[test]

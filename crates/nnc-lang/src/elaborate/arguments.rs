@@ -8,7 +8,7 @@ use super::dims::Equation;
 use super::types::{Misfit, is_tensor};
 use super::value::{Args, Argument, Value};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
-use crate::syntax::ast::{Expr, ExprKind, Function, Param, UnaryOperator};
+use crate::syntax::ast::{DimExpr, Expr, ExprKind, Function, Param, TypeKind, UnaryOperator};
 
 /// For each parameter the argument it gets.
 pub type Matched = Vec<Option<Argument>>;
@@ -120,7 +120,10 @@ impl Elaborator<'_> {
         for (param, argument) in pairs().filter(|(param, _)| !is_tensor(&param.ty)) {
             match (argument, &param.default) {
                 (Some(argument), _) => ok &= self.bind_argument(function, param, argument, &mut later),
-                (None, Some(default)) if is_literal(default) => self.bind_default(param, default, &mut later),
+                // A size that an input has is what the input says: `image: f32[N, 3, side, side], side: int = 224`.
+                (None, Some(default)) if is_literal(default) && !is_size_of_input(function, param) => {
+                    self.bind_default(param, default, &mut later);
+                }
                 (None, _) => {}
             }
         }
@@ -245,8 +248,18 @@ fn is_number(value: &Value) -> bool {
     matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_))
 }
 
+/// Whether a compile-time parameter stands alone as a dim of an input.
+fn is_size_of_input(function: &Function, param: &Param) -> bool {
+    let is_it = |dim: &DimExpr| matches!(dim, DimExpr::Expr(Expr { kind: ExprKind::Name(name), .. }) if *name == param.name.text);
+    function.params.iter().any(|input| match &input.ty.kind {
+        TypeKind::Named { dims: Some(dims), .. } if input.default.is_none() => dims.iter().any(is_it),
+        TypeKind::Named { .. } | TypeKind::Tuple(_) | TypeKind::List(_) => false,
+        TypeKind::Function(..) | TypeKind::Error => false,
+    })
+}
+
 /// Whether a default depends on nothing.
-fn is_literal(expr: &Expr) -> bool {
+pub(super) fn is_literal(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Bool(_) | ExprKind::Str(_) => true,
         ExprKind::Unary(UnaryOperator::Neg, inner) | ExprKind::Paren(inner) => is_literal(inner),

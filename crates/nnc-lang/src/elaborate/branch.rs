@@ -9,7 +9,7 @@ use super::statement::Flow;
 use super::value::Value;
 use super::{Elaborator, UNROLLED};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::syntax::ast::{Block, Expr, ExprKind, Ident, StmtKind, Target};
+use crate::syntax::ast::{BinaryOperator, Block, Expr, ExprKind, Ident, StmtKind, Target};
 use nnc_graph::ValueId;
 use std::rc::Rc;
 
@@ -29,7 +29,13 @@ impl Elaborator<'_> {
                 self.note_untaken(block);
                 flow
             }
-            None => self.exec_both(block, rest, otherwise),
+            None => {
+                let compares = usize::from(tells_dims(condition));
+                self.compared_branches += compares;
+                let flow = self.exec_both(block, rest, otherwise);
+                self.compared_branches -= compares;
+                flow
+            }
         }
     }
 
@@ -240,5 +246,15 @@ fn bound_names(block: &Block, names: &mut Vec<Ident>) {
             StmtKind::Metric { .. } | StmtKind::Answer { .. } | StmtKind::Augment { .. } => {}
             StmtKind::Step { .. } | StmtKind::Expr(_) | StmtKind::Error => {}
         }
+    }
+}
+
+/// Whether a condition asks if two things are equal. In its branches shapes may fit that do not elsewhere.
+fn tells_dims(condition: &Expr) -> bool {
+    match &condition.kind {
+        ExprKind::Binary(BinaryOperator::Eq | BinaryOperator::Ne, ..) => true,
+        ExprKind::Binary(_, a, b) => tells_dims(a) || tells_dims(b),
+        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => tells_dims(inner),
+        _ => false,
     }
 }

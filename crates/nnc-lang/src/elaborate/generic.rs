@@ -4,6 +4,7 @@
 //! seen as well. `...S` and unknown lists are tried with two elements. The graphs made here are thrown away.
 
 use super::Elaborator;
+use super::arguments::is_literal;
 use super::program::ItemId;
 use super::types::{FunctionType, is_tensor};
 use super::value::{Callable, Value};
@@ -70,26 +71,19 @@ impl Elaborator<'_> {
 
     /// Binds every parameter of the innermost frame to an unknown of its type. False after an error.
     pub(super) fn bind_unknowns(&mut self, function: &Function, with_defaults: bool) -> bool {
-        let is_open =
-            |elaborator: &Self, param: &Param| !is_tensor(&param.ty) && !elaborator.has_binding(&param.name.text);
-        for param in &function.params {
-            if !is_open(self, param) {
-                continue;
-            }
-            let value = match param.default.as_ref().filter(|_| with_defaults) {
-                Some(default) => {
-                    let value = self.eval(default);
-                    self.fit(&param.ty, &value, default.span, &mut Vec::new()).unwrap_or(Value::Poison)
-                }
-                None => unknown(&param.ty, &param.name.text),
-            };
-            self.bind_parameter(param, value);
+        let waits = |param: &Param| with_defaults && param.default.as_ref().is_some_and(|default| !is_literal(default));
+        for param in function.params.iter().filter(|param| !waits(param)) {
+            self.bind_setting(param, with_defaults);
         }
         if let Some(frame) = self.frames.last_mut() {
             frame.real = Some(self.options.float);
         }
         for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
             self.bind_dims(&param.ty);
+        }
+        // As in a call: a default may use dims, such as `hidden: int = 4 * C`.
+        for param in function.params.iter().filter(|param| waits(param)) {
+            self.bind_setting(param, with_defaults);
         }
         self.bind_open_result(function);
         let mut ok = true;
@@ -99,6 +93,21 @@ impl Elaborator<'_> {
             self.bind_parameter(param, value);
         }
         self.check_defaults(function) && ok
+    }
+
+    /// Binds a compile-time parameter that is still open to its default, or to an unknown.
+    fn bind_setting(&mut self, param: &Param, with_defaults: bool) {
+        if is_tensor(&param.ty) || self.has_binding(&param.name.text) {
+            return;
+        }
+        let value = match param.default.as_ref().filter(|_| with_defaults) {
+            Some(default) => {
+                let value = self.eval(default);
+                self.fit(&param.ty, &value, default.span, &mut Vec::new()).unwrap_or(Value::Poison)
+            }
+            None => unknown(&param.ty, &param.name.text),
+        };
+        self.bind_parameter(param, value);
     }
 
     /// `...S` of a result that no parameter binds is what the context says, as in `fn zeros() -> f32[...S]`.
@@ -112,13 +121,29 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A default must fit its parameter, also where it is never used.
+    /// A default must fit its parameter, also where it is never used. It says the dims that only its parameter has, as in
+    /// `memory: f32[N, M, D] = x`.
     fn check_defaults(&mut self, function: &Function) -> bool {
         let mut ok = true;
+        let mut known = Vec::new();
         for param in &function.params {
+            let mut names = Vec::new();
+            if is_tensor(&param.ty) {
+                super::dims::dim_names(&param.ty, &mut names);
+            }
+            names.retain(|name| !known.contains(&name.text));
+            known.extend(names.iter().map(|name| name.text.clone()));
             let Some(default) = &param.default else { continue };
             let value = self.eval(default);
-            if self.fit(&param.ty, &value, default.span, &mut Vec::new()).is_err() {
+            let Some(frame) = self.frames.last().cloned() else { continue };
+            if let (Some(frame), Value::Tensor(_)) = (self.frames.last_mut(), &value) {
+                names.iter().for_each(|name| drop(frame.bindings.remove(&name.text)));
+            }
+            let fitted = self.fit(&param.ty, &value, default.span, &mut Vec::new());
+            if let Some(last) = self.frames.last_mut() {
+                *last = frame;
+            }
+            if fitted.is_err() {
                 let (wanted, found) = (self.program.text(param.ty.span), self.describe(&value));
                 let message = format!("the default of `{}` is {found}, not {wanted}", param.name.text);
                 self.report(Diagnostic::new(Code::E0303, default.span, message));

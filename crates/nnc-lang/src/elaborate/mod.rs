@@ -131,6 +131,10 @@ pub struct Elaborator<'p> {
     pub training_unknown: bool,
     /// How many branches of unknown conditions the evaluator is in.
     unknown_branches: usize,
+    /// How many of them hang on an unknown `==` or `!=`.
+    compared_branches: usize,
+    /// Whether a `require` of the statement at hand does not hold: its body ends there.
+    pub(crate) refused: bool,
     /// The path of the parameter whose initialiser is evaluated.
     initial_path: String,
     /// The scans whose bodies are evaluated, outermost first.
@@ -169,6 +173,8 @@ impl<'p> Elaborator<'p> {
             layers: Vec::new(),
             training_unknown: false,
             unknown_branches: 0,
+            compared_branches: 0,
+            refused: false,
             initial_path: String::new(),
             scans: Vec::new(),
             unrolled: 0,

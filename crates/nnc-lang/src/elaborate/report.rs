@@ -55,7 +55,8 @@ impl Elaborator<'_> {
     fn is_undecided(&self, diagnostic: &Diagnostic) -> bool {
         let about_shapes = matches!(diagnostic.code, Code::E0301 | Code::E0305 | Code::E0307 | Code::E0309);
         let text = &diagnostic.message;
-        about_shapes && [") / (", ") % (", "?"].iter().any(|open| text.contains(open))
+        let is_open = self.compared_branches > 0 || [") / (", ") % (", "?"].iter().any(|open| text.contains(open));
+        about_shapes && is_open
     }
 
     fn placed(&self, mut diagnostic: Diagnostic) -> Diagnostic {

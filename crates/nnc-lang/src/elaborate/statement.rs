@@ -20,7 +20,11 @@ impl Elaborator<'_> {
     /// Executes a block.
     pub fn exec_block(&mut self, block: &Block) -> Flow {
         for stmt in &block.stmts {
-            if let Flow::Returned(value) = self.exec(stmt) {
+            let flow = self.exec(stmt);
+            if std::mem::take(&mut self.refused) {
+                return Flow::Returned(Value::Poison);
+            }
+            if let Flow::Returned(value) = flow {
                 return Flow::Returned(value);
             }
         }

@@ -85,7 +85,7 @@ fn an_error_inside_the_library_is_shown_at_the_call() {
     let shown = shown(text);
     assert!(shown.contains("--> mnist.nn:1:52"), "{shown}");
     assert!(shown.contains("a window of 5 does not fit into 4"), "{shown}");
-    assert!(shown.contains("library/layers.nn"), "{shown}");
+    assert!(shown.contains("library/convolution.nn"), "{shown}");
     assert_eq!(shown.matches("error[").count(), 1, "{shown}");
 }
 

@@ -7,6 +7,11 @@
 pub const FILES: &[(&str, &str)] = &[
     ("library/activations.nn", include_str!("activations.nn")),
     ("library/layers.nn", include_str!("layers.nn")),
+    ("library/convolution.nn", include_str!("convolution.nn")),
+    ("library/normalisation.nn", include_str!("normalisation.nn")),
+    ("library/attention.nn", include_str!("attention.nn")),
+    ("library/images.nn", include_str!("images.nn")),
+    ("library/blocks.nn", include_str!("blocks.nn")),
     ("library/recurrent.nn", include_str!("recurrent.nn")),
     ("library/losses.nn", include_str!("losses.nn")),
     ("library/metrics.nn", include_str!("metrics.nn")),

@@ -97,11 +97,17 @@ impl<'s> Step<'s> {
 
     /// Whether the backward step makes a value of the forward step anew from its operands.
     fn is_made_anew(&self, value: ValueId) -> bool {
-        match self.graph.definition(value).op {
-            Op::Constant(_) | Op::Extent { .. } | Op::Iota { .. } | Op::Cast(_) => true,
-            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast { .. } | Op::Slice(_) => true,
-            _ => false,
-        }
+        matches!(
+            self.graph.definition(value).op,
+            Op::Constant(_)
+                | Op::Extent { .. }
+                | Op::Iota { .. }
+                | Op::Cast(_)
+                | Op::Reshape(_)
+                | Op::Transpose(_)
+                | Op::Broadcast { .. }
+                | Op::Slice(_)
+        )
     }
 
     /// Whether a value differs from step to step and has a stack: what is no capture and not made anew.

@@ -11,8 +11,9 @@
 //! | [`reduce`] | `sum`, `mean`, ..., `argmax` |
 //! | [`shape`] | `reshape`, `transpose`, `on_axis`, `concat`, `pad`, ... |
 //! | [`select`] | `take`, `pick`, `slice`, `update`, `one_hot` |
-//! | [`window`] | `conv`, `window_max`, `window_sum` |
+//! | [`window`] | `conv`, `conv_transpose`, `window_max`, `window_sum` |
 //! | [`fill`] | `zeros`, `iota`, and random draws |
+//! | [`require`] | what a body asks of its compile-time arguments |
 //! | [`numbers`] | arithmetic on compile-time values |
 //!
 //! `grad` is not here: it is part of the evaluator.
@@ -23,6 +24,7 @@ pub(crate) mod emit;
 mod fill;
 pub(crate) mod numbers;
 mod reduce;
+mod require;
 mod select;
 mod shape;
 mod window;
@@ -52,8 +54,8 @@ impl Builtin {
 
 /// Every primitive, table by table.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    let tables: [&[Builtin]; 6] =
-        [elementwise::TABLE, reduce::TABLE, shape::TABLE, select::TABLE, window::TABLE, fill::TABLE];
+    let tables: [&[Builtin]; 7] =
+        [elementwise::TABLE, reduce::TABLE, shape::TABLE, select::TABLE, window::TABLE, fill::TABLE, require::TABLE];
     tables.into_iter().flatten()
 }
 

@@ -1,0 +1,107 @@
+//! The networks of the literature in `dsl-examples`: as many parameters as in torchvision (0.24.1) or in the paper, and
+//! small ones of the same make run.
+
+use nnc_graph::interpret::run;
+use nnc_graph::{DType, Tensor};
+use nnc_lang::diagnostic::render;
+use nnc_lang::elaborate::{Loader, Options, Unit, check};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+struct Examples;
+
+impl Loader for Examples {
+    fn load(&self, path: &str) -> Result<String, String> {
+        fs::read_to_string(folder().join(path)).map_err(|error| error.to_string())
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples")
+}
+
+fn unit(name: &str, text: &str) -> Unit {
+    let checked = check(name, text, &Examples, &Options::default());
+    let shown = render(&checked.diagnostics, &checked.sources, false);
+    assert!(checked.diagnostics.is_empty(), "{name}\n{shown}");
+    checked.unit.expect("a sound file has a unit")
+}
+
+/// What `nnc show` has in its last row.
+fn parameters(unit: &Unit, model: &str) -> u64 {
+    let facts = unit.layers(model, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{model}: {errors:#?}"));
+    facts.last().expect("a model has a row").parameters
+}
+
+#[test]
+fn parameters_are_those_of_the_originals() {
+    for (file, model, count) in [
+        ("resnet18.nn", "ResNet18", 11_689_512),
+        ("resnet50.nn", "ResNet50", 25_557_032),
+        ("mobilenet_v2.nn", "MobileNetV2", 3_504_872),
+        ("vgg16.nn", "Vgg16", 138_357_544),
+        ("alexnet.nn", "AlexNet", 61_100_840),
+        ("googlenet.nn", "GoogLeNet", 6_624_904),
+        ("unet.nn", "UNet", 31_030_593),
+    ] {
+        let text = Examples.load(file).expect("the example is there");
+        assert_eq!(parameters(&unit(file, &text), model), count, "{file}");
+    }
+    let small = "use \"nanogpt.nn\"
+        model M(tokens: i32[N, T]) -> f32[N, T, 50257] {
+            return Gpt(tokens, vocabulary=50257, longest=1024, layers=12, heads=12, width=768)
+        }";
+    assert_eq!(parameters(&unit("gpt2.nn", small), "M"), 124_439_808);
+}
+
+/// The result of a use of a model of a file, with its first weights.
+fn small(file: &str, input: &str, ramp: Tensor, call: &str) -> Tensor {
+    let text = format!("use \"{file}\"\nmodel M(x: {input}) {{ return {call} }}");
+    let unit = unit("small.nn", &text);
+    let first = unit.model_init("M").unwrap_or_else(|errors| panic!("{call}: {errors:#?}"));
+    let seed = BTreeMap::from([("$seed".to_owned(), Tensor::scalar_i64(1))]);
+    let first = run(&first, &seed).expect("it runs");
+    let mut given: BTreeMap<String, Tensor> =
+        first.outputs().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    given.insert("x".to_owned(), ramp);
+    let graph = unit.model("M", &BTreeMap::new()).unwrap_or_else(|errors| panic!("{call}: {errors:#?}"));
+    let result = run(&graph, &given).unwrap_or_else(|error| panic!("{call}: {error}"));
+    result.output("result").expect("the result").clone()
+}
+
+fn ramp(dims: &[usize]) -> Tensor {
+    let count: usize = dims.iter().product();
+    Tensor::from_f64(DType::F32, dims, &(0..count).map(|i| (i % 23) as f64 / 11.0 - 1.0).collect::<Vec<_>>())
+}
+
+#[test]
+fn small_networks_of_the_same_make_run() {
+    for (file, side, channels, call, count) in [
+        ("resnet18.nn", 33, 3, "ResNet18(x, classes=5, width=2)", 10),
+        ("resnet50.nn", 32, 3, "ResNet50(x, classes=5, width=2)", 10),
+        ("mobilenet_v2.nn", 32, 3, "MobileNetV2(x, classes=5, divisor=8)", 10),
+        ("vgg16.nn", 32, 3, "Vgg16(x, classes=5, width=2, hidden=8)", 10),
+        ("alexnet.nn", 64, 3, "AlexNet(x, classes=5, width=2, hidden=8)", 10),
+        ("googlenet.nn", 32, 3, "GoogLeNet(x, classes=5, divisor=8)", 10),
+        ("unet.nn", 16, 1, "UNet(x, width=2)", 512),
+    ] {
+        let dims = [2, channels, side, side];
+        let result = small(file, &format!("f32{dims:?}"), ramp(&dims), call).to_f64();
+        assert_eq!(result.len(), count, "{call}");
+        assert!(result.iter().all(|x| x.is_finite()) && result.iter().any(|&x| x != result[0]), "{call}: {result:?}");
+    }
+}
+
+/// A causal model says the same of a place whatever comes after it.
+#[test]
+fn gpt_does_not_look_ahead() {
+    let call = "Gpt(x, vocabulary=7, longest=6, layers=2, heads=2, width=8)";
+    let scores = |tokens: [f64; 5]| {
+        small("nanogpt.nn", "i32[1, 5]", Tensor::from_f64(DType::I32, &[1, 5], &tokens), call).to_f64()
+    };
+    let (a, b) = (scores([1.0, 2.0, 3.0, 4.0, 5.0]), scores([1.0, 2.0, 3.0, 0.0, 6.0]));
+    assert_eq!(a.len(), 35);
+    assert_eq!(a[..21], b[..21]);
+    assert_ne!(a[21..], b[21..]);
+}
