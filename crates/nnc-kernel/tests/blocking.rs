@@ -242,3 +242,17 @@ fn pooling_in_pairs_and_not() {
         }
     }
 }
+
+/// What is computed of a reduction's result counts once for each result, not for each term.
+#[test]
+fn operations_are_counted_where_they_are() {
+    let mut graph = Graph::new("sum");
+    let x = input(&mut graph, "x", &[256, 64]);
+    let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[x]);
+    let y = graph.emit(Op::Unary(UnaryOp::Exp), &[sum]);
+    graph.add_output("y", y, OutputKind::Result);
+    let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+    let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target { f32_lanes: 8 }).unwrap();
+    let flops: Vec<u64> = lowered.report.iter().map(|kernel| kernel.flops).collect();
+    assert_eq!(flops, [256 * 64 + 64 * 20]);
+}

@@ -90,8 +90,10 @@ pub struct Pending {
     pub replaceable: Vec<(BufferId, BufferId)>,
     /// The group it runs, as a place in the partition; `None` for copies at the ends.
     pub group: Option<usize>,
-    /// Operations, roughly.
+    /// Operations, roughly, every member counted at every point: what decides whether threads are woken.
     pub work: usize,
+    /// Operations, roughly, each member counted where it is computed: what is reported.
+    pub flops: usize,
 }
 
 /// A program in the making.
@@ -329,6 +331,20 @@ impl<'g> Lowering<'g> {
         self.launch_with(draft, frame, work, &[])
     }
 
+    /// As [`Self::launch`], of a kernel whose members have different numbers of elements.
+    fn launch_counted(
+        &mut self,
+        draft: KernelDraft,
+        frame: &frame::Frame<'_>,
+        work: usize,
+        flops: usize,
+    ) -> Result<(), LowerError> {
+        self.launch(draft, frame, work)?;
+        let launch = self.launches.last_mut().expect("one was just appended");
+        launch.flops = flops;
+        Ok(())
+    }
+
     /// As [`Self::launch`]; `fixed` buffers are read at other points too, so nothing may take their place.
     fn launch_with(
         &mut self,
@@ -357,7 +373,7 @@ impl<'g> Lowering<'g> {
             return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
         }
         let (kernel, args) = draft.finish();
-        self.launches.push(Pending { kernel, args, replaceable, group: self.group, work });
+        self.launches.push(Pending { kernel, args, replaceable, group: self.group, work, flops: work });
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         draft.builder.phase(units.tasks(), |b, task| body.whole(b, task, units));
     }
     let total: usize = frame.axes.dims.iter().product();
-    lowering.launch(draft, &frame, total * work)
+    lowering.launch_counted(draft, &frame, total * work, cost::in_all(graph, &group.nodes))
 }
 
 /// The axes of a reduction.

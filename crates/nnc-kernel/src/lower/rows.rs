@@ -42,7 +42,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let body = Body { frame: &frame, passes: &passes, outputs: &group.outputs, kept: &kept, lanes, outer };
     let split = Split::new(passes.rows, TASK_WORK / (row * work), 1);
     draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split));
-    lowering.launch(draft, &frame, passes.rows * row * work)
+    lowering.launch_counted(draft, &frame, passes.rows * row * work, cost::in_all(graph, &group.nodes))
 }
 
 /// When each member is computed.

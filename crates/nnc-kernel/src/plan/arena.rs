@@ -108,6 +108,7 @@ mod tests {
             replaceable: replaceable.iter().map(|&(a, b)| (BufferId(a), BufferId(b))).collect(),
             group: None,
             work: 0,
+            flops: 0,
         }
     }
 

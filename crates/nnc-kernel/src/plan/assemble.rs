@@ -62,7 +62,7 @@ fn describe(partition: &Partition, launch: &Pending, buffers: &[Buffer]) -> Kern
         name: launch.kernel.name.clone(),
         group: launch.group,
         nodes: launch.group.map(|at| partition.groups[at].nodes.clone()).unwrap_or_default(),
-        flops: launch.work as u64,
+        flops: launch.flops as u64,
         bytes: used.iter().map(|buffer| buffers[buffer.index()].bytes as u64).sum(),
         schedule: format!("{} tasks, {} bytes of scratch", each.join(" + "), launch.kernel.scratch),
         tasks,
