@@ -27,6 +27,9 @@ MODELS = {
     "seed_cnn_b64": ("seed_cnn.nn", 64),
     "mlp_b128": ("mlp.nn", 128),
     "autoenc_b128": ("autoencoder.nn", 128),
+    "char_lstm_b32": ("char_lstm.nn", 32),
+    "nanogpt_cpu": ("nanogpt.nn", 12),
+    "resnet18_cifar_b32": ("resnet18_cifar.nn", 32),
 }
 # Engines that ran last may keep their threads spinning for a while.
 PAUSE = 0.05

@@ -146,11 +146,19 @@ pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
 /// No tensor has more bytes than this: no machine that runs this compiler has the memory.
 const LARGEST_TENSOR: i64 = 1 << 38;
 
+/// Loops are laid out step by step, which takes its time.
+const MOST_NODES: usize = 200_000;
+
 /// Refuses a graph with a tensor that no memory holds.
 ///
 /// # Errors
 /// [`DriverError::Usage`] that names the type.
 fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
+    let nodes = nnc_opt::unroll::unrolled_nodes(graph);
+    if nodes > MOST_NODES {
+        let message = format!("a `scan` whose steps make more than {MOST_NODES} operations in all ({nodes}) is not supported yet");
+        return Err(DriverError::Usage(format!("{message}: walk a shorter sequence")));
+    }
     for (_, node) in graph.nodes() {
         for ty in node.results.iter().map(|&value| graph.ty(value)) {
             let elements = ty.shape.elements().as_number();

@@ -281,6 +281,72 @@ def attentions():
          lambda x, p: x + p["learnt_positions_1.w"][:3])
 
 
+def recurrent():
+    """Our weights are theirs transposed; where we have one bias, theirs of the state is 0."""
+    x = ("x", "f32", [2, 4, 3], 17, 8, 5)
+
+    def values(prefix, inner, gates, hidden=2):
+        named = [("w", [inner, gates * hidden], 11, 5, 4), ("u", [hidden, gates * hidden], 7, 3, 4),
+                 ("b", [gates * hidden], 5, 2, 3)]
+        named += [("d", [gates * hidden], 3, 1, 4)] if gates == 3 else []
+        return [(f"{prefix}.{name}", *rest) for name, *rest in named]
+
+    def fill(module, parameters, prefix, at, suffix=""):
+        zero = torch.zeros_like(parameters[f"{prefix}.b"])
+        getters = {"weight_ih": parameters[f"{prefix}.w"].T, "weight_hh": parameters[f"{prefix}.u"].T,
+                   "bias_ih": parameters[f"{prefix}.b"], "bias_hh": parameters.get(f"{prefix}.d", zero)}
+        with torch.no_grad():
+            for name, value in getters.items():
+                getattr(module, f"{name}_l{at}{suffix}").copy_(value)
+
+    kinds = {"rnn": (torch.nn.RNN, 1), "lstm": (torch.nn.LSTM, 4), "gru": (torch.nn.GRU, 3)}
+    for kind, (make, gates) in kinds.items():
+        path = f"{kind}_1.block[0].{kind}_layer_1"
+
+        def one(x, p, make=make, path=path):
+            module = make(3, 2, batch_first=True)
+            fill(module, p, path, 0)
+            return module(x)[0]
+
+        case(kind, f"{kind}(x, 2)", [x], values(path, 3, gates), one)
+        paths = [f"{kind}_1.block[{at}].{kind}_layer_{way}" for at in range(2) for way in (1, 2)]
+
+        def two(x, p, make=make, paths=paths):
+            module = make(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+            for at, path in enumerate(paths):
+                fill(module, p, path, at // 2, "_reverse" if at % 2 else "")
+            return module(x)[0]
+
+        both = [value for at, path in enumerate(paths) for value in values(path, 3 if at < 2 else 4, gates)]
+        case(f"{kind}, two layers both ways", f"{kind}(x, 2, layers=2, bidirectional=true)", [x], both, two)
+
+    row = ("x", "f32", [2, 3], 17, 8, 5)
+    state = ("h", "f32", [2, 2], 7, 3, 4)
+    cell = ("c", "f32", [2, 2], 5, 2, 3)
+
+    def step(make, prefix, pick):
+        def run(x, *rest):
+            *states, p = rest
+            module = make(3, 2)
+            zero = torch.zeros_like(p[f"{prefix}.b"])
+            with torch.no_grad():
+                module.weight_ih.copy_(p[f"{prefix}.w"].T)
+                module.weight_hh.copy_(p[f"{prefix}.u"].T)
+                module.bias_ih.copy_(p[f"{prefix}.b"])
+                module.bias_hh.copy_(p.get(f"{prefix}.d", zero))
+            return pick(module(x, states[0] if len(states) == 1 else tuple(states)))
+        return run
+
+    case("rnn_cell", "rnn_cell(x, h)", [row, state], values("rnn_cell_1", 3, 1),
+         step(torch.nn.RNNCell, "rnn_cell_1", lambda y: y))
+    case("gru_cell", "gru_cell(x, h)", [row, state], values("gru_cell_1", 3, 3),
+         step(torch.nn.GRUCell, "gru_cell_1", lambda y: y))
+    case("lstm_cell", "lstm_cell(x, h, c).0", [row, state, cell], values("lstm_cell_1", 3, 4),
+         step(torch.nn.LSTMCell, "lstm_cell_1", lambda y: y[0]))
+    case("lstm_cell, the cell", "lstm_cell(x, h, c).1", [row, state, cell], values("lstm_cell_1", 3, 4),
+         step(torch.nn.LSTMCell, "lstm_cell_1", lambda y: y[1]))
+
+
 def losses():
     x = ("x", "f32", [3, 4], 11, 5, 3)
     y = ("y", "f32", [3, 4], 7, 3, 4)
@@ -378,5 +444,6 @@ pools()
 norms()
 images()
 attentions()
+recurrent()
 losses()
 blocks()
