@@ -31,7 +31,7 @@ fn unit(name: &str, text: &str) -> Unit {
 /// What `nnc show` has in its last row.
 fn parameters(unit: &Unit, model: &str) -> u64 {
     let facts = unit.layers(model, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{model}: {errors:#?}"));
-    facts.last().expect("a model has a row").parameters as u64
+    facts.last().expect("a model has a row").parameters
 }
 
 #[test]
