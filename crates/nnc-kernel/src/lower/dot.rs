@@ -71,14 +71,28 @@ fn matrix_operand(
     {
         return Ok(Place { layout, ..place.clone() });
     }
+    // Elements that lie side by side stay so, and are copied as vectors.
+    let lies_free = |place: &Place| free.iter().any(|&axis| place.layout.strides[axis] == 1 && dims[axis] > 1);
+    let free_last = matches!(&source, Source::Stored(place) if lies_free(place));
+    let copied: Vec<usize> = match free_last {
+        true => (0..batch).chain(contracted.iter().copied()).chain(free.iter().copied()).collect(),
+        false => order,
+    };
     let ordered = match source {
-        Source::Stored(place) => Source::Stored(Place { layout: place.layout.transpose(&order), ..place }),
+        Source::Stored(place) => Source::Stored(Place { layout: place.layout.transpose(&copied), ..place }),
         uniform @ Source::Uniform(..) => uniform,
     };
-    let buffer = lowering.temporary(size(&order) * elem.size());
-    let order_dims: Vec<usize> = order.iter().map(|&axis| dims[axis]).collect();
-    map::copy_as(lowering, value, ordered, (&order_dims, buffer))?;
-    Ok(Place { buffer, elem, layout: Layout::contiguous(&shape) })
+    let buffer = lowering.temporary(size(&copied) * elem.size());
+    let copied_dims: Vec<usize> = copied.iter().map(|&axis| dims[axis]).collect();
+    map::copy_as(lowering, value, ordered, (&copied_dims, buffer))?;
+    let layout = match free_last {
+        true => {
+            let swapped: Vec<usize> = (0..batch).chain([batch + 1, batch]).collect();
+            Layout::contiguous(&[&dims[..batch], &[size(contracted), size(&free)]].concat()).transpose(&swapped)
+        }
+        false => Layout::contiguous(&shape),
+    };
+    Ok(Place { buffer, elem, layout })
 }
 
 /// Sizes of a product and of its blocks.
