@@ -156,7 +156,9 @@ const MOST_NODES: usize = 200_000;
 fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     let nodes = nnc_opt::unroll::unrolled_nodes(graph);
     if nodes > MOST_NODES {
-        let message = format!("a `scan` whose steps make more than {MOST_NODES} operations in all ({nodes}) is not supported yet");
+        let message = format!(
+            "a `scan` whose steps make more than {MOST_NODES} operations in all ({nodes}) is not supported yet"
+        );
         return Err(DriverError::Usage(format!("{message}: walk a shorter sequence")));
     }
     for (_, node) in graph.nodes() {

@@ -168,6 +168,18 @@ fn a_convolution_of_many_channels_is_added_in_blocks() {
 }
 
 #[test]
+fn small_images_are_laid_out_several_at_a_time() {
+    let cases =
+        [([5, 9, 4, 4], [17, 9, 3, 3], 1), ([7, 3, 5, 4], [6, 3, 2, 3], 2), ([3, 40, 2, 2], [300, 40, 1, 1], 1)];
+    for (x, w, stride) in cases {
+        let padding = (w[2] as i64 - 1).min(1);
+        for graph in convolutions(x, w, stride, padding, 1) {
+            holds(graph, &[4, 8]);
+        }
+    }
+}
+
+#[test]
 fn a_convolution_of_a_large_image_is_cut_into_lines() {
     for graph in convolutions([1, 3, 150, 150], [2, 3, 3, 3], 1, 1, 1) {
         holds(graph, &[4]);

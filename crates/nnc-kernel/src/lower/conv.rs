@@ -398,7 +398,8 @@ impl Body<'_> {
         let channels = Channels { memory: self.image, first, strides, count };
         let corner =
             [b.mul_index(area.lines.0, vertical.step as i64), b.mul_index(area.piece.0, horizontal.step as i64)];
-        image::pad(b, &channels, self.blocks.axes, &self.padded, corner, lanes);
+        let zero = b.index(0);
+        image::pad(b, &channels, self.blocks.axes, (&self.padded, zero), corner, lanes);
         if !self.blocks.direct {
             let many = b.sub(area.lines.1, area.lines.0);
             let to = (self.packed, self.blocks.stride() as i64);

@@ -28,6 +28,8 @@ const PACKED: usize = 48 << 10;
 const PADDED: usize = 48 << 10;
 /// Windows of a row that are always packed together.
 const SHORT_ROW: usize = 64;
+/// Elements of the sums of all parts, about: they go to memory and back.
+const SUMS: usize = 8 << 20;
 /// The most parts.
 const PARTS: usize = 16;
 /// Multiply-adds of a part.
@@ -85,6 +87,8 @@ struct Blocks {
     columns: usize,
     /// Pieces of images.
     parts: Split,
+    /// Whole images that are laid out at a time: several, when they are small.
+    together: usize,
     /// Windows of a row.
     pieces: Split,
     /// The axes, a row of windows as long as a piece.
@@ -115,17 +119,24 @@ impl Blocks {
         let packed_place = columns.next_multiple_of(tile.columns()) + 16;
         let pieces = Split::new(horizontal.windows, (PACKED / packed_place).max(SHORT_ROW), 1);
         let units = images * pieces.tasks() as usize;
-        let parts = Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, PARTS)), 1);
+        let sums = groups * rows * packed_place;
+        let most_parts = (SUMS / sums).clamp(1, PARTS);
+        let parts = Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, most_parts)), 1);
         let row_windows = horizontal.windows;
         let horizontal = Axis { windows: pieces.grain as usize, ..horizontal };
         let width = horizontal.reach(horizontal.windows);
         let lines = if pieces.tasks() == 1 { PACKED / (horizontal.windows * packed_place) } else { 1 };
         let lines = Split::new(vertical.windows, lines, 1);
         let height = vertical.reach(lines.grain as usize);
+        let together = match pieces.tasks() * lines.tasks() {
+            1 => (PACKED / (vertical.windows * row_windows * packed_place)).clamp(1, parts.grain as usize),
+            _ => 1,
+        };
         // Blocks of channels begin at whole tiles.
         let unit = if by_tap { tile.rows } else { tile.rows / common_divisor(tile.rows, taps) };
         let all_channels = channels;
-        let channels = Split::new(channels, (PADDED / (height * width)).max(1), unit);
+        let blocks = channels.div_ceil((PADDED / (height * width * together)).max(1));
+        let channels = Split::new(channels, channels.div_ceil(blocks), unit);
         Self {
             tile,
             groups,
@@ -133,6 +144,7 @@ impl Blocks {
             rows,
             columns,
             parts,
+            together,
             pieces,
             axes: [vertical, horizontal],
             row_windows,
@@ -150,9 +162,14 @@ impl Blocks {
         (self.columns.next_multiple_of(self.tile.columns()) + 16) as i64
     }
 
-    /// Windows that are packed at a time.
+    /// Windows of an image that are packed at a time.
     fn places(&self) -> usize {
         self.lines.grain as usize * self.axes[1].windows
+    }
+
+    /// Elements of an image's padded channels.
+    fn padded_image(&self) -> i64 {
+        self.channels.grain * (self.height * self.width) as i64
     }
 
     /// Elements of a part's sums.
@@ -180,13 +197,13 @@ impl Memories {
     ) -> Self {
         let slack = usize::from(blocks.tile.lanes);
         let channels = blocks.channels.grain as usize;
-        let packed = blocks.places() * blocks.stride() as usize;
+        let packed = blocks.together * blocks.places() * blocks.stride() as usize;
         Self {
             image: draft.param(image.buffer, elem, Direction::In),
             cotangent: draft.param(cotangent.buffer, elem, Direction::In),
             partial,
             padded: Padded {
-                memory: draft.builder.scratch(elem, channels * blocks.height * blocks.width + slack),
+                memory: draft.builder.scratch(elem, blocks.together * blocks.padded_image() as usize + slack),
                 height: blocks.height,
                 width: blocks.width,
             },
@@ -228,16 +245,23 @@ impl Body<'_> {
         }
         let columns = b.index(blocks.columns as i64);
         let range = Range { rows: (zero, rows), columns: (zero, columns) };
-        let step = b.index(1);
+        let (one, step) = (b.index(1), b.index(blocks.together as i64));
         let pieces = b.index(blocks.pieces.tasks() as i64);
         b.for_loop(units.0, units.1, step, &[], |b, unit, _| {
+            let end = b.add(unit, step);
+            let end = b.min(end, units.1);
+            let images = if blocks.together == 1 { one } else { b.sub(end, unit) };
             let (image, piece) = (b.div(unit, pieces), b.rem(unit, pieces));
             let piece = blocks.pieces.bounds(b, piece);
             b.for_each(blocks.lines.tasks() as i64, |b, block| {
                 let lines = blocks.lines.bounds(b, block);
-                self.fill(b, (image, at[1]), (channels.0, count), (lines, piece));
+                b.for_loop(zero, images, one, &[], |b, number, _| {
+                    let image = b.add(image, number);
+                    self.fill(b, (image, at[1], number), (channels.0, count), (lines, piece));
+                    vec![]
+                });
                 let (many, windows) = (b.sub(lines.1, lines.0), b.sub(piece.1, piece.0));
-                let levels = self.levels(many, windows);
+                let levels = self.levels(images, many, windows);
                 if blocks.by_tap {
                     self.multiply_by_tap(b, &levels, count, origin);
                 } else {
@@ -264,7 +288,11 @@ impl Body<'_> {
 
     /// How the cotangent is packed: a row for each place.
     fn packed(&self) -> Packed {
-        Packed::panels(self.memories.packed, self.blocks.places() as i64, self.blocks.tile.columns() as i64)
+        Packed::panels(
+            self.memories.packed,
+            (self.blocks.together * self.blocks.places()) as i64,
+            self.blocks.tile.columns() as i64,
+        )
     }
 
     /// One product for each tap: its rows, the channels, lie a plane apart.
@@ -288,11 +316,13 @@ impl Body<'_> {
         });
     }
 
-    fn levels(&self, lines: Value, windows: Value) -> [Level; 2] {
+    fn levels(&self, images: Value, lines: Value, windows: Value) -> [Level; 3] {
         let [vertical, horizontal] = self.axes;
         let place = self.blocks.tile.columns() as i64;
         let down = (vertical.step * self.blocks.width) as i64;
+        let of_image = self.blocks.places() as i64 * place;
         [
+            Level { count: images, a: self.blocks.padded_image(), b: of_image },
             Level { count: lines, a: down, b: horizontal.windows as i64 * place },
             Level { count: windows, a: horizontal.step as i64, b: place },
         ]
@@ -330,11 +360,12 @@ impl Body<'_> {
         });
     }
 
-    /// Lays out some rows of windows of an image: the padded channels, and the cotangent by place.
+    /// Lays out some rows of windows of an image: the padded channels, and the cotangent by place. `at` is image, group,
+    /// and the place among the images that are laid out.
     fn fill(
         &self,
         b: &mut Builder,
-        at: (Value, Value),
+        at: (Value, Value, Value),
         (channel, count): (Value, Value),
         (lines, piece): ((Value, Value), (Value, Value)),
     ) {
@@ -346,7 +377,8 @@ impl Body<'_> {
         let strides = [x.strides[2], x.strides[3], x.strides[4]];
         let channels = Channels { memory: self.memories.image, first, strides, count };
         let corner = [b.mul_index(lines.0, vertical.step as i64), b.mul_index(piece.0, horizontal.step as i64)];
-        image::pad(b, &channels, self.axes, &self.memories.padded, corner, lanes);
+        let first = b.mul_index(at.2, self.blocks.padded_image());
+        image::pad(b, &channels, self.axes, (&self.memories.padded, first), corner, lanes);
         let dy = &self.cotangent.layout;
         let row = self.blocks.row_windows as i64 * dy.strides[3];
         let terms = [(at.0, dy.strides[0]), (at.1, dy.strides[1]), (lines.0, row), (piece.0, dy.strides[3])];
@@ -356,7 +388,8 @@ impl Body<'_> {
         let places = b.mul(many, windows);
         let columns = b.index(self.blocks.columns as i64);
         let packed = self.packed();
-        pack::pack(b, &matrix, (places, columns), &packed, lanes);
+        let row = b.mul_index(at.2, self.blocks.places() as i64);
+        pack::pack(b, &matrix, (places, columns), (&packed, row), lanes);
     }
 
     /// Adds the parts of some rows of the product in order, and the epilogue.

@@ -362,7 +362,8 @@ impl Plan {
             first
         } else {
             let matrix = Matrix { memory: self.right.0, first, row: right_k, column: right_column };
-            pack::pack(b, &matrix, (count, columns), &self.packed(memory.packed), shape.tile.lanes);
+            let zero = b.index(0);
+            pack::pack(b, &matrix, (count, columns), (&self.packed(memory.packed), zero), shape.tile.lanes);
             b.index(0)
         };
         Product {

@@ -64,13 +64,21 @@ pub struct Channels {
     pub count: Value,
 }
 
-/// Copies channels into a padded image whose first row and column are those of `corner` in the whole padded image.
-pub fn pad(b: &mut Builder, from: &Channels, axes: [Axis; 2], to: &Padded, corner: [Value; 2], lanes: u8) {
+/// Copies channels into a padded image, from its element `first` on, whose first row and column are those of `corner` in
+/// the whole padded image.
+pub fn pad(
+    b: &mut Builder,
+    from: &Channels,
+    axes: [Axis; 2],
+    (to, first): (&Padded, Value),
+    corner: [Value; 2],
+    lanes: u8,
+) {
     let [top, left] = corner;
     let (zero, one) = (b.index(0), b.index(1));
     b.for_loop(zero, from.count, one, &[], |b, channel, _| {
         let source = b.affine(&[(from.first, 1), (channel, from.strides[0])], 0);
-        let target = b.mul_index(channel, to.plane() as i64);
+        let target = b.affine(&[(first, 1), (channel, to.plane() as i64)], 0);
         b.for_each(to.height as i64, |b, row| {
             let target = b.affine(&[(target, 1), (row, to.width as i64)], 0);
             let (line, inside) = source_row(b, axes[0], top, row);

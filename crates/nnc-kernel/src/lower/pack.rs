@@ -38,24 +38,24 @@ impl Packed {
         Self { memory, row: panel, column: depth, panel }
     }
 
-    /// Where a column of row 0 lies.
-    fn column_start(&self, b: &mut Builder, column: Value) -> Value {
+    /// Where a column of a row lies.
+    fn place(&self, b: &mut Builder, row: Value, column: Value) -> Value {
         let panel = b.index(self.panel);
         let within = b.rem(column, panel);
         let before = b.sub(column, within);
-        b.affine(&[(before, self.column), (within, 1)], 0)
+        b.affine(&[(before, self.column), (within, 1), (row, self.row)], 0)
     }
 }
 
-/// Packs `(rows, columns)` of a matrix.
-pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), to: &Packed, lanes: u8) {
+/// Packs `(rows, columns)` of a matrix, from row `first` of the packed block on.
+pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
     let turned = from.column != 1 && from.row == 1;
     let zero = b.index(0);
     // Along the columns, a vector at a time; then the columns that are left, one by one.
     span(b, (zero, columns), &[lanes, 1], |b, column, width| {
         let along = b.mul_index(column, from.column);
         let source = b.add(from.first, along);
-        let target = to.column_start(b, column);
+        let target = to.place(b, first, column);
         if turned && width > 1 {
             return pack_turned(b, from, (source, rows), (to, target), width);
         }
@@ -69,7 +69,7 @@ pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), to:
             vec![]
         });
     });
-    pad(b, (rows, columns), to, lanes);
+    pad(b, (rows, columns), (to, first), lanes);
 }
 
 /// Packs `width` columns whose elements lie side by side: squares are transposed in registers.
@@ -99,7 +99,7 @@ fn pack_turned(
 }
 
 /// Zeros after the last column, to the end of a vector.
-fn pad(b: &mut Builder, (rows, columns): (Value, Value), to: &Packed, lanes: u8) {
+fn pad(b: &mut Builder, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
     let (zero, one, width) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
     let rest = b.rem(columns, width);
     let ragged = b.gt(rest, zero);
@@ -108,7 +108,7 @@ fn pad(b: &mut Builder, (rows, columns): (Value, Value), to: &Packed, lanes: u8)
         let nothing = b.zero(Type::vector(to.memory.elem, 1));
         b.for_loop(zero, missing, one, &[], |b, at, _| {
             let column = b.add(columns, at);
-            let target = to.column_start(b, column);
+            let target = to.place(b, first, column);
             b.for_loop(zero, rows, one, &[], |b, row, _| {
                 let place = b.affine(&[(target, 1), (row, to.row)], 0);
                 b.store(to.memory, place, nothing);
