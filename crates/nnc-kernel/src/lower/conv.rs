@@ -43,6 +43,9 @@ pub struct Spatial {
 
 impl Spatial {
     /// From attributes and the spatial sizes of image, kernel and result.
+    ///
+    /// # Errors
+    /// More than two spatial axes.
     pub fn new(at: &ConvAttributes, x: &[usize], kernel: &[usize], y: &[usize]) -> Result<Self, LowerError> {
         let sizes = |dims: &[Dim]| dims.iter().map(Dim::size).collect::<Vec<_>>();
         let pair = |values: &[usize], neutral: usize| match *values {
@@ -94,6 +97,9 @@ pub fn spatial_sizes(lowering: &Lowering<'_>, value: nnc_graph::ValueId) -> Vec<
 }
 
 /// Lowers a convolution.
+///
+/// # Errors
+/// More than two spatial axes, or a bug in the compiler.
 pub fn lower(
     lowering: &mut Lowering<'_>,
     group: &Group,
@@ -116,6 +122,9 @@ pub fn lower(
 }
 
 /// Lowers the transpose of a convolution in the image.
+///
+/// # Errors
+/// As [`lower`].
 pub fn lower_input_grad(
     lowering: &mut Lowering<'_>,
     group: &Group,
@@ -181,8 +190,9 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
     let whole = Whole { axes: operands.axes, rows: operands.rows, channels: operands.channels, image: &operands.image };
     let blocks = Blocks::new(&whole, lowering.lanes_of(elem), lowering.target);
     let result = lowering.graph.node(anchor).results[0];
-    let spill = draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns());
+    let spill = Some(draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns()));
     let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
+    // What the last vectors of the last row of windows read past the block: nothing of it reaches a result.
     let slack = match blocks.direct {
         true => blocks.tile.columns() + blocks.width,
         false => usize::from(blocks.tile.lanes) * operands.axes[1].step,

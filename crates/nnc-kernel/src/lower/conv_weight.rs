@@ -36,6 +36,9 @@ const PARTS: usize = 16;
 const PART_PRODUCTS: usize = 1 << 20;
 
 /// Lowers the transpose of a convolution in its weights.
+///
+/// # Errors
+/// More than two spatial axes, or a bug in the compiler.
 pub fn lower(
     lowering: &mut Lowering<'_>,
     group: &Group,
@@ -62,8 +65,8 @@ pub fn lower(
     let bytes = blocks.parts.tasks() as usize * blocks.part() as usize * elem.size();
     let partial = draft.param(lowering.temporary(bytes), elem, Direction::InOut);
     let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
-    let spill = memories.packed;
-    let target = Target { frame: &frame, result: dw, outputs: &group.outputs, row_axis: 1, column_axis: 0, spill };
+    let outputs = &group.outputs;
+    let target = Target { frame: &frame, result: dw, outputs, row_axis: 1, column_axis: 0, spill: None };
     let body = Body { blocks: &blocks, image: &image, cotangent: &cotangent, axes: blocks.axes, memories };
     let counts = [blocks.parts.tasks() as usize, blocks.groups, blocks.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {

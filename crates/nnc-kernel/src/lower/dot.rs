@@ -27,6 +27,9 @@ const TASK_PRODUCTS: usize = 1 << 20;
 const TASKS: usize = 12;
 
 /// Lowers a dot with its epilogue.
+///
+/// # Errors
+/// An element that kernels do not multiply yet, or a bug in the compiler.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Result<(), LowerError> {
     let graph = lowering.graph;
     let node = graph.node(anchor);
@@ -179,7 +182,7 @@ impl Plan {
         outputs: &[ValueId],
     ) -> Result<(), LowerError> {
         let shape = &self.shape;
-        let spill = draft.builder.scratch(self.elem, shape.tile.rows * shape.tile.columns());
+        let spill = Some(draft.builder.scratch(self.elem, shape.tile.rows * shape.tile.columns()));
         let (row_axis, column_axis) =
             if self.flip { (self.batch + 1, self.batch) } else { (self.batch, self.batch + 1) };
         let target = Target { frame, result, outputs, row_axis, column_axis, spill };

@@ -2,7 +2,9 @@
 //!
 //! A [`Product`] computes a block of `C = A * B` whose B lies packed in scratch memory (or is read where it is, if its
 //! columns lie side by side). Rows and columns that a tile does not fill are done by smaller tiles of fixed size, since
-//! shapes are known; nothing outside of C is written. A finished tile goes through the epilogue in registers when that
+//! shapes are known. The last vector of a row of tiles may reach past the columns of C: B is padded with whatever is
+//! there, and a sink either takes only the columns that count (the epilogue), or has room for whole vectors (the sums in
+//! memory). A finished tile goes through the epilogue in registers when that
 //! is short, else by way of scratch memory, row by row.
 
 use super::cost;
@@ -28,8 +30,8 @@ pub struct Target<'a, 'g> {
     pub row_axis: usize,
     /// The axis along which their vectors lie.
     pub column_axis: usize,
-    /// Room for one tile.
-    pub spill: Memory,
+    /// Room for one tile; `None` where finished sums lie in memory anyway.
+    pub spill: Option<Memory>,
 }
 
 /// What becomes of a tile when its last term is added.
@@ -245,13 +247,14 @@ impl Target<'_, '_> {
             }
             return;
         }
+        let Some(spill) = self.spill else { unreachable!("compiler bug: a tile is finished without room to spill") };
         let stride = tile.columns() as i64;
         let (zero, end) = (b.index(0), b.index(width as i64));
-        tile::store(b, tile, self.spill, zero, stride, sums);
+        tile::store(b, tile, spill, zero, stride, sums);
         b.for_each(tile.rows as i64, |b, i| {
             let (row, line) = (b.add(row, i), b.mul_index(i, stride));
             let widths = super::loops::widths(width, tile.lanes);
-            self.line(b, point, (row, column), (zero, end), (self.spill, line), &widths);
+            self.line(b, point, (row, column), (zero, end), (spill, line), &widths);
         });
     }
 
