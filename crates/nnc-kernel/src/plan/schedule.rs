@@ -5,7 +5,7 @@
 //! order, added one update at a time as long as no cycle arises.
 
 use nnc_graph::{Graph, Op, OutputKind, ValueId};
-use nnc_opt::fuse::{Class, GroupKind, Partition, Reach, base, class, reach};
+use nnc_opt::fuse::{Class, GroupKind, Partition, Reach, Views, base, class};
 use std::collections::BTreeSet;
 
 /// An order of groups.
@@ -42,7 +42,8 @@ impl Schedule {
     /// Orders the groups of a graph.
     pub fn new(graph: &Graph, partition: &Partition) -> Self {
         let group_of = partition.group_of(graph);
-        let producer = |value: ValueId| group_of[graph.value(base(graph, value)).node.index()];
+        let views = Views::new(graph);
+        let producer = |value: ValueId| group_of[graph.value(views.base(value)).node.index()];
         let mut edges = Edges { before: vec![BTreeSet::new(); partition.groups.len()] };
         for (at, group) in partition.groups.iter().enumerate() {
             for &node in &group.nodes {
@@ -50,6 +51,7 @@ impl Schedule {
                 edges.before[at].extend(operands.iter().map(|&operand| producer(operand)).filter(|&from| from != at));
             }
         }
+        let readers = readers(graph, partition, &views);
         let mut in_place = BTreeSet::new();
         let mut updated = BTreeSet::new();
         for (at, output) in graph.outputs().iter().enumerate() {
@@ -58,9 +60,10 @@ impl Schedule {
             if !computed(graph, output.value) || !updated.insert(output.value) {
                 continue;
             }
-            let readers = readers(graph, partition, leaf);
+            let readers = &readers[leaf.index()];
             let others: Vec<usize> = readers.iter().copied().filter(|&reader| reader != writer).collect();
-            let fits = !readers.contains(&writer) || reads_in_step(graph, &partition.groups[writer].nodes, leaf);
+            let nodes = &partition.groups[writer].nodes;
+            let fits = !readers.contains(&writer) || reads_in_step(graph, nodes, &views, leaf);
             if fits && !others.iter().any(|&reader| edges.reaches(writer, reader)) {
                 edges.before[writer].extend(others);
                 in_place.insert(at);
@@ -86,24 +89,23 @@ fn computed(graph: &Graph, value: ValueId) -> bool {
     is_copy || !matches!(class(op), Class::Leaf | Class::View)
 }
 
-/// The groups that read `leaf`, through any views.
-fn readers(graph: &Graph, partition: &Partition, leaf: ValueId) -> BTreeSet<usize> {
-    let reads = |&(_, group): &(usize, &nnc_opt::fuse::Group)| {
-        group.kind != GroupKind::View
-            && group
-                .nodes
-                .iter()
-                .any(|&node| graph.node(node).operands.iter().any(|&operand| base(graph, operand) == leaf))
-    };
-    partition.groups.iter().enumerate().filter(reads).map(|(at, _)| at).collect()
+/// For each value the groups that read it, through any views.
+fn readers(graph: &Graph, partition: &Partition, views: &Views) -> Vec<BTreeSet<usize>> {
+    let mut readers = vec![BTreeSet::new(); graph.value_count()];
+    for (at, group) in partition.groups.iter().enumerate().filter(|(_, group)| group.kind != GroupKind::View) {
+        for operand in group.nodes.iter().flat_map(|&node| &graph.node(node).operands) {
+            readers[views.base(*operand).index()].insert(at);
+        }
+    }
+    readers
 }
 
 /// Whether the nodes read `leaf` only element by element, in order.
-fn reads_in_step(graph: &Graph, nodes: &[nnc_graph::NodeId], leaf: ValueId) -> bool {
+fn reads_in_step(graph: &Graph, nodes: &[nnc_graph::NodeId], views: &Views, leaf: ValueId) -> bool {
     nodes.iter().all(|&id| {
         let node = graph.node(id);
-        let mut uses = node.operands.iter().filter(|&&operand| base(graph, operand) == leaf);
-        uses.all(|&operand| class(&node.op) == Class::Pointwise && reach(graph, operand) == Reach::Same)
+        let mut uses = node.operands.iter().filter(|&&operand| views.base(operand) == leaf);
+        uses.all(|&operand| class(&node.op) == Class::Pointwise && views.reach(operand) == Reach::Same)
     })
 }
 

@@ -3,7 +3,6 @@
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::outputs;
-use super::trace::{base, is_copy};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
 use nnc_graph::{Graph, NodeId};
 use std::collections::BTreeSet;
@@ -13,7 +12,7 @@ pub fn partition(graph: &Graph, options: &FuseOptions) -> Partition {
     let mut drafts = Drafts::new(graph, *options);
     let mut decisions = Vec::new();
     for (id, node) in graph.nodes() {
-        let is_view = class(&node.op) == Class::View && !is_copy(graph, node.results[0]);
+        let is_view = drafts.views.base(node.results[0]) != node.results[0];
         if !is_view {
             drafts.open(id);
             join_operands(graph, &mut drafts, id, &mut decisions);
@@ -32,7 +31,7 @@ fn join_operands(graph: &Graph, drafts: &mut Drafts<'_>, id: NodeId, decisions: 
     for &operand in graph.node(id).operands.iter().filter(|_| joinable) {
         let (producer, own) = (drafts.group_of(operand), drafts.of[id.index()]);
         if producer != own {
-            let source = graph.value(base(graph, operand)).node;
+            let source = graph.value(drafts.views.base(operand)).node;
             attempt(graph, drafts, (producer, source), (own, id), decisions);
         }
     }

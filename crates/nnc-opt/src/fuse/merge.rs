@@ -6,7 +6,7 @@
 
 use super::class::{Class, class, is_point_operand};
 use super::layout::{Layout, common_refinement};
-use super::trace::{Reach, base, layout_of, reach};
+use super::trace::{Reach, Views};
 use super::{FuseOptions, GroupKind};
 use nnc_graph::{Graph, NodeId, Op, ValueId};
 
@@ -43,6 +43,10 @@ pub struct Draft {
 pub struct Drafts<'g> {
     graph: &'g Graph,
     options: FuseOptions,
+    /// What each value is a view of.
+    pub views: Views,
+    /// Whether each value is put out.
+    pub put_out: Vec<bool>,
     /// The groups; joined ones are left behind, not alive.
     pub list: Vec<Draft>,
     /// The group of each node; `usize::MAX` for views.
@@ -73,12 +77,15 @@ fn because<T>(fusion: &'static str, why: &str) -> Result<T, Refusal> {
 impl<'g> Drafts<'g> {
     /// No group yet.
     pub fn new(graph: &'g Graph, options: FuseOptions) -> Self {
-        Self { graph, options, list: Vec::new(), of: vec![usize::MAX; graph.nodes().len()] }
+        let mut put_out = vec![false; graph.value_count()];
+        graph.outputs().iter().for_each(|output| put_out[output.value.index()] = true);
+        let of = vec![usize::MAX; graph.nodes().len()];
+        Self { graph, options, views: Views::new(graph), put_out, list: Vec::new(), of }
     }
 
     /// The group that computes what `value` is a view of.
     pub fn group_of(&self, value: ValueId) -> usize {
-        self.of[self.graph.value(base(self.graph, value)).node.index()]
+        self.of[self.graph.value(self.views.base(value)).node.index()]
     }
 
     /// Opens a group for one node.
@@ -202,7 +209,7 @@ impl<'g> Drafts<'g> {
 
     fn depends_on(&self, node: NodeId, group: &Draft) -> bool {
         let operands = &self.graph.node(node).operands;
-        operands.iter().any(|&operand| group.nodes.contains(&self.graph.value(base(self.graph, operand)).node))
+        operands.iter().any(|&operand| group.nodes.contains(&self.graph.value(self.views.base(operand)).node))
     }
 
     /// Whether a result of `node` is read, through any views, by nodes outside of `groups`, or put out.
@@ -210,7 +217,7 @@ impl<'g> Drafts<'g> {
         let mut pending: Vec<NodeId> = vec![node];
         while let Some(at) = pending.pop() {
             let results = &self.graph.node(at).results;
-            if self.graph.outputs().iter().any(|output| results.contains(&output.value)) {
+            if results.iter().any(|result| self.put_out[result.index()]) {
                 return true;
             }
             for user in self.graph.users(at) {
@@ -261,7 +268,7 @@ impl<'g> Drafts<'g> {
     fn updates_state(&self, map: &Draft) -> bool {
         let size = elements(&map.domain);
         let is_state = |&value: &ValueId| {
-            let node = self.graph.definition(base(self.graph, value));
+            let node = self.graph.definition(self.views.base(value));
             matches!(node.op, Op::State { .. }) && elements(&self.graph.ty(value).shape.sizes()) == size
         };
         size >= UPDATE && map.nodes.iter().any(|&node| self.graph.node(node).operands.iter().any(is_state))
@@ -270,7 +277,7 @@ impl<'g> Drafts<'g> {
     /// Whether all that `node` reads can be walked along with `domain`.
     fn fits_epilogue(&self, node: NodeId, domain: &[usize]) -> bool {
         let node = self.graph.node(node);
-        let along = |layout: Layout| layout.reshape(domain).is_some();
+        let along = |layout: &Layout| layout.reshape(domain).is_some();
         match &node.op {
             Op::Random { shape, .. } => {
                 let counter = self.graph.ty(node.operands[1]).shape.sizes();
@@ -278,10 +285,10 @@ impl<'g> Drafts<'g> {
                 let axes: Vec<usize> = (0..counter.len()).collect();
                 let position = Layout::contiguous(&shape.sizes());
                 let shape_axes: Vec<usize> = (counter.len()..dims.len()).collect();
-                along(layout_of(self.graph, node.operands[1]).broadcast(&dims, &axes))
-                    && along(position.broadcast(&dims, &shape_axes))
+                along(&self.views.layout(node.operands[1]).broadcast(&dims, &axes))
+                    && along(&position.broadcast(&dims, &shape_axes))
             }
-            op if is_point_operand(op) => node.operands.iter().all(|&value| along(layout_of(self.graph, value))),
+            op if is_point_operand(op) => node.operands.iter().all(|&value| along(self.views.layout(value))),
             _ => false,
         }
     }
@@ -295,7 +302,7 @@ impl<'g> Drafts<'g> {
     }
 
     fn in_step(&self, op: &Op, operand: ValueId) -> bool {
-        match (class(op), reach(self.graph, operand)) {
+        match (class(op), self.views.reach(operand)) {
             (Class::Pointwise | Class::Reduce, Reach::Same) | (Class::Pointwise, Reach::Repeated(_)) => true,
             (Class::Pointwise | Class::Reduce, _) => false,
             (Class::Leaf | Class::View | Class::Indexed | Class::Anchor, _) => false,

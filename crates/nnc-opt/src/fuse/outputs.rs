@@ -1,8 +1,7 @@
 //! Which values of a group are needed outside of it, and so are stored.
 
-use super::class::{Class, class};
+use super::GroupKind;
 use super::merge::Drafts;
-use super::{GroupKind, trace};
 use nnc_graph::{Graph, ValueId};
 
 /// The values of group `at` that other groups or the caller read, through any views, in program order.
@@ -16,15 +15,14 @@ pub fn stored(graph: &Graph, drafts: &Drafts<'_>, at: usize) -> Vec<ValueId> {
 }
 
 fn is_needed(graph: &Graph, drafts: &Drafts<'_>, at: usize, value: ValueId) -> bool {
-    let put_out = graph.outputs().iter().any(|output| output.value == value);
-    put_out
+    drafts.put_out[value.index()]
         || graph.users(graph.value(value).node).into_iter().any(|user| {
             let node = graph.node(user);
             let reads = node.operands.contains(&value);
             if !reads {
                 return false;
             }
-            let is_view = class(&node.op) == Class::View && !trace::is_copy(graph, node.results[0]);
+            let is_view = drafts.views.base(node.results[0]) != node.results[0];
             if is_view {
                 return node.results.iter().any(|&view| is_needed(graph, drafts, at, view));
             }

@@ -52,6 +52,48 @@ pub fn layout_of(graph: &Graph, value: ValueId) -> Layout {
     layout
 }
 
+/// What [`base`], [`layout_of`] and [`reach`] say of every value of a graph, found in one walk.
+#[derive(Debug)]
+pub struct Views {
+    of: Vec<(ValueId, Layout, Reach)>,
+}
+
+impl Views {
+    /// Of a graph whose dims are bound.
+    pub fn new(graph: &Graph) -> Self {
+        let mut of: Vec<(ValueId, Layout, Reach)> = Vec::with_capacity(graph.value_count());
+        for (_, node) in graph.nodes() {
+            for &value in &node.results {
+                let operand = node.operands.first().filter(|_| class(&node.op) == Class::View);
+                let view = operand.and_then(|operand| {
+                    let (base, layout, _) = &of[operand.index()];
+                    Some((*base, layout.view(&node.op)?))
+                });
+                let (base, layout) =
+                    view.unwrap_or_else(|| (value, Layout::contiguous(&graph.ty(value).shape.sizes())));
+                let reach = reach_of(graph, base, &layout);
+                of.push((base, layout, reach));
+            }
+        }
+        Self { of }
+    }
+
+    /// The value that `value` is a view of, or itself.
+    pub fn base(&self, value: ValueId) -> ValueId {
+        self.of[value.index()].0
+    }
+
+    /// The layout of `value` in the memory of its base.
+    pub fn layout(&self, value: ValueId) -> &Layout {
+        &self.of[value.index()].1
+    }
+
+    /// How `value` names the points of its base.
+    pub fn reach(&self, value: ValueId) -> Reach {
+        self.of[value.index()].2
+    }
+}
+
 /// Which points of its base a view names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reach {
@@ -65,8 +107,11 @@ pub enum Reach {
 
 /// How `value` names the points of its base.
 pub fn reach(graph: &Graph, value: ValueId) -> Reach {
-    let layout = layout_of(graph, value);
-    let of_base = graph.ty(base(graph, value)).shape.elements().size();
+    reach_of(graph, base(graph, value), &layout_of(graph, value))
+}
+
+fn reach_of(graph: &Graph, base: ValueId, layout: &Layout) -> Reach {
+    let of_base = graph.ty(base).shape.elements().size();
     let elements = layout.elements();
     if elements == of_base {
         return if layout.is_contiguous() && layout.offset == 0 { Reach::Same } else { Reach::Other };
