@@ -17,7 +17,10 @@
 //! executable carries this crate and should carry no more of it than it needs.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
-#![cfg_attr(not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text")),
+    allow(dead_code)
+)]
 
 mod batches;
 mod content;

@@ -127,7 +127,7 @@ fn windows(text: &str, path: &Path, ty: &FieldType, vocabulary: &[char]) -> Resu
     let rows = count.saturating_sub(1) / stride;
     if rows == 0 {
         let message = format!("has {count} character{}, one example takes {length}", if count == 1 { "" } else { "s" });
-        return Err(DataError::new(ErrorKind::Empty, path, message).help("give a longer text, or declare a shorter one"));
+        return Err(DataError::new(ErrorKind::Empty, path, message).help("give a longer text"));
     }
     let size = ty.dtype.size();
     let mut numbers = Vec::with_capacity(count * size);
@@ -152,9 +152,8 @@ fn windows(text: &str, path: &Path, ty: &FieldType, vocabulary: &[char]) -> Resu
 
 /// The number of characters of one example, if it is declared as one.
 fn window_length(ty: &FieldType, vocabulary: usize, path: &Path) -> Result<usize> {
-    let refused = |message: String, help: &str| {
-        Err(DataError::new(ErrorKind::WrongType, path, message).help(help.to_owned()))
-    };
+    let refused =
+        |message: String, help: &str| Err(DataError::new(ErrorKind::WrongType, path, message).help(help.to_owned()));
     let Some(&length) = ty.dims.first().filter(|&&length| ty.dims.len() == 1 && length >= 2) else {
         let message = format!("an example of a text is two or more characters in a row, not {ty}");
         return refused(message, "declare it as `i32[65]`: the numbers of 65 characters");

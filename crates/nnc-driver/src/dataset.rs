@@ -135,12 +135,7 @@ pub fn field_type(ty: &TensorType) -> FieldType {
 }
 
 /// The source that a call in a `data` block names; a text has `vocabulary` characters, numbered by `known` ones.
-fn source(
-    call: &SourceCall,
-    root: &Path,
-    vocabulary: usize,
-    known: Option<&[String]>,
-) -> Result<Source, DriverError> {
+fn source(call: &SourceCall, root: &Path, vocabulary: usize, known: Option<&[String]>) -> Result<Source, DriverError> {
     let path = |text: &str| -> PathBuf { root.join(text) };
     let mut paths = Vec::new();
     let mut names = Vec::new();

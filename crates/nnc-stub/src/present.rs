@@ -243,7 +243,10 @@ pub(crate) mod tests {
     #[test]
     fn a_class_that_is_a_space_or_a_line_end_is_quoted() {
         let scores = answer(&[2], 2, Reading::Logits, &[60.0, 0.0, 0.0, 60.0]);
-        assert_eq!(text(scores, &[" ", "\n"]), "y:\n  0: \" \" (100.00 %), \"\\n\" (0.00 %)\n  1: \"\\n\" (100.00 %), \" \" (0.00 %)\n");
+        assert_eq!(
+            text(scores, &[" ", "\n"]),
+            "y:\n  0: \" \" (100.00 %), \"\\n\" (0.00 %)\n  1: \"\\n\" (100.00 %), \" \" (0.00 %)\n"
+        );
     }
 
     #[test]
