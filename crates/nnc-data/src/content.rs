@@ -43,6 +43,21 @@ pub(crate) enum Format {
     Unknown,
 }
 
+impl Format {
+    /// What a file of this format is, where it is evidently no text.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        match self {
+            Format::Text | Format::Unknown => None,
+            Format::Foreign(name) => Some(name),
+            Format::Gzip => Some("a gzip file within a gzip file"),
+            Format::Npy => Some("an .npy file"),
+            Format::Zip => Some("a zip archive"),
+            Format::Png | Format::Jpeg => Some("an image"),
+            Format::Idx => Some("an idx file"),
+        }
+    }
+}
+
 const FOREIGN: [(&[u8], &str); 12] = [
     (b"GIF8", "a GIF image"),
     (b"\xFF\xFE", "text in UTF-16"),

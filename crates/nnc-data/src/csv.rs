@@ -10,7 +10,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use crate::content::{self, Format, Role};
+use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Place, Result};
 use crate::number;
 use crate::table;
@@ -72,15 +72,7 @@ fn check_separator(separator: u8, path: &Path) -> Result<()> {
 
 /// Refuses what is evidently no text.
 fn check_text(content: &[u8], path: &Path) -> Result<()> {
-    let name = match content::sniff(content) {
-        Format::Text | Format::Unknown => return Ok(()),
-        Format::Foreign(name) => name,
-        Format::Gzip => "a gzip file within a gzip file",
-        Format::Npy => "an .npy file",
-        Format::Zip => "a zip archive",
-        Format::Png | Format::Jpeg => "an image",
-        Format::Idx => "an idx file",
-    };
+    let Some(name) = content::sniff(content).name() else { return Ok(()) };
     let message = format!("is {name}, text with numbers is expected here");
     Err(DataError::new(ErrorKind::Malformed, path, message))
 }

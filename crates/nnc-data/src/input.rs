@@ -67,6 +67,33 @@ const READABLE: &[&str] = &[
     "idx",
 ];
 
+/// Reads the file `path`, or standard input for `-`, where a row is characters of a text and `vocabulary` names them by
+/// their numbers.
+///
+/// # Errors
+/// As [`decode_text_input`]; a file that is missing or cannot be read.
+#[cfg(feature = "text")]
+pub fn read_text_input(path: &Path, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
+    if path == Path::new("-") {
+        return decode_text_input(content::read_stdin()?, Path::new("standard input"), ty, vocabulary);
+    }
+    decode_text_input(content::read_file(path, Role::Input)?, path, ty, vocabulary)
+}
+
+/// Decodes `content`, which came from `path`: a text, cut as [`crate::text`] does, or numbers as `.npy`.
+///
+/// # Errors
+/// A text that is too short or no UTF-8, a character that is not in the vocabulary, an array of another type.
+#[cfg(feature = "text")]
+pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
+    table::check_fields(std::slice::from_ref(ty), path)?;
+    let content = content::unpack(content, path)?;
+    if content::sniff(&content) == Format::Npy {
+        return decode_npy(content, path, ty);
+    }
+    crate::text::decode_input(&content, path, ty, vocabulary)
+}
+
 #[cfg(feature = "npy")]
 fn decode_npy(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
     crate::npy::decode(content, path, ty, crate::layout::Batching::RowsOrOne)

@@ -2,7 +2,7 @@
 //!
 //! The way of the data:
 //! ```text
-//! files ─ idx, csv, npy, npz, images ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
+//! files ─ idx, csv, npy, npz, images, text ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
 //! one input ─ decode_input ─→ Column                     results ─ write_npy ─→ file
 //! ```
 //! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
@@ -13,11 +13,14 @@
 //! never for what a header claims. Splits and orders are the same bits in every version. The crate
 //! knows nothing of graphs, and prints nothing.
 //!
-//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`), because a built
+//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `text`), because a built
 //! executable carries this crate and should carry no more of it than it needs.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
-#![cfg_attr(not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text")),
+    allow(dead_code)
+)]
 
 mod batches;
 mod content;
@@ -40,25 +43,29 @@ mod number;
 #[cfg(feature = "image")]
 mod picture;
 mod random;
-#[cfg(feature = "image")]
+#[cfg(any(feature = "image", feature = "text"))]
 mod sample;
 mod similar;
-#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image"))]
+#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text"))]
 mod source;
 mod split;
 mod table;
+#[cfg(feature = "text")]
+pub mod text;
 mod types;
 mod write;
 
 pub use batches::{Batch, Batches};
 pub use error::{DataError, ErrorKind, Place, Result};
 pub use input::{decode_input, read_input};
+#[cfg(feature = "text")]
+pub use input::{decode_text_input, read_text_input};
 #[cfg(any(feature = "idx", feature = "npy"))]
 pub use layout::Batching;
 #[cfg(feature = "npy")]
 pub use npy::{encode_npy, write_npy};
-#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image"))]
+#[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text"))]
 pub use source::Source;
-pub use split::{Parts, Split, epoch_order, every_nth, hold_out};
+pub use split::{Parts, Split, epoch_order, every_nth, hold_out, hold_out_tail};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};
 pub use write::{Staged, check_not_input, check_writable, write_atomically};

@@ -1,8 +1,9 @@
-//! Samples and class indices of images into the bytes of a declared dtype; exact, or refused.
+//! Samples of images, and indices of classes and characters, into the bytes of a declared dtype; exact, or refused.
 
 use crate::types::DType;
 
 /// Appends a sample of an 8-bit image, 0 to 255, as `dtype`; `false` where it cannot hold it.
+#[cfg(feature = "image")]
 pub(crate) fn push_sample(sample: u8, dtype: DType, bytes: &mut Vec<u8>) -> bool {
     match dtype {
         DType::U8 => bytes.push(sample),
@@ -17,7 +18,7 @@ pub(crate) fn push_sample(sample: u8, dtype: DType, bytes: &mut Vec<u8>) -> bool
     true
 }
 
-/// Appends the index of a class as `dtype`; `false` where it cannot hold it exactly.
+/// Appends an index as `dtype`; `false` where it cannot hold it exactly.
 pub(crate) fn push_index(index: usize, dtype: DType, bytes: &mut Vec<u8>) -> bool {
     /// Appends `value` if the index fitted.
     fn push<const SIZE: usize>(value: Option<[u8; SIZE]>, bytes: &mut Vec<u8>) -> bool {

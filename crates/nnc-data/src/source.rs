@@ -23,6 +23,9 @@ pub enum Source {
     /// A folder with a folder per class, see [`crate::images`].
     #[cfg(feature = "image")]
     Images(PathBuf),
+    /// One file of characters, see [`crate::text`].
+    #[cfg(feature = "text")]
+    Text(PathBuf, crate::text::TextOptions),
 }
 
 impl Source {
@@ -39,6 +42,8 @@ impl Source {
             Source::Npz(file, _) => std::slice::from_ref(file),
             #[cfg(feature = "image")]
             Source::Images(folder) => std::slice::from_ref(folder),
+            #[cfg(feature = "text")]
+            Source::Text(file, _) => std::slice::from_ref(file),
         }
     }
 
@@ -58,6 +63,8 @@ impl Source {
             Source::Npz(file, names) => crate::npz::open(file, names, fields),
             #[cfg(feature = "image")]
             Source::Images(folder) => crate::images::open(folder, fields),
+            #[cfg(feature = "text")]
+            Source::Text(file, options) => crate::text::open(file, fields, options),
         }
     }
 }

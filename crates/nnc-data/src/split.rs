@@ -15,6 +15,8 @@ pub enum Split {
     Fraction(f64),
     /// Every so-manyth row, independent of the seed.
     Every(usize),
+    /// This fraction of the rows, the last ones: for rows that belong together in their order, as those of a text.
+    Tail(f64),
 }
 
 /// Rows, ascending, in two parts that have none in common and miss none.
@@ -30,11 +32,12 @@ impl Split {
     /// Splits `rows` rows.
     ///
     /// # Errors
-    /// As [`hold_out`] and [`every_nth`].
+    /// As [`hold_out`], [`every_nth`] and [`hold_out_tail`].
     pub fn apply(self, rows: usize, seed: u64) -> Result<Parts> {
         match self {
             Split::Fraction(fraction) => hold_out(rows, fraction, seed),
             Split::Every(step) => every_nth(rows, step),
+            Split::Tail(fraction) => hold_out_tail(rows, fraction),
         }
     }
 }
@@ -45,6 +48,27 @@ impl Split {
 /// # Errors
 /// A fraction that is not above 0 and below 1, or too few rows to have both parts.
 pub fn hold_out(rows: usize, fraction: f64, seed: u64) -> Result<Parts> {
+    let count = count_of(rows, fraction)?;
+    let mut order: Vec<u64> = (0..rows as u64).collect();
+    Stream::new(seed, Purpose::HoldOut, 0).shuffle(&mut order);
+    let mut kept = order.split_off(count);
+    let mut held = order;
+    kept.sort_unstable();
+    held.sort_unstable();
+    Ok(Parts { kept, held })
+}
+
+/// Holds out the last rows: `fraction` of them, rounded to the nearest number of rows but at least one.
+///
+/// # Errors
+/// As [`hold_out`].
+pub fn hold_out_tail(rows: usize, fraction: f64) -> Result<Parts> {
+    let first = (rows - count_of(rows, fraction)?) as u64;
+    Ok(Parts { kept: (0..first).collect(), held: (first..rows as u64).collect() })
+}
+
+/// How many of `rows` rows a fraction holds out.
+fn count_of(rows: usize, fraction: f64) -> Result<usize> {
     if !(fraction > 0.0 && fraction < 1.0) {
         let message = format!("a fraction to hold out lies between 0 and 1, not at {fraction}");
         return Err(refused(message));
@@ -53,14 +77,7 @@ pub fn hold_out(rows: usize, fraction: f64, seed: u64) -> Result<Parts> {
         return Err(too_few(rows));
     }
     let count = (rows as f64 * fraction).round() as usize;
-    let count = count.clamp(1, rows - 1);
-    let mut order: Vec<u64> = (0..rows as u64).collect();
-    Stream::new(seed, Purpose::HoldOut, 0).shuffle(&mut order);
-    let mut kept = order.split_off(count);
-    let mut held = order;
-    kept.sort_unstable();
-    held.sort_unstable();
-    Ok(Parts { kept, held })
+    Ok(count.clamp(1, rows - 1))
 }
 
 /// Holds out every `step`th row: for 5 the rows 0, 5, 10 and so on, as Python's `rows[::5]`.
@@ -116,9 +133,18 @@ mod tests {
     }
 
     #[test]
+    fn a_tail_is_the_end() {
+        let parts = hold_out_tail(10, 0.25).unwrap();
+        assert_eq!((parts.kept, parts.held), ((0..7).collect(), vec![7, 8, 9]));
+        assert_eq!(hold_out_tail(2, 0.01).unwrap().held, [1]);
+        assert_eq!(hold_out_tail(2, 0.99).unwrap().kept, [0]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for fraction in [0.0, 1.0, -0.5, f64::NAN, f64::INFINITY] {
             assert!(hold_out(10, fraction, 0).is_err());
+            assert!(hold_out_tail(10, fraction).is_err());
         }
         assert!(hold_out(1, 0.5, 0).is_err());
         assert!(every_nth(10, 1).is_err());

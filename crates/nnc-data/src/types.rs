@@ -169,9 +169,10 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The number of examples, the same in every column.
     pub rows: usize,
-    /// Names of classes that the source taught (the folders of `images`); the label is an index.
+    /// What numbers stand for, as the source taught it: the names of classes (the folders of `images`), or the
+    /// characters of a text.
     pub classes: Option<Vec<String>>,
-    /// For text, the line that each example stands on, from 1; empty for other sources.
+    /// For `csv` and `text`, the line that each example begins on, from 1; empty for other sources.
     pub lines: Vec<u64>,
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
-use nnc_data::{Batching, DType, FieldType, csv, decode_input, encode_npy, idx, npy, npz};
+use nnc_data::text::{self, TextOptions};
+use nnc_data::{Batching, DType, FieldType, csv, decode_input, decode_text_input, encode_npy, idx, npy, npz};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -267,6 +268,27 @@ fn csv_content() {
     fuzz("csv", csv_files, &bound, |content| {
         let _ = csv::decode(&content, path(), &fields, &CsvOptions::default());
         as_inputs(&content);
+    });
+}
+
+#[test]
+fn text_content() {
+    let texts = || {
+        let texts = ["to be,\nor not to be\n", "\u{FEFF}caf\u{e9}\r\n\u{1F600}", "aaaaaaaa"];
+        texts.map(|text| text.as_bytes().to_vec()).to_vec()
+    };
+    // Windows of two letters hold each letter twice, in eight bytes.
+    let bound = Bound { per_byte: 48, constant: SMALL };
+    let names: Vec<String> = "\n ,abenort".chars().map(String::from).collect();
+    fuzz("text", texts, &bound, |content| {
+        for (dtype, length, vocabulary) in [(DType::U8, 3, 9), (DType::I64, 2, 1), (DType::I32, 5, 8)] {
+            let field = FieldType::new(dtype, [length]);
+            for known in [None, Some(names.clone())] {
+                let options = TextOptions { vocabulary, known };
+                let _ = text::decode(&content, path(), std::slice::from_ref(&field), &options);
+            }
+            let _ = decode_text_input(content.clone(), path(), &field, &names);
+        }
     });
 }
 

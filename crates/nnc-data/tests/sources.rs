@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
+use nnc_data::text::TextOptions;
 use nnc_data::{Batch, Batches, DType, DataError, ErrorKind, FieldType, Source, Split, Table};
-use nnc_data::{encode_npy, epoch_order, read_input, write_npy};
+use nnc_data::{encode_npy, epoch_order, read_input, read_text_input, write_npy};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -110,6 +111,37 @@ fn csv_may_be_packed() {
     let path = save(folder.path().join("a.csv"), &gzip(b"1,2,0\n3,4,1\n"));
     let table = Source::Csv(path, CsvOptions::default()).open(&fields()).unwrap();
     assert_eq!(columns(&table), [&[1, 2, 3, 4][..], &[0, 1]]);
+}
+
+#[test]
+fn a_text_teaches_its_characters() {
+    let folder = folder();
+    let window = [FieldType::new(DType::I32, [4])];
+    let train = save(folder.path().join("train.txt"), &gzip(b"to be or not to be"));
+    let options = TextOptions { vocabulary: 7, known: None };
+    let table = Source::Text(train.clone(), options.clone()).open(&window).unwrap();
+    assert_eq!(table.rows, 5);
+    let names = table.classes.clone().unwrap();
+    assert_eq!(names.concat(), " benort");
+
+    let test = save(folder.path().join("test.txt"), b"noo\n bet\n");
+    let same = TextOptions { known: Some(names.clone()), ..options.clone() };
+    let error = fault(Source::Text(test, same.clone()), &window);
+    assert_eq!(error.kind, ErrorKind::BadValue);
+    assert!(error.to_string().contains("test.txt, line 1: the character `\\n` (U+000A)"), "{error}");
+
+    let input = save(folder.path().join("input.txt"), b"tobe");
+    let column = read_text_input(&input, &window[0], &names).unwrap();
+    assert_eq!(column.rows, 1);
+    assert_eq!(column.bytes, [6, 4, 1, 2].map(i32::to_le_bytes).concat());
+    let numbers = save(folder.path().join("input.npy"), &npy(DType::I32, &[4], &column.bytes));
+    assert_eq!(read_text_input(&numbers, &window[0], &names).unwrap(), column);
+
+    let error = fault(Source::Text(train, TextOptions { vocabulary: 65, known: None }), &window);
+    assert!(error.to_string().contains("has 7 different characters, but `vocabulary=65` is declared"), "{error}");
+    let error = fault(Source::Text(folder.path().join("trian.txt"), options), &window);
+    assert_eq!(error.kind, ErrorKind::Missing);
+    assert!(error.to_string().contains("has `train.txt`"), "{error}");
 }
 
 #[test]

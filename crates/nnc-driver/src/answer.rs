@@ -14,6 +14,8 @@ pub struct AnswerGraphs {
     name: String,
     source: String,
     classes: Vec<String>,
+    /// Whether the inputs are windows of a text.
+    text: bool,
     rows: usize,
     /// For `rows` rows.
     pub graph: Graph,
@@ -31,7 +33,7 @@ impl AnswerGraphs {
             let model = model_name(project, only)?;
             let make = |rows: usize| project.graph(project.unit.model(&model, &crate::stage::batch_of(rows)));
             let (graph, wider) = (make(rows)?, make(rows + 1)?);
-            return Ok(Self { name: model, source, classes: Vec::new(), rows, graph, wider });
+            return Ok(Self { name: model, source, classes: Vec::new(), text: false, rows, graph, wider });
         }
         let recipe = project.recipe(only)?;
         if let Some(answer) = answer.filter(|answer| !recipe.answers.iter().any(|known| known == answer)) {
@@ -41,19 +43,21 @@ impl AnswerGraphs {
                 recipe.name
             )));
         }
-        let classes = project.data(&recipe.data)?.classes.clone().unwrap_or_default();
+        let data = project.data(&recipe.data)?;
+        let (classes, text) = (data.classes.clone().unwrap_or_default(), data.is_text());
         let make = |rows: usize| project.graph(project.unit.answer(&recipe.name, answer, rows));
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
-        Ok(Self { name: recipe.model.clone(), source, classes, rows, graph, wider })
+        Ok(Self { name: recipe.model.clone(), source, classes, text, rows, graph, wider })
     }
 
-    /// What is deployed; class names that the checkpoint learned are taken when the file has none.
+    /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
     pub fn subject(&self, checkpoint: &Checkpoint) -> Subject<'_> {
         let learned = || classes_of(checkpoint).unwrap_or_default();
         let classes = if self.classes.is_empty() { learned() } else { self.classes.clone() };
         Subject {
             name: self.name.clone(),
             source: self.source.clone(),
+            text: self.text && !classes.is_empty(),
             classes,
             graph: &self.graph,
             wider: &self.wider,

@@ -2,6 +2,7 @@
 
 use crate::error::DriverError;
 use nnc_data::csv::CsvOptions;
+use nnc_data::text::TextOptions;
 use nnc_data::{DType, FieldType, Source, Split, Table};
 use nnc_graph::TensorType;
 use nnc_lang::elaborate::{DataInfo, Holdout, Literal, SourceCall};
@@ -40,7 +41,7 @@ pub struct Dataset {
     pub validation: Option<Part>,
     /// What the result is measured on.
     pub test: Option<Part>,
-    /// Names of the classes: written in the file, or taught by the folders.
+    /// What numbers stand for: the classes, written in the file or taught by the folders, or the characters of a text.
     pub classes: Option<Vec<String>>,
 }
 
@@ -64,24 +65,32 @@ impl Dataset {
         self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))
     }
 
-    /// Opens the sources of a `data` block; relative paths start at `root`.
+    /// Opens the sources of a `data` block; relative paths start at `root`. A text is numbered by the characters that
+    /// weights `learned`, when there are any; else it teaches its own.
     ///
     /// # Errors
     /// [`DriverError::Data`] with file and place; [`DriverError::Usage`] when there is no such split.
-    pub fn open(info: &DataInfo, root: &Path, seed: u64, wanted: Wanted) -> Result<Self, DriverError> {
+    pub fn open(
+        info: &DataInfo,
+        root: &Path,
+        seed: u64,
+        wanted: Wanted,
+        learned: Option<&[String]>,
+    ) -> Result<Self, DriverError> {
         let fields: Vec<FieldType> = info.raw.iter().map(|field| field_type(&field.ty)).collect();
-        let open = |name: &str| -> Result<Option<Part>, DriverError> {
+        let open = |name: &str, characters: Option<&[String]>| -> Result<Option<Part>, DriverError> {
             let Some(split) = info.splits.iter().find(|split| split.name == name) else { return Ok(None) };
-            let source = source(&split.source, root)?;
+            let source = source(&split.source, root, info.vocabulary().unwrap_or(0), characters)?;
             Ok(Some(Part::whole(source.open(&fields)?, source.files())))
         };
-        let mut test = open("test")?;
-        if let (Wanted::Test, Some(test)) = (wanted, &test) {
+        let needs_train = wanted == Wanted::All || info.is_text() && learned.is_none();
+        if !needs_train && let Some(test) = open("test", learned)? {
             let classes = info.classes.clone().or_else(|| test.table.classes.clone());
-            return Ok(Self { train: test.clone(), validation: None, test: Some(test.clone()), classes });
+            return Ok(Self { train: test.clone(), validation: None, test: Some(test), classes });
         }
-        let mut train = open("train")?
+        let mut train = open("train", learned)?
             .ok_or_else(|| DriverError::Usage(format!("data `{}` has no `train: ... = ...` source", info.name)))?;
+        let mut test = open("test", train.table.classes.as_deref())?;
         if let Some(holdout) = info.test {
             test = Some(hold_out(&mut train, holdout, seed)?);
         }
@@ -109,6 +118,7 @@ fn check_same_classes(learned: &[String], test: &Part) -> Result<(), DriverError
 fn hold_out(from: &mut Part, holdout: Holdout, seed: u64) -> Result<Part, DriverError> {
     let split = match holdout {
         Holdout::Fraction(fraction) => Split::Fraction(fraction),
+        Holdout::Tail(fraction) => Split::Tail(fraction),
         Holdout::Every(step) => Split::Every(usize::try_from(step).expect("the front end takes `every` from 2")),
     };
     let parts = split.apply(from.rows.len(), seed)?;
@@ -124,8 +134,8 @@ pub fn field_type(ty: &TensorType) -> FieldType {
     FieldType::new(dtype, ty.shape.sizes())
 }
 
-/// The source that a call in a `data` block names.
-fn source(call: &SourceCall, root: &Path) -> Result<Source, DriverError> {
+/// The source that a call in a `data` block names; a text has `vocabulary` characters, numbered by `known` ones.
+fn source(call: &SourceCall, root: &Path, vocabulary: usize, known: Option<&[String]>) -> Result<Source, DriverError> {
     let path = |text: &str| -> PathBuf { root.join(text) };
     let mut paths = Vec::new();
     let mut names = Vec::new();
@@ -136,6 +146,7 @@ fn source(call: &SourceCall, root: &Path) -> Result<Source, DriverError> {
             (Some("header"), Literal::Bool(header)) => csv.header = Some(*header),
             (Some("separator"), Literal::Str(text)) if text.len() == 1 => csv.separator = text.as_bytes()[0],
             (Some("arrays"), Literal::List(items)) => names.extend(items.iter().filter_map(text_of)),
+            (Some("vocabulary"), Literal::Int(_)) => {}
             (name, value) => {
                 let name = name.unwrap_or("a positional argument");
                 return Err(DriverError::Usage(format!("{}: {name} = {value:?} does not fit", call.function)));
@@ -152,6 +163,7 @@ fn source(call: &SourceCall, root: &Path) -> Result<Source, DriverError> {
         "csv" => Ok(Source::Csv(one(paths)?, csv)),
         "npz" => Ok(Source::Npz(one(paths)?, names)),
         "images" => Ok(Source::Images(one(paths)?)),
+        "text" => Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.map(<[String]>::to_vec) })),
         other => Err(DriverError::Usage(format!("`{other}` is no data source"))),
     }
 }

@@ -33,8 +33,10 @@ pub struct Subject<'a> {
     pub name: String,
     /// The `.nn` file.
     pub source: String,
-    /// Names of the classes; may be empty.
+    /// Names of the classes, or the characters of a text; may be empty.
     pub classes: Vec<String>,
+    /// Whether what goes in is windows of a text, whose characters are the classes.
+    pub text: bool,
     /// The answer's graph for `rows` rows.
     pub graph: &'a Graph,
     /// The same for one row more, which tells what has a row for each example.
@@ -136,7 +138,8 @@ fn inputs(subject: &Subject<'_>) -> Vec<Port> {
     let port = |(name, ty): (String, TensorType)| {
         let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
         let (row, batched) = row_type(&ty, other, subject.rows);
-        Port { name, row, batched, reading: Reading::Values }
+        let reading = if subject.text { Reading::Characters } else { Reading::Values };
+        Port { name, row, batched, reading }
     };
     declared(subject.graph).into_iter().map(port).collect()
 }
@@ -201,7 +204,7 @@ fn place(
     }
 }
 
-/// The class names that a checkpoint keeps.
+/// The class names, or characters, that a checkpoint keeps.
 pub fn classes_of(checkpoint: &Checkpoint) -> Option<Vec<String>> {
     crate::train::Progress::parse(checkpoint.metadata.as_deref()?).ok()?.classes
 }

@@ -37,6 +37,9 @@ impl IndexFault {
         let from_zero = matches!(place, Place::Row(_));
         let error = DataError::new(ErrorKind::BadValue, file, self.message()).at(place);
         match &part.table.classes {
+            Some(characters) if !part.table.lines.is_empty() => {
+                error.help(format!("the text has {} different characters: give the model as many", characters.len()))
+            }
             Some(folders) => error.help(format!("there is a class for each folder: {}", folders.join(", "))),
             None if from_zero => error.help("rows of examples are counted from 0"),
             None => error,

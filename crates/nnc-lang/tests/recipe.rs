@@ -483,6 +483,24 @@ train Flat on images {
 }";
 
 #[test]
+fn parts_of_a_text_are_its_ends() {
+    let unit = unit(
+        "data letters {
+            train: i32[5] = text(\"a.txt\", vocabulary=7)
+            test = 0.1
+            validation = 0.2
+            tokens: i32[4] = train[0..4]
+            next: i32[4] = train[1..5]
+        }",
+    );
+    let data = &unit.data[0];
+    assert!(data.is_text());
+    assert_eq!(data.vocabulary(), Some(7));
+    assert_eq!((data.test, data.validation), (Some(Holdout::Tail(0.1)), Some(Holdout::Tail(0.2))));
+    assert_eq!((&*data.raw[0].name, data.raw[0].ty.to_string()), ("tokens", "i32[5]".to_owned()));
+}
+
+#[test]
 fn data_says_what_it_is() {
     let unit = unit_with(IMAGES, &[], DType::F32);
     let data = &unit.data[0];

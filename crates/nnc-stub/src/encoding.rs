@@ -78,6 +78,7 @@ impl Writer {
             Reading::Values => 0,
             Reading::Logits => 1,
             Reading::Probabilities => 2,
+            Reading::Characters => 3,
         });
     }
 
@@ -141,6 +142,7 @@ impl Reader<'_> {
             0 => Reading::Values,
             1 => Reading::Logits,
             2 => Reading::Probabilities,
+            3 => Reading::Characters,
             _ => return None,
         };
         Some(Port { name, row, batched, reading })

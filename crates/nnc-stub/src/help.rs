@@ -1,6 +1,7 @@
 //! What a built executable tells about itself.
 
 use crate::manifest::{Manifest, Port, Reading};
+use crate::present::shown_name;
 
 /// How many class names `--help` lists.
 const CLASSES: usize = 20;
@@ -28,7 +29,9 @@ pub fn help(manifest: &Manifest, name: &str) -> String {
     let mut text = format!("{}\n\nUsage: {name} [OPTIONS]{usage}\n", origin(manifest));
     section(&mut text, "In", manifest.inputs.iter().map(|port| format!("{port}{}", tail(port, manifest))));
     section(&mut text, "Out", manifest.answers.iter().map(|port| format!("{port}{}", tail(port, manifest))));
-    if !manifest.inputs.is_empty() {
+    if manifest.inputs.iter().any(|port| port.reading == Reading::Characters) {
+        text.push_str("\nFILE is text in UTF-8, or .npy, also packed with gzip; `-` is standard input.\n");
+    } else if !manifest.inputs.is_empty() {
         text.push_str("\nFILE is .npy, CSV, idx, PNG or JPEG, also packed with gzip; `-` is standard input.\n");
     }
     if manifest.inputs.iter().any(|port| port.batched) {
@@ -68,6 +71,7 @@ fn tail(port: &Port, manifest: &Manifest) -> String {
     let classes = port.row.dims.last().copied().unwrap_or(manifest.classes.len());
     match port.reading {
         Reading::Values => String::new(),
+        Reading::Characters => "  (the numbers of characters; a text file is read as such)".to_owned(),
         Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),
         Reading::Probabilities => format!("  (probabilities of {classes} classes)"),
     }
@@ -78,7 +82,7 @@ fn rows_are(batch: usize) -> String {
 }
 
 fn class_list(classes: &[String]) -> String {
-    let shown = classes.iter().take(CLASSES).cloned().collect::<Vec<_>>().join(", ");
+    let shown = (0..classes.len().min(CLASSES)).map(|at| shown_name(classes, at)).collect::<Vec<_>>().join(", ");
     match classes.len().saturating_sub(CLASSES) {
         0 => shown,
         more => format!("{shown} and {more} more"),

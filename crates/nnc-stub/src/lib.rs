@@ -13,11 +13,13 @@ pub mod bench;
 mod encoding;
 mod engine;
 pub mod help;
+mod input;
 pub mod json;
 pub mod manifest;
 pub mod number;
 pub mod present;
 
 pub use engine::{Engine, EngineError};
+pub use input::read_port;
 pub use manifest::Manifest;
 pub use present::Answer;

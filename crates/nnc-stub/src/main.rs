@@ -5,12 +5,12 @@
 //! may stand. A reader that closes the pipe early is no error.
 #![forbid(unsafe_code)]
 
-use nnc_data::{Column, FieldType, check_not_input, read_input, write_npy};
+use nnc_data::{Column, check_not_input, write_npy};
 use nnc_runtime::image::Image;
 use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::{Arguments, too_many_threads};
 use nnc_stub::manifest::{Manifest, Port};
-use nnc_stub::{Engine, bench, help, json, present};
+use nnc_stub::{Engine, bench, help, json, present, read_port};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -138,22 +138,18 @@ fn measure(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure
 
 fn read_inputs(arguments: &Arguments, manifest: &Manifest) -> Result<Vec<Column>, Failure> {
     let files = arguments.input_files(manifest)?;
-    manifest.inputs.iter().zip(&files).map(|(port, files)| read_files(port, files)).collect()
+    manifest.inputs.iter().zip(&files).map(|(port, files)| read_files(port, files, &manifest.classes)).collect()
 }
 
 /// The rows of all files, one after the other.
-fn read_files(port: &Port, files: &[PathBuf]) -> Result<Column, Failure> {
+fn read_files(port: &Port, files: &[PathBuf], classes: &[String]) -> Result<Column, Failure> {
     let mut whole = Column { ty: port.row.clone(), rows: 0, bytes: Vec::new() };
     for file in files {
-        let column = read_one(file, &port.row)?;
+        let column = read_port(file, port, classes)?;
         whole.rows += column.rows;
         whole.bytes.extend(column.bytes);
     }
     Ok(whole)
-}
-
-fn read_one(file: &Path, ty: &FieldType) -> Result<Column, Failure> {
-    Ok(read_input(file, ty)?)
 }
 
 fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {

@@ -28,7 +28,7 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// What comes out.
     pub answers: Vec<Port>,
-    /// Names of the classes that a classifier's answers are about; may be empty.
+    /// Names of the classes that a classifier's answers are about, or the characters of a text; may be empty.
     pub classes: Vec<String>,
     /// Size of the arena.
     pub arena_bytes: usize,
@@ -51,7 +51,7 @@ pub struct Port {
     pub row: FieldType,
     /// Whether the array has a leading dim for the rows.
     pub batched: bool,
-    /// How to read its numbers; for inputs always [`Reading::Values`].
+    /// How to read its numbers; for inputs [`Reading::Values`] or [`Reading::Characters`].
     pub reading: Reading,
 }
 
@@ -93,6 +93,8 @@ pub enum Reading {
     Logits,
     /// Probabilities of classes along the last dim.
     Probabilities,
+    /// Of an input: the characters of a text, numbered in the order of [`Manifest::classes`].
+    Characters,
 }
 
 /// An external buffer of the program.
@@ -162,7 +164,7 @@ impl Manifest {
 
     /// Whether any answer is read as classes.
     pub fn is_classifier(&self) -> bool {
-        self.answers.iter().any(|port| port.reading != Reading::Values)
+        self.answers.iter().any(|port| matches!(port.reading, Reading::Logits | Reading::Probabilities))
     }
 }
 
@@ -171,10 +173,12 @@ fn check_port(port: &Port, batch: usize) -> Result<(), String> {
     if fits.is_none() {
         return Err(format!("`{port}` has no size, or too large a one"));
     }
-    if port.reading != Reading::Values && !(port.row.dtype == DType::F32 || port.row.dtype == DType::F64) {
-        return Err(format!("`{port}` cannot be read as classes"));
+    let is_float = matches!(port.row.dtype, DType::F32 | DType::F64);
+    match port.reading {
+        Reading::Logits | Reading::Probabilities if !is_float => Err(format!("`{port}` cannot be read as classes")),
+        Reading::Characters if is_float => Err(format!("`{port}` cannot be read as characters")),
+        Reading::Values | Reading::Logits | Reading::Probabilities | Reading::Characters => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

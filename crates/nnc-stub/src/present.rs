@@ -59,7 +59,7 @@ impl Answer {
     pub fn ranked(&self, top: usize) -> Vec<Vec<Ranked>> {
         let classes = self.port.row.dims.last().copied().unwrap_or(0);
         let is_scores = match self.port.reading {
-            Reading::Values => return Vec::new(),
+            Reading::Values | Reading::Characters => return Vec::new(),
             Reading::Logits => true,
             Reading::Probabilities => false,
         };
@@ -91,6 +91,12 @@ pub fn class_name(classes: &[String], index: usize) -> String {
     classes.get(index).cloned().unwrap_or_else(|| index.to_string())
 }
 
+/// The name of class `index` for people: what would break a line, or could not be seen, is quoted and escaped.
+pub fn shown_name(classes: &[String], index: usize) -> String {
+    let name = class_name(classes, index);
+    if name.trim().is_empty() || name.chars().any(char::is_control) { format!("{name:?}") } else { name }
+}
+
 /// How many classes are printed for each of so many rows, unless something else is asked for.
 pub fn default_top(rows: usize) -> usize {
     if rows == 1 { TOP.0 } else { TOP.1 }
@@ -113,7 +119,7 @@ pub fn write_text(to: &mut dyn Write, answers: &[Answer], classes: &[String], to
 
 /// One vector of classes: the winner, then bars.
 fn write_bars(to: &mut dyn Write, name: &str, ranked: &[Ranked], classes: &[String]) -> io::Result<()> {
-    let label = |ranked: &Ranked| class_name(classes, ranked.class);
+    let label = |ranked: &Ranked| shown_name(classes, ranked.class);
     let width = ranked.iter().map(|ranked| label(ranked).chars().count()).max().unwrap_or(0);
     if let Some(best) = ranked.first() {
         writeln!(to, "{name}: {}", label(best))?;
@@ -133,7 +139,7 @@ fn write_classes(to: &mut dyn Write, answer: &Answer, vectors: &[Vec<Ranked>], c
     for (position, ranked) in vectors.iter().enumerate() {
         let texts: Vec<String> = ranked
             .iter()
-            .map(|ranked| format!("{} ({})", class_name(classes, ranked.class), percent(ranked.probability)))
+            .map(|ranked| format!("{} ({})", shown_name(classes, ranked.class), percent(ranked.probability)))
             .collect();
         writeln!(to, "  {}: {}", index_text(position, leading), texts.join(", "))?;
     }
@@ -231,6 +237,15 @@ pub(crate) mod tests {
         assert_eq!(
             text(scores, &["cat", "dog", "horse"]),
             "y: horse\n  horse  ██████████████████        75.00 %\n  cat    ██████                    25.00 %\n"
+        );
+    }
+
+    #[test]
+    fn a_class_that_is_a_space_or_a_line_end_is_quoted() {
+        let scores = answer(&[2], 2, Reading::Logits, &[60.0, 0.0, 0.0, 60.0]);
+        assert_eq!(
+            text(scores, &[" ", "\n"]),
+            "y:\n  0: \" \" (100.00 %), \"\\n\" (0.00 %)\n  1: \"\\n\" (100.00 %), \" \" (0.00 %)\n"
         );
     }
 

@@ -192,6 +192,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
         let progress = Progress::parse(&text).map_err(wrong)?;
         progress.continues(&self.progress).map_err(wrong)?;
+        if progress.classes != self.dataset.classes {
+            return Err(wrong("it was trained on other classes or characters than the data has now".to_owned()));
+        }
         for (path, entry) in self.session.store_mut().iter_mut() {
             let tensor = loaded.tensors.get(path).filter(|tensor| tensor.ty() == entry.ty);
             let tensor = tensor.ok_or_else(|| wrong(format!("tensor `{path}` is missing or has another type")))?;

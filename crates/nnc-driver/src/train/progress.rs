@@ -40,7 +40,7 @@ pub struct Progress {
     pub stopped_early: bool,
     /// A row for each epoch done.
     pub history: History,
-    /// Names of the classes, in checkpoints.
+    /// What numbers stand for, in checkpoints: names of the classes, or the characters of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
 }

@@ -5,6 +5,8 @@
 //! only there random numbers may be drawn, keyed by `$draw`. Nothing here opens a file: a source is a name with
 //! arguments.
 
+mod text;
+
 use super::recipe::copy::ancestors;
 use super::recipe::names;
 use super::scope::{Frame, FrameKind};
@@ -34,6 +36,29 @@ pub struct DataInfo {
     pub augmented: bool,
 }
 
+impl DataInfo {
+    /// Whether the examples are windows of a text.
+    pub fn is_text(&self) -> bool {
+        self.splits.first().is_some_and(|split| split.source.function == TEXT)
+    }
+
+    /// How many different characters a text has.
+    pub fn vocabulary(&self) -> Option<usize> {
+        let declared = self.splits.first().and_then(|split| split.source.vocabulary())?;
+        usize::try_from(declared).ok()
+    }
+}
+
+impl SourceCall {
+    /// How many different characters a text is declared to have.
+    fn vocabulary(&self) -> Option<i64> {
+        self.arguments.iter().find_map(|(name, value)| match value {
+            Literal::Int(count) if name.as_deref() == Some(VOCABULARY) => Some(*count),
+            _ => None,
+        })
+    }
+}
+
 /// One tensor of a raw example.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RawField {
@@ -55,7 +80,7 @@ pub struct Split {
 /// A call of a data source: `idx("images.gz", "labels.gz")`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SourceCall {
-    /// `idx`, `csv`, `npy`, `npz` or `images`.
+    /// `idx`, `csv`, `npy`, `npz`, `images` or `text`.
     pub function: String,
     /// In order, with the names of named ones.
     pub arguments: Vec<(Option<String>, Literal)>,
@@ -79,6 +104,8 @@ pub enum Literal {
 pub enum Holdout {
     /// `0.1`: this fraction, chosen by the seed.
     Fraction(f64),
+    /// `0.1` of a text: this fraction, its end.
+    Tail(f64),
     /// `every(5)`: rows 0, 5, 10, ...
     Every(i64),
 }
@@ -87,13 +114,19 @@ pub enum Holdout {
 const SETTINGS: [&str; 4] = ["train", "test", "validation", "classes"];
 
 /// The data sources, each with its options; and those that are still to come.
-const SOURCES: [(&str, &[SourceOption]); 5] = [
+const SOURCES: [(&str, &[SourceOption]); 6] = [
     ("idx", &[]),
     ("csv", &[("header", Takes::Bool), ("separator", Takes::Letter)]),
     ("npy", &[]),
     ("npz", &[("arrays", Takes::Names)]),
     ("images", &[]),
+    (TEXT, &[(VOCABULARY, Takes::Count)]),
 ];
+/// The source whose examples are windows of characters.
+const TEXT: &str = "text";
+/// Its option that says how many different characters there are.
+const VOCABULARY: &str = "vocabulary";
+
 /// An option of a data source, and what it takes.
 type SourceOption = (&'static str, Takes);
 
@@ -103,6 +136,7 @@ enum Takes {
     Bool,
     Letter,
     Names,
+    Count,
 }
 
 impl Takes {
@@ -111,7 +145,8 @@ impl Takes {
             (Self::Bool, Literal::Bool(_)) => true,
             (Self::Letter, Literal::Str(text)) => text.len() == 1,
             (Self::Names, Literal::List(items)) => items.iter().all(|item| matches!(item, Literal::Str(_))),
-            (Self::Bool | Self::Letter | Self::Names, _) => false,
+            (Self::Count, Literal::Int(count)) => *count >= 1,
+            (Self::Bool | Self::Letter | Self::Names | Self::Count, _) => false,
         }
     }
 
@@ -120,11 +155,12 @@ impl Takes {
             Self::Bool => "`true` or `false`",
             Self::Letter => "one letter, as `\";\"`",
             Self::Names => "a list of names, as `[\"x\", \"y\"]`",
+            Self::Count => "a whole number from 1 on",
         }
     }
 }
 
-const LATER_SOURCES: [&str; 4] = ["text", "wav", "safetensors", "synthetic"];
+const LATER_SOURCES: [&str; 3] = ["wav", "safetensors", "synthetic"];
 
 /// A `data` block, elaborated for one example.
 pub(crate) struct Example {
@@ -556,6 +592,7 @@ impl<'p> Block<'p> {
             let help = "write `train: (u8[28, 28], u8) = idx(...)`";
             self.fail_with_help(Code::E0502, self.data.name.span, "this block has no `train`", help);
         }
+        self.check_text();
         let raw = self.raw_names();
         let info = DataInfo {
             name: self.data.name.text.clone(),

@@ -3,14 +3,14 @@
 use crate::arguments::Run;
 use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_data::{Column, read_input, write_npy};
+use nnc_data::{Column, write_npy};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
-use nnc_stub::{Answer, json, present};
+use nnc_stub::{Answer, json, present, read_port};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -96,7 +96,7 @@ fn read_inputs(given: &[String], manifest: &Manifest) -> Result<Vec<Column>, Fai
     }
     let read = |(port, path): (&Port, Option<&str>)| -> Result<Column, Failure> {
         let path = path.ok_or_else(|| Failure::Message(format!("--input {}=PATH is missing", port.name)))?;
-        read_input(Path::new(path), &port.row).map_err(|error| Failure::Driver(DriverError::Data(error)))
+        read_port(Path::new(path), port, &manifest.classes).map_err(|error| Failure::Driver(DriverError::Data(error)))
     };
     manifest.inputs.iter().zip(paths).map(read).collect()
 }

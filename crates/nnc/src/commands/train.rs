@@ -5,6 +5,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
+use nnc_driver::deploy::classes_of;
 use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, train};
 use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
@@ -22,10 +23,11 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let compiler = setup::compiler(&options.engine)?;
     let mut session = Session::new(&project, recipe, compiler, seed)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
-    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All)?;
-    if let Some(weights) = &options.init {
-        start_from(&mut session, weights)?;
-    }
+    let learned = match &options.init {
+        Some(weights) => start_from(&mut session, weights)?,
+        None => None,
+    };
+    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All, learned.as_deref())?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     let training = TrainOptions {
@@ -106,14 +108,16 @@ fn resume_command(options: &Train, out: &Path) -> String {
     words.join(" ")
 }
 
-/// Copies weights in, and lists what did not match.
-fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<(), Failure> {
+/// Copies weights in, and lists what did not match; gives the characters that they were trained on, if they are as many
+/// as the data has: their numbers are kept.
+fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Option<Vec<String>>, Failure> {
     let loaded = checkpoint::load(weights)?;
     let mismatches = session.store_mut().load_weights(&loaded.tensors);
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }
-    Ok(())
+    let declared = session.data().vocabulary();
+    Ok(classes_of(&loaded).filter(|characters| declared == Some(characters.len())))
 }
 
 /// A folder below `runs/` that is not there yet.

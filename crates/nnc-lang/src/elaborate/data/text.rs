@@ -1,0 +1,88 @@
+//! What holds of a block whose examples are windows of a text: the number of characters is declared, parts of it are its
+//! ends, and what the numbers stand for is its own to say.
+
+use super::{Block, Holdout, Split, TEXT, VOCABULARY};
+use crate::diagnostic::{Code, Diagnostic};
+use nnc_graph::DType;
+
+impl Block<'_> {
+    /// Checks the block when its train or its test is a text, and makes its fractions tails.
+    pub(super) fn check_text(&mut self) {
+        if self.parts.splits.first().is_none_or(|split| split.name != "train") {
+            return;
+        }
+        let texts: Vec<bool> = self.parts.splits.iter().map(|split| split.source.function == TEXT).collect();
+        match texts[..] {
+            [] | [false] | [false, false] => return,
+            [true] => {}
+            [true, true] => self.check_test_text(),
+            _ => {
+                let (train, test) = (&self.parts.splits[0].source, &self.parts.splits[1].source);
+                let message = "a text is numbered by the characters of `train`: both are a `text`, or none";
+                let diagnostic = Diagnostic::new(Code::E0502, test.span, message).with(train.span, "`train` is this");
+                return self.elaborator.report(diagnostic);
+            }
+        }
+        self.check_window();
+        if let Some(&span) = self.parts.seen.get("classes") {
+            self.fail(Code::E0501, span, "the classes of a text are its characters");
+        }
+        self.parts.test = self.tail("test", self.parts.test);
+        self.parts.validation = self.tail("validation", self.parts.validation);
+    }
+
+    /// The type of an example, and the number of characters.
+    fn check_window(&mut self) {
+        let Some((_, place)) = self.parts.train else { return };
+        let source = self.parts.splits[0].source.clone();
+        let Some(vocabulary) = source.vocabulary() else {
+            let message = format!("`{TEXT}` needs `{VOCABULARY}`, the number of different characters");
+            let help = "write `text(\"input.txt\", vocabulary=65)`; a wrong number is met with the right one";
+            return self.fail_with_help(Code::E0501, source.span, message, help);
+        };
+        let window = match &self.leaves[..] {
+            [(_, ty)] if ty.shape.rank() == 1 && ty.shape[0].as_number().is_some_and(|length| length >= 2) => ty.dtype,
+            // The type itself is wrong.
+            [] => return,
+            _ => {
+                let help = "write `train: i32[65] = text(...)`: the numbers of 65 characters in a row";
+                let message = "an example of a text is two or more characters in a row";
+                return self.fail_with_help(Code::E0502, place, message, help);
+            }
+        };
+        let most = match window {
+            DType::U8 => 1 << 8,
+            DType::I8 => 1 << 7,
+            DType::I32 | DType::I64 => i64::from(u32::from(char::MAX)),
+            DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::Bool => 0,
+        };
+        if vocabulary > most {
+            let message = format!("{} does not hold the numbers of {vocabulary} characters", window.name());
+            self.fail_with_help(Code::E0502, place, message, "declare it i32");
+        }
+    }
+
+    /// A test file is numbered by the characters of `train`.
+    fn check_test_text(&mut self) {
+        let [Split { source: train, .. }, Split { source: test, .. }] = &self.parts.splits[..] else { return };
+        if test.vocabulary().is_some_and(|count| train.vocabulary() != Some(count)) {
+            let message = format!("`test` has the {VOCABULARY} of `train`");
+            let diagnostic = Diagnostic::new(Code::E0502, test.span, message).with(train.span, "which is this");
+            self.elaborator.report(diagnostic.help(format!("leave `{VOCABULARY}` out here")));
+        }
+    }
+
+    /// A part of a text is its end: windows chosen one by one would have their neighbours in train.
+    fn tail(&mut self, name: &str, holdout: Option<Holdout>) -> Option<Holdout> {
+        match holdout {
+            Some(Holdout::Fraction(part) | Holdout::Tail(part)) => Some(Holdout::Tail(part)),
+            Some(Holdout::Every(_)) => {
+                let span = self.parts.seen.get(name).copied().unwrap_or(self.data.name.span);
+                let help = "write a fraction such as `0.1`: the end of the text";
+                self.fail_with_help(Code::E0501, span, format!("`{name}` of a text is no row here and there"), help);
+                None
+            }
+            None => None,
+        }
+    }
+}
