@@ -68,4 +68,4 @@ pub use npy::{encode_npy, write_npy};
 pub use source::Source;
 pub use split::{Parts, Split, epoch_order, every_nth, hold_out, hold_out_tail};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};
-pub use write::{Staged, check_not_input, check_writable, write_atomically};
+pub use write::{Staged, check_not_input, check_writable, remove_leftovers, write_atomically};

@@ -126,10 +126,16 @@ fn row_type(ty: &TensorType, wider: &TensorType, rows: usize) -> (FieldType, boo
     (FieldType::new(whole.dtype, whole.dims[1..].to_vec()), true)
 }
 
+/// Whether an input is the compiler's own: what random numbers are drawn by. Answers draw with the seed 0, and anew for
+/// each call.
+fn is_own(name: &str) -> bool {
+    name.starts_with('$')
+}
+
 fn inputs(subject: &Subject<'_>) -> Vec<Port> {
     let declared = |graph: &Graph| -> Vec<(String, TensorType)> {
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
-            Op::Input { name, ty } => Some((name.clone(), ty.clone())),
+            Op::Input { name, ty } if !is_own(name) => Some((name.clone(), ty.clone())),
             _ => None,
         });
         inputs.collect()
@@ -192,6 +198,8 @@ fn place(
         Place::Weights(offset)
     };
     match role {
+        Role::Input(name) if name == "$iteration" => Ok(Place::Call),
+        Role::Input(name) if is_own(name) => Ok(Place::Zero),
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),
         Role::Status => Ok(Place::Status),

@@ -93,6 +93,19 @@ impl Store {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
+    /// The first parameter or state that holds a NaN or an infinity, in the order of paths. What optimisers and metrics
+    /// keep for themselves, under [`RESERVED`] names, does not count.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let own = |path: &str| path.starts_with(RESERVED);
+        let bad = |entry: &Entry| {
+            let size = entry.ty.dtype.size();
+            let mut elements = entry.buffer.bytes().chunks_exact(size);
+            entry.ty.dtype.is_float()
+                && elements.any(|element| !nnc_graph::tensor::decode(entry.ty.dtype, element).is_finite())
+        };
+        self.iter().find(|(path, entry)| !own(path) && bad(entry)).map(|(path, _)| path)
+    }
+
     /// Every entry in the order of paths, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Entry)> {
         self.entries.iter_mut().map(|(path, entry)| (path.as_str(), entry))

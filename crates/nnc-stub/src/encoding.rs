@@ -89,6 +89,7 @@ impl Writer {
             Role::Answer(index) => (1, index),
             Role::Weights(offset) => (2, offset),
             Role::Zero => (3, 0),
+            Role::Call => (5, 0),
             Role::Status => (4, 0),
         };
         self.number(kind);
@@ -155,6 +156,7 @@ impl Reader<'_> {
             (1, index) => Role::Answer(index),
             (2, offset) => Role::Weights(offset),
             (3, 0) => Role::Zero,
+            (5, 0) => Role::Call,
             (4, 0) => Role::Status,
             _ => return None,
         };

@@ -95,6 +95,8 @@ pub struct Engine<'w> {
     weights: &'w [u8],
     /// One for each external; those of the weights are empty.
     buffers: Vec<AlignedBuffer>,
+    /// Calls of the program since [`Self::run`] began.
+    calls: i64,
 }
 
 impl<'w> Engine<'w> {
@@ -102,11 +104,12 @@ impl<'w> Engine<'w> {
     /// [`Manifest::check`] with these weights, which must be aligned to 64 bytes.
     pub fn new(manifest: Manifest, program: Program, weights: &'w [u8]) -> Self {
         let buffers = manifest.externals.iter().map(|external| match external.role {
-            Role::Input(_) | Role::Answer(_) | Role::Zero | Role::Status => AlignedBuffer::zeroed(external.bytes),
+            Role::Input(_) | Role::Answer(_) => AlignedBuffer::zeroed(external.bytes),
+            Role::Zero | Role::Call | Role::Status => AlignedBuffer::zeroed(external.bytes),
             Role::Weights(_) => AlignedBuffer::default(),
         });
         let buffers = buffers.collect();
-        Self { manifest, program, weights, buffers }
+        Self { manifest, program, weights, buffers, calls: 0 }
     }
 
     /// What the program is.
@@ -127,6 +130,7 @@ impl<'w> Engine<'w> {
         let rows = self.check(inputs)?;
         let mut answers: Vec<Answer> = self.manifest.answers.iter().map(|port| empty_answer(port, rows)).collect();
         let mut start = 0;
+        self.calls = 0;
         while start < rows {
             let count = self.manifest.batch.min(rows - start);
             self.load(inputs, start, count);
@@ -157,6 +161,10 @@ impl<'w> Engine<'w> {
             externals.push(match external.role {
                 Role::Input(_) | Role::Answer(_) => buffer.into(),
                 Role::Weights(offset) => ExternalBuffer::Shared(part(self.weights, offset, external.bytes)),
+                Role::Call => {
+                    buffer.bytes_mut().copy_from_slice(&self.calls.to_le_bytes());
+                    buffer.into()
+                }
                 Role::Zero | Role::Status => {
                     buffer.bytes_mut().fill(0);
                     buffer.into()
@@ -164,6 +172,7 @@ impl<'w> Engine<'w> {
             });
         }
         self.program.run(&mut externals)?;
+        self.calls += 1;
         self.check_status()
     }
 

@@ -118,6 +118,8 @@ pub enum Role {
     Weights(usize),
     /// Memory that is zero at the start of each run.
     Zero,
+    /// An `i64`: how many calls of the program came before, so that each draws random numbers of its own.
+    Call,
     /// As [`Role::Zero`]; after the run the first four bytes are an `i32` that is not 0 if an index
     /// was out of range.
     Status,
@@ -142,6 +144,7 @@ impl Manifest {
                 Role::Answer(answer) => self.answers.get(answer).map(|port| port.bytes(self.batch)),
                 Role::Weights(offset) => weights_bytes.checked_sub(offset).map(|room| external.bytes.min(room)),
                 Role::Zero => Some(external.bytes),
+                Role::Call => Some(size_of::<i64>()),
                 Role::Status => Some(external.bytes.max(size_of::<i32>())),
             };
             if expected != Some(external.bytes) {

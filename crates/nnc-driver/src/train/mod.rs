@@ -181,7 +181,10 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn open_folder(&mut self) -> Result<(), DriverError> {
         prepare_folder(self.options)?;
         match &self.options.out {
-            Some(out) if self.options.resume => self.restore(&out.join(LAST), &out.join(BEST)),
+            Some(out) if self.options.resume => {
+                [LAST, BEST, METRICS].iter().for_each(|name| nnc_data::remove_leftovers(&out.join(name)));
+                self.restore(&out.join(LAST), &out.join(BEST))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -326,7 +329,13 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(())
     }
 
+    /// A checkpoint whose weights are all numbers; others would replace the last good one.
     fn stage(&self, path: &Path) -> Result<Staged, DriverError> {
+        if let Some(tensor) = self.session.store().first_not_finite() {
+            let message = format!("`{tensor}` holds a NaN or an infinity, although the loss was finite");
+            let help = "the checkpoint before this is kept: a smaller learning rate, `clip_norm`, or a loss and layers without a division by 0 may help";
+            return Err(DriverError::Usage(format!("{message}; {help}")));
+        }
         let metadata = self.progress.to_text(self.dataset.classes.as_deref());
         checkpoint::stage(path, self.session.store(), &metadata)
     }

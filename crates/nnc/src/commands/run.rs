@@ -126,8 +126,9 @@ fn interpret(
     let empty =
         |port: &Port| Answer { port: port.clone(), rows: if port.batched { rows } else { 1 }, bytes: Vec::new() };
     let mut answers: Vec<Answer> = manifest.answers.iter().map(empty).collect();
-    for start in (0..rows).step_by(manifest.batch) {
+    for (call, start) in (0..rows).step_by(manifest.batch).enumerate() {
         fill(&mut program, manifest, inputs, start);
+        program.set_i64("$iteration", call as i64);
         program.run(store).map_err(|error| error.to_string())?;
         for answer in &mut answers {
             let count = answer.port.bytes(manifest.batch.min(rows - start));
