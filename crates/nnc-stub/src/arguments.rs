@@ -60,8 +60,8 @@ impl Arguments {
                 Arg::Short('i') | Arg::Long("input") => found.inputs.push(named(parser.value()?)),
                 Arg::Short('o') | Arg::Long("output") => found.outputs.push(named(parser.value()?)),
                 Arg::Long("json") => found.json = true,
-                Arg::Long("threads") => found.threads = Some(parser.value()?.parse()?),
-                Arg::Long("top") => found.top = Some(parser.value()?.parse::<NonZeroUsize>()?.get()),
+                Arg::Long("threads") => found.threads = Some(count(parser, "--threads")?),
+                Arg::Long("top") => found.top = Some(count(parser, "--top")?.get()),
                 Arg::Long("bench") => found.bench = Some(bench_time(parser)?),
                 Arg::Value(path) => found.inputs.push(Named { name: None, path: path.into() }),
                 Arg::Short(_) | Arg::Long(_) => return Err(arg.unexpected()),
@@ -141,6 +141,14 @@ fn named(value: OsString) -> Named {
     }
 }
 
+/// The value of an option that counts something.
+fn count(parser: &mut Parser, option: &str) -> Result<NonZeroUsize, lexopt::Error> {
+    let value = parser.value()?;
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    let shown = value.to_string_lossy();
+    number.ok_or_else(|| format!("{option} {shown}: expected a whole number from 1 on").into())
+}
+
 /// The seconds after `--bench`, if a number follows.
 fn bench_time(parser: &mut Parser) -> Result<Duration, lexopt::Error> {
     let value = match parser.optional_value() {
@@ -168,6 +176,14 @@ mod tests {
 
     fn file(path: &str) -> Named {
         Named { name: None, path: path.into() }
+    }
+
+    #[test]
+    fn a_count_that_is_none_names_its_option() {
+        for (wrong, option) in [(["--top", "0"], "--top 0"), (["--threads", "many"], "--threads many")] {
+            let message = parse(&wrong).unwrap_err();
+            assert_eq!(message, format!("{option}: expected a whole number from 1 on"));
+        }
     }
 
     #[test]
