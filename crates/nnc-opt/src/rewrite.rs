@@ -169,6 +169,14 @@ impl<'a> Rewriter<'a> {
     }
 }
 
+/// The graph with other results instead of its outputs: values of it, by name. Every id stays.
+pub fn with_results(graph: &Graph, results: &[(String, ValueId)]) -> Graph {
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
+    rewriter.finish_with_results(results)
+}
+
 /// A loop whose body went through a pass.
 pub fn with_body(scan: &Scan, pass: impl FnOnce(&Graph) -> Graph) -> Op {
     Op::Scan(Scan { body: Arc::new(pass(&scan.body)), ..scan.clone() })

@@ -209,17 +209,29 @@ impl Elaborator<'_> {
 
     /// Evaluates the body, and gives the next carried values; `None` after an error.
     fn exec_body(&mut self, scan: &Source, item: Value, carried: &[Carried<'_>]) -> Option<Vec<ValueId>> {
+        let first = carried.iter().map(|carried| Value::Tensor(carried.stand_in)).collect();
+        let ends: Vec<Option<ValueId>> = self
+            .in_own_scope(scan, item, first, |this| carried.iter().map(|carried| this.next_carried(carried)).collect());
+        ends.into_iter().collect()
+    }
+
+    /// Evaluates the body on such values; what it binds ends when `after` has been asked.
+    fn in_own_scope<T>(
+        &mut self,
+        scan: &Source,
+        item: Value,
+        carried: Vec<Value>,
+        after: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let outer = self.frames.last().map(|frame| (frame.bindings.clone(), frame.unbound.clone()));
         self.bind_name(&scan.target, item);
-        for carried in carried {
-            self.bind_name(carried.name, Value::Tensor(carried.stand_in));
-        }
+        scan.carries.iter().zip(carried).for_each(|((name, _), value)| self.bind_name(name, value));
         self.exec_block(&scan.body);
-        let ends: Vec<Option<ValueId>> = carried.iter().map(|carried| self.next_carried(carried)).collect();
+        let result = after(self);
         if let (Some(frame), Some((bindings, unbound))) = (self.frames.last_mut(), outer) {
             (frame.bindings, frame.unbound) = (bindings, unbound);
         }
-        ends.into_iter().collect()
+        result
     }
 
     /// What a carried name is bound to at the end of the body: of the type it began with.
@@ -243,17 +255,11 @@ impl Elaborator<'_> {
 
     /// The body with nothing known, for the errors in it.
     fn exec_poisoned(&mut self, scan: &Source) {
-        let outer = self.frames.last().map(|frame| (frame.bindings.clone(), frame.unbound.clone()));
-        self.bind_name(&scan.target, Value::Poison);
-        scan.carries.iter().for_each(|(name, _)| self.bind_name(name, Value::Poison));
         let (depth, branches) = (self.frames.len(), self.unknown_branches);
         let length = Dim::from(1i64);
         self.scans.push(OpenScan { depth, branches, index: ValueId(0), length, stacked: vec![], unknown: true });
-        self.exec_block(&scan.body);
+        self.in_own_scope(scan, Value::Poison, vec![Value::Poison; scan.carries.len()], |_| ());
         self.scans.pop();
-        if let (Some(frame), Some((bindings, unbound))) = (self.frames.last_mut(), outer) {
-            (frame.bindings, frame.unbound) = (bindings, unbound);
-        }
     }
 
     fn emit_scan(

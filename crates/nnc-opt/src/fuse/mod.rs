@@ -27,7 +27,7 @@ pub use class::{Class, class, is_point_operand};
 pub use greedy::partition;
 pub use layout::{Layout, common_refinement};
 pub use merge::rows_of;
-pub use trace::{Reach, Views, base, is_copy, layout_of, reach, view_chain};
+pub use trace::{Reach, Views, base};
 
 use nnc_graph::{Graph, NodeId, ValueId};
 

@@ -2,12 +2,12 @@
 
 use super::class::{Class, class};
 use super::layout::Layout;
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{Graph, ValueId};
 
 /// The values from `value` down to the first that is no view, that one last.
 ///
 /// A reshape that strides cannot say (a copy) ends the chain.
-pub fn view_chain(graph: &Graph, value: ValueId) -> Vec<ValueId> {
+fn view_chain(graph: &Graph, value: ValueId) -> Vec<ValueId> {
     let mut chain = vec![value];
     let mut at = value;
     while class(&graph.definition(at).op) == Class::View {
@@ -36,23 +36,7 @@ pub fn base(graph: &Graph, value: ValueId) -> ValueId {
     chain[chain.len() - 1]
 }
 
-/// Whether `value` is a reshape whose elements have to be copied.
-pub fn is_copy(graph: &Graph, value: ValueId) -> bool {
-    let node = graph.definition(value);
-    matches!(node.op, Op::Reshape(_)) && layout_of(graph, node.operands[0]).view(&node.op).is_none()
-}
-
-/// The layout of `value` in the memory of its base, which is contiguous.
-pub fn layout_of(graph: &Graph, value: ValueId) -> Layout {
-    let chain = view_chain(graph, value);
-    let mut layout = Layout::contiguous(&graph.ty(chain[chain.len() - 1]).shape.sizes());
-    for &view in chain.iter().rev().skip(1) {
-        layout = layout.view(&graph.definition(view).op).expect("the chain holds views only");
-    }
-    layout
-}
-
-/// What [`base`], [`layout_of`] and [`reach`] say of every value of a graph, found in one walk.
+/// What every value of a graph is a view of, and how, found in one walk.
 #[derive(Debug)]
 pub struct Views {
     of: Vec<(ValueId, Layout, Reach)>,
@@ -105,11 +89,7 @@ pub enum Reach {
     Other,
 }
 
-/// How `value` names the points of its base.
-pub fn reach(graph: &Graph, value: ValueId) -> Reach {
-    reach_of(graph, base(graph, value), &layout_of(graph, value))
-}
-
+/// How a value with that layout names the points of its base.
 fn reach_of(graph: &Graph, base: ValueId, layout: &Layout) -> Reach {
     let of_base = graph.ty(base).shape.elements().size();
     let elements = layout.elements();

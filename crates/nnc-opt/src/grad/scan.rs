@@ -10,7 +10,7 @@
 
 use super::builder::Builder;
 use super::pull_back;
-use crate::rewrite::{Fuel, Rewriter};
+use crate::rewrite::{Fuel, Rewriter, with_results};
 use nnc_graph::{BodyTypes, Graph, Node, NodeId, Op, ReduceOp, Scan, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -429,17 +429,9 @@ fn over_steps(op: &Op) -> Op {
 
 /// The loop with other values stacked.
 fn with_stacked(scan: &Scan, stacked: &[ValueId]) -> Scan {
-    let mut body = copy_of_nodes(&scan.body);
+    let mut body = with_results(&scan.body, &[]);
     Scan::outputs(&mut body, &scan.next(), stacked);
     Scan { body: Arc::new(body), ..scan.clone() }
-}
-
-/// A graph without its outputs; every id stays.
-fn copy_of_nodes(graph: &Graph) -> Graph {
-    let mut unlimited = Fuel::new(None);
-    let mut rewriter = Rewriter::new(graph, &mut unlimited);
-    graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
-    rewriter.finish_with_results(&[])
 }
 
 fn emit_all(graph: &mut Graph, scan: Scan, operands: &[ValueId]) -> Vec<ValueId> {
@@ -459,7 +451,7 @@ pub fn share(graph: &Graph) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     for (id, node) in graph.nodes() {
-        let Some(&(_, _, scan)) = loops.iter().find(|(known, ..)| *known == id) else {
+        let Op::Scan(scan) = &node.op else {
             rewriter.copy(id);
             continue;
         };

@@ -41,18 +41,24 @@ fn spatial(call: &mut Call<'_, '_>, rank: usize) -> Option<usize> {
     call.fail(Code::E0301, 0, message)
 }
 
+/// Stride and padding from arguments 2 and 3, dilation and groups from `dilation` and the one behind it.
+fn conv_attributes(call: &mut Call<'_, '_>, axes: usize, dilation: usize) -> Option<ConvAttributes> {
+    let padding = call.per_axis(3, axes, 0)?;
+    let groups = dilation + 1;
+    Some(ConvAttributes {
+        stride: call.per_axis(2, axes, 1)?,
+        low: padding.clone(),
+        high: padding,
+        dilation: call.per_axis(dilation, axes, 1)?,
+        groups: if call.has(groups) { call.dim(groups)? } else { Dim::from(1i64) },
+    })
+}
+
 fn conv(call: &mut Call<'_, '_>) -> Option<Value> {
     let (x, w) = (call.tensor(0)?, call.tensor(1)?);
     let rank = call.rank(x);
     let axes = spatial(call, rank)?;
-    let padding = call.per_axis(3, axes, 0)?;
-    let attributes = ConvAttributes {
-        stride: call.per_axis(2, axes, 1)?,
-        low: padding.clone(),
-        high: padding,
-        dilation: call.per_axis(4, axes, 1)?,
-        groups: if call.has(5) { call.dim(5)? } else { Dim::from(1i64) },
-    };
+    let attributes = conv_attributes(call, axes, 4)?;
     call.emit(Op::Conv(attributes), &[x, w]).map(Value::Tensor)
 }
 
@@ -64,14 +70,7 @@ fn conv_transpose(call: &mut Call<'_, '_>) -> Option<Value> {
         let message = format!("the weights of {tx} have its rank, unlike {tw}");
         return call.fail(Code::E0301, 1, message);
     }
-    let padding = call.per_axis(3, axes, 0)?;
-    let attributes = ConvAttributes {
-        stride: call.per_axis(2, axes, 1)?,
-        low: padding.clone(),
-        high: padding,
-        dilation: call.per_axis(5, axes, 1)?,
-        groups: if call.has(6) { call.dim(6)? } else { Dim::from(1i64) },
-    };
+    let attributes = conv_attributes(call, axes, 5)?;
     let more = call.per_axis(4, axes, 0)?;
     for (more, stride) in more.iter().zip(&attributes.stride) {
         let (Some(more), Some(stride)) = (more.as_number(), stride.as_number()) else { continue };

@@ -20,10 +20,10 @@ impl Cut {
     /// that rules which look for them find them.
     pub fn new(graph: &Graph, begin: NodeId, stand_ins: &[ValueId], ends: &[ValueId]) -> Self {
         let mut depends: BTreeSet<ValueId> = stand_ins.iter().copied().collect();
-        for (id, node) in graph.nodes().skip(begin.index()) {
+        for (_, node) in graph.nodes().skip(begin.index()) {
             let is_stand_in = node.results.iter().any(|result| stand_ins.contains(result));
             if !is_stand_in && !node.op.is_leaf() && node.operands.iter().any(|operand| depends.contains(operand)) {
-                depends.extend(graph.node(id).results.iter().copied());
+                depends.extend(node.results.iter().copied());
             }
         }
         let mut cut =

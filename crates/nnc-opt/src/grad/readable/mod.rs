@@ -13,7 +13,7 @@ mod expression;
 mod names;
 mod notation;
 
-use crate::rewrite::{Fuel, Rewriter};
+use crate::rewrite::with_results;
 use crate::runner::Runner;
 use crate::{OptError, grad, pipeline};
 use expression::Writer;
@@ -73,7 +73,7 @@ pub fn readable(graph: &Graph, by: Option<&str>) -> Result<String, ReadableError
     }
     let named = names::give_every_value_a_name(graph);
     let results = results(&wanted);
-    let cut = cut(&named, &results);
+    let cut = with_results(&named, &results);
     let mut runner = Runner::new(None, true, false);
     let plain = pipeline::clean_up(grad::expand(&cut), &mut runner, true)?;
     Ok(print(&plain))
@@ -101,15 +101,6 @@ fn results(wanted: &[(String, ValueId, ValueId)]) -> Vec<(String, ValueId)> {
     let loss_name = |at: usize| if several { format!("loss_{}", at + 1) } else { "loss".to_owned() };
     let losses = losses.into_iter().enumerate().map(|(at, loss)| (loss_name(at), loss));
     losses.chain(wanted.iter().map(|(path, _, gradient)| (format!("d_{path}"), *gradient))).collect()
-}
-
-fn cut(graph: &Graph, results: &[(String, ValueId)]) -> Graph {
-    let mut unlimited = Fuel::new(None);
-    let mut rewriter = Rewriter::new(graph, &mut unlimited);
-    for (id, _) in graph.nodes() {
-        rewriter.copy(id);
-    }
-    rewriter.finish_with_results(results)
 }
 
 /// For each value, whether it is one that a loss is computed from.
