@@ -104,8 +104,9 @@ fn main() {
     for shape in shapes.into_iter().map(shape) {
         let Shape { rows, columns, lanes, unroll, packed } = shape;
         let kernel = tile(&shape);
-        let args = (1..=3).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
-        let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }] };
+        let args = (1..=3).map(|buffer| ArgRef::new(buffer, 0)).collect();
+        let program =
+            Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }], loops: vec![] };
         if show {
             println!("{}", nnc_codegen::dump_asm(&program, backend).expect("compiles"));
         }

@@ -50,7 +50,7 @@ fn apply(name: &str, x: f64) -> f64 {
         b.store(output, at, y);
     });
     let mut buffers = vec![x.to_le_bytes().to_vec(), vec![0; 8]];
-    let args = [0, 1].map(|buffer| ArgRef { buffer, offset: 0 });
+    let args = [0, 1].map(|buffer| ArgRef::new(buffer, 0));
     interpret::run_kernel(&kernel.finish(), &args, &mut buffers).unwrap();
     f64::from_le_bytes(buffers[1].as_slice().try_into().unwrap())
 }
@@ -112,7 +112,7 @@ fn powers() {
     let pairs: Vec<(f32, f32)> = values.iter().flat_map(|&x| values.map(|y| (x as f32, y as f32))).collect();
     let xs = pairs.iter().map(|pair| pair.0).chain(pairs.iter().map(|pair| pair.1));
     let mut buffers = vec![xs.flat_map(f32::to_le_bytes).collect(), vec![0; 4 * count]];
-    let args = [0, 1].map(|buffer| ArgRef { buffer, offset: 0 });
+    let args = [0, 1].map(|buffer| ArgRef::new(buffer, 0));
     interpret::run_kernel(&kernel.finish(), &args, &mut buffers).unwrap();
     for ((x, y), z) in pairs.iter().zip(buffers[1].chunks(4)) {
         let (found, exact) = (f32::from_le_bytes(z.try_into().unwrap()), x.powf(*y));

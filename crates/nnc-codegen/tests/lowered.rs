@@ -3,7 +3,7 @@
 
 mod common;
 
-use nnc_graph::testing::{GraphOptions, graph_of_one_op, op_names, random_graph_with, random_inputs};
+use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs};
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_kernel::ir::{Elem, Target, interpret};
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
@@ -59,6 +59,16 @@ fn every_op() {
         }
     }
     assert!(lowerable > 50, "only {lowerable} graphs could be lowered");
+}
+
+#[test]
+fn loops() {
+    for name in loop_names() {
+        for seed in 0..12 {
+            let graph = graph_of_one_op(name, seed, &GraphOptions::default()).unwrap();
+            assert!(check(&graph, seed), "{name}, seed {seed}");
+        }
+    }
 }
 
 /// A convolution in three spatial axes, in groups, with a stride, and its gradients.

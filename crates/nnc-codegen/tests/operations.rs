@@ -31,9 +31,9 @@ impl Suite {
             let at = b.mul_index(task, 64);
             b.store(out, at, value);
         });
-        let input = |k: u32| ArgRef { buffer: 1 + input_buffer(from) as u32 + k, offset: 0 };
+        let input = |k: u32| ArgRef::new(1 + input_buffer(from) as u32 + k, 0);
         let offset = (self.kernels.len() * COUNT * 8) as u64;
-        let args = vec![input(0), input(1), input(2), ArgRef { buffer: OUT, offset }];
+        let args = vec![input(0), input(1), input(2), ArgRef::new(OUT, offset)];
         self.kernels.push((kernel.finish(), args, to));
     }
 
@@ -82,7 +82,8 @@ impl Suite {
             let take = |(at, bytes): (usize, &Vec<u8>)| if used(at) { bytes.clone() } else { vec![] };
             let mut before: Vec<Vec<u8>> = buffers.iter().enumerate().map(take).collect();
             before[OUT as usize].truncate(COUNT * 8);
-            let kernel = Program { kernels: vec![program.kernels[number].clone()], launches: vec![launch] };
+            let kernel =
+                Program { kernels: vec![program.kernels[number].clone()], launches: vec![launch], loops: vec![] };
             common::export(&kernel, &before, &[(OUT as usize, elem, &expected[OUT as usize][range])]);
         }
         let mut wrong = String::new();
@@ -380,7 +381,7 @@ fn stores() {
                 .collect();
             let mut buffers = vec![vec![], numbers.memory(elem, 4 * usize::from(lanes)), counts];
             buffers.extend((0..5).map(|_| vec![1; 16 * usize::from(lanes) * size]));
-            let args = (1..=7).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
+            let args = (1..=7).map(|buffer| ArgRef::new(buffer, 0)).collect();
             let elems = [[elem, Elem::I64].as_slice(), &[elem; 5]].concat();
             check(&common::single(kernel.finish(), args), &buffers, &elems).unwrap();
         }

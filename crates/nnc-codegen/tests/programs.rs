@@ -50,7 +50,7 @@ fn sums(name: &str) -> Kernel {
 }
 
 fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
-    let at = |buffer, offset| ArgRef { buffer, offset };
+    let at = |buffer, offset| ArgRef::new(buffer, offset);
     let launch = |kernel, out, serial| Launch { kernel, args: vec![at(1, 0), at(2, 0), at(3, out)], serial };
     let kernels = vec![sums("first"), sums("second")];
     let launches = vec![launch(0, 0, false), launch(1, 32, true), launch(0, 64, false)];
@@ -58,7 +58,7 @@ fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
         |count: usize, of: fn(usize) -> f32| -> Vec<u8> { (0..count).flat_map(|i| of(i).to_le_bytes()).collect() };
     let buffers =
         vec![vec![], floats(1024, |i| i as f32 * 0.37 - 100.0), floats(1024, |i| 1.0 / (i + 1) as f32), vec![0; 96]];
-    (Program { kernels, launches }, buffers, vec![Elem::F32; 3])
+    (Program { kernels, launches, loops: vec![] }, buffers, vec![Elem::F32; 3])
 }
 
 fn threads() -> NonZeroUsize {
@@ -149,7 +149,7 @@ fn crowded(vectors: i64) -> Kernel {
 #[test]
 fn a_large_frame_is_touched_page_by_page() {
     for (vectors, at_least) in [(4, 0), (100, 1), (600, 8)] {
-        let args = (1..=2).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
+        let args = (1..=2).map(|buffer| ArgRef::new(buffer, 0)).collect();
         let program = common::single(crowded(vectors), args);
         let bytes = vectors as usize * 64;
         let given: Vec<u8> = (0..bytes).map(|at| (at % 64) as u8).collect();

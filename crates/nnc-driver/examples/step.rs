@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn print_kernels(session: &mut Session<'_>, rows: usize) -> Result<(), Box<dyn Error>> {
     let lowered = session.training_program(rows)?.lowered().ok_or("the program is not native")?;
     for (launch, report) in lowered.program.launches.iter().zip(&lowered.report) {
-        println!("{} {} {} {}", launch.kernel, report.flops, report.bytes, report.name);
+        println!("{} {} {} {}", launch.kernel, report.flops * report.runs, report.bytes * report.runs, report.name);
     }
     Ok(())
 }

@@ -121,7 +121,7 @@ fn side(program: &CompiledGraph, times: &[f64]) -> Side {
         low: at(0.25),
         high: at(0.75),
         kernels: report.len(),
-        bytes: report.iter().map(|kernel| kernel.bytes).sum(),
+        bytes: report.iter().map(|kernel| kernel.bytes * kernel.runs).sum(),
         arena_bytes: program.arena_bytes(),
         compile: program.compile_time.as_secs_f64(),
     }

@@ -146,22 +146,15 @@ pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
 /// No tensor has more bytes than this: no machine that runs this compiler has the memory.
 const LARGEST_TENSOR: i64 = 1 << 38;
 
-/// Loops are laid out step by step, which takes its time.
-const MOST_NODES: usize = 200_000;
-
 /// Refuses a graph with a tensor that no memory holds.
 ///
 /// # Errors
 /// [`DriverError::Usage`] that names the type.
 fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
-    let nodes = nnc_opt::unroll::unrolled_nodes(graph);
-    if nodes > MOST_NODES {
-        let message = format!(
-            "a `scan` whose steps make more than {MOST_NODES} operations in all ({nodes}) is not supported yet"
-        );
-        return Err(DriverError::Usage(format!("{message}: walk a shorter sequence")));
-    }
     for (_, node) in graph.nodes() {
+        if let Op::Scan(scan) = &node.op {
+            check_sizes(&scan.body)?;
+        }
         for ty in node.results.iter().map(|&value| graph.ty(value)) {
             let elements = ty.shape.elements().as_number();
             let bytes = elements.and_then(|elements| elements.checked_mul(ty.dtype.size() as i64));
@@ -347,15 +340,17 @@ impl CompiledGraph {
         }
     }
 
-    /// As [`Self::run`]; gives the seconds of each launch, in the order of [`Lowered::report`]. Empty unless the graph
-    /// was compiled to be measured.
+    /// As [`Self::run`]; gives the time of all runs of each launch, in the order of [`Lowered::report`]. Empty unless the
+    /// graph was compiled to be measured.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub fn run_timed(&mut self, store: &mut Store) -> Result<Vec<Duration>, RunError> {
         let Runner::Native(native) = &mut self.runner else { return Ok(vec![]) };
         let marks = native.run_with(&mut self.inputs, &mut self.outputs, store, Program::run_timed)?;
-        Ok(marks.windows(2).map(|pair| pair[1] - pair[0]).collect())
+        let mut times = vec![Duration::ZERO; native.lowered.report.len()];
+        marks.windows(2).for_each(|pair| times[pair[0].0 as usize] += pair[1].1 - pair[0].1);
+        Ok(times)
     }
 
     fn interpret(&mut self, store: &mut Store) -> Result<(), RunError> {

@@ -21,11 +21,13 @@ pub struct LaunchProfile {
     /// What it is built around, as a product or a reduction, or else the last that it computes: type, operation and
     /// library function.
     pub computes: String,
-    /// Median seconds.
+    /// How often it runs: 1, or the steps of the loops around it.
+    pub runs: u64,
+    /// Median seconds of all its runs.
     pub seconds: f64,
-    /// Arithmetic operations, roughly.
+    /// Arithmetic operations of all runs, roughly.
     pub flops: u64,
-    /// Bytes of the buffers that it reads and writes.
+    /// Bytes of the buffers that each run reads and writes.
     pub bytes: u64,
     /// Operations a second, in 10^9.
     pub gflops: f64,
@@ -105,13 +107,15 @@ pub fn profile(
 
 fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Roofline) -> LaunchProfile {
     let (predicted, bound) = roofline.seconds(kernel.flops, kernel.bytes);
+    let (flops, predicted) = (kernel.flops * kernel.runs, predicted * kernel.runs as f64);
     LaunchProfile {
         kernel: kernel.name.clone(),
         computes: computes(graph, kernel),
+        runs: kernel.runs,
         seconds,
-        flops: kernel.flops,
+        flops,
         bytes: kernel.bytes,
-        gflops: kernel.flops as f64 / seconds.max(1e-12) / 1e9,
+        gflops: flops as f64 / seconds.max(1e-12) / 1e9,
         predicted_seconds: predicted,
         bound,
         roofline_percent: 100.0 * predicted / seconds.max(1e-12),
@@ -121,9 +125,10 @@ fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Rooflin
 
 /// Type, operation and origin of the node that a kernel is about.
 fn computes(graph: &Graph, kernel: &KernelReport) -> String {
-    let Some(node) = kernel.nodes.iter().max_by_key(|&&id| (weight(&graph.node(id).op), id)) else {
+    let Some(node) = kernel.nodes.iter().max_by_key(|&&id| (weight(&kernel.graph(graph).node(id).op), id)) else {
         return "a copy".to_owned();
     };
+    let graph = kernel.graph(graph);
     let node = graph.node(*node);
     let (ty, op) = (graph.ty(node.results[0]), node.op.name());
     let function = node.origin.map(|id| graph.origin(id).function.as_str());
@@ -136,7 +141,7 @@ fn computes(graph: &Graph, kernel: &KernelReport) -> String {
 /// The node of a kernel that says most about it has the greatest.
 fn weight(op: &Op) -> u8 {
     match fuse::class(op) {
-        Class::Anchor => 3,
+        Class::Anchor | Class::Loop => 3,
         Class::Reduce => 2,
         Class::Pointwise | Class::Indexed => 1,
         Class::View | Class::Leaf => 0,

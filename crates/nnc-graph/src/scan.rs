@@ -61,6 +61,12 @@ impl Scan {
     /// The inputs of a body in the making: an empty graph with nothing but them.
     pub fn inputs(name: &str, types: &BodyTypes) -> Graph {
         let mut body = Graph::new(name);
+        Self::add_inputs(&mut body, types);
+        body
+    }
+
+    /// Puts the inputs of a body into an empty graph.
+    pub fn add_inputs(body: &mut Graph, types: &BodyTypes) {
         let mut input = |name: String, ty: &TensorType| {
             body.emit(Op::Input { name, ty: ty.clone() }, &[]);
         };
@@ -69,7 +75,6 @@ impl Scan {
         for (word, types) in groups {
             types.iter().enumerate().for_each(|(at, ty)| input(format!("{word} {at}"), ty));
         }
-        body
     }
 
     /// Declares the outputs of a body: the next carried values, and what is stacked.

@@ -1,9 +1,10 @@
-//! A compiled plan as code generation sees it: kernels, and the straight line of launches.
+//! A compiled plan as code generation sees it: kernels, and the line of launches, parts of which are loops.
 //!
 //! Buffer 0 is the arena; then come the externals in the plan's order. The entry made of a program runs the launches
-//! one after the other; each runs the phases of its kernel with a barrier after each.
+//! one after the other, those of a loop again and again; each runs the phases of its kernel with a barrier after each.
 
 use crate::ir::Kernel;
+use std::ops::Range;
 
 /// Everything that one entry function runs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -12,6 +13,22 @@ pub struct Program {
     pub kernels: Vec<Kernel>,
     /// In order of execution.
     pub launches: Vec<Launch>,
+    /// Which of them run again and again: ranges that lie within one another or apart, by where they start, outer ones
+    /// first.
+    pub loops: Vec<Loop>,
+}
+
+/// Launches that run again and again.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Loop {
+    /// Places in [`Program::launches`]; at least one.
+    pub launches: Range<usize>,
+    /// How often, ≥ 1.
+    pub steps: u64,
+    /// Whether the last step comes first.
+    pub reverse: bool,
+    /// Where the number of the step is written before it, as i64.
+    pub index: Option<ArgRef>,
 }
 
 /// One run of a kernel: all its phases in order.
@@ -26,15 +43,49 @@ pub struct Launch {
 }
 
 /// A place in a buffer.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct ArgRef {
     /// 0 is the arena, then the externals.
     pub buffer: u32,
     /// Bytes from the buffer's start; a multiple of the size of the parameter's element.
     pub offset: u64,
+    /// How the place moves with the steps of the loops around.
+    pub strides: Vec<Stride>,
+}
+
+/// How a place moves with the steps of a loop.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Stride {
+    /// How many loops stand around the one that is meant.
+    pub depth: u32,
+    /// Bytes from step to step; a multiple of the size of the parameter's element.
+    pub bytes: i64,
+}
+
+impl ArgRef {
+    /// A place that does not move.
+    pub fn new(buffer: u32, offset: u64) -> Self {
+        Self { buffer, offset, strides: Vec::new() }
+    }
+
+    /// The place in one step of the loops around, the outermost first.
+    ///
+    /// # Panics
+    /// If there are fewer loops than it moves with, or the place lies before the buffer: a bug in the plan.
+    pub fn at(&self, steps: &[u64]) -> Self {
+        let moved = self.strides.iter().map(|stride| stride.bytes * steps[stride.depth as usize] as i64).sum();
+        let offset = self.offset.checked_add_signed(moved).expect("a place in the buffer");
+        Self::new(self.buffer, offset)
+    }
 }
 
 impl Program {
+    /// How often each launch runs: the product of the steps of the loops around it.
+    pub fn runs(&self) -> Vec<u64> {
+        let around = |at: usize| self.loops.iter().filter(move |each| each.launches.contains(&at));
+        (0..self.launches.len()).map(|at| around(at).map(|each| each.steps).product()).collect()
+    }
+
     /// Bytes of scratch memory that each thread needs.
     pub fn scratch_bytes(&self) -> u32 {
         self.kernels.iter().map(|kernel| kernel.scratch).max().unwrap_or(0)

@@ -4,8 +4,12 @@
 mod common;
 
 use common::check;
-use nnc_graph::testing::{GraphOptions, graph_of_one_op, op_names, random_graph_with};
-use nnc_graph::{DType, Graph};
+use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with};
+use nnc_graph::{BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, TensorType, UnaryOp, ValueId};
+use nnc_kernel::ir::Target;
+use nnc_kernel::lower;
+use nnc_opt::fuse::{FuseOptions, partition};
+use std::sync::Arc;
 
 fn check_seeds(name: &str, seeds: std::ops::Range<u64>, make: impl Fn(u64) -> Graph) {
     for seed in seeds {
@@ -30,6 +34,74 @@ fn every_op_computes_what_the_interpreter_does() {
         }
     }
     assert!(failures.is_empty(), "{} ops fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn loops_compute_what_the_interpreter_does() {
+    for name in loop_names() {
+        check_seeds(name, 0..60, |seed| graph_of_one_op(name, seed, &GraphOptions::default()).expect("a known name"));
+    }
+}
+
+/// Two carried values that change places, one that becomes a view of the other, and a stack of what was before.
+#[test]
+fn carried_values_change_places() {
+    let ty = TensorType::new(DType::F32, Shape::of(&[2, 2]));
+    let types = BodyTypes { carries: vec![ty.clone(); 3], slices: vec![], captures: vec![] };
+    let mut body = Scan::inputs("swap", &types);
+    let (a, b, c) = (ValueId(1), ValueId(2), ValueId(3));
+    let turned = body.emit(Op::Transpose(vec![1, 0]), &[a]);
+    Scan::outputs(&mut body, &[b, a, turned], &[a, c, turned]);
+    let mut graph = Graph::new("swap");
+    let inputs = ["a", "b", "c"].map(|name| graph.emit(Op::Input { name: name.to_owned(), ty: ty.clone() }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(3usize), reverse: true, carries: 3, slices: 0 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    for (at, value) in results.into_iter().enumerate() {
+        graph.add_output(&format!("y{at}"), value, OutputKind::Result);
+    }
+    check(&graph, 1).unwrap();
+}
+
+/// `h = tanh(h * w) + x`, stacked, over so many steps.
+fn recurrence(steps: usize) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[8])], slices: vec![ty(&[8])], captures: vec![ty(&[8])] };
+    let mut body = Scan::inputs("recurrence", &types);
+    let product = body.emit(Op::Binary(BinaryOp::Mul), &[ValueId(1), ValueId(3)]);
+    let bent = body.emit(Op::Unary(UnaryOp::Tanh), &[product]);
+    let next = body.emit(Op::Binary(BinaryOp::Add), &[bent, ValueId(2)]);
+    Scan::outputs(&mut body, &[next], &[next]);
+    let mut graph = Graph::new("recurrence");
+    let inputs = [("h", ty(&[8])), ("x", ty(&[steps, 8])), ("w", ty(&[8]))];
+    let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(steps), reverse: false, carries: 1, slices: 1 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    graph.add_output("y", results[1], OutputKind::Result);
+    graph
+}
+
+#[test]
+fn a_long_loop_is_no_more_work_to_compile() {
+    let lowered = |steps| {
+        let graph = recurrence(steps);
+        lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap()
+    };
+    let (short, long) = (lowered(3), lowered(1_000_000));
+    assert_eq!(short.program.launches.len(), long.program.launches.len());
+    assert_eq!(short.program.kernels.len(), long.program.kernels.len());
+    assert_eq!(long.program.loops[0].steps, 1_000_000);
+    check(&recurrence(300), 5).unwrap();
+}
+
+/// States that change places, which is the same question without a loop.
+#[test]
+fn states_change_places() {
+    let ty = TensorType::new(DType::F32, Shape::of(&[3]));
+    let mut graph = Graph::new("swap");
+    let [a, b] = ["a", "b"].map(|path| graph.emit(Op::State { path: path.to_owned(), ty: ty.clone() }, &[]));
+    graph.add_output("a", b, OutputKind::Update(a));
+    graph.add_output("b", a, OutputKind::Update(b));
+    check(&graph, 1).unwrap();
 }
 
 #[test]

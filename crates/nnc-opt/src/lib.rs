@@ -7,11 +7,11 @@
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
 //! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
-//! | [`unroll`] | loops as straight code |
 //! | [`simplify`] | exact local rules, grouped by operator |
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
 //! | [`dce`] | nodes that no output needs go |
+//! | [`tidy`] | loops without what no step needs, or every step would do alike |
 //! | [`fuse`] | which nodes share a kernel |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
@@ -29,8 +29,8 @@ pub mod pipeline;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;
+pub mod tidy;
 pub mod unfold;
-pub mod unroll;
 
 pub use error::OptError;
 pub use pipeline::{Optimised, Options, optimise};

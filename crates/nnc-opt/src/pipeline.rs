@@ -2,17 +2,18 @@
 //!
 //! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
 //! 2. `grad`: derivatives become plain ops.
-//! 3. `unroll`: loops become straight code.
-//! 4. `simplify`, `fold`, `cse`, `dce`, again and again until a round changes nothing.
-//! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 3. `simplify`, `fold`, `cse`, `dce`, and `tidy` for loops, again and again until a round changes nothing; bodies of
+//!    loops go through them, too.
+//! 4. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
-//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 4 after a number of them.
+//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
 
 use crate::fuse::{self, FuseOptions, Partition};
+use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, cse, dce, fold, grad, simplify, unfold, unroll};
-use nnc_graph::Graph;
+use crate::{OptError, cse, dce, fold, grad, simplify, tidy, unfold};
+use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
 const MOST_ROUNDS: usize = 16;
@@ -58,24 +59,28 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
-    let graph = runner.run("unroll", &graph, |graph, _| unroll::unroll(graph))?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, log: runner.into_log() })
 }
 
-/// Step 4 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.
+/// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.
 ///
 /// # Errors
 /// As [`optimise`].
 pub fn clean_up(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
-    let mut graph = runner.run("dce", &graph, dce::eliminate_dead_code)?;
+    let simplify = |graph: &Graph, fuel: &mut Fuel| simplify::simplify(graph, fast_math, fuel);
+    let mut graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     for _ in 0..MOST_ROUNDS {
         let before = runner.rewrites();
-        graph = runner.run("simplify", &graph, |graph, fuel| simplify::simplify(graph, fast_math, fuel))?;
-        graph = runner.run("fold", &graph, fold::fold_constants)?;
-        graph = runner.run("cse", &graph, cse::eliminate_common_subexpressions)?;
-        graph = runner.run("dce", &graph, dce::eliminate_dead_code)?;
+        graph = runner.run("simplify", &graph, |graph, fuel| everywhere(graph, fuel, &simplify))?;
+        graph = runner.run("fold", &graph, |graph, fuel| everywhere(graph, fuel, &fold::fold_constants))?;
+        graph =
+            runner.run("cse", &graph, |graph, fuel| everywhere(graph, fuel, &cse::eliminate_common_subexpressions))?;
+        if graph.nodes().any(|(_, node)| matches!(node.op, Op::Scan(_))) {
+            graph = runner.run("tidy", &graph, |graph, fuel| everywhere(graph, fuel, &tidy::tidy_loops))?;
+        }
+        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
         if runner.rewrites() == before {
             break;
         }

@@ -177,6 +177,23 @@ pub fn with_results(graph: &Graph, results: &[(String, ValueId)]) -> Graph {
     rewriter.finish_with_results(results)
 }
 
+/// A pass on a graph and on the bodies of its loops, from the outside in.
+pub fn everywhere(graph: &Graph, fuel: &mut Fuel, pass: &impl Fn(&Graph, &mut Fuel) -> Graph) -> Graph {
+    let graph = pass(graph, fuel);
+    if !graph.nodes().any(|(_, node)| matches!(node.op, Op::Scan(_))) {
+        return graph;
+    }
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(&graph, &mut unlimited);
+    for (id, node) in graph.nodes() {
+        match &node.op {
+            Op::Scan(scan) => rewriter.copy_as(id, with_body(scan, |body| everywhere(body, fuel, pass))),
+            _ => rewriter.copy(id),
+        };
+    }
+    rewriter.finish()
+}
+
 /// A loop whose body went through a pass.
 pub fn with_body(scan: &Scan, pass: impl FnOnce(&Graph) -> Graph) -> Op {
     Op::Scan(Scan { body: Arc::new(pass(&scan.body)), ..scan.clone() })

@@ -1,11 +1,12 @@
-//! Loops: laid out as straight code they compute the same, and the weights' gradients stand behind the backward loop.
+//! Loops: what the pipeline makes of them and of their derivatives computes the same; the weights' gradients stand behind
+//! the backward loop; and loops are tidied.
 
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, random_inputs};
 use nnc_graph::{
     BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, TensorType, UnaryOp, ValueId,
     interpret, verify,
 };
-use nnc_opt::{grad, unroll};
+use nnc_opt::{Fuel, Options, grad, optimise, tidy};
 use std::sync::Arc;
 
 fn is_double(graph: &Graph, value: ValueId) -> bool {
@@ -37,19 +38,17 @@ fn loops(graph: &Graph) -> Vec<&Scan> {
 }
 
 #[test]
-fn loops_with_derivatives_are_laid_out() {
+fn loops_with_derivatives_go_through_the_pipeline() {
     let options = GraphOptions { float: DType::F64, ..GraphOptions::default() };
     for name in loop_names() {
         for seed in 0..40 {
             let mut graph = graph_of_one_op(name, seed, &options).unwrap();
             differentiate(&mut graph);
-            let looped = grad::expand(&graph);
-            verify::verify_lowerable(&looped).unwrap();
-            let straight = unroll::unroll(&looped);
-            verify::verify_lowerable(&straight).unwrap();
-            assert!(loops(&straight).is_empty());
+            let plain = grad::expand(&graph);
+            verify::verify_lowerable(&plain).unwrap();
+            let optimised = optimise(&graph, &Options::default()).unwrap().graph;
             let given = random_inputs(&graph, seed);
-            let (a, b) = (interpret::run(&looped, &given).unwrap(), interpret::run(&straight, &given).unwrap());
+            let (a, b) = (interpret::run(&plain, &given).unwrap(), interpret::run(&optimised, &given).unwrap());
             for (output, value) in a.outputs() {
                 assert_eq!(Some(value), b.output(output), "{name}, seed {seed}, {output}");
             }
@@ -87,4 +86,52 @@ fn gradients_of_weights_are_one_product() {
     assert_eq!(loops[1].carries, 1);
     let products = expanded.nodes().filter(|(_, node)| matches!(node.op, Op::Dot { .. })).count();
     assert_eq!(products, 2);
+}
+
+/// A loop of four steps that carries `h` and, for nothing, `c`; that stacks `h` and, unused, `x`; scans `x` twice; and
+/// captures `w` and the number 2: `h = h * (w * 2) + x`.
+fn untidy() -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types =
+        BodyTypes { carries: vec![ty(&[3]), ty(&[3])], slices: vec![ty(&[3]); 2], captures: vec![ty(&[3]), ty(&[3])] };
+    let mut body = Scan::inputs("untidy", &types);
+    let mut binary = |op, a, b| body.emit(Op::Binary(op), &[a, b]);
+    let (h, c, x, w, two) = (ValueId(1), ValueId(2), ValueId(4), ValueId(5), ValueId(6));
+    let factor = binary(BinaryOp::Mul, w, two);
+    let product = binary(BinaryOp::Mul, h, factor);
+    let next = binary(BinaryOp::Add, product, x);
+    let idle = binary(BinaryOp::Add, c, factor);
+    Scan::outputs(&mut body, &[next, idle], &[next, x]);
+    let mut graph = Graph::new("untidy");
+    let mut input = |name: &str, dims: &[usize]| graph.emit(Op::Input { name: name.to_owned(), ty: ty(dims) }, &[]);
+    let (start, steps, weights) = (input("start", &[3]), input("steps", &[4, 3]), input("weights", &[3]));
+    let two = graph.splat(&ty(&[3]), 2.0);
+    let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse: false, carries: 2, slices: 2 };
+    let results = graph.add(Op::Scan(scan), &[start, start, steps, steps, weights, two]).unwrap();
+    graph.add_output("all", results[2], OutputKind::Result);
+    graph
+}
+
+#[test]
+fn a_loop_keeps_what_its_steps_need() {
+    let graph = untidy();
+    let mut fuel = Fuel::new(None);
+    let tidied = tidy::tidy_loops(&graph, &mut fuel);
+    verify::verify_lowerable(&tidied).unwrap();
+    let again = tidy::tidy_loops(&tidied, &mut fuel);
+    let loops = loops(&again);
+    assert_eq!((loops.len(), loops[0].carries, loops[0].slices, loops[0].captures()), (1, 1, 1, 1));
+    assert_eq!(loops[0].stacked().len(), 1);
+    let inside = loops[0].body.nodes().filter(|(_, node)| matches!(node.op, Op::Binary(_))).count();
+    assert_eq!(inside, 2, "the product of what is captured stands before the loop");
+    let given = random_inputs(&graph, 3);
+    let (a, b) = (interpret::run(&graph, &given).unwrap(), interpret::run(&again, &given).unwrap());
+    assert_eq!(a.output("all"), b.output("all"));
+}
+
+#[test]
+fn tidying_spends_fuel() {
+    let graph = untidy();
+    let tidied = tidy::tidy_loops(&graph, &mut Fuel::new(Some(0)));
+    assert_eq!(nnc_graph::text::print(&tidied), nnc_graph::text::print(&graph));
 }

@@ -37,4 +37,4 @@ pub use code::{Code, OutsideCode};
 pub use jit::JitError;
 pub use map::MappedFile;
 pub use pool::Pool;
-pub use program::{ExternalBuffer, Layout, Program, ProgramError};
+pub use program::{ExternalBuffer, Layout, Mark, Program, ProgramError};

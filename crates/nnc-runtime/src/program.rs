@@ -160,12 +160,12 @@ impl Program {
         self.run_marking(externals, None)
     }
 
-    /// As [`Self::run`]; gives when each launch began, and the end. Only code that is made to be measured tells it;
-    /// of other code the list is empty.
+    /// As [`Self::run`]; gives the number of each launch and when it began, and in the end the number of launches and
+    /// when the last one ended. Only code that is made to be measured tells it; of other code the list is empty.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_timed(&mut self, externals: &mut [ExternalBuffer<'_>]) -> Result<Vec<Instant>, ProgramError> {
+    pub fn run_timed(&mut self, externals: &mut [ExternalBuffer<'_>]) -> Result<Vec<Mark>, ProgramError> {
         let mut marks = Vec::with_capacity(1 << 12);
         self.run_marking(externals, Some(&mut marks))?;
         Ok(marks)
@@ -174,7 +174,7 @@ impl Program {
     fn run_marking(
         &mut self,
         externals: &mut [ExternalBuffer<'_>],
-        marks: Option<&mut Vec<Instant>>,
+        marks: Option<&mut Vec<Mark>>,
     ) -> Result<(), ProgramError> {
         self.check(externals)?;
         self.addresses.clear();
@@ -223,13 +223,16 @@ impl Program {
     }
 }
 
+/// The number of a launch, and when it began.
+pub type Mark = (u64, Instant);
+
 /// What [`Context::runtime`] points to.
 struct RunState<'a> {
     pool: &'a Pool,
     scratch: *mut u8,
     scratch_stride: usize,
-    /// When launches began.
-    marks: Option<&'a mut Vec<Instant>>,
+    /// Which launches began, and when.
+    marks: Option<&'a mut Vec<Mark>>,
 }
 
 static TABLE: Table = Table { launch, scratch, mark };
@@ -252,12 +255,12 @@ unsafe extern "C" fn scratch(context: *mut Context) -> *mut u8 {
 }
 
 /// [`Table::mark`].
-unsafe extern "C" fn mark(context: *mut Context, _launch: u64) {
+unsafe extern "C" fn mark(context: *mut Context, launch: u64) {
     // SAFETY: as in `launch`; only the thread that runs the entry calls this, and never during a launch, so nobody
     // else looks at the state.
     let state = unsafe { &mut *(*context).runtime.cast::<RunState<'_>>() };
     if let Some(marks) = &mut state.marks {
-        marks.push(Instant::now());
+        marks.push((launch, Instant::now()));
     }
 }
 

@@ -48,6 +48,11 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(count as u64)) }
 }
 
+/// A kernel's name, and how often it runs if that is more than once.
+pub(crate) fn repeated(name: &str, runs: u64) -> String {
+    if runs == 1 { name.to_owned() } else { format!("{} x {name}", grouped(runs)) }
+}
+
 /// `1 234 567`, with thin groups of three.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();

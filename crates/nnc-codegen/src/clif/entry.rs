@@ -1,14 +1,15 @@
-//! The entry of a program: the launches as straight-line code.
+//! The entry of a program: the launches one after the other, and loops around them.
 //!
 //! For each launch the argument addresses are written to one array on the stack; each phase is then either called
 //! here (serial) or handed to the runtime's `launch` by the function table.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use nnc_kernel::program::{Launch, Program};
+use nnc_kernel::program::{ArgRef, Launch, Loop, Program};
 use nnc_runtime::abi::offset;
 use std::collections::BTreeMap;
 
@@ -28,6 +29,19 @@ struct Entry<'a, 'f> {
     args: ir::StackSlot,
     buffers: BTreeMap<u32, ir::Value>,
     buffer_table: ir::Value,
+    /// The loops around what is built, from the outside in.
+    around: Vec<Around>,
+}
+
+/// A loop that is being built.
+struct Around {
+    /// Place in [`Program::launches`] of the first launch behind it.
+    end: usize,
+    block: ir::Block,
+    /// The number of the step.
+    step: ir::Value,
+    steps: u64,
+    reverse: bool,
 }
 
 /// Builds the entry. `functions[k]` are the phases of kernel `k`; with `marks` it tells of each launch.
@@ -45,12 +59,19 @@ pub(crate) fn build(
     builder.append_block_params_for_function_params(block);
     builder.switch_to_block(block);
     let mut entry = prologue(program, marks, config, &mut builder, block);
+    let mut loops = program.loops.iter().peekable();
     for (number, launch) in program.launches.iter().enumerate() {
+        while let Some(each) = loops.next_if(|each| each.launches.start == number) {
+            entry.begin(each);
+        }
         entry.mark(number);
         let kernel = &program.kernels[launch.kernel as usize];
         entry.arguments(launch);
         for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
             entry.run(function, phase.tasks, launch.serial);
+        }
+        while entry.around.last().is_some_and(|around| around.end == number + 1) {
+            entry.end();
         }
     }
     entry.mark(program.launches.len());
@@ -90,7 +111,7 @@ fn prologue<'a, 'f>(
     let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
     let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
     let launch = (launch_signature, launch);
-    Entry { b, context, launch, mark, scratch, args, buffers: BTreeMap::new(), buffer_table }
+    Entry { b, context, launch, mark, scratch, args, buffers: BTreeMap::new(), buffer_table, around: vec![] }
 }
 
 impl Entry<'_, '_> {
@@ -113,10 +134,47 @@ impl Entry<'_, '_> {
 
     fn arguments(&mut self, launch: &Launch) {
         for (place, arg) in launch.args.iter().enumerate() {
-            let buffer = self.buffer(arg.buffer);
-            let address = self.b.ins().iadd_imm_s(buffer, arg.offset as i64);
+            let address = self.address(arg);
             self.b.ins().stack_store(types::I64, address, self.args, 8 * place as i32);
         }
+    }
+
+    fn address(&mut self, arg: &ArgRef) -> ir::Value {
+        let buffer = self.buffer(arg.buffer);
+        let start = self.b.ins().iadd_imm_s(buffer, arg.offset as i64);
+        arg.strides.iter().fold(start, |address, stride| {
+            let step = self.around[stride.depth as usize].step;
+            let moved = self.b.ins().imul_imm_s(step, stride.bytes);
+            self.b.ins().iadd(address, moved)
+        })
+    }
+
+    /// Opens a loop. It has at least one step, so the test stands at its end, and what a step loads once is there
+    /// behind the loop.
+    fn begin(&mut self, each: &Loop) {
+        let block = self.b.create_block();
+        let step = self.b.append_block_param(block, types::I64);
+        let first = if each.reverse { each.steps - 1 } else { 0 };
+        let first = self.b.ins().iconst(types::I64, first as i64);
+        self.b.ins().jump(block, &[first.into()]);
+        self.b.switch_to_block(block);
+        let (end, steps, reverse) = (each.launches.end, each.steps, each.reverse);
+        if let Some(index) = &each.index {
+            let address = self.address(index);
+            self.b.ins().store(MemFlagsData::trusted(), step, address, 0);
+        }
+        self.around.push(Around { end, block, step, steps, reverse });
+    }
+
+    /// Closes the innermost loop.
+    fn end(&mut self) {
+        let Some(around) = self.around.pop() else { return };
+        let behind = self.b.create_block();
+        let (next, last) = if around.reverse { (-1, 0) } else { (1, around.steps as i64 - 1) };
+        let more = self.b.ins().icmp_imm_s(IntCC::NotEqual, around.step, last);
+        let next = self.b.ins().iadd_imm_s(around.step, next);
+        self.b.ins().brif(more, around.block, &[next.into()], behind, &[]);
+        self.b.switch_to_block(behind);
     }
 
     fn run(&mut self, function: FuncRef, tasks: u64, serial: bool) {

@@ -88,8 +88,12 @@ pub fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
             b.store(y, at, value);
         });
     });
-    let args = vec![ArgRef { buffer: 1, offset: 0 }, ArgRef { buffer: 2, offset: 0 }];
-    let program = Program { kernels: vec![kernel.finish()], launches: vec![Launch { kernel: 0, args, serial: false }] };
+    let args = vec![ArgRef::new(1, 0), ArgRef::new(2, 0)];
+    let program = Program {
+        kernels: vec![kernel.finish()],
+        launches: vec![Launch { kernel: 0, args, serial: false }],
+        loops: vec![],
+    };
     let (module, entry) =
         nnc_codegen::jit(&program, nnc_codegen::Backend::host(), NonZeroUsize::MIN).expect("compiles");
     let layout = Layout { externals: vec![BLOCK * 4; 2], ..Layout::default() };

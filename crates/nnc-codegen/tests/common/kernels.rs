@@ -248,6 +248,6 @@ pub fn grow(decisions: &[u32], lanes: u8) -> (Kernel, Vec<ArgRef>) {
             grower.store(b, task);
         });
     }
-    let args = (1..=15).map(|buffer| ArgRef { buffer, offset: 0 }).collect();
+    let args = (1..=15).map(|buffer| ArgRef::new(buffer, 0)).collect();
     (kernel.finish(), args)
 }

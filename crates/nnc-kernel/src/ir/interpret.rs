@@ -7,8 +7,9 @@ use super::scalar;
 use super::statement::{Access, Address, Base, Block, For, Op, Statement, Store};
 use super::types::{Elem, Type, Value};
 use super::{Kernel, Phase};
-use crate::program::{ArgRef, Program};
+use crate::program::{ArgRef, Loop, Program};
 use std::fmt;
+use std::ops::Range;
 
 /// What is in scratch memory before a task.
 const SCRATCH_PATTERN: u8 = 0xa5;
@@ -39,8 +40,53 @@ impl std::error::Error for Fault {}
 /// # Errors
 /// At the first access outside a buffer, or loop that does not advance.
 pub fn run(program: &Program, buffers: &mut [Vec<u8>]) -> Result<(), Fault> {
-    for launch in &program.launches {
-        run_kernel(&program.kernels[launch.kernel as usize], &launch.args, buffers)?;
+    let mut steps = Vec::new();
+    run_range(program, 0..program.launches.len(), &program.loops, &mut steps, buffers)
+}
+
+/// Runs some launches, among which are `loops`; `steps` are those of the loops around.
+fn run_range(
+    program: &Program,
+    range: Range<usize>,
+    loops: &[Loop],
+    steps: &mut Vec<u64>,
+    buffers: &mut [Vec<u8>],
+) -> Result<(), Fault> {
+    let mut at = range.start;
+    let mut rest = loops;
+    while at < range.end {
+        let Some((first, others)) = rest.split_first().filter(|(first, _)| first.launches.start == at) else {
+            let launch = &program.launches[at];
+            let args: Vec<ArgRef> = launch.args.iter().map(|arg| arg.at(steps)).collect();
+            run_kernel(&program.kernels[launch.kernel as usize], &args, buffers)?;
+            at += 1;
+            continue;
+        };
+        let inner = others.iter().take_while(|inner| inner.launches.start < first.launches.end).count();
+        run_loop(program, first, &others[..inner], steps, buffers)?;
+        rest = &others[inner..];
+        at = first.launches.end;
+    }
+    Ok(())
+}
+
+fn run_loop(
+    program: &Program,
+    each: &Loop,
+    inner: &[Loop],
+    steps: &mut Vec<u64>,
+    buffers: &mut [Vec<u8>],
+) -> Result<(), Fault> {
+    for round in 0..each.steps {
+        let step = if each.reverse { each.steps - 1 - round } else { round };
+        if let Some(index) = &each.index {
+            let place = index.at(steps);
+            let (start, number) = (place.offset as usize, step as i64);
+            buffers[place.buffer as usize][start..start + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        steps.push(step);
+        run_range(program, each.launches.clone(), inner, steps, buffers)?;
+        steps.pop();
     }
     Ok(())
 }
@@ -241,7 +287,7 @@ impl Run<'_> {
     fn bytes(&mut self, base: Base, place: i64, elem: Elem) -> Outcome<&mut [u8]> {
         let (memory, start, what) = match base {
             Base::Param(param) => {
-                let arg = self.args[param.index()];
+                let arg = &self.args[param.index()];
                 let name = &self.kernel.params[param.index()].name;
                 let buffer = self.buffers.get_mut(arg.buffer as usize);
                 let buffer = buffer.ok_or_else(|| format!("`{name}` is in buffer {}, which is missing", arg.buffer))?;

@@ -32,7 +32,7 @@
 use super::statement::{Access, Address, Base, BinaryOp, Block, For, If, Op, ReduceOp, Statement, Store, UnaryOp};
 use super::types::{Elem, Type, Value};
 use super::{Kernel, Phase};
-use crate::program::Program;
+use crate::program::{ArgRef, Loop, Program};
 use std::fmt;
 
 /// A broken rule.
@@ -67,8 +67,9 @@ pub fn verify(kernel: &Kernel) -> Result<(), Vec<Violation>> {
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-/// Every rule that a program breaks: those of its kernels, and that launches name kernels that exist and give each
-/// parameter its memory.
+/// Every rule that a program breaks: those of its kernels; that launches name kernels that exist and give each parameter
+/// its memory, which moves only with loops that stand around; and that loops lie within one another or apart, in order,
+/// and have launches and steps.
 ///
 /// # Errors
 /// The violations, at least one.
@@ -82,17 +83,41 @@ pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
                 format!("`{}` takes {} arguments, not {}", kernel.name, kernel.params.len(), launch.args.len())
             }
             Some(kernel) => {
-                let aligned =
-                    |(param, arg): (&super::Param, &crate::program::ArgRef)| arg.offset % param.elem.size() as u64 == 0;
-                if kernel.params.iter().zip(&launch.args).all(aligned) {
-                    continue;
+                let depth = program.loops.iter().filter(|each| each.launches.contains(&number)).count();
+                match kernel.params.iter().zip(&launch.args).find_map(|(param, arg)| misplaced(param, arg, depth)) {
+                    Some(what) => format!("an argument of `{}` {what}", kernel.name),
+                    None => continue,
                 }
-                format!("an argument of `{}` is not aligned to its element", kernel.name)
             }
         };
         violations.push(Violation { place: format!("launch {number}"), what });
     }
+    for (number, each) in program.loops.iter().enumerate() {
+        let range = &each.launches;
+        let after = &program.loops[number + 1..];
+        let is_apart = |other: &Loop| other.launches.start >= range.end;
+        let is_inside = |other: &Loop| other.launches.start >= range.start && other.launches.end <= range.end;
+        let what = if range.is_empty() || range.end > program.launches.len() || each.steps == 0 {
+            "it has no launch or no step"
+        } else if !after.iter().all(|other| is_apart(other) || is_inside(other)) {
+            "a later one begins before it, or ends after it"
+        } else {
+            continue;
+        };
+        violations.push(Violation { place: format!("loop {number}"), what: what.to_owned() });
+    }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// What is wrong with the place of an argument with `depth` loops around it.
+fn misplaced(param: &super::Param, arg: &ArgRef, depth: usize) -> Option<&'static str> {
+    let size = param.elem.size() as u64;
+    let is_aligned = |bytes: u64| bytes.is_multiple_of(size);
+    if !is_aligned(arg.offset) || !arg.strides.iter().all(|stride| is_aligned(stride.bytes.unsigned_abs())) {
+        return Some("is not aligned to its element");
+    }
+    let moves = arg.strides.iter().any(|stride| stride.depth as usize >= depth);
+    moves.then_some("moves with a loop that is not around it")
 }
 
 struct Check<'a> {

@@ -1,6 +1,7 @@
 //! Memory as the lowering sees it: buffers without addresses, and the places of values in them.
 //!
-//! A buffer is either an external (input, parameter, output, ...) or a part of the arena that the plan will place.
+//! A buffer is an external (input, parameter, output, ...), a part of the arena that the plan will place, or a row of
+//! another buffer that moves with the steps of a loop.
 
 use super::LowerError;
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
@@ -23,8 +24,28 @@ impl BufferId {
 pub struct Buffer {
     /// Its size.
     pub bytes: usize,
-    /// The external that it is; else a part of the arena.
-    pub external: Option<usize>,
+    /// Where it is.
+    pub home: Home,
+}
+
+/// Where a buffer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// In the arena, where the plan will place it.
+    Arena,
+    /// With the caller: a place in the list of externals.
+    External(usize),
+    /// Inside of another buffer: in step `i` of a loop, `start + i * stride` bytes from its start.
+    Row {
+        /// The other buffer.
+        of: BufferId,
+        /// Bytes to the row of step 0.
+        start: u64,
+        /// Bytes from row to row.
+        stride: i64,
+        /// How many loops stand around the one whose steps are meant.
+        depth: u32,
+    },
 }
 
 /// Where a value lies.

@@ -14,6 +14,7 @@
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`] | elementwise groups; reductions |
 //! | [`tile`], [`product`], [`pack`] | the microkernel, the loops around it, packing |
 //! | [`dot`], [`conv`], [`conv_weight`], [`image`] | what is multiplied |
+//! | [`scan`] | loops over time |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
 
 mod accumulate;
@@ -36,16 +37,17 @@ mod product;
 mod reduce;
 mod rows;
 mod scalar;
+mod scan;
 mod scatter;
 mod tile;
 mod window;
 mod window_grad;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
-pub use memory::{Buffer, BufferId};
+pub use memory::{Buffer, BufferId, Home};
 
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Target};
-use crate::plan::{self, Access, External, Lowered, Role, Schedule};
+use crate::plan::{self, Access, External, Line, Lowered, Role, Schedule};
 use memory::{KernelDraft, Place, Source, elem};
 use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, Shape, TensorType, ValueId};
 use nnc_opt::fuse::{Class, Group, GroupKind, Layout, Partition, base, class};
@@ -88,8 +90,10 @@ pub struct Pending {
     pub args: Vec<(BufferId, Direction)>,
     /// `(output, operand)`: the output may take the operand's place if that is not needed any more.
     pub replaceable: Vec<(BufferId, BufferId)>,
-    /// The group it runs, as a place in the partition; `None` for copies at the ends.
+    /// The group it runs, as a place in the partition of the graph or the body; `None` for copies at the ends.
     pub group: Option<usize>,
+    /// The loops around it, from the outside in.
+    pub scans: Vec<NodeId>,
     /// Operations, roughly, every member counted at every point: what decides whether threads are woken.
     pub work: usize,
     /// Operations, roughly, each member counted where it is computed: what is reported.
@@ -107,9 +111,11 @@ pub struct Lowering<'g> {
     planned: BTreeMap<ValueId, BufferId>,
     buffers: Vec<Buffer>,
     externals: Vec<External>,
-    launches: Vec<Pending>,
+    line: Line,
     status: Option<BufferId>,
     group: Option<usize>,
+    /// The loops whose body `graph` is, from the outside in.
+    scans: Vec<NodeId>,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -117,7 +123,6 @@ pub struct Lowering<'g> {
 /// # Errors
 /// A dtype or op that kernels do not do yet, or a bug in the compiler.
 pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lowered, LowerError> {
-    let schedule = Schedule::new(graph, partition);
     let mut lowering = Lowering {
         graph,
         target: *target,
@@ -125,25 +130,44 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         planned: BTreeMap::new(),
         buffers: Vec::new(),
         externals: Vec::new(),
-        launches: Vec::new(),
+        line: Line::default(),
         status: None,
         group: None,
+        scans: Vec::new(),
     };
     lowering.leaves()?;
-    let late = lowering.outputs(&schedule)?;
-    for &at in &schedule.order {
-        lowering.group = Some(at);
-        lowering.lower_group(&partition.groups[at])?;
-    }
-    lowering.group = None;
-    for (value, to) in late {
-        let source = lowering.source(value)?;
-        map::copy(&mut lowering, value, source, to)?;
-    }
-    plan::assemble(partition, lowering.launches, lowering.buffers, lowering.externals)
+    let destinations = lowering.destinations()?;
+    lowering.lower_all(partition, &destinations)?;
+    plan::assemble(partition, lowering.line, lowering.buffers, lowering.externals)
+}
+
+/// Where an output is to be.
+#[derive(Clone, Copy, Debug)]
+struct Destination {
+    value: ValueId,
+    buffer: BufferId,
+    /// The leaf whose buffer that is, if it is one.
+    updates: Option<ValueId>,
 }
 
 impl<'g> Lowering<'g> {
+    /// Lowers every group of a graph whose leaves have sources; each output comes to its destination.
+    fn lower_all(&mut self, partition: &Partition, destinations: &[Destination]) -> Result<(), LowerError> {
+        let updates = destinations.iter().enumerate().filter_map(|(at, to)| Some((at, to.updates?))).collect();
+        let schedule = Schedule::new(self.graph, partition, &updates);
+        let late = self.outputs(&schedule, destinations)?;
+        for &at in &schedule.order {
+            self.group = Some(at);
+            self.lower_group(&partition.groups[at])?;
+        }
+        self.group = None;
+        for (value, saved, to) in late {
+            let source = saved.map_or_else(|| self.source(value), Ok)?;
+            map::copy(self, value, source, to)?;
+        }
+        Ok(())
+    }
+
     fn lower_group(&mut self, group: &Group) -> Result<(), LowerError> {
         match group.kind {
             GroupKind::Leaf | GroupKind::View => Ok(()),
@@ -153,6 +177,7 @@ impl<'g> Lowering<'g> {
             GroupKind::Rows => rows::lower(self, group),
             GroupKind::Reduce => reduce::lower(self, group),
             GroupKind::Anchor => anchor::lower(self, group),
+            GroupKind::Loop => scan::lower(self, group),
         }
     }
 
@@ -168,6 +193,9 @@ impl<'g> Lowering<'g> {
     fn leaves(&mut self) -> Result<(), LowerError> {
         for (_, node) in self.graph.nodes().filter(|(_, node)| class(&node.op) == Class::Leaf) {
             let value = node.results[0];
+            if self.sources[value.index()].is_some() {
+                continue; // an input of a body
+            }
             let ty = self.graph.ty(value).clone();
             let role = match &node.op {
                 Op::Input { name, .. } => Role::Input(name.clone()),
@@ -195,52 +223,65 @@ impl<'g> Lowering<'g> {
         Ok(())
     }
 
-    /// Decides where outputs are made. Gives the copies to be made when all else is done.
-    fn outputs(&mut self, schedule: &Schedule) -> Result<Vec<(ValueId, BufferId)>, LowerError> {
-        let mut late = Vec::new();
-        for (at, output) in self.graph.outputs().iter().enumerate() {
-            let ty = self.graph.ty(output.value).clone();
-            let (buffer, direct) = match output.kind {
-                OutputKind::Update(leaf) => (self.leaf_buffer(leaf)?, schedule.in_place.contains(&at)),
+    /// Where the graph's outputs are to be: results in externals, updates in the leaves' own.
+    fn destinations(&mut self) -> Result<Vec<Destination>, LowerError> {
+        let outputs = self.graph.outputs().iter().map(|output| {
+            let (buffer, updates) = match output.kind {
+                OutputKind::Update(leaf) => (self.leaf_buffer(leaf)?, Some(leaf)),
                 OutputKind::Result => {
-                    let buffer = self.external(Role::Output(output.name.clone()), ty.clone(), Access::Write);
-                    (buffer, schedule.is_computed(self.graph, output.value))
+                    let ty = self.graph.ty(output.value).clone();
+                    (self.external(Role::Output(output.name.clone()), ty, Access::Write), None)
                 }
             };
-            let from_leaf = schedule.is_leaf(self.graph, output.value);
-            if direct && !self.planned.contains_key(&output.value) {
-                self.planned.insert(output.value, buffer);
-            } else if from_leaf && matches!(output.kind, OutputKind::Result) {
+            Ok(Destination { value: output.value, buffer, updates })
+        });
+        outputs.collect()
+    }
+
+    /// Decides where outputs are made. Gives the copies to be made when all else is done, with the source of what was
+    /// saved.
+    fn outputs(
+        &mut self,
+        schedule: &Schedule,
+        destinations: &[Destination],
+    ) -> Result<Vec<(ValueId, Option<Source>, BufferId)>, LowerError> {
+        let mut late = Vec::new();
+        for (at, &Destination { value, buffer, updates }) in destinations.iter().enumerate() {
+            let direct = match updates {
+                Some(_) => schedule.in_place.contains(&at),
+                None => schedule.is_computed(self.graph, value),
+            };
+            if direct && !self.planned.contains_key(&value) {
+                self.planned.insert(value, buffer);
+            } else if !schedule.is_leaf(self.graph, value) {
+                late.push((value, None, buffer));
+            } else if updates.is_none() {
                 // Now, before a leaf is updated.
-                let source = self.source(output.value)?;
-                map::copy(self, output.value, source, buffer)?;
-            } else if from_leaf {
-                let saved = self.temporary(ty.bytes());
-                let source = self.source(output.value)?;
-                map::copy(self, output.value, source, saved)?;
-                self.save(output.value, saved, &ty)?;
-                late.push((output.value, buffer));
+                let source = self.source(value)?;
+                map::copy(self, value, source, buffer)?;
             } else {
-                late.push((output.value, buffer));
+                let saved = self.save(value)?;
+                late.push((value, Some(saved), buffer));
             }
         }
         Ok(late)
     }
 
-    /// From now on `value` is read where it was saved.
-    fn save(&mut self, value: ValueId, buffer: BufferId, ty: &TensorType) -> Result<(), LowerError> {
-        if class(&self.graph.definition(value).op) == Class::View {
-            let layout = Layout::contiguous(&ty.shape.sizes());
-            self.sources[value.index()] = Some(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }));
-        }
-        Ok(())
+    /// A copy of a value as it is now, before a leaf is updated.
+    fn save(&mut self, value: ValueId) -> Result<Source, LowerError> {
+        let ty = self.graph.ty(value).clone();
+        let buffer = self.temporary(ty.bytes());
+        let source = self.source(value)?;
+        map::copy(self, value, source, buffer)?;
+        let layout = Layout::contiguous(&ty.shape.sizes());
+        Ok(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }))
     }
 
     fn leaf_buffer(&mut self, leaf: ValueId) -> Result<BufferId, LowerError> {
         match &self.sources[leaf.index()] {
             Some(Source::Stored(place)) => {
                 let buffer = place.buffer;
-                if let Some(external) = self.buffers[buffer.index()].external {
+                if let Home::External(external) = self.buffers[buffer.index()].home {
                     self.externals[external].access = Access::ReadWrite;
                 }
                 Ok(buffer)
@@ -252,13 +293,13 @@ impl<'g> Lowering<'g> {
     fn external(&mut self, role: Role, ty: TensorType, access: Access) -> BufferId {
         let bytes = ty.bytes();
         self.externals.push(External { role, ty, bytes, access });
-        self.buffers.push(Buffer { bytes, external: Some(self.externals.len() - 1) });
+        self.buffers.push(Buffer { bytes, home: Home::External(self.externals.len() - 1) });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
     /// Memory in the arena that only the current launch uses.
     pub fn temporary(&mut self, bytes: usize) -> BufferId {
-        self.buffers.push(Buffer { bytes, external: None });
+        self.buffers.push(Buffer { bytes, home: Home::Arena });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -340,7 +381,7 @@ impl<'g> Lowering<'g> {
         flops: usize,
     ) -> Result<(), LowerError> {
         self.launch(draft, frame, work)?;
-        let launch = self.launches.last_mut().expect("one was just appended");
+        let launch = self.line.launches.last_mut().expect("one was just appended");
         launch.flops = flops;
         Ok(())
     }
@@ -373,7 +414,8 @@ impl<'g> Lowering<'g> {
             return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
         }
         let (kernel, args) = draft.finish();
-        self.launches.push(Pending { kernel, args, replaceable, group: self.group, work, flops: work });
+        let (group, scans) = (self.group, self.scans.clone());
+        self.line.launches.push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
         Ok(())
     }
 }

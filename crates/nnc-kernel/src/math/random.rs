@@ -99,7 +99,7 @@ mod tests {
         verify::verify(&kernel).unwrap();
         let input = [key, counter].concat().iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut buffers = vec![input, vec![0; 8]];
-        let args = [0, 1].map(|buffer| ArgRef { buffer, offset: 0 });
+        let args = [0, 1].map(|buffer| ArgRef::new(buffer, 0));
         interpret::run_kernel(&kernel, &args, &mut buffers).unwrap();
         let word = |at: usize| u32::from_le_bytes(buffers[1][at..at + 4].try_into().unwrap());
         [word(0), word(4)]

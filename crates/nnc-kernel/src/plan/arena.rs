@@ -1,10 +1,12 @@
 //! Places in the arena: live ranges, in-place reuse, offsets.
 //!
-//! A buffer lives from the first launch that uses it to the last. An output takes its operand's place when the kernel
+//! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it
+//! lives as long as the loop. An output takes its operand's place when the kernel
 //! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
 //! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
 
-use crate::lower::{Buffer, BufferId, Pending};
+use super::Line;
+use crate::lower::{Buffer, BufferId, Home};
 
 /// Offsets are multiples of so many bytes.
 const ALIGNMENT: usize = 64;
@@ -22,12 +24,14 @@ struct Slot {
     bytes: usize,
     first: usize,
     last: usize,
+    /// Whether it is used inside of a loop and outside of it, so that each step finds what others left.
+    crosses: bool,
 }
 
 /// Places every buffer that launches use.
-pub fn place(launches: &[Pending], buffers: &[Buffer]) -> Arena {
-    let mut slots = live_ranges(launches, buffers);
-    let owner = share(launches, buffers, &mut slots);
+pub fn place(line: &Line, buffers: &[Buffer]) -> Arena {
+    let mut slots = live_ranges(line, buffers);
+    let owner = share(line, buffers, &mut slots);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|&at| owner[at] == at && slots[at].is_some()).collect();
     by_size.sort_by_key(|&at| (std::cmp::Reverse(slots[at].map_or(0, |slot| slot.bytes)), at));
     let mut offsets: Vec<Option<usize>> = vec![None; buffers.len()];
@@ -45,29 +49,56 @@ pub fn place(launches: &[Pending], buffers: &[Buffer]) -> Arena {
     Arena { offsets: (0..buffers.len()).map(of_owner).collect(), bytes: bytes.next_multiple_of(ALIGNMENT) }
 }
 
-fn live_ranges(launches: &[Pending], buffers: &[Buffer]) -> Vec<Option<Slot>> {
+fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
     let mut slots: Vec<Option<Slot>> = vec![None; buffers.len()];
-    for (at, launch) in launches.iter().enumerate() {
-        for (buffer, _) in &launch.args {
-            if buffers[buffer.index()].external.is_none() {
-                let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
-                let slot = slots[buffer.index()].get_or_insert(Slot { bytes, first: at, last: at });
-                slot.last = at;
+    let mut touch = |buffer: BufferId, at: usize| {
+        let buffer = root(buffers, buffer);
+        if buffers[buffer.index()].home == Home::Arena {
+            let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
+            let slot = slots[buffer.index()].get_or_insert(Slot { bytes, first: at, last: at, crosses: false });
+            (slot.first, slot.last) = (slot.first.min(at), slot.last.max(at));
+        }
+    };
+    for (at, launch) in line.launches.iter().enumerate() {
+        launch.args.iter().for_each(|&(buffer, _)| touch(buffer, at));
+    }
+    // The number of a step is written before its first launch, and may be read by any.
+    for each in &line.loops {
+        each.index.into_iter().for_each(|index| {
+            touch(index, each.launches.start);
+            touch(index, each.launches.end - 1);
+        });
+    }
+    for each in &line.loops {
+        let (start, end) = (each.launches.start, each.launches.end - 1);
+        for slot in slots.iter_mut().flatten() {
+            let meets = slot.first <= end && slot.last >= start;
+            if meets && (slot.first < start || slot.last > end) {
+                (slot.first, slot.last, slot.crosses) = (slot.first.min(start), slot.last.max(end), true);
             }
         }
     }
     slots
 }
 
+/// The buffer that a row lies in, over any number of rows.
+fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
+    match buffers[buffer.index()].home {
+        Home::Row { of, .. } => root(buffers, of),
+        Home::Arena | Home::External(_) => buffer,
+    }
+}
+
 /// Joins outputs with the operands whose place they take. Gives for each buffer the one whose slot it lies in.
-fn share(launches: &[Pending], buffers: &[Buffer], slots: &mut [Option<Slot>]) -> Vec<usize> {
+fn share(line: &Line, buffers: &[Buffer], slots: &mut [Option<Slot>]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..buffers.len()).collect();
-    for (at, launch) in launches.iter().enumerate() {
+    for (at, launch) in line.launches.iter().enumerate() {
         let mut taken: Vec<usize> = Vec::new();
         for &(BufferId(output), BufferId(operand)) in &launch.replaceable {
             let (output, operand) = (output as usize, owner[operand as usize]);
             let (Some(new), Some(old)) = (slots[output], slots[operand]) else { continue };
             let free = owner[output] == output && new.first == at && old.last == at && new.bytes == old.bytes;
+            let free = free && !new.crosses && !old.crosses;
             if free && output != operand && !taken.contains(&operand) {
                 taken.push(operand);
                 owner[output] = operand;
@@ -100,6 +131,8 @@ fn lowest_gap(placed: &[(usize, Slot)], slot: Slot) -> usize {
 mod tests {
     use super::*;
     use crate::ir::{Direction, KernelBuilder};
+    use crate::lower::Pending;
+    use crate::plan::Repeat;
 
     fn launch(args: &[(u32, Direction)], replaceable: &[(u32, u32)]) -> Pending {
         Pending {
@@ -107,23 +140,28 @@ mod tests {
             args: args.iter().map(|&(buffer, direction)| (BufferId(buffer), direction)).collect(),
             replaceable: replaceable.iter().map(|&(a, b)| (BufferId(a), BufferId(b))).collect(),
             group: None,
+            scans: vec![],
             work: 0,
             flops: 0,
         }
     }
 
+    fn straight(launches: Vec<Pending>) -> Line {
+        Line { launches, loops: vec![] }
+    }
+
     #[test]
     fn a_chain_in_place_needs_one_slot_and_a_straight_chain_two() {
         use Direction::{In, Out};
-        let buffers = vec![Buffer { bytes: 100, external: None }; 4];
-        let chain = |inplace: bool| -> Vec<Pending> {
+        let buffers = vec![Buffer { bytes: 100, home: Home::Arena }; 4];
+        let chain = |inplace: bool| {
             let pair = |a, b| if inplace { vec![(a, b)] } else { vec![] };
-            vec![
+            straight(vec![
                 launch(&[(0, Out)], &[]),
                 launch(&[(0, In), (1, Out)], &pair(1, 0)),
                 launch(&[(1, In), (2, Out)], &pair(2, 1)),
                 launch(&[(2, In), (3, Out)], &pair(3, 2)),
-            ]
+            ])
         };
         assert_eq!(place(&chain(true), &buffers).bytes, 128);
         assert_eq!(place(&chain(false), &buffers).bytes, 256);
@@ -132,13 +170,33 @@ mod tests {
     #[test]
     fn an_operand_that_is_read_later_keeps_its_place() {
         use Direction::{In, Out};
-        let buffers = vec![Buffer { bytes: 64, external: None }; 3];
-        let launches = [
+        let buffers = vec![Buffer { bytes: 64, home: Home::Arena }; 3];
+        let launches = straight(vec![
             launch(&[(0, Out)], &[]),
             launch(&[(0, In), (1, Out)], &[(1, 0)]),
             launch(&[(0, In), (1, In), (2, Out)], &[]),
-        ];
+        ]);
         let arena = place(&launches, &buffers);
         assert_ne!(arena.offsets[0], arena.offsets[1]);
+    }
+
+    /// Buffer 0 is carried by the loop, 1 and 2 are a step's own, 3 is read by every step.
+    #[test]
+    fn what_a_loop_carries_and_captures_lives_as_long_as_the_loop() {
+        use Direction::{In, Out};
+        let buffers = vec![Buffer { bytes: 64, home: Home::Arena }; 5];
+        let launches = vec![
+            launch(&[(0, Out), (3, Out)], &[]),
+            launch(&[(0, In), (3, In), (1, Out)], &[(1, 3)]),
+            launch(&[(1, In), (2, Out)], &[(2, 1)]),
+            launch(&[(2, In), (0, Out)], &[(0, 2)]),
+            launch(&[(0, In), (4, Out)], &[]),
+        ];
+        let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None }];
+        let arena = place(&Line { launches, loops }, &buffers);
+        let offsets = &arena.offsets;
+        assert!(offsets[1] != offsets[3] && offsets[1] != offsets[0], "{offsets:?}");
+        assert!(offsets[2] == offsets[1], "a step's own value may be replaced: {offsets:?}");
+        assert!(offsets[0] != offsets[3] && offsets[0] != offsets[2], "{offsets:?}");
     }
 }

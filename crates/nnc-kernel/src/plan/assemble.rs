@@ -1,9 +1,11 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
-use super::{External, KernelReport, Lowered, arena};
+use super::arena::Arena;
+use super::{External, KernelReport, Line, Lowered, arena};
 use crate::ir::Kernel;
-use crate::lower::{Buffer, LowerError, Pending};
-use crate::program::{ArgRef, Launch, Program};
+use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
+use crate::program::{ArgRef, Launch, Loop, Program, Stride};
+use nnc_graph::NodeId;
 use nnc_opt::fuse::Partition;
 
 /// Below so many operations a launch runs on the calling thread: waking others would take longer.
@@ -12,35 +14,46 @@ const SERIAL_WORK: usize = 1 << 16;
 /// Gives buffers their addresses and shares equal kernels.
 pub fn assemble(
     partition: &Partition,
-    pending: Vec<Pending>,
+    line: Line,
     buffers: Vec<Buffer>,
     externals: Vec<External>,
 ) -> Result<Lowered, LowerError> {
-    let arena = arena::place(&pending, &buffers);
+    let arena = arena::place(&line, &buffers);
     let mut program = Program::default();
+    for each in line.loops {
+        let index = each.index.map(|index| address(index, &buffers, &arena)).transpose()?;
+        program.loops.push(Loop { launches: each.launches, steps: each.steps, reverse: each.reverse, index });
+    }
     let mut report = Vec::new();
-    for launch in pending {
+    for launch in line.launches {
         report.push(describe(partition, &launch, &buffers));
-        let mut args = Vec::new();
-        for (buffer, _) in &launch.args {
-            args.push(match buffers[buffer.index()].external {
-                Some(external) => ArgRef { buffer: 1 + external as u32, offset: 0 },
-                None => {
-                    let offset = arena.offsets[buffer.index()];
-                    ArgRef {
-                        buffer: 0,
-                        offset: offset.ok_or_else(|| LowerError::bug("a buffer without a place"))? as u64,
-                    }
-                }
-            });
-        }
+        let args = launch.args.iter().map(|&(buffer, _)| address(buffer, &buffers, &arena));
+        let args = args.collect::<Result<_, _>>()?;
         let tasks: u64 = launch.kernel.phases.iter().map(|phase| phase.tasks).max().unwrap_or(0);
         let serial = tasks <= 1 || launch.work < SERIAL_WORK;
         let kernel = enter(&mut program.kernels, launch.kernel);
         program.launches.push(Launch { kernel, args, serial });
     }
+    report.iter_mut().zip(program.runs()).for_each(|(kernel, runs)| kernel.runs = runs);
     let scratch_bytes = program.scratch_bytes() as usize;
     Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report })
+}
+
+/// Where a buffer is at run time.
+fn address(buffer: BufferId, buffers: &[Buffer], arena: &Arena) -> Result<ArgRef, LowerError> {
+    match buffers[buffer.index()].home {
+        Home::External(external) => Ok(ArgRef::new(1 + external as u32, 0)),
+        Home::Arena => {
+            let offset = arena.offsets[buffer.index()].ok_or_else(|| LowerError::bug("a buffer without a place"))?;
+            Ok(ArgRef::new(0, offset as u64))
+        }
+        Home::Row { of, start, stride, depth } => {
+            let mut whole = address(of, buffers, arena)?;
+            whole.offset += start;
+            whole.strides.push(Stride { depth, bytes: stride });
+            Ok(whole)
+        }
+    }
 }
 
 /// The place of a kernel that does the same, entered when it is new.
@@ -61,10 +74,20 @@ fn describe(partition: &Partition, launch: &Pending, buffers: &[Buffer]) -> Kern
     KernelReport {
         name: launch.kernel.name.clone(),
         group: launch.group,
-        nodes: launch.group.map(|at| partition.groups[at].nodes.clone()).unwrap_or_default(),
+        scans: launch.scans.clone(),
+        runs: 1,
+        nodes: launch.group.map(|at| inner(partition, &launch.scans).groups[at].nodes.clone()).unwrap_or_default(),
         flops: launch.flops as u64,
         bytes: used.iter().map(|buffer| buffers[buffer.index()].bytes as u64).sum(),
         schedule: format!("{} tasks, {} bytes of scratch", each.join(" + "), launch.kernel.scratch),
         tasks,
     }
+}
+
+/// The partition of the body of the last of some loops, each but the first within the one before.
+fn inner<'p>(partition: &'p Partition, scans: &[NodeId]) -> &'p Partition {
+    scans.iter().fold(partition, |partition, scan| {
+        let group = partition.groups.iter().find(|group| group.nodes.contains(scan));
+        group.and_then(|group| group.body.as_deref()).unwrap_or(partition)
+    })
 }

@@ -1,6 +1,6 @@
 //! The execution plan: the order of groups, the life of buffers, and their places in one arena.
 //!
-//! - [`schedule`]: an order of the groups in which parameters and states can be updated in place.
+//! - [`schedule`]: an order of the groups in which parameters, states and carried values can be updated in place.
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
 //! - [`run`]: a whole lowered program on the kernel interpreter, for tests and for `--engine=interp`.
 
@@ -12,8 +12,32 @@ mod schedule;
 pub use assemble::assemble;
 pub use schedule::Schedule;
 
+use crate::lower::{BufferId, Pending};
 use crate::program::Program;
-use nnc_graph::{NodeId, Tensor, TensorType};
+use nnc_graph::{Graph, NodeId, Op, Tensor, TensorType};
+use std::ops::Range;
+
+/// Launches in their order, before they have addresses.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// What runs.
+    pub launches: Vec<Pending>,
+    /// What of it runs again and again, as in [`Program::loops`].
+    pub loops: Vec<Repeat>,
+}
+
+/// A loop before it has addresses.
+#[derive(Clone, Debug)]
+pub struct Repeat {
+    /// Places in [`Line::launches`].
+    pub launches: Range<usize>,
+    /// How often.
+    pub steps: u64,
+    /// Whether the last step comes first.
+    pub reverse: bool,
+    /// Where the number of the step is written, if a launch reads it.
+    pub index: Option<BufferId>,
+}
 
 /// What an external buffer is to the caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,18 +86,32 @@ pub struct External {
 pub struct KernelReport {
     /// The kernel's name.
     pub name: String,
-    /// The group it runs, as a place in the partition; `None` for copies.
+    /// The group it runs, as a place in the partition of the graph or the body; `None` for copies.
     pub group: Option<usize>,
-    /// The nodes it computes.
+    /// The loops around it, as nodes: each but the first a node of the body of the one before.
+    pub scans: Vec<NodeId>,
+    /// How often it runs in one run of the program.
+    pub runs: u64,
+    /// The nodes it computes, of the graph or of the body of the last of `scans`.
     pub nodes: Vec<NodeId>,
-    /// Arithmetic operations, roughly.
+    /// Arithmetic operations of one launch, roughly.
     pub flops: u64,
-    /// Bytes of the buffers it reads and writes, each counted once.
+    /// Bytes of the buffers it reads and writes in one launch, each counted once.
     pub bytes: u64,
     /// Number of tasks of each phase.
     pub tasks: Vec<u64>,
     /// Phases, tasks and scratch in words.
     pub schedule: String,
+}
+
+impl KernelReport {
+    /// The graph whose nodes it computes: `graph`, or the body of a loop in it.
+    pub fn graph<'g>(&self, graph: &'g Graph) -> &'g Graph {
+        self.scans.iter().fold(graph, |graph, &id| match &graph.node(id).op {
+            Op::Scan(scan) => &scan.body,
+            _ => graph,
+        })
+    }
 }
 
 /// A graph as kernels and launches over one arena.

@@ -4,9 +4,9 @@
 //! itself reads the old value only where it writes. The readers then have to come first: those are further edges of the
 //! order, added one update at a time as long as no cycle arises.
 
-use nnc_graph::{Graph, Op, OutputKind, ValueId};
+use nnc_graph::{Graph, Op, ValueId};
 use nnc_opt::fuse::{Class, GroupKind, Partition, Reach, Views, base, class};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An order of groups.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +39,8 @@ impl Edges {
 }
 
 impl Schedule {
-    /// Orders the groups of a graph.
-    pub fn new(graph: &Graph, partition: &Partition) -> Self {
+    /// Orders the groups of a graph. `updates` are the outputs, by place, that become the new values of leaves.
+    pub fn new(graph: &Graph, partition: &Partition, updates: &BTreeMap<usize, ValueId>) -> Self {
         let group_of = partition.group_of(graph);
         let views = Views::new(graph);
         let producer = |value: ValueId| group_of[graph.value(views.base(value)).node.index()];
@@ -54,8 +54,8 @@ impl Schedule {
         let readers = readers(graph, partition, &views);
         let mut in_place = BTreeSet::new();
         let mut updated = BTreeSet::new();
-        for (at, output) in graph.outputs().iter().enumerate() {
-            let OutputKind::Update(leaf) = output.kind else { continue };
+        for (&at, &leaf) in updates {
+            let output = &graph.outputs()[at];
             let writer = producer(output.value);
             if !computed(graph, output.value) || !updated.insert(output.value) {
                 continue;

@@ -17,6 +17,8 @@ pub enum Class {
     Reduce,
     /// Has a kernel of its own.
     Anchor,
+    /// Runs a graph of its own again and again.
+    Loop,
 }
 
 /// The class of an op.
@@ -30,7 +32,8 @@ pub fn class(op: &Op) -> Class {
         Op::Reduce { .. } => Class::Reduce,
         Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::Conv(_) => Class::Anchor,
         Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => Class::Anchor,
-        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) => Class::Anchor,
+        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad => Class::Anchor,
+        Op::Scan(_) => Class::Loop,
     }
 }
 

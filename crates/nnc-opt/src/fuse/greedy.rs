@@ -4,7 +4,7 @@ use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::outputs;
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
-use nnc_graph::{Graph, NodeId};
+use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
 
 /// Groups the nodes of a graph whose dims are bound.
@@ -21,7 +21,12 @@ pub fn partition(graph: &Graph, options: &FuseOptions) -> Partition {
     if options.scalars {
         join_scalars(graph, &mut drafts, &mut decisions);
     }
-    let groups = in_order(graph, &drafts);
+    let mut groups = in_order(graph, &drafts);
+    for group in &mut groups {
+        if let Op::Scan(scan) = &graph.node(group.nodes[0]).op {
+            group.body = Some(Box::new(partition(&scan.body, options)));
+        }
+    }
     Partition { groups, decisions }
 }
 
@@ -112,7 +117,7 @@ fn in_order(graph: &Graph, drafts: &Drafts<'_>) -> Vec<Group> {
         let draft = &drafts.list[at];
         let (anchor, domain) = (draft.anchor, draft.domain.clone());
         let outputs = outputs::stored(graph, drafts, at);
-        groups.push(Group { kind: draft.kind, nodes: draft.nodes.clone(), anchor, domain, outputs });
+        groups.push(Group { kind: draft.kind, nodes: draft.nodes.clone(), anchor, domain, outputs, body: None });
         groups.extend(views[at].iter().map(|&node| view_group(graph, node)));
         for &follower in &followers[at] {
             missing[follower] -= 1;
@@ -126,7 +131,7 @@ fn in_order(graph: &Graph, drafts: &Drafts<'_>) -> Vec<Group> {
 
 fn view_group(graph: &Graph, node: NodeId) -> Group {
     let domain = graph.ty(graph.node(node).results[0]).shape.sizes();
-    Group { kind: GroupKind::View, nodes: vec![node], anchor: None, domain, outputs: Vec::new() }
+    Group { kind: GroupKind::View, nodes: vec![node], anchor: None, domain, outputs: Vec::new(), body: None }
 }
 
 fn views_by_base(graph: &Graph, drafts: &Drafts<'_>) -> Vec<Vec<NodeId>> {

@@ -114,6 +114,7 @@ impl<'g> Drafts<'g> {
             Class::View => (GroupKind::Copy, result, outer),
             Class::Pointwise | Class::Indexed => (GroupKind::Map, squeezed(&result), outer),
             Class::Anchor => (GroupKind::Anchor, anchor_domain(self.graph, id), outer),
+            Class::Loop => (GroupKind::Loop, Vec::new(), 1),
             Class::Reduce => {
                 let full = sizes(node.operands[0]);
                 let kind = if is_rows(&node.op, &full) { GroupKind::Rows } else { GroupKind::Reduce };
@@ -126,7 +127,10 @@ impl<'g> Drafts<'g> {
     /// Whether groups `a` and `b` may become one.
     pub fn judge(&self, a: usize, b: usize) -> Result<Join, Refusal> {
         let (first, second) = (&self.list[a], &self.list[b]);
-        if [first.kind, second.kind].iter().any(|kind| matches!(kind, GroupKind::Leaf | GroupKind::Copy)) {
+        if [first.kind, second.kind]
+            .iter()
+            .any(|kind| matches!(kind, GroupKind::Leaf | GroupKind::Copy | GroupKind::Loop))
+        {
             return Err(Refusal::Silent);
         }
         let join = self.compatible(first, second)?;
@@ -143,7 +147,7 @@ impl<'g> Drafts<'g> {
     }
 
     fn compatible(&self, a: &Draft, b: &Draft) -> Result<Join, Refusal> {
-        use GroupKind::{Anchor, Copy, Leaf, Map, Reduce, Rows, View};
+        use GroupKind::{Anchor, Copy, Leaf, Loop, Map, Reduce, Rows, View};
         match (a.kind, b.kind) {
             (Map, Map) => self.map_and_map(a, b),
             (Map, Rows | Reduce) => self.map_and_reduction(a, b),
@@ -153,7 +157,7 @@ impl<'g> Drafts<'g> {
             (Anchor, Map) => self.map_and_anchor(b, a),
             (Reduce | Rows, Reduce | Rows) => because("reduction", "they reduce over different axes"),
             (Anchor, Anchor | Reduce | Rows) | (Reduce | Rows, Anchor) => Err(Refusal::Silent),
-            (Leaf | View | Copy, _) | (_, Leaf | View | Copy) => Err(Refusal::Silent),
+            (Leaf | View | Copy | Loop, _) | (_, Leaf | View | Copy | Loop) => Err(Refusal::Silent),
         }
     }
 
@@ -305,7 +309,7 @@ impl<'g> Drafts<'g> {
         match (class(op), self.views.reach(operand)) {
             (Class::Pointwise | Class::Reduce, Reach::Same) | (Class::Pointwise, Reach::Repeated(_)) => true,
             (Class::Pointwise | Class::Reduce, _) => false,
-            (Class::Leaf | Class::View | Class::Indexed | Class::Anchor, _) => false,
+            (Class::Leaf | Class::View | Class::Indexed | Class::Anchor | Class::Loop, _) => false,
         }
     }
 

@@ -12,6 +12,7 @@
 //!   owns whole rows, so softmax or layer normalisation is one kernel and the row stays in cache.
 //! - A *reduce* group is a reduction over any axes, with the elementwise work before it and, on its result, after it.
 //! - An *anchor* (dot, convolution, window and the like) takes elementwise work on its result as its epilogue.
+//! - A *loop* is a scan; its body has a partition of its own.
 //!
 //! The algorithm is greedy in program order: a node joins the groups of its operands as far as no cycle arises
 //! (`merge.rs`). Whether a join was done or refused, and why, is logged as a [`Decision`] for `nnc explain`.
@@ -77,6 +78,8 @@ pub enum GroupKind {
     Rows,
     /// A node with a kernel of its own, and elementwise work on its result.
     Anchor,
+    /// A scan: the kernels of its body, again and again.
+    Loop,
 }
 
 impl GroupKind {
@@ -90,6 +93,7 @@ impl GroupKind {
             Self::Reduce => "reduce",
             Self::Rows => "rows",
             Self::Anchor => "anchor",
+            Self::Loop => "loop",
         }
     }
 }
@@ -108,6 +112,8 @@ pub struct Group {
     pub domain: Vec<usize>,
     /// Values that are needed outside of the group and so are stored, in program order.
     pub outputs: Vec<ValueId>,
+    /// For a loop, the groups of its body.
+    pub body: Option<Box<Partition>>,
 }
 
 /// Whether two groups were joined.
@@ -153,6 +159,12 @@ impl Partition {
             }
         }
         of
+    }
+
+    /// Every fusion that was considered, those in the bodies of loops included.
+    pub fn all_decisions(&self) -> Vec<&Decision> {
+        let bodies = self.groups.iter().filter_map(|group| group.body.as_deref());
+        self.decisions.iter().chain(bodies.flat_map(Self::all_decisions)).collect()
     }
 }
 

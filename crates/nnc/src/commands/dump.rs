@@ -6,6 +6,7 @@ use nnc_driver::compiled;
 use nnc_driver::stage;
 use nnc_driver::{DriverError, project};
 use nnc_graph::text;
+use nnc_kernel::program::{ArgRef, Loop, Program};
 use nnc_kernel::{Lowered, Role, ir};
 use nnc_lang::diagnostic::Sources;
 use nnc_lang::syntax::parse;
@@ -50,16 +51,19 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     }
 }
 
-/// The fusion groups, one a line.
+/// The fusion groups, one a line; those of a loop's body follow it, indented.
 fn groups(partition: &Partition) -> String {
     let line = |(at, group): (usize, &Group)| {
         let nodes: Vec<String> = group.nodes.iter().map(ToString::to_string).collect();
-        format!("group {at} {} {:?}: {}\n", group.kind.name(), group.domain, nodes.join(" "))
+        let body: String = group.body.as_deref().map(groups).unwrap_or_default();
+        let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+        format!("group {at} {} {:?}: {}\n{body}", group.kind.name(), group.domain, nodes.join(" "))
     };
     partition.groups.iter().enumerate().map(line).collect()
 }
 
-/// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`.
+/// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`; in a loop `+bytes*step` follows
+/// for those that move, with the number of the loop around that moves them where there are several.
 fn kernels(lowered: &Lowered) -> String {
     let mut text: String = lowered.program.kernels.iter().map(|kernel| ir::text::print(kernel) + "\n").collect();
     text += &format!("arena {} bytes, scratch {} bytes\n", lowered.arena_bytes, lowered.scratch_bytes);
@@ -74,11 +78,30 @@ fn kernels(lowered: &Lowered) -> String {
         };
         text += &format!("buffer {} {role} {}\n", at + 1, external.ty);
     }
-    for launch in &lowered.program.launches {
-        let arguments = launch.args.iter().map(|arg| format!("{}+{}", arg.buffer, arg.offset));
+    text + &launches(&lowered.program)
+}
+
+fn launches(program: &Program) -> String {
+    let mut text = String::new();
+    for (at, launch) in program.launches.iter().enumerate() {
+        let around = |each: &&Loop| each.launches.contains(&at);
+        for (depth, each) in program.loops.iter().filter(around).enumerate() {
+            if each.launches.start == at {
+                let reverse = if each.reverse { " reverse" } else { "" };
+                let index = each.index.as_ref().map(|index| format!(" number at {}", place(index))).unwrap_or_default();
+                text += &format!("{}loop {depth} of {} steps{reverse}{index}\n", "    ".repeat(depth), each.steps);
+            }
+        }
+        let indent = "    ".repeat(program.loops.iter().filter(around).count());
+        let arguments: Vec<String> = launch.args.iter().map(place).collect();
         let serial = if launch.serial { " serial" } else { "" };
-        let name = &lowered.program.kernels[launch.kernel as usize].name;
-        text += &format!("launch {name} ({}){serial}\n", arguments.collect::<Vec<_>>().join(", "));
+        let name = &program.kernels[launch.kernel as usize].name;
+        text += &format!("{indent}launch {name} ({}){serial}\n", arguments.join(", "));
     }
     text
+}
+
+fn place(arg: &ArgRef) -> String {
+    let strides = arg.strides.iter().map(|stride| format!("+{}*step{}", stride.bytes, stride.depth));
+    format!("{}+{}{}", arg.buffer, arg.offset, strides.collect::<String>())
 }

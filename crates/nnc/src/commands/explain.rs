@@ -36,16 +36,16 @@ fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
     for kernel in &lowered.report {
         let tasks: Vec<String> = kernel.tasks.iter().map(u64::to_string).collect();
         rows.push(vec![
-            kernel.name.clone(),
+            terminal::repeated(&kernel.name, kernel.runs),
             terminal::grouped(kernel.flops),
             terminal::bytes(kernel.bytes),
             tasks.join("+"),
-            computes(&optimised.graph, &kernel.nodes),
+            computes(kernel.graph(&optimised.graph), &kernel.nodes),
         ]);
     }
     text += &terminal::table(&rows);
     text += &format!("\n{STRONG}fusions{STRONG:#}\n");
-    for decision in &optimised.partition.decisions {
+    for decision in optimised.partition.all_decisions() {
         let mark = if decision.verdict == Verdict::Done {
             format!("{GOOD}done{GOOD:#}   ")
         } else {
@@ -78,14 +78,16 @@ fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
     let kernels = lowered.report.iter().map(|kernel| {
         json!({
             "kernel": kernel.name,
+            "runs": kernel.runs,
             "flops": kernel.flops,
             "bytes": kernel.bytes,
             "tasks": kernel.tasks,
             "schedule": kernel.schedule,
+            "loops": kernel.scans.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "nodes": kernel.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
-    let decisions = optimised.partition.decisions.iter();
+    let decisions = optimised.partition.all_decisions().into_iter();
     let decisions = decisions.map(|decision| json!({"done": decision.verdict == Verdict::Done, "kind": decision.kind, "what": decision.what, "why": decision.why}));
     json!({
         "arena_bytes": lowered.arena_bytes,

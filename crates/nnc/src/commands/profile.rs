@@ -46,7 +46,7 @@ fn shown(profile: &Profile) -> String {
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for launch in &profile.launches {
         rows.push(vec![
-            launch.kernel.clone(),
+            terminal::repeated(&launch.kernel, launch.runs),
             terminal::duration(launch.seconds),
             format!("{:.1} %", 100.0 * launch.seconds / profile.seconds),
             format!("{:.1}", launch.gflops),

@@ -1,0 +1,151 @@
+//! Loops over time: the launches of a body, run again and again.
+//!
+//! A carried value has a buffer that lives as long as the loop. Before the loop the first value is copied there; a step
+//! makes the next one in its place where every other reader of the old one can come first, else it is copied there at
+//! the step's end. A scanned operand is read, and a stacked value written, as a row of the whole that moves with the
+//! steps. What is captured is read where it lies.
+
+use super::memory::{Buffer, BufferId, Home, Place, Source};
+use super::{Destination, LowerError, Lowering, map};
+use crate::ir::Elem;
+use crate::plan::Repeat;
+use nnc_graph::{DType, Graph, NodeId, Op, Scan, ValueId};
+use nnc_opt::fuse::{Group, Layout, Partition, Views};
+use std::collections::BTreeMap;
+
+/// Lowers a loop group.
+pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(group.nodes[0]);
+    let (Op::Scan(scan), Some(partition)) = (&node.op, group.body.as_deref()) else {
+        return Err(LowerError::bug("a loop group without a loop"));
+    };
+    let operands: Vec<Source> =
+        node.operands.iter().map(|&operand| lowering.source(operand)).collect::<Result<_, _>>()?;
+    let mut carried = Vec::new();
+    for (at, &result) in node.results.iter().take(scan.carries).enumerate() {
+        let place = lowering.store(result)?;
+        map::copy(lowering, node.operands[at], operands[at].clone(), place.buffer)?;
+        carried.push(place);
+    }
+    let mut stacks = Vec::new();
+    for &result in &node.results[scan.carries..] {
+        stacks.push(lowering.store(result)?);
+    }
+    let it = Loop { scan, carried, stacks, operands };
+    it.lower_body(lowering, (group.nodes[0], partition))
+}
+
+/// A loop whose operands and results have places.
+struct Loop<'g> {
+    scan: &'g Scan,
+    carried: Vec<Place>,
+    stacks: Vec<Place>,
+    operands: Vec<Source>,
+}
+
+/// What a lowering knows of one graph.
+struct Scope<'g> {
+    graph: &'g Graph,
+    sources: Vec<Option<Source>>,
+    planned: BTreeMap<ValueId, BufferId>,
+    group: Option<usize>,
+}
+
+/// Puts another graph in the place of the one that is lowered, and gives that.
+fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
+    Scope {
+        graph: std::mem::replace(&mut lowering.graph, scope.graph),
+        sources: std::mem::replace(&mut lowering.sources, scope.sources),
+        planned: std::mem::replace(&mut lowering.planned, scope.planned),
+        group: std::mem::replace(&mut lowering.group, scope.group),
+    }
+}
+
+impl<'g> Loop<'g> {
+    fn lower_body(
+        &self,
+        lowering: &mut Lowering<'g>,
+        (node, partition): (NodeId, &Partition),
+    ) -> Result<(), LowerError> {
+        let body: &'g Graph = &self.scan.body;
+        let sources = vec![None; body.value_count()];
+        let outer = exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None });
+        let depth = lowering.scans.len() as u32;
+        lowering.scans.push(node);
+        let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());
+        let index = self.enter(lowering, depth)?;
+        let destinations = self.destinations(lowering, depth)?;
+        lowering.lower_all(partition, &destinations)?;
+        let launches = launch..lowering.line.launches.len();
+        if !launches.is_empty() {
+            let index = reads_index(body).then_some(index);
+            let steps = self.scan.length.size() as u64;
+            let repeat = Repeat { launches, steps, reverse: self.scan.reverse, index };
+            lowering.line.loops.insert(inner, repeat);
+        }
+        lowering.scans.pop();
+        exchange(lowering, outer);
+        Ok(())
+    }
+
+    /// Gives the inputs of the body their sources, and the buffer for the number of the step.
+    fn enter(&self, lowering: &mut Lowering<'g>, depth: u32) -> Result<BufferId, LowerError> {
+        let index = lowering.temporary(DType::I64.size());
+        let place = Place { buffer: index, elem: Elem::I64, layout: Layout::contiguous(&[]) };
+        lowering.sources[self.scan.index().index()] = Some(Source::Stored(place));
+        for (at, source) in self.operands.iter().enumerate() {
+            let source = match source {
+                _ if at < self.scan.carries => Source::Stored(self.carried[at].clone()),
+                Source::Stored(place) if at < self.scan.carries + self.scan.slices => {
+                    Source::Stored(row(lowering, place, depth))
+                }
+                other => other.clone(),
+            };
+            lowering.sources[1 + at] = Some(source);
+        }
+        // The inputs have sources by now; what is left are constants.
+        lowering.leaves()?;
+        Ok(index)
+    }
+
+    /// The next carried values go where the carried ones are, stacked ones to their rows.
+    fn destinations(&self, lowering: &mut Lowering<'g>, depth: u32) -> Result<Vec<Destination>, LowerError> {
+        let next = self.scan.next().into_iter().enumerate();
+        let next = next.map(|(at, value)| {
+            Ok(Destination { value, buffer: self.carried[at].buffer, updates: Some(self.scan.carry(at)) })
+        });
+        let next: Vec<_> = next.collect::<Result<_, LowerError>>()?;
+        let stacked = self.scan.stacked().into_iter().zip(&self.stacks);
+        let stacked = stacked.map(|(value, stack)| Destination {
+            value,
+            buffer: row(lowering, stack, depth).buffer,
+            updates: None,
+        });
+        Ok(next.into_iter().chain(stacked.collect::<Vec<_>>()).collect())
+    }
+}
+
+/// The row of the current step along axis 0.
+fn row(lowering: &mut Lowering<'_>, whole: &Place, depth: u32) -> Place {
+    let size = whole.elem.size() as i64;
+    let layout =
+        Layout { dims: whole.layout.dims[1..].to_vec(), strides: whole.layout.strides[1..].to_vec(), offset: 0 };
+    let home = Home::Row {
+        of: whole.buffer,
+        start: (whole.layout.offset * size) as u64,
+        stride: whole.layout.strides[0] * size,
+        depth,
+    };
+    let bytes = layout.elements() * size as usize;
+    lowering.buffers.push(Buffer { bytes, home });
+    Place { buffer: BufferId(lowering.buffers.len() as u32 - 1), elem: whole.elem, layout }
+}
+
+/// Whether a node of a body, or an output, reads the number of the step.
+fn reads_index(body: &Graph) -> bool {
+    let views = Views::new(body);
+    let is_index = |value: ValueId| views.base(value) == ValueId(0);
+    body.nodes().any(|(_, node)| node.operands.iter().any(|&operand| is_index(operand)))
+        || body.outputs().iter().any(|output| is_index(output.value))
+}
