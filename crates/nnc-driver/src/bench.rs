@@ -1,4 +1,5 @@
-//! Fused against unfused: the same program twice, timed in alternating rounds.
+//! Fused against unfused, and against each kind of fusion switched off: the same program several times, timed in
+//! alternating rounds.
 //!
 //! Inputs are random bytes for u8, small positive numbers for floats and zeros for other integers; weights are freshly
 //! initialised. Alternation cancels what drifts on a machine; the figures are medians with quartiles.
@@ -49,63 +50,92 @@ pub struct Comparison {
     pub unfused: Side,
     /// How many times faster the fused one is, by medians.
     pub speed_up: f64,
+    /// With one kind of fusion switched off, for each kind; empty unless that was asked for.
+    pub ablations: Vec<Ablation>,
 }
 
-/// Compares a program with its unfused form for about `time` each.
+/// A program without one kind of fusion.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Ablation {
+    /// The kind that is off.
+    pub without: &'static str,
+    /// What is left.
+    pub side: Side,
+    /// How many times faster the program is with that kind, by medians.
+    pub speed_up: f64,
+}
+
+/// Of which program, and how, a comparison is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The recipe, if there are several.
+    pub only: Option<&'a str>,
+    /// Which program.
+    pub which: Which,
+    /// Examples in a run, if it is not the recipe's own number.
+    pub rows: Option<usize>,
+    /// About how long each variant runs.
+    pub time: Duration,
+    /// Whether each kind of fusion is switched off in turn.
+    pub ablate: bool,
+}
+
+/// Compares a program with its unfused form, and with variants that lack one kind of fusion if that is wanted.
 ///
 /// # Errors
 /// Diagnostics, or what cannot be compiled.
-pub fn compare(
-    project: &Project,
-    only: Option<&str>,
-    which: Which,
-    rows: Option<usize>,
-    compiler: &Compiler,
-    time: Duration,
-) -> Result<Comparison, DriverError> {
+pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Result<Comparison, DriverError> {
+    let Wanted { only, which, rows, .. } = wanted;
     let graph = stage::graph(project, only, which, rows)?;
     let init = stage::graph(project, only, Which::Init, rows)?;
-    let mut stores = [initial_store(compiler, &init, 0)?, initial_store(compiler, &init, 0)?];
-    let plain = pipeline::Options { fuse: FuseOptions::NONE, ..compiler.passes.clone() };
-    let unfused = Compiler { passes: plain, ..compiler.clone() };
-    let mut programs = [compiler.compile(&graph)?, unfused.compile(&graph)?];
-    programs.iter_mut().for_each(fill_inputs);
-    let times = alternate(&mut programs, &mut stores, time)?;
-    let rounds = times[0].len();
-    let [fused, unfused] = [side(&programs[0], &times[0]), side(&programs[1], &times[1])];
+    let mut variants = vec![FuseOptions::ALL, FuseOptions::NONE];
+    let kinds: &[_] = if wanted.ablate { &FuseOptions::without_each() } else { &[] };
+    variants.extend(kinds.iter().map(|(_, options)| *options));
+    let mut programs = Vec::new();
+    for fuse in variants {
+        let passes = pipeline::Options { fuse, ..compiler.passes.clone() };
+        let mut program = Compiler { passes, ..compiler.clone() }.compile(&graph)?;
+        fill_inputs(&mut program);
+        programs.push((program, initial_store(compiler, &init, 0)?));
+    }
+    let times = alternate(&mut programs, wanted.time)?;
+    let mut sides = programs.iter().zip(&times).map(|((program, _), times)| side(program, times));
+    let (Some(fused), Some(unfused)) = (sides.next(), sides.next()) else {
+        return Err(DriverError::Internal("a comparison of nothing".to_owned()));
+    };
+    let speed_up = |other: &Side| other.median / fused.median.max(1e-12);
+    let ablations = kinds.iter().zip(sides);
+    let ablations =
+        ablations.map(|(&(without, _), side)| Ablation { without, speed_up: speed_up(&side), side }).collect();
     let rows = rows.unwrap_or(match (which, project.unit.recipes.is_empty()) {
         (Which::Train | Which::Evaluate, false) => Project::batch(project.recipe(only)?),
         _ => 1,
     });
-    let speed_up = unfused.median / fused.median.max(1e-12);
     let program = match which {
         Which::Train if !project.unit.recipes.is_empty() => "training step",
         Which::Evaluate => "evaluation",
         Which::Init => "initialisation",
         Which::Train | Which::Answer => "answer",
     };
-    Ok(Comparison { program: program.to_owned(), rows, rounds, fused, unfused, speed_up })
+    let (program, rounds, speed_up) = (program.to_owned(), times[0].len(), speed_up(&unfused));
+    Ok(Comparison { program, rows, rounds, fused, unfused, speed_up, ablations })
 }
 
 /// At least this many rounds, whatever the time.
 const LEAST_ROUNDS: usize = 7;
 
 /// Seconds of each run, for each program.
-fn alternate(
-    programs: &mut [CompiledGraph; 2],
-    stores: &mut [Store; 2],
-    time: Duration,
-) -> Result<[Vec<f64>; 2], DriverError> {
-    let mut times = [Vec::new(), Vec::new()];
+fn alternate(programs: &mut [(CompiledGraph, Store)], time: Duration) -> Result<Vec<Vec<f64>>, DriverError> {
+    let mut times = vec![Vec::new(); programs.len()];
     let started = Instant::now();
     let mut round = 0;
-    while round <= LEAST_ROUNDS || started.elapsed() < time * 2 {
-        for (at, (program, store)) in programs.iter_mut().zip(stores.iter_mut()).enumerate() {
+    while round <= LEAST_ROUNDS || started.elapsed() < time * programs.len() as u32 {
+        for ((program, store), times) in programs.iter_mut().zip(&mut times) {
             let before = Instant::now();
             program.run(store).map_err(failed)?;
             // The first round warms the caches.
             if round > 0 {
-                times[at].push(before.elapsed().as_secs_f64());
+                times.push(before.elapsed().as_secs_f64());
             }
         }
         round += 1;

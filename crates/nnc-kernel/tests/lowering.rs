@@ -93,6 +93,31 @@ fn a_long_loop_is_no_more_work_to_compile() {
     check(&recurrence(300), 5).unwrap();
 }
 
+/// What is put together of pieces that are whole vectors, or nearly so, along the innermost axis.
+#[test]
+fn pieces_of_whole_vectors_are_put_together() {
+    for (left, right) in [(16, 32), (8, 8), (12, 4), (5, 11), (64, 16), (1, 16)] {
+        let mut graph = Graph::new("pieces");
+        let mut input = |name: &str, dims: &[usize]| {
+            let ty = TensorType::new(DType::F32, Shape::of(dims));
+            graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
+        };
+        let (a, b, fill) = (input("a", &[3, left]), input("b", &[3, right]), input("fill", &[]));
+        let whole = graph.emit(Op::Concat { axis: 1 }, &[a, b, a]);
+        let dims = |low: usize, high: usize| {
+            (vec![Dim::from(0usize), Dim::from(low)], vec![Dim::from(1usize), Dim::from(high)])
+        };
+        let (low, high) = dims(left, right);
+        let padded = graph.emit(Op::Pad { low, high }, &[b, fill]);
+        let doubled = graph.emit(Op::Binary(BinaryOp::Add), &[padded, padded]);
+        let flat = graph.emit(Op::Reshape(Shape::of(&[3 * (2 * left + right)])), &[whole]);
+        graph.add_output("whole", whole, OutputKind::Result);
+        graph.add_output("flat", flat, OutputKind::Result);
+        graph.add_output("padded", doubled, OutputKind::Result);
+        check(&graph, 2).unwrap();
+    }
+}
+
 /// States that change places, which is the same question without a loop.
 #[test]
 fn states_change_places() {

@@ -316,6 +316,9 @@ pub struct Bench {
     /// Threads to use, at most as many as may run at once [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
+    /// Switch each kind of fusion off in turn, too, to see what it is worth.
+    #[arg(long)]
+    pub ablate: bool,
     /// How long to measure, in seconds, for each program.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]
     pub seconds: Duration,

@@ -146,6 +146,20 @@ fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
 }
 
 #[test]
+fn each_kind_of_fusion_can_be_switched_off() {
+    let (_keep, folder) = digits();
+    let text = ok(&folder, &["bench", "digits.nn", "--seconds", "0.01", "--ablate", "--json"]);
+    let comparisons: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (fused, unfused) = (&comparisons[0]["fused"]["kernels"], &comparisons[0]["unfused"]["kernels"]);
+    let ablations = comparisons[0]["ablations"].as_array().unwrap();
+    let names: Vec<&str> = ablations.iter().map(|each| each["without"].as_str().unwrap()).collect();
+    assert_eq!(names, ["elementwise", "reductions", "rows", "epilogues", "scalars"]);
+    let kernels = ablations.iter().map(|each| each["side"]["kernels"].as_u64().unwrap());
+    assert!(kernels.clone().all(|each| (fused.as_u64().unwrap()..unfused.as_u64().unwrap()).contains(&each)), "{text}");
+    assert!(kernels.into_iter().any(|each| each > fused.as_u64().unwrap()), "{text}");
+}
+
+#[test]
 fn a_derivative_is_printed() {
     let (_keep, folder) = digits();
     let text = ok(&folder, &["grad", "digits.nn"]);

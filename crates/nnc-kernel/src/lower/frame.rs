@@ -164,9 +164,16 @@ impl<'g> Frame<'g> {
         self.members.contains(&self.graph.value(base).node).then_some(base)
     }
 
-    /// Whether every member can be computed for several neighbours along `axis` at once.
+    /// Whether every member can be computed for several neighbours along `axis` at once, wherever they begin.
     pub fn vectorises(&self, axis: usize) -> bool {
-        self.members.iter().all(|&id| indexed::vectorises(self, id, axis))
+        self.members.iter().all(|&id| indexed::neighbours(self, id, axis).is_none())
+    }
+
+    /// At most so many `lanes` along `axis` as every member can be computed in at once, if the first lane's coordinate
+    /// is a multiple of their number.
+    pub fn lanes_along(&self, axis: usize, lanes: u8) -> u8 {
+        let most = self.members.iter().filter_map(|&id| indexed::neighbours(self, id, axis)).min();
+        most.map_or(lanes, |most| lanes.min(most as u8))
     }
 
     /// The buffers that output `value` may be written over: each element is read only where it is written.

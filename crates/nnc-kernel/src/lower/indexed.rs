@@ -123,14 +123,35 @@ pub fn step(lowering: &mut Lowering<'_>, id: NodeId) -> Result<i64, LowerError> 
     })
 }
 
-/// Whether the op can be computed for neighbours along `axis` at once.
-pub fn vectorises(frame: &Frame<'_>, id: NodeId, axis: usize) -> bool {
+/// How many neighbours along `axis` the op can be computed for at once, if the first one's coordinate is a multiple of
+/// that: a power of two; `None` is any number. Where the elements come from must not change among them.
+pub fn neighbours(frame: &Frame<'_>, id: NodeId, axis: usize) -> Option<usize> {
     let node = frame.graph.node(id);
-    let fixed = |at: usize| frame.coordinates.get(&(id, at)).is_none_or(|factors| factors[axis] == 0);
+    let size = |operand: usize, along: usize| frame.graph.ty(node.operands[operand]).shape[along].size();
+    let between = |along: usize, seams: &mut dyn Iterator<Item = usize>| {
+        let factors = frame.coordinates.get(&(id, along)).filter(|factors| factors[axis] != 0)?;
+        let others = factors.iter().enumerate().filter(|(at, _)| *at != axis).map(|(_, factor)| factor.unsigned_abs());
+        let all = seams.map(|seam| seam as u64).chain(others).fold(0, |all, number| all | number);
+        let moves_along = factors[axis] == 1;
+        Some(if moves_along { 1 << all.trailing_zeros().min(6) } else { 1 })
+    };
     match &node.op {
-        Op::Pad { low, .. } => (0..low.len()).all(fixed),
-        Op::Concat { axis } | Op::DynamicUpdate { axis } => fixed(*axis),
-        _ => true,
+        Op::Pad { low, .. } => {
+            let seams = |along: usize| [low[along].size(), low[along].size() + size(0, along)].into_iter();
+            (0..low.len()).filter_map(|along| between(along, &mut seams(along))).min()
+        }
+        Op::Concat { axis: along } => {
+            let mut end = 0;
+            between(
+                *along,
+                &mut (0..node.operands.len()).map(|operand| {
+                    end += size(operand, *along);
+                    end
+                }),
+            )
+        }
+        Op::DynamicUpdate { axis: along } => between(*along, &mut std::iter::once(1)),
+        _ => None,
     }
 }
 

@@ -82,7 +82,7 @@ fn emit(
     let inner = dims.last().copied().unwrap_or(1);
     let rows: usize = dims.iter().rev().skip(1).product();
     let last = dims.len().saturating_sub(1);
-    let widths = if dims.is_empty() || !frame.vectorises(last) { vec![1] } else { widths(inner, lanes) };
+    let widths = if dims.is_empty() { vec![1] } else { widths(inner, frame.lanes_along(last, lanes)) };
     let body = Body { frame, outputs, widths: &widths };
     let grain = (TASK_WORK / work.max(1)).max(64);
     if rows == 1 {

@@ -53,6 +53,17 @@ impl FuseOptions {
     /// Everything off: each node by itself.
     pub const NONE: Self =
         Self { elementwise: false, reductions: false, rows: false, epilogues: false, scalars: false };
+
+    /// Everything on but one kind, for each kind, by its name.
+    pub fn without_each() -> [(&'static str, Self); 5] {
+        [
+            ("elementwise", Self { elementwise: false, ..Self::ALL }),
+            ("reductions", Self { reductions: false, ..Self::ALL }),
+            ("rows", Self { rows: false, ..Self::ALL }),
+            ("epilogues", Self { epilogues: false, ..Self::ALL }),
+            ("scalars", Self { scalars: false, ..Self::ALL }),
+        ]
+    }
 }
 
 impl Default for FuseOptions {

@@ -3,7 +3,7 @@
 use crate::arguments::Bench;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_driver::bench::{Comparison, Side, compare};
+use nnc_driver::bench::{Comparison, Side, Wanted, compare};
 use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
@@ -15,7 +15,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
         if project.unit.recipes.is_empty() { &[Which::Answer] } else { &[Which::Train, Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {
-        comparisons.push(compare(&project, only, which, rows, &compiler, options.seconds)?);
+        let wanted = Wanted { only, which, rows, time: options.seconds, ablate: options.ablate };
+        comparisons.push(compare(&project, wanted, &compiler)?);
     }
     if options.json {
         let text = serde_json::to_string_pretty(&comparisons).map_err(|error| error.to_string())?;
@@ -36,7 +37,11 @@ fn shown(comparison: &Comparison) -> String {
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.push(row("fused", &comparison.fused));
     rows.push(row("unfused", &comparison.unfused));
-    title + &terminal::table(&rows) + &format!("{GOOD}fused is {:.2}x as fast{GOOD:#}\n", comparison.speed_up)
+    rows.extend(comparison.ablations.iter().map(|each| row(&format!("without {}", each.without), &each.side)));
+    let gains = comparison.ablations.iter().map(|each| format!("{} {:.2}x", each.without, each.speed_up));
+    let gains: Vec<String> = gains.collect();
+    let gains = if gains.is_empty() { String::new() } else { format!("each kind alone: {}\n", gains.join(", ")) };
+    title + &terminal::table(&rows) + &format!("{GOOD}fused is {:.2}x as fast{GOOD:#}\n", comparison.speed_up) + &gains
 }
 
 fn row(name: &str, side: &Side) -> Vec<String> {
