@@ -5,7 +5,9 @@ mod common;
 
 use common::check;
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with};
-use nnc_graph::{BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, TensorType, UnaryOp, ValueId};
+use nnc_graph::{
+    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, TensorType, UnaryOp, ValueId,
+};
 use nnc_kernel::ir::Target;
 use nnc_kernel::lower;
 use nnc_opt::fuse::{FuseOptions, partition};
@@ -115,6 +117,38 @@ fn pieces_of_whole_vectors_are_put_together() {
         graph.add_output("flat", flat, OutputKind::Result);
         graph.add_output("padded", doubled, OutputKind::Result);
         check(&graph, 2).unwrap();
+    }
+}
+
+/// A cache that a loop carries gets a row in each step, and is read: `cache[:, i] = x_i; y_i = sum over rows`. With `twice`
+/// the old cache is read as well, so that it cannot be updated in place.
+fn cache(twice: bool) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[2, 5, 19])], slices: vec![ty(&[2, 1, 19])], captures: vec![] };
+    let mut body = Scan::inputs("cache", &types);
+    let (index, old, x) = (ValueId(0), ValueId(1), ValueId(2));
+    let new = body.emit(Op::DynamicUpdate { axis: 1 }, &[old, x, index]);
+    let read = if twice { body.emit(Op::Binary(BinaryOp::Sub), &[new, old]) } else { new };
+    let sum = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1] }, &[read]);
+    Scan::outputs(&mut body, &[new], &[sum]);
+    let mut graph = Graph::new("cache");
+    let inputs = [("start", ty(&[2, 5, 19])), ("x", ty(&[5, 2, 1, 19]))];
+    let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(5usize), reverse: true, carries: 1, slices: 1 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    graph.add_output("cache", results[0], OutputKind::Result);
+    graph.add_output("sums", results[1], OutputKind::Result);
+    graph
+}
+
+#[test]
+fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
+    for twice in [false, true] {
+        let graph = cache(twice);
+        check(&graph, 4).unwrap();
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap();
+        let in_place = lowered.program.kernels.iter().any(|kernel| kernel.name == "update");
+        assert_eq!(in_place, !twice);
     }
 }
 

@@ -10,7 +10,7 @@ use super::frame::{Frame, Read, Walk};
 use super::memory::{Place, Source};
 use super::scalar::progression;
 use super::{LowerError, Lowering};
-use crate::ir::{Builder, Elem, ReduceOp, Value};
+use crate::ir::{Builder, Elem, Memory, ReduceOp, Value};
 use crate::math;
 use nnc_graph::{Graph, NodeId, Op, Shape};
 use nnc_opt::fuse::Layout;
@@ -266,15 +266,9 @@ impl Cursor<'_, '_> {
         b.if_else(here, load, |b| vec![self.concat_from(b, axis, at, part + 1, end)])[0]
     }
 
-    /// A run-time start brought into `0..=last`; told to the status memory if it was outside.
     fn start(&self, b: &mut Builder, operand: usize, last: i64) -> Value {
         let start = self.load_scalar(b, operand);
-        let (zero, last) = (b.index(0), b.index(last));
-        let (below, above) = (b.lt(start, zero), b.gt(start, last));
-        let outside = b.or(below, above);
-        self.report(b, outside, STATUS_SLICE);
-        let start = b.max(start, zero);
-        b.min(start, last)
+        bounded_start(b, start, last, (self.frame.status, self.id))
     }
 
     fn dynamic_slice(&self, b: &mut Builder, axis: usize, size: i64) -> Value {
@@ -328,22 +322,32 @@ impl Cursor<'_, '_> {
         let (below, above) = (b.lt(index, zero), b.gt(index, last));
         let outside = b.or(below, above);
         let outside = b.reduce(ReduceOp::Or, outside);
-        self.report(b, outside, STATUS_INDEX);
+        report(b, outside, STATUS_INDEX, (self.frame.status, self.id));
         let index = b.max(index, zero);
         b.min(index, last)
     }
+}
 
-    /// Leaves a code and the node's number in the status memory if `bad` holds.
-    fn report(&self, b: &mut Builder, bad: Value, code: i32) {
-        let Some(status) = self.frame.status else { return };
-        let node = self.id.0 as i32;
-        b.if_then(bad, |b| {
-            let (first, second) = (b.index(0), b.index(1));
-            let (code, node) = (b.i32(code, 1), b.i32(node, 1));
-            b.store(status, first, code);
-            b.store(status, second, node);
-        });
-    }
+/// A run-time start brought into `0..=last`; told to the status memory if it was outside.
+pub fn bounded_start(b: &mut Builder, start: Value, last: i64, teller: (Option<Memory>, NodeId)) -> Value {
+    let start = b.convert(start, Elem::I64);
+    let (zero, last) = (b.index(0), b.index(last));
+    let (below, above) = (b.lt(start, zero), b.gt(start, last));
+    let outside = b.or(below, above);
+    report(b, outside, STATUS_SLICE, teller);
+    let start = b.max(start, zero);
+    b.min(start, last)
+}
+
+/// Leaves a code and the node's number in the status memory if `bad` holds.
+fn report(b: &mut Builder, bad: Value, code: i32, (status, id): (Option<Memory>, NodeId)) {
+    let Some(status) = status else { return };
+    b.if_then(bad, |b| {
+        let (first, second) = (b.index(0), b.index(1));
+        let (code, node) = (b.i32(code, 1), b.i32(id.0 as i32, 1));
+        b.store(status, first, code);
+        b.store(status, second, node);
+    });
 }
 
 /// The low and the high word of i64 lanes, as i32.

@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
-//! | [`map`], [`rows`], [`reduce`], [`accumulate`] | elementwise groups; reductions |
+//! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
 //! | [`tile`], [`product`], [`pack`] | the microkernel, the loops around it, packing |
 //! | [`dot`], [`conv`], [`conv_weight`], [`image`] | what is multiplied |
 //! | [`scan`] | loops over time |
@@ -40,6 +40,7 @@ mod scalar;
 mod scan;
 mod scatter;
 mod tile;
+mod update;
 mod window;
 mod window_grad;
 
@@ -173,6 +174,7 @@ impl<'g> Lowering<'g> {
             GroupKind::Leaf | GroupKind::View => Ok(()),
             _ if group.outputs.is_empty() => Ok(()),
             GroupKind::Copy => self.lower_copy(group),
+            GroupKind::Map if update::lower(self, group)? => Ok(()),
             GroupKind::Map => map::lower(self, group),
             GroupKind::Rows => rows::lower(self, group),
             GroupKind::Reduce => reduce::lower(self, group),
