@@ -12,5 +12,5 @@ pub mod math;
 pub mod plan;
 pub mod program;
 
-pub use lower::{LowerError, lower};
-pub use plan::{Access, External, KernelReport, Lowered, Role};
+pub use lower::{Held, LowerError, lower};
+pub use plan::{Access, External, KernelReport, Lowered, Peak, PeakBuffer, Role};

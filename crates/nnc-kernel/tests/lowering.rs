@@ -152,6 +152,39 @@ fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
     }
 }
 
+/// Gradients of four layers, each with an update in place: one gradient lives at a time, though all updates stand at the
+/// end of the graph and wait for a scalar there.
+#[test]
+fn an_update_runs_while_its_gradient_is_fresh() {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let mut graph = Graph::new("updates");
+    let mut leaf = |op: Op| graph.emit(op, &[]);
+    let x = leaf(Op::Input { name: "x".to_owned(), ty: ty(&[4, 64]) });
+    let rate = leaf(Op::Input { name: "rate".to_owned(), ty: ty(&[]) });
+    let weights: Vec<ValueId> =
+        (0..4).map(|at| leaf(Op::Param { path: format!("w{at}"), ty: ty(&[64, 64]) })).collect();
+    let mut dot = |axis: usize, a: ValueId, b: ValueId| {
+        graph.emit(Op::Dot { batch: 0, a_axes: vec![axis], b_axes: vec![0] }, &[a, b])
+    };
+    let mut gradients = Vec::new();
+    let mut at = x;
+    for &weight in &weights {
+        at = dot(1, at, weight);
+        gradients.push(dot(0, at, at));
+    }
+    let rate = graph.emit(Op::Unary(UnaryOp::Exp), &[rate]);
+    let rate = graph.broadcast_scalar(rate, &Shape::of(&[64, 64]));
+    for (at, (&weight, &gradient)) in weights.iter().zip(&gradients).enumerate() {
+        let step = graph.emit(Op::Binary(BinaryOp::Mul), &[rate, gradient]);
+        let new = graph.emit(Op::Binary(BinaryOp::Sub), &[weight, step]);
+        graph.add_output(&format!("w{at}"), new, OutputKind::Update(weight));
+    }
+    check(&graph, 3).unwrap();
+    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap();
+    let gradient = 64 * 64 * 4;
+    assert!(lowered.arena_bytes < 2 * gradient, "{} bytes", lowered.arena_bytes);
+}
+
 /// States that change places, which is the same question without a loop.
 #[test]
 fn states_change_places() {

@@ -160,6 +160,24 @@ fn each_kind_of_fusion_can_be_switched_off() {
 }
 
 #[test]
+fn what_fills_the_memory_is_explained() {
+    let (_keep, folder) = digits();
+    let text = ok(&folder, &["explain", "digits.nn"]);
+    assert!(text.contains("fullest in launch "), "{text}");
+    let plan: serde_json::Value = serde_json::from_str(&ok(&folder, &["explain", "digits.nn", "--json"])).unwrap();
+    let buffers = plan["peak"]["buffers"].as_array().unwrap();
+    let in_use: u64 = buffers.iter().map(|buffer| buffer["bytes"].as_u64().unwrap()).sum();
+    let arena = plan["arena_bytes"].as_u64().unwrap();
+    assert!(in_use <= arena && in_use > arena / 2, "{in_use} of {arena}");
+    let launch = plan["peak"]["launch"].as_u64().unwrap();
+    for buffer in buffers {
+        let (first, last) = (buffer["first_launch"].as_u64().unwrap(), buffer["last_launch"].as_u64().unwrap());
+        assert!((first..=last).contains(&launch), "{buffer}");
+    }
+    assert!(buffers.iter().any(|buffer| buffer["holds"].as_str().unwrap().ends_with("(relu)")), "{buffers:?}");
+}
+
+#[test]
 fn a_derivative_is_printed() {
     let (_keep, folder) = digits();
     let text = ok(&folder, &["grad", "digits.nn"]);

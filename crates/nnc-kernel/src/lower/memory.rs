@@ -5,7 +5,7 @@
 
 use super::LowerError;
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
-use nnc_graph::{DType, Tensor};
+use nnc_graph::{DType, NodeId, Tensor, ValueId};
 use nnc_opt::fuse::Layout;
 
 /// Names a buffer of a program in the making.
@@ -26,6 +26,17 @@ pub struct Buffer {
     pub bytes: usize,
     /// Where it is.
     pub home: Home,
+    /// The value that it is made for; none for what only a kernel needs.
+    pub holds: Option<Held>,
+}
+
+/// A value of the graph that is lowered, or of a body in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The loops around it, from the outside in.
+    pub scans: Vec<NodeId>,
+    /// The value.
+    pub value: ValueId,
 }
 
 /// Where a buffer is.

@@ -45,7 +45,7 @@ mod window;
 mod window_grad;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
-pub use memory::{Buffer, BufferId, Home};
+pub use memory::{Buffer, BufferId, Held, Home};
 
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Target};
 use crate::plan::{self, Access, External, Line, Lowered, Role, Schedule};
@@ -295,13 +295,13 @@ impl<'g> Lowering<'g> {
     fn external(&mut self, role: Role, ty: TensorType, access: Access) -> BufferId {
         let bytes = ty.bytes();
         self.externals.push(External { role, ty, bytes, access });
-        self.buffers.push(Buffer { bytes, home: Home::External(self.externals.len() - 1) });
+        self.buffers.push(Buffer { bytes, home: Home::External(self.externals.len() - 1), holds: None });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
     /// Memory in the arena that only the current launch uses.
     pub fn temporary(&mut self, bytes: usize) -> BufferId {
-        self.buffers.push(Buffer { bytes, home: Home::Arena });
+        self.buffers.push(Buffer { bytes, home: Home::Arena, holds: None });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -347,7 +347,11 @@ impl<'g> Lowering<'g> {
         let ty = self.graph.ty(value).clone();
         let buffer = match self.planned.get(&value) {
             Some(&buffer) => buffer,
-            None => self.temporary(ty.bytes()),
+            None => {
+                let buffer = self.temporary(ty.bytes());
+                self.buffers[buffer.index()].holds = Some(Held { scans: self.scans.clone(), value });
+                buffer
+            }
         };
         let place = Place { buffer, elem: elem(ty.dtype)?, layout: Layout::contiguous(&ty.shape.sizes()) };
         self.sources[value.index()] = Some(Source::Stored(place.clone()));

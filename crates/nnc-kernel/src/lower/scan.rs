@@ -138,7 +138,7 @@ fn row(lowering: &mut Lowering<'_>, whole: &Place, depth: u32) -> Place {
         depth,
     };
     let bytes = layout.elements() * size as usize;
-    lowering.buffers.push(Buffer { bytes, home });
+    lowering.buffers.push(Buffer { bytes, home, holds: None });
     Place { buffer: BufferId(lowering.buffers.len() as u32 - 1), elem: whole.elem, layout }
 }
 

@@ -7,6 +7,7 @@
 
 use super::Line;
 use crate::lower::{Buffer, BufferId, Home};
+use std::ops::RangeInclusive;
 
 /// Offsets are multiples of so many bytes.
 const ALIGNMENT: usize = 64;
@@ -17,6 +18,10 @@ pub struct Arena {
     pub offsets: Vec<Option<usize>>,
     /// Size of the whole.
     pub bytes: usize,
+    /// The launch at which most bytes are in use.
+    pub peak: usize,
+    /// The buffers in use then, each with the launches from the first to the last that need it; largest first.
+    pub at_peak: Vec<(BufferId, RangeInclusive<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +51,28 @@ pub fn place(line: &Line, buffers: &[Buffer]) -> Arena {
         offsets[at] = Some(offset);
     }
     let of_owner = |at: usize| offsets[owner[at]];
-    Arena { offsets: (0..buffers.len()).map(of_owner).collect(), bytes: bytes.next_multiple_of(ALIGNMENT) }
+    let (peak, at_peak) = peak(&slots, line.launches.len());
+    let offsets = (0..buffers.len()).map(of_owner).collect();
+    Arena { offsets, bytes: bytes.next_multiple_of(ALIGNMENT), peak, at_peak }
+}
+
+/// The launch at which the slots in use are largest together, and these.
+fn peak(slots: &[Option<Slot>], launches: usize) -> (usize, Vec<(BufferId, RangeInclusive<usize>)>) {
+    let mut change = vec![0i64; launches + 1];
+    for slot in slots.iter().flatten() {
+        change[slot.first] += slot.bytes as i64;
+        change[slot.last + 1] -= slot.bytes as i64;
+    }
+    let in_use = change.iter().scan(0, |sum, change| {
+        *sum += change;
+        Some(*sum)
+    });
+    let most = in_use.enumerate().max_by_key(|&(at, bytes)| (bytes, std::cmp::Reverse(at)));
+    let peak = most.map_or(0, |(at, _)| at);
+    let mut held: Vec<(usize, Slot)> = slots.iter().enumerate().filter_map(|(at, slot)| Some((at, (*slot)?))).collect();
+    held.retain(|(_, slot)| (slot.first..=slot.last).contains(&peak));
+    held.sort_by_key(|&(at, slot)| (std::cmp::Reverse(slot.bytes), at));
+    (peak, held.into_iter().map(|(at, slot)| (BufferId(at as u32), slot.first..=slot.last)).collect())
 }
 
 fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
@@ -153,7 +179,7 @@ mod tests {
     #[test]
     fn a_chain_in_place_needs_one_slot_and_a_straight_chain_two() {
         use Direction::{In, Out};
-        let buffers = vec![Buffer { bytes: 100, home: Home::Arena }; 4];
+        let buffers = vec![Buffer { bytes: 100, home: Home::Arena, holds: None }; 4];
         let chain = |inplace: bool| {
             let pair = |a, b| if inplace { vec![(a, b)] } else { vec![] };
             straight(vec![
@@ -170,7 +196,7 @@ mod tests {
     #[test]
     fn an_operand_that_is_read_later_keeps_its_place() {
         use Direction::{In, Out};
-        let buffers = vec![Buffer { bytes: 64, home: Home::Arena }; 3];
+        let buffers = vec![Buffer { bytes: 64, home: Home::Arena, holds: None }; 3];
         let launches = straight(vec![
             launch(&[(0, Out)], &[]),
             launch(&[(0, In), (1, Out)], &[(1, 0)]),
@@ -184,7 +210,7 @@ mod tests {
     #[test]
     fn what_a_loop_carries_and_captures_lives_as_long_as_the_loop() {
         use Direction::{In, Out};
-        let buffers = vec![Buffer { bytes: 64, home: Home::Arena }; 5];
+        let buffers = vec![Buffer { bytes: 64, home: Home::Arena, holds: None }; 5];
         let launches = vec![
             launch(&[(0, Out), (3, Out)], &[]),
             launch(&[(0, In), (3, In), (1, Out)], &[(1, 3)]),

@@ -1,7 +1,7 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::Arena;
-use super::{External, KernelReport, Line, Lowered, arena};
+use super::{External, KernelReport, Line, Lowered, Peak, PeakBuffer, arena};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -36,7 +36,12 @@ pub fn assemble(
     }
     report.iter_mut().zip(program.runs()).for_each(|(kernel, runs)| kernel.runs = runs);
     let scratch_bytes = program.scratch_bytes() as usize;
-    Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report })
+    let at_peak = arena.at_peak.iter().map(|(buffer, needed)| {
+        let Buffer { bytes, holds, .. } = buffers[buffer.index()].clone();
+        PeakBuffer { bytes, holds, needed: needed.clone() }
+    });
+    let peak = Peak { launch: arena.peak, buffers: at_peak.collect() };
+    Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report, peak })
 }
 
 /// Where a buffer is at run time.

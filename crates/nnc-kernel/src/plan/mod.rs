@@ -12,10 +12,10 @@ mod schedule;
 pub use assemble::assemble;
 pub use schedule::Schedule;
 
-use crate::lower::{BufferId, Pending};
+use crate::lower::{BufferId, Held, Pending};
 use crate::program::Program;
 use nnc_graph::{Graph, NodeId, Op, Tensor, TensorType};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Launches in their order, before they have addresses.
 #[derive(Debug, Default)]
@@ -107,10 +107,7 @@ pub struct KernelReport {
 impl KernelReport {
     /// The graph whose nodes it computes: `graph`, or the body of a loop in it.
     pub fn graph<'g>(&self, graph: &'g Graph) -> &'g Graph {
-        self.scans.iter().fold(graph, |graph, &id| match &graph.node(id).op {
-            Op::Scan(scan) => &scan.body,
-            _ => graph,
-        })
+        body(graph, &self.scans)
     }
 }
 
@@ -127,4 +124,41 @@ pub struct Lowered {
     pub externals: Vec<External>,
     /// One entry for each launch.
     pub report: Vec<KernelReport>,
+    /// What fills the arena when it is fullest.
+    pub peak: Peak,
+}
+
+/// What the arena holds when most of it is in use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peak {
+    /// The launch, as a place in [`Lowered::report`].
+    pub launch: usize,
+    /// Largest first.
+    pub buffers: Vec<PeakBuffer>,
+}
+
+/// A buffer of the arena.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeakBuffer {
+    /// Its size.
+    pub bytes: usize,
+    /// The value that it holds; none for what only a kernel needs.
+    pub holds: Option<Held>,
+    /// The launches from the first to the last that need it.
+    pub needed: RangeInclusive<usize>,
+}
+
+impl Held {
+    /// The graph that the value is of: `graph`, or the body of a loop in it.
+    pub fn graph<'g>(&self, graph: &'g Graph) -> &'g Graph {
+        body(graph, &self.scans)
+    }
+}
+
+/// The body of the last of some loops, each but the first a node of the body of the one before.
+fn body<'g>(graph: &'g Graph, scans: &[NodeId]) -> &'g Graph {
+    scans.iter().fold(graph, |graph, &id| match &graph.node(id).op {
+        Op::Scan(scan) => &scan.body,
+        _ => graph,
+    })
 }

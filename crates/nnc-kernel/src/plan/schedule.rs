@@ -3,8 +3,12 @@
 //! An update is in place if the group that computes the new value can run after every other reader of the old one, and
 //! itself reads the old value only where it writes. The readers then have to come first: those are further edges of the
 //! order, added one update at a time as long as no cycle arises.
+//!
+//! Of the groups that can run, one that gives back at least as much memory as it takes runs first, as an optimiser's update
+//! does, while its gradient is still in the caches; one that takes next to nothing does not wait, so that nothing waits for it;
+//! otherwise the order is that of the partition.
 
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{Graph, Op, OutputKind, ValueId};
 use nnc_opt::fuse::{Class, GroupKind, Partition, Reach, Views, base, class};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +73,8 @@ impl Schedule {
                 in_place.insert(at);
             }
         }
-        Self { order: in_order(partition, &edges), in_place }
+        let memory = Memory::new(graph, partition, &views, &readers, &in_place);
+        Self { order: in_order(partition, &edges, memory), in_place }
     }
 
     /// Whether a kernel computes `value` itself, so that it can be made where it is wanted.
@@ -115,8 +120,65 @@ fn reads_in_step(graph: &Graph, nodes: &[nnc_graph::NodeId], views: &Views, leaf
     })
 }
 
-/// Kahn's algorithm; ties are broken by the place in the partition.
-fn in_order(partition: &Partition, edges: &Edges) -> Vec<usize> {
+/// Bytes that a group may take without a thought: some scalars.
+const NEXT_TO_NOTHING: usize = 256;
+
+/// What groups take of the arena, and give back.
+struct Memory {
+    /// For each group the bytes of what it stores there.
+    takes: Vec<usize>,
+    /// For each group the values that it reads from there.
+    reads: Vec<Vec<ValueId>>,
+    /// For each value its bytes in the arena.
+    bytes: Vec<usize>,
+    /// For each value how many groups have still to read it.
+    left: Vec<usize>,
+}
+
+impl Memory {
+    fn new(
+        graph: &Graph,
+        partition: &Partition,
+        views: &Views,
+        readers: &[BTreeSet<usize>],
+        in_place: &BTreeSet<usize>,
+    ) -> Self {
+        let mut bytes = vec![0; graph.value_count()];
+        let stored = partition.groups.iter().flat_map(|group| group.outputs.iter().copied());
+        stored.for_each(|value| bytes[value.index()] = graph.ty(value).bytes());
+        // What the caller keeps lies elsewhere.
+        for (at, output) in graph.outputs().iter().enumerate() {
+            if in_place.contains(&at) || matches!(output.kind, OutputKind::Result) {
+                bytes[views.base(output.value).index()] = 0;
+            }
+        }
+        let mut reads = vec![Vec::new(); partition.groups.len()];
+        for (value, groups) in readers.iter().enumerate().filter(|(value, _)| bytes[*value] > 0) {
+            groups.iter().for_each(|&at| reads[at].push(ValueId(value as u32)));
+        }
+        let takes = partition.groups.iter().map(|group| group.outputs.iter().map(|value| bytes[value.index()]).sum());
+        Self { takes: takes.collect(), reads, bytes, left: readers.iter().map(BTreeSet::len).collect() }
+    }
+
+    /// Whether a group may go first at all.
+    fn may_go_first(&self, at: usize) -> bool {
+        !self.reads[at].is_empty() || self.takes[at] <= NEXT_TO_NOTHING
+    }
+
+    /// Whether a group gives back something, and not less than it takes; or takes next to nothing.
+    fn goes_first(&self, at: usize) -> bool {
+        let last = self.reads[at].iter().filter(|value| self.left[value.index()] == 1);
+        let given: usize = last.map(|value| self.bytes[value.index()]).sum();
+        self.takes[at] <= NEXT_TO_NOTHING || (given > 0 && given >= self.takes[at])
+    }
+
+    fn run(&mut self, at: usize) {
+        self.reads[at].iter().for_each(|value| self.left[value.index()] -= 1);
+    }
+}
+
+/// Kahn's algorithm; ties are broken by what memory a group takes and gives back, then by the place in the partition.
+fn in_order(partition: &Partition, edges: &Edges, mut memory: Memory) -> Vec<usize> {
     let count = partition.groups.len();
     let mut missing: Vec<usize> = edges.before.iter().map(BTreeSet::len).collect();
     let mut followers = vec![Vec::new(); count];
@@ -126,8 +188,13 @@ fn in_order(partition: &Partition, edges: &Edges) -> Vec<usize> {
         }
     }
     let mut ready: BTreeSet<usize> = (0..count).filter(|&at| missing[at] == 0).collect();
+    let mut eager: BTreeSet<usize> = ready.iter().copied().filter(|&at| memory.may_go_first(at)).collect();
     let mut order = Vec::new();
-    while let Some(at) = ready.pop_first() {
+    while let Some(&first) = ready.first() {
+        let at = eager.iter().copied().find(|&at| memory.goes_first(at)).unwrap_or(first);
+        ready.remove(&at);
+        eager.remove(&at);
+        memory.run(at);
         if partition.groups[at].kind != GroupKind::View {
             order.push(at);
         }
@@ -135,6 +202,7 @@ fn in_order(partition: &Partition, edges: &Edges) -> Vec<usize> {
             missing[follower] -= 1;
             if missing[follower] == 0 {
                 ready.insert(follower);
+                eager.extend(memory.may_go_first(follower).then_some(follower));
             }
         }
     }

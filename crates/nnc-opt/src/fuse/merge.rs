@@ -8,7 +8,7 @@ use super::class::{Class, class, is_point_operand};
 use super::layout::{Layout, common_refinement};
 use super::trace::{Reach, Views};
 use super::{FuseOptions, GroupKind};
-use nnc_graph::{Graph, NodeId, Op, ValueId};
+use nnc_graph::{Graph, NodeId, Op, OutputKind, ValueId};
 
 /// The most nodes of one group: beyond it code grows faster than memory traffic shrinks.
 const NODE_LIMIT: usize = 128;
@@ -47,6 +47,8 @@ pub struct Drafts<'g> {
     pub views: Views,
     /// Whether each value is put out.
     pub put_out: Vec<bool>,
+    /// Whether each node is part of the arithmetic of an optimiser's update.
+    feeds_update: Vec<bool>,
     /// The groups; joined ones are left behind, not alive.
     pub list: Vec<Draft>,
     /// The group of each node; `usize::MAX` for views.
@@ -80,7 +82,8 @@ impl<'g> Drafts<'g> {
         let mut put_out = vec![false; graph.value_count()];
         graph.outputs().iter().for_each(|output| put_out[output.value.index()] = true);
         let of = vec![usize::MAX; graph.nodes().len()];
-        Self { graph, options, views: Views::new(graph), put_out, list: Vec::new(), of }
+        let feeds_update = feeds_update(graph);
+        Self { graph, options, views: Views::new(graph), put_out, feeds_update, list: Vec::new(), of }
     }
 
     /// The group that computes what `value` is a view of.
@@ -261,7 +264,7 @@ impl<'g> Drafts<'g> {
         if !map.nodes.iter().all(|&node| self.fits_epilogue(node, &anchor.domain)) {
             return because("epilogue", "an operand does not lie along the result's rows");
         }
-        if self.updates_state(map) {
+        if self.updates_state(map) || map.nodes.iter().any(|node| self.feeds_update[node.index()]) {
             return because("epilogue", "an update reads and writes whole tensors, which stream faster by themselves");
         }
         let domain = anchor.domain.clone();
@@ -352,6 +355,25 @@ impl<'g> Drafts<'g> {
     pub fn dependencies(&self, at: usize) -> impl Iterator<Item = usize> {
         bits(&self.list[at].depends)
     }
+}
+
+/// For each node whether it is elementwise and leads, by elementwise nodes of one large size, to a parameter's new value.
+fn feeds_update(graph: &Graph) -> Vec<bool> {
+    let size = |id: NodeId| elements(&graph.ty(graph.node(id).results[0]).shape.sizes());
+    let mut feeds = vec![false; graph.node_count()];
+    for output in graph.outputs() {
+        if let OutputKind::Update(leaf) = output.kind
+            && matches!(graph.definition(leaf).op, Op::Param { .. })
+        {
+            feeds[graph.value(output.value).node.index()] = true;
+        }
+    }
+    for (id, node) in graph.nodes().rev() {
+        let leads = |user: NodeId| feeds[user.index()] && size(user) == size(id);
+        let is_update = feeds[id.index()] || graph.users(id).into_iter().any(leads);
+        feeds[id.index()] = is_update && class(&node.op) == Class::Pointwise && size(id) >= UPDATE;
+    }
+    feeds
 }
 
 fn takes_epilogue(op: &Op) -> bool {

@@ -96,3 +96,25 @@ fn a_reshape_that_strides_cannot_say_is_a_copy() {
     graph.add_output("y", y, OutputKind::Result);
     assert_eq!(kernels(&partition(&graph, &FuseOptions::ALL)), vec![GroupKind::Copy]);
 }
+
+/// Adam's arithmetic on a gradient belongs to the pass over its moments, even where it reads the gradient alone: else the
+/// product would store two tensors in the place of one.
+#[test]
+fn an_update_is_a_pass_of_its_own() {
+    let mut graph = Graph::new("adam");
+    let (x, dy) = (input(&mut graph, "x", &[8, 64]), input(&mut graph, "dy", &[8, 64]));
+    let ty = TensorType::new(DType::F32, Shape::of(&[64, 64]));
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty.clone() }, &[]);
+    let m = graph.emit(Op::State { path: "m".to_owned(), ty }, &[]);
+    let gradient = graph.emit(Op::Dot { batch: 0, a_axes: vec![0], b_axes: vec![0] }, &[x, dy]);
+    let part = graph.emit(Op::Binary(BinaryOp::Mul), &[gradient, gradient]);
+    let moment = graph.emit(Op::Binary(BinaryOp::Add), &[m, part]);
+    let step = graph.emit(Op::Binary(BinaryOp::Div), &[gradient, moment]);
+    let new = graph.emit(Op::Binary(BinaryOp::Sub), &[w, step]);
+    graph.add_output("m", moment, OutputKind::Update(m));
+    graph.add_output("w", new, OutputKind::Update(w));
+    let fused = partition(&graph, &FuseOptions::ALL);
+    assert_eq!(kernels(&fused), vec![GroupKind::Anchor, GroupKind::Map]);
+    let product = fused.groups.iter().find(|group| group.kind == GroupKind::Anchor).unwrap();
+    assert_eq!(product.outputs, vec![gradient]);
+}

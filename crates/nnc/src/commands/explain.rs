@@ -7,7 +7,7 @@ use nnc_driver::DriverError;
 use nnc_driver::compiled;
 use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
-use nnc_kernel::Lowered;
+use nnc_kernel::{Lowered, PeakBuffer};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
         ]);
     }
     text += &terminal::table(&rows);
+    text += &memory(optimised, lowered);
     text += &format!("\n{STRONG}fusions{STRONG:#}\n");
     for decision in optimised.partition.all_decisions() {
         let mark = if decision.verdict == Verdict::Done {
@@ -54,6 +55,46 @@ fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
         text += &format!("{mark} {} {QUIET}{}{QUIET:#}\n", decision.what, decision.why);
     }
     text
+}
+
+/// The most buffers that are shown.
+const SHOWN_BUFFERS: usize = 8;
+
+/// What fills the arena when it is fullest.
+fn memory(optimised: &Optimised, lowered: &Lowered) -> String {
+    let peak = &lowered.peak;
+    let Some(kernel) = lowered.report.get(peak.launch).filter(|_| !peak.buffers.is_empty()) else {
+        return String::new();
+    };
+    let bytes = |buffers: &[PeakBuffer]| terminal::bytes(buffers.iter().map(|buffer| buffer.bytes as u64).sum());
+    let number = |at: usize| (at + 1).to_string();
+    let mut text = format!(
+        "\n{STRONG}memory{STRONG:#}: fullest in launch {} (`{}`), with {} in use\n",
+        number(peak.launch),
+        kernel.name,
+        bytes(&peak.buffers)
+    );
+    let (shown, rest) = peak.buffers.split_at(peak.buffers.len().min(SHOWN_BUFFERS));
+    let mut rows = vec![["bytes", "needed by launches", "holds"].map(str::to_owned).to_vec()];
+    for buffer in shown {
+        let needed = format!("{} to {}", number(*buffer.needed.start()), number(*buffer.needed.end()));
+        rows.push(vec![terminal::bytes(buffer.bytes as u64), needed, held(&optimised.graph, buffer)]);
+    }
+    text += &terminal::table(&rows);
+    if !rest.is_empty() {
+        text += &format!("{QUIET}and {} more, {}{QUIET:#}\n", rest.len(), bytes(rest));
+    }
+    text
+}
+
+/// Type, operation and library function of what a buffer holds.
+fn held(graph: &Graph, buffer: &PeakBuffer) -> String {
+    let Some(held) = &buffer.holds else { return "what a kernel works with".to_owned() };
+    let graph = held.graph(graph);
+    let node = graph.definition(held.value);
+    let function = node.origin.map(|id| graph.origin(id).function.as_str()).unwrap_or_default();
+    let (ty, op) = (graph.ty(held.value), node.op.name());
+    if function.is_empty() || function == op { format!("{ty} {op}") } else { format!("{ty} {op} ({function})") }
 }
 
 /// The ops of a kernel, counted, with the library functions they come from.
@@ -87,10 +128,20 @@ fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
             "nodes": kernel.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
+    let buffers = lowered.peak.buffers.iter().map(|buffer| {
+        json!({
+            "bytes": buffer.bytes,
+            "first_launch": buffer.needed.start(),
+            "last_launch": buffer.needed.end(),
+            "holds": held(&optimised.graph, buffer),
+        })
+    });
+    let peak = json!({ "launch": lowered.peak.launch, "buffers": buffers.collect::<Vec<_>>() });
     let decisions = optimised.partition.all_decisions().into_iter();
     let decisions = decisions.map(|decision| json!({"done": decision.verdict == Verdict::Done, "kind": decision.kind, "what": decision.what, "why": decision.why}));
     json!({
         "arena_bytes": lowered.arena_bytes,
+        "peak": peak,
         "kernels": kernels.collect::<Vec<_>>(),
         "fusions": decisions.collect::<Vec<_>>(),
     })
