@@ -3,7 +3,7 @@
 //! The way of the data:
 //! ```text
 //! files ─ idx, csv, npy, npz, images, text ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
-//! one input ─ decode_input ─→ Column                     results ─ write_npy ─→ file
+//! one input ─ decode_input ─→ Column                     results ─ write_npy, write_pictures ─→ file
 //! ```
 //! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
 //! that nothing later meets another type. What is wrong is told as a [`DataError`]: which file,
@@ -42,6 +42,8 @@ pub mod npz;
 mod number;
 #[cfg(feature = "image")]
 mod picture;
+#[cfg(feature = "image")]
+mod pictures;
 mod random;
 #[cfg(any(feature = "image", feature = "text"))]
 mod sample;
@@ -64,6 +66,8 @@ pub use input::{decode_text_input, read_text_input};
 pub use layout::Batching;
 #[cfg(feature = "npy")]
 pub use npy::{encode_npy, write_npy};
+#[cfg(feature = "image")]
+pub use pictures::{stage_pictures, write_pictures};
 #[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text"))]
 pub use source::Source;
 pub use split::{Parts, Split, epoch_order, every_nth, hold_out, hold_out_tail};

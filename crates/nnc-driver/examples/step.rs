@@ -99,7 +99,7 @@ fn run(
         let step = session.step(batch, moment)?;
         seconds.push(started.elapsed().as_secs_f64());
         *iteration += 1;
-        if let Step::Withheld { loss } = step {
+        if let Step::Withheld { loss, .. } = step {
             return Err(format!("step {iteration} was withheld: its loss is {loss}").into());
         }
     }

@@ -7,7 +7,7 @@
 use crate::error::DriverError;
 use crate::store::Store;
 use nnc_codegen::Backend;
-use nnc_graph::{Graph, Op, Output, OutputKind, Tensor, TensorType, interpret};
+use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::{Lowered, Role};
 use nnc_opt::{Optimised, pipeline};
@@ -376,10 +376,7 @@ impl CompiledGraph {
     /// # Errors
     /// As [`CompiledGraph::run`].
     pub fn interpretation(&self, store: &Store) -> Result<interpret::Run, RunError> {
-        let inputs = self.inputs.iter().map(|(name, port)| (name.clone(), host_tensor(&port.ty, port.buffer.bytes())));
-        let residents =
-            store.iter().map(|(path, entry)| (path.to_owned(), host_tensor(&entry.ty, entry.buffer.bytes())));
-        interpret::run(&self.graph, &inputs.chain(residents).collect()).map_err(|error| match error {
+        self.interpreted(store).map_err(|error| match error {
             interpret::InterpretError::OutOfRange { index, size, .. } => {
                 RunError::OutOfRange(format!(": {index} is not in 0..{size}"))
             }
@@ -388,6 +385,30 @@ impl CompiledGraph {
             }
             interpret::InterpretError::NotRunnable(why) => RunError::Internal(why),
         })
+    }
+
+    /// The operation that meets an index out of range on the inputs as they are now, and where it stands in the source.
+    pub fn place_out_of_range(&self, store: &Store) -> Option<String> {
+        match self.interpreted(store) {
+            Err(interpret::InterpretError::OutOfRange { node, .. }) => Some(self.place_of(self.graph.node(node))),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// An operation and where it stands in the source, in words.
+    pub fn place_of(&self, node: &Node) -> String {
+        let place = node.origin.map(|id| self.graph.origin(id)).map_or(String::new(), |origin| {
+            let path = if origin.path.is_empty() { String::new() } else { format!(" ({})", origin.path) };
+            format!(" in `{}`{path} at {}", origin.function, origin.place)
+        });
+        format!("`{}`{place}", node.op.name())
+    }
+
+    fn interpreted(&self, store: &Store) -> Result<interpret::Run, interpret::InterpretError> {
+        let inputs = self.inputs.iter().map(|(name, port)| (name.clone(), host_tensor(&port.ty, port.buffer.bytes())));
+        let residents =
+            store.iter().map(|(path, entry)| (path.to_owned(), host_tensor(&entry.ty, entry.buffer.bytes())));
+        interpret::run(&self.graph, &inputs.chain(residents).collect())
     }
 }
 

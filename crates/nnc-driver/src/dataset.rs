@@ -60,6 +60,11 @@ impl Dataset {
         [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten()
     }
 
+    /// What pictures of an epoch are made from: examples that were not trained on, when there are any.
+    pub fn shown(&self) -> &Part {
+        self.validation.as_ref().or(self.test.as_ref()).unwrap_or(&self.train)
+    }
+
     /// The files that the splits are read from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))

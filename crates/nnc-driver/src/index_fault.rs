@@ -14,6 +14,8 @@ pub struct IndexFault {
     pub field: Option<(usize, String)>,
     /// The row of the table.
     pub row: u64,
+    /// When the index is no part of the data, but made by the model from it: the operation, and where it stands.
+    pub made_by: Option<String>,
 }
 
 impl fmt::Display for IndexFault {
@@ -24,9 +26,13 @@ impl fmt::Display for IndexFault {
 
 impl IndexFault {
     fn message(&self) -> String {
-        match &self.field {
-            Some((_, name)) => format!("`{name}` holds an index that is out of range{}", self.detail),
-            None => format!("an index is out of range{}", self.detail),
+        match (&self.made_by, &self.field) {
+            (Some(place), _) => {
+                let help = "keep it in range, as with `clip(index, 0, size - 1)`";
+                format!("the model makes an index that is out of range{} ({place}; {help})", self.detail)
+            }
+            (None, Some((_, name))) => format!("`{name}` holds an index that is out of range{}", self.detail),
+            (None, None) => format!("an index is out of range{}", self.detail),
         }
     }
 
@@ -62,11 +68,11 @@ impl IndexFault {
 }
 
 impl DriverError {
-    /// The same error, with the file when it is about an example of `part`.
+    /// The same error, with the file when it is about what an example of `part` holds.
     #[must_use]
     pub fn in_files(self, part: &Part) -> Self {
         match self {
-            Self::Index(fault) => Self::Data(fault.in_files(part)),
+            Self::Index(fault) if fault.made_by.is_none() => Self::Data(fault.in_files(part)),
             other => other,
         }
     }

@@ -13,20 +13,23 @@ use crate::store::Store;
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Means over a split: `loss` and every metric, in the order of the recipe.
+/// Means over a split: every loss and every metric, in the order of the recipe.
 pub type Metrics = Vec<(String, f64)>;
 
 /// Which of a recipe's programs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Purpose {
-    Train,
+    /// With the steps that are due.
+    Train(BTreeSet<String>),
     Evaluate,
     Indices,
     Answer(Option<String>),
+    Picture,
 }
 
 /// Where a step stands in its run.
@@ -68,10 +71,11 @@ impl Programs<'_> {
         };
         let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
         let graph = match &vacant.key().0 {
-            Purpose::Train => unit.train_step(name, rows),
+            Purpose::Train(due) => unit.train_steps(name, rows, due),
             Purpose::Evaluate => unit.evaluate(name, rows),
             Purpose::Indices => unit.evaluate(name, rows),
             Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
+            Purpose::Picture => unit.pictures(name, rows),
         };
         let mut graph = self.project.graph(graph)?;
         if vacant.key().0 == Purpose::Indices {
@@ -86,10 +90,12 @@ impl Programs<'_> {
 /// What a training step gave.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Step {
-    /// `loss`, then the metrics of the batch.
+    /// The losses, then the metrics of the batch; without those of steps that were not due.
     Done(Metrics),
-    /// The loss was no finite number; no parameter and no state was changed.
+    /// A loss was no finite number; what it would have changed was left as it was.
     Withheld {
+        /// What it is called: `loss`, or `NAME.loss` of a step.
+        name: String,
         /// The loss.
         loss: f64,
     },
@@ -145,12 +151,13 @@ impl<'a> Session<'a> {
         self.programs.compile_time
     }
 
-    /// The compiled training step for batches of `rows`.
+    /// The compiled training step for batches of `rows`, with all steps of the recipe.
     ///
     /// # Errors
     /// Diagnostics or a failure to compile.
     pub fn training_program(&mut self, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        self.programs.get(Purpose::Train, rows)
+        let all = self.recipe().steps.iter().map(|step| step.name.clone()).collect();
+        self.programs.get(Purpose::Train(all), rows)
     }
 
     /// The compiled answer for `rows` examples; `None` asks for the recipe's only one.
@@ -167,7 +174,8 @@ impl<'a> Session<'a> {
     /// A failure to compile, or an index of the batch that is out of range.
     pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<Step, DriverError> {
         let recipe = self.recipe();
-        let program = self.programs.get(Purpose::Train, batch.rows)?;
+        let purpose = Purpose::Train(recipe.due(moment.iteration));
+        let program = self.programs.get(purpose.clone(), batch.rows)?;
         fill(program, self.data, batch)?;
         program.set_i64("$seed", self.seed);
         program.set_i64("$iteration", moment.iteration);
@@ -180,28 +188,24 @@ impl<'a> Session<'a> {
             }
         }
         if let Err(error) = program.run(&mut self.store) {
-            return Err(self.explained(error, Purpose::Train, batch));
+            return Err(self.explained(error, purpose, batch));
         }
         let metrics = read_metrics(program, recipe);
-        match metrics.first() {
-            Some((_, loss)) if !loss.is_finite() => Ok(Step::Withheld { loss: *loss }),
-            _ => Ok(Step::Done(metrics)),
+        let losses = recipe.losses();
+        match metrics.iter().find(|(name, value)| !value.is_finite() && losses.contains(name)) {
+            Some((name, loss)) => Ok(Step::Withheld { name: name.clone(), loss: *loss }),
+            None => Ok(Step::Done(metrics)),
         }
     }
 
-    /// In words, the first operation of the last training step on `rows` examples that made a value which is no
-    /// finite number from values that are.
-    pub fn first_non_finite(&self, rows: usize) -> Option<String> {
-        let program = self.programs.compiled.get(&(Purpose::Train, rows))?;
+    /// In words, the first operation of the training step at `moment` on `rows` examples, the last that was done, that
+    /// made a value which is no finite number from values that are.
+    pub fn first_non_finite(&self, rows: usize, moment: Moment) -> Option<String> {
+        let purpose = Purpose::Train(self.recipe().due(moment.iteration));
+        let program = self.programs.compiled.get(&(purpose, rows))?;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;
-        let node = program.graph.definition(value);
-        let origin = node.origin.map(|id| program.graph.origin(id));
-        let place = origin.map_or(String::new(), |origin| {
-            let path = if origin.path.is_empty() { String::new() } else { format!(" ({})", origin.path) };
-            format!(" in `{}`{path} at {}", origin.function, origin.place)
-        });
-        Some(format!("`{}`{place}", node.op.name()))
+        Some(program.place_of(program.graph.definition(value)))
     }
 
     /// Means of loss and metrics over a split.
@@ -226,6 +230,28 @@ impl<'a> Session<'a> {
             means.add(&read_metrics(program, recipe), batch.rows);
         }
         Ok(means.finish())
+    }
+
+    /// The pictures of the recipe, of the first batch of a split; random numbers are the same each time.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn pictures(&mut self, part: &Part) -> Result<Vec<(String, Tensor)>, DriverError> {
+        let recipe = self.recipe();
+        if recipe.pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let size = Project::batch(recipe).min(part.rows.len().max(1));
+        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        let Some(batch) = batches.next_batch()? else { return Ok(Vec::new()) };
+        let program = self.programs.get(Purpose::Picture, batch.rows)?;
+        fill(program, self.data, batch)?;
+        program.set_i64("$seed", self.seed);
+        if let Err(error) = program.run(&mut self.store) {
+            return Err(self.explained(error, Purpose::Picture, batch).in_files(part));
+        }
+        let drawn = recipe.pictures.iter();
+        Ok(drawn.filter_map(|name| Some((name.clone(), program.output_tensor(name)?))).collect())
     }
 
     /// Looks at every index of a split that comes from the examples alone, as labels do, before it is computed with.
@@ -290,9 +316,31 @@ impl<'a> Session<'a> {
             };
             let guilty = (0..example.fields.len()).find(|&at| fails(&without(at)).is_none());
             let field = guilty.map(|at| (at, data.raw[at].name.clone()));
-            return Some(IndexFault { detail, field, row: batch.indices[place] });
+            let made_by = if self.is_in_data(&example) { None } else { self.maker(&example) };
+            return Some(IndexFault { detail, field, row: batch.indices[place], made_by });
         }
         None
+    }
+}
+
+impl Session<'_> {
+    /// Whether an index that comes from the example alone is out of range.
+    fn is_in_data(&mut self, example: &Batch) -> bool {
+        let Ok(program) = self.programs.get(Purpose::Indices, 1) else { return false };
+        if fill(program, self.data, example).is_err() {
+            return false;
+        }
+        match program.run(&mut self.store) {
+            Ok(()) => program.output(OUTSIDE) == Some(&[1]),
+            Err(error) => matches!(error, RunError::OutOfRange(_)),
+        }
+    }
+
+    /// The operation that an index out of range meets on an example.
+    fn maker(&mut self, example: &Batch) -> Option<String> {
+        let program = self.programs.get(Purpose::Evaluate, 1).ok()?;
+        fill(program, self.data, example).ok()?;
+        program.place_out_of_range(&self.store)
     }
 }
 
@@ -346,52 +394,68 @@ fn out_of_range(program: &CompiledGraph, store: &Store) -> Option<String> {
 }
 
 fn read_metrics(program: &CompiledGraph, recipe: &RecipeInfo) -> Metrics {
-    let names = std::iter::once("loss").chain(recipe.metrics.iter().map(|metric| metric.name.as_str()));
-    names.filter_map(|name| Some((name.to_owned(), program.scalar(name)?))).collect()
+    let names = recipe.losses().into_iter().chain(recipe.metrics.iter().map(|metric| metric.name.clone()));
+    names.filter_map(|name| program.scalar(&name).map(|value| (name, value))).collect()
 }
 
-/// Means weighted by the size of each batch; an accumulating metric keeps its last value.
+/// A sum over examples; of an accumulating metric its last value.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Sum {
+    /// Of which loss or metric.
+    pub name: String,
+    /// The sum of the means of batches, each times its examples.
+    pub sum: f64,
+    /// The examples; 0 for what no step has told of yet.
+    pub rows: u64,
+}
+
+/// Means weighted by the size of each batch; an accumulating metric keeps its last value. What only some steps tell of
+/// is the mean over their batches.
 #[derive(Clone, Debug)]
 pub struct Means {
-    sums: Metrics,
+    sums: Vec<Sum>,
     accumulates: Vec<String>,
-    rows: u64,
 }
 
 impl Means {
     /// Nothing added yet.
     pub fn new(recipe: &RecipeInfo) -> Self {
+        let names = recipe.losses().into_iter().chain(recipe.metrics.iter().map(|metric| metric.name.clone()));
         let accumulating = recipe.metrics.iter().filter(|metric| metric.accumulates);
-        Self { sums: Vec::new(), accumulates: accumulating.map(|metric| metric.name.clone()).collect(), rows: 0 }
+        Self {
+            sums: names.map(|name| Sum { name, sum: 0.0, rows: 0 }).collect(),
+            accumulates: accumulating.map(|metric| metric.name.clone()).collect(),
+        }
     }
 
-    /// Continues from sums over `rows` examples.
-    pub fn restore(&mut self, sums: Metrics, rows: u64) {
-        (self.sums, self.rows) = (sums, rows);
+    /// Continues from former sums.
+    pub fn restore(&mut self, sums: &[Sum]) {
+        for sum in &mut self.sums {
+            if let Some(former) = sums.iter().find(|former| former.name == sum.name) {
+                sum.clone_from(former);
+            }
+        }
     }
 
-    /// The sums so far, and over how many examples.
-    pub fn parts(&self) -> (&Metrics, u64) {
-        (&self.sums, self.rows)
+    /// The sums so far.
+    pub fn parts(&self) -> &[Sum] {
+        &self.sums
     }
 
     /// Adds the means of a batch of `rows`.
     pub fn add(&mut self, metrics: &Metrics, rows: usize) {
-        if self.sums.is_empty() {
-            self.sums = metrics.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
+        for (name, value) in metrics {
+            let Some(sum) = self.sums.iter_mut().find(|sum| sum.name == *name) else { continue };
+            sum.sum = if self.accumulates.contains(name) { *value } else { sum.sum + value * rows as f64 };
+            sum.rows += rows as u64;
         }
-        for ((name, sum), (_, value)) in self.sums.iter_mut().zip(metrics) {
-            *sum = if self.accumulates.contains(name) { *value } else { *sum + value * rows as f64 };
-        }
-        self.rows += rows as u64;
     }
 
-    /// The means.
+    /// The means, of what was told of.
     pub fn finish(&self) -> Metrics {
-        let rows = self.rows.max(1) as f64;
-        let mean = |(name, sum): &(String, f64)| {
-            (name.clone(), if self.accumulates.contains(name) { *sum } else { sum / rows })
+        let mean = |Sum { name, sum, rows }: &Sum| {
+            (name.clone(), if self.accumulates.contains(name) { *sum } else { sum / *rows as f64 })
         };
-        self.sums.iter().map(mean).collect()
+        self.sums.iter().filter(|sum| sum.rows > 0).map(mean).collect()
     }
 }

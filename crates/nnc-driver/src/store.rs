@@ -119,8 +119,18 @@ impl Store {
     /// Copies in every tensor of `weights` that fits by path and type; lists what does not fit on either side.
     /// Paths of the compiler's own are passed over.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
-        let mut mismatches = Vec::new();
         for (path, entry) in self.entries.iter_mut().filter(|(path, _)| !path.starts_with(RESERVED)) {
+            if let Some(found) = weights.get(path).filter(|found| found.ty() == entry.ty) {
+                entry.buffer.bytes_mut().copy_from_slice(found.bytes());
+            }
+        }
+        self.mismatches(weights)
+    }
+
+    /// What does not fit on either side, by path or type. Paths of the compiler's own are passed over.
+    pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
+        let mut mismatches = Vec::new();
+        for (path, entry) in self.entries.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {
             match weights.get(path) {
                 None => mismatches.push(Mismatch::Missing { path: path.clone(), wanted: entry.ty.clone() }),
                 Some(found) if found.ty() != entry.ty => mismatches.push(Mismatch::Different {
@@ -128,7 +138,7 @@ impl Store {
                     wanted: entry.ty.clone(),
                     found: found.ty(),
                 }),
-                Some(found) => entry.buffer.bytes_mut().copy_from_slice(found.bytes()),
+                Some(_) => {}
             }
         }
         for (path, found) in weights.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {

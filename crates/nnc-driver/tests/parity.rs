@@ -87,7 +87,7 @@ impl Twin {
             let moment = Moment { iteration: losses.len() as i64, iterations: steps as i64, epoch: 0 };
             match session.step(batch, moment).unwrap() {
                 Step::Done(metrics) => losses.push(metrics[0].1),
-                Step::Withheld { loss } => panic!("step {} was withheld: its loss is {loss}", losses.len()),
+                Step::Withheld { loss, .. } => panic!("step {} was withheld: its loss is {loss}", losses.len()),
             }
         }
         losses

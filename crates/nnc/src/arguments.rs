@@ -218,9 +218,9 @@ pub struct Run {
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
     /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx.
-    #[arg(short, long, value_name = "NAME=PATH", required = true)]
+    #[arg(short, long, value_name = "NAME=PATH")]
     pub input: Vec<String>,
-    /// Write the answer as `.npy`.
+    /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Which answer, when the recipe has several.

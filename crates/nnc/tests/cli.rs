@@ -67,6 +67,64 @@ fn a_killed_run_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn what_cannot_be_resumed_says_first_that_it_is_of_another_model() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=1"]);
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let resume = ["train", "other.nn", "--out", "run", "--resume", "--set", "batch=7"];
+    fs::write(folder.join("other.nn"), &text).unwrap();
+    assert!(fails(&folder, &resume).contains("batch"));
+    fs::write(folder.join("other.nn"), text.replace("dense(10)", "dense(20) |> dense(10)")).unwrap();
+    let error = fails(&folder, &resume);
+    assert!(error.contains("these are the weights of another model") && !error.contains("batch"), "{error}");
+}
+
+const DRAWN: &str = "
+model Fit(x: f32[N, 2]) -> f32[N] { return dense(x, 1)[:, 0] }
+data points {
+    train: (f32[2], f32) = csv(\"points.csv\")
+    x: f32[2] = train.0
+    y: f32 = train.1
+}
+train Fit on points {
+    epochs = 2; batch = 4
+    minimize mse(Fit(x), y) using sgd(lr=0.01)
+    picture both = stack([Fit(x), y])
+    answer noise = uniform([5, 3, 4, 6])
+    answer fit = Fit(x)
+}
+";
+
+#[test]
+fn pictures_are_drawn_each_epoch_and_by_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("points.csv"), "1,2,3\n".repeat(9)).unwrap();
+    fs::write(folder.join("fit.nn"), DRAWN).unwrap();
+    ok(folder, &["train", "fit.nn", "--out", "run"]);
+    for epoch in 0..3 {
+        assert_eq!(size_of_png(&folder.join(format!("run/both-00{epoch}.png"))), (4, 2));
+    }
+    let run = ["run", "fit.nn", "--weights", "run/last.safetensors", "--output"];
+    ok(folder, &[&run[..], &["noise.png", "--answer", "noise"]].concat());
+    assert_eq!(size_of_png(&folder.join("noise.png")), (3 * 6 + 2 * 2, 2 * 4 + 2));
+    let error = fails(folder, &[&run[..], &["fit.png", "--answer", "fit", "--input", "points.csv"]].concat());
+    assert!(error.contains("fit.png") || error.contains("points.csv"), "{error}");
+    fs::write(folder.join("x.csv"), "1,2\n").unwrap();
+    let error = fails(folder, &[&run[..], &["fit.png", "--answer", "fit", "--input", "x.csv"]].concat());
+    assert!(error.contains("[1] is no picture") && !folder.join("fit.png").exists(), "{error}");
+    assert!(fails(folder, &[&run[..], &["fit.npy", "--answer", "fit"]].concat()).contains("--input x=PATH is missing"));
+}
+
+/// Width and height as the header of a PNG file tells them.
+fn size_of_png(path: &Path) -> (u32, u32) {
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(&bytes[1..4], b"PNG");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    (number(16), number(20))
+}
+
+#[test]
 fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     let (_keep, folder) = digits();
     ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=1"]);

@@ -225,6 +225,28 @@ fn a_label_out_of_range_in_the_test_split_is_found_before_the_training() {
 }
 
 #[test]
+fn an_index_that_the_model_makes_is_not_blamed_on_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let table: String = (0..20).map(|row| format!("1,2,3,4,{}\n", row % 3)).collect();
+    fs::write(folder.join("table.csv"), table).unwrap();
+    let model = "{
+    param w: f32[3, 3] = ones()
+    index = i32(0 * dense(x, 1)[:, 0]) + 5
+    return take(w, index)
+}";
+    let text = LABELLED.replace("SOURCE", "csv(\"table.csv\")").replace("{ return dense(x, 3) }", model);
+    fs::write(folder.join("few.nn"), text).unwrap();
+    for engine in ["native", "interp"] {
+        let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
+        for part in ["the model makes an index that is out of range: 5 is not in 0..3", "in `Few` at few.nn:", "in example"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!error.contains("table.csv"), "{error}");
+    }
+}
+
+#[test]
 fn arrays_of_an_archive_are_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -43,25 +43,36 @@ impl History {
         ["loss", "error", "perplexity"].iter().any(|word| name.contains(word))
     }
 
-    /// `epoch,iteration,train.loss,...,validation.loss,...`, with floats in the shortest form that reads back equal.
+    /// `epoch,iteration,train.loss,...,validation.loss,...`, with floats in the shortest form that reads back equal. What
+    /// an epoch does not tell of is empty.
     pub fn to_csv(&self) -> String {
+        let none = Metrics::new();
+        let train: Vec<&Metrics> = self.rows.iter().map(|row| &row.train).collect();
+        let validation: Vec<&Metrics> = self.rows.iter().map(|row| row.validation.as_ref().unwrap_or(&none)).collect();
+        let columns: Vec<String> = named("train", &train).into_iter().chain(named("validation", &validation)).collect();
         let mut text = String::from("epoch,iteration");
-        let Some(first) = self.rows.first() else { return text + "\n" };
-        let prefixed = |prefix: &str, metrics: &Metrics| {
-            metrics.iter().map(|(name, _)| format!(",{prefix}.{name}")).collect::<String>()
-        };
-        text += &prefixed("train", &first.train);
-        text += &first.validation.as_ref().map_or(String::new(), |metrics| prefixed("validation", metrics));
+        columns.iter().for_each(|column| text += &format!(",{column}"));
         text.push('\n');
         for row in &self.rows {
-            let values = row.train.iter().chain(row.validation.iter().flatten());
             // Writing to a string cannot fail.
             let _ = write!(text, "{},{}", row.epoch, row.iteration);
-            values.for_each(|(_, value)| {
-                let _ = write!(text, ",{value}");
-            });
+            for column in &columns {
+                text.push(',');
+                text += &row.value(column).map_or(String::new(), |value| value.to_string());
+            }
             text.push('\n');
         }
         text
     }
+}
+
+/// `SPLIT.NAME` of everything that a row has, in order of appearance.
+fn named(split: &str, rows: &[&Metrics]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in rows.iter().flat_map(|row| row.iter()).map(|(name, _)| format!("{split}.{name}")) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

@@ -12,8 +12,9 @@ pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
 
+use crate::answer::listed;
 use crate::checkpoint;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, field_type};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::{Means, Metrics, Moment, Session, Step};
@@ -40,6 +41,8 @@ pub struct TrainOptions {
 /// A step whose loss is no finite number.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NotFinite {
+    /// What the loss is called.
+    pub name: String,
     /// The loss.
     pub loss: f64,
     /// Epoch, from 1.
@@ -54,7 +57,12 @@ pub struct NotFinite {
 
 impl fmt::Display for NotFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the loss of step {} in epoch {} is {}; its update was withheld", self.step, self.epoch, self.loss)?;
+        let name = if self.name == "loss" { "loss".to_owned() } else { format!("`{}`", self.name) };
+        write!(
+            f,
+            "the {name} of step {} in epoch {} is {}; its update was withheld",
+            self.step, self.epoch, self.loss
+        )?;
         if let Some(operation) = &self.operation {
             write!(f, "\n  first made by {operation}")?;
         }
@@ -100,6 +108,9 @@ pub fn train(
     observer.event(&Event::Compiled { time: program.compile_time, arena_bytes: program.arena_bytes() });
     let started = Instant::now();
     let compiled_before = run.session.compile_time();
+    if run.progress.iteration == 0 {
+        run.draw_epoch(0, observer)?;
+    }
     let interrupted = run.epochs(observer, interrupt)?;
     let compiled_meanwhile = run.session.compile_time() - compiled_before;
     let train_time = started.elapsed().saturating_sub(compiled_meanwhile);
@@ -194,6 +205,10 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let loaded = checkpoint::load(last)?;
         let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
         let progress = Progress::parse(&text).map_err(wrong)?;
+        let mismatches = self.session.store().mismatches(&loaded.tensors);
+        if !mismatches.is_empty() {
+            return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));
+        }
         progress.continues(&self.progress).map_err(wrong)?;
         if progress.classes != self.dataset.classes {
             return Err(wrong("it was trained on other classes or characters than the data has now".to_owned()));
@@ -230,12 +245,11 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             epoch_order(&train.rows, self.progress.seed as u64, u32::try_from(epoch).expect("epochs are at most 2^31"));
         let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
         let mut means = Means::new(self.session.recipe());
-        means.restore(self.progress.sums.clone(), self.progress.rows_done);
+        means.restore(&self.progress.sums);
         while let Some(batch) = batches.next_batch()? {
             let metrics = self.step(batch)?;
             means.add(&metrics, batch.rows);
-            let (sums, rows) = means.parts();
-            (self.progress.sums, self.progress.rows_done) = (sums.clone(), rows);
+            self.progress.sums = means.parts().to_vec();
             self.progress.batch += 1;
             self.progress.iteration += 1;
             self.items += batch.rows as u64;
@@ -261,13 +275,14 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         };
         match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
             Step::Done(metrics) => Ok(metrics),
-            Step::Withheld { loss } => {
+            Step::Withheld { name, loss } => {
                 let last = self.options.out.as_ref().map(|out| out.join(LAST));
                 Err(DriverError::NotFinite(Box::new(NotFinite {
+                    name,
                     loss,
                     epoch: self.progress.epoch + 1,
                     step: self.progress.batch + 1,
-                    operation: self.session.first_non_finite(batch.rows),
+                    operation: self.session.first_non_finite(batch.rows, moment),
                     checkpoint: last.filter(|path| path.exists()),
                 })))
             }
@@ -276,7 +291,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
 
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
         let mut means = Means::new(self.session.recipe());
-        means.restore(std::mem::take(&mut self.progress.sums), self.progress.rows_done);
+        means.restore(&std::mem::take(&mut self.progress.sums));
         let validation = self.dataset.validation.as_ref().map(|part| self.session.evaluate(part)).transpose()?;
         let row = Row {
             epoch: self.progress.epoch + 1,
@@ -291,6 +306,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             self.keep_best();
         }
         self.save_epoch(improved, observer)?;
+        self.draw_epoch(row.epoch, observer)?;
         observer.event(&Event::Epoch { row: &row, epochs: self.epochs, improved });
         if self.progress.stopped_early {
             observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
@@ -317,6 +333,17 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             staged.commit()?;
         }
         observer.event(&Event::Saved { path: &path });
+        Ok(())
+    }
+
+    /// Writes the pictures of an epoch, as `NAME-003.png`.
+    fn draw_epoch(&mut self, epoch: u64, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let Some(out) = &self.options.out else { return Ok(()) };
+        for (name, picture) in self.session.pictures(self.dataset.shown())? {
+            let path = out.join(format!("{name}-{epoch:03}.png"));
+            nnc_data::write_pictures(&path, field_type(&picture.ty()).dtype, picture.dims(), picture.bytes())?;
+            observer.event(&Event::Drawn { path: &path });
+        }
         Ok(())
     }
 

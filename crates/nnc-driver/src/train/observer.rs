@@ -51,6 +51,11 @@ pub enum Event<'a> {
         /// Its file.
         path: &'a Path,
     },
+    /// A picture is complete.
+    Drawn {
+        /// Its file.
+        path: &'a Path,
+    },
     /// The result was measured on the test split.
     Tested {
         /// Loss and metrics.

@@ -3,12 +3,12 @@
 //! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
 
 use super::history::{History, Row};
-use crate::session::Metrics;
+use crate::session::Sum;
 use nnc_lang::elaborate::StopEarly;
 use serde::{Deserialize, Serialize};
 
 /// The version of this form; another one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a run stands.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -26,10 +26,8 @@ pub struct Progress {
     pub batch: usize,
     /// Steps done in all.
     pub iteration: u64,
-    /// Sums of loss and metrics over the current epoch.
-    pub sums: Metrics,
-    /// Examples in those sums.
-    pub rows_done: u64,
+    /// Sums of losses and metrics over the current epoch.
+    pub sums: Vec<Sum>,
     /// The best value so far of what is watched.
     pub best: Option<f64>,
     /// The epoch that reached it, from 1.
@@ -56,8 +54,7 @@ impl Progress {
             epoch: 0,
             batch: 0,
             iteration: 0,
-            sums: Metrics::new(),
-            rows_done: 0,
+            sums: Vec::new(),
             best: None,
             best_epoch: 0,
             stale: 0,
@@ -110,7 +107,6 @@ impl Progress {
     pub(super) fn end_epoch(&mut self) {
         self.epoch += 1;
         self.batch = 0;
-        self.rows_done = 0;
         self.sums.clear();
     }
 
@@ -158,7 +154,8 @@ mod tests {
     #[test]
     fn every_bit_survives_the_checkpoint() {
         let mut progress = Progress::new(-7, 64, 60_000);
-        progress.sums = vec![("loss".to_owned(), 0.1 + 0.2), ("accuracy".to_owned(), f64::MIN_POSITIVE / 8.0)];
+        let sum = |name: &str, sum: f64| Sum { name: name.to_owned(), sum, rows: 64 };
+        progress.sums = vec![sum("loss", 0.1 + 0.2), sum("accuracy", f64::MIN_POSITIVE / 8.0)];
         progress.history.rows.push(row(1, 1.0 / 3.0));
         assert_eq!(Progress::parse(&progress.to_text(None)), Ok(progress));
     }

@@ -70,7 +70,7 @@ use blocks::check_blocks;
 pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
-pub use recipe::{MetricInfo, RecipeInfo, StopEarly};
+pub use recipe::{MetricInfo, RecipeInfo, StepInfo, StopEarly};
 
 /// How many frames may be open at once.
 const CALL_DEPTH: usize = 100;
@@ -235,11 +235,15 @@ impl<'p> Elaborator<'p> {
     }
 
     /// A stream number that no other random call site, use or initialiser has: a hash of the path and of how many
-    /// streams the path had before (FNV-1a, 64 bits).
+    /// streams the path had before (FNV-1a, 64 bits). In a step of a recipe others are no matter: which of them the
+    /// program has changes nothing.
     pub fn next_stream(&mut self) -> u64 {
-        let key = match self.initialising {
-            Some(_) => format!("init {}", self.initial_path),
-            None => self.frames.last().map(|frame| frame.path_of("")).unwrap_or_default(),
+        let step = self.frames.get(1).filter(|frame| frame.kind == scope::FrameKind::Recipe);
+        let path = self.frames.last().map(|frame| frame.path_of("")).unwrap_or_default();
+        let key = match (self.initialising, step) {
+            (Some(_), _) => format!("init {}", self.initial_path),
+            (None, Some(step)) => format!("step {} {path}", step.name),
+            (None, None) => path,
         };
         let count = self.streams.entry(key.clone()).or_insert(0);
         *count += 1;

@@ -48,9 +48,9 @@ impl Elaborator<'_> {
         let ty = self.tensor_type(ty)?;
         self.take_path(&path, &name.text, name.span)?;
         if let Some(known) = self.store.get(&path) {
-            let (leaf, place) = (known.leaf, known.span);
+            let (leaf, current, place) = (known.leaf, known.current, known.span);
             if self.ty(leaf) == &ty {
-                return Some((path, kind, leaf));
+                return Some((path, kind, current));
             }
             if self.unknown_branches == 0 {
                 self.report_disagreement(&path, leaf, &ty, name.span, place);

@@ -44,15 +44,18 @@ impl Elaborator<'_> {
             StmtKind::For { target, over, body } => return self.exec_for(target, over, body),
             StmtKind::Expr(expr) => self.exec_expr(expr),
             StmtKind::Yield(value) => self.exec_yield(value, stmt.span),
-            StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } | StmtKind::Step { .. } => {
-                self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `train` block"));
-            }
+            StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } => self.misplaced(stmt),
+            StmtKind::Step { .. } | StmtKind::Picture { .. } => self.misplaced(stmt),
             StmtKind::Augment { .. } => {
                 self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `data` block"));
             }
             StmtKind::Error => {}
         }
         Flow::Next
+    }
+
+    fn misplaced(&mut self, stmt: &Stmt) {
+        self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `train` block"));
     }
 
     fn exec_bind(&mut self, targets: &[Target], ty: Option<&Type>, expr: &Expr) {

@@ -27,7 +27,7 @@ pub struct Entry {
     pub ty: TensorType,
     /// The leaf in the main graph.
     pub leaf: ValueId,
-    /// What a read sees now: the leaf, or what `<-` wrote last.
+    /// What a read sees now: the leaf, or what `<-` or a step of a recipe wrote last.
     pub current: ValueId,
     /// Its first value, in the graph of initialisers; `None` after an error.
     pub first: Option<ValueId>,

@@ -103,6 +103,7 @@ impl Walk<'_> {
             StmtKind::For { target, over, body } => self.repeated(target, over, body, live),
             StmtKind::Expr(value) | StmtKind::Yield(value) => read(value, live),
             StmtKind::Metric { value, .. } | StmtKind::Augment { value, .. } => read(value, live),
+            StmtKind::Picture { value, .. } => read(value, live),
             StmtKind::Minimize(minimize) => read(&minimize.loss, live),
             StmtKind::Answer { body, .. } => {
                 if let Body::Expr(expr) = body {

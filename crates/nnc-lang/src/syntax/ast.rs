@@ -251,6 +251,13 @@ pub enum StmtKind {
         /// What it gives.
         body: Body,
     },
+    /// `picture NAME = EXPR`.
+    Picture {
+        /// Its name.
+        name: Ident,
+        /// Its value.
+        value: Expr,
+    },
     /// `augment NAME = EXPR` in a data block.
     Augment {
         /// The field it changes.
@@ -258,10 +265,13 @@ pub enum StmtKind {
         /// The new value.
         value: Expr,
     },
-    /// `train: T = source(...)` and `test: ...` in a data block are [`StmtKind::Bind`]; `step NAME { ... }` in a recipe.
+    /// `train: T = source(...)` and `test: ...` in a data block are [`StmtKind::Bind`]; `step NAME [every K] { ... }` in a
+    /// recipe.
     Step {
         /// Its name.
         name: Ident,
+        /// In every how many iterations it is done.
+        every: Option<Expr>,
         /// Its body.
         body: Block,
     },

@@ -3,7 +3,7 @@
 use crate::arguments::Run;
 use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_data::{Column, write_npy};
+use nnc_data::{Column, write_npy, write_pictures};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint, executable};
@@ -73,7 +73,9 @@ fn write_answer(file: &Path, answers: &[Answer]) -> Result<(), Failure> {
     let [answer] = answers else {
         return Err(Failure::Message("there are several answers: name one with --answer to write it".to_owned()));
     };
-    let written = write_npy(file, answer.port.row.dtype, &answer.dims(), &answer.bytes);
+    let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let write = if is_png { write_pictures } else { write_npy };
+    let written = write(file, answer.port.row.dtype, &answer.dims(), &answer.bytes);
     written.map_err(|error| Failure::Driver(DriverError::Data(error)))
 }
 

@@ -228,7 +228,7 @@ impl Observer for Bar {
             Event::StoppedEarly { epoch, best } => {
                 self.line(&format!("stopped early after epoch {epoch}: epoch {best} was the best"));
             }
-            Event::Saved { .. } => {}
+            Event::Saved { .. } | Event::Drawn { .. } => {}
             Event::Tested { metrics, rows } => {
                 let (rows, metrics) = (terminal::counted(*rows, "example"), terminal::metrics(metrics));
                 self.line(&format!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}"));

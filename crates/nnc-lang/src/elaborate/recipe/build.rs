@@ -5,6 +5,7 @@
 //! has one instance, whose paths have no prefix; whatever else such a block uses lives under `recipe.`.
 
 use super::settings::Settings;
+use super::step::Steps;
 use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::data::{self, DataInfo, Example};
@@ -17,6 +18,20 @@ use crate::syntax::ast::{Arg, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, S
 use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+/// What a `minimize` minimises.
+pub(super) struct Loss {
+    /// The step that it stands in.
+    pub step: Option<String>,
+    pub value: ValueId,
+}
+
+impl Loss {
+    /// What it is called: `loss`, in a step `NAME.loss`.
+    pub fn name(&self) -> String {
+        self.step.as_ref().map_or("loss".to_owned(), |step| format!("{step}.loss"))
+    }
+}
 
 /// A metric with its value.
 pub(super) struct Metric {
@@ -39,19 +54,23 @@ pub(crate) struct Builder<'p> {
     pub(super) n: Dim,
     pub(super) settings: Settings,
     pub(super) data: Option<DataInfo>,
-    /// The loss, and where it stands.
-    pub(super) loss: Option<(ValueId, Span)>,
+    /// One, or one for each step that is done.
+    pub(super) losses: Vec<Loss>,
+    pub(super) steps: Steps,
     pub(super) metrics: Vec<Metric>,
     pub(super) answers: Vec<Answer>,
     /// New values of parameters by path.
     pub(super) new_parameters: BTreeMap<String, ValueId>,
+    /// Paths of parameters that some `minimize` reaches; `None` when one of them has errors.
+    pub(super) trained: Option<BTreeSet<String>>,
     /// Whether the block is named after a model.
     pub(super) is_model: bool,
     /// Names read anywhere in the block.
     read: BTreeSet<String>,
     /// Names of metrics and answers with their places.
     taken: BTreeMap<String, Span>,
-    minimized: Option<Span>,
+    /// Where the `minimize` of the recipe, or of the step at hand, stands.
+    pub(super) minimized: Option<Span>,
     /// What the block does not say, with advice.
     missing: Vec<(&'static str, &'static str)>,
 }
@@ -76,10 +95,12 @@ impl<'p> Builder<'p> {
             n,
             settings: Settings::default(),
             data: None,
-            loss: None,
+            losses: Vec::new(),
+            steps: Steps::default(),
             metrics: Vec::new(),
             answers: Vec::new(),
             new_parameters: BTreeMap::new(),
+            trained: Some(BTreeSet::new()),
             is_model: false,
             read,
             taken: BTreeMap::new(),
@@ -107,8 +128,13 @@ impl<'p> Builder<'p> {
 
     /// What the block says; `None` when it is not complete.
     pub fn info(&self) -> Option<RecipeInfo> {
+        let stmts = self.train.body.stmts.iter();
+        let pictures = stmts.clone().filter_map(|stmt| match &stmt.kind {
+            StmtKind::Picture { name, .. } => Some(name.text.clone()),
+            _ => None,
+        });
         let mut answers: Vec<String> = Vec::new();
-        for stmt in &self.train.body.stmts {
+        for stmt in stmts {
             if let StmtKind::Answer { name, .. } = &stmt.kind {
                 answers.push(name.text.clone());
             }
@@ -123,8 +149,10 @@ impl<'p> Builder<'p> {
             epochs: self.settings.epochs?,
             batch: self.settings.batch?,
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
+            steps: self.steps.declared.clone(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             answers,
+            pictures: pictures.collect(),
             seed: self.settings.seed,
         })
     }
@@ -215,13 +243,14 @@ impl<'p> Builder<'p> {
         Some(())
     }
 
-    fn statement(&mut self, stmt: &'p Stmt) {
+    pub(super) fn statement(&mut self, stmt: &'p Stmt) {
         match &stmt.kind {
             StmtKind::Bind { targets, value, .. } => self.bind(stmt, targets, value),
             StmtKind::Minimize(minimize) => {
                 if let Some(before) = self.minimized.replace(stmt.span) {
-                    let diagnostic = Diagnostic::new(Code::E0701, stmt.span, "one recipe has one `minimize` for now");
-                    return self.elaborator.report(diagnostic.with(before, "the first"));
+                    let diagnostic = Diagnostic::new(Code::E0107, stmt.span, "there is a `minimize` already");
+                    let help = "add up the losses, or put each `minimize` into a `step NAME { ... }`";
+                    return self.elaborator.report(diagnostic.with(before, "the first").help(help));
                 }
                 self.minimize(minimize, stmt.span);
             }
@@ -234,9 +263,8 @@ impl<'p> Builder<'p> {
                     self.elaborator.fail(Code::E0701, name.span, message, Some(help));
                 }
             },
-            StmtKind::Step { name, .. } => {
-                self.elaborator.fail(Code::E0701, name.span, "`step` blocks are not supported yet", None);
-            }
+            StmtKind::Picture { name, value } => self.picture(name, value),
+            StmtKind::Step { name, every, body } => self.step(name, every.as_ref(), body),
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "stop_early") => {
                 self.stop_early(arguments, *span);
             }
@@ -266,7 +294,7 @@ impl<'p> Builder<'p> {
 
     fn metric(&mut self, name: &Ident, value: &Expr) {
         self.take(name, "loss");
-        if self.purpose == Purpose::Answer {
+        if matches!(self.purpose, Purpose::Answer | Purpose::Picture) {
             return;
         }
         let (result, accumulates) = match self.accumulating(value) {
@@ -279,7 +307,7 @@ impl<'p> Builder<'p> {
     }
 
     /// Takes a name for a metric or answer.
-    fn take(&mut self, name: &Ident, reserved: &str) {
+    pub(super) fn take(&mut self, name: &Ident, reserved: &str) {
         if name.text == reserved {
             let message = format!("`{reserved}` is there already");
             self.elaborator.fail(Code::E0202, name.span, message, None);
@@ -354,12 +382,47 @@ impl<'p> Builder<'p> {
         self.answers.push(Answer { name: name.text.clone(), value: found });
     }
 
+    /// `picture NAME = EXPR`: kept beside the answers, in a graph of its own.
+    fn picture(&mut self, name: &Ident, value: &Expr) {
+        self.take(name, "$picture");
+        if self.purpose != Purpose::Picture {
+            return;
+        }
+        let found = self.elaborator.eval(value);
+        let Value::Tensor(tensor) = found else {
+            if !found.is_poison() {
+                let message = format!("a picture is a tensor, and this is {}", self.elaborator.describe(&found));
+                self.elaborator.fail(Code::E0311, value.span, message, None);
+            }
+            return;
+        };
+        let ty = self.elaborator.ty(tensor).clone();
+        let channels = |axis: usize| ty.shape[axis].as_number().is_none_or(|count| matches!(count, 1 | 3));
+        let is_picture = match ty.shape.rank() {
+            2 => true,
+            rank @ 3..=5 => channels(rank - 3),
+            _ => false,
+        };
+        if !is_picture {
+            let message = format!("this is {ty}, and a picture is [count, 1, H, W], or with 3 for colour");
+            let diagnostic = Diagnostic::new(Code::E0311, value.span, message);
+            let diagnostic = self.elaborator.with_birth(diagnostic, tensor, value.span);
+            let help = "[H, W] and [1, H, W] are one picture, [rows, columns, 1, H, W] is a sheet of so many";
+            return self.elaborator.report(diagnostic.help(help));
+        }
+        self.answers.push(Answer { name: name.text.clone(), value: found });
+    }
+
     /// What is missing, and what the block answers when it does not say.
     fn close(&mut self) {
         self.check_settings();
-        if self.minimized.is_none() {
+        if self.minimized.is_none() && self.steps.declared.is_empty() {
             let help = "write `minimize LOSS using adam(lr=1e-3)`";
             self.missing("nothing is minimised here", help);
+        }
+        self.check_steps();
+        if self.purpose == Purpose::Train {
+            self.report_unreached();
         }
         if self.purpose == Purpose::Answer {
             self.answer_with_model();
@@ -397,8 +460,11 @@ impl<'p> Builder<'p> {
 
     /// Whether a `minimize` is evaluated for an answer: only when the model may be used in it alone.
     pub(super) fn needs_loss(&self) -> bool {
-        let declares = self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. }));
-        self.purpose != Purpose::Answer || !declares
+        match self.purpose {
+            Purpose::Train | Purpose::Evaluate => true,
+            Purpose::Answer => !self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. })),
+            Purpose::Picture => false,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
 use crate::library::CLIP_SCALE;
 use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
-use nnc_graph::{BinaryOp, CompareOp, DType, Op, ReduceOp, TensorType, ValueId};
+use nnc_graph::{BinaryOp, CompareOp, DType, NodeId, Op, ReduceOp, TensorType, ValueId};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// `over PART using OPTIMISER`, evaluated.
@@ -40,7 +41,8 @@ struct Extras {
 /// A parameter with what is done to it.
 struct Target {
     path: String,
-    leaf: ValueId,
+    /// What it is now.
+    value: ValueId,
     part: usize,
     gradient: ValueId,
 }
@@ -51,18 +53,27 @@ impl Builder<'_> {
             return;
         }
         let loss = self.elaborator.eval(&minimize.loss);
-        let Some(loss) = self.scalar(&loss, minimize.loss.span, "a loss") else { return };
-        self.loss = Some((loss, minimize.loss.span));
+        let Some(loss) = self.scalar(&loss, minimize.loss.span, "a loss") else {
+            self.trained = None;
+            return;
+        };
+        self.add_loss(loss);
         if self.purpose != Purpose::Train {
             return;
         }
-        let Some(extras) = self.extras(&minimize.options) else { return };
+        let Some(extras) = self.extras(&minimize.options) else {
+            self.trained = None;
+            return;
+        };
         let step = extras.accumulate.map(|every| self.count_updates(every));
         let parts: Option<Vec<Part>> = minimize.parts.iter().map(|part| self.part(part)).collect();
-        if let Some(parts) = parts
-            && let Some(targets) = self.targets(&parts, loss, span)
-        {
-            self.update_all(&parts, targets, &extras, step.clone());
+        match parts {
+            Some(parts) => {
+                if let Some(targets) = self.targets(&parts, loss, span) {
+                    self.update_all(&parts, targets, &extras, step.clone());
+                }
+            }
+            None => self.trained = None,
         }
         if let Some(step) = step {
             self.elaborator.inputs.extend(step.former);
@@ -165,58 +176,64 @@ impl Builder<'_> {
         let reached = differentiable_ancestors(&self.elaborator.graph, &[loss]);
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         let mut found: Vec<(String, ValueId, usize)> = Vec::new();
-        let mut unreached: Vec<&Entry> = Vec::new();
         for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter) {
             let covers = |part: &Part| covers(&part.prefix, &entry.path);
             let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
-            let is_reached = reached.contains(&self.elaborator.graph.value(entry.leaf).node);
-            match part.filter(|_| is_reached) {
-                Some(part) => found.push((entry.path.clone(), entry.leaf, part)),
-                None => unreached.push(entry),
+            let is_reached = reached.contains(&self.elaborator.graph.value(entry.current).node);
+            if let Some(part) = part.filter(|_| is_reached) {
+                found.push((entry.path.clone(), entry.current, part));
             }
         }
-        self.report_unreached(&unreached, span);
-        self.check_parts(parts, &found, span)?;
-        let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, leaf, _)| *leaf)).collect();
+        if let Some(trained) = &mut self.trained {
+            trained.extend(found.iter().map(|(path, _, _)| path.clone()));
+        }
+        for (at, part) in parts.iter().enumerate() {
+            if !found.iter().any(|(_, _, part)| *part == at) {
+                self.report_idle(part, &reached, span);
+                return None;
+            }
+        }
+        let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, value, _)| *value)).collect();
         let gradients = self.elaborator.emit_all(Op::Grad, &operands, span)?;
         let targets = found.into_iter().zip(gradients);
-        Some(targets.map(|((path, leaf, part), gradient)| Target { path, leaf, part, gradient }).collect())
+        Some(targets.map(|((path, value, part), gradient)| Target { path, value, part, gradient }).collect())
     }
 
-    fn report_unreached(&mut self, entries: &[&Entry], span: Span) {
+    /// Warns of the parameters that no `minimize` of the recipe reaches.
+    pub(super) fn report_unreached(&mut self) {
+        let Some(trained) = &self.trained else { return };
+        let parameters = self.elaborator.store.entries().iter().filter(|entry| entry.kind == Resident::Parameter);
+        let entries: Vec<Entry> = parameters.filter(|entry| !trained.contains(&entry.path)).cloned().collect();
         if entries.is_empty() {
             return;
         }
         let names: Vec<String> = entries.iter().map(|entry| format!("`{}`", entry.path)).collect();
-        let message = format!("never trained, for this `minimize` does not reach them: {}", names.join(", "));
-        let mut diagnostic = Diagnostic::new(Code::W0003, span, message);
+        let which = if self.minimized.is_some() { "this `minimize` does" } else { "the steps do" };
+        let message = format!("never trained, for {which} not reach them: {}", names.join(", "));
+        let mut diagnostic = Diagnostic::new(Code::W0003, self.minimized.unwrap_or(self.train.name.span), message);
         for entry in entries.iter().filter(|entry| !self.elaborator.program.is_library(entry.span)) {
             diagnostic = diagnostic.with(entry.span, format!("`{}`", entry.path));
         }
         self.elaborator.report(diagnostic);
     }
 
-    fn check_parts(&mut self, parts: &[Part], found: &[(String, ValueId, usize)], span: Span) -> Option<()> {
-        for (at, part) in parts.iter().enumerate() {
-            if found.iter().any(|(_, _, part)| *part == at) {
-                continue;
+    /// A part that covers nothing which is to be trained is an error.
+    fn report_idle(&mut self, part: &Part, reached: &BTreeSet<NodeId>, span: Span) {
+        let entries = self.elaborator.store.entries().iter();
+        let covered: Vec<&Entry> =
+            entries.filter(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path)).collect();
+        let is_former = |entry: &&Entry| reached.contains(&self.elaborator.graph.value(entry.leaf).node);
+        let message = match part.prefix.as_str() {
+            _ if covered.iter().any(is_former) => {
+                "the loss depends on these parameters only as they were before a step trained them"
             }
-            let any = self
-                .elaborator
-                .store
-                .entries()
-                .iter()
-                .any(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path));
-            let place = if part.prefix.is_empty() { span } else { part.span };
-            let message = match (any, part.prefix.as_str()) {
-                (true, _) => "the loss depends on no parameter that this covers".to_owned(),
-                (false, "") => "there is no parameter to be trained: the loss uses no model".to_owned(),
-                (false, prefix) => format!("there is no parameter at `{prefix}`"),
-            };
-            self.elaborator.fail(Code::E0603, place, message, None);
-            return None;
-        }
-        Some(())
+            _ if !covered.is_empty() => "the loss depends on no parameter that this covers",
+            "" => "there is no parameter to be trained: the loss uses no model",
+            prefix => &format!("there is no parameter at `{prefix}`"),
+        };
+        let help = message.ends_with("trained them").then(|| "use the model inside of this step".to_owned());
+        let place = if part.prefix.is_empty() { span } else { part.span };
+        self.elaborator.fail(Code::E0603, place, message, help);
     }
 
     fn update_all(&mut self, parts: &[Part], mut targets: Vec<Target>, extras: &Extras, step: Option<Step>) {
@@ -239,16 +256,24 @@ impl Builder<'_> {
         }
     }
 
+    /// Where the optimiser of the step at hand keeps its states of a parameter.
+    fn optimizer_path(&self, parameter: &str) -> String {
+        match &self.steps.open {
+            Some(step) => format!("{OPTIMIZER_PREFIX}{step}.{parameter}"),
+            None => format!("{OPTIMIZER_PREFIX}{parameter}"),
+        }
+    }
+
     /// Elaborates the optimiser's body for one parameter.
     fn update(&mut self, part: &Part, target: &Target) -> Option<ValueId> {
+        let path = self.optimizer_path(&target.path);
         let elaborator = &mut self.elaborator;
         let function = elaborator.program.function(part.optimizer)?;
-        let tensors = [target.leaf, target.gradient].map(|value| (Value::Tensor(value), part.using));
+        let tensors = [target.value, target.gradient].map(|value| (Value::Tensor(value), part.using));
         let tensors = tensors.map(|(value, span)| Argument { name: None, value, span });
         let items = tensors.into_iter().chain(part.arguments.iter().cloned()).collect();
         let args = Args { items, expected: None };
         let matched = elaborator.match_arguments(function, &args, part.using, false)?;
-        let path = format!("{OPTIMIZER_PREFIX}{}", target.path);
         elaborator.enter(part.optimizer, function, &path, part.using);
         if elaborator.bind_arguments(function, &matched, part.using) {
             elaborator.run_body(function);
@@ -256,7 +281,7 @@ impl Builder<'_> {
         let frame = elaborator.leave()?;
         let parameter = function.params.first()?;
         match frame.bindings.get(&parameter.name.text).map(|binding| &binding.value) {
-            Some(Value::Tensor(new)) if *new != target.leaf => Some(*new),
+            Some(Value::Tensor(new)) if *new != target.value => Some(*new),
             _ => None,
         }
     }
@@ -309,27 +334,34 @@ struct Step {
 impl Builder<'_> {
     /// From here on `iteration` and `iterations` count updates, of which every `every`-th step makes one.
     fn count_updates(&mut self, every: i64) -> Step {
-        let scalar = TensorType::scalar(DType::I64);
-        let elaborator = &mut self.elaborator;
-        let names = ["$iteration", "$iterations"];
-        let former = names.map(|name| (name.to_owned(), elaborator.input(name, scalar.clone())));
-        let graph = &mut elaborator.graph;
-        let [count, one] = [every, 1].map(|number| emit::int(graph, DType::I64, number));
-        let quotients = former.clone().map(|(_, value)| emit::binary(graph, BinaryOp::Div, value, count));
+        let former = self.slow_down(every);
+        let graph = &mut self.elaborator.graph;
+        let [count, one, zero] = [every, 1, 0].map(|number| emit::int(graph, DType::I64, number));
         let next = emit::binary(graph, BinaryOp::Add, former[0].1, one);
         let rest = emit::binary(graph, BinaryOp::Rem, next, count);
-        let zero = emit::int(graph, DType::I64, 0);
         let applies = graph.emit(Op::Compare(CompareOp::Eq), &[rest, zero]);
-        for (name, quotient) in names.into_iter().zip(quotients) {
-            elaborator.inputs.insert(name.to_owned(), quotient);
-        }
         Step { applies, former }
+    }
+
+    /// From here on `iteration` and `iterations` are those of something that is done in every `every`-th iteration.
+    /// Gives what they were.
+    pub(super) fn slow_down(&mut self, every: i64) -> [(String, ValueId); 2] {
+        let scalar = TensorType::scalar(DType::I64);
+        let elaborator = &mut self.elaborator;
+        let former =
+            ["$iteration", "$iterations"].map(|name| (name.to_owned(), elaborator.input(name, scalar.clone())));
+        let count = emit::int(&mut elaborator.graph, DType::I64, every);
+        for (name, value) in &former {
+            let quotient = emit::binary(&mut elaborator.graph, BinaryOp::Div, *value, count);
+            elaborator.inputs.insert(name.clone(), quotient);
+        }
+        former
     }
 
     /// The mean of the gradients since the last update, kept in a state.
     fn accumulated(&mut self, target: &Target, every: i64) -> ValueId {
+        let path = format!("{}.accumulated", self.optimizer_path(&target.path));
         let elaborator = &mut self.elaborator;
-        let path = format!("{OPTIMIZER_PREFIX}{}.accumulated", target.path);
         let ty = elaborator.ty(target.gradient).clone();
         let leaf = elaborator.graph.emit(Op::State { path: path.clone(), ty: ty.clone() }, &[]);
         let first = elaborator.first_values.splat(&ty, 0.0);
@@ -344,11 +376,11 @@ impl Builder<'_> {
     /// Keeps everything as it was in steps that do not update, and empties what was accumulated in those that do.
     fn hold_back(&mut self, targets: &[Target], before: &[ValueId], step: Step) {
         for target in targets {
+            let path = format!("{}.accumulated", self.optimizer_path(&target.path));
             let graph = &mut self.elaborator.graph;
             if let Some(new) = self.new_parameters.get_mut(&target.path) {
-                *new = choose(graph, step.applies, *new, target.leaf);
+                *new = choose(graph, step.applies, *new, target.value);
             }
-            let path = format!("{OPTIMIZER_PREFIX}{}.accumulated", target.path);
             if let Some(entry) = self.elaborator.store.get_mut(&path) {
                 let empty = graph.splat(&entry.ty, 0.0);
                 entry.current = choose(graph, step.applies, empty, entry.current);

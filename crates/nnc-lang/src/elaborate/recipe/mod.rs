@@ -9,6 +9,7 @@
 //! | [`build`] | the walk over the block |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`minimize`] | gradients, clipping, optimisers |
+//! | [`step`] | training that alternates |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
@@ -18,6 +19,9 @@ mod minimize;
 pub(crate) mod names;
 mod output;
 mod settings;
+mod step;
+
+pub use step::StepInfo;
 
 use super::data::{self, DataInfo};
 use super::entry::Unit;
@@ -45,12 +49,31 @@ pub struct RecipeInfo {
     pub batch: i64,
     /// When to stop before the last epoch.
     pub stop_early: Option<StopEarly>,
+    /// Its `step` blocks in order; none when it has one `minimize` of its own.
+    pub steps: Vec<StepInfo>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
     /// Names of the answers, in order of declaration; `result` alone when the recipe declares none.
     pub answers: Vec<String>,
+    /// Names of the pictures that are drawn at the end of each epoch, in order of declaration.
+    pub pictures: Vec<String>,
     /// The seed the recipe sets.
     pub seed: Option<i64>,
+}
+
+impl RecipeInfo {
+    /// What its losses are called: `loss`, or `NAME.loss` of each step.
+    pub fn losses(&self) -> Vec<String> {
+        match self.steps.as_slice() {
+            [] => vec!["loss".to_owned()],
+            steps => steps.iter().map(StepInfo::loss).collect(),
+        }
+    }
+
+    /// The names of the steps that are done in an iteration, counted from 0.
+    pub fn due(&self, iteration: i64) -> BTreeSet<String> {
+        self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone()).collect()
+    }
 }
 
 /// `stop_early(on=validation.loss, patience=3)`.
@@ -80,6 +103,8 @@ pub(crate) enum Purpose {
     Evaluate,
     /// The answers.
     Answer,
+    /// The pictures of an epoch.
+    Picture,
 }
 
 /// What the blocks of a file declare.
@@ -180,7 +205,7 @@ fn check_recipe(
 ) -> Option<RecipeInfo> {
     let mut info = None;
     let mut failed = false;
-    for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer] {
+    for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
         builder.run();
         settable.extend(builder.settable().map(str::to_owned));
@@ -235,14 +260,26 @@ impl Unit {
     }
 
     /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
-    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: `loss`,
-    /// each metric (an accumulating one: of this batch alone), and updates of everything that changes, each withheld
-    /// when the loss is not finite.
+    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each of
+    /// [`RecipeInfo::losses`], each metric (an accumulating one: of this batch alone), and updates of everything that
+    /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done.
     ///
     /// # Errors
     /// As [`Unit::init`].
     pub fn train_step(&self, recipe: &str, n: usize) -> Result<Graph, Vec<Diagnostic>> {
         on_large_stack(|| Ok(output::train_step(self.built(recipe, Purpose::Train, n)?)))
+    }
+
+    /// As [`Unit::train_step`], with those steps of the recipe alone that are [`RecipeInfo::due`].
+    ///
+    /// # Errors
+    /// As [`Unit::init`].
+    pub fn train_steps(&self, recipe: &str, n: usize, due: &BTreeSet<String>) -> Result<Graph, Vec<Diagnostic>> {
+        on_large_stack(|| {
+            Ok(output::train_step(self.built_with(recipe, Purpose::Train, n, |builder| {
+                builder.steps.due = Some(due.clone());
+            })?))
+        })
     }
 
     /// Loss and metrics of `n` examples outside training: means over the batch; of an accumulating metric its value so
@@ -263,14 +300,34 @@ impl Unit {
         on_large_stack(|| output::answer(self.built(recipe, Purpose::Answer, n)?, answer))
     }
 
+    /// The pictures that the recipe draws at the end of an epoch, from `n` examples: each an output by its name.
+    ///
+    /// # Errors
+    /// As [`Unit::init`].
+    pub fn pictures(&self, recipe: &str, n: usize) -> Result<Graph, Vec<Diagnostic>> {
+        on_large_stack(|| output::answer(self.built(recipe, Purpose::Picture, n)?, None))
+    }
+
     /// A recipe elaborated for `n` examples.
     fn built(&self, recipe: &str, purpose: Purpose, n: usize) -> Result<Builder<'_>, Vec<Diagnostic>> {
+        self.built_with(recipe, purpose, n, |_| {})
+    }
+
+    /// A recipe elaborated for `n` examples by a builder that is prepared so.
+    fn built_with(
+        &self,
+        recipe: &str,
+        purpose: Purpose,
+        n: usize,
+        prepare: impl FnOnce(&mut Builder<'_>),
+    ) -> Result<Builder<'_>, Vec<Diagnostic>> {
         let found = recipes(&self.program).into_iter().find(|(name, _, _)| name == recipe);
         let Some((_, id, train)) = found else {
             let place = Span { file: self.program.modules[0].file, ..Span::default() };
             return Err(vec![Diagnostic::new(Code::E0201, place, format!("there is no recipe `{recipe}`"))]);
         };
         let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
+        prepare(&mut builder);
         builder.run();
         let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);
         if failed { Err(builder.elaborator.report.into_diagnostics()) } else { Ok(builder) }

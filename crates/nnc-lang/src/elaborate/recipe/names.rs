@@ -9,6 +9,7 @@ pub(crate) fn read_in_block(block: &Block, names: &mut BTreeSet<String>) {
         match &stmt.kind {
             StmtKind::Bind { value, .. } | StmtKind::Update { value, .. } => read_in(value, names),
             StmtKind::Metric { value, .. } | StmtKind::Augment { value, .. } => read_in(value, names),
+            StmtKind::Picture { value, .. } => read_in(value, names),
             StmtKind::Return(value) | StmtKind::Yield(value) | StmtKind::Expr(value) => read_in(value, names),
             StmtKind::Param(declaration) | StmtKind::State(declaration) => read_in(&declaration.init, names),
             StmtKind::Layer(layer) => read_in(&layer.value, names),
@@ -25,7 +26,10 @@ pub(crate) fn read_in_block(block: &Block, names: &mut BTreeSet<String>) {
                 Body::Expr(value) => read_in(value, names),
                 Body::Block(block) => read_in_block(block, names),
             },
-            StmtKind::Step { body, .. } => read_in_block(body, names),
+            StmtKind::Step { every, body, .. } => {
+                every.iter().for_each(|every| read_in(every, names));
+                read_in_block(body, names);
+            }
             StmtKind::Error => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The finished graphs: what a recipe puts out, and what that needs.
 //!
 //! Every update of a training step is guarded: it takes place only when the loss is finite, so that a step with a NaN
-//! leaves everything as it was.
+//! leaves everything as it was. What a `step` changed is guarded by the step itself.
 
 use super::build::Builder;
 use super::copy::copy;
@@ -9,9 +9,9 @@ use super::minimize::choose;
 use super::{METRIC_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::elaborate::Elaborator;
-use crate::elaborate::store::{Entry, Resident};
+use crate::elaborate::store::Entry;
 use crate::elaborate::value::Value;
-use nnc_graph::{CompareOp, Graph, Op, OutputKind, UnaryOp, ValueId};
+use nnc_graph::{BinaryOp, CompareOp, Graph, Op, OutputKind, UnaryOp, ValueId};
 use std::collections::BTreeSet;
 
 /// An output that is to be declared: with the leaf that it updates.
@@ -29,15 +29,14 @@ impl Wanted {
 
 pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     let mut wanted = loss_and_metrics(&builder);
-    let guard = builder.loss.map(|(loss, _)| is_finite(&mut builder.elaborator.graph, loss));
+    let guard = all_finite(&mut builder);
     let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
     for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
-        let new = match entry.kind {
-            Resident::Parameter => builder.new_parameters.get(&entry.path).copied(),
-            Resident::State => Some(entry.current).filter(|&current| current != entry.leaf),
-        };
-        if let (Some(new), Some(guard)) = (new, guard) {
-            let value = choose(&mut builder.elaborator.graph, guard, new, entry.leaf);
+        let new = builder.new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
+        if let (true, Some(guard)) = (new != entry.leaf, guard) {
+            let is_settled = builder.steps.settled.contains(&new);
+            let graph = &mut builder.elaborator.graph;
+            let value = if is_settled { new } else { choose(graph, guard, new, entry.leaf) };
             wanted.push(Wanted { name: entry.path.clone(), value, updates: Some(entry.leaf) });
         }
     }
@@ -109,12 +108,19 @@ fn known_input(target: &mut Graph, op: &Op) -> Option<ValueId> {
 }
 
 fn loss_and_metrics(builder: &Builder<'_>) -> Vec<Wanted> {
-    let loss = builder.loss.iter().map(|(loss, _)| Wanted::result("loss", *loss));
-    loss.chain(builder.metrics.iter().map(|metric| Wanted::result(&metric.info.name, metric.value))).collect()
+    let losses = builder.losses.iter().map(|loss| Wanted::result(&loss.name(), loss.value));
+    losses.chain(builder.metrics.iter().map(|metric| Wanted::result(&metric.info.name, metric.value))).collect()
+}
+
+/// Whether every loss is finite; `None` without any.
+fn all_finite(builder: &mut Builder<'_>) -> Option<ValueId> {
+    let graph = &mut builder.elaborator.graph;
+    let each: Vec<ValueId> = builder.losses.iter().map(|loss| is_finite(graph, loss.value)).collect();
+    each.into_iter().reduce(|a, b| graph.emit(Op::Binary(BinaryOp::And), &[a, b]))
 }
 
 /// Whether a scalar is neither infinite nor NaN.
-fn is_finite(graph: &mut Graph, loss: ValueId) -> ValueId {
+pub(super) fn is_finite(graph: &mut Graph, loss: ValueId) -> ValueId {
     let size = graph.emit(Op::Unary(UnaryOp::Abs), &[loss]);
     let infinity = graph.scalar(graph.ty(loss).dtype, f64::INFINITY);
     graph.emit(Op::Compare(CompareOp::Lt), &[size, infinity])

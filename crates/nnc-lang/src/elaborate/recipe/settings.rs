@@ -3,9 +3,10 @@
 
 use super::StopEarly;
 use super::build::Builder;
+use super::step::StepInfo;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::value::Value;
-use crate::syntax::ast::{Arg, Expr, ExprKind, Ident, StmtKind};
+use crate::syntax::ast::{Arg, Block, Expr, ExprKind, Ident, StmtKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The settings that every recipe understands.
@@ -47,7 +48,10 @@ impl Builder<'_> {
             }
             None => (written, expr.span),
         };
-        if is_setting {
+        if is_setting && self.steps.open.is_some() {
+            let message = format!("`{}` is set in the recipe itself, not in a step", name.text);
+            self.elaborator.fail(Code::E0107, name.span, message, None);
+        } else if is_setting {
             self.set(name, &value, place);
         }
         self.elaborator.bind_name(name, value);
@@ -146,10 +150,8 @@ impl Builder<'_> {
     /// `validation.loss`.
     fn watched(&mut self, expr: &Expr) -> Option<String> {
         match &expr.kind {
-            ExprKind::Field(split, metric) => match &split.kind {
-                ExprKind::Name(split) => Some(format!("{split}.{}", metric.text)),
-                _ => None,
-            },
+            ExprKind::Name(name) => Some(name.clone()),
+            ExprKind::Field(split, metric) => Some(format!("{}.{}", self.watched(split)?, metric.text)),
             _ => None,
         }
     }
@@ -164,16 +166,13 @@ impl Builder<'_> {
         }
         let Some((stop, span)) = self.settings.stop_early.clone() else { return };
         let (split, metric) = stop.on.split_once('.').unwrap_or((&stop.on, ""));
-        let declared: Vec<String> = self
-            .train
-            .body
-            .stmts
-            .iter()
-            .filter_map(
-                |stmt| if let StmtKind::Metric { name, .. } = &stmt.kind { Some(name.text.clone()) } else { None },
-            )
-            .collect();
-        let known: Vec<&str> = std::iter::once("loss").chain(declared.iter().map(String::as_str)).collect();
+        let losses = match self.steps.declared.as_slice() {
+            [] => vec!["loss".to_owned()],
+            steps => steps.iter().map(StepInfo::loss).collect(),
+        };
+        let mut metrics = Vec::new();
+        metric_names(&self.train.body, &mut metrics);
+        let known: Vec<&str> = losses.iter().chain(&metrics).map(String::as_str).collect();
         let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some());
         if !matches!(split, "train" | "validation") {
             let message = format!("there is no split `{split}` to watch");
@@ -185,6 +184,17 @@ impl Builder<'_> {
             let message = format!("there is no metric `{metric}` to watch");
             let help = closest(metric, known).map(|meant| format!("did you mean `{split}.{meant}`?"));
             self.elaborator.fail(Code::E0601, span, message, help);
+        }
+    }
+}
+
+/// The names of metrics in a recipe and its steps.
+fn metric_names(block: &Block, names: &mut Vec<String>) {
+    for stmt in &block.stmts {
+        match &stmt.kind {
+            StmtKind::Metric { name, .. } => names.push(name.text.clone()),
+            StmtKind::Step { body, .. } => metric_names(body, names),
+            _ => {}
         }
     }
 }

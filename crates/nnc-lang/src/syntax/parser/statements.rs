@@ -75,6 +75,7 @@ impl Parser<'_, '_> {
             "layer" if named => self.layer().map(StmtKind::Layer),
             "metric" if named => self.named_value().map(|(name, value)| StmtKind::Metric { name, value }),
             "augment" if named => self.named_value().map(|(name, value)| StmtKind::Augment { name, value }),
+            "picture" if named => self.named_value().map(|(name, value)| StmtKind::Picture { name, value }),
             "answer" if named => self.answer(),
             "step" if named || block => self.step(),
             "return" => self.keyword_expr().map(StmtKind::Return),
@@ -217,7 +218,8 @@ impl Parser<'_, '_> {
     fn step(&mut self) -> Parsed<StmtKind> {
         self.next();
         let name = self.ident("for the step")?;
-        Ok(StmtKind::Step { name, body: self.block()? })
+        let every = self.eat_word("every").map(|_| self.expr()).transpose()?;
+        Ok(StmtKind::Step { name, every, body: self.block()? })
     }
 
     fn minimize(&mut self) -> Parsed<Minimize> {
