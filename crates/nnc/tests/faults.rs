@@ -239,7 +239,9 @@ fn an_index_that_the_model_makes_is_not_blamed_on_the_data() {
     fs::write(folder.join("few.nn"), text).unwrap();
     for engine in ["native", "interp"] {
         let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        for part in ["the model makes an index that is out of range: 5 is not in 0..3", "in `Few` at few.nn:", "in example"] {
+        for part in
+            ["the model makes an index that is out of range: 5 is not in 0..3", "in `Few` at few.nn:", "in example"]
+        {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert!(!error.contains("table.csv"), "{error}");

@@ -222,7 +222,9 @@ impl Builder<'_> {
         let entries = self.elaborator.store.entries().iter();
         let covered: Vec<&Entry> =
             entries.filter(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path)).collect();
-        let is_former = |entry: &&Entry| reached.contains(&self.elaborator.graph.value(entry.leaf).node);
+        let is_former = |entry: &&Entry| {
+            entry.current != entry.leaf && reached.contains(&self.elaborator.graph.value(entry.leaf).node)
+        };
         let message = match part.prefix.as_str() {
             _ if covered.iter().any(is_former) => {
                 "the loss depends on these parameters only as they were before a step trained them"
