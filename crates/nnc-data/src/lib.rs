@@ -3,7 +3,7 @@
 //! The way of the data:
 //! ```text
 //! files ─ idx, csv, npy, npz, images, text ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
-//! one input ─ decode_input ─→ Column                     results ─ write_npy, write_pictures ─→ file
+//! one input ─ Given ─→ Column                            results ─ write_npy, write_pictures ─→ file
 //! ```
 //! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
 //! that nothing later meets another type. What is wrong is told as a [`DataError`]: which file,
@@ -27,6 +27,7 @@ mod content;
 #[cfg(feature = "csv")]
 pub mod csv;
 mod error;
+mod given;
 #[cfg(feature = "idx")]
 pub mod idx;
 #[cfg(feature = "image")]
@@ -59,6 +60,7 @@ mod write;
 
 pub use batches::{Batch, Batches};
 pub use error::{DataError, ErrorKind, Place, Result};
+pub use given::Given;
 pub use input::{decode_input, read_input};
 #[cfg(feature = "text")]
 pub use input::{decode_text_input, read_text_input};

@@ -46,6 +46,16 @@ pub fn decode(content: Vec<u8>, path: &Path, ty: &FieldType, batching: Batching)
     header.column(content, ty, rows, path)
 }
 
+/// The dims of the array in the file `path`.
+///
+/// # Errors
+/// Its header is damaged, or has dims that no machine can address.
+pub(crate) fn dims(content: &[u8], path: &Path) -> Result<Vec<usize>> {
+    let shape = parse_header(content, path)?.shape;
+    let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+    dims.ok_or_else(|| DataError::new(ErrorKind::Malformed, path, "the header claims an impossible size"))
+}
+
 /// Reads everything before the elements.
 fn parse_header(content: &[u8], path: &Path) -> Result<Header> {
     if !content.starts_with(MAGIC) {

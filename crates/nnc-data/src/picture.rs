@@ -55,6 +55,19 @@ pub(crate) fn decode_into(content: &[u8], path: &Path, ty: &FieldType, bytes: &m
     }
 }
 
+/// The height and width of the image `content` of the file `path`.
+///
+/// # Errors
+/// A damaged image.
+pub(crate) fn dims(content: &[u8], path: &Path) -> Result<Vec<usize>> {
+    let source = Cursor::new(content);
+    let (width, height) = match content::sniff(content) {
+        Format::Png => PngDecoder::new(source).map_err(|cause| damaged(path, &cause))?.dimensions(),
+        _ => JpegDecoder::new(source).map_err(|cause| damaged(path, &cause))?.dimensions(),
+    };
+    Ok(vec![height as usize, width as usize])
+}
+
 /// The fault of a file of another format.
 fn not_picture(path: &Path, found: &str) -> DataError {
     let error = DataError::new(ErrorKind::Unsupported, path, found);

@@ -67,8 +67,43 @@ pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, names: &
     Ok(windows(utf8(content, path)?, path, ty, &vocabulary)?.0)
 }
 
+/// Decodes a whole text as one row of `ty`; a shorter one stands at its end, with line ends (or spaces) before it.
+///
+/// # Errors
+/// As [`crate::Given::decode_text`].
+pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, names: &[String]) -> Result<Column> {
+    let vocabulary = known(names, names.len(), path)?;
+    let text = utf8(content, path).map_err(|error| match error.kind {
+        ErrorKind::Empty => error.help("give at least one character"),
+        _ => error,
+    })?;
+    let (length, count) = (ty.dims.iter().product::<usize>(), text.chars().count());
+    let padding = ['\n', ' '].iter().find_map(|letter| vocabulary.binary_search(letter).ok());
+    if count > length || count < length && padding.is_none() {
+        let most = if padding.is_some() { "at most " } else { "" };
+        let message =
+            format!("has {count} character{}, and {most}{length} are taken", if count == 1 { "" } else { "s" });
+        return Err(DataError::new(ErrorKind::WrongShape, path, message));
+    }
+    let mut bytes = Vec::with_capacity(length * ty.dtype.size());
+    for _ in count..length {
+        sample::push_index(padding.unwrap_or_default(), ty.dtype, &mut bytes);
+    }
+    let mut line = 1;
+    for character in text.chars() {
+        let number = vocabulary.binary_search(&character);
+        let number = number.map_err(|_| unknown(character, line, vocabulary.len(), path))?;
+        if !sample::push_index(number, ty.dtype, &mut bytes) {
+            let message = format!("{} does not hold the numbers of {} characters", ty.dtype, vocabulary.len());
+            return Err(DataError::new(ErrorKind::WrongType, path, message));
+        }
+        line += u64::from(character == '\n');
+    }
+    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+}
+
 /// The text that `content` is.
-fn utf8<'a>(content: &'a [u8], path: &Path) -> Result<&'a str> {
+pub(crate) fn utf8<'a>(content: &'a [u8], path: &Path) -> Result<&'a str> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
     if content.is_empty() {
         return Err(DataError::new(ErrorKind::Empty, path, "is empty"));

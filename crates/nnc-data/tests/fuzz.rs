@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::{self, TextOptions};
-use nnc_data::{Batching, DType, FieldType, csv, decode_input, decode_text_input, encode_npy, idx, npy, npz};
+use nnc_data::{Batching, DType, FieldType, Given, csv, decode_input, decode_text_input, encode_npy, idx, npy, npz};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -239,6 +239,8 @@ fn as_inputs(content: &[u8]) {
     for ty in types() {
         let _ = decode_input(content.to_vec(), path(), &ty);
     }
+    let given = Given::bytes("a", content.to_vec());
+    let _ = (given.dims(), given.text_dims());
 }
 
 const SMALL: usize = 64 << 10;
@@ -288,6 +290,7 @@ fn text_content() {
                 let _ = text::decode(&content, path(), std::slice::from_ref(&field), &options);
             }
             let _ = decode_text_input(content.clone(), path(), &field, &names);
+            let _ = Given::bytes("a", content.clone()).decode_text(&field, &names);
         }
     });
 }

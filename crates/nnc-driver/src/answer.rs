@@ -5,8 +5,83 @@ use crate::deploy::{Subject, classes_of};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::store::{Mismatch, RESERVED, Store};
-use nnc_graph::Graph;
+use nnc_graph::{DType, Graph, TensorType};
+use nnc_lang::diagnostic::closest;
+use nnc_lang::elaborate::{ParameterInfo, ParameterKind, RecipeInfo};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What an answer takes beside the fields of the data.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The answer, when there is one to be named.
+    answer: Option<String>,
+    /// Its parameters.
+    pub(crate) parameters: Vec<ParameterInfo>,
+    /// Of a text, the dtype of its characters' numbers.
+    pub(crate) letters: Option<DType>,
+}
+
+impl Inputs {
+    /// Those of the answer called `answer` of the recipe called `only`; each may be left out when there is one.
+    ///
+    /// # Errors
+    /// A name that the file does not have.
+    pub fn new(project: &Project, only: Option<&str>, answer: Option<&str>) -> Result<Self, DriverError> {
+        if project.unit.recipes.is_empty() {
+            return Ok(Self { answer: answer.map(str::to_owned), ..Self::default() });
+        }
+        let recipe = project.recipe(only)?;
+        let data = project.data(&recipe.data)?;
+        let letters = data.raw.first().filter(|_| data.is_text()).map(|field| field.ty.dtype);
+        let asked = recipe.asked(answer).map_err(|name| unknown_answer(recipe, &name))?;
+        let parameters = asked.and_then(|asked| asked.parameters.clone()).unwrap_or_default();
+        let answer = answer.map(str::to_owned).or_else(|| asked.map(|asked| asked.name.clone()));
+        Ok(Self { answer, parameters, letters })
+    }
+
+    /// The same for these weights: without names for characters, numbers are no text.
+    #[must_use]
+    pub fn held_to(self, checkpoint: &Checkpoint) -> Self {
+        let knows = classes_of(checkpoint).is_some_and(|characters| !characters.is_empty());
+        Self { letters: self.letters.filter(|_| knows), ..self }
+    }
+
+    /// The parameters that are tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorType)> {
+        self.parameters.iter().filter_map(|parameter| match &parameter.kind {
+            ParameterKind::Input(ty) => Some((parameter.name.as_str(), ty)),
+            ParameterKind::Scalar(..) | ParameterKind::Setting(_) => None,
+        })
+    }
+
+    /// Whether numbers of this type are characters: those of a text's dtype, with an axis or more.
+    pub fn is_text(&self, ty: &TensorType) -> bool {
+        self.letters == Some(ty.dtype) && ty.shape.rank() > 0
+    }
+
+    /// What was set when the graph was made, as `length=300`.
+    pub(crate) fn fixed(&self) -> Vec<String> {
+        let settings = self.parameters.iter().filter_map(|parameter| match &parameter.kind {
+            ParameterKind::Setting(value) => Some(format!("{}={}", parameter.name, value.as_ref()?)),
+            ParameterKind::Input(_) | ParameterKind::Scalar(..) => None,
+        });
+        settings.collect()
+    }
+}
+
+fn unknown_answer(recipe: &RecipeInfo, name: &str) -> DriverError {
+    let names = || recipe.answers.iter().map(|answer| answer.name.as_str());
+    let listed = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if name.is_empty() {
+        return DriverError::Usage(format!("recipe `{}` has several answers; choose one of {listed}", recipe.name));
+    }
+    let message = format!("recipe `{}` has no answer `{name}`; it has {listed}", recipe.name);
+    DriverError::Usage(match closest(name, names()) {
+        Some(meant) => format!("{message}: did you mean `{meant}`?"),
+        None => message,
+    })
+}
 
 /// The graphs of an answer for `rows` rows and for one more.
 #[derive(Debug)]
@@ -14,8 +89,7 @@ pub struct AnswerGraphs {
     name: String,
     source: String,
     classes: Vec<String>,
-    /// Whether the inputs are windows of a text.
-    text: bool,
+    inputs: Inputs,
     rows: usize,
     /// For `rows` rows.
     pub graph: Graph,
@@ -28,26 +102,33 @@ impl AnswerGraphs {
     /// # Errors
     /// Diagnostics, or a name that the file does not have.
     pub fn new(project: &Project, only: Option<&str>, answer: Option<&str>, rows: usize) -> Result<Self, DriverError> {
+        Self::sized(project, only, Inputs::new(project, only, answer)?, rows, &BTreeMap::new())
+    }
+
+    /// The answer with these inputs, whose open dims have these sizes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn sized(
+        project: &Project,
+        only: Option<&str>,
+        inputs: Inputs,
+        rows: usize,
+        sizes: &BTreeMap<String, i64>,
+    ) -> Result<Self, DriverError> {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
             let model = model_name(project, only)?;
             let make = |rows: usize| project.graph(project.unit.model(&model, &crate::stage::batch_of(rows)));
             let (graph, wider) = (make(rows)?, make(rows + 1)?);
-            return Ok(Self { name: model, source, classes: Vec::new(), text: false, rows, graph, wider });
+            return Ok(Self { name: model, source, classes: Vec::new(), inputs, rows, graph, wider });
         }
         let recipe = project.recipe(only)?;
-        if let Some(answer) = answer.filter(|answer| !recipe.answers.iter().any(|known| known == answer)) {
-            let known = recipe.answers.join("`, `");
-            return Err(DriverError::Usage(format!(
-                "recipe `{}` has no answer `{answer}`; it has `{known}`",
-                recipe.name
-            )));
-        }
-        let data = project.data(&recipe.data)?;
-        let (classes, text) = (data.classes.clone().unwrap_or_default(), data.is_text());
-        let make = |rows: usize| project.graph(project.unit.answer(&recipe.name, answer, rows));
+        let classes = project.data(&recipe.data)?.classes.clone().unwrap_or_default();
+        let answer = inputs.answer.as_deref();
+        let make = |rows: usize| project.graph(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
-        Ok(Self { name: recipe.model.clone(), source, classes, text, rows, graph, wider })
+        Ok(Self { name: recipe.model.clone(), source, classes, inputs, rows, graph, wider })
     }
 
     /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
@@ -57,7 +138,7 @@ impl AnswerGraphs {
         Subject {
             name: self.name.clone(),
             source: self.source.clone(),
-            text: self.text && !classes.is_empty(),
+            inputs: self.inputs.clone().held_to(checkpoint),
             classes,
             graph: &self.graph,
             wider: &self.wider,

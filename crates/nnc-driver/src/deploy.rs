@@ -3,6 +3,7 @@
 //! The answer's graph is compiled for a number of rows; parameters and constants are laid out in one block, each at a
 //! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
 
+use crate::answer::Inputs;
 use crate::checkpoint::Checkpoint;
 use crate::compiled::{self, Compiler};
 use crate::dataset::field_type;
@@ -13,6 +14,7 @@ use crate::store::Store;
 use nnc_data::FieldType;
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
+use nnc_lang::elaborate::ParameterKind;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place};
 use nnc_stub::{Engine, Manifest};
@@ -35,8 +37,9 @@ pub struct Subject<'a> {
     pub source: String,
     /// Names of the classes, or the characters of a text; may be empty.
     pub classes: Vec<String>,
-    /// Whether what goes in is windows of a text, whose characters are the classes.
-    pub text: bool,
+    /// What the answer takes beside the fields of the data; whether those are windows of a text, whose characters are the
+    /// classes.
+    pub inputs: Inputs,
     /// The answer's graph for `rows` rows.
     pub graph: &'a Graph,
     /// The same for one row more, which tells what has a row for each example.
@@ -70,6 +73,7 @@ impl Deployment {
             batch: subject.rows,
             inputs,
             answers,
+            fixed: subject.inputs.fixed(),
             classes: subject.classes.clone(),
             arena_bytes: sizes.arena_bytes,
             arena_align: sizes.arena_align,
@@ -126,8 +130,7 @@ fn row_type(ty: &TensorType, wider: &TensorType, rows: usize) -> (FieldType, boo
     (FieldType::new(whole.dtype, whole.dims[1..].to_vec()), true)
 }
 
-/// Whether an input is the compiler's own: what random numbers are drawn by. Answers draw with the seed 0, and anew for
-/// each call.
+/// Whether an input is the compiler's own: what random numbers are drawn by. Each call draws anew.
 fn is_own(name: &str) -> bool {
     name.starts_with('$')
 }
@@ -144,8 +147,16 @@ fn inputs(subject: &Subject<'_>) -> Vec<Port> {
     let port = |(name, ty): (String, TensorType)| {
         let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
         let (row, batched) = row_type(&ty, other, subject.rows);
-        let reading = if subject.text { Reading::Characters } else { Reading::Values };
-        Port { name, row, batched, reading }
+        let parameter = subject.inputs.parameters.iter().find(|parameter| parameter.name == name);
+        let (reading, default) = match parameter.map(|parameter| &parameter.kind) {
+            Some(ParameterKind::Scalar(_, value)) => {
+                (Reading::Option, value.as_ref().map(|value| value.bytes().to_vec()).unwrap_or_default())
+            }
+            Some(_) if subject.inputs.is_text(&ty) => (Reading::Text, Vec::new()),
+            None if subject.inputs.letters.is_some() => (Reading::Characters, Vec::new()),
+            Some(_) | None => (Reading::Values, Vec::new()),
+        };
+        Port { name, row, batched, reading, default }
     };
     declared(subject.graph).into_iter().map(port).collect()
 }
@@ -159,8 +170,9 @@ fn answers(subject: &Subject<'_>) -> Vec<Port> {
     let port = |(name, ty): (String, TensorType)| {
         let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
         let (row, batched) = row_type(&ty, other, subject.rows);
-        let reading = reading(subject, &name, &row);
-        Port { name, row, batched, reading }
+        let is_text = subject.inputs.is_text(&ty);
+        let reading = if is_text { Reading::Text } else { reading(subject, &name, &row) };
+        Port { name, row, batched, reading, default: Vec::new() }
     };
     results(subject.graph).into_iter().map(port).collect()
 }
@@ -199,6 +211,7 @@ fn place(
     };
     match role {
         Role::Input(name) if name == "$iteration" => Ok(Place::Call),
+        Role::Input(name) if name == "$seed" => Ok(Place::Seed),
         Role::Input(name) if is_own(name) => Ok(Place::Zero),
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),

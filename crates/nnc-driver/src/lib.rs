@@ -14,7 +14,7 @@
 //! | [`dataset`] | the sources of a `data` block, opened and split |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
-//! | [`answer`] | what is deployed: a recipe's answer, or a model by itself |
+//! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
@@ -39,6 +39,7 @@ pub mod project;
 pub mod report;
 pub mod roofline;
 pub mod session;
+mod sizes;
 pub mod stage;
 pub mod store;
 pub mod train;

@@ -69,6 +69,7 @@ fn manifest(reading: Reading) -> Manifest {
         row: FieldType::new(DType::F32, [WIDTH]),
         batched: true,
         reading,
+        default: Vec::new(),
     };
     let (row, whole) = (WIDTH * 4, BATCH * WIDTH * 4);
     Manifest {
@@ -80,6 +81,7 @@ fn manifest(reading: Reading) -> Manifest {
         batch: BATCH,
         inputs: vec![port("x", Reading::Values)],
         answers: vec![port("y", reading)],
+        fixed: Vec::new(),
         classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
         arena_bytes: 0,
         arena_align: 64,

@@ -34,13 +34,14 @@ fn checked(name: &str, text: &str) -> Unit {
 }
 
 fn check_graphs(name: &str, unit: &Unit) {
+    let sizes = std::collections::BTreeMap::from([("P".to_owned(), 5)]);
     for recipe in &unit.recipes {
         for n in [1, 4] {
             let graphs = [
                 ("init", unit.init(&recipe.name)),
                 ("train", unit.train_step(&recipe.name, n)),
                 ("evaluate", unit.evaluate(&recipe.name, n)),
-                ("answer", unit.answer(&recipe.name, None, n)),
+                ("answer", unit.answer_sized(&recipe.name, None, n, &sizes)),
             ];
             for (word, graph) in graphs {
                 let graph = graph.unwrap_or_else(|errors| panic!("{name} {word} at {n}: {errors:#?}"));

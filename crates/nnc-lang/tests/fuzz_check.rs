@@ -147,6 +147,10 @@ fn check_text(text: &str) {
         hold(unit.train_step(&recipe.name, 2));
         hold(unit.evaluate(&recipe.name, 1));
         hold(unit.answer(&recipe.name, None, 3));
+        let sizes = BTreeMap::from([("P".to_owned(), 3)]);
+        for answer in &recipe.answers {
+            hold(unit.answer_sized(&recipe.name, Some(&answer.name), 2, &sizes));
+        }
     }
 }
 

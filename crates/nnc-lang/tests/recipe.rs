@@ -532,7 +532,8 @@ fn data_says_what_it_is() {
     assert_eq!(data.classes.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
     assert!(data.augmented);
     assert_eq!(data.splits.len(), 1);
-    assert_eq!(unit.recipes[0].answers, ["scores", "mean"]);
+    let answers: Vec<&str> = unit.recipes[0].answers.iter().map(|answer| &*answer.name).collect();
+    assert_eq!(answers, ["scores", "mean"]);
     assert_eq!(
         unit.recipes[0].stop_early.as_ref().map(|stop| (&*stop.on, stop.patience)),
         Some(("validation.loss", 3))

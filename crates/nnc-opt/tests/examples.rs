@@ -73,6 +73,19 @@ d_dense_1.b = sum(d_dense_1.y, axis=0)  # f32[1]
 d_dense_1.w = measures.T @ d_dense_1.y  # f32[3, 1]
 ";
 
+/// A loop prints as a block, and so does the loop back.
+#[test]
+fn derivatives_of_loops_can_be_read() {
+    for name in ["rhyme", "char_lstm", "nanogpt"] {
+        let text = grad::readable(&train_step(name), None).unwrap();
+        println!("== {name}\n{text}");
+        assert!(!text.contains('%') && !text.contains('~'), "{name}\n{text}");
+        assert_eq!(text.contains("scan t in 0..") && text.contains("reverse"), name != "nanogpt", "{name}\n{text}");
+    }
+    let text = grad::readable(&train_step("rhyme"), None).unwrap();
+    assert!(text.contains("h' = "), "{text}");
+}
+
 #[test]
 fn one_parameter_can_be_asked_for() {
     let graph = train_step("mnist_mlp");

@@ -255,3 +255,17 @@ fn fast_math_is_a_choice() {
     assert_eq!(simplified(&format!("{X}{zero}%3 = mul(%0, %2) : f32[3]"), true), nothing);
     assert_eq!(simplified(&format!("{X}%1 = sub(%0, %0) : f32[3]"), true), nothing);
 }
+
+#[test]
+fn starts_that_are_known() {
+    let x = "%0 = input \"x\" : f32[5, 3]\n%1 = constant 2 : i64\n";
+    becomes(
+        &format!("{x}%2 = dynamic_slice[axis=0](%0, %1) : f32[3, 3]"),
+        "%1 = slice[start=[2, 0], step=[1, 1]](%0)\noutput \"y\" = %1",
+    );
+    // What does not fit stops the step, so it stays.
+    stays(&format!("{x}%2 = dynamic_slice[axis=0](%0, %1) : f32[4, 3]"));
+    let whole = "%0 = input \"x\" : f32[3]\n%1 = input \"y\" : f32[3]\n%2 = constant 0 : i64\n";
+    becomes(&format!("{whole}%3 = dynamic_update[axis=0](%0, %1, %2) : f32[3]"), "output \"y\" = %1");
+    stays(&format!("{}%3 = dynamic_update[axis=0](%0, %1, %2) : f32[3]", whole.replace("constant 0", "constant 1")));
+}

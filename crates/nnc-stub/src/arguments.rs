@@ -1,8 +1,10 @@
 //! The command line of a built executable.
 
 use crate::manifest::{Manifest, Port};
+use crate::number;
 use crate::present::default_top;
 use lexopt::{Arg, Parser, ValueExt};
+use nnc_data::Column;
 use nnc_runtime::cpu::available_threads;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -28,6 +30,10 @@ pub struct Arguments {
     pub inputs: Vec<Named>,
     /// Files to write.
     pub outputs: Vec<Named>,
+    /// Values of options, by name.
+    pub set: Vec<(String, String)>,
+    /// What random numbers are drawn by.
+    pub seed: i64,
     /// Print JSON.
     pub json: bool,
     /// Measure for this long instead of printing answers.
@@ -59,6 +65,8 @@ impl Arguments {
                 Arg::Short('V') | Arg::Long("version") => found.version = true,
                 Arg::Short('i') | Arg::Long("input") => found.inputs.push(named(parser.value()?)),
                 Arg::Short('o') | Arg::Long("output") => found.outputs.push(named(parser.value()?)),
+                Arg::Long("set") => found.set.push(setting(&parser.value()?)?),
+                Arg::Long("seed") => found.seed = seed(&parser.value()?)?,
                 Arg::Long("json") => found.json = true,
                 Arg::Long("threads") => found.threads = Some(count(parser, "--threads")?),
                 Arg::Long("top") => found.top = Some(count(parser, "--top")?.get()),
@@ -75,16 +83,55 @@ impl Arguments {
         self.top.unwrap_or_else(|| default_top(rows))
     }
 
-    /// The files of each input, in the order of the manifest.
+    /// The files of each input that is no option, in the order of the manifest.
     ///
     /// # Errors
     /// A name that is no input, or an input without a file.
     pub fn input_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
-        let files = assign(&self.inputs, &manifest.inputs, "input")?;
-        match manifest.inputs.iter().zip(&files).find(|(_, files)| files.is_empty()) {
+        let ports: Vec<&Port> = manifest.files().collect();
+        let files = assign(&self.inputs, &ports, "input")?;
+        match ports.iter().zip(&files).find(|(_, files)| files.is_empty()) {
             Some((port, _)) => Err(format!("nothing is given for the input `{}`; try --help", port.name)),
             None => Ok(files),
         }
+    }
+
+    /// The value of an option: what is set, else its default.
+    ///
+    /// # Errors
+    /// A value that its type does not hold, or none.
+    pub fn option(&self, port: &Port) -> Result<Column, String> {
+        let dtype = port.row.dtype;
+        let bytes = match self.set.iter().rfind(|(name, _)| *name == port.name) {
+            Some((name, text)) => {
+                number::parse(dtype, text).ok_or_else(|| format!("--set {name}={text}: this is no {dtype}"))?
+            }
+            None if port.default.is_empty() => {
+                return Err(format!("`{}` is not given; write --set {}=VALUE", port.name, port.name));
+            }
+            None => port.default.clone(),
+        };
+        Ok(Column { ty: port.row.clone(), rows: 1, bytes })
+    }
+
+    /// Refuses names that are no options, and a seed where nothing is drawn.
+    ///
+    /// # Errors
+    /// What is wrong, on one line.
+    pub fn check_options(&self, manifest: &Manifest) -> Result<(), String> {
+        for (name, text) in &self.set {
+            if manifest.options().any(|port| port.name == *name) {
+                continue;
+            }
+            let fixed = manifest.fixed.iter().find(|fixed| fixed.split('=').next() == Some(name));
+            let known = manifest.options().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
+            return Err(match (fixed, known.as_str()) {
+                (Some(fixed), _) => format!("--set {name}={text}: this program was built with {fixed}; build another"),
+                (None, "") => format!("--set {name}={text}: this program has no options"),
+                (None, known) => format!("--set {name}={text}: there is no such option, only {known}"),
+            });
+        }
+        Ok(())
     }
 
     /// The files to write for each answer, in the order of the manifest.
@@ -92,7 +139,7 @@ impl Arguments {
     /// # Errors
     /// A name that is no answer.
     pub fn output_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
-        assign(&self.outputs, &manifest.answers, "output")
+        assign(&self.outputs, &manifest.answers.iter().collect::<Vec<_>>(), "output")
     }
 }
 
@@ -106,7 +153,7 @@ pub fn too_many_threads(asked: Option<NonZeroUsize>) -> Option<String> {
 }
 
 /// Sorts files by the port that they are named for.
-fn assign(files: &[Named], ports: &[Port], what: &str) -> Result<Vec<Vec<PathBuf>>, String> {
+fn assign(files: &[Named], ports: &[&Port], what: &str) -> Result<Vec<Vec<PathBuf>>, String> {
     let names = || ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
     let mut assigned = vec![Vec::new(); ports.len()];
     for Named { name, path } in files {
@@ -139,6 +186,19 @@ fn named(value: OsString) -> Named {
         Some((name, path)) if is_name(name) => Named { name: Some(name.into()), path: path.into() },
         Some(_) | None => Named { name: None, path: value.into() },
     }
+}
+
+/// `NAME=VALUE`.
+fn setting(value: &OsString) -> Result<(String, String), lexopt::Error> {
+    let text = value.to_string_lossy();
+    let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    pair.ok_or_else(|| format!("--set {text}: write an option and its value, as NAME=VALUE").into())
+}
+
+fn seed(value: &OsString) -> Result<i64, lexopt::Error> {
+    let shown = value.to_string_lossy();
+    let number = shown.parse().ok().filter(|&number: &i64| number >= 0);
+    number.ok_or_else(|| format!("--seed {shown}: a seed is a whole number from 0 to {}", i64::MAX).into())
 }
 
 /// The value of an option that counts something.
@@ -217,6 +277,42 @@ mod tests {
     fn nonsense_is_refused() {
         for wrong in [&["--jsn"][..], &["-x"], &["--threads", "0"], &["--threads"], &["--top", "-1"], &["--json=1"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn options_have_defaults_and_types() {
+        use crate::manifest::Reading;
+        use nnc_data::{DType, FieldType};
+        let mut manifest = sample();
+        let option = |name: &str, default: &[u8]| Port {
+            name: name.into(),
+            row: FieldType::scalar(DType::F32),
+            batched: false,
+            reading: Reading::Option,
+            default: default.to_vec(),
+        };
+        manifest.inputs.push(option("heat", &0.5f32.to_le_bytes()));
+        manifest.inputs.push(option("scale", &[]));
+        let found = parse(&["a.npy", "--set", "scale=2", "--set=scale=3", "--seed", "7"]).unwrap();
+        assert_eq!((found.seed, found.check_options(&manifest)), (7, Ok(())));
+        assert_eq!(found.input_files(&manifest).unwrap(), [[PathBuf::from("a.npy")]]);
+        let value = |at: usize| found.option(&manifest.inputs[at]).unwrap().bytes;
+        assert_eq!((value(1), value(2)), (0.5f32.to_le_bytes().to_vec(), 3f32.to_le_bytes().to_vec()));
+        let refused = |args: &[&str]| {
+            let found = parse(args)?;
+            found.check_options(&manifest)?;
+            manifest.options().try_for_each(|port| found.option(port).map(drop))
+        };
+        for (args, words) in [
+            (&[][..], "`scale` is not given; write --set scale=VALUE"),
+            (&["--set", "scale=much"], "--set scale=much: this is no f32"),
+            (&["--set", "heet=1"], "--set heet=1: there is no such option, only `heat`, `scale`"),
+            (&["--set", "count=9"], "--set count=9: this program was built with count=3; build another"),
+            (&["--set", "scale"], "--set scale: write an option and its value, as NAME=VALUE"),
+            (&["--seed", "-1"], "--seed -1: a seed is a whole number from 0 to 9223372036854775807"),
+        ] {
+            assert_eq!(refused(args).unwrap_err(), words);
         }
     }
 

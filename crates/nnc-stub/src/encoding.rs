@@ -16,6 +16,7 @@ impl Manifest {
         to.number(self.batch);
         to.list(&self.inputs, Writer::port);
         to.list(&self.answers, Writer::port);
+        to.list(&self.fixed, |to, setting| to.text(setting));
         to.list(&self.classes, |to, class| to.text(class));
         for number in [self.arena_bytes, self.arena_align, self.scratch_bytes] {
             to.number(number);
@@ -37,6 +38,7 @@ impl Manifest {
             batch: from.number()?,
             inputs: from.list(Reader::port)?,
             answers: from.list(Reader::port)?,
+            fixed: from.list(Reader::text)?,
             classes: from.list(Reader::text)?,
             arena_bytes: from.number()?,
             arena_align: from.number()?,
@@ -79,7 +81,10 @@ impl Writer {
             Reading::Logits => 1,
             Reading::Probabilities => 2,
             Reading::Characters => 3,
+            Reading::Text => 4,
+            Reading::Option => 5,
         });
+        self.list(&port.default, |to, byte| to.number(usize::from(*byte)));
     }
 
     fn external(&mut self, external: &External) {
@@ -90,6 +95,7 @@ impl Writer {
             Role::Weights(offset) => (2, offset),
             Role::Zero => (3, 0),
             Role::Call => (5, 0),
+            Role::Seed => (6, 0),
             Role::Status => (4, 0),
         };
         self.number(kind);
@@ -144,9 +150,12 @@ impl Reader<'_> {
             1 => Reading::Logits,
             2 => Reading::Probabilities,
             3 => Reading::Characters,
+            4 => Reading::Text,
+            5 => Reading::Option,
             _ => return None,
         };
-        Some(Port { name, row, batched, reading })
+        let default = self.list(|from| u8::try_from(from.number()?).ok())?;
+        Some(Port { name, row, batched, reading, default })
     }
 
     fn external(&mut self) -> Option<External> {
@@ -157,6 +166,7 @@ impl Reader<'_> {
             (2, offset) => Role::Weights(offset),
             (3, 0) => Role::Zero,
             (5, 0) => Role::Call,
+            (6, 0) => Role::Seed,
             (4, 0) => Role::Status,
             _ => return None,
         };

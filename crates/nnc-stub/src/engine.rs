@@ -97,6 +97,8 @@ pub struct Engine<'w> {
     buffers: Vec<AlignedBuffer>,
     /// Calls of the program since [`Self::run`] began.
     calls: i64,
+    /// What random numbers are drawn by.
+    seed: i64,
 }
 
 impl<'w> Engine<'w> {
@@ -105,11 +107,17 @@ impl<'w> Engine<'w> {
     pub fn new(manifest: Manifest, program: Program, weights: &'w [u8]) -> Self {
         let buffers = manifest.externals.iter().map(|external| match external.role {
             Role::Input(_) | Role::Answer(_) => AlignedBuffer::zeroed(external.bytes),
-            Role::Zero | Role::Call | Role::Status => AlignedBuffer::zeroed(external.bytes),
+            Role::Zero | Role::Seed | Role::Call | Role::Status => AlignedBuffer::zeroed(external.bytes),
             Role::Weights(_) => AlignedBuffer::default(),
         });
         let buffers = buffers.collect();
-        Self { manifest, program, weights, buffers, calls: 0 }
+        Self { manifest, program, weights, buffers, calls: 0, seed: 0 }
+    }
+
+    /// The same, with another seed than 0 for what is drawn.
+    #[must_use]
+    pub fn with_seed(self, seed: i64) -> Self {
+        Self { seed, ..self }
     }
 
     /// What the program is.
@@ -163,6 +171,10 @@ impl<'w> Engine<'w> {
                 Role::Weights(offset) => ExternalBuffer::Shared(part(self.weights, offset, external.bytes)),
                 Role::Call => {
                     buffer.bytes_mut().copy_from_slice(&self.calls.to_le_bytes());
+                    buffer.into()
+                }
+                Role::Seed => {
+                    buffer.bytes_mut().copy_from_slice(&self.seed.to_le_bytes());
                     buffer.into()
                 }
                 Role::Zero | Role::Status => {

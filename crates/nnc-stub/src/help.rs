@@ -1,6 +1,7 @@
 //! What a built executable tells about itself.
 
 use crate::manifest::{Manifest, Port, Reading};
+use crate::number::Number;
 use crate::present::shown_name;
 
 /// How many class names `--help` lists.
@@ -9,8 +10,10 @@ const CLASSES: usize = 20;
 const OPTIONS: &str = "\
 Options:
   -i, --input NAME=FILE   the file of an input; just FILE if there is only one
-  -o, --output NAME=FILE  write an answer as .npy instead of printing it; just FILE if there is
-                          only one
+  -o, --output NAME=FILE  write an answer as .npy instead of printing it (a text as text, unless
+                          FILE ends in .npy); just FILE if there is only one
+      --set NAME=VALUE    set an option of the program
+      --seed N            draw random numbers by another seed than 0
       --json              print JSON
       --top K             print K classes per row (5 for one row, 1 for many)
       --threads N         compute with at most N threads (as many as there are processors)
@@ -21,20 +24,29 @@ Options:
 
 /// The text of `--help`; `name` is how the program was called.
 pub fn help(manifest: &Manifest, name: &str) -> String {
-    let usage = match manifest.inputs.as_slice() {
+    let inputs: Vec<&Port> = manifest.files().collect();
+    let usage = match inputs.as_slice() {
         [] => String::new(),
-        [_] => " FILE...".into(),
-        many => many.iter().map(|port| format!(" --input {}=FILE", port.name)).collect(),
+        [only] => format!(" {}...", what(only)),
+        many => many.iter().map(|port| format!(" --input {}={}", port.name, what(port))).collect(),
     };
     let mut text = format!("{}\n\nUsage: {name} [OPTIONS]{usage}\n", origin(manifest));
-    section(&mut text, "In", manifest.inputs.iter().map(|port| format!("{port}{}", tail(port, manifest))));
+    section(&mut text, "In", inputs.iter().map(|port| format!("{port}{}", tail(port, manifest))));
     section(&mut text, "Out", manifest.answers.iter().map(|port| format!("{port}{}", tail(port, manifest))));
-    if manifest.inputs.iter().any(|port| port.reading == Reading::Characters) {
+    section(&mut text, "Set by --set", manifest.options().map(setting));
+    section(&mut text, "Set when it was built", manifest.fixed.iter().cloned());
+    if inputs.iter().any(|port| port.reading == Reading::Text) {
+        text.push_str(
+            "\nTEXT is the text itself; `@FILE` reads it from a file in UTF-8, or numbers from .npy. A shorter one has\n\
+             line ends (or spaces) put before it.\n",
+        );
+    }
+    if inputs.iter().any(|port| port.reading == Reading::Characters) {
         text.push_str("\nFILE is text in UTF-8, or .npy, also packed with gzip; `-` is standard input.\n");
-    } else if !manifest.inputs.is_empty() {
+    } else if inputs.iter().any(|port| port.reading != Reading::Text) {
         text.push_str("\nFILE is .npy, CSV, idx, PNG or JPEG, also packed with gzip; `-` is standard input.\n");
     }
-    if manifest.inputs.iter().any(|port| port.batched) {
+    if inputs.iter().any(|port| port.batched) {
         text.push_str(&format!("N is any number of rows; {} computed at a time.\n", rows_are(manifest.batch)));
     }
     if !manifest.classes.is_empty() && manifest.is_classifier() {
@@ -67,10 +79,22 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     }
 }
 
+/// What is given for an input.
+fn what(port: &Port) -> &'static str {
+    if port.reading == Reading::Text { "TEXT" } else { "FILE" }
+}
+
+/// `temperature: f32 = 0.8`.
+fn setting(port: &Port) -> String {
+    let default = Number::read_all(port.row.dtype, &port.default).next();
+    default.map_or_else(|| port.to_string(), |value| format!("{port} = {value}"))
+}
+
 fn tail(port: &Port, manifest: &Manifest) -> String {
     let classes = port.row.dims.last().copied().unwrap_or(manifest.classes.len());
     match port.reading {
-        Reading::Values => String::new(),
+        Reading::Values | Reading::Option => String::new(),
+        Reading::Text => "  (the numbers of a text's characters)".to_owned(),
         Reading::Characters => "  (the numbers of characters; a text file is read as such)".to_owned(),
         Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),
         Reading::Probabilities => format!("  (probabilities of {classes} classes)"),

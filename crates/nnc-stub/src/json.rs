@@ -4,6 +4,7 @@
 //! {"program":"Digits","rows":1,"answers":{"digit":{"dtype":"f32","shape":[1,2],
 //!  "values":[[-1.5,3]],"top":[[{"class":"1","index":1,"probability":0.989}]]}}}
 //! ```
+//! `text` is there for texts only: one for each vector along the last dim.
 //! `top` is there for classifiers only: for each vector along the last dim its most probable
 //! classes. Written by hand, since a general serializer would weigh more than the rest of a small
 //! executable.
@@ -39,6 +40,10 @@ fn write_answer(to: &mut dyn Write, answer: &Answer, classes: &[String], top: us
     write!(to, "{{\"dtype\":\"{}\",\"shape\":[{}],\"values\":", answer.port.row.dtype, shape.join(","))?;
     let numbers: Vec<Number> = answer.numbers().collect();
     write_nested(to, &dims, &numbers)?;
+    let texts: Vec<String> = answer.texts(classes).iter().map(|text| quoted(text)).collect();
+    if !texts.is_empty() {
+        write!(to, ",\"text\":[{}]", texts.join(","))?;
+    }
     let vectors = answer.ranked(top);
     if !vectors.is_empty() {
         let lists = vectors.iter().map(|vector| {

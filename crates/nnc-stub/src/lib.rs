@@ -20,6 +20,6 @@ pub mod number;
 pub mod present;
 
 pub use engine::{Engine, EngineError};
-pub use input::read_port;
+pub use input::{decode, given, read_port};
 pub use manifest::Manifest;
 pub use present::Answer;

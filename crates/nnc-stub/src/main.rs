@@ -5,11 +5,11 @@
 //! may stand. A reader that closes the pipe early is no error.
 #![forbid(unsafe_code)]
 
-use nnc_data::{Column, check_not_input, write_npy};
+use nnc_data::{Column, check_not_input};
 use nnc_runtime::image::Image;
 use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::{Arguments, too_many_threads};
-use nnc_stub::manifest::{Manifest, Port};
+use nnc_stub::manifest::{Manifest, Port, Reading};
 use nnc_stub::{Engine, bench, help, json, present, read_port};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,7 @@ fn run() -> Result<(), Failure> {
         return print(|to| writeln!(to, "{}", help::origin(&manifest)));
     }
     check_processor(&manifest)?;
+    arguments.check_options(&manifest)?;
     let mut engine = engine(image, manifest, &arguments)?;
     match arguments.bench {
         Some(_) => measure(&mut engine, &arguments),
@@ -93,7 +94,7 @@ fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Eng
     memory::check(manifest.layout().total_bytes(threads.get()))?;
     let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;
-    Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()))
+    Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()).with_seed(arguments.seed))
 }
 
 /// Runs on all files, and writes or prints the answers.
@@ -105,7 +106,7 @@ fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure>
     let mut written = Vec::new();
     for (answer, paths) in answers.iter().zip(&outputs) {
         for path in paths {
-            write_npy(path, answer.port.row.dtype, &answer.dims(), &answer.bytes)?;
+            answer.write(path, &engine.manifest().classes)?;
             written.push(format!("wrote {}: {}", path.display(), answer.type_text()));
         }
     }
@@ -137,8 +138,12 @@ fn measure(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure
 }
 
 fn read_inputs(arguments: &Arguments, manifest: &Manifest) -> Result<Vec<Column>, Failure> {
-    let files = arguments.input_files(manifest)?;
-    manifest.inputs.iter().zip(&files).map(|(port, files)| read_files(port, files, &manifest.classes)).collect()
+    let mut files = arguments.input_files(manifest)?.into_iter();
+    let column = |port: &Port| match port.reading {
+        Reading::Option => arguments.option(port).map_err(Failure::Message),
+        _ => read_files(port, &files.next().unwrap_or_default(), &manifest.classes),
+    };
+    manifest.inputs.iter().map(column).collect()
 }
 
 /// The rows of all files, one after the other.

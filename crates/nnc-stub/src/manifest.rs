@@ -28,6 +28,8 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// What comes out.
     pub answers: Vec<Port>,
+    /// What was set when the program was made, as `length=300`.
+    pub fixed: Vec<String>,
     /// Names of the classes that a classifier's answers are about, or the characters of a text; may be empty.
     pub classes: Vec<String>,
     /// Size of the arena.
@@ -51,8 +53,11 @@ pub struct Port {
     pub row: FieldType,
     /// Whether the array has a leading dim for the rows.
     pub batched: bool,
-    /// How to read its numbers; for inputs [`Reading::Values`] or [`Reading::Characters`].
+    /// How to read its numbers; for inputs [`Reading::Values`], [`Reading::Characters`], [`Reading::Text`] or
+    /// [`Reading::Option`].
     pub reading: Reading,
+    /// Of an option, the bytes it has when it is not given; empty if it must be.
+    pub default: Vec<u8>,
 }
 
 impl Port {
@@ -93,8 +98,12 @@ pub enum Reading {
     Logits,
     /// Probabilities of classes along the last dim.
     Probabilities,
-    /// Of an input: the characters of a text, numbered in the order of [`Manifest::classes`].
+    /// Of an input: windows of a text, whose characters are numbered in the order of [`Manifest::classes`].
     Characters,
+    /// Texts along the last dim, one in each vector, of characters that are numbered so.
+    Text,
+    /// Of an input: a scalar that `--set NAME=VALUE` gives.
+    Option,
 }
 
 /// An external buffer of the program.
@@ -118,6 +127,8 @@ pub enum Role {
     Weights(usize),
     /// Memory that is zero at the start of each run.
     Zero,
+    /// An `i64`: the seed of what is drawn.
+    Seed,
     /// An `i64`: how many calls of the program came before, so that each draws random numbers of its own.
     Call,
     /// As [`Role::Zero`]; after the run the first four bytes are an `i32` that is not 0 if an index
@@ -144,7 +155,7 @@ impl Manifest {
                 Role::Answer(answer) => self.answers.get(answer).map(|port| port.bytes(self.batch)),
                 Role::Weights(offset) => weights_bytes.checked_sub(offset).map(|room| external.bytes.min(room)),
                 Role::Zero => Some(external.bytes),
-                Role::Call => Some(size_of::<i64>()),
+                Role::Call | Role::Seed => Some(size_of::<i64>()),
                 Role::Status => Some(external.bytes.max(size_of::<i32>())),
             };
             if expected != Some(external.bytes) {
@@ -165,6 +176,21 @@ impl Manifest {
         }
     }
 
+    /// The inputs that are files or texts.
+    pub fn files(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().filter(|port| port.reading != Reading::Option)
+    }
+
+    /// The scalars that `--set` gives.
+    pub fn options(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().filter(|port| port.reading == Reading::Option)
+    }
+
+    /// Whether random numbers are drawn.
+    pub fn draws(&self) -> bool {
+        self.externals.iter().any(|external| external.role == Role::Seed)
+    }
+
     /// Whether any answer is read as classes.
     pub fn is_classifier(&self) -> bool {
         self.answers.iter().any(|port| matches!(port.reading, Reading::Logits | Reading::Probabilities))
@@ -179,8 +205,12 @@ fn check_port(port: &Port, batch: usize) -> Result<(), String> {
     let is_float = matches!(port.row.dtype, DType::F32 | DType::F64);
     match port.reading {
         Reading::Logits | Reading::Probabilities if !is_float => Err(format!("`{port}` cannot be read as classes")),
-        Reading::Characters if is_float => Err(format!("`{port}` cannot be read as characters")),
-        Reading::Values | Reading::Logits | Reading::Probabilities | Reading::Characters => Ok(()),
+        Reading::Characters | Reading::Text if is_float => Err(format!("`{port}` cannot be read as characters")),
+        Reading::Option if !port.row.dims.is_empty() || ![0, port.row.dtype.size()].contains(&port.default.len()) => {
+            Err(format!("`{port}` is no scalar"))
+        }
+        Reading::Values | Reading::Logits | Reading::Probabilities => Ok(()),
+        Reading::Characters | Reading::Text | Reading::Option => Ok(()),
     }
 }
 
@@ -194,6 +224,7 @@ pub(crate) mod tests {
             row: FieldType::new(DType::F32, dims),
             batched: true,
             reading,
+            default: Vec::new(),
         };
         Manifest {
             program: "Digits".into(),
@@ -204,6 +235,7 @@ pub(crate) mod tests {
             batch: 2,
             inputs: vec![port("image", &[1, 8, 8], Reading::Values)],
             answers: vec![port("digit", &[3], Reading::Logits)],
+            fixed: vec!["count=3".into()],
             classes: vec!["zero".into(), "one".into(), "two".into()],
             arena_bytes: 1000,
             arena_align: 64,
@@ -212,7 +244,7 @@ pub(crate) mod tests {
                 External { bytes: 512, role: Role::Input(0) },
                 External { bytes: 100, role: Role::Weights(64) },
                 External { bytes: 24, role: Role::Answer(0) },
-                External { bytes: 8, role: Role::Zero },
+                External { bytes: 8, role: Role::Seed },
                 External { bytes: 16, role: Role::Status },
             ],
             entry: 16,
@@ -250,6 +282,8 @@ pub(crate) mod tests {
         broken(|manifest| manifest.inputs.clear());
         broken(|manifest| manifest.inputs[0].row.dims[0] = 0);
         broken(|manifest| manifest.answers[0].row.dtype = DType::I32);
+        broken(|manifest| manifest.inputs[0].reading = Reading::Option);
+        broken(|manifest| manifest.inputs[0].reading = Reading::Text);
         assert_eq!(broken(|manifest| manifest.externals.truncate(2)), "`digit` has no buffer of its own");
     }
 }

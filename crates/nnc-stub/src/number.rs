@@ -103,6 +103,32 @@ pub fn significant(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
+/// The bytes of the scalar that `text` is, if the dtype holds it: any finite number for floats, `true` or `false` for bool.
+pub fn parse(dtype: DType, text: &str) -> Option<Vec<u8>> {
+    let whole = |least: i64, most: i64| text.parse::<i64>().ok().filter(|number| (least..=most).contains(number));
+    let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
+    Some(match dtype {
+        // By way of f64, as the compiler does.
+        DType::F32 => {
+            #[allow(clippy::cast_possible_truncation, reason = "rounded")]
+            let number = float()? as f32;
+            if !number.is_finite() {
+                return None;
+            }
+            number.to_le_bytes().to_vec()
+        }
+        DType::F64 => float()?.to_le_bytes().to_vec(),
+        DType::I8 | DType::U8 => {
+            let (least, most) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
+            whole(least, most)?.to_le_bytes()[..1].to_vec()
+        }
+        DType::I32 => whole(i64::from(i32::MIN), i64::from(i32::MAX))?.to_le_bytes()[..4].to_vec(),
+        DType::I64 => whole(i64::MIN, i64::MAX)?.to_le_bytes().to_vec(),
+        DType::Bool => vec![u8::from(text.parse::<bool>().ok()?)],
+        DType::F16 | DType::Bf16 => return None,
+    })
+}
+
 /// IEEE 754 binary16 to binary32, exactly: subnormals are scaled, the rest is rebiased.
 fn half_to_single(bits: u32) -> f32 {
     let sign = (bits & 0x8000) << 16;
@@ -135,6 +161,24 @@ mod tests {
         assert_eq!(Number::read(DType::I64, &i64::MIN.to_le_bytes()), Number::Int(i64::MIN));
         assert_eq!(Number::read(DType::Bool, &[1]), Number::Bool(true));
         assert_eq!(Number::read_all(DType::U8, &[1, 2]).count(), 2);
+    }
+
+    #[test]
+    fn scalars_are_read_as_their_dtype() {
+        assert_eq!(parse(DType::F32, "0.8"), Some(0.8f32.to_le_bytes().to_vec()));
+        assert_eq!(parse(DType::I8, "-3"), Some(vec![253]));
+        assert_eq!(parse(DType::I32, "-2"), Some((-2i32).to_le_bytes().to_vec()));
+        assert_eq!(parse(DType::Bool, "true"), Some(vec![1]));
+        for (dtype, text) in [
+            (DType::F32, "nan"),
+            (DType::F32, "1e99"),
+            (DType::U8, "256"),
+            (DType::I32, "1.5"),
+            (DType::Bool, "1"),
+            (DType::I64, ""),
+        ] {
+            assert_eq!(parse(dtype, text), None, "{text}");
+        }
     }
 
     #[test]

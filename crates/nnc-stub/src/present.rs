@@ -8,6 +8,7 @@
 use crate::manifest::{Port, Reading};
 use crate::number::{Number, significant};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// The longest bar, in characters.
 const BAR: usize = 24;
@@ -54,12 +55,41 @@ impl Answer {
         Number::read_all(self.port.row.dtype, &self.bytes)
     }
 
+    /// Writes the whole to a file: as `.npy`, or a text as such unless the file is called so.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path, characters: &[String]) -> nnc_data::Result<()> {
+        let texts = self.texts(characters);
+        if texts.is_empty() || path.extension().is_some_and(|extension| extension == "npy") {
+            return nnc_data::write_npy(path, self.port.row.dtype, &self.dims(), &self.bytes);
+        }
+        nnc_data::write_atomically(path, |file| texts.iter().try_for_each(|text| writeln!(file, "{text}")))
+    }
+
+    /// Of an answer that is text, that of each vector along the last dim; a number that is no character's gives U+FFFD.
+    pub fn texts(&self, characters: &[String]) -> Vec<String> {
+        if self.port.reading != Reading::Text {
+            return Vec::new();
+        }
+        let length = self.port.row.dims.last().copied().unwrap_or(1).max(1);
+        let letter = |number: &Number| match number {
+            Number::Int(number) => usize::try_from(*number).ok().and_then(|at| characters.get(at)),
+            _ => None,
+        };
+        let numbers: Vec<Number> = self.numbers().collect();
+        let text =
+            |vector: &[Number]| vector.iter().map(|number| letter(number).map_or("\u{fffd}", String::as_str)).collect();
+        numbers.chunks(length).map(text).collect()
+    }
+
     /// For a classifier, the `top` most probable classes of each vector along the last dim, the
     /// lower index first among equals; nothing for other answers.
     pub fn ranked(&self, top: usize) -> Vec<Vec<Ranked>> {
         let classes = self.port.row.dims.last().copied().unwrap_or(0);
         let is_scores = match self.port.reading {
             Reading::Values | Reading::Characters => return Vec::new(),
+            Reading::Text | Reading::Option => return Vec::new(),
             Reading::Logits => true,
             Reading::Probabilities => false,
         };
@@ -109,12 +139,42 @@ pub fn default_top(rows: usize) -> usize {
 pub fn write_text(to: &mut dyn Write, answers: &[Answer], classes: &[String], top: usize) -> io::Result<()> {
     for answer in answers {
         match answer.ranked(top).as_slice() {
+            [] if answer.port.reading == Reading::Text => write_texts(to, answer, classes, answers.len() == 1)?,
             [] => write_values(to, answer)?,
             [only] => write_bars(to, &answer.port.name, only, classes)?,
             many => write_classes(to, answer, many, classes)?,
         }
     }
     Ok(())
+}
+
+/// Texts as they are; where there are several, each behind a line that says which.
+fn write_texts(to: &mut dyn Write, answer: &Answer, characters: &[String], alone: bool) -> io::Result<()> {
+    let (name, dims) = (&answer.port.name, answer.dims());
+    let texts = answer.texts(characters);
+    let leading = &dims[..dims.len() - usize::from(!answer.port.row.dims.is_empty())];
+    for (position, text) in texts.iter().enumerate() {
+        match (alone, texts.len()) {
+            (true, 1) => {}
+            (false, 1) => writeln!(to, "{name}:")?,
+            (_, _) => writeln!(to, "{name} {}:", index_text(position, leading))?,
+        }
+        writeln!(to, "{}", printable(text))?;
+    }
+    Ok(())
+}
+
+/// A text for a terminal: what would move its cursor or change its colours is escaped.
+fn printable(text: &str) -> String {
+    let escaped = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
+        if escaped(letter) {
+            shown.extend(letter.escape_default())
+        } else {
+            shown.push(letter)
+        }
+        shown
+    })
 }
 
 /// One vector of classes: the winner, then bars.
@@ -220,7 +280,7 @@ pub(crate) mod tests {
 
     pub(crate) fn answer(dims: &[usize], rows: usize, reading: Reading, values: &[f32]) -> Answer {
         let row = FieldType::new(DType::F32, dims);
-        let port = Port { name: "y".into(), row, batched: true, reading };
+        let port = Port { name: "y".into(), row, batched: true, reading, default: Vec::new() };
         Answer { port, rows, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
     }
 
@@ -274,6 +334,20 @@ pub(crate) mod tests {
         for scores in [[f32::NAN, 1.0], [f32::INFINITY, f32::INFINITY], [f32::NEG_INFINITY; 2]] {
             assert!(!text(answer(&[2], 1, Reading::Logits, &scores), &[]).is_empty());
         }
+    }
+
+    fn letters(dims: &[usize], rows: usize, numbers: &[i32]) -> Answer {
+        let row = FieldType::new(DType::I32, dims);
+        let port = Port { name: "y".into(), row, batched: true, reading: Reading::Text, default: Vec::new() };
+        Answer { port, rows, bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() }
+    }
+
+    #[test]
+    fn texts_are_printed_as_they_are() {
+        let characters = ["\n", "a", "\u{1b}", "é"];
+        assert_eq!(text(letters(&[4], 1, &[1, 0, 3, 2]), &characters), "a\né\\u{1b}\n");
+        assert_eq!(text(letters(&[2], 2, &[1, 1, 3, 9]), &characters), "y 0:\naa\ny 1:\né\u{fffd}\n");
+        assert_eq!(text(letters(&[], 2, &[-1, 1]), &characters), "y 0:\n\u{fffd}\ny 1:\na\n");
     }
 
     #[test]

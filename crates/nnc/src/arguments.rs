@@ -217,15 +217,20 @@ pub struct Run {
     /// The weights: a checkpoint or any safetensors file.
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
-    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx.
-    #[arg(short, long, value_name = "NAME=PATH")]
+    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx. For a parameter
+    /// that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
+    #[arg(short, long, value_name = "NAME=VALUE")]
     pub input: Vec<String>,
-    /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`.
+    /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`; a text as such, unless FILE ends in
+    /// `.npy`.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Which answer, when the recipe has several.
+    /// Which answer, when the recipe has several; `--set` gives its parameters.
     #[arg(long, value_name = "NAME")]
     pub answer: Option<String>,
+    /// What random numbers are drawn by.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = values::seed, allow_negative_numbers = true)]
+    pub seed: i64,
     /// How many classes to print for a row [default: 5 for one row, 1 for each of many].
     #[arg(long, value_name = "N", value_parser = values::classes, allow_negative_numbers = true)]
     pub top: Option<NonZeroUsize>,

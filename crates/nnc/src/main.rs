@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`arguments`] | the commands and their options |
 //! | [`commands`] | one file for each command |
+//! | [`given`] | what `--input` gives |
 //! | [`setup`] | from common options to a project, a compiler, a data set |
 //! | [`output`] | the one door to standard output and standard error |
 //! | [`terminal`] | colours, errors, numbers, tables |
@@ -15,6 +16,7 @@
 
 mod arguments;
 mod commands;
+mod given;
 mod output;
 mod setup;
 mod terminal;

@@ -136,6 +136,9 @@ impl Elaborator<'_> {
             }
         }
         ok &= self.settle(function, later, span);
+        if matched.iter().flatten().any(|argument| argument.value.is_poison()) {
+            return ok; // the dims that defaults use may not be bound
+        }
         for (param, _) in pairs().filter(|(_, argument)| argument.is_none()) {
             if let Some(default) = param.default.as_ref().filter(|_| !self.has_binding(&param.name.text)) {
                 let mut later = Vec::new();

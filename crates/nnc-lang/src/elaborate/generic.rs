@@ -47,7 +47,7 @@ impl Elaborator<'_> {
         }
     }
 
-    fn check_signature(&mut self, function: &Function) {
+    pub(super) fn check_signature(&mut self, function: &Function) {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         let mut compile_time: Option<&Param> = None;
         for param in &function.params {

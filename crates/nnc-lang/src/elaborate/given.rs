@@ -100,8 +100,12 @@ fn dims_in_block(program: &Program, id: ItemId, block: &Block) -> impl Iterator<
     let mut read = BTreeSet::new();
     names::read_in_block(block, &mut read);
     for stmt in &block.stmts {
-        if let StmtKind::Bind { ty, .. } = &stmt.kind {
-            read.extend(ty.iter().flat_map(dims));
+        match &stmt.kind {
+            StmtKind::Bind { ty, .. } => read.extend(ty.iter().flat_map(dims)),
+            StmtKind::Answer { params, .. } => {
+                read.extend(params.iter().flatten().flat_map(|param| dims(&param.ty)));
+            }
+            _ => {}
         }
     }
     let is_dim =

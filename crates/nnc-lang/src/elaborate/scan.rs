@@ -153,7 +153,7 @@ impl Elaborator<'_> {
             let (first, end) = self.range_bounds(from, to)?;
             let length = end - first.clone();
             if length.as_number().is_some_and(|length| length < 1) {
-                self.report(Diagnostic::new(Code::E0309, scan.over.span, "a `scan` of no steps"));
+                self.report_no_steps(to, scan.over.span);
                 return None;
             }
             let (axis, place) = axis.unwrap_or((0, span));
@@ -181,6 +181,21 @@ impl Elaborator<'_> {
         let length = self.ty(x).shape[at].clone();
         let tensor = self.moved_axis(x, at, 0);
         Some(Walk { length, first: Dim::from(0i64), tensor: Some(tensor), axis: at })
+    }
+
+    /// Says where the numbers of names in the end of a range are from: `--set length=0`.
+    fn report_no_steps(&mut self, end: &Expr, span: Span) {
+        let mut diagnostic = Diagnostic::new(Code::E0309, span, "a `scan` of no steps");
+        let mut names = Vec::new();
+        super::dims::collect_names(end, &mut names);
+        for name in names {
+            let binding = self.frames.last().and_then(|frame| frame.bindings.get(&name.text));
+            if let Some(binding) = binding.filter(|binding| binding.span != span) {
+                let text = format!("`{}` is {} from here", name.text, self.show_int(&binding.value));
+                diagnostic = diagnostic.with(binding.span, text);
+            }
+        }
+        self.report(diagnostic);
     }
 
     fn first_carried(&mut self, first: &Expr) -> Option<ValueId> {
@@ -243,7 +258,9 @@ impl Elaborator<'_> {
         if found == first {
             return Some(next);
         }
-        if self.generic && found.dtype == first.dtype && found.shape.rank() == first.shape.rank() {
+        let may_agree = |(a, b): (&Dim, &Dim)| a == b || a.as_number().is_none() || b.as_number().is_none();
+        let has_rank = found.dtype == first.dtype && found.shape.rank() == first.shape.rank();
+        if self.generic && has_rank && found.shape.iter().zip(first.shape.iter()).all(may_agree) {
             return None; // dims that may turn out to be equal
         }
         let name = &carried.name.text;

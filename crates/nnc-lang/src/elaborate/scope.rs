@@ -87,6 +87,8 @@ pub struct Frame {
     pub item: Option<super::program::ItemId>,
     /// The name of the first parameter: what an optimizer rewrites.
     pub first_parameter: Option<String>,
+    /// The answer whose body is evaluated in this frame of a recipe.
+    pub answer: Option<std::rc::Rc<crate::syntax::ast::Function>>,
     /// What `real` stands for here.
     pub real: Option<nnc_graph::DType>,
     /// Uses so far of each callee under each prefix of the frame.
@@ -109,6 +111,7 @@ impl Frame {
             declared: Span::default(),
             item: None,
             first_parameter: None,
+            answer: None,
             real: None,
             bindings: BTreeMap::new(),
             unbound: BTreeMap::new(),

@@ -127,8 +127,9 @@ impl Elaborator<'_> {
             self.report(diagnostic.help("`yield` gives what is stacked; carried values are the result anyway"));
             return Flow::Next;
         }
-        let result = self.frames.last().and_then(|frame| frame.item).and_then(|item| self.program.function(item));
-        let Some(function) = result else {
+        let answer = self.frames.last().and_then(|frame| frame.answer.clone());
+        let item = self.frames.last().and_then(|frame| frame.item).and_then(|item| self.program.function(item));
+        let Some(function) = item.or(answer.as_deref()) else {
             self.report(Diagnostic::new(Code::E0107, expr.span, "`return` belongs into a `fn` or `model`"));
             return Flow::Next;
         };

@@ -13,6 +13,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("library/images.nn", include_str!("images.nn")),
     ("library/blocks.nn", include_str!("blocks.nn")),
     ("library/recurrent.nn", include_str!("recurrent.nn")),
+    ("library/generation.nn", include_str!("generation.nn")),
     ("library/losses.nn", include_str!("losses.nn")),
     ("library/metrics.nn", include_str!("metrics.nn")),
     ("library/initialisers.nn", include_str!("initialisers.nn")),

@@ -1,7 +1,7 @@
 //! Rules of ops that move elements. They go towards one form: a broadcast reads a value without axes of size 1, a
 //! transpose stands inside a broadcast, and no two ops of a kind follow each other.
 
-use super::matching::{broadcast, repeated, splat, without_ones};
+use super::matching::{broadcast, number, repeated, splat, without_ones};
 use super::{Rule, Term};
 use nnc_graph::{Dim, Graph, Op, Shape, SliceRange, ValueId};
 
@@ -35,6 +35,14 @@ pub const SLICE: &[Rule] = &[
     Rule { name: "slice(pad(x)) = x where it is exactly x", apply: slice_of_pad },
     Rule { name: "slice(broadcast(scalar)) = broadcast(scalar)", apply: slice_of_repetition },
 ];
+
+/// Of a slice with a run-time start.
+pub const DYNAMIC_SLICE: &[Rule] =
+    &[Rule { name: "dynamic_slice at a known start = slice, where it fits", apply: slice_at_known }];
+
+/// Of an update with a run-time start.
+pub const DYNAMIC_UPDATE: &[Rule] =
+    &[Rule { name: "dynamic_update of everything at 0 = the new value", apply: update_of_everything }];
 
 /// Of pad.
 pub const PAD: &[Rule] = &[Rule { name: "pad by nothing", apply: no_pad }];
@@ -177,4 +185,23 @@ fn no_pad(_: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
 
 fn no_concat(_: &Graph, _: &Op, x: &[ValueId]) -> Option<Term> {
     (x.len() == 1).then_some(Term::Value(x[0]))
+}
+
+fn slice_at_known(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
+    let Op::DynamicSlice { axis, size } = op else { return None };
+    let shape = &graph.ty(x[0]).shape;
+    let (start, length) = (number(graph, x[1])?, (shape[*axis].as_number()?, size.as_number()?));
+    let fits = start >= 0.0 && start + length.1 as f64 <= length.0 as f64;
+    let range = |at: usize, dim: &Dim| match at == *axis {
+        true => SliceRange { start: Dim::from(start as i64), size: size.clone(), step: 1 },
+        false => SliceRange { start: Dim::from(0i64), size: dim.clone(), step: 1 },
+    };
+    let ranges = shape.iter().enumerate().map(|(at, dim)| range(at, dim)).collect();
+    fits.then(|| Term::op(Op::Slice(ranges), &x[..1]))
+}
+
+fn update_of_everything(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
+    let Op::DynamicUpdate { .. } = op else { return None };
+    let whole = graph.ty(x[0]).shape == graph.ty(x[1]).shape;
+    (whole && number(graph, x[2])? == 0.0).then_some(Term::Value(x[1]))
 }

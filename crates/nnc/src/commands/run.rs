@@ -1,16 +1,17 @@
 //! `nnc run FILE --weights W --input image=x.png`.
 
 use crate::arguments::Run;
+use crate::given::Givens;
 use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_data::{Column, write_npy, write_pictures};
-use nnc_driver::answer::AnswerGraphs;
+use nnc_data::{Column, write_pictures};
+use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
-use nnc_stub::{Answer, json, present, read_port};
+use nnc_stub::{Answer, json, present};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,26 +22,34 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     }
     let project = setup::project(&options.file)?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
+    let only = options.file.only.as_deref();
     let loaded = checkpoint::load(&options.weights)?;
+    let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&loaded);
+    let mut given = Givens::new(&options.input);
+    let sizes = taken.sizes(&given.tensors(&taken)?)?;
+    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut store = graphs.store(&loaded, &options.weights)?;
     let compiler = setup::compiler(&options.engine)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let manifest = deployment.manifest();
-    let inputs = read_inputs(&options.input, manifest)?;
+    let inputs = given.columns(manifest)?;
     if !options.watch.is_empty() {
         let unchanged = pipeline::Options { fuel: Some(0), ..compiler.passes.clone() };
         let plain = Compiler { engine: Engine::Interpreter, passes: unchanged, ..compiler.clone() };
         let mut program = plain.compile(&graphs.graph)?;
         fill(&mut program, manifest, &inputs, 0);
+        program.set_i64("$seed", options.seed);
         watch(&program, &store, &options.watch)?;
     }
     let answers = match compiler.engine {
-        Engine::Native(_) => deployment.engine(&compiler)?.run(&inputs).map_err(|error| error.to_string())?,
-        Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs)?,
+        Engine::Native(_) => {
+            let mut engine = deployment.engine(&compiler)?.with_seed(options.seed);
+            engine.run(&inputs).map_err(|error| error.to_string())?
+        }
+        Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs, options.seed)?,
     };
     if let Some(file) = &options.output {
-        write_answer(file, &answers)?;
+        write_answer(file, &answers, &manifest.classes)?;
     }
     print(options, &answers, manifest)
 }
@@ -63,44 +72,23 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
 
 /// An answer is never written over what it was made from.
 fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
-    let given =
-        options.input.iter().map(|text| Path::new(text.split_once('=').map_or(text.as_str(), |(_, path)| path)));
+    let given = options.input.iter().map(|text| {
+        Path::new(text.split_once('=').map_or(text.as_str(), |(_, path)| path.strip_prefix('@').unwrap_or(path)))
+    });
     let inputs: Vec<&Path> = [options.file.file.as_path(), &options.weights].into_iter().chain(given).collect();
     executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
 }
 
-fn write_answer(file: &Path, answers: &[Answer]) -> Result<(), Failure> {
+fn write_answer(file: &Path, answers: &[Answer], classes: &[String]) -> Result<(), Failure> {
     let [answer] = answers else {
         return Err(Failure::Message("there are several answers: name one with --answer to write it".to_owned()));
     };
     let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    let write = if is_png { write_pictures } else { write_npy };
-    let written = write(file, answer.port.row.dtype, &answer.dims(), &answer.bytes);
-    written.map_err(|error| Failure::Driver(DriverError::Data(error)))
-}
-
-/// The columns of the manifest's inputs, from `name=path` or a path alone.
-fn read_inputs(given: &[String], manifest: &Manifest) -> Result<Vec<Column>, Failure> {
-    let names = || manifest.inputs.iter().map(|port| format!("`{port}`")).collect::<Vec<_>>().join(", ");
-    let mut paths: Vec<Option<&str>> = vec![None; manifest.inputs.len()];
-    for text in given {
-        let named = text
-            .split_once('=')
-            .and_then(|(name, path)| manifest.inputs.iter().position(|port| port.name == name).map(|at| (at, path)));
-        let (at, path) = match named {
-            Some(found) => found,
-            None if manifest.inputs.len() == 1 && !text.contains('=') => (0, text.as_str()),
-            None => return Err(Failure::Message(format!("--input {text}: the inputs are {}", names()))),
-        };
-        if paths[at].replace(path).is_some() {
-            return Err(Failure::Message(format!("--input {text}: `{}` is given twice", manifest.inputs[at].name)));
-        }
-    }
-    let read = |(port, path): (&Port, Option<&str>)| -> Result<Column, Failure> {
-        let path = path.ok_or_else(|| Failure::Message(format!("--input {}=PATH is missing", port.name)))?;
-        read_port(Path::new(path), port, &manifest.classes).map_err(|error| Failure::Driver(DriverError::Data(error)))
+    let written = match is_png {
+        true => write_pictures(file, answer.port.row.dtype, &answer.dims(), &answer.bytes),
+        false => answer.write(file, classes),
     };
-    manifest.inputs.iter().zip(paths).map(read).collect()
+    written.map_err(|error| Failure::Driver(DriverError::Data(error)))
 }
 
 /// Copies the rows from `start` into the inputs of a program; rows past the end are zeros.
@@ -122,9 +110,12 @@ fn interpret(
     store: &mut nnc_driver::store::Store,
     manifest: &Manifest,
     inputs: &[Column],
+    seed: i64,
 ) -> Result<Vec<Answer>, Failure> {
     let mut program = compiler.compile(&graphs.graph)?;
-    let rows = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched).map_or(1, |(_, column)| column.rows);
+    program.set_i64("$seed", seed);
+    let batched = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched);
+    let rows = batched.map_or(manifest.batch, |(_, column)| column.rows);
     let empty =
         |port: &Port| Answer { port: port.clone(), rows: if port.batched { rows } else { 1 }, bytes: Vec::new() };
     let mut answers: Vec<Answer> = manifest.answers.iter().map(empty).collect();

@@ -4,6 +4,7 @@
 //! `N`. Ordinary statements go the way of every body; those of recipes are here. A model that the block is named after
 //! has one instance, whose paths have no prefix; whatever else such a block uses lives under `recipe.`.
 
+use super::answers::{AnswerInfo, Asked};
 use super::settings::Settings;
 use super::step::Steps;
 use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
@@ -59,6 +60,10 @@ pub(crate) struct Builder<'p> {
     pub(super) steps: Steps,
     pub(super) metrics: Vec<Metric>,
     pub(super) answers: Vec<Answer>,
+    /// Which answers with parameters are made.
+    pub(super) asked: Asked,
+    /// What those that were made take.
+    pub(super) answer_infos: Vec<AnswerInfo>,
     /// New values of parameters by path.
     pub(super) new_parameters: BTreeMap<String, ValueId>,
     /// Paths of parameters that some `minimize` reaches; `None` when one of them has errors.
@@ -99,6 +104,8 @@ impl<'p> Builder<'p> {
             steps: Steps::default(),
             metrics: Vec::new(),
             answers: Vec::new(),
+            asked: Asked::No,
+            answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
             trained: Some(BTreeSet::new()),
             is_model: false,
@@ -128,20 +135,10 @@ impl<'p> Builder<'p> {
 
     /// What the block says; `None` when it is not complete.
     pub fn info(&self) -> Option<RecipeInfo> {
-        let stmts = self.train.body.stmts.iter();
-        let pictures = stmts.clone().filter_map(|stmt| match &stmt.kind {
+        let pictures = self.train.body.stmts.iter().filter_map(|stmt| match &stmt.kind {
             StmtKind::Picture { name, .. } => Some(name.text.clone()),
             _ => None,
         });
-        let mut answers: Vec<String> = Vec::new();
-        for stmt in stmts {
-            if let StmtKind::Answer { name, .. } = &stmt.kind {
-                answers.push(name.text.clone());
-            }
-        }
-        if answers.is_empty() {
-            answers.push("result".to_owned());
-        }
         Some(RecipeInfo {
             name: self.train.name.text.clone(),
             model: self.train.name.text.clone(),
@@ -151,10 +148,21 @@ impl<'p> Builder<'p> {
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
             steps: self.steps.declared.clone(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
-            answers,
+            answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,
         })
+    }
+
+    /// Names of the answers in order of declaration; `result` when there is none.
+    pub(super) fn answer_names(&self) -> impl Iterator<Item = &str> {
+        let declared = |stmt: &'p Stmt| match &stmt.kind {
+            StmtKind::Answer { name, .. } => Some(name.text.as_str()),
+            _ => None,
+        };
+        let stmts = &self.train.body.stmts;
+        let result = (!stmts.iter().any(|stmt| declared(stmt).is_some())).then_some("result");
+        stmts.iter().filter_map(declared).chain(result)
     }
 
     /// Opens the frame: sizes, fields, the model.
@@ -258,9 +266,7 @@ impl<'p> Builder<'p> {
             StmtKind::Answer { name, params, result, body } => match (params, body) {
                 (None, Body::Expr(value)) => self.answer(name, result.as_ref(), value),
                 (Some(_), _) | (None, Body::Block(_)) => {
-                    let message = "an `answer` with parameters or a block is not supported yet";
-                    let help = format!("write `answer {} = EXPRESSION`", name.text);
-                    self.elaborator.fail(Code::E0701, name.span, message, Some(help));
+                    self.answer_of(name, params.as_deref().unwrap_or_default(), result.as_ref(), body);
                 }
             },
             StmtKind::Picture { name, value } => self.picture(name, value),
@@ -370,6 +376,11 @@ impl<'p> Builder<'p> {
         if let Some(ty) = result {
             found = self.elaborator.fit_annotation(ty, &found, value.span);
         }
+        self.put_answer(name, found, value.span);
+    }
+
+    /// Takes the value of an answer.
+    pub(super) fn put_answer(&mut self, name: &Ident, found: Value, span: Span) {
         let is_tensor = match &found {
             Value::Tuple(items) | Value::List(items) => items.iter().all(|item| matches!(item, Value::Tensor(_))),
             other => matches!(other, Value::Tensor(_) | Value::Poison),
@@ -377,7 +388,7 @@ impl<'p> Builder<'p> {
         if !is_tensor {
             let shown = self.elaborator.describe(&found);
             let message = format!("an answer is a tensor or a tuple of tensors, and this is {shown}");
-            self.elaborator.fail(Code::E0311, value.span, message, None);
+            self.elaborator.fail(Code::E0311, span, message, None);
         }
         self.answers.push(Answer { name: name.text.clone(), value: found });
     }

@@ -7,12 +7,14 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`build`] | the walk over the block |
+//! | [`answers`] | answers with parameters or a block |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`minimize`] | gradients, clipping, optimisers |
 //! | [`step`] | training that alternates |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
+mod answers;
 mod build;
 pub(crate) mod copy;
 mod minimize;
@@ -30,9 +32,11 @@ use super::{Elaborator, Options};
 use crate::diagnostic::{Code, Diagnostic, Severity, Span, closest};
 use crate::syntax::ast::{ItemKind, Train};
 use crate::syntax::on_large_stack;
+use answers::Asked;
+pub use answers::{AnswerInfo, ParameterInfo, ParameterKind};
 use build::Builder;
 use nnc_graph::{Dim, Graph};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a `train` block says, for whoever runs the training.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,8 +57,8 @@ pub struct RecipeInfo {
     pub steps: Vec<StepInfo>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
-    /// Names of the answers, in order of declaration; `result` alone when the recipe declares none.
-    pub answers: Vec<String>,
+    /// The answers, in order of declaration; `result` alone when the recipe declares none.
+    pub answers: Vec<AnswerInfo>,
     /// Names of the pictures that are drawn at the end of each epoch, in order of declaration.
     pub pictures: Vec<String>,
     /// The seed the recipe sets.
@@ -73,6 +77,22 @@ impl RecipeInfo {
     /// The names of the steps that are done in an iteration, counted from 0.
     pub fn due(&self, iteration: i64) -> BTreeSet<String> {
         self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone()).collect()
+    }
+
+    /// The answer called `name`. Without a name: `None` when the recipe has answers without parameters, which then go
+    /// together; else the only one there is.
+    ///
+    /// # Errors
+    /// The name, if there is no such answer; without a name, if there are several to choose from.
+    pub fn asked(&self, name: Option<&str>) -> Result<Option<&AnswerInfo>, String> {
+        let Some(name) = name else {
+            return match self.answers.as_slice() {
+                [only] => Ok(Some(only).filter(|only| only.parameters.is_some())),
+                several if several.iter().any(|answer| answer.parameters.is_none()) => Ok(None),
+                _ => Err(String::new()),
+            };
+        };
+        self.answers.iter().find(|answer| answer.name == name).map(Some).ok_or_else(|| name.to_owned())
     }
 }
 
@@ -207,10 +227,13 @@ fn check_recipe(
     let mut failed = false;
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
+        builder.asked = Asked::Checked;
         builder.run();
         settable.extend(builder.settable().map(str::to_owned));
-        if purpose == Purpose::Train {
-            info = builder.info();
+        match (purpose, &mut info) {
+            (Purpose::Train, _) => info = builder.info(),
+            (Purpose::Answer, Some(info)) => info.answers = builder.answers_told(),
+            (Purpose::Evaluate | Purpose::Answer | Purpose::Picture, _) => {}
         }
         failed |= builder.elaborator.report.has_errors();
         blocks.report(builder.elaborator.report.into_diagnostics());
@@ -297,7 +320,28 @@ impl Unit {
     /// # Errors
     /// As [`Unit::init`]; also when there is no such answer.
     pub fn answer(&self, recipe: &str, answer: Option<&str>, n: usize) -> Result<Graph, Vec<Diagnostic>> {
-        on_large_stack(|| output::answer(self.built(recipe, Purpose::Answer, n)?, answer))
+        self.answer_sized(recipe, answer, n, &BTreeMap::new())
+    }
+
+    /// As [`Unit::answer`], with sizes for the dims of an answer's parameters that are names. Those parameters are inputs
+    /// as well. An answer with parameters is made alone: without a name, the answers that have none are made, or the only
+    /// one there is.
+    ///
+    /// # Errors
+    /// As [`Unit::answer`]; also when a size is missing, or a parameter that must be known now.
+    pub fn answer_sized(
+        &self,
+        recipe: &str,
+        answer: Option<&str>,
+        n: usize,
+        sizes: &BTreeMap<String, i64>,
+    ) -> Result<Graph, Vec<Diagnostic>> {
+        let info = self.recipes.iter().find(|info| info.name == recipe);
+        let asked = info.and_then(|info| info.asked(answer).ok().flatten());
+        let asked = asked.filter(|asked| asked.parameters.is_some()).map(|asked| asked.name.clone());
+        let answer = answer.or(asked.as_deref());
+        let which = asked.clone().map_or(Asked::No, |name| Asked::One(name, sizes.clone()));
+        on_large_stack(|| output::answer(self.built_as(recipe, Purpose::Answer, n, which)?, answer))
     }
 
     /// The pictures that the recipe draws at the end of an epoch, from `n` examples: each an output by its name.
@@ -311,6 +355,10 @@ impl Unit {
     /// A recipe elaborated for `n` examples.
     fn built(&self, recipe: &str, purpose: Purpose, n: usize) -> Result<Builder<'_>, Vec<Diagnostic>> {
         self.built_with(recipe, purpose, n, |_| {})
+    }
+
+    fn built_as(&self, recipe: &str, purpose: Purpose, n: usize, asked: Asked) -> Result<Builder<'_>, Vec<Diagnostic>> {
+        self.built_with(recipe, purpose, n, |builder| builder.asked = asked)
     }
 
     /// A recipe elaborated for `n` examples by a builder that is prepared so.

@@ -59,7 +59,7 @@ impl Builder<'_> {
     }
 
     /// The value that is given from outside, at `place`, of the kind that is written.
-    fn overridden(&mut self, name: &Ident, written: &Value, text: &str, place: Span) -> Value {
+    pub(super) fn overridden(&mut self, name: &Ident, written: &Value, text: &str, place: Span) -> Value {
         let whole = || text.parse::<i64>().ok();
         let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
         let (value, kind) = match written {

@@ -17,7 +17,8 @@ const LONGEST: usize = 80;
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) expression: String,
-    pub(super) ty: TensorType,
+    /// Of a loop, the types of all that is used of it.
+    pub(super) ty: String,
     pub(super) forward: bool,
 }
 
@@ -47,20 +48,20 @@ impl Expression {
     }
 
     /// As an operand of something that needs at least this tightness.
-    fn within(&self, tightness: Tightness) -> String {
+    pub(super) fn within(&self, tightness: Tightness) -> String {
         if self.tightness >= tightness { self.text.clone() } else { format!("({})", self.text) }
     }
 }
 
 pub(super) struct Writer<'g> {
-    graph: &'g Graph,
-    forward: &'g [bool],
-    calls: BTreeMap<ValueId, Call>,
+    pub(super) graph: &'g Graph,
+    pub(super) forward: &'g [bool],
+    pub(super) calls: BTreeMap<ValueId, Call>,
     /// How often each value is read, by nodes that print and by outputs.
-    uses: Vec<usize>,
-    data: Data,
-    printed: BTreeMap<ValueId, Expression>,
-    unique: Unique,
+    pub(super) uses: Vec<usize>,
+    pub(super) data: Data,
+    pub(super) printed: BTreeMap<ValueId, Expression>,
+    pub(super) unique: Unique,
 }
 
 impl<'g> Writer<'g> {
@@ -93,11 +94,11 @@ impl<'g> Writer<'g> {
         }
     }
 
-    fn count_uses(&self) -> Vec<usize> {
+    pub(super) fn count_uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.graph.value_count()];
         self.graph.outputs().iter().for_each(|output| uses[output.value.index()] += 1);
         for (_, node) in self.graph.nodes().rev().filter(|(_, node)| node.op.leaf_name().is_none()) {
-            if uses[node.results[0].index()] > 0 {
+            if node.results.iter().any(|result| uses[result.index()] > 0) {
                 self.reads(node).into_iter().for_each(|read| uses[read.index()] += 1);
             }
         }
@@ -109,7 +110,11 @@ impl<'g> Writer<'g> {
         let mut lines = Vec::new();
         for (_, node) in self.graph.nodes() {
             let value = node.results[0];
-            if self.uses[value.index()] == 0 {
+            if node.results.iter().all(|result| self.uses[result.index()] == 0) || self.printed.contains_key(&value) {
+                continue;
+            }
+            if let Op::Scan(scan) = &node.op {
+                lines.extend(self.loop_lines(node, scan));
                 continue;
             }
             let expression = self.expression(node);
@@ -120,7 +125,7 @@ impl<'g> Writer<'g> {
                 names.push(self.unique.shown(name));
             }
             let forward = self.forward[value.index()];
-            let ty = self.graph.ty(value).clone();
+            let ty = self.graph.ty(value).to_string();
             let mut called = expression;
             for name in names {
                 lines.push(Line { name: name.clone(), expression: called.text.clone(), ty: ty.clone(), forward });
@@ -155,7 +160,7 @@ impl<'g> Writer<'g> {
         self.uses[value.index()] == 1 && name(value) == name(self.graph.node(*user).results[0])
     }
 
-    fn text(&self, value: ValueId) -> Expression {
+    pub(super) fn text(&self, value: ValueId) -> Expression {
         self.printed.get(&value).cloned().unwrap_or_else(|| Expression::atom(value.to_string()))
     }
 

@@ -5,11 +5,12 @@
 //! step: a value that the user named, that is used several times, or whose expression would be long has a name
 //! ([`names`]); all else stands inside the expression that uses it ([`expression`]). A call of a library function of
 //! which only the result is used prints as that call ([`calls`]); what comes from the data alone prints as a name
-//! ([`data`]).
+//! ([`data`]), and a loop as a block ([`loops`]).
 
 mod calls;
 mod data;
 mod expression;
+mod loops;
 mod names;
 mod notation;
 

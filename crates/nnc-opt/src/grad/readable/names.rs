@@ -9,7 +9,7 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{Graph, Node, ValueId};
 use std::collections::BTreeMap;
 
-const WEAK: char = '~';
+pub(super) const WEAK: char = '~';
 
 /// Whether a value has a name that the user gave, or `d_` and such a name.
 pub(super) fn is_strong(graph: &Graph, value: ValueId) -> bool {

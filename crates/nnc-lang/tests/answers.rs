@@ -1,0 +1,273 @@
+//! Answers with parameters, run on the interpreter: what they take, and generation, in one piece and step by step.
+
+use nnc_graph::interpret::run;
+use nnc_graph::verify::verify;
+use nnc_graph::{DType, Graph, Op, Tensor};
+use nnc_lang::diagnostic::render;
+use nnc_lang::elaborate::{AnswerInfo, Loader, Options, ParameterKind, Unit, check};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+struct Nothing;
+
+impl Loader for Nothing {
+    fn load(&self, _path: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+type State = BTreeMap<String, Tensor>;
+
+fn checked(text: &str, set: &[(&str, &str)]) -> Result<Unit, String> {
+    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let checked = check("test.nn", text, &Nothing, &Options { set, ..Options::default() });
+    checked.unit.ok_or_else(|| render(&checked.diagnostics, &checked.sources, false))
+}
+
+fn unit(text: &str, set: &[(&str, &str)]) -> Unit {
+    checked(text, set).unwrap_or_else(|shown| panic!("{text}\n{shown}"))
+}
+
+fn sized(unit: &Unit, answer: &str, sizes: &[(&str, i64)]) -> Graph {
+    let sizes = sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
+    let recipe = unit.recipes[0].name.clone();
+    let graph = unit.answer_sized(&recipe, Some(answer), 1, &sizes);
+    let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    verify(&graph).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    graph
+}
+
+fn first_values(unit: &Unit) -> State {
+    let graph = unit.init(&unit.recipes[0].name).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let run = run(&graph, &BTreeMap::from([("$seed".to_owned(), Tensor::scalar_i64(7))])).expect("it runs");
+    run.outputs().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+}
+
+/// The answer to some inputs, by freshly initialised weights.
+fn answer(unit: &Unit, name: &str, sizes: &[(&str, i64)], inputs: &[(&str, Tensor)], seed: i64) -> Vec<f64> {
+    let mut given = first_values(unit);
+    given.extend(inputs.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())));
+    given.insert("$seed".to_owned(), Tensor::scalar_i64(seed));
+    given.insert("$iteration".to_owned(), Tensor::scalar_i64(0));
+    let run = run(&sized(unit, name, sizes), &given).unwrap_or_else(|error| panic!("{name}: {error}"));
+    run.output(name).expect("the answer").to_f64()
+}
+
+fn tokens(numbers: &[f64]) -> Tensor {
+    Tensor::from_f64(DType::I32, &[1, numbers.len()], numbers)
+}
+
+fn inputs(graph: &Graph) -> Vec<String> {
+    let input = |op: &Op| if let Op::Input { name, ty } = op { Some(format!("{name}: {ty}")) } else { None };
+    graph.nodes().filter_map(|(_, node)| input(&node.op)).collect()
+}
+
+/// A recipe on small images with these answers.
+fn images(answers: &str) -> String {
+    format!(
+        "model Net(x: f32[N, 4]) -> f32[N, 3] {{ return dense(x, 3) }}
+        data points {{
+            train: (f32[4], f32[3]) = csv(\"points.csv\")
+            x: f32[4] = train.0
+            y: f32[3] = train.1
+        }}
+        train Net on points {{
+            epochs = 1; batch = 2
+            p = Net(x)
+            minimize mse(p, y) using sgd
+            {answers}
+        }}"
+    )
+}
+
+#[test]
+fn an_answer_tells_what_it_takes() {
+    let text = images(
+        "answer plain = p
+        answer block { return p * 2 }
+        answer scaled(z: f32[N, 4], more: i32[K, 2 * K], scale: f32, count: int = 2, shift: i64 = 5, half: bool = false) {
+            q = Net(z) * scale
+            if half { q = q / 2 }
+            return (q, sum(more) + i32(shift) + count)
+        }",
+    );
+    let unit = unit(&text, &[("count", "4"), ("scale", "0.5")]);
+    let answers = &unit.recipes[0].answers;
+    assert_eq!(answers[0], AnswerInfo { name: "plain".to_owned(), parameters: None });
+    assert_eq!(answers[1], AnswerInfo { name: "block".to_owned(), parameters: Some(vec![]) });
+    let told: Vec<String> = answers[2]
+        .parameters
+        .iter()
+        .flatten()
+        .map(|parameter| match &parameter.kind {
+            ParameterKind::Input(ty) => format!("{}: {ty}", parameter.name),
+            ParameterKind::Scalar(dtype, value) => {
+                format!("{}: {dtype} {:?}", parameter.name, value.as_ref().map(Tensor::to_f64))
+            }
+            ParameterKind::Setting(value) => format!("{} {value:?}", parameter.name),
+        })
+        .collect();
+    let expected = [
+        "z: f32[N, 4]",
+        "more: i32[K, 2 * K]",
+        "scale: f32 Some([0.5])",
+        "count Some(\"4\")",
+        "shift: i64 Some([5.0])",
+        "half Some(\"false\")",
+    ];
+    assert_eq!(told, expected);
+    // Together are made those without parameters.
+    let graph = unit.answer("Net", None, 3).expect("it builds");
+    assert_eq!(graph.outputs().iter().map(|output| &*output.name).collect::<Vec<_>>(), ["plain"]);
+    let graph = sized(&unit, "scaled", &[("K", 2)]);
+    assert_eq!(inputs(&graph), ["z: f32[1, 4]", "more: i32[2, 4]", "scale: f32", "shift: i64"]);
+    assert!(unit.answer("Net", Some("scaled"), 1).is_err(), "K is not known");
+}
+
+#[test]
+fn an_answer_that_is_the_only_one_needs_no_name() {
+    let unit = unit(&images("answer sample(count: int = 64) = Net(normal([count, 4]))"), &[("count", "5")]);
+    let graph = unit.answer("Net", None, 1).expect("it builds");
+    assert_eq!(inputs(&graph), ["$seed: i64", "$iteration: i64"]);
+    assert_eq!(graph.ty(graph.outputs()[0].value).to_string(), "f32[5, 3]");
+}
+
+#[test]
+fn what_is_given_is_held_to_the_parameter() {
+    let text =
+        images("answer scaled(scale: f32 = 1.0, small: u8 = 1, count: int = 2) = p * scale * count * f32(small)");
+    for (name, value, code, words) in [
+        ("scale", "much", "E0601", "`scale` is set to `much`, but takes a number"),
+        ("count", "2.5", "E0601", "`count` is set to `2.5`, but takes a whole number"),
+        ("small", "300", "E0308", "`small` is u8, and this is the int 300"),
+        ("scale", "1e99", "E0308", "`scale` is f32, and this is the float 1"),
+        ("scael", "2", "E0601", "did you mean `scale`?"),
+    ] {
+        let shown = checked(&text, &[(name, value)]).expect_err(name);
+        assert!(shown.contains(code) && shown.contains(words), "{shown}");
+        assert!(shown.contains(&format!("--set {name}={value}")), "{shown}");
+    }
+    let text = images("answer scaled(count: int) = p * count");
+    let errors = unit(&text, &[]).answer("Net", None, 1).expect_err("count is missing");
+    assert_eq!(errors[0].message, "the answer `scaled` also needs `count`");
+    assert_eq!(errors[0].help.as_deref(), Some("give it with `--set count=VALUE`"));
+    let shown = checked(
+        &images("answer q(n: int = 3) { s = scan i in 0..n with s = 0.0 { s = s + f32(i) }; return p * s }"),
+        &[("n", "0")],
+    );
+    let shown = shown.expect_err("no steps");
+    assert!(shown.contains("a `scan` of no steps") && shown.contains("--set n=0"), "{shown}");
+}
+
+/// A text of seven characters, a model on it, and its recipe.
+fn letters(model: &str, recipe: &str) -> String {
+    format!(
+        "{model}
+        data letters {{
+            train: i32[5] = text(\"a.txt\", vocabulary=7)
+            tokens: i32[4] = train[0..4]
+            next: i32[4] = train[1..5]
+        }}
+        train {recipe}"
+    )
+}
+
+/// The model of an example, and the rest of a recipe with its answer and the same by the whole text at each step.
+fn example(file: &str, model: &str, arguments: &str, states: usize) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples").join(file);
+    let text = fs::read_to_string(path).expect("the example is there");
+    let own = &text[..text.find("data shakespeare").expect("its data")];
+    let answer = &text[text.find("answer text(").expect("its answer")..].replace("64", "12");
+    let rest = ", _".repeat(states);
+    letters(
+        own,
+        &format!(
+            "{model}({arguments}) on letters {{
+                epochs = 1; batch = 1
+                logits{rest} = {model}(tokens)
+                minimize cross_entropy(logits, next) using sgd
+                answer whole(text: i32[N, P]) {{
+                    logits{rest} = {model}(text)
+                    return logits[:, -1]
+                }}
+                {answer}"
+        ),
+    )
+}
+
+/// Generation by states or a cache says the same as the whole text anew for each character.
+#[test]
+fn a_new_character_costs_one_step_and_is_the_same() {
+    for (file, model, arguments, states) in [
+        ("char_rnn.nn", "CharRnn", "vocabulary=7, hidden=6", 1),
+        ("char_lstm.nn", "CharLstm", "vocabulary=7, hidden=6", 2),
+        ("char_gru.nn", "CharGru", "vocabulary=7, hidden=6", 1),
+        ("nanogpt.nn", "Gpt", "vocabulary=7, longest=12, layers=2, heads=2, width=8, dropout=0.0", 1),
+    ] {
+        let text = example(file, model, arguments, states);
+        let unit = unit(&text, &[("length", "8"), ("temperature", "0")]);
+        let zero = ("temperature", Tensor::from_f64(DType::F32, &[], &[0.0]));
+        let prompt = [3.0, 1.0, 4.0];
+        let generated = answer(&unit, "text", &[("P", 3)], &[("prompt", tokens(&prompt)), zero], 0);
+        assert_eq!((generated.len(), &generated[..3]), (11, &prompt[..]), "{file}");
+        let mut anew = prompt.to_vec();
+        while anew.len() < 11 {
+            let scores = answer(&unit, "whole", &[("P", anew.len() as i64)], &[("text", tokens(&anew))], 0);
+            let best = (0..7).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).expect("there are seven");
+            anew.push(best as f64);
+        }
+        assert_eq!(generated, anew, "{file}");
+        // A temperature draws: by the seed, and never the same at every place.
+        let warm = |seed| {
+            let given = [("prompt", tokens(&prompt)), ("temperature", Tensor::from_f64(DType::F32, &[], &[3.0]))];
+            answer(&unit, "text", &[("P", 3)], &given, seed)
+        };
+        assert_eq!(warm(1), warm(1), "{file}");
+        assert_ne!(warm(1), warm(2), "{file}");
+    }
+}
+
+#[test]
+fn draws_have_the_probabilities_of_the_scores() {
+    let share = |expression: &str, set: &[(&str, &str)]| -> [f64; 4] {
+        let text = images(&format!(
+            "answer drawn(count: int = 4000, k: int = 2) {{
+                require(k > 0, \"k\")
+                scores = log(constant_of([0.1, 0.4, 0.2, 0.3], like=p))
+                return {expression}
+            }}"
+        ));
+        let found =
+            answer(&unit(&text, set), "drawn", &[], &[("x", Tensor::from_f64(DType::F32, &[1, 4], &[0.0; 4]))], 5);
+        let share = |class: f64| found.iter().filter(|&&drawn| drawn == class).count() as f64 / found.len() as f64;
+        [share(0.0), share(1.0), share(2.0), share(3.0)]
+    };
+    let close = |found: [f64; 4], expected: [f64; 4]| {
+        let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(off < 0.03, "{found:?} is not {expected:?}");
+    };
+    let wide = "broadcast_to(scores, [count, 4])";
+    close(share(&format!("draw({wide})"), &[]), [0.1, 0.4, 0.2, 0.3]);
+    assert_eq!(share(&format!("draw({wide}, 0.0)"), &[]), [0.0, 1.0, 0.0, 0.0]);
+    // At half the temperature probabilities are squared.
+    close(share(&format!("draw({wide}, temperature=0.5)"), &[]), [0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3]);
+    close(share(&format!("draw({wide} |> top_k(k))"), &[]), [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
+    close(share(&format!("draw({wide} |> top_k(k))"), &[("k", "9")]), [0.1, 0.4, 0.2, 0.3]);
+    close(share(&format!("draw({wide} |> top_p(0.8))"), &[]), [0.0, 4.0 / 9.0, 2.0 / 9.0, 3.0 / 9.0]);
+    assert_eq!(share(&format!("draw({wide} |> top_p(0.0))"), &[]), [0.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn the_largest_of_many_scores_are_found_one_by_one() {
+    let text = images(
+        "answer kept(count: int = 1030) {
+            scores = f32(iota(count) * 7 % 100)[new, :]
+            return sum(f32(top_k(scores, 25) > -1.0), axis=-1) + 1000 * min(where(top_k(scores, 25) > -1.0, scores, 500.0), axis=-1)
+        }",
+    );
+    let kept = |count: &str| answer(&unit(&text, &[("count", count)]), "kept", &[], &[], 0)[0];
+    // Each of 97 to 99 is there ten times, 98 among 1030 eleven times: the 25 largest end in 97, and all of it stays.
+    assert_eq!(kept("1030"), 97_031.0);
+    assert_eq!(kept("1000"), 97_030.0);
+}
