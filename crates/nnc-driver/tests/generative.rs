@@ -92,7 +92,6 @@ fn adversaries_take_turns() {
 fn autoencoders_learn() {
     for (name, set, picture) in [
         ("vae.nn", &[("hidden", "16"), ("latent", "3")][..], "reconstructions"),
-        ("autoencoder.nn", &[], "reconstructions"),
         ("denoising_autoencoder.nn", &[], "restored"),
         ("conv_autoencoder.nn", &[], "reconstructions"),
     ] {

@@ -874,7 +874,7 @@ fn a_gradient_penalty_is_differentiated() {
     let critic = "model Critic(x: f32[N, 2]) -> f32[N] {
             return dense(x, 3) |> softplus |> dense(1) |> reshape([N])
         }
-        fn bend(x: f32[N, 2], critic: fn(f32[N, 2]) -> f32[N]) -> f32 {
+        model bend(x: f32[N, 2], critic: fn(f32[N, 2]) -> f32[N]) -> f32 {
             slope = grad(sum(critic(x)), wrt=x)
             return mean((sqrt(sum(slope ** 2, axis=-1) + 1e-12) - 1) ** 2)
         }";

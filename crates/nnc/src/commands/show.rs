@@ -10,8 +10,9 @@ use serde_json::json;
 
 pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
+    let is_model = |name: &str| project.unit.models.iter().any(|model| model.name == name);
     let model = match project.unit.recipes.as_slice() {
-        [only] if options.file.only.is_none() => only.model.clone(),
+        [only] if options.file.only.is_none() && is_model(&only.model) => only.model.clone(),
         _ => model_name(&project, options.file.only.as_deref())?,
     };
     let mut bind = setup::bindings(&options.file.bind)?;
