@@ -1,5 +1,5 @@
-//! Builds `nnc-stub`, the program that `nnc build` makes executables from, and leaves the file in
-//! `OUT_DIR` for `src/executable` to embed. So a plain `cargo build` suffices, and a built `nnc`
+//! Builds `nnc-stub`, the program that `nnc build` makes executables from, and leaves it in
+//! `OUT_DIR` for `src/executable` to embed: once for numbers and images alone, and once with all decoders. So a plain `cargo build` suffices, and a built `nnc`
 //! needs no toolchain.
 //!
 //! The stub is built by a cargo of its own: it needs another profile, other features of the shared
@@ -35,14 +35,19 @@ const SOURCES: [&str; 8] = [
     "build.rs",
 ];
 
+/// The programs and the features they are built with.
+const STUBS: [(&str, &str); 2] = [("nnc-stub", ""), ("nnc-stub-full", "sound,text")];
+
 fn main() {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={source}");
     }
     let out = PathBuf::from(variable("OUT_DIR"));
-    let built = build_stub(&stub_target(&out));
-    if let Err(error) = std::fs::copy(&built, out.join("nnc-stub")) {
-        panic!("{}: {error}", built.display());
+    for (name, features) in STUBS {
+        let built = build_stub(&stub_target(&out), features);
+        if let Err(error) = std::fs::copy(&built, out.join(name)) {
+            panic!("{}: {error}", built.display());
+        }
     }
 }
 
@@ -53,11 +58,12 @@ fn stub_target(out: &Path) -> PathBuf {
     root.unwrap_or(out).join("nnc-stub-target")
 }
 
-fn build_stub(target_dir: &Path) -> PathBuf {
+fn build_stub(target_dir: &Path, features: &str) -> PathBuf {
     let (host, target) = (variable("HOST"), variable("TARGET"));
     let mut cargo = Command::new(variable("CARGO"));
     cargo.args(["build", "--package", "nnc-stub", "--bin", "nnc-stub", "--profile", "stub", "--manifest-path"]);
-    cargo.arg("../nnc-stub/Cargo.toml").arg("--target-dir").arg(target_dir);
+    cargo.args(["../nnc-stub/Cargo.toml", "--no-default-features", "--features", features]);
+    cargo.arg("--target-dir").arg(target_dir);
     let mut built = target_dir.to_owned();
     if host != target {
         cargo.args(["--target", &target]);

@@ -168,7 +168,7 @@ mod tests {
             bytes: (0..rows).flat_map(|row| [row, row + 100]).collect(),
         };
         let label = Column { ty: FieldType::scalar(DType::U8), rows: rows.into(), bytes: (0..rows).collect() };
-        Arc::new(Table { columns: vec![pair, label], rows: rows.into(), classes: None, lines: vec![] })
+        Arc::new(Table { columns: vec![pair, label], rows: rows.into(), ..Table::default() })
     }
 
     fn collect(mut batches: Batches) -> Vec<Batch> {

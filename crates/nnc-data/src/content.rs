@@ -61,7 +61,7 @@ impl Format {
 const FOREIGN: [(&[u8], &str); 12] = [
     (b"GIF8", "a GIF image"),
     (b"\xFF\xFE", "text in UTF-16"),
-    (b"RIFF", "a RIFF file (WebP or WAV)"),
+    (b"RIFF", "a RIFF file (WAV or WebP)"),
     (b"II*\0", "a TIFF image"),
     (b"MM\0*", "a TIFF image"),
     (b"%PDF", "a PDF document"),

@@ -1,10 +1,10 @@
 //! Tables of numbers as text (RFC 4180, with a separator of choice).
 //!
 //! Each line is one example, and its cells fill the declared fields in order: `f32[64]` takes 64
-//! consecutive cells, a scalar one. Cells are read as the module `number` says. The first line is
-//! taken for a header if none of its cells is a number, so that a first line with one damaged cell
-//! is reported, not skipped; an option says otherwise. Blank lines are skipped, and so is a byte
-//! order mark.
+//! consecutive cells, a scalar or a text one. Cells are read as the module `number` says, texts as `words`. The first
+//! line is taken for a header if none of its cells is a number, so that a first line with one damaged cell
+//! is reported, not skipped; an option says otherwise, and where all fields are texts there is none. Blank lines are
+//! skipped, and so is a byte order mark.
 
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use crate::error::{DataError, ErrorKind, Place, Result};
 use crate::number;
 use crate::table;
 use crate::types::{Column, FieldType, Table};
+use crate::words::{self, Texts, WordOptions};
 
 /// How the text is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,9 @@ impl Default for CsvOptions {
 /// # Errors
 /// A missing file, a line with too few or too many cells, a cell that is no number of the
 /// declared dtype: with line and column.
-pub fn open(path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<Table> {
+pub fn open(path: &Path, fields: &[FieldType], options: &CsvOptions, words: &WordOptions) -> Result<Table> {
     let content = content::read_file(path, Role::Source)?;
-    decode(&content, path, fields, options)
+    decode_with_words(&content, path, fields, options, words)
 }
 
 /// Decodes the unpacked `content` of the file `path`, held to the declared `fields`.
@@ -46,6 +47,20 @@ pub fn open(path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<T
 /// # Errors
 /// As [`open`].
 pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOptions) -> Result<Table> {
+    decode_with_words(content, path, fields, options, &WordOptions::default())
+}
+
+/// As [`decode`], with fields that are texts.
+///
+/// # Errors
+/// As [`open`].
+pub fn decode_with_words(
+    content: &[u8],
+    path: &Path,
+    fields: &[FieldType],
+    options: &CsvOptions,
+    words: &WordOptions,
+) -> Result<Table> {
     table::check_fields(fields, path)?;
     check_separator(options.separator, path)?;
     check_text(content, path)?;
@@ -53,10 +68,62 @@ pub fn decode(content: &[u8], path: &Path, fields: &[FieldType], options: &CsvOp
     let mut reader =
         ReaderBuilder::new().has_headers(false).flexible(true).delimiter(options.separator).from_reader(text);
     let mut lines = Lines { text, path, options, names: Vec::new() };
-    let (columns, numbers) = lines.read(&mut reader, fields)?;
-    let names = vec![String::new(); columns.len()];
-    let table = table::from_columns(columns, &names, path)?;
-    Ok(Table { lines: numbers, ..table })
+    let sinks = fields.iter().enumerate().map(|(at, ty)| Sink::new(ty, words.table(at), path));
+    let (sinks, numbers) = lines.read(&mut reader, sinks.collect())?;
+    finish(sinks, numbers, words)
+}
+
+/// The table of what was read.
+fn finish(sinks: Vec<Sink<'_>>, lines: Vec<u64>, options: &WordOptions) -> Result<Table> {
+    let (mut columns, mut texts) = (Vec::with_capacity(sinks.len()), Vec::new());
+    for sink in sinks {
+        match sink {
+            Sink::Numbers(column) => columns.push(Some(column)),
+            Sink::Words(found) => {
+                columns.push(None);
+                texts.push(found);
+            }
+        }
+    }
+    // Without the feature no field is a text, and a program carries nothing of them.
+    let has_texts = cfg!(feature = "text") && !texts.is_empty();
+    let numbered = if has_texts { words::number(&texts, &lines, options)? } else { words::Numbered::default() };
+    let mut of_texts = numbered.columns.into_iter();
+    let columns = columns.into_iter().filter_map(|column| column.or_else(|| of_texts.next())).collect();
+    let (vocabularies, remarks) = (numbered.vocabularies, numbered.remarks);
+    let tables = options.tables.clone();
+    Ok(Table { columns, rows: lines.len(), lines, tables, vocabularies, remarks, ..Table::default() })
+}
+
+/// What the cells of a field go into.
+enum Sink<'a> {
+    Numbers(Column),
+    Words(Texts<'a>),
+}
+
+impl<'a> Sink<'a> {
+    fn new(ty: &FieldType, table: Option<usize>, path: &'a Path) -> Self {
+        match table {
+            Some(table) => Self::Words(Texts { path, ty: ty.clone(), table, rows: Vec::new() }),
+            None => Self::Numbers(Column { ty: ty.clone(), rows: 0, bytes: Vec::new() }),
+        }
+    }
+
+    /// How many cells of a line are its.
+    fn cells(&self) -> Option<usize> {
+        match self {
+            Self::Numbers(column) => column.ty.elements(),
+            Self::Words(_) => Some(1),
+        }
+    }
+
+    /// What is declared, for a message.
+    fn declared(&self) -> String {
+        match self {
+            Self::Numbers(column) => column.ty.to_string(),
+            Self::Words(texts) => format!("words[{}]", texts.ty.elements().unwrap_or(0)),
+        }
+    }
 }
 
 /// Refuses separators that could be part of a cell or of a line end.
@@ -87,21 +154,20 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Reads all lines into columns; gives these, and the number of the line of each row.
-    fn read(&mut self, reader: &mut Reader<&[u8]>, fields: &[FieldType]) -> Result<(Vec<Column>, Vec<u64>)> {
-        let mut columns: Vec<Column> = fields.iter().cloned().map(empty_column).collect();
+    /// Reads all lines into sinks; gives these, and the number of the line of each row.
+    fn read<'s>(&mut self, reader: &mut Reader<&[u8]>, mut sinks: Vec<Sink<'s>>) -> Result<(Vec<Sink<'s>>, Vec<u64>)> {
         let mut record = ByteRecord::new();
         let mut is_first = true;
         let mut numbers = Vec::new();
         let (mut line, mut counted) = (1, 0);
         while self.advance(reader, &mut record)? {
             let may_be_header = std::mem::take(&mut is_first);
-            self.check_count(&record, &columns)?;
-            if may_be_header && self.is_header(&record) {
+            self.check_count(&record, &sinks)?;
+            if may_be_header && self.is_header(&record, &sinks) {
                 self.names = record.iter().map(excerpt).collect();
                 continue;
             }
-            self.push_row(&record, &mut columns)?;
+            self.push_row(&record, &mut sinks)?;
             let start = self.start(&record);
             line += line_ends(&self.text[counted..start]);
             counted = start;
@@ -111,11 +177,13 @@ impl Lines<'_> {
             let found = if is_first { "is empty" } else { "has a header and no rows" };
             return Err(DataError::new(ErrorKind::Empty, self.path, found));
         }
-        for column in &mut columns {
-            column.rows = numbers.len();
-            column.bytes.shrink_to_fit();
+        for sink in &mut sinks {
+            if let Sink::Numbers(column) = sink {
+                column.rows = numbers.len();
+                column.bytes.shrink_to_fit();
+            }
         }
-        Ok((columns, numbers))
+        Ok((sinks, numbers))
     }
 
     /// Reads the next line into `record`; `false` at the end.
@@ -127,31 +195,48 @@ impl Lines<'_> {
     }
 
     /// Whether the first line names the columns.
-    fn is_header(&self, record: &ByteRecord) -> bool {
+    fn is_header(&self, record: &ByteRecord, sinks: &[Sink<'_>]) -> bool {
         let is_name = |cell: &[u8]| !number::looks_like_number(&String::from_utf8_lossy(cell));
-        self.options.header.unwrap_or_else(|| record.iter().all(is_name))
+        let has_numbers = sinks.iter().any(|sink| matches!(sink, Sink::Numbers(_)));
+        self.options.header.unwrap_or_else(|| has_numbers && record.iter().all(is_name))
     }
 
     /// Checks that the cells of one line fill the fields.
-    fn check_count(&self, record: &ByteRecord, columns: &[Column]) -> Result<()> {
-        let elements = |column: &Column| column.ty.elements();
-        let expected = columns.iter().try_fold(0usize, |sum, column| sum.checked_add(elements(column)?));
+    fn check_count(&self, record: &ByteRecord, sinks: &[Sink<'_>]) -> Result<()> {
+        let expected = sinks.iter().try_fold(0usize, |sum, sink| sum.checked_add(sink.cells()?));
         if expected == Some(record.len()) {
             return Ok(());
         }
-        Err(self.wrong_count(record, columns))
+        Err(self.wrong_count(record, sinks))
     }
 
-    /// Appends the cells of one line to the columns.
-    fn push_row(&self, record: &ByteRecord, columns: &mut [Column]) -> Result<()> {
+    /// Appends the cells of one line to the sinks.
+    fn push_row(&self, record: &ByteRecord, sinks: &mut [Sink<'_>]) -> Result<()> {
         let mut index = 0;
-        for column in columns {
-            for _ in 0..column.ty.elements().unwrap_or(0) {
-                self.push_cell(record, index, column)?;
+        for sink in sinks {
+            for _ in 0..sink.cells().unwrap_or(0) {
+                match sink {
+                    Sink::Numbers(column) => self.push_cell(record, index, column)?,
+                    Sink::Words(texts) => texts.rows.push(self.text_of(record, index)?),
+                }
                 index += 1;
             }
         }
         Ok(())
+    }
+
+    /// A cell that is a text.
+    fn text_of(&self, record: &ByteRecord, index: usize) -> Result<String> {
+        String::from_utf8(record[index].to_vec()).map_err(|_| {
+            let message = format!("is no text in UTF-8: `{}`", excerpt(&record[index]));
+            let error = DataError::new(ErrorKind::Malformed, self.path, message).at(self.place(record, index));
+            error.help("convert it, as with `iconv -f latin1 -t utf-8`")
+        })
+    }
+
+    /// Where a cell is.
+    fn place(&self, record: &ByteRecord, index: usize) -> Place {
+        Place::Cell { line: self.line(record), column: index + 1, name: self.names.get(index).cloned() }
     }
 
     /// Appends one cell to its column.
@@ -163,9 +248,7 @@ impl Lines<'_> {
         pushed.map_err(|fault| {
             let expected = number::expectation(dtype);
             let message = format!("expected {expected}, found `{}`", excerpt(cell));
-            let place =
-                Place::Cell { line: self.line(record), column: index + 1, name: self.names.get(index).cloned() };
-            let error = DataError::new(ErrorKind::BadValue, self.path, message).at(place);
+            let error = DataError::new(ErrorKind::BadValue, self.path, message).at(self.place(record, index));
             match fault.help(dtype) {
                 Some(help) => error.help(help),
                 None => error,
@@ -174,9 +257,9 @@ impl Lines<'_> {
     }
 
     /// The fault of a line with another number of cells than the fields take.
-    fn wrong_count(&self, record: &ByteRecord, columns: &[Column]) -> DataError {
-        let fields: Vec<String> = columns.iter().map(|column| column.ty.to_string()).collect();
-        let sizes = columns.iter().filter_map(|column| column.ty.elements());
+    fn wrong_count(&self, record: &ByteRecord, sinks: &[Sink<'_>]) -> DataError {
+        let fields: Vec<String> = sinks.iter().map(Sink::declared).collect();
+        let sizes = sinks.iter().filter_map(Sink::cells);
         let expected = sizes.fold(0usize, usize::saturating_add);
         let found = record.len();
         let message = format!(
@@ -215,11 +298,6 @@ impl Lines<'_> {
 
 fn line_ends(text: &[u8]) -> u64 {
     text.iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// A column without rows.
-fn empty_column(ty: FieldType) -> Column {
-    Column { ty, rows: 0, bytes: Vec::new() }
 }
 
 /// The beginning of a cell, fit for a message of one line.

@@ -96,6 +96,24 @@ impl Given {
         input::decode_text_input(self.content, &self.path, ty, vocabulary)
     }
 
+    /// Decodes texts of words, one a line, as [`crate::decode_words_input`] does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "text")]
+    pub fn decode_words(self, ty: &FieldType, vocabulary: &crate::Vocabulary) -> Result<Column> {
+        input::decode_words_input(self.content, &self.path, ty, vocabulary)
+    }
+
+    /// Decodes a sound, as [`crate::decode_sound_input`] does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "wav")]
+    pub fn decode_sound(self, ty: &FieldType, rate: u32) -> Result<Column> {
+        input::decode_sound_input(self.content, &self.path, ty, rate)
+    }
+
     /// Decodes a whole text as one row of `ty`, which has one axis. A shorter text stands at its end, with line ends
     /// before it, or spaces where the vocabulary has no line end.
     ///

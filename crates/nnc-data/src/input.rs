@@ -11,6 +11,8 @@ use crate::content::{self, Format, Role};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::table;
 use crate::types::{Column, FieldType};
+#[cfg(feature = "text")]
+use crate::vocabulary::Vocabulary;
 
 /// Reads the file `path`, or standard input for `-`.
 ///
@@ -92,6 +94,58 @@ pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabula
         return decode_npy(content, path, ty);
     }
     crate::text::decode_input(&content, path, ty, vocabulary)
+}
+
+/// Reads the file `path`, or standard input for `-`, where a row is a text and `vocabulary` numbers its words.
+///
+/// # Errors
+/// As [`decode_words_input`]; a file that is missing or cannot be read.
+#[cfg(feature = "text")]
+pub fn read_words_input(path: &Path, ty: &FieldType, vocabulary: &Vocabulary) -> Result<Column> {
+    if path == Path::new("-") {
+        return decode_words_input(content::read_stdin()?, Path::new("standard input"), ty, vocabulary);
+    }
+    decode_words_input(content::read_file(path, Role::Input)?, path, ty, vocabulary)
+}
+
+/// Decodes `content`, which came from `path`: texts, one a line, or numbers as `.npy`.
+///
+/// # Errors
+/// A line without words, text that is no UTF-8, an array of another type.
+#[cfg(feature = "text")]
+pub fn decode_words_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabulary: &Vocabulary) -> Result<Column> {
+    table::check_fields(std::slice::from_ref(ty), path)?;
+    let content = content::unpack(content, path)?;
+    if content::sniff(&content) == Format::Npy {
+        return decode_npy(content, path, ty);
+    }
+    crate::words::decode_input(&content, path, ty, vocabulary)
+}
+
+/// Reads the file `path`, or standard input for `-`, where a row is a sound with `rate` samples in a second.
+///
+/// # Errors
+/// As [`decode_sound_input`]; a file that is missing or cannot be read.
+#[cfg(feature = "wav")]
+pub fn read_sound_input(path: &Path, ty: &FieldType, rate: u32) -> Result<Column> {
+    if path == Path::new("-") {
+        return decode_sound_input(content::read_stdin()?, Path::new("standard input"), ty, rate);
+    }
+    decode_sound_input(content::read_file(path, Role::Input)?, path, ty, rate)
+}
+
+/// Decodes `content`, which came from `path`: one sound as a WAV file, or numbers in any other format.
+///
+/// # Errors
+/// A damaged file, another rate, as [`decode_input`].
+#[cfg(feature = "wav")]
+pub fn decode_sound_input(content: Vec<u8>, path: &Path, ty: &FieldType, rate: u32) -> Result<Column> {
+    table::check_fields(std::slice::from_ref(ty), path)?;
+    let content = content::unpack(content, path)?;
+    if content.starts_with(b"RIFF") {
+        return crate::wav::decode_input(&content, path, ty, rate);
+    }
+    decode_input(content, path, ty)
 }
 
 #[cfg(feature = "npy")]

@@ -2,7 +2,7 @@
 //!
 //! The way of the data:
 //! ```text
-//! files ─ idx, csv, npy, npz, images, text ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
+//! files ─ idx, csv, npy, npz, images, text, wav ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
 //! one input ─ Given ─→ Column                            results ─ write_npy, write_pictures ─→ file
 //! ```
 //! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
@@ -13,8 +13,9 @@
 //! never for what a header claims. Splits and orders are the same bits in every version. The crate
 //! knows nothing of graphs, and prints nothing.
 //!
-//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `text`), because a built
-//! executable carries this crate and should carry no more of it than it needs.
+//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `text`, `wav`), because a built
+//! executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a file for
+//! each example.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
 #![cfg_attr(
@@ -27,20 +28,27 @@ mod content;
 #[cfg(feature = "csv")]
 pub mod csv;
 mod error;
+#[cfg(feature = "folders")]
+mod examples;
+#[cfg(feature = "folders")]
+mod files;
 mod given;
 #[cfg(feature = "idx")]
 pub mod idx;
-#[cfg(feature = "image")]
+#[cfg(feature = "folders")]
 pub mod images;
 mod input;
 #[cfg(any(feature = "idx", feature = "npy"))]
 mod layout;
+#[cfg(feature = "text")]
+pub mod lines;
 #[cfg(feature = "npy")]
 pub mod npy;
 #[cfg(feature = "npz")]
 pub mod npz;
 #[cfg(feature = "csv")]
 mod number;
+pub mod pattern;
 #[cfg(feature = "image")]
 mod picture;
 #[cfg(feature = "image")]
@@ -56,14 +64,21 @@ mod table;
 #[cfg(feature = "text")]
 pub mod text;
 mod types;
+mod vocabulary;
+#[cfg(feature = "wav")]
+pub mod wav;
+#[cfg(any(feature = "csv", feature = "text"))]
+mod words;
 mod write;
 
 pub use batches::{Batch, Batches};
 pub use error::{DataError, ErrorKind, Place, Result};
 pub use given::Given;
 pub use input::{decode_input, read_input};
+#[cfg(feature = "wav")]
+pub use input::{decode_sound_input, read_sound_input};
 #[cfg(feature = "text")]
-pub use input::{decode_text_input, read_text_input};
+pub use input::{decode_text_input, decode_words_input, read_text_input, read_words_input};
 #[cfg(any(feature = "idx", feature = "npy"))]
 pub use layout::Batching;
 #[cfg(feature = "npy")]
@@ -72,6 +87,9 @@ pub use npy::{encode_npy, write_npy};
 pub use pictures::{stage_pictures, write_pictures};
 #[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text"))]
 pub use source::Source;
-pub use split::{Parts, Split, epoch_order, every_nth, hold_out, hold_out_tail};
+pub use split::{Parts, Split, balanced_order, epoch_order, every_nth, hold_out, hold_out_tail};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};
+pub use vocabulary::{MARKS, PADDING, UNKNOWN, Vocabulary};
+#[cfg(any(feature = "csv", feature = "text"))]
+pub use words::WordOptions;
 pub use write::{Staged, check_not_input, check_writable, remove_leftovers, write_atomically};

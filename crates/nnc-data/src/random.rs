@@ -13,6 +13,8 @@ pub(crate) enum Purpose {
     Order = 1,
     /// The rows that are held out.
     HoldOut = 2,
+    /// The order of an epoch that has each class equally often.
+    Balance = 3,
 }
 
 /// A stream of random numbers.

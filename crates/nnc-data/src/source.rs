@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::error::Result;
 use crate::types::{FieldType, Table};
+#[cfg(any(feature = "csv", feature = "text"))]
+use crate::words::WordOptions;
 
 /// Where the examples of a split come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,19 +15,26 @@ pub enum Source {
     Idx(Vec<PathBuf>),
     /// One text file, see [`crate::csv`].
     #[cfg(feature = "csv")]
-    Csv(PathBuf, crate::csv::CsvOptions),
+    Csv(PathBuf, crate::csv::CsvOptions, WordOptions),
     /// One file per field, see [`crate::npy`].
     #[cfg(feature = "npy")]
     Npy(Vec<PathBuf>),
     /// One archive and the name of an array per field, see [`crate::npz`].
     #[cfg(feature = "npz")]
     Npz(PathBuf, Vec<String>),
-    /// A folder with a folder per class, see [`crate::images`].
-    #[cfg(feature = "image")]
-    Images(PathBuf),
+    /// A folder with a folder per class, or with labels in the names of files; or a folder per field, see
+    /// [`crate::images`].
+    #[cfg(feature = "folders")]
+    Images(Vec<PathBuf>, Option<String>),
+    /// A folder of sounds, see [`crate::wav`].
+    #[cfg(feature = "folders")]
+    Wav(PathBuf, crate::wav::WavOptions),
     /// One file of characters, see [`crate::text`].
     #[cfg(feature = "text")]
     Text(PathBuf, crate::text::TextOptions),
+    /// One file of lines per field, see [`crate::lines`].
+    #[cfg(feature = "text")]
+    Lines(Vec<PathBuf>, WordOptions),
 }
 
 impl Source {
@@ -35,15 +44,19 @@ impl Source {
             #[cfg(feature = "idx")]
             Source::Idx(files) => files,
             #[cfg(feature = "csv")]
-            Source::Csv(file, _) => std::slice::from_ref(file),
+            Source::Csv(file, ..) => std::slice::from_ref(file),
             #[cfg(feature = "npy")]
             Source::Npy(files) => files,
             #[cfg(feature = "npz")]
             Source::Npz(file, _) => std::slice::from_ref(file),
-            #[cfg(feature = "image")]
-            Source::Images(folder) => std::slice::from_ref(folder),
+            #[cfg(feature = "folders")]
+            Source::Images(folders, _) => folders,
+            #[cfg(feature = "folders")]
+            Source::Wav(folder, _) => std::slice::from_ref(folder),
             #[cfg(feature = "text")]
             Source::Text(file, _) => std::slice::from_ref(file),
+            #[cfg(feature = "text")]
+            Source::Lines(files, _) => files,
         }
     }
 
@@ -56,15 +69,22 @@ impl Source {
             #[cfg(feature = "idx")]
             Source::Idx(files) => crate::idx::open(files, fields),
             #[cfg(feature = "csv")]
-            Source::Csv(file, options) => crate::csv::open(file, fields, options),
+            Source::Csv(file, options, words) => crate::csv::open(file, fields, options, words),
             #[cfg(feature = "npy")]
             Source::Npy(files) => crate::npy::open(files, fields),
             #[cfg(feature = "npz")]
             Source::Npz(file, names) => crate::npz::open(file, names, fields),
-            #[cfg(feature = "image")]
-            Source::Images(folder) => crate::images::open(folder, fields),
+            #[cfg(feature = "folders")]
+            Source::Images(folders, label) => match &folders[..] {
+                [folder] => crate::images::open(folder, fields, label.as_deref()),
+                _ => crate::images::open_aligned(folders, fields),
+            },
+            #[cfg(feature = "folders")]
+            Source::Wav(folder, options) => crate::wav::open(folder, fields, options),
             #[cfg(feature = "text")]
             Source::Text(file, options) => crate::text::open(file, fields, options),
+            #[cfg(feature = "text")]
+            Source::Lines(files, words) => crate::lines::open(files, fields, words),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! All of it is a pure function of its arguments; the same seed gives the same split and the same
 //! order in every version.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{DataError, ErrorKind, Result};
@@ -103,6 +104,31 @@ pub fn epoch_order(rows: &[u64], seed: u64, epoch: u32) -> Vec<u64> {
     order
 }
 
+/// The order of an epoch that presents each class equally often (to within one example), and as many examples as there are
+/// `rows`; `classes` has the class of each. Of a rare class examples come again, once all of it were there; of a common one
+/// some are left to the next epoch's chance.
+pub fn balanced_order(rows: &[u64], classes: &[i64], seed: u64, epoch: u32) -> Vec<u64> {
+    let mut members: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
+    for (&row, &class) in rows.iter().zip(classes) {
+        members.entry(class).or_default().push(row);
+    }
+    let mut stream = Stream::new(seed, Purpose::Balance, epoch);
+    let mut order = Vec::with_capacity(rows.len());
+    let count = members.len().max(1);
+    for (at, of_class) in members.values_mut().enumerate() {
+        let share = rows.len() / count + usize::from(at < rows.len() % count);
+        let mut left = share;
+        while left > 0 {
+            stream.shuffle(of_class);
+            let taken = left.min(of_class.len());
+            order.extend_from_slice(&of_class[..taken]);
+            left -= taken;
+        }
+    }
+    stream.shuffle(&mut order);
+    order
+}
+
 /// The fault of a request that makes no sense.
 fn refused(message: String) -> DataError {
     DataError::new(ErrorKind::BadRequest, Path::new("split"), message)
@@ -163,6 +189,21 @@ mod tests {
     const ORDER_42_0: [u64; 10] = [1, 6, 9, 8, 0, 3, 4, 2, 7, 5];
     const ORDER_42_1: [u64; 10] = [6, 2, 1, 3, 4, 8, 5, 0, 9, 7];
     const HELD_42: [u64; 3] = [4, 5, 9];
+
+    #[test]
+    fn a_balanced_epoch_has_each_class_equally_often() {
+        let rows: Vec<u64> = (10..30).collect();
+        let classes: Vec<i64> = (0..20).map(|row| if row < 2 { 7 } else { i64::from(row < 5) }).collect();
+        let order = balanced_order(&rows, &classes, 1, 0);
+        let class_of = |row: &u64| classes[(row - 10) as usize];
+        let of = |class: i64| order.iter().filter(|row| class_of(row) == class).count();
+        assert_eq!((of(0), of(1), of(7)), (7, 7, 6));
+        let times = |row: u64| order.iter().filter(|&&other| other == row).count();
+        assert_eq!((times(10), times(11)), (3, 3), "of two examples each comes equally often");
+        assert_eq!(order, balanced_order(&rows, &classes, 1, 0));
+        assert_ne!(order, balanced_order(&rows, &classes, 1, 1));
+        assert!(balanced_order(&[], &[], 1, 0).is_empty());
+    }
 
     proptest! {
         #[test]

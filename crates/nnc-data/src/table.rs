@@ -21,7 +21,7 @@ pub(crate) fn from_files(
 }
 
 /// Checks that there is one of `things` per declared field, and that each field has a size.
-#[cfg(any(feature = "idx", feature = "npy", feature = "image"))]
+#[cfg(any(feature = "idx", feature = "npy", feature = "image", feature = "text"))]
 pub(crate) fn check_count(count: usize, fields: &[FieldType], path: &Path, things: &str) -> Result<()> {
     check_fields(fields, path)?;
     if count == fields.len() {
@@ -62,5 +62,5 @@ pub(crate) fn from_columns(columns: Vec<Column>, names: &[String], path: &Path) 
             DataError::new(ErrorKind::Mismatch, path, message).help("every field needs the same number of rows")
         );
     }
-    Ok(Table { columns, rows, classes: None, lines: Vec::new() })
+    Ok(Table { columns, rows, ..Table::default() })
 }

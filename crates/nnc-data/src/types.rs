@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::vocabulary::Vocabulary;
+
 /// The type of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DType {
@@ -163,7 +165,7 @@ impl Column {
 }
 
 /// All fields of all examples of one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     /// One column per declared field, in the declared order.
     pub columns: Vec<Column>,
@@ -174,6 +176,14 @@ pub struct Table {
     pub classes: Option<Vec<String>>,
     /// For `csv` and `text`, the line that each example begins on, from 1; empty for other sources.
     pub lines: Vec<u64>,
+    /// The names of the files of the examples, where each has one of its own: with their folders below the source's.
+    pub names: Vec<String>,
+    /// For each column the table that numbers its words, if it is a text; empty where there are none.
+    pub tables: Vec<Option<usize>>,
+    /// The tables that number the words of texts.
+    pub vocabularies: Vec<Vocabulary>,
+    /// What is worth telling, a line each: texts that were cut.
+    pub remarks: Vec<String>,
 }
 
 #[cfg(test)]

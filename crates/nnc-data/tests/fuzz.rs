@@ -11,10 +11,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hound::{SampleFormat, WavSpec, WavWriter};
 use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::{self, TextOptions};
-use nnc_data::{Batching, DType, FieldType, Given, csv, decode_input, decode_text_input, encode_npy, idx, npy, npz};
+use nnc_data::wav::WavOptions;
+use nnc_data::{Batching, DType, FieldType, Given, Source, Vocabulary, WordOptions, csv, idx, lines, npy, npz};
+use nnc_data::{decode_input, decode_sound_input, decode_text_input, decode_words_input, encode_npy};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -292,6 +295,91 @@ fn text_content() {
             let _ = decode_text_input(content.clone(), path(), &field, &names);
             let _ = Given::bytes("a", content.clone()).decode_text(&field, &names);
         }
+    });
+}
+
+#[test]
+fn words_content() {
+    let texts = || {
+        let texts = ["a good film\t1\nbad, bad\t0\n", "\u{FEFF}caf\u{e9} n't\t0\r\n", "it's \"so so\"\t1"];
+        texts.map(|text| text.as_bytes().to_vec()).to_vec()
+    };
+    // A row of three words takes twelve bytes, and each word is kept once more, with its count.
+    let bound = Bound { per_byte: 400, constant: SMALL };
+    let ty = FieldType::new(DType::I32, [3]);
+    let fields = [ty.clone(), FieldType::scalar(DType::U8)];
+    let tab = CsvOptions { separator: b'\t', ..CsvOptions::default() };
+    let table = Vocabulary::learn(["a good film"].into_iter(), 9, true).unwrap();
+    fuzz("words", texts, &bound, |content| {
+        for known in [None, Some(vec![table.clone()])] {
+            let words = WordOptions { tables: vec![Some(0), None], sizes: vec![9], lowercase: true, known };
+            let _ = csv::decode_with_words(&content, path(), &fields, &tab, &words);
+            let _ = lines::decode(&[(path(), &content)], &fields[..1], &words);
+        }
+        let _ = decode_words_input(content, path(), &ty, &table);
+    });
+}
+
+fn wav_files() -> Vec<Vec<u8>> {
+    let forms = [(8, SampleFormat::Int), (16, SampleFormat::Int), (24, SampleFormat::Int), (32, SampleFormat::Float)];
+    let file = |(bits_per_sample, sample_format): (u16, SampleFormat)| {
+        let spec = WavSpec { channels: 2, sample_rate: 8000, bits_per_sample, sample_format };
+        let mut content = Cursor::new(Vec::new());
+        let mut writer = WavWriter::new(&mut content, spec).unwrap();
+        for sample in 0..20 {
+            match sample_format {
+                SampleFormat::Int => writer.write_sample(sample).unwrap(),
+                SampleFormat::Float => writer.write_sample(0.5_f32).unwrap(),
+            }
+        }
+        writer.finalize().unwrap();
+        content.into_inner()
+    };
+    forms.map(file).to_vec()
+}
+
+#[test]
+fn wav_content() {
+    let bound = Bound { per_byte: 16, constant: SMALL };
+    fuzz("wav", wav_files, &bound, |content| {
+        for dims in [vec![16], vec![2, 4]] {
+            let _ = decode_sound_input(content.clone(), path(), &FieldType::new(DType::F32, dims), 8000);
+        }
+    });
+}
+
+fn archives() -> Vec<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in ["a/1_x.wav", "a/2_y.wav"].into_iter().zip(wav_files()) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &content[..]).unwrap();
+    }
+    vec![archive.into_inner().unwrap()]
+}
+
+/// Writes the right checksum into every header of an archive, so that faults get past them.
+fn repair_archive(content: &mut [u8]) {
+    for header in content.chunks_exact_mut(512).filter(|header| &header[257..262] == b"ustar") {
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+#[test]
+fn archive_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    // Threads that decode have stacks and buffers of their own.
+    let bound = Bound { per_byte: 32, constant: 1 << 20 };
+    let fields = [FieldType::new(DType::F32, [8]), FieldType::scalar(DType::U8)];
+    let source = Source::Wav(path.clone(), WavOptions { rate: 8000, label: Some("{}_*".to_owned()) });
+    fuzz("archive", archives, &bound, |mut content| {
+        repair_archive(&mut content);
+        std::fs::write(&path, &content).unwrap();
+        let _ = source.open(&fields);
     });
 }
 

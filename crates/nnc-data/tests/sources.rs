@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
-use nnc_data::{Batch, Batches, DType, DataError, ErrorKind, FieldType, Source, Split, Table};
-use nnc_data::{encode_npy, epoch_order, read_input, read_text_input, write_npy};
+use nnc_data::wav::WavOptions;
+use nnc_data::{Batch, Batches, Column, DType, DataError, ErrorKind, FieldType, Source, Split, Table, Vocabulary};
+use nnc_data::{
+    WordOptions, encode_npy, epoch_order, read_input, read_sound_input, read_text_input, read_words_input, write_npy,
+};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -109,7 +112,7 @@ fn a_cut_file_is_told_from_a_cut_archive() {
 fn csv_may_be_packed() {
     let folder = folder();
     let path = save(folder.path().join("a.csv"), &gzip(b"1,2,0\n3,4,1\n"));
-    let table = Source::Csv(path, CsvOptions::default()).open(&fields()).unwrap();
+    let table = Source::Csv(path, CsvOptions::default(), WordOptions::default()).open(&fields()).unwrap();
     assert_eq!(columns(&table), [&[1, 2, 3, 4][..], &[0, 1]]);
 }
 
@@ -142,6 +145,248 @@ fn a_text_teaches_its_characters() {
     let error = fault(Source::Text(folder.path().join("trian.txt"), options), &window);
     assert_eq!(error.kind, ErrorKind::Missing);
     assert!(error.to_string().contains("has `train.txt`"), "{error}");
+}
+
+/// `(words[4], u8)` of one table.
+fn sentences(known: Option<Vec<Vocabulary>>) -> (Vec<FieldType>, WordOptions) {
+    let fields = vec![FieldType::new(DType::I32, [4]), FieldType::scalar(DType::U8)];
+    (fields, WordOptions { tables: vec![Some(0), None], sizes: vec![7], lowercase: true, known })
+}
+
+fn ints(column: &Column) -> Vec<i32> {
+    column.bytes.chunks(4).map(|bytes| i32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_column_of_text_is_numbered_by_its_words() {
+    let folder = folder();
+    let tab = CsvOptions { separator: b'\t', ..CsvOptions::default() };
+    let (fields, words) = sentences(None);
+    let path = save(folder.path().join("a.tsv"), b"a film\t1\nA bad, bad film a\t0\nfilm\t1\n");
+    let table = Source::Csv(path, tab, words).open(&fields).unwrap();
+    assert_eq!(table.vocabularies[0].words()[4..], ["a", "film", "bad"]);
+    assert_eq!(ints(&table.columns[0]), [4, 5, 0, 0, 4, 6, 1, 6, 5, 0, 0, 0]);
+    assert_eq!((&table.columns[1].bytes[..], &table.lines[..]), (&[1, 0, 1][..], &[1, 2, 3][..]));
+    assert_eq!(table.remarks.len(), 2, "{:?}", table.remarks);
+    assert!(table.remarks[0].ends_with("1 of 3 texts have more than 4 words, and were cut"), "{:?}", table.remarks);
+    assert!(table.remarks[1].ends_with("14.3 % of the words are not in the table of 7"), "{:?}", table.remarks);
+
+    let known = || sentences(Some(table.vocabularies.clone()));
+    let path = save(folder.path().join("b.tsv"), b"bad new film\t1\n");
+    let again = Source::Csv(path.clone(), tab, known().1).open(&fields).unwrap();
+    assert_eq!(ints(&again.columns[0]), [6, 1, 5, 0]);
+    assert_eq!(again.vocabularies, table.vocabularies);
+    let other = WordOptions { sizes: vec![6], ..known().1 };
+    let error = fault(Source::Csv(path, tab, other), &fields);
+    assert!(error.message.contains("tables of [7] words, and [6] are declared"), "{error}");
+}
+
+#[test]
+fn texts_that_are_none_are_named_with_their_line() {
+    let folder = folder();
+    let tab = CsvOptions { separator: b'\t', ..CsvOptions::default() };
+    let message = |content: &[u8]| {
+        let (fields, words) = sentences(None);
+        fault(Source::Csv(save(folder.path().join("a.tsv"), content), tab, words), &fields).to_string()
+    };
+    assert!(message(b"a\t1\n \t1\n").contains("a.tsv, line 2: the text has no words; fill it"));
+    assert!(message(b" \t1\n").contains("has no word for a table of 7"));
+    assert!(message(b"a\t1\nb\n").contains("line 2: has 1 cell, but the declared (words[4], u8) takes 2"));
+    assert!(message(b"a\t1\n\xE9\t1\n").contains("line 2, column 1: is no text in UTF-8"));
+    assert!(message(b"a\tgood\n").contains("has a header and no rows"));
+    assert!(message(b"a\t1\nb\tgood\n").contains("line 2, column 2: expected a whole number for u8"));
+}
+
+#[test]
+fn files_of_lines_belong_together() {
+    let folder = folder();
+    let from = save(folder.path().join("a.de"), &gzip("ein Haus\nzwei\n".as_bytes()));
+    let into = save(folder.path().join("a.en"), b"a house\r\ntwo");
+    let fields = [FieldType::new(DType::I32, [2]), FieldType::new(DType::I32, [3])];
+    let own = WordOptions { tables: vec![Some(0), Some(1)], sizes: vec![9, 9], ..WordOptions::default() };
+    let table = Source::Lines(vec![from.clone(), into.clone()], own.clone()).open(&fields).unwrap();
+    assert_eq!(table.vocabularies[0].words()[4..], ["Haus", "ein", "zwei"]);
+    assert_eq!((ints(&table.columns[0]), ints(&table.columns[1])), (vec![5, 4, 6, 0], vec![4, 5, 0, 6, 0, 0]));
+    assert!(table.remarks.is_empty(), "{:?}", table.remarks);
+    let shared = WordOptions { tables: vec![Some(0), Some(0)], sizes: vec![19], ..WordOptions::default() };
+    let table = Source::Lines(vec![from.clone(), into], shared).open(&fields).unwrap();
+    assert_eq!(table.vocabularies[0].words().len(), 10);
+
+    let message = |content: &[u8]| {
+        let into = save(folder.path().join("b.en"), content);
+        fault(Source::Lines(vec![from.clone(), into], own.clone()), &fields).to_string()
+    };
+    assert!(message(b"a house\n").contains("b.en: has 1 line, but `"), "{}", message(b"a house\n"));
+    assert!(message(b"a house\n\n").contains("b.en, line 2: the text has no words"));
+    assert!(message(b"").contains("b.en: is empty"));
+    let error = fault(Source::Lines(vec![from], own.clone()), &fields);
+    assert!(error.message.contains("1 file is given for 2 declared fields"), "{error}");
+}
+
+#[test]
+fn texts_are_inputs_by_lines() {
+    let folder = folder();
+    let vocabulary = Vocabulary::learn(["good film"].into_iter(), 9, true).unwrap();
+    let ty = FieldType::new(DType::I32, [3]);
+    let path = save(folder.path().join("a.txt"), b"Good film!\nnew\n");
+    assert_eq!(ints(&read_words_input(&path, &ty, &vocabulary).unwrap()), [5, 4, 1, 1, 0, 0]);
+    let path = save(folder.path().join("a.npy"), &npy(DType::I32, &[3], &[7; 12]));
+    assert_eq!(read_words_input(&path, &ty, &vocabulary).unwrap().rows, 1);
+    let path = save(folder.path().join("b.txt"), b"good\n\nfilm\n");
+    let error = read_words_input(&path, &ty, &vocabulary).unwrap_err().to_string();
+    assert!(error.contains("b.txt, line 2: the text has no words"), "{error}");
+}
+
+/// A WAV file of 16 bits.
+fn wav(rate: u32, channels: u16, samples: &[i16]) -> Vec<u8> {
+    let spec =
+        hound::WavSpec { channels, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut content = Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut content, spec).unwrap();
+    samples.iter().for_each(|&sample| writer.write_sample(sample).unwrap());
+    writer.finalize().unwrap();
+    content.into_inner()
+}
+
+fn floats(column: &Column) -> Vec<f32> {
+    column.bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &content[..]).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+const NAMES: Option<&str> = Some("{}_*.wav");
+
+fn sounds(path: PathBuf, label: Option<&str>) -> Source {
+    Source::Wav(path, WavOptions { rate: 8000, label: label.map(str::to_owned) })
+}
+
+/// `(f32[3], u8)`.
+fn sound_fields() -> Vec<FieldType> {
+    vec![FieldType::new(DType::F32, [3]), FieldType::scalar(DType::U8)]
+}
+
+#[test]
+fn sounds_in_an_archive_have_labels_in_their_names() {
+    let folder = folder();
+    let files = [
+        ("all/7_b_1.wav", wav(8000, 1, &[16384, -32768])),
+        ("all/7_a_0.wav", wav(8000, 2, &[16384, 0, 0, 0])),
+        ("./all/3_a_0.wav", wav(8000, 1, &[1, 2, 3, 4])),
+        ("all/.hidden", vec![1]),
+    ];
+    let path = save(folder.path().join("a.tar.gz"), &gzip(&tar_of(&files)));
+    let table = sounds(path.clone(), NAMES).open(&sound_fields()).unwrap();
+    assert_eq!(table.classes.as_deref(), Some(&["3".to_owned(), "7".to_owned()][..]));
+    assert_eq!(table.names, ["all/3_a_0.wav", "all/7_a_0.wav", "all/7_b_1.wav"]);
+    let unit = 1.0 / 32768.0;
+    assert_eq!(floats(&table.columns[0]), [unit, 2.0 * unit, 3.0 * unit, 0.25, 0.0, 0.0, 0.5, -1.0, 0.0]);
+    assert_eq!(table.columns[1].bytes, [0, 1, 1]);
+    assert!(table.remarks[0].ends_with("1 of 3 sounds have more than 3 samples, and were cut"), "{:?}", table.remarks);
+    // The folder in the archive may be named, too.
+    let inner = sounds(path.join("all"), NAMES).open(&sound_fields()).unwrap();
+    assert_eq!(inner.names[0], "3_a_0.wav");
+    let error = fault(sounds(path.join("al"), NAMES), &sound_fields());
+    assert!(error.message.contains("no such folder in the archive"), "{error}");
+}
+
+#[test]
+fn sounds_that_are_none_are_named() {
+    let message = |name: &str, content: &[u8], fields: &[FieldType]| {
+        let folder = folder();
+        save(folder.path().join("a").join(name), content);
+        fault(sounds(folder.path().to_owned(), NAMES), fields).to_string()
+    };
+    let fields = sound_fields();
+    let sound = wav(8000, 1, &[1, 2, 3]);
+    let found = message("1_a.wav", b"ID3\x03mp3", &fields);
+    assert!(found.contains("1_a.wav: is no WAV file: it begins with the bytes 49 44 33 03"), "{found}");
+    let found = message("1_a.wav", &wav(16000, 1, &[1]), &fields);
+    assert!(found.contains("has 16000 samples in a second, but `rate=8000` is declared; convert it"), "{found}");
+    let found = message("1_a.wav", &wav(8000, 1, &[]), &fields);
+    assert!(found.contains("has no samples"), "{found}");
+    let found = message("1_a.wav", &sound[..sound.len() - 1], &fields);
+    assert!(found.contains("the WAV file is cut off"), "{found}");
+    let found = message("one.wav", &sound, &fields);
+    assert!(found.contains("its name has not the form `{}_*.wav`"), "{found}");
+    let stereo = [FieldType::new(DType::F32, [2, 3]), FieldType::scalar(DType::U8)];
+    let found = message("1_a.wav", &sound, &stereo);
+    assert!(found.contains("has 1 channel, but f32[2, 3] is declared"), "{found}");
+    let ints = [FieldType::new(DType::U8, [3]), FieldType::scalar(DType::U8)];
+    let found = message("1_a.wav", &sound, &ints);
+    assert!(found.contains("a sound cannot be declared u8[3]"), "{found}");
+}
+
+#[test]
+fn channels_may_stay_apart_and_folders_are_classes() {
+    let folder = folder();
+    save(folder.path().join("hum/a.wav"), &wav(8000, 2, &[16384, 0, 0, -16384]));
+    save(folder.path().join("beep/b.wav"), &wav(8000, 2, &[0, 0, 0, 0, 0, 0]));
+    let fields = [FieldType::new(DType::F32, [2, 3]), FieldType::scalar(DType::U8)];
+    let table = sounds(folder.path().to_owned(), None).open(&fields).unwrap();
+    assert_eq!(table.classes.as_deref(), Some(&["beep".to_owned(), "hum".to_owned()][..]));
+    assert_eq!(floats(&table.columns[0])[6..], [0.5, 0.0, 0.0, 0.0, -0.5, 0.0]);
+}
+
+#[test]
+fn one_sound_is_an_input() {
+    let folder = folder();
+    let ty = FieldType::new(DType::F32, [3]);
+    let path = save(folder.path().join("a.wav"), &wav(8000, 1, &[16384]));
+    assert_eq!(floats(&read_sound_input(&path, &ty, 8000).unwrap()), [0.5, 0.0, 0.0]);
+    let path = save(folder.path().join("a.csv"), b"1,2,3\n");
+    assert_eq!(floats(&read_sound_input(&path, &ty, 8000).unwrap()), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn an_archive_is_a_folder_of_images() {
+    let folder = folder();
+    let files: Vec<(&str, Vec<u8>)> = ["t/dog/1.png", "t/cat/2.png", "t/cat/1.png"]
+        .iter()
+        .zip(1..)
+        .map(|(&name, n)| (name, grey_png(&[n, n], 2)))
+        .collect();
+    let path = save(folder.path().join("a.tar"), &tar_of(&files));
+    let open = |inner: &str| Source::Images(vec![path.join(inner)], None);
+    let table = open("t").open(&fields()).unwrap();
+    assert_eq!(columns(&table), [&[3, 3, 2, 2, 1, 1][..], &[0, 0, 1]]);
+    assert_eq!(table.names, ["cat/1.png", "cat/2.png", "dog/1.png"]);
+    let error = fault(open(""), &fields());
+    assert!(error.message.contains("has a folder `cat` in it"), "{error}");
+    let damaged = save(folder.path().join("b.tar"), &tar_of(&files)[..522]);
+    let error = fault(Source::Images(vec![damaged], None), &fields());
+    assert!(error.message.contains("archive is"), "{error}");
+    let other = save(folder.path().join("c.tar"), b"no archive");
+    let error = fault(Source::Images(vec![other], None), &fields());
+    assert!(error.message.contains("neither a folder nor a tar archive"), "{error}");
+}
+
+#[test]
+fn images_have_masks_of_the_same_name() {
+    let folder = folder();
+    let (images, masks) = (folder.path().join("images"), folder.path().join("masks"));
+    for (name, value) in [("b.png", 2), ("a.png", 1)] {
+        save(images.join(name), &grey_png(&[value, value], 2));
+        save(masks.join(name), &grey_png(&[255, 0], 2));
+    }
+    let fields = [FieldType::new(DType::U8, [1, 2]), FieldType::new(DType::U8, [1, 2])];
+    let source = || Source::Images(vec![images.clone(), masks.clone()], None);
+    let table = source().open(&fields).unwrap();
+    assert_eq!(columns(&table), [&[1, 1, 2, 2][..], &[255, 0, 255, 0]]);
+    fs::rename(masks.join("b.png"), masks.join("c.png")).unwrap();
+    let error = fault(source(), &fields);
+    assert!(error.message.contains("has no partner of `b`"), "{error}");
+    save(masks.join("b.png"), &grey_png(&[255, 0], 2));
+    let error = fault(source(), &fields);
+    assert!(error.message.contains("has `c`, which"), "{error}");
 }
 
 #[test]
@@ -193,13 +438,13 @@ fn image_folder() -> TempDir {
 }
 
 fn image_fault(folder: &Path) -> DataError {
-    fault(Source::Images(folder.to_owned()), &fields())
+    fault(Source::Images(vec![folder.to_owned()], None), &fields())
 }
 
 #[test]
 fn classes_and_images_are_sorted_by_name() {
     let folder = image_folder();
-    let table = Source::Images(folder.path().to_owned()).open(&fields()).unwrap();
+    let table = Source::Images(vec![folder.path().to_owned()], None).open(&fields()).unwrap();
     assert_eq!(table.classes.as_deref(), Some(&["cat".to_owned(), "dog".to_owned()][..]));
     assert_eq!(columns(&table), [&[1, 2, 3, 4, 5, 6][..], &[0, 0, 1]]);
 }
@@ -211,7 +456,7 @@ fn many_images_keep_their_order() {
         save(folder.path().join(format!("{index:03}.png")), &grey_png(&[index, 1], 2));
     }
     let image = &fields()[..1];
-    let table = Source::Images(folder.path().to_owned()).open(image).unwrap();
+    let table = Source::Images(vec![folder.path().to_owned()], None).open(image).unwrap();
     let firsts: Vec<u8> = table.columns[0].bytes.iter().copied().step_by(2).collect();
     assert_eq!(firsts, (0..100).collect::<Vec<u8>>());
     assert_eq!(table.classes, None);
@@ -257,7 +502,7 @@ fn folders_that_make_no_sense_are_refused() {
 #[test]
 fn a_label_must_hold_the_classes() {
     let folder = image_folder();
-    let source = Source::Images(folder.path().to_owned());
+    let source = Source::Images(vec![folder.path().to_owned()], None);
     let image = fields().remove(0);
     let error = fault(source.clone(), &[image.clone(), FieldType::scalar(DType::F32)]);
     assert_eq!(error.kind, ErrorKind::WrongType);
@@ -270,7 +515,7 @@ fn fields_without_a_size_are_refused() {
     let folder = folder();
     let path = save(folder.path().join("a.csv"), b"1\n");
     for dims in [vec![0, 3], vec![usize::MAX, 2]] {
-        let source = Source::Csv(path.clone(), CsvOptions::default());
+        let source = Source::Csv(path.clone(), CsvOptions::default(), WordOptions::default());
         let error = fault(source, &[FieldType::new(DType::U8, dims)]);
         assert_eq!(error.kind, ErrorKind::BadRequest);
     }
@@ -334,7 +579,7 @@ fn an_epoch_from_file_to_batches() {
     let folder = folder();
     let text: String = (0..20).map(|row| format!("{row},{row},{row}\n")).collect();
     let path = save(folder.path().join("a.csv"), text.as_bytes());
-    let table = Source::Csv(path, CsvOptions::default()).open(&fields()).unwrap();
+    let table = Source::Csv(path, CsvOptions::default(), WordOptions::default()).open(&fields()).unwrap();
     let parts = Split::Every(5).apply(table.rows, 0).unwrap();
     let order = epoch_order(&parts.kept, 7, 3);
     let mut batches = Batches::new(table.into(), order.clone(), 6, 0).unwrap();

@@ -1,13 +1,15 @@
 //! What `run`, `build` and `bench` compile: a recipe's answer, or a model by itself when the file has no recipe.
 
 use crate::checkpoint::Checkpoint;
-use crate::deploy::{Subject, classes_of};
+use crate::deploy::Subject;
 use crate::error::DriverError;
+use crate::learned::Learned;
 use crate::project::Project;
 use crate::store::{Mismatch, RESERVED, Store};
 use nnc_graph::{DType, Graph, TensorType};
 use nnc_lang::diagnostic::closest;
-use nnc_lang::elaborate::{ParameterInfo, ParameterKind, RecipeInfo};
+use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
+use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -43,7 +45,7 @@ impl Inputs {
     /// The same for these weights: without names for characters, numbers are no text.
     #[must_use]
     pub fn held_to(self, checkpoint: &Checkpoint) -> Self {
-        let knows = classes_of(checkpoint).is_some_and(|characters| !characters.is_empty());
+        let knows = Learned::of(checkpoint).classes.is_some_and(|characters| !characters.is_empty());
         Self { letters: self.letters.filter(|_| knows), ..self }
     }
 
@@ -90,6 +92,8 @@ pub struct AnswerGraphs {
     source: String,
     classes: Vec<String>,
     inputs: Inputs,
+    /// How the inputs of a recipe are read.
+    data: Option<DataInfo>,
     rows: usize,
     /// For `rows` rows.
     pub graph: Graph,
@@ -121,29 +125,45 @@ impl AnswerGraphs {
             let model = model_name(project, only)?;
             let make = |rows: usize| project.graph(project.unit.model(&model, &crate::stage::batch_of(rows)));
             let (graph, wider) = (make(rows)?, make(rows + 1)?);
-            return Ok(Self { name: model, source, classes: Vec::new(), inputs, rows, graph, wider });
+            return Ok(Self { name: model, source, classes: Vec::new(), inputs, data: None, rows, graph, wider });
         }
         let recipe = project.recipe(only)?;
-        let classes = project.data(&recipe.data)?.classes.clone().unwrap_or_default();
+        let data = project.data(&recipe.data)?;
+        let (classes, data) = (data.classes.clone().unwrap_or_default(), Some(data.clone()));
         let answer = inputs.answer.as_deref();
         let make = |rows: usize| project.graph(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
-        Ok(Self { name: recipe.model.clone(), source, classes, inputs, rows, graph, wider })
+        Ok(Self { name: recipe.model.clone(), source, classes, inputs, data, rows, graph, wider })
     }
 
     /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
     pub fn subject(&self, checkpoint: &Checkpoint) -> Subject<'_> {
-        let learned = || classes_of(checkpoint).unwrap_or_default();
-        let classes = if self.classes.is_empty() { learned() } else { self.classes.clone() };
+        let learned = Learned::of(checkpoint);
+        let taught = || learned.classes.clone().unwrap_or_default();
+        let classes = if self.classes.is_empty() { taught() } else { self.classes.clone() };
         Subject {
             name: self.name.clone(),
             source: self.source.clone(),
             inputs: self.inputs.clone().held_to(checkpoint),
+            readings: self.readings(!classes.is_empty(), learned.vocabularies.len()),
             classes,
+            vocabularies: learned.vocabularies,
             graph: &self.graph,
             wider: &self.wider,
             rows: self.rows,
         }
+    }
+
+    /// How each raw tensor of the data is read from a file; weights may lack the characters or the words.
+    fn readings(&self, has_characters: bool, tables: usize) -> BTreeMap<String, Reading> {
+        let Some(data) = &self.data else { return BTreeMap::new() };
+        let of = |field: &RawField| match field.table {
+            Some(table) if table < tables => Reading::Words(table),
+            None if data.is_text() && has_characters => Reading::Characters,
+            None if field.ty.shape.rank() > 0 => data.rate().map_or(Reading::Values, Reading::Sound),
+            Some(_) | None => Reading::Values,
+        };
+        data.raw.iter().map(|field| (field.name.clone(), of(field))).collect()
     }
 
     /// A store with the tensors that the answer needs.

@@ -1,11 +1,14 @@
 //! The data of a recipe: sources opened, held to their declared types, and split.
 
 use crate::error::DriverError;
+use crate::learned::Learned;
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
-use nnc_data::{DType, FieldType, Source, Split, Table};
+use nnc_data::wav::WavOptions;
+use nnc_data::{DType, FieldType, Source, Split, Table, WordOptions, balanced_order, epoch_order, pattern};
 use nnc_graph::TensorType;
 use nnc_lang::elaborate::{DataInfo, Holdout, Literal, SourceCall};
+use nnc_runtime::memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +28,21 @@ impl Part {
         Self { rows: (0..table.rows as u64).collect(), table: Arc::new(table), files: files.into() }
     }
 
+    /// The rows in the order of an epoch: by chance, and with `balance` each value of that field equally often.
+    pub fn order(&self, balance: Option<usize>, seed: u64, epoch: u32) -> Vec<u64> {
+        let Some(column) = balance.and_then(|at| self.table.columns.get(at)) else {
+            return epoch_order(&self.rows, seed, epoch);
+        };
+        let class = |&row: &u64| -> i64 {
+            let bytes = column.row(usize::try_from(row).expect("a row of the table"));
+            let mut wide = [0; 8];
+            wide[..bytes.len().min(8)].copy_from_slice(&bytes[..bytes.len().min(8)]);
+            i64::from_le_bytes(wide)
+        };
+        let classes: Vec<i64> = self.rows.iter().map(class).collect();
+        balanced_order(&self.rows, &classes, seed, epoch)
+    }
+
     /// The file, or the folder, that a field is read from; the first one when the field is not known.
     pub fn file(&self, field: Option<usize>) -> &Path {
         let own = field.and_then(|field| self.files.get(field));
@@ -41,8 +59,8 @@ pub struct Dataset {
     pub validation: Option<Part>,
     /// What the result is measured on.
     pub test: Option<Part>,
-    /// What numbers stand for: the classes, written in the file or taught by the folders, or the characters of a text.
-    pub classes: Option<Vec<String>>,
+    /// What numbers stand for.
+    pub learned: Learned,
 }
 
 /// Which splits a command needs.
@@ -70,8 +88,19 @@ impl Dataset {
         self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))
     }
 
-    /// Opens the sources of a `data` block; relative paths start at `root`. A text is numbered by the characters that
-    /// weights `learned`, when there are any; else it teaches its own.
+    /// What is worth telling of the files that were opened, a line each.
+    pub fn remarks(&self) -> Vec<&str> {
+        let mut remarks: Vec<&str> = Vec::new();
+        for remark in self.parts().flat_map(|part| &part.table.remarks) {
+            if !remarks.contains(&remark.as_str()) {
+                remarks.push(remark);
+            }
+        }
+        remarks
+    }
+
+    /// Opens the sources of a `data` block; relative paths start at `root`. Texts are numbered by the characters or words
+    /// that weights `learned`, when there are any; else they teach their own.
     ///
     /// # Errors
     /// [`DriverError::Data`] with file and place; [`DriverError::Usage`] when there is no such split.
@@ -80,38 +109,57 @@ impl Dataset {
         root: &Path,
         seed: u64,
         wanted: Wanted,
-        learned: Option<&[String]>,
+        learned: &Learned,
     ) -> Result<Self, DriverError> {
         let fields: Vec<FieldType> = info.raw.iter().map(|field| field_type(&field.ty)).collect();
-        let open = |name: &str, characters: Option<&[String]>| -> Result<Option<Part>, DriverError> {
+        let open = |name: &str, known: &Learned| -> Result<Option<Part>, DriverError> {
             let Some(split) = info.splits.iter().find(|split| split.name == name) else { return Ok(None) };
-            let source = source(&split.source, root, info.vocabulary().unwrap_or(0), characters)?;
+            let source = source(info, &split.source, root, known)?;
+            check_memory(source.files())?;
             Ok(Some(Part::whole(source.open(&fields)?, source.files())))
         };
-        let needs_train = wanted == Wanted::All || info.is_text() && learned.is_none();
+        let teaches = info.is_text() && learned.classes.is_none();
+        let needs_train = wanted == Wanted::All || teaches || learned.vocabularies.len() != info.tables.len();
         if !needs_train && let Some(test) = open("test", learned)? {
-            let classes = info.classes.clone().or_else(|| test.table.classes.clone());
-            return Ok(Self { train: test.clone(), validation: None, test: Some(test), classes });
+            return Ok(Self { learned: taught(info, &test), train: test.clone(), validation: None, test: Some(test) });
         }
         let mut train = open("train", learned)?
             .ok_or_else(|| DriverError::Usage(format!("data `{}` has no `train: ... = ...` source", info.name)))?;
-        let mut test = open("test", train.table.classes.as_deref())?;
-        if let Some(holdout) = info.test {
+        let own = Learned { classes: train.table.classes.clone(), ..taught(info, &train) };
+        let (mut test, mut validation) = (open("test", &own)?, open("validation", &own)?);
+        for (name, part) in [("test", &test), ("validation", &validation)] {
+            check_same_classes(own.classes.as_deref(), name, part.as_ref())?;
+        }
+        if let Some(holdout) = &info.test {
             test = Some(hold_out(&mut train, holdout, seed)?);
         }
-        let validation = info.validation.map(|holdout| hold_out(&mut train, holdout, seed)).transpose()?;
-        let classes = info.classes.clone().or_else(|| train.table.classes.clone());
-        if let (Some(learned), Some(test)) = (&train.table.classes, &test) {
-            check_same_classes(learned, test)?;
+        if let Some(holdout) = &info.validation {
+            validation = Some(hold_out(&mut train, holdout, seed)?);
         }
-        Ok(Self { train, validation, test, classes })
+        Ok(Self { learned: taught(info, &train), train, validation, test })
     }
 }
 
-fn check_same_classes(learned: &[String], test: &Part) -> Result<(), DriverError> {
-    match &test.table.classes {
-        Some(found) if found != learned => Err(DriverError::Usage(format!(
-            "the class folders of train ({}) and test ({}) differ",
+/// Refuses files that are larger than the memory: they are read whole.
+fn check_memory(files: &[PathBuf]) -> Result<(), DriverError> {
+    let sizes = files.iter().filter_map(|path| path.metadata().ok()).filter(std::fs::Metadata::is_file);
+    let bytes = sizes.map(|file| file.len()).fold(0, u64::saturating_add);
+    memory::check(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(|error| {
+        let names = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        DriverError::Usage(format!("{names}: {error}; files are read whole, so split them into smaller ones"))
+    })
+}
+
+/// What the files of a part taught, and the block says.
+fn taught(info: &DataInfo, part: &Part) -> Learned {
+    let classes = info.classes.clone().or_else(|| part.table.classes.clone());
+    Learned { classes, vocabularies: part.table.vocabularies.clone() }
+}
+
+fn check_same_classes(learned: Option<&[String]>, name: &str, part: Option<&Part>) -> Result<(), DriverError> {
+    match (learned, part.and_then(|part| part.table.classes.as_deref())) {
+        (Some(learned), Some(found)) if found != learned => Err(DriverError::Usage(format!(
+            "the classes of train ({}) and {name} ({}) differ",
             learned.join(", "),
             found.join(", ")
         ))),
@@ -120,15 +168,36 @@ fn check_same_classes(learned: &[String], test: &Part) -> Result<(), DriverError
 }
 
 /// Takes a part of the rows out of `from`.
-fn hold_out(from: &mut Part, holdout: Holdout, seed: u64) -> Result<Part, DriverError> {
+fn hold_out(from: &mut Part, holdout: &Holdout, seed: u64) -> Result<Part, DriverError> {
     let split = match holdout {
-        Holdout::Fraction(fraction) => Split::Fraction(fraction),
-        Holdout::Tail(fraction) => Split::Tail(fraction),
-        Holdout::Every(step) => Split::Every(usize::try_from(step).expect("the front end takes `every` from 2")),
+        Holdout::Fraction(fraction) => Split::Fraction(*fraction),
+        Holdout::Tail(fraction) => Split::Tail(*fraction),
+        Holdout::Every(step) => Split::Every(usize::try_from(*step).expect("the front end takes `every` from 2")),
+        Holdout::Named(patterns) => return hold_out_named(from, patterns),
     };
     let parts = split.apply(from.rows.len(), seed)?;
     let pick = |places: &[u64]| places.iter().map(|&place| from.rows[place as usize]).collect::<Vec<_>>();
     let (kept, held) = (pick(&parts.kept), pick(&parts.held));
+    from.rows = kept;
+    Ok(Part { table: from.table.clone(), rows: held, files: from.files.clone() })
+}
+
+/// Takes the rows out of `from` whose files have such names.
+fn hold_out_named(from: &mut Part, patterns: &[String]) -> Result<Part, DriverError> {
+    let is_named = |pattern: &str, row: u64| {
+        let name = usize::try_from(row).ok().and_then(|row| from.table.names.get(row));
+        name.is_some_and(|name| pattern::matches(pattern, name))
+    };
+    if let Some(idle) = patterns.iter().find(|text| !from.rows.iter().any(|&row| is_named(text, row))) {
+        let example = from.table.names.first().map_or(String::new(), |name| format!(" (the first is `{name}`)"));
+        let folder = from.file(None).display();
+        return Err(DriverError::Usage(format!("{folder}: no file that is left has a name like `{idle}`{example}")));
+    }
+    let is_held = |row: &u64| patterns.iter().any(|text| is_named(text, *row));
+    let (held, kept): (Vec<u64>, Vec<u64>) = from.rows.iter().copied().partition(is_held);
+    if kept.is_empty() {
+        return Err(DriverError::Usage(format!("{}: `named` leaves nothing to train on", from.file(None).display())));
+    }
     from.rows = kept;
     Ok(Part { table: from.table.clone(), rows: held, files: from.files.clone() })
 }
@@ -139,19 +208,21 @@ pub fn field_type(ty: &TensorType) -> FieldType {
     FieldType::new(dtype, ty.shape.sizes())
 }
 
-/// The source that a call in a `data` block names; a text has `vocabulary` characters, numbered by `known` ones.
-fn source(call: &SourceCall, root: &Path, vocabulary: usize, known: Option<&[String]>) -> Result<Source, DriverError> {
-    let path = |text: &str| -> PathBuf { root.join(text) };
+/// The source that a call in a `data` block names; texts are numbered by what is `known`.
+fn source(info: &DataInfo, call: &SourceCall, root: &Path, known: &Learned) -> Result<Source, DriverError> {
     let mut paths = Vec::new();
     let mut names = Vec::new();
     let mut csv = CsvOptions::default();
+    let (mut rate, mut label) = (0, None);
     for (name, value) in &call.arguments {
         match (name.as_deref(), value) {
-            (None, Literal::Str(text)) => paths.push(path(text)),
+            (None, Literal::Str(text)) => paths.push(root.join(text)),
             (Some("header"), Literal::Bool(header)) => csv.header = Some(*header),
             (Some("separator"), Literal::Str(text)) if text.len() == 1 => csv.separator = text.as_bytes()[0],
             (Some("arrays"), Literal::List(items)) => names.extend(items.iter().filter_map(text_of)),
-            (Some("vocabulary"), Literal::Int(_)) => {}
+            (Some("label"), Literal::Str(text)) => label = Some(text.clone()),
+            (Some("rate"), Literal::Int(samples)) => rate = u32::try_from(*samples).unwrap_or(u32::MAX),
+            (Some("vocabulary" | "lowercase"), _) => {}
             (name, value) => {
                 let name = name.unwrap_or("a positional argument");
                 return Err(DriverError::Usage(format!("{}: {name} = {value:?} does not fit", call.function)));
@@ -165,11 +236,27 @@ fn source(call: &SourceCall, root: &Path, vocabulary: usize, known: Option<&[Str
     match call.function.as_str() {
         "idx" => Ok(Source::Idx(paths)),
         "npy" => Ok(Source::Npy(paths)),
-        "csv" => Ok(Source::Csv(one(paths)?, csv)),
+        "csv" => Ok(Source::Csv(one(paths)?, csv, words(info, known))),
         "npz" => Ok(Source::Npz(one(paths)?, names)),
-        "images" => Ok(Source::Images(one(paths)?)),
-        "text" => Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.map(<[String]>::to_vec) })),
+        "images" => Ok(Source::Images(paths, label)),
+        "wav" => Ok(Source::Wav(one(paths)?, WavOptions { rate, label })),
+        "text" if info.is_text() => {
+            let vocabulary = info.vocabulary().unwrap_or(0);
+            Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.classes.clone() }))
+        }
+        "text" => Ok(Source::Lines(paths, words(info, known))),
         other => Err(DriverError::Usage(format!("`{other}` is no data source"))),
+    }
+}
+
+/// Which fields are words, and how they are numbered.
+fn words(info: &DataInfo, known: &Learned) -> WordOptions {
+    let known = (!known.vocabularies.is_empty()).then(|| known.vocabularies.clone());
+    WordOptions {
+        tables: info.raw.iter().map(|field| field.table).collect(),
+        sizes: info.tables.clone(),
+        lowercase: info.is_lowercase(),
+        known,
     }
 }
 

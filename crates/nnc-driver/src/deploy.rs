@@ -4,20 +4,20 @@
 //! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
 
 use crate::answer::Inputs;
-use crate::checkpoint::Checkpoint;
 use crate::compiled::{self, Compiler};
 use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
 use crate::layout;
 use crate::store::Store;
-use nnc_data::FieldType;
+use nnc_data::{FieldType, Vocabulary};
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
 use nnc_lang::elaborate::ParameterKind;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place};
 use nnc_stub::{Engine, Manifest};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A compiled answer with its weights.
@@ -37,9 +37,12 @@ pub struct Subject<'a> {
     pub source: String,
     /// Names of the classes, or the characters of a text; may be empty.
     pub classes: Vec<String>,
-    /// What the answer takes beside the fields of the data; whether those are windows of a text, whose characters are the
-    /// classes.
+    /// What the answer takes beside the fields of the data.
     pub inputs: Inputs,
+    /// How the fields of the data are read, by their names; others hold plain values.
+    pub readings: BTreeMap<String, Reading>,
+    /// The tables of words.
+    pub vocabularies: Vec<Vocabulary>,
     /// The answer's graph for `rows` rows.
     pub graph: &'a Graph,
     /// The same for one row more, which tells what has a row for each example.
@@ -75,6 +78,7 @@ impl Deployment {
             answers,
             fixed: subject.inputs.fixed(),
             classes: subject.classes.clone(),
+            vocabularies: subject.vocabularies.clone(),
             arena_bytes: sizes.arena_bytes,
             arena_align: sizes.arena_align,
             scratch_bytes: sizes.scratch_bytes,
@@ -153,8 +157,8 @@ fn inputs(subject: &Subject<'_>) -> Vec<Port> {
                 (Reading::Option, value.as_ref().map(|value| value.bytes().to_vec()).unwrap_or_default())
             }
             Some(_) if subject.inputs.is_text(&ty) => (Reading::Text, Vec::new()),
-            None if subject.inputs.letters.is_some() => (Reading::Characters, Vec::new()),
-            Some(_) | None => (Reading::Values, Vec::new()),
+            Some(_) => (Reading::Values, Vec::new()),
+            None => (subject.readings.get(&name).copied().unwrap_or(Reading::Values), Vec::new()),
         };
         Port { name, row, batched, reading, default }
     };
@@ -223,9 +227,4 @@ fn place(
             Ok(append(entry.buffer.bytes()))
         }
     }
-}
-
-/// The class names, or characters, that a checkpoint keeps.
-pub fn classes_of(checkpoint: &Checkpoint) -> Option<Vec<String>> {
-    crate::train::Progress::parse(checkpoint.metadata.as_deref()?).ok()?.classes
 }

@@ -2,7 +2,7 @@
 
 use crate::dataset::Part;
 use crate::error::DriverError;
-use nnc_data::{Column, DataError, ErrorKind, Place, Table};
+use nnc_data::{DataError, ErrorKind, Place, Table};
 use std::fmt;
 
 /// Which example has an index out of range.
@@ -56,10 +56,13 @@ impl IndexFault {
     fn place(&self, table: &Table) -> Place {
         let row = usize::try_from(self.row).expect("a row of the table");
         let Some(&line) = table.lines.get(row) else { return Place::Row(self.row) };
-        let cells = |column: &Column| column.ty.elements().unwrap_or(1);
+        let cells = |at: usize| match table.tables.get(at) {
+            Some(Some(_)) => 1,
+            Some(None) | None => table.columns[at].ty.elements().unwrap_or(1),
+        };
         match &self.field {
-            Some((at, _)) if cells(&table.columns[*at]) == 1 => {
-                let before: usize = table.columns[..*at].iter().map(cells).sum();
+            Some((at, _)) if cells(*at) == 1 => {
+                let before: usize = (0..*at).map(cells).sum();
                 Place::Cell { line, column: before + 1, name: None }
             }
             Some(_) | None => Place::Line(line),

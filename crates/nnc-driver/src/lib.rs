@@ -11,7 +11,7 @@
 //! | [`project`] | reads and checks a file and what it uses |
 //! | [`compiled`] | a graph to something that runs, native or interpreted |
 //! | [`session`] | a recipe in memory: weights, programs by batch size, steps, evaluation |
-//! | [`dataset`] | the sources of a `data` block, opened and split |
+//! | [`dataset`], [`learned`] | the sources of a `data` block, opened and split; what they teach |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
@@ -34,6 +34,7 @@ pub mod executable;
 mod index_fault;
 mod index_graph;
 mod layout;
+pub mod learned;
 pub mod profile;
 pub mod project;
 pub mod report;
@@ -48,5 +49,6 @@ pub use compiled::{CompiledGraph, Compiler, Engine};
 pub use dataset::{Dataset, Wanted};
 pub use error::DriverError;
 pub use index_fault::IndexFault;
+pub use learned::Learned;
 pub use project::Project;
 pub use session::{Metrics, Session};

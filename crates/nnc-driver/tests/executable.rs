@@ -83,6 +83,7 @@ fn manifest(reading: Reading) -> Manifest {
         answers: vec![port("y", reading)],
         fixed: Vec::new(),
         classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
+        vocabularies: Vec::new(),
         arena_bytes: 0,
         arena_align: 64,
         scratch_bytes: 0,

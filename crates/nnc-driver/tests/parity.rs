@@ -5,7 +5,7 @@
 
 use nnc_data::Batches;
 use nnc_driver::session::{Moment, Step};
-use nnc_driver::{Compiler, Dataset, Engine, Project, Session, Wanted, checkpoint};
+use nnc_driver::{Compiler, Dataset, Engine, Learned, Project, Session, Wanted, checkpoint};
 use nnc_graph::{DType, Tensor};
 use nnc_lang::elaborate::Options;
 use nnc_opt::{fuse::FuseOptions, pipeline};
@@ -79,7 +79,7 @@ impl Twin {
         let mut session = Session::new(&project, &recipe, compiler, 0).unwrap();
         let mismatches = session.store_mut().load_weights(&self.initial_weights(way.float));
         assert_eq!(mismatches.len(), 0, "{mismatches:?}");
-        let dataset = Dataset::open(session.data(), &self.data, 0, Wanted::All, None).unwrap();
+        let dataset = Dataset::open(session.data(), &self.data, 0, Wanted::All, &Learned::default()).unwrap();
         let order = self.order(dataset.train.rows.len(), steps);
         let mut batches = Batches::new(dataset.train.table, order, self.batch, 0).unwrap();
         let mut losses = Vec::new();

@@ -1,9 +1,9 @@
 //! A network of characters from a small text: parts, numbers that are kept, resuming, and what is refused.
 
 use nnc_driver::answer::AnswerGraphs;
-use nnc_driver::deploy::{Deployment, classes_of};
+use nnc_driver::deploy::Deployment;
 use nnc_driver::train::{Event, Observer, Outcome, Silent, TrainOptions, train};
-use nnc_driver::{Compiler, Dataset, DriverError, Engine, Project, Session, Wanted, checkpoint};
+use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, Wanted, checkpoint};
 use nnc_lang::elaborate::Options;
 use nnc_opt::pipeline;
 use nnc_runtime::Pool;
@@ -83,7 +83,7 @@ impl Observer for Stop<'_> {
 /// Trains into the folder `out`, for `steps` steps or to the end.
 fn run(project: &Project, out: &Path, resume: bool, steps: Option<usize>) -> Result<Outcome, DriverError> {
     let mut session = session(project);
-    let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, None)?;
+    let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, &Learned::default())?;
     let options = TrainOptions { out: Some(out.to_owned()), resume, checkpoint_every: None };
     let interrupt = AtomicBool::new(false);
     match steps {
@@ -96,7 +96,7 @@ fn run(project: &Project, out: &Path, resume: bool, steps: Option<usize>) -> Res
 fn parts_are_ends_of_the_text_and_share_no_target() {
     let (_keep, _, project) = project(SPLIT);
     let data = project.data("pangram").unwrap();
-    let dataset = Dataset::open(data, project.folder(), 5, Wanted::All, None).unwrap();
+    let dataset = Dataset::open(data, project.folder(), 5, Wanted::All, &Learned::default()).unwrap();
     let (validation, test) = (dataset.validation.unwrap(), dataset.test.unwrap());
     // 352 characters are 43 windows: 9 for the test, then a quarter of 34, rounded.
     assert_eq!(dataset.train.rows, (0..25).collect::<Vec<u64>>());
@@ -126,7 +126,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
     }
     let path = whole.join("best.safetensors");
     let learned = checkpoint::load(&path).unwrap();
-    assert_eq!(classes_of(&learned).unwrap().concat(), "\n abcdefghijklmnopqrstuvwxyz");
+    assert_eq!(Learned::of(&learned).classes.unwrap().concat(), "\n abcdefghijklmnopqrstuvwxyz");
 
     // What is deployed reads text by the same numbers, without the data.
     fs::remove_file(folder.join("a.txt")).unwrap();
@@ -136,7 +136,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
     let manifest = deployment.manifest();
     assert_eq!(manifest.inputs[0].reading, Reading::Characters);
     fs::write(folder.join("input.txt"), "lazy dog\n").unwrap();
-    let input = nnc_stub::read_port(&folder.join("input.txt"), &manifest.inputs[0], &manifest.classes).unwrap();
+    let input = nnc_stub::read_port(&folder.join("input.txt"), &manifest.inputs[0], &manifest).unwrap();
     assert_eq!(input.bytes, [13, 2, 27, 26, 1, 5, 16, 8, 0].map(i32::to_le_bytes).concat());
     let answers = deployment.engine(&compiler()).unwrap().run(&[input]).unwrap();
     assert_eq!(answers[0].dims(), [1, VOCABULARY]);
@@ -149,23 +149,23 @@ fn another_text_does_not_continue_a_run() {
     run(&project, &out, false, Some(3)).unwrap();
     fs::write(folder.join("a.txt"), TEXT.to_uppercase().repeat(8)).unwrap();
     let error = run(&project, &out, true, None).unwrap_err().to_string();
-    assert!(error.contains("trained on other classes or characters"), "{error}");
+    assert!(error.contains("trained on other classes, characters or words"), "{error}");
 }
 
 #[test]
 fn a_test_file_is_numbered_by_what_was_learned() {
     let (_keep, folder, project) = project(TWO_FILES);
     let data = project.data("pangram").unwrap();
-    let open = |learned: Option<&[String]>| Dataset::open(data, project.folder(), 5, Wanted::Test, learned);
+    let open = |learned: &Learned| Dataset::open(data, project.folder(), 5, Wanted::Test, learned);
     fs::write(folder.join("b.txt"), "dogs and foxes\n").unwrap();
-    let by_train = open(None).unwrap();
-    let learned = by_train.classes.clone().unwrap();
-    assert_eq!(learned.len(), VOCABULARY);
+    let by_train = open(&Learned::default()).unwrap();
+    let learned = by_train.learned.clone();
+    assert_eq!(learned.classes.as_ref().map(Vec::len), Some(VOCABULARY));
     fs::remove_file(folder.join("a.txt")).unwrap();
-    let by_weights = open(Some(&learned)).unwrap();
+    let by_weights = open(&learned).unwrap();
     assert_eq!(by_weights.test.unwrap().table, by_train.test.unwrap().table);
     fs::write(folder.join("b.txt"), "dogs and\nFoxes\n").unwrap();
-    let error = open(Some(&learned)).unwrap_err().to_string();
+    let error = open(&learned).unwrap_err().to_string();
     assert!(error.contains("b.txt, line 2: the character `F` (U+0046) is not among the 28"), "{error}");
 }
 
@@ -176,7 +176,7 @@ fn a_model_for_fewer_characters_is_told_how_many_there_are() {
     fs::write(folder.join("letters.nn"), text).unwrap();
     let project = Project::load(&folder.join("letters.nn"), &Options::default()).unwrap();
     let mut session = session(&project);
-    let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, None).unwrap();
+    let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, &Learned::default()).unwrap();
     let error = session.check_indices(&dataset.train).unwrap_err().to_string();
     assert!(error.contains("a.txt, line 1"), "{error}");
     assert!(error.contains("the text has 28 different characters: give the model as many"), "{error}");

@@ -397,3 +397,107 @@ fn primitives_of_numbers() {
     let added = of("scatter_add(x, i[0..1] - 1, x[0..1])", "x: f32[2, 3], i: i32[2]", &[("x", x()), ("i", labels())]);
     assert_close("scatter_add", &added, &[-1.5, 0.25, 2.0, -1.0, -0.5, 5.0]);
 }
+
+/// The power spectrum by `numpy.fft.rfft` of frames under Hann's window, and triangles between `numpy.linspace` of mels.
+#[test]
+fn log_mel_is_that_of_numpy() {
+    let samples: Vec<f64> = (0..20).map(|i| f64::from((i * 7) % 13 - 6) / 6.0).collect();
+    let others: Vec<f64> = (0..20).map(|i| f64::from((i * 5) % 11 - 5) / 5.0).collect();
+    let sounds = tensor(&[2, 20], &[samples, others].concat());
+    let given = [("x", sounds)];
+    let whole = of("log_mel(x, 8000, window=8, hop=6, mels=3)", "x: f32[2, 20]", &given);
+    let want = [
+        -3.60374927099,
+        -1.84016061863,
+        -3.08715318377,
+        -1.98041971642,
+        -0.187269312236,
+        -1.46658420578,
+        -0.41070921434,
+        0.10632553585,
+        -0.41070921434,
+        -2.72251676633,
+        -1.91992420152,
+        -3.23911738226,
+        -1.10194241659,
+        -0.260248079377,
+        -1.61577881682,
+        -0.377824067608,
+        0.144561768284,
+        -0.377824067608,
+    ];
+    assert_close("log_mel", &whole, &want);
+    let part = of("log_mel(x, 8000, window=16, hop=4, mels=2, low=300.0, high=3000.0)", "x: f32[2, 20]", &given);
+    assert_close("log_mel", &part[..4], &[0.338685053336, 1.29694990039, -0.21446443299, 1.1845903607]);
+}
+
+#[test]
+fn sequences_are_masked_begun_and_ended() {
+    let tokens = Tensor::from_f64(DType::I32, &[2, 3], &[5.0, 6.0, 7.0, 8.0, 0.0, 0.0]);
+    let given = [("t", tokens)];
+    let parameters = "t: i32[2, 3]";
+    assert_eq!(of("begun(t)", parameters, &given), [2.0, 5.0, 6.0, 7.0, 2.0, 8.0, 0.0, 0.0]);
+    assert_eq!(of("ended(t)", parameters, &given), [5.0, 6.0, 7.0, 3.0, 8.0, 3.0, 0.0, 0.0]);
+    let x = tensor(&[2, 3, 1], &[1.0, -2.0, 4.0, -8.0, 16.0, 32.0]);
+    let given = [given[0].clone(), ("x", x)];
+    let parameters = "t: i32[2, 3], x: f32[2, 3, 1]";
+    assert_eq!(of("masked_mean(x, is_word(t))", parameters, &given), [1.0, -8.0]);
+    assert_eq!(of("masked_max(x, is_word(t))", parameters, &given), [4.0, -8.0]);
+    assert_eq!(of("last_real(x, is_word(t))", parameters, &given), [4.0, -8.0]);
+    assert_eq!(of("masked_mean(x, t == 1)", parameters, &given), [0.0, 0.0]);
+}
+
+#[test]
+fn masked_places_count_nothing() {
+    let scores = tensor(&[2, 2, 2], &[2.0, 1.0, 0.0, 3.0, 1.0, 1.0, 5.0, -5.0]);
+    let labels = Tensor::from_f64(DType::I32, &[2, 2], &[0.0, 0.0, 1.0, 0.0]);
+    let mask = Tensor::from_f64(DType::Bool, &[2, 2], &[1.0, 1.0, 0.0, 0.0]);
+    let given = [("x", scores), ("l", labels), ("m", mask)];
+    let parameters = "x: f32[2, 2, 2], l: i32[2, 2], m: bool[2, 2]";
+    let plain = of("cross_entropy(x[0], l[0], smoothing=0.2)", parameters, &given);
+    assert_close("masked", &of("masked_cross_entropy(x, l, m, smoothing=0.2)", parameters, &given), &plain);
+    assert_eq!(of("masked_accuracy(x, l, m)", parameters, &given), [0.5]);
+    assert_eq!(of("masked_accuracy(x, l, m and not m)", parameters, &given), [0.0]);
+}
+
+/// An expression of `x`, an image of 6 x 5 pixels of 1 to 30, under a seed.
+fn augmented(expression: &str, seed: i64) -> Vec<f64> {
+    let pixels: Vec<f64> = (1..=30).map(f64::from).collect();
+    let own = ["$seed", "$iteration", "$draw"].map(|name| (name, Tensor::scalar_i64(seed)));
+    let given: Vec<(&str, Tensor)> = [("x", tensor(&[6, 5], &pixels))].into_iter().chain(own).collect();
+    of(expression, "x: f32[6, 5]", &given)
+}
+
+#[test]
+fn augmentation_changes_what_it_says() {
+    let pixels: Vec<f64> = (1..=30).map(f64::from).collect();
+    assert_close("no turn", &augmented("random_rotate(x, 0.0)", 1), &pixels);
+    let (mut erased, mut bands, mut columns, mut turned) = (0, 0, 0, 0);
+    for seed in 0..40 {
+        let rotated = augmented("random_rotate(x, 30.0)", seed);
+        assert!(rotated.iter().all(|pixel| (1.0..=30.0).contains(pixel)), "{rotated:?}");
+        turned += usize::from(rotated != pixels);
+        let zeros = |image: &[f64]| image.iter().filter(|&&pixel| pixel == 0.0).count();
+        let square = augmented("random_erase(x, 3)", seed);
+        assert!((1..=9).contains(&zeros(&square)), "{square:?}");
+        erased += usize::from(zeros(&square) == 9);
+        assert!(square.iter().zip(&pixels).all(|(new, old)| *new == 0.0 || new == old));
+        let band = augmented("random_band(x, 2, axis=0)", seed);
+        assert!([0, 5, 10].contains(&zeros(&band)), "{band:?}");
+        bands += usize::from(zeros(&band) == 10);
+        let band = augmented("random_band(x, 2)", seed);
+        assert!([0, 6, 12].contains(&zeros(&band)), "{band:?}");
+        columns += usize::from(zeros(&band) == 6);
+    }
+    assert!(turned > 35 && erased > 5 && bands > 5 && columns > 5, "{turned} {erased} {bands} {columns}");
+}
+
+#[test]
+fn mixup_takes_the_partner_from_the_other_end() {
+    let x = tensor(&[3, 1], &[1.0, 2.0, 5.0]);
+    let labels = Tensor::from_f64(DType::I32, &[3], &[7.0, 8.0, 9.0]);
+    let given = [("x", x), ("l", labels)];
+    let parameters = "x: f32[3, 1], l: i32[3]";
+    assert_eq!(of("mixup(x, 0.75)", parameters, &given), [2.0, 2.0, 4.0]);
+    assert_eq!(of("partners(l)", parameters, &given), [9.0, 8.0, 7.0]);
+}

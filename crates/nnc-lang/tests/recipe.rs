@@ -384,6 +384,27 @@ fn metrics_of_classes_accumulate() {
     }
 }
 
+/// Against a count of runs in dictionaries, in Python.
+#[test]
+fn bleu_counts_runs_of_words() {
+    let rest = "minimize mse(p, y) using sgd
+        guess = reshape(constant_of([4, 5, 6, 7, 4, 5, 3, 9, 8, 8, 8, 9, 5, 0, 0, 0], i32(y)), [2, 8])
+        truth = reshape(constant_of([4, 5, 6, 7, 8, 4, 5, 8, 9, 5, 6, 7, 3, 3], i32(y)), [2, 7])
+        metric bleu = bleu(guess, truth)
+        metric pairs = bleu(guess, truth, order=2)
+        metric same = bleu(truth, truth)";
+    let unit = unit(&fit(rest));
+    let graph = unit.evaluate("Fit", 3).expect("it builds");
+    let mut state = first_values(&unit, "Fit", 1);
+    for _ in 0..2 {
+        let results = step(&graph, &mut state, &examples(), 0);
+        for (name, want) in [("bleu", 0.4245918242808747), ("pairs", 0.6743695714888822), ("same", 1.0)] {
+            let got = results[name].to_f64()[0];
+            assert!((got - want).abs() < 1e-12, "{name}: {got} is not {want}");
+        }
+    }
+}
+
 #[test]
 fn settings_can_be_set_from_outside() {
     let text = fit("rate = 0.1\n minimize mse(p, y) using sgd(lr=rate)");
@@ -518,8 +539,44 @@ fn parts_of_a_text_are_its_ends() {
     let data = &unit.data[0];
     assert!(data.is_text());
     assert_eq!(data.vocabulary(), Some(7));
-    assert_eq!((data.test, data.validation), (Some(Holdout::Tail(0.1)), Some(Holdout::Tail(0.2))));
+    assert_eq!((data.test.clone(), data.validation.clone()), (Some(Holdout::Tail(0.1)), Some(Holdout::Tail(0.2))));
     assert_eq!((&*data.raw[0].name, data.raw[0].ty.to_string()), ("tokens", "i32[5]".to_owned()));
+}
+
+#[test]
+fn words_have_their_tables() {
+    let unit = unit(
+        "data pairs {
+            train: (words[3], f32, words[5]) = csv(\"a.csv\", vocabulary=[70, 90], lowercase=true)
+            validation: (words[3], f32, words[5]) = csv(\"b.csv\")
+            from: i32[3] = train.0
+            score: f32 = train.1
+            into: i32[6] = ended(train.2)
+        }
+        data shared { train: (words[3], words[5]) = text(\"a.de\", \"a.en\", vocabulary=70) }",
+    );
+    let (pairs, shared) = (&unit.data[0], &unit.data[1]);
+    assert!(!pairs.is_text() && pairs.vocabulary().is_none() && pairs.is_lowercase());
+    assert_eq!(pairs.tables, [70, 90]);
+    let fields: Vec<(&str, String, Option<usize>)> =
+        pairs.raw.iter().map(|field| (&*field.name, field.ty.to_string(), field.table)).collect();
+    let expected = [("from", "i32[3]", Some(0)), ("score", "f32", None), ("into", "i32[5]", Some(1))];
+    assert_eq!(fields, expected.map(|(name, ty, table)| (name, ty.to_owned(), table)));
+    assert_eq!(pairs.splits[1].name, "validation");
+    assert_eq!((&shared.tables[..], shared.raw[1].table), (&[70][..], Some(0)));
+    assert!(!shared.is_text() && !shared.is_lowercase());
+}
+
+#[test]
+fn sounds_have_a_rate_and_names() {
+    let unit = unit(
+        "data digits {
+            train: (f32[800], u8) = wav(\"digits\", rate=8000, label=\"{}_*\")
+            test = named(\"*_theo_*\")
+        }",
+    );
+    assert_eq!(unit.data[0].rate(), Some(8000));
+    assert_eq!(unit.data[0].test, Some(Holdout::Named(vec!["*_theo_*".to_owned()])));
 }
 
 #[test]
@@ -528,7 +585,7 @@ fn data_says_what_it_is() {
     let data = &unit.data[0];
     let raw: Vec<(&str, String)> = data.raw.iter().map(|field| (&*field.name, field.ty.to_string())).collect();
     assert_eq!(raw, [("image", "u8[3, 3]".to_owned()), ("label", "u8".to_owned()), ("train.2", "f32".to_owned())]);
-    assert_eq!((data.test, data.validation), (Some(Holdout::Every(5)), Some(Holdout::Fraction(0.25))));
+    assert_eq!((data.test.clone(), data.validation.clone()), (Some(Holdout::Every(5)), Some(Holdout::Fraction(0.25))));
     assert_eq!(data.classes.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
     assert!(data.augmented);
     assert_eq!(data.splits.len(), 1);

@@ -2,10 +2,12 @@
 //! graph op that the generator has no builder for, with each leaf batched or shared.
 
 use nnc_graph::interpret::run;
+use nnc_graph::scan::{BodyTypes, Scan};
 use nnc_graph::testing::{GraphOptions, Rng, graph_of_one_op, op_names, random_graph, random_inputs};
 use nnc_graph::{BinaryOp, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId};
 use nnc_lang::elaborate::vectorise::{Lane, vectorise};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const N: usize = 3;
 
@@ -191,6 +193,26 @@ fn starts_and_indices_of_each_example() {
     let rows = vec![of([0.0, 3.0, 1.0, 2.0]), of([1.0, 1.0, 0.0, 3.0]), of([2.0, 0.0, 3.0, 3.0])];
     let pick = of_result(Op::Gather { axis: 1, batch: 1 }, &[("x", DType::F32, &[4, 4]), ("i", DType::I32, &[4])]);
     compare_with("pick", &pick, &BTreeMap::from([("i", rows)]));
+}
+
+/// `h = h * w + x[i] + i`, with every way to share what goes in; also backwards.
+#[test]
+fn loops_of_each_example() {
+    let ty = TensorType::new(DType::F32, Shape::of(&[3]));
+    let types = BodyTypes { carries: vec![ty.clone()], slices: vec![ty.clone()], captures: vec![ty.clone()] };
+    for reverse in [false, true] {
+        let mut body = Scan::inputs("body", &types);
+        let [index, h, x, w] = [0, 1, 2, 3].map(|at| body.nodes().nth(at).expect("an input").1.results[0]);
+        let index = body.emit(Op::Cast(DType::F32), &[index]);
+        let index = body.broadcast_scalar(index, &ty.shape);
+        let product = body.emit(Op::Binary(BinaryOp::Mul), &[h, w]);
+        let sum = body.emit(Op::Binary(BinaryOp::Add), &[product, x]);
+        let next = body.emit(Op::Binary(BinaryOp::Add), &[sum, index]);
+        Scan::outputs(&mut body, &[next], &[next, product]);
+        let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse, carries: 1, slices: 1 };
+        let operands = [("h", DType::F32, &[3usize][..]), ("x", DType::F32, &[4, 3]), ("w", DType::F32, &[3])];
+        compare_with("scan", &of_result(Op::Scan(scan), &operands), &BTreeMap::new());
+    }
 }
 
 #[test]

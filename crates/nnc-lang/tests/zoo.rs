@@ -86,10 +86,57 @@ fn small_networks_of_the_same_make_run() {
         ("alexnet.nn", 64, 3, "AlexNet(x, classes=5, width=2, hidden=8)", 10),
         ("googlenet.nn", 32, 3, "GoogLeNet(x, classes=5, divisor=8)", 10),
         ("unet.nn", 16, 1, "UNet(x, width=2)", 512),
+        ("resnet_cifar.nn", 8, 3, "ResNetCifar(x, width=2, blocks=1)", 20),
+        ("alexnet_small.nn", 16, 3, "AlexNetSmall(x, width=2, hidden=8)", 20),
+        ("inception_small.nn", 8, 3, "InceptionSmall(x, width=2)", 20),
     ] {
         let dims = [2, channels, side, side];
         let result = small(file, &format!("f32{dims:?}"), ramp(&dims), call).to_f64();
         assert_eq!(result.len(), count, "{call}");
+        assert!(result.iter().all(|x| x.is_finite()) && result.iter().any(|&x| x != result[0]), "{call}: {result:?}");
+    }
+}
+
+#[test]
+fn small_networks_of_words_run() {
+    for (file, call, count) in [
+        ("sentiment_cnn.nn", "SentimentCnn(x, vocabulary=9, width=4, filters=3)", 4),
+        ("sentiment_lstm.nn", "SentimentLstm(x, vocabulary=9, width=4, hidden=3)", 4),
+        ("sentiment_transformer.nn", "SentimentTransformer(x, vocabulary=9, width=4, heads=2)", 4),
+        ("seq2seq_attention.nn", "Translator(x, begun(x), from=9, into=7, width=4, hidden=3)", 2 * 6 * 7),
+        (
+            "transformer_translation.nn",
+            "Transformer(x, begun(x), from=9, into=7, width=4, heads=2, layers=1)",
+            2 * 6 * 7,
+        ),
+    ] {
+        let words = Tensor::from_f64(DType::I32, &[2, 5], &[4.0, 5.0, 6.0, 0.0, 0.0, 5.0, 1.0, 3.0, 4.0, 6.0]);
+        let result = small(file, "i32[2, 5]", words, call).to_f64();
+        assert_eq!(result.len(), count, "{call}");
+        assert!(result.iter().all(|x| x.is_finite()) && result.iter().any(|&x| x != result[0]), "{call}: {result:?}");
+    }
+}
+
+/// What stands behind a sentence as padding does not change what is said of it.
+#[test]
+fn attention_does_not_look_at_padding() {
+    let call = "SentimentTransformer(x, vocabulary=9, width=4, heads=2)";
+    let scores = |words: &[f64]| {
+        let dims = [1, words.len()];
+        let words = Tensor::from_f64(DType::I32, &dims, words);
+        small("sentiment_transformer.nn", &format!("i32{dims:?}"), words, call).to_f64()
+    };
+    let (a, b) = (scores(&[4.0, 5.0, 7.0]), scores(&[4.0, 5.0, 7.0, 0.0, 0.0]));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?} {b:?}");
+}
+
+#[test]
+fn small_networks_of_sounds_run() {
+    for (file, call) in
+        [("spoken_digits.nn", "SpokenDigits(x, width=2)"), ("spoken_digits_lstm.nn", "SpokenDigitsLstm(x, hidden=3)")]
+    {
+        let result = small(file, "f32[2, 16, 9]", ramp(&[2, 16, 9]), call).to_f64();
+        assert_eq!(result.len(), 20, "{call}");
         assert!(result.iter().all(|x| x.is_finite()) && result.iter().any(|&x| x != result[0]), "{call}: {result:?}");
     }
 }

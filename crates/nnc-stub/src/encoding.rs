@@ -4,7 +4,7 @@
 //! Decoding trusts nothing: it fails on any bytes that encoding does not make.
 
 use crate::manifest::{External, Manifest, Port, Reading, Role};
-use nnc_data::{DType, FieldType};
+use nnc_data::{DType, FieldType, Vocabulary};
 
 impl Manifest {
     /// The manifest as bytes.
@@ -18,6 +18,7 @@ impl Manifest {
         to.list(&self.answers, Writer::port);
         to.list(&self.fixed, |to, setting| to.text(setting));
         to.list(&self.classes, |to, class| to.text(class));
+        to.list(&self.vocabularies, Writer::vocabulary);
         for number in [self.arena_bytes, self.arena_align, self.scratch_bytes] {
             to.number(number);
         }
@@ -40,6 +41,7 @@ impl Manifest {
             answers: from.list(Reader::port)?,
             fixed: from.list(Reader::text)?,
             classes: from.list(Reader::text)?,
+            vocabularies: from.list(Reader::vocabulary)?,
             arena_bytes: from.number()?,
             arena_align: from.number()?,
             scratch_bytes: from.number()?,
@@ -76,15 +78,24 @@ impl Writer {
         self.text(port.row.dtype.name());
         self.list(&port.row.dims, |to, dim| to.number(*dim));
         self.number(usize::from(port.batched));
-        self.number(match port.reading {
-            Reading::Values => 0,
-            Reading::Logits => 1,
-            Reading::Probabilities => 2,
-            Reading::Characters => 3,
-            Reading::Text => 4,
-            Reading::Option => 5,
-        });
+        let (kind, value) = match port.reading {
+            Reading::Values => (0, 0),
+            Reading::Logits => (1, 0),
+            Reading::Probabilities => (2, 0),
+            Reading::Characters => (3, 0),
+            Reading::Words(table) => (4, table),
+            Reading::Sound(rate) => (5, rate as usize),
+            Reading::Text => (6, 0),
+            Reading::Option => (7, 0),
+        };
+        self.number(kind);
+        self.number(value);
         self.list(&port.default, |to, byte| to.number(usize::from(*byte)));
+    }
+
+    fn vocabulary(&mut self, vocabulary: &Vocabulary) {
+        self.number(usize::from(vocabulary.lowercase()));
+        self.list(vocabulary.words(), |to, word| to.text(word));
     }
 
     fn external(&mut self, external: &External) {
@@ -140,22 +151,33 @@ impl Reader<'_> {
         let name = self.text()?;
         let dtype: DType = self.text()?.parse().ok()?;
         let row = FieldType::new(dtype, self.list(Self::number)?);
-        let batched = match self.number()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let reading = match self.number()? {
-            0 => Reading::Values,
-            1 => Reading::Logits,
-            2 => Reading::Probabilities,
-            3 => Reading::Characters,
-            4 => Reading::Text,
-            5 => Reading::Option,
+        let batched = self.truth()?;
+        let reading = match (self.number()?, self.number()?) {
+            (0, 0) => Reading::Values,
+            (1, 0) => Reading::Logits,
+            (2, 0) => Reading::Probabilities,
+            (3, 0) => Reading::Characters,
+            (4, table) => Reading::Words(table),
+            (5, rate) => Reading::Sound(u32::try_from(rate).ok()?),
+            (6, 0) => Reading::Text,
+            (7, 0) => Reading::Option,
             _ => return None,
         };
         let default = self.list(|from| u8::try_from(from.number()?).ok())?;
         Some(Port { name, row, batched, reading, default })
+    }
+
+    fn truth(&mut self) -> Option<bool> {
+        match self.number()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn vocabulary(&mut self) -> Option<Vocabulary> {
+        let lowercase = self.truth()?;
+        Vocabulary::new(self.list(Self::text)?, lowercase)
     }
 
     fn external(&mut self) -> Option<External> {

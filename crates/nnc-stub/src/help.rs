@@ -41,10 +41,12 @@ pub fn help(manifest: &Manifest, name: &str) -> String {
              line ends (or spaces) put before it.\n",
         );
     }
-    if inputs.iter().any(|port| port.reading == Reading::Characters) {
-        text.push_str("\nFILE is text in UTF-8, or .npy, also packed with gzip; `-` is standard input.\n");
-    } else if inputs.iter().any(|port| port.reading != Reading::Text) {
-        text.push_str("\nFILE is .npy, CSV, idx, PNG or JPEG, also packed with gzip; `-` is standard input.\n");
+    if inputs.iter().any(|port| port.reading != Reading::Text) {
+        let files = files_of(manifest);
+        text.push_str(&format!("\nFILE is {files}, also packed with gzip; `-` is standard input.\n"));
+    }
+    if inputs.iter().any(|port| matches!(port.reading, Reading::Words(_))) {
+        text.push_str("A text may stand in place of its FILE: \"in these words\".\n");
     }
     if inputs.iter().any(|port| port.batched) {
         text.push_str(&format!("N is any number of rows; {} computed at a time.\n", rows_are(manifest.batch)));
@@ -55,6 +57,20 @@ pub fn help(manifest: &Manifest, name: &str) -> String {
     text.push('\n');
     text.push_str(OPTIONS);
     text
+}
+
+/// What kinds of files are read.
+fn files_of(manifest: &Manifest) -> &'static str {
+    let reads = |wanted: fn(Reading) -> bool| manifest.inputs.iter().any(|port| wanted(port.reading));
+    if reads(|reading| matches!(reading, Reading::Words(_))) {
+        "text in UTF-8 with an example on each line, or .npy"
+    } else if reads(|reading| reading == Reading::Characters) {
+        "text in UTF-8, or .npy"
+    } else if reads(|reading| matches!(reading, Reading::Sound(_))) {
+        "WAV, .npy or CSV"
+    } else {
+        ".npy, CSV, idx, PNG or JPEG"
+    }
 }
 
 /// One line on where the program came from.
@@ -96,6 +112,8 @@ fn tail(port: &Port, manifest: &Manifest) -> String {
         Reading::Values | Reading::Option => String::new(),
         Reading::Text => "  (the numbers of a text's characters)".to_owned(),
         Reading::Characters => "  (the numbers of characters; a text file is read as such)".to_owned(),
+        Reading::Words(_) => "  (the numbers of words; a text is read as such)".to_owned(),
+        Reading::Sound(rate) => format!("  (a sound with {rate} samples in a second)"),
         Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),
         Reading::Probabilities => format!("  (probabilities of {classes} classes)"),
     }

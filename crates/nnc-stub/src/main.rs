@@ -141,16 +141,16 @@ fn read_inputs(arguments: &Arguments, manifest: &Manifest) -> Result<Vec<Column>
     let mut files = arguments.input_files(manifest)?.into_iter();
     let column = |port: &Port| match port.reading {
         Reading::Option => arguments.option(port).map_err(Failure::Message),
-        _ => read_files(port, &files.next().unwrap_or_default(), &manifest.classes),
+        _ => read_files(port, &files.next().unwrap_or_default(), manifest),
     };
     manifest.inputs.iter().map(column).collect()
 }
 
 /// The rows of all files, one after the other.
-fn read_files(port: &Port, files: &[PathBuf], classes: &[String]) -> Result<Column, Failure> {
+fn read_files(port: &Port, files: &[PathBuf], manifest: &Manifest) -> Result<Column, Failure> {
     let mut whole = Column { ty: port.row.clone(), rows: 0, bytes: Vec::new() };
     for file in files {
-        let column = read_port(file, port, classes)?;
+        let column = read_port(file, port, manifest)?;
         whole.rows += column.rows;
         whole.bytes.extend(column.bytes);
     }

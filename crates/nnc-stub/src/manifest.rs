@@ -6,7 +6,7 @@
 //! A program is compiled for [`Manifest::batch`] rows at once. Batched ports have one such leading
 //! dim more than their [`Port::row`] says; the others are whole arrays, the same for all rows.
 
-use nnc_data::{DType, FieldType};
+use nnc_data::{DType, FieldType, Vocabulary};
 use std::fmt;
 
 /// A description of a compiled program. All sizes are in bytes.
@@ -32,6 +32,8 @@ pub struct Manifest {
     pub fixed: Vec<String>,
     /// Names of the classes that a classifier's answers are about, or the characters of a text; may be empty.
     pub classes: Vec<String>,
+    /// The tables that number the words of texts.
+    pub vocabularies: Vec<Vocabulary>,
     /// Size of the arena.
     pub arena_bytes: usize,
     /// Alignment of the arena.
@@ -53,8 +55,8 @@ pub struct Port {
     pub row: FieldType,
     /// Whether the array has a leading dim for the rows.
     pub batched: bool,
-    /// How to read its numbers; for inputs [`Reading::Values`], [`Reading::Characters`], [`Reading::Text`] or
-    /// [`Reading::Option`].
+    /// How to read its numbers; only of inputs [`Reading::Characters`], [`Reading::Words`], [`Reading::Sound`] and
+    /// [`Reading::Option`], only of answers [`Reading::Logits`] and [`Reading::Probabilities`].
     pub reading: Reading,
     /// Of an option, the bytes it has when it is not given; empty if it must be.
     pub default: Vec<u8>,
@@ -104,6 +106,10 @@ pub enum Reading {
     Text,
     /// Of an input: a scalar that `--set NAME=VALUE` gives.
     Option,
+    /// Of an input: a text, its words numbered by this one of [`Manifest::vocabularies`].
+    Words(usize),
+    /// Of an input: a sound with so many samples in a second.
+    Sound(u32),
 }
 
 /// An external buffer of the program.
@@ -147,7 +153,7 @@ impl Manifest {
             return Err("it has a batch or an alignment of zero".into());
         }
         for port in self.inputs.iter().chain(&self.answers) {
-            check_port(port, self.batch)?;
+            check_port(port, self.batch, self.vocabularies.len())?;
         }
         for (index, external) in self.externals.iter().enumerate() {
             let expected = match external.role {
@@ -197,7 +203,7 @@ impl Manifest {
     }
 }
 
-fn check_port(port: &Port, batch: usize) -> Result<(), String> {
+fn check_port(port: &Port, batch: usize, vocabularies: usize) -> Result<(), String> {
     let fits = port.row.row_bytes().and_then(|bytes| bytes.checked_mul(batch));
     if fits.is_none() {
         return Err(format!("`{port}` has no size, or too large a one"));
@@ -209,8 +215,13 @@ fn check_port(port: &Port, batch: usize) -> Result<(), String> {
         Reading::Option if !port.row.dims.is_empty() || ![0, port.row.dtype.size()].contains(&port.default.len()) => {
             Err(format!("`{port}` is no scalar"))
         }
+        Reading::Words(table) if port.row.dtype != DType::I32 || table >= vocabularies => {
+            Err(format!("`{port}` cannot be read as words"))
+        }
+        Reading::Sound(_) if port.row.dtype != DType::F32 => Err(format!("`{port}` cannot be read as a sound")),
         Reading::Values | Reading::Logits | Reading::Probabilities => Ok(()),
         Reading::Characters | Reading::Text | Reading::Option => Ok(()),
+        Reading::Words(_) | Reading::Sound(_) => Ok(()),
     }
 }
 
@@ -237,6 +248,7 @@ pub(crate) mod tests {
             answers: vec![port("digit", &[3], Reading::Logits)],
             fixed: vec!["count=3".into()],
             classes: vec!["zero".into(), "one".into(), "two".into()],
+            vocabularies: vec![Vocabulary::learn(["a b a"].into_iter(), 9, true).unwrap()],
             arena_bytes: 1000,
             arena_align: 64,
             scratch_bytes: 0,
@@ -284,6 +296,11 @@ pub(crate) mod tests {
         broken(|manifest| manifest.answers[0].row.dtype = DType::I32);
         broken(|manifest| manifest.inputs[0].reading = Reading::Option);
         broken(|manifest| manifest.inputs[0].reading = Reading::Text);
+        broken(|manifest| manifest.inputs[0].reading = Reading::Words(0));
+        broken(|manifest| {
+            manifest.inputs[0].row.dtype = DType::I32;
+            manifest.inputs[0].reading = Reading::Words(1);
+        });
         assert_eq!(broken(|manifest| manifest.externals.truncate(2)), "`digit` has no buffer of its own");
     }
 }

@@ -90,6 +90,7 @@ impl Answer {
         let is_scores = match self.port.reading {
             Reading::Values | Reading::Characters => return Vec::new(),
             Reading::Text | Reading::Option => return Vec::new(),
+            Reading::Words(_) | Reading::Sound(_) => return Vec::new(),
             Reading::Logits => true,
             Reading::Probabilities => false,
         };

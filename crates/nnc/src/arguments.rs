@@ -217,8 +217,8 @@ pub struct Run {
     /// The weights: a checkpoint or any safetensors file.
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: PathBuf,
-    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx. For a parameter
-    /// that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
+    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx
+    /// or text; words may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub input: Vec<String>,
     /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`; a text as such, unless FILE ends in

@@ -79,7 +79,7 @@ impl<'o> Givens<'o> {
             let value = values.next().and_then(|(_, value)| value);
             let value = value.ok_or_else(|| self.missing(&port.name, port.reading))?;
             let read = self.read(port.name.clone(), value, port.reading)?;
-            decode(read, port, &manifest.classes).map_err(|error| Failure::Driver(DriverError::Data(error)))
+            decode(read, port, manifest).map_err(|error| Failure::Driver(DriverError::Data(error)))
         };
         manifest.inputs.iter().map(column).collect()
     }

@@ -16,13 +16,17 @@ mod elf;
 
 use nnc_runtime::image::{Header, PAGE};
 use nnc_stub::Manifest;
+use nnc_stub::manifest::Reading;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The program that every executable is made from; see `build.rs`.
+/// The program that executables are made from; see `build.rs`.
 static STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nnc-stub"));
+
+/// The same with the decoders of texts and sounds, for executables that read such.
+static FULL_STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nnc-stub-full"));
 
 /// The bare stub as a file: an executable without a program, which says so when it is run.
 pub fn stub() -> &'static [u8] {
@@ -84,8 +88,17 @@ pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), ExecutableErr
 pub fn write(path: &Path, manifest: &Manifest, code: &[u8], weights: &[u8]) -> Result<(), ExecutableError> {
     check_target(path, &[])?;
     check(manifest, code, weights)?;
-    let parts = Parts::new(STUB, manifest, code, weights)?;
+    let parts = Parts::new(stub_of(manifest), manifest, code, weights)?;
     replace(path, &parts).map_err(|source| ExecutableError::Write { path: path.to_owned(), source })
+}
+
+/// The smallest program that reads what goes in.
+fn stub_of(manifest: &Manifest) -> &'static [u8] {
+    let is_plain = |reading| match reading {
+        Reading::Values | Reading::Logits | Reading::Probabilities | Reading::Option => true,
+        Reading::Characters | Reading::Text | Reading::Words(_) | Reading::Sound(_) => false,
+    };
+    if manifest.inputs.iter().all(|port| is_plain(port.reading)) { STUB } else { FULL_STUB }
 }
 
 fn check(manifest: &Manifest, code: &[u8], weights: &[u8]) -> Result<(), ExecutableError> {

@@ -18,7 +18,7 @@ use crate::dataset::{Dataset, field_type};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::{Means, Metrics, Moment, Session, Step};
-use nnc_data::{Batch, Batches, Staged, epoch_order};
+use nnc_data::{Batch, Batches, Staged};
 use nnc_graph::Tensor;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -210,8 +210,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));
         }
         progress.continues(&self.progress).map_err(wrong)?;
-        if progress.classes != self.dataset.classes {
-            return Err(wrong("it was trained on other classes or characters than the data has now".to_owned()));
+        if progress.learned() != self.dataset.learned {
+            let reason = "it was trained on other classes, characters or words than the data has now";
+            return Err(wrong(reason.to_owned()));
         }
         for (path, entry) in self.session.store_mut().iter_mut() {
             let tensor = loaded.tensors.get(path).filter(|tensor| tensor.ty() == entry.ty);
@@ -241,8 +242,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn steps(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
         let train = &self.dataset.train;
         let epoch = self.progress.epoch;
-        let order =
-            epoch_order(&train.rows, self.progress.seed as u64, u32::try_from(epoch).expect("epochs are at most 2^31"));
+        let number = u32::try_from(epoch).expect("epochs are at most 2^31");
+        let order = train.order(self.session.data().balance, self.progress.seed as u64, number);
         let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
         let mut means = Means::new(self.session.recipe());
         means.restore(&self.progress.sums);
@@ -363,7 +364,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             let help = "the checkpoint before this is kept: a smaller learning rate, `clip_norm`, or a loss and layers without a division by 0 may help";
             return Err(DriverError::Usage(format!("{message}; {help}")));
         }
-        let metadata = self.progress.to_text(self.dataset.classes.as_deref());
+        let metadata = self.progress.to_text(&self.dataset.learned);
         checkpoint::stage(path, self.session.store(), &metadata)
     }
 

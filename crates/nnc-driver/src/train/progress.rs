@@ -3,6 +3,7 @@
 //! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
 
 use super::history::{History, Row};
+use crate::learned::{Learned, SavedWords};
 use crate::session::Sum;
 use nnc_lang::elaborate::StopEarly;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,10 @@ pub struct Progress {
     pub history: History,
     /// What numbers stand for, in checkpoints: names of the classes, or the characters of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<Vec<String>>,
+    classes: Option<Vec<String>>,
+    /// Tables of words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vocabularies: Vec<SavedWords>,
 }
 
 impl Progress {
@@ -61,7 +65,14 @@ impl Progress {
             stopped_early: false,
             history: History::default(),
             classes: None,
+            vocabularies: Vec::new(),
         }
+    }
+
+    /// What the data of the run taught.
+    pub fn learned(&self) -> Learned {
+        let vocabularies = self.vocabularies.iter().filter_map(SavedWords::vocabulary).collect();
+        Learned { classes: self.classes.clone(), vocabularies }
     }
 
     /// Reads the metadata of a checkpoint.
@@ -78,8 +89,9 @@ impl Progress {
     }
 
     /// The metadata of a checkpoint.
-    pub fn to_text(&self, classes: Option<&[String]>) -> String {
-        let kept = Self { classes: classes.map(<[String]>::to_vec), ..self.clone() };
+    pub fn to_text(&self, learned: &Learned) -> String {
+        let vocabularies = learned.vocabularies.iter().map(SavedWords::from).collect();
+        let kept = Self { classes: learned.classes.clone(), vocabularies, ..self.clone() };
         serde_json::to_string(&kept).expect("numbers, strings and lists of them have a JSON form")
     }
 
@@ -157,7 +169,7 @@ mod tests {
         let sum = |name: &str, sum: f64| Sum { name: name.to_owned(), sum, rows: 64 };
         progress.sums = vec![sum("loss", 0.1 + 0.2), sum("accuracy", f64::MIN_POSITIVE / 8.0)];
         progress.history.rows.push(row(1, 1.0 / 3.0));
-        assert_eq!(Progress::parse(&progress.to_text(None)), Ok(progress));
+        assert_eq!(Progress::parse(&progress.to_text(&Learned::default())), Ok(progress));
     }
 
     #[test]

@@ -5,7 +5,14 @@
 //! only there random numbers may be drawn, keyed by `$draw`. Nothing here opens a file: a source is a name with
 //! arguments.
 
+mod info;
+mod raw;
+mod setting;
+mod source;
 mod text;
+mod words;
+
+pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
 
 use super::recipe::copy::ancestors;
 use super::recipe::names;
@@ -13,154 +20,13 @@ use super::scope::{Frame, FrameKind};
 use super::value::Value;
 use super::{Elaborator, Options, program};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
-use crate::syntax::ast::{Arg, Data, Expr, ExprKind, Ident, Stmt, StmtKind, Target, Type, TypeKind};
-use nnc_graph::{DType, Graph, Op, TensorType, ValueId};
+use crate::syntax::ast::{Data, Expr, Ident, Stmt, StmtKind, Target, Type};
+use nnc_graph::{Graph, Op, ValueId};
+use raw::RawType;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a `data` block says, for whoever opens the files.
-#[derive(Clone, PartialEq, Debug)]
-pub struct DataInfo {
-    /// Its name.
-    pub name: String,
-    /// The tensors of one raw example, in order.
-    pub raw: Vec<RawField>,
-    /// Where the examples come from: `train` first, then `test` when it has files of its own.
-    pub splits: Vec<Split>,
-    /// The part of train held out for validation.
-    pub validation: Option<Holdout>,
-    /// The part of train held out for testing, when `test` has no files.
-    pub test: Option<Holdout>,
-    /// Names of the classes.
-    pub classes: Option<Vec<String>>,
-    /// Whether some field is augmented in training.
-    pub augmented: bool,
-}
-
-impl DataInfo {
-    /// Whether the examples are windows of a text.
-    pub fn is_text(&self) -> bool {
-        self.splits.first().is_some_and(|split| split.source.function == TEXT)
-    }
-
-    /// How many different characters a text has.
-    pub fn vocabulary(&self) -> Option<usize> {
-        let declared = self.splits.first().and_then(|split| split.source.vocabulary())?;
-        usize::try_from(declared).ok()
-    }
-}
-
-impl SourceCall {
-    /// How many different characters a text is declared to have.
-    fn vocabulary(&self) -> Option<i64> {
-        self.arguments.iter().find_map(|(name, value)| match value {
-            Literal::Int(count) if name.as_deref() == Some(VOCABULARY) => Some(*count),
-            _ => None,
-        })
-    }
-}
-
-/// One tensor of a raw example.
-#[derive(Clone, PartialEq, Debug)]
-pub struct RawField {
-    /// The derived field that is made from it alone, as `image`; else `train.0`.
-    pub name: String,
-    /// Its type in one example.
-    pub ty: TensorType,
-}
-
-/// One split with files of its own.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Split {
-    /// `train` or `test`.
-    pub name: String,
-    /// What opens it.
-    pub source: SourceCall,
-}
-
-/// A call of a data source: `idx("images.gz", "labels.gz")`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct SourceCall {
-    /// `idx`, `csv`, `npy`, `npz`, `images` or `text`.
-    pub function: String,
-    /// In order, with the names of named ones.
-    pub arguments: Vec<(Option<String>, Literal)>,
-    /// Where it stands.
-    pub span: Span,
-}
-
-/// An argument of a data source.
-#[derive(Clone, PartialEq, Debug)]
-#[allow(missing_docs, reason = "the names are those of the values")]
-pub enum Literal {
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Str(String),
-    List(Vec<Literal>),
-}
-
-/// A part of train that is held out.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Holdout {
-    /// `0.1`: this fraction, chosen by the seed.
-    Fraction(f64),
-    /// `0.1` of a text: this fraction, its end.
-    Tail(f64),
-    /// `every(5)`: rows 0, 5, 10, ...
-    Every(i64),
-}
-
 /// The settings that a block understands beside its fields.
-const SETTINGS: [&str; 4] = ["train", "test", "validation", "classes"];
-
-/// The data sources, each with its options; and those that are still to come.
-const SOURCES: [(&str, &[SourceOption]); 6] = [
-    ("idx", &[]),
-    ("csv", &[("header", Takes::Bool), ("separator", Takes::Letter)]),
-    ("npy", &[]),
-    ("npz", &[("arrays", Takes::Names)]),
-    ("images", &[]),
-    (TEXT, &[(VOCABULARY, Takes::Count)]),
-];
-/// The source whose examples are windows of characters.
-const TEXT: &str = "text";
-/// Its option that says how many different characters there are.
-const VOCABULARY: &str = "vocabulary";
-
-/// An option of a data source, and what it takes.
-type SourceOption = (&'static str, Takes);
-
-/// What an option of a data source takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Takes {
-    Bool,
-    Letter,
-    Names,
-    Count,
-}
-
-impl Takes {
-    fn fits(self, literal: &Literal) -> bool {
-        match (self, literal) {
-            (Self::Bool, Literal::Bool(_)) => true,
-            (Self::Letter, Literal::Str(text)) => text.len() == 1,
-            (Self::Names, Literal::List(items)) => items.iter().all(|item| matches!(item, Literal::Str(_))),
-            (Self::Count, Literal::Int(count)) => *count >= 1,
-            (Self::Bool | Self::Letter | Self::Names | Self::Count, _) => false,
-        }
-    }
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Self::Bool => "`true` or `false`",
-            Self::Letter => "one letter, as `\";\"`",
-            Self::Names => "a list of names, as `[\"x\", \"y\"]`",
-            Self::Count => "a whole number from 1 on",
-        }
-    }
-}
-
-const LATER_SOURCES: [&str; 3] = ["wav", "safetensors", "synthetic"];
+const SETTINGS: [&str; 5] = ["train", "test", "validation", "classes", "balance"];
 
 /// A `data` block, elaborated for one example.
 pub(crate) struct Example {
@@ -216,6 +82,8 @@ struct Parts {
     test: Option<Holdout>,
     classes: Option<Vec<String>>,
     augmented: bool,
+    /// The raw tensor whose values are to come equally often.
+    balance: Option<usize>,
     /// Settings with their places.
     seen: BTreeMap<String, Span>,
     fields: Vec<Field>,
@@ -230,7 +98,7 @@ struct Block<'p> {
     elaborator: Elaborator<'p>,
     data: &'p Data,
     /// The inputs of the example's graph, with their types in a file.
-    leaves: Vec<(ValueId, TensorType)>,
+    leaves: Vec<(ValueId, RawType)>,
     /// `train.0`, `train.1`, ...
     source_names: Vec<String>,
     parts: Parts,
@@ -337,231 +205,6 @@ impl<'p> Block<'p> {
         self.parts.fields[at].value = new;
         self.elaborator.bind_name(name, Value::Tensor(new));
     }
-
-    fn setting(&mut self, name: &Ident, ty: Option<&'p Type>, value: &Expr) {
-        if let Some(before) = self.parts.seen.insert(name.text.clone(), name.span) {
-            let message = format!("`{}` is set twice", name.text);
-            return self.elaborator.report(Diagnostic::new(Code::E0202, name.span, message).with(before, "first here"));
-        }
-        match (name.text.as_str(), ty) {
-            ("train", Some(ty)) => self.train(ty, value),
-            ("train", None) => {
-                let help = "write `train: (u8[28, 28], u8) = idx(...)`: the type of one raw example";
-                self.fail_with_help(Code::E0502, name.span, "`train` needs a type", help);
-            }
-            ("test", Some(ty)) => self.test_split(name, ty, value),
-            ("classes", None) => self.parts.classes = self.classes(value),
-            ("test", None) => self.parts.test = self.holdout(value),
-            ("validation", None) => self.parts.validation = self.holdout(value),
-            (word, _) => {
-                let message = format!("`{word}` is a setting and has no type");
-                self.fail(Code::E0501, ty.map_or(name.span, |ty| ty.span), message);
-            }
-        }
-    }
-
-    fn train(&mut self, ty: &'p Type, value: &Expr) {
-        self.parts.train = Some((ty.clone(), ty.span));
-        if let Some(source) = self.source(value) {
-            self.parts.splits.insert(0, Split { name: "train".to_owned(), source });
-        }
-        let Some(types) = self.raw_types(ty) else {
-            self.elaborator.bind_name(&Ident { text: "train".to_owned(), span: ty.span }, Value::Poison);
-            return;
-        };
-        let is_tuple = matches!(ty.kind, TypeKind::Tuple(_));
-        let mut values = Vec::with_capacity(types.len());
-        for (at, raw) in types.into_iter().enumerate() {
-            let name = if is_tuple { format!("train.{at}") } else { "train".to_owned() };
-            let leaf = self.elaborator.graph.emit(Op::Input { name: name.clone(), ty: raw.clone() }, &[]);
-            self.source_names.push(name);
-            self.leaves.push((leaf, raw.clone()));
-            values.push(Value::Tensor(self.in_program_float(leaf, raw.dtype)));
-        }
-        let value = if is_tuple { Value::tuple(values) } else { values.swap_remove(0) };
-        self.elaborator.bind_name(&Ident { text: "train".to_owned(), span: ty.span }, value);
-    }
-
-    /// Files hold f32 whatever the program computes in.
-    fn in_program_float(&mut self, leaf: ValueId, dtype: DType) -> ValueId {
-        let float = self.elaborator.options.float;
-        if dtype == DType::F32 && float != DType::F32 {
-            return self.elaborator.graph.emit(Op::Cast(float), &[leaf]);
-        }
-        leaf
-    }
-
-    /// The types of the tensors of a raw example, as a file has them.
-    fn raw_types(&mut self, ty: &Type) -> Option<Vec<TensorType>> {
-        let parts: Vec<&Type> = match &ty.kind {
-            TypeKind::Tuple(parts) => parts.iter().collect(),
-            TypeKind::Named { .. } | TypeKind::List(_) | TypeKind::Function(..) | TypeKind::Error => vec![ty],
-        };
-        let mut types = Vec::with_capacity(parts.len());
-        for part in parts {
-            let mut found = self.elaborator.tensor_type(part)?;
-            if let TypeKind::Named { name, .. } = &part.kind {
-                found.dtype = DType::from_name(&name.text).unwrap_or(found.dtype);
-            }
-            if !found.shape.is_bound() {
-                let message = format!("the sizes of a raw example are numbers, and this is {found}");
-                self.fail(Code::E0308, part.span, message);
-                return None;
-            }
-            types.push(found);
-        }
-        Some(types)
-    }
-
-    fn test_split(&mut self, name: &Ident, ty: &'p Type, value: &Expr) {
-        let source = self.source(value);
-        let types = self.raw_types(ty);
-        let Some((train, place)) = self.parts.train.clone() else {
-            return self.fail(Code::E0502, name.span, "`test` comes after `train`, whose type it has");
-        };
-        let wanted: Vec<TensorType> = self.leaves.iter().map(|(_, ty)| ty.clone()).collect();
-        let is_tuple = |ty: &Type| matches!(ty.kind, TypeKind::Tuple(_));
-        let agrees = types.as_ref().is_none_or(|types| *types == wanted) && is_tuple(&train) == is_tuple(ty);
-        if !agrees && !wanted.is_empty() {
-            let diagnostic = Diagnostic::new(Code::E0502, ty.span, "examples of `test` have the type of `train`");
-            return self.elaborator.report(diagnostic.with(place, "which is this"));
-        }
-        if let Some(source) = source {
-            self.parts.splits.push(Split { name: "test".to_owned(), source });
-        }
-    }
-
-    /// `idx("images.gz", "labels.gz")`.
-    fn source(&mut self, expr: &Expr) -> Option<SourceCall> {
-        let ExprKind::Call(callee, arguments) = &expr.kind else {
-            self.fail_with_help(Code::E0501, expr.span, "a data source is called here", "write `csv(\"table.csv\")`");
-            return None;
-        };
-        let ExprKind::Name(function) = &callee.kind else {
-            self.fail(Code::E0501, callee.span, "a data source is called by its name");
-            return None;
-        };
-        let Some((_, options)) = SOURCES.iter().find(|(name, _)| name == function) else {
-            self.unknown_source(function, callee.span);
-            return None;
-        };
-        let mut found = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            let option = self.source_option(function, options, argument)?;
-            let literal = self.literal(&argument.value)?;
-            if let Some((name, takes)) = option.filter(|(_, takes)| !takes.fits(&literal)) {
-                self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
-                return None;
-            }
-            found.push((option.map(|(name, _)| name.to_owned()), literal));
-        }
-        let files = found.iter().filter(|(name, _)| name.is_none());
-        if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
-            let message = format!("`{function}` takes the names of files, not {wrong:?}");
-            self.fail(Code::E0501, expr.span, message);
-            return None;
-        }
-        if files.count() == 0 {
-            self.fail(Code::E0501, expr.span, format!("`{function}` needs the name of a file or folder"));
-            return None;
-        }
-        if function == "npz" && !found.iter().any(|(name, _)| name.is_some()) {
-            let help = "write `npz(\"data.npz\", arrays=[\"x\", \"y\"])`";
-            self.fail_with_help(Code::E0501, expr.span, "`npz` needs the names of the arrays, one a field", help);
-            return None;
-        }
-        Some(SourceCall { function: function.clone(), arguments: found, span: expr.span })
-    }
-
-    fn unknown_source(&mut self, name: &str, span: Span) {
-        if LATER_SOURCES.contains(&name) {
-            return self.fail(Code::E0701, span, format!("the data source `{name}` is not supported yet"));
-        }
-        let known = SOURCES.iter().map(|(name, _)| *name);
-        let help = match closest(name, known.clone()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("there are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
-        };
-        self.fail_with_help(Code::E0501, span, format!("there is no data source `{name}`"), help);
-    }
-
-    fn source_option(
-        &mut self,
-        function: &str,
-        options: &[SourceOption],
-        argument: &Arg,
-    ) -> Option<Option<SourceOption>> {
-        let Some(name) = &argument.name else { return Some(None) };
-        if let Some(&known) = options.iter().find(|(option, _)| *option == name.text) {
-            return Some(Some(known));
-        }
-        let message = format!("`{function}` has no option `{}`", name.text);
-        match closest(&name.text, options.iter().map(|(option, _)| *option)) {
-            Some(meant) => self.fail_with_help(Code::E0501, name.span, message, format!("did you mean `{meant}`?")),
-            None => self.fail(Code::E0501, name.span, message),
-        }
-        None
-    }
-
-    fn literal(&mut self, expr: &Expr) -> Option<Literal> {
-        let value = self.elaborator.eval(expr);
-        self.literal_of(value, expr.span)
-    }
-
-    fn literal_of(&mut self, value: Value, span: Span) -> Option<Literal> {
-        match value {
-            Value::Int(dim) => dim.as_number().map(Literal::Int),
-            Value::Float(number) => number.map(Literal::Float),
-            Value::Bool(truth) => truth.map(Literal::Bool),
-            Value::Str(text) => text.map(|text| Literal::Str(text.to_string())),
-            Value::List(items) => {
-                items.iter().map(|item| self.literal_of(item.clone(), span)).collect::<Option<_>>().map(Literal::List)
-            }
-            other => self.elaborator.mismatch(&other, "a string, number, bool or a list of them", span),
-        }
-    }
-
-    /// `0.1`, or `every(5)`.
-    fn holdout(&mut self, expr: &Expr) -> Option<Holdout> {
-        let help = "write a fraction such as `0.1`, or `every(5)`";
-        if let ExprKind::Call(callee, arguments) = &expr.kind
-            && matches!(&callee.kind, ExprKind::Name(name) if name == "every")
-        {
-            let number = match &arguments[..] {
-                [Arg { name: None, value }] => self.elaborator.eval(value),
-                _ => Value::Poison,
-            };
-            return match number {
-                Value::Int(n) if n.as_number().is_some_and(|n| n >= 2) => n.as_number().map(Holdout::Every),
-                _ => {
-                    self.fail_with_help(Code::E0501, expr.span, "`every` takes a whole number from 2 on", help);
-                    None
-                }
-            };
-        }
-        match self.elaborator.eval(expr) {
-            Value::Float(Some(part)) if part > 0.0 && part < 1.0 => Some(Holdout::Fraction(part)),
-            Value::Poison => None,
-            other => {
-                let found = self.elaborator.describe(&other);
-                self.fail_with_help(Code::E0501, expr.span, format!("this is {found}, not a part of the data"), help);
-                None
-            }
-        }
-    }
-
-    fn classes(&mut self, expr: &Expr) -> Option<Vec<String>> {
-        let value = self.elaborator.eval(expr);
-        let Value::List(items) = &value else {
-            return self.elaborator.mismatch(&value, "a list of names", expr.span);
-        };
-        let mut classes = Vec::with_capacity(items.len());
-        for item in items.iter() {
-            classes.push(self.elaborator.text(item, expr.span)?.to_string());
-        }
-        Some(classes)
-    }
-
     /// What nothing reads is a mistake: a setting that is spelt wrong, or a field that was forgotten.
     fn check_used(&mut self, used: Option<&BTreeSet<String>>) {
         let mut read = BTreeSet::new();
@@ -593,36 +236,22 @@ impl<'p> Block<'p> {
             self.fail_with_help(Code::E0502, self.data.name.span, "this block has no `train`", help);
         }
         self.check_text();
-        let raw = self.raw_names();
+        let tables = self.check_words();
+        let raw = self.raw_fields(&tables);
         let info = DataInfo {
             name: self.data.name.text.clone(),
             raw,
+            tables: tables.sizes,
             splits: self.parts.splits,
             validation: self.parts.validation,
             test: self.parts.test,
             classes: self.parts.classes,
             augmented: self.parts.augmented,
+            balance: self.parts.balance,
         };
         let failed = self.elaborator.report.has_errors();
         let diagnostics = self.elaborator.report.into_diagnostics();
         let example = Example { info, graph: self.elaborator.graph, fields: self.parts.fields };
         ((!failed).then_some(example), diagnostics)
-    }
-
-    /// A raw tensor has the name of the first field that is made from it alone.
-    fn raw_names(&self) -> Vec<RawField> {
-        let graph = &self.elaborator.graph;
-        let made_from = |value: ValueId| -> Vec<usize> {
-            let needed = ancestors(graph, &[value]);
-            let leaves = self.leaves.iter().enumerate();
-            leaves.filter(|(_, (leaf, _))| needed.contains(&graph.value(*leaf).node)).map(|(at, _)| at).collect()
-        };
-        let sources: Vec<Vec<usize>> = self.parts.plain.iter().map(|&value| made_from(value)).collect();
-        let name_of = |at: usize| {
-            let field = sources.iter().position(|made_from| made_from[..] == [at]);
-            field.map_or(self.source_names[at].clone(), |field| self.parts.fields[field].name.clone())
-        };
-        let typed = self.leaves.iter().enumerate();
-        typed.map(|(at, (_, ty))| RawField { name: name_of(at), ty: ty.clone() }).collect()
     }
 }

@@ -8,6 +8,8 @@
 //! On entry the example's graph is well typed and has no outputs that update state. On exit the target holds the
 //! nodes it needs, and what was asked for comes back with the axis in front.
 
+mod scan;
+
 use nnc_graph::{
     BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, Origin, Shape, SliceRange, TensorType,
     ValueId, WindowOp,
@@ -195,7 +197,7 @@ impl Batcher<'_> {
                 self.over_merged_batch(op, operands, None)
             }
             Op::Grad => return self.grad(operands),
-            Op::Scan(_) => return Err("a `scan` for each example".to_owned()),
+            Op::Scan(scan) => return self.scan(scan, operands),
         };
         Ok(vec![batched(value)])
     }

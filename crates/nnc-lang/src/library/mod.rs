@@ -14,6 +14,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("library/blocks.nn", include_str!("blocks.nn")),
     ("library/recurrent.nn", include_str!("recurrent.nn")),
     ("library/generation.nn", include_str!("generation.nn")),
+    ("library/sequences.nn", include_str!("sequences.nn")),
+    ("library/sound.nn", include_str!("sound.nn")),
     ("library/losses.nn", include_str!("losses.nn")),
     ("library/metrics.nn", include_str!("metrics.nn")),
     ("library/initialisers.nn", include_str!("initialisers.nn")),

@@ -4,8 +4,7 @@ use crate::arguments::Eval;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint;
-use nnc_driver::deploy::classes_of;
-use nnc_driver::{Dataset, DriverError, Session, Wanted};
+use nnc_driver::{Dataset, DriverError, Learned, Session, Wanted};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -16,9 +15,9 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
     let mut session = Session::new(&project, recipe, setup::compiler(&options.engine)?, seed)?;
     let loaded = load_exactly(&mut session, &options.weights)?;
-    let learned = classes_of(&loaded);
+    let learned = Learned::of(&loaded);
     let root = options.data.as_deref().unwrap_or(project.folder());
-    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test, learned.as_deref())?;
+    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test, &learned)?;
     let part = dataset.test.ok_or_else(|| {
         DriverError::Usage(format!(
             "data `{}` has no test split: add `test: ... = ...` or `test = 0.2`",

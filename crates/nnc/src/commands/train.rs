@@ -5,9 +5,8 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::deploy::classes_of;
 use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, train};
-use nnc_driver::{Dataset, DriverError, Project, Session, Wanted, checkpoint, executable, report};
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint, executable, report};
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -25,9 +24,9 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let root = options.data.as_deref().unwrap_or(project.folder());
     let learned = match &options.init {
         Some(weights) => start_from(&mut session, weights)?,
-        None => None,
+        None => Learned::default(),
     };
-    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All, learned.as_deref())?;
+    let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All, &learned)?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     let training = TrainOptions {
@@ -40,6 +39,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         check_report(report, options, &dataset, &out)?;
     }
     introduce(&session, &dataset, &out)?;
+    dataset.remarks().into_iter().for_each(output::remark);
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
     let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
@@ -108,16 +108,22 @@ fn resume_command(options: &Train, out: &Path) -> String {
     words.join(" ")
 }
 
-/// Copies weights in, and lists what did not match; gives the characters that they were trained on, if they are as many
-/// as the data has: their numbers are kept.
-fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Option<Vec<String>>, Failure> {
+/// Copies weights in, and lists what did not match; gives the characters and words that they were trained on, if they are
+/// as many as the data has: their numbers are kept.
+fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Failure> {
     let loaded = checkpoint::load(weights)?;
     let mismatches = session.store_mut().load_weights(&loaded.tensors);
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }
-    let declared = session.data().vocabulary();
-    Ok(classes_of(&loaded).filter(|characters| declared == Some(characters.len())))
+    let Learned { classes, vocabularies } = Learned::of(&loaded);
+    let (declared, tables) = (session.data().vocabulary(), &session.data().tables);
+    let fit = vocabularies.len() == tables.len()
+        && vocabularies.iter().zip(tables).all(|(table, &size)| table.words().len() <= size);
+    Ok(Learned {
+        classes: classes.filter(|characters| declared == Some(characters.len())),
+        vocabularies: if fit { vocabularies } else { Vec::new() },
+    })
 }
 
 /// A folder below `runs/` that is not there yet.

@@ -1,9 +1,10 @@
 //! What holds of a block whose examples are windows of a text: the number of characters is declared, parts of it are its
 //! ends, and what the numbers stand for is its own to say.
 
-use super::{Block, Holdout, Split, TEXT, VOCABULARY};
+use super::source::{TEXT, VOCABULARY};
+use super::{Block, Holdout};
 use crate::diagnostic::{Code, Diagnostic};
-use nnc_graph::DType;
+use nnc_graph::{DType, TensorType};
 
 impl Block<'_> {
     /// Checks the block when its train or its test is a text, and makes its fractions tails.
@@ -11,13 +12,15 @@ impl Block<'_> {
         if self.parts.splits.first().is_none_or(|split| split.name != "train") {
             return;
         }
+        if self.leaves.iter().any(|(_, raw)| raw.words) {
+            return;
+        }
         let texts: Vec<bool> = self.parts.splits.iter().map(|split| split.source.function == TEXT).collect();
-        match texts[..] {
-            [] | [false] | [false, false] => return,
-            [true] => {}
-            [true, true] => self.check_test_text(),
-            _ => {
-                let (train, test) = (&self.parts.splits[0].source, &self.parts.splits[1].source);
+        match texts.iter().position(|&is_text| is_text != texts[0]) {
+            None if !texts[0] => return,
+            None => self.check_other_texts(),
+            Some(at) => {
+                let (train, test) = (&self.parts.splits[0].source, &self.parts.splits[at].source);
                 let message = "a text is numbered by the characters of `train`: both are a `text`, or none";
                 let diagnostic = Diagnostic::new(Code::E0502, test.span, message).with(train.span, "`train` is this");
                 return self.elaborator.report(diagnostic);
@@ -27,8 +30,9 @@ impl Block<'_> {
         if let Some(&span) = self.parts.seen.get("classes") {
             self.fail(Code::E0501, span, "the classes of a text are its characters");
         }
-        self.parts.test = self.tail("test", self.parts.test);
-        self.parts.validation = self.tail("validation", self.parts.validation);
+        let (test, validation) = (self.parts.test.take(), self.parts.validation.take());
+        self.parts.test = self.tail("test", test);
+        self.parts.validation = self.tail("validation", validation);
     }
 
     /// The type of an example, and the number of characters.
@@ -40,8 +44,10 @@ impl Block<'_> {
             let help = "write `text(\"input.txt\", vocabulary=65)`; a wrong number is met with the right one";
             return self.fail_with_help(Code::E0501, source.span, message, help);
         };
+        let is_window =
+            |ty: &TensorType| ty.shape.rank() == 1 && ty.shape[0].as_number().is_some_and(|length| length >= 2);
         let window = match &self.leaves[..] {
-            [(_, ty)] if ty.shape.rank() == 1 && ty.shape[0].as_number().is_some_and(|length| length >= 2) => ty.dtype,
+            [(_, raw)] if is_window(&raw.ty) => raw.ty.dtype,
             // The type itself is wrong.
             [] => return,
             _ => {
@@ -62,13 +68,16 @@ impl Block<'_> {
         }
     }
 
-    /// A test file is numbered by the characters of `train`.
-    fn check_test_text(&mut self) {
-        let [Split { source: train, .. }, Split { source: test, .. }] = &self.parts.splits[..] else { return };
-        if test.vocabulary().is_some_and(|count| train.vocabulary() != Some(count)) {
-            let message = format!("`test` has the {VOCABULARY} of `train`");
-            let diagnostic = Diagnostic::new(Code::E0502, test.span, message).with(train.span, "which is this");
-            self.elaborator.report(diagnostic.help(format!("leave `{VOCABULARY}` out here")));
+    /// Other files are numbered by the characters of `train`.
+    fn check_other_texts(&mut self) {
+        let train = self.parts.splits[0].source.clone();
+        for split in self.parts.splits.clone().into_iter().skip(1) {
+            if split.source.vocabulary().is_some_and(|count| train.vocabulary() != Some(count)) {
+                let message = format!("`{}` has the {VOCABULARY} of `train`", split.name);
+                let diagnostic = Diagnostic::new(Code::E0502, split.source.span, message);
+                let diagnostic = diagnostic.with(train.span, "which is this");
+                self.elaborator.report(diagnostic.help(format!("leave `{VOCABULARY}` out here")));
+            }
         }
     }
 
@@ -76,7 +85,7 @@ impl Block<'_> {
     fn tail(&mut self, name: &str, holdout: Option<Holdout>) -> Option<Holdout> {
         match holdout {
             Some(Holdout::Fraction(part) | Holdout::Tail(part)) => Some(Holdout::Tail(part)),
-            Some(Holdout::Every(_)) => {
+            Some(Holdout::Every(_) | Holdout::Named(_)) => {
                 let span = self.parts.seen.get(name).copied().unwrap_or(self.data.name.span);
                 let help = "write a fraction such as `0.1`: the end of the text";
                 self.fail_with_help(Code::E0501, span, format!("`{name}` of a text is no row here and there"), help);

@@ -1,0 +1,146 @@
+//! Fields that are texts: rows of the numbers of their words.
+
+use std::path::Path;
+
+use crate::error::{DataError, ErrorKind, Place, Result};
+use crate::types::{Column, DType, FieldType};
+use crate::vocabulary::Vocabulary;
+
+/// Which fields of a source are texts, and the tables of words that number them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WordOptions {
+    /// For each field the index of its table, if it is a text.
+    pub tables: Vec<Option<usize>>,
+    /// How many numbers each table has at most.
+    pub sizes: Vec<usize>,
+    /// Whether words are read in small letters.
+    pub lowercase: bool,
+    /// The tables, where an earlier source taught them; else this one does.
+    pub known: Option<Vec<Vocabulary>>,
+}
+
+impl WordOptions {
+    /// The table of a field.
+    pub(crate) fn table(&self, field: usize) -> Option<usize> {
+        self.tables.get(field).copied().flatten().filter(|_| cfg!(feature = "text"))
+    }
+}
+
+/// The texts of one field.
+pub(crate) struct Texts<'a> {
+    /// The file they are from.
+    pub(crate) path: &'a Path,
+    /// The type of a row of numbers.
+    pub(crate) ty: FieldType,
+    /// Which table numbers them.
+    pub(crate) table: usize,
+    /// One for each example.
+    pub(crate) rows: Vec<String>,
+}
+
+/// What became of texts.
+#[derive(Default)]
+pub(crate) struct Numbered {
+    /// A column for each field, in order.
+    pub(crate) columns: Vec<Column>,
+    /// The tables.
+    pub(crate) vocabularies: Vec<Vocabulary>,
+    /// What is worth knowing: texts that were cut, words outside of the table.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Numbers the words of `fields`, by tables that they teach or that are known. `lines` has the line of each row.
+///
+/// # Errors
+/// A text without words, a field that does not hold the numbers of words, no word at all, known tables of other sizes.
+pub(crate) fn number(fields: &[Texts<'_>], lines: &[u64], options: &WordOptions) -> Result<Numbered> {
+    let vocabularies = match &options.known {
+        Some(known) => same_tables(known, fields, options)?,
+        None => learn(fields, options)?,
+    };
+    let mut numbered = Numbered { columns: Vec::new(), vocabularies, remarks: Vec::new() };
+    for texts in fields {
+        let vocabulary = &numbered.vocabularies[texts.table];
+        let (column, remarks) = number_field(texts, lines, vocabulary)?;
+        numbered.columns.push(column);
+        numbered.remarks.extend(remarks);
+    }
+    Ok(numbered)
+}
+
+/// The tables that the texts teach.
+fn learn(fields: &[Texts<'_>], options: &WordOptions) -> Result<Vec<Vocabulary>> {
+    let table = |(index, &size): (usize, &usize)| {
+        let of_table = fields.iter().filter(|texts| texts.table == index);
+        let texts = of_table.clone().flat_map(|texts| texts.rows.iter().map(String::as_str));
+        let path = of_table.map(|texts| texts.path).next().unwrap_or(Path::new("words"));
+        Vocabulary::learn(texts, size, options.lowercase)
+            .ok_or_else(|| DataError::new(ErrorKind::Empty, path, format!("has no word for a table of {size}")))
+    };
+    options.sizes.iter().enumerate().map(table).collect()
+}
+
+/// The tables that an earlier source taught, if they are those that are declared.
+fn same_tables(known: &[Vocabulary], fields: &[Texts<'_>], options: &WordOptions) -> Result<Vec<Vocabulary>> {
+    let fits = |(vocabulary, &size): (&Vocabulary, &usize)| vocabulary.words().len() <= size;
+    if known.len() == options.sizes.len() && known.iter().zip(&options.sizes).all(fits) {
+        return Ok(known.to_vec());
+    }
+    let sizes: Vec<usize> = known.iter().map(|vocabulary| vocabulary.words().len()).collect();
+    let declared = &options.sizes;
+    let message = format!("the weights have tables of {sizes:?} words, and {declared:?} are declared");
+    let path = fields.first().map_or(Path::new("words"), |texts| texts.path);
+    Err(DataError::new(ErrorKind::Mismatch, path, message).help("use the weights with the file they were trained with"))
+}
+
+fn number_field(texts: &Texts<'_>, lines: &[u64], vocabulary: &Vocabulary) -> Result<(Column, Vec<String>)> {
+    let path = texts.path;
+    let length = row_length(&texts.ty, path)?;
+    let mut bytes = Vec::with_capacity(texts.rows.len() * length * texts.ty.dtype.size());
+    let (mut cut, mut words, mut unknown) = (0, 0, 0);
+    for (row, text) in texts.rows.iter().enumerate() {
+        let pushed = vocabulary.push(text, length, &mut bytes);
+        if pushed.words == 0 {
+            let place = lines.get(row).map_or(Place::Row(row as u64), |&line| Place::Line(line));
+            let error = DataError::new(ErrorKind::Empty, path, "the text has no words").at(place);
+            return Err(error.help("fill it or remove the row"));
+        }
+        cut += usize::from(pushed.words > length);
+        words += pushed.words.min(length);
+        unknown += pushed.unknown;
+    }
+    let rows = texts.rows.len();
+    let mut remarks = Vec::new();
+    if cut > 0 {
+        remarks.push(format!("{}: {cut} of {rows} texts have more than {length} words, and were cut", path.display()));
+    }
+    if unknown > 0 {
+        let share = 100.0 * unknown as f64 / words as f64;
+        let size = vocabulary.words().len();
+        remarks.push(format!("{}: {share:.1} % of the words are not in the table of {size}", path.display()));
+    }
+    Ok((Column { ty: texts.ty.clone(), rows, bytes }, remarks))
+}
+
+/// How many words a row holds, if it is declared as one.
+fn row_length(ty: &FieldType, path: &Path) -> Result<usize> {
+    match (&ty.dims[..], ty.dtype) {
+        (&[length], DType::I32) => Ok(length),
+        _ => {
+            let message = format!("words are numbers in i32 along one axis, not {ty}");
+            Err(DataError::new(ErrorKind::WrongType, path, message))
+        }
+    }
+}
+
+/// Decodes texts that are given to a program, one a line; `vocabulary` numbers their words.
+///
+/// # Errors
+/// No UTF-8, a line without words.
+#[cfg(feature = "text")]
+pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, vocabulary: &Vocabulary) -> Result<Column> {
+    let rows: Vec<String> = crate::text::utf8(content, path)?.lines().map(str::to_owned).collect();
+    let lines: Vec<u64> = (1..=rows.len() as u64).collect();
+    let texts = Texts { path, ty: ty.clone(), table: 0, rows };
+    Ok(number_field(&texts, &lines, vocabulary)?.0)
+}

@@ -1,0 +1,173 @@
+//! Calls of data sources: which there are, and what they take.
+
+use super::{Block, Literal, SourceCall};
+use crate::diagnostic::{Code, Span, closest};
+use crate::elaborate::value::Value;
+use crate::syntax::ast::{Arg, Expr, ExprKind};
+
+/// The data sources, each with its options.
+const SOURCES: [(&str, &[SourceOption]); 7] = [
+    ("idx", &[]),
+    (
+        CSV,
+        &[("header", Takes::Bool), ("separator", Takes::Letter), (VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)],
+    ),
+    ("npy", &[]),
+    ("npz", &[("arrays", Takes::Names)]),
+    (IMAGES, &[("label", Takes::Pattern)]),
+    (TEXT, &[(VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)]),
+    (WAV, &[(RATE, Takes::Count), ("label", Takes::Pattern)]),
+];
+/// The source of tables as text.
+pub(super) const CSV: &str = "csv";
+/// The source whose examples are windows of characters, or lines of words.
+pub(super) const TEXT: &str = "text";
+/// Its option that says how many samples a second has.
+pub(super) const RATE: &str = "rate";
+/// The source of pictures.
+pub(super) const IMAGES: &str = "images";
+/// The source of sounds.
+pub(super) const WAV: &str = "wav";
+/// The option that says how many different characters there are, or how many numbers a table of words has.
+pub(super) const VOCABULARY: &str = "vocabulary";
+/// The option that makes words equal that differ in capital letters alone.
+pub(super) const LOWERCASE: &str = "lowercase";
+
+/// An option of a data source, and what it takes.
+type SourceOption = (&'static str, Takes);
+
+/// What an option of a data source takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Takes {
+    Bool,
+    Letter,
+    Names,
+    Count,
+    Counts,
+    Pattern,
+}
+
+impl Takes {
+    fn fits(self, literal: &Literal) -> bool {
+        match (self, literal) {
+            (Self::Bool, Literal::Bool(_)) => true,
+            (Self::Letter, Literal::Str(text)) => text.len() == 1,
+            (Self::Names, Literal::List(items)) => items.iter().all(|item| matches!(item, Literal::Str(_))),
+            (Self::Count | Self::Counts, Literal::Int(count)) => *count >= 1,
+            (Self::Counts, Literal::List(items)) => items.iter().all(|item| Self::Count.fits(item)),
+            (Self::Pattern, Literal::Str(text)) => text.matches("{}").count() == 1,
+            (Self::Bool | Self::Letter | Self::Names | Self::Count | Self::Counts | Self::Pattern, _) => false,
+        }
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Bool => "`true` or `false`",
+            Self::Letter => "one letter, as `\";\"`",
+            Self::Names => "a list of names, as `[\"x\", \"y\"]`",
+            Self::Count => "a whole number from 1 on",
+            Self::Counts => "a whole number from 1 on, or a list of them",
+            Self::Pattern => "the form of a file's name with `{}` for the label, as `\"{}_*.wav\"`",
+        }
+    }
+}
+
+/// The sources that are still to come.
+const LATER_SOURCES: [&str; 2] = ["safetensors", "synthetic"];
+
+impl Block<'_> {
+    /// `idx("images.gz", "labels.gz")`.
+    pub(super) fn source(&mut self, expr: &Expr) -> Option<SourceCall> {
+        let ExprKind::Call(callee, arguments) = &expr.kind else {
+            self.fail_with_help(Code::E0501, expr.span, "a data source is called here", "write `csv(\"table.csv\")`");
+            return None;
+        };
+        let ExprKind::Name(function) = &callee.kind else {
+            self.fail(Code::E0501, callee.span, "a data source is called by its name");
+            return None;
+        };
+        let Some((_, options)) = SOURCES.iter().find(|(name, _)| name == function) else {
+            self.unknown_source(function, callee.span);
+            return None;
+        };
+        let mut found = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            let option = self.source_option(function, options, argument)?;
+            let literal = self.literal(&argument.value)?;
+            if let Some((name, takes)) = option.filter(|(_, takes)| !takes.fits(&literal)) {
+                self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
+                return None;
+            }
+            found.push((option.map(|(name, _)| name.to_owned()), literal));
+        }
+        let files = found.iter().filter(|(name, _)| name.is_none());
+        if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
+            let message = format!("`{function}` takes the names of files, not {wrong:?}");
+            self.fail(Code::E0501, expr.span, message);
+            return None;
+        }
+        if files.count() == 0 {
+            self.fail(Code::E0501, expr.span, format!("`{function}` needs the name of a file or folder"));
+            return None;
+        }
+        if function == "npz" && !found.iter().any(|(name, _)| name.is_some()) {
+            let help = "write `npz(\"data.npz\", arrays=[\"x\", \"y\"])`";
+            self.fail_with_help(Code::E0501, expr.span, "`npz` needs the names of the arrays, one a field", help);
+            return None;
+        }
+        if function == WAV && !found.iter().any(|(name, _)| name.as_deref() == Some(RATE)) {
+            let help = "write `wav(\"sounds\", rate=16000)`; a wrong rate is met with the right one";
+            self.fail_with_help(Code::E0501, expr.span, "`wav` needs `rate`, the samples of a second", help);
+            return None;
+        }
+        Some(SourceCall { function: function.clone(), arguments: found, span: expr.span })
+    }
+
+    fn unknown_source(&mut self, name: &str, span: Span) {
+        if LATER_SOURCES.contains(&name) {
+            return self.fail(Code::E0701, span, format!("the data source `{name}` is not supported yet"));
+        }
+        let known = SOURCES.iter().map(|(name, _)| *name);
+        let help = match closest(name, known.clone()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("there are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        };
+        self.fail_with_help(Code::E0501, span, format!("there is no data source `{name}`"), help);
+    }
+
+    fn source_option(
+        &mut self,
+        function: &str,
+        options: &[SourceOption],
+        argument: &Arg,
+    ) -> Option<Option<SourceOption>> {
+        let Some(name) = &argument.name else { return Some(None) };
+        if let Some(&known) = options.iter().find(|(option, _)| *option == name.text) {
+            return Some(Some(known));
+        }
+        let message = format!("`{function}` has no option `{}`", name.text);
+        match closest(&name.text, options.iter().map(|(option, _)| *option)) {
+            Some(meant) => self.fail_with_help(Code::E0501, name.span, message, format!("did you mean `{meant}`?")),
+            None => self.fail(Code::E0501, name.span, message),
+        }
+        None
+    }
+
+    pub(super) fn literal(&mut self, expr: &Expr) -> Option<Literal> {
+        let value = self.elaborator.eval(expr);
+        self.literal_of(value, expr.span)
+    }
+
+    fn literal_of(&mut self, value: Value, span: Span) -> Option<Literal> {
+        match value {
+            Value::Int(dim) => dim.as_number().map(Literal::Int),
+            Value::Float(number) => number.map(Literal::Float),
+            Value::Bool(truth) => truth.map(Literal::Bool),
+            Value::Str(text) => text.map(|text| Literal::Str(text.to_string())),
+            Value::List(items) => {
+                items.iter().map(|item| self.literal_of(item.clone(), span)).collect::<Option<_>>().map(Literal::List)
+            }
+            other => self.elaborator.mismatch(&other, "a string, number, bool or a list of them", span),
+        }
+    }
+}
