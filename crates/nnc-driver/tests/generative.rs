@@ -5,7 +5,7 @@ use nnc_codegen::Backend;
 use nnc_data::Batches;
 use nnc_driver::session::{Moment, Step};
 use nnc_driver::train::{Silent, TrainOptions, train};
-use nnc_driver::{Compiler, Dataset, Engine, Project, Session, Wanted};
+use nnc_driver::{Compiler, Dataset, Engine, Learned, Project, Session, Wanted};
 use nnc_lang::elaborate::Options;
 use nnc_opt::pipeline;
 use nnc_runtime::Pool;
@@ -58,7 +58,7 @@ fn trained(name: &str, set: &[(&str, &str)]) -> (Vec<Vec<String>>, Vec<String>) 
     let project = project(name, set);
     let recipe = project.recipe(None).unwrap().name.clone();
     let mut session = Session::new(&project, &recipe, compiler(Engine::host(), 2), 3).unwrap();
-    let dataset = Dataset::open(session.data(), data.path(), 3, Wanted::All, None).unwrap();
+    let dataset = Dataset::open(session.data(), data.path(), 3, Wanted::All, &Learned::default()).unwrap();
     let options = TrainOptions { out: Some(out.clone()), ..TrainOptions::default() };
     train(&mut session, &dataset, &options, &mut Silent, &AtomicBool::new(false)).unwrap();
     let table = fs::read_to_string(out.join("metrics.csv")).unwrap();
@@ -120,7 +120,7 @@ fn weights(engine: Engine, threads: usize) -> Vec<(String, Vec<u8>)> {
     let set = [("batch", "8"), ("width", "2"), ("latent", "3"), ("critic_steps", "2")];
     let project = project("wgan_gp.nn", &set);
     let mut session = Session::new(&project, "wgan_gp", compiler(engine, threads), 3).unwrap();
-    let dataset = Dataset::open(session.data(), data.path(), 3, Wanted::All, None).unwrap();
+    let dataset = Dataset::open(session.data(), data.path(), 3, Wanted::All, &Learned::default()).unwrap();
     let mut batches = Batches::new(dataset.train.table.clone(), dataset.train.rows.clone(), 8, 0).unwrap();
     for iteration in 0..3 {
         let batch = batches.next_batch().unwrap().expect("a batch");
