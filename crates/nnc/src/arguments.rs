@@ -214,9 +214,9 @@ pub struct Run {
     pub file: FileOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
-    /// The weights: a checkpoint or any safetensors file.
+    /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
     /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, CSV, .npy or idx. For a parameter
     /// that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -248,9 +248,9 @@ pub struct Build {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
-    /// The weights: a checkpoint or any safetensors file.
+    /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
     /// The executable to write.
     #[arg(short, long, value_name = "EXE")]
     pub output: PathBuf,

@@ -343,7 +343,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     /// Loss and metrics on the test split, with the best weights when validation chose some.
     fn test(&mut self, observer: &mut dyn Observer) -> Result<Option<Metrics>, DriverError> {
         if let (Some(best), true) = (&self.best, self.dataset.validation.is_some()) {
-            self.session.store_mut().load_weights(best);
+            self.session.load_weights(best);
         }
         let Some(part) = &self.dataset.test else { return Ok(None) };
         let metrics = self.session.evaluate(part)?;

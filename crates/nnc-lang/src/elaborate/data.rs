@@ -264,7 +264,7 @@ impl<'p> Block<'p> {
             StmtKind::Yield(_) | StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } => {
                 self.plain_statement(stmt);
             }
-            StmtKind::Step { .. } => self.plain_statement(stmt),
+            StmtKind::Step { .. } | StmtKind::Names(_) => self.plain_statement(stmt),
         }
     }
 

@@ -109,7 +109,7 @@ impl Walk<'_> {
                     read(expr, live);
                 }
             }
-            StmtKind::Step { .. } | StmtKind::Error => {}
+            StmtKind::Step { .. } | StmtKind::Names(_) | StmtKind::Error => {}
         }
     }
 

@@ -166,7 +166,7 @@ impl Builder<'_> {
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         let mut found: Vec<(String, ValueId, usize)> = Vec::new();
         let mut unreached: Vec<&Entry> = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter) {
+        for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter && !entry.frozen) {
             let covers = |part: &Part| covers(&part.prefix, &entry.path);
             let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
             let is_reached = reached.contains(&self.elaborator.graph.value(entry.leaf).node);
@@ -201,14 +201,15 @@ impl Builder<'_> {
             if found.iter().any(|(_, _, part)| *part == at) {
                 continue;
             }
-            let any = self
-                .elaborator
-                .store
-                .entries()
-                .iter()
-                .any(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path));
+            let entries = self.elaborator.store.entries().iter();
+            let own: Vec<&Entry> = entries
+                .filter(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path))
+                .collect();
             let place = if part.prefix.is_empty() { span } else { part.span };
-            let message = match (any, part.prefix.as_str()) {
+            let all_frozen = !own.is_empty() && own.iter().all(|entry| entry.frozen);
+            let message = match (!own.is_empty(), part.prefix.as_str()) {
+                (true, "") if all_frozen => "every layer is frozen: there is no parameter to be trained".to_owned(),
+                (true, prefix) if all_frozen => format!("`{prefix}` is frozen: nothing of it is trained"),
                 (true, _) => "the loss depends on no parameter that this covers".to_owned(),
                 (false, "") => "there is no parameter to be trained: the loss uses no model".to_owned(),
                 (false, prefix) => format!("there is no parameter at `{prefix}`"),
@@ -337,7 +338,7 @@ impl Builder<'_> {
         let sum = emit::binary(&mut elaborator.graph, BinaryOp::Add, leaf, share);
         let span = self.train.name.span;
         let kind = Resident::State;
-        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), span });
+        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), frozen: false, span });
         sum
     }
 

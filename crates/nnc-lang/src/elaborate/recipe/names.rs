@@ -26,7 +26,7 @@ pub(crate) fn read_in_block(block: &Block, names: &mut BTreeSet<String>) {
                 Body::Block(block) => read_in_block(block, names),
             },
             StmtKind::Step { body, .. } => read_in_block(body, names),
-            StmtKind::Error => {}
+            StmtKind::Names(_) | StmtKind::Error => {}
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
         let new = match entry.kind {
             Resident::Parameter => builder.new_parameters.get(&entry.path).copied(),
-            Resident::State => Some(entry.current).filter(|&current| current != entry.leaf),
+            Resident::State => Some(entry.current).filter(|&current| current != entry.leaf && !entry.frozen),
         };
         if let (Some(new), Some(guard)) = (new, guard) {
             let value = choose(&mut builder.elaborator.graph, guard, new, entry.leaf);
