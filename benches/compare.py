@@ -1,14 +1,18 @@
-"""Training steps of nnc beside PyTorch's: `python benches/compare.py [MODEL...] [--threads 2] [--rounds 9]`.
+"""nnc beside its peers: `python benches/compare.py [--kind infer|train] [--only MODEL,...] [--peers PEER,...]`.
 
 Each round measures every engine once, one after the other, so that a slow minute of the machine hits all of them. A
-round is `--steps` steps, and counts with its fastest one: on a machine that does nothing else, what is above the
-minimum is noise. The table gives the median and the best of the rounds, their spread (largest less smallest, of the
-median), and the speed: PyTorch's time of a round over the engine's of the same round, the median of that. nnc's step
-copies its batch in; PyTorch's tensors are in place already. Rounds that other programs disturb are taken again.
+round is as many steps as take a third of a second (or `--steps`), and counts with its fastest one: on a machine that does
+nothing else, what is above the minimum is noise. A ratio is a peer's time of a round over nnc's of the same round, the
+median of that over the rounds: above 1 nnc is faster. The spread of a time is the largest less the smallest of the rounds,
+of their median. Rounds that other programs disturb are taken again while there is `--patience`.
 
-Networks and their sizes are those of `peers_models.py`, in nnc's language below `models/`. Both start from their own
-random weights: how long a step takes does not depend on them. Needs `pip install torch`, and builds
-`crates/nnc-driver/examples/step.rs`.
+A step of training is one step of Adam on a batch; nnc's copies its batch in, the peers' tensors are in place already. A
+step of inference is one call of a host program, for nnc with the input copied in and the answer copied out; every engine
+has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed.
+
+Networks and their sizes are those of `peers_models.py` and `jax_models.py`, in nnc's language below `models/`. Needs
+`pip install torch torchvision safetensors onnx onnxscript onnxruntime openvino jax`; peers that are not installed are
+left out, and said to be. What the machine can do at best is measured first.
 """
 
 import argparse
@@ -16,85 +20,20 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-# The name in peers_models.TRAIN, the file below models/, the batch.
-MODELS = {
-    "mnist_cnn_b64": ("mnist_cnn.nn", 64),
-    "seed_cnn_b64": ("seed_cnn.nn", 64),
-    "mlp_b128": ("mlp.nn", 128),
-    "autoenc_b128": ("autoencoder.nn", 128),
-    "char_lstm_b32": ("char_lstm.nn", 32),
-    "nanogpt_cpu": ("nanogpt.nn", 12),
-    "resnet18_cifar_b32": ("resnet18_cifar.nn", 32),
-}
+import engines
+
 # Engines that ran last may keep their threads spinning for a while.
 PAUSE = 0.05
 # How long to look whether other programs are running. All of these are seconds.
 LOOK = 0.5
-
-
-class Nnc:
-    """`step.rs` as a process that waits for orders."""
-
-    def __init__(self, model: str, threads: int, extra: list[str]):
-        file, batch = MODELS[model]
-        # By cargo, so that what is measured is what the sources say.
-        build = ["cargo", "build", "--release", "-q", "-p", "nnc-driver", "--example", "step"]
-        subprocess.run(build, check=True, cwd=HERE.parent)
-        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
-        command = [target / "release/examples/step", HERE / "models" / file, "--batch", batch, "--threads", threads]
-        command = [str(word) for word in command] + extra
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.compile_seconds = float(self._line().split()[1])
-
-    def _line(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit("the example `step` ended; its message is above")
-        return line
-
-    def steps(self, count: int) -> list[float]:
-        """Seconds of each of `count` steps."""
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        return [float(word) for word in self._line().split()]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-class Eager:
-    """PyTorch, eagerly, with its default Adam."""
-
-    compile_seconds = 0.0
-
-    def __init__(self, model: str):
-        import torch
-        from peers_models import TRAIN
-
-        make, images, targets, self.loss, _ = TRAIN[model]
-        self.model, self.images, self.targets = make().train(), images(), targets()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
-        self.steps(5)
-
-    def steps(self, count: int) -> list[float]:
-        """Seconds of each of `count` steps."""
-        seconds = []
-        for _ in range(count):
-            started = time.perf_counter()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.loss(self.model(self.images), self.targets).backward()
-            self.optimizer.step()
-            seconds.append(time.perf_counter() - started)
-        return seconds
-
-    def close(self):
-        pass
+ROUND = 0.3
+# Steps of a round, at least and at most.
+LEAST_STEPS, MOST_STEPS = 3, 2000
+# Answers may differ by so much, relative to the largest number.
+TOLERANCE = 1e-4
 
 
 def busy() -> bool:
@@ -118,76 +57,184 @@ def wait_for_quiet(patience: float) -> bool:
     return True
 
 
-def measure(model: str, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """For each engine the median, the spread and the rounds of one model."""
-    engines = {"PyTorch eager": Eager(model), "nnc": Nnc(model, arguments.threads, [])}
-    if arguments.unfused:
-        engines["nnc, unfused"] = Nnc(model, arguments.threads, ["--no-fuse"])
-    rounds = {name: [] for name in engines}
+def start(kind: str, model: str, arguments: argparse.Namespace) -> dict[str, engines.Engine]:
+    """The engines that run a model, nnc first."""
+    started = {"nnc": engines.nnc(kind, model, arguments.threads)}
+    if arguments.unfused and kind == "train":
+        started["nnc, unfused"] = engines.nnc(kind, model, arguments.threads, unfused=True)
+    for name in engines.PEERS[kind]:
+        if arguments.peers and name not in arguments.peers:
+            continue
+        try:
+            started[name] = engines.peer(kind, name, model, arguments.threads)
+        except engines.Failed as failed:
+            print(f"{model}: {name} is left out: {failed}", file=sys.stderr)
+    return started
+
+
+def steps_of_round(engine: engines.Engine, arguments: argparse.Namespace) -> int:
+    """How many steps an engine makes in a round."""
+    if arguments.steps:
+        return arguments.steps
+    one = min(engine.steps(LEAST_STEPS))
+    return max(LEAST_STEPS, min(MOST_STEPS, int(ROUND / one)))
+
+
+def rounds_of(model: str, running: dict[str, engines.Engine], arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """For each engine the seconds of its fastest step in each round."""
+    counts = {name: steps_of_round(engine, arguments) for name, engine in running.items()}
+    rounds = {name: [] for name in running}
     disturbed, patience = 0, arguments.patience
     while len(rounds["nnc"]) < arguments.rounds:
-        started = time.monotonic()
-        quiet = wait_for_quiet(patience)
-        patience -= time.monotonic() - started
+        quiet = True
+        if patience > 0:
+            started = time.monotonic()
+            quiet = wait_for_quiet(patience)
+            patience -= time.monotonic() - started
         found = {}
-        for name, engine in engines.items():
+        for name, engine in running.items():
             time.sleep(PAUSE)
-            found[name] = min(engine.steps(arguments.steps))
+            found[name] = min(engine.steps(counts[name]))
         # A round that others disturbed is taken again while there is patience.
-        undisturbed = quiet and not busy()
+        undisturbed = patience > 0 and quiet and not busy()
         if undisturbed or patience <= 0:
             disturbed += not undisturbed
             for name, seconds in found.items():
                 rounds[name].append(seconds)
-    if disturbed:
-        print(f"\n{model}: other programs ran during {disturbed} of {arguments.rounds} rounds", file=sys.stderr)
-    result = {}
-    for name, engine in engines.items():
+    if disturbed and arguments.patience > 0:
+        print(f"{model}: other programs ran during {disturbed} of {arguments.rounds} rounds", file=sys.stderr)
+    return rounds
+
+
+def measure(kind: str, model: str, arguments: argparse.Namespace, machine: tuple[float, float]) -> dict | None:
+    """The row of one model; None when an engine that must be there is not."""
+    try:
+        running = start(kind, model, arguments)
+        if kind == "infer":
+            found = engines.difference(model)
+            if found > TOLERANCE:
+                raise engines.Failed(f"nnc's answer differs from PyTorch's by {found:.1e} of the largest number")
+    except engines.Failed as failed:
+        print(f"{model}: {failed}", file=sys.stderr)
+        return None
+    rounds = rounds_of(model, running, arguments)
+    memory = {name: engine.peak_memory() for name, engine in running.items()}
+    facts = running["nnc"].facts
+    for engine in running.values():
         engine.close()
-        median, best = statistics.median(rounds[name]), min(rounds[name])
-        spread = (max(rounds[name]) - best) / median
-        speed = statistics.median(eager / own for eager, own in zip(rounds["PyTorch eager"], rounds[name]))
-        result[name] = {"seconds": median, "best": best, "spread": spread, "speed": speed, "rounds": rounds[name]}
-        result[name]["compile_seconds"] = engine.compile_seconds
-    return result
+    print_engines(kind, model, rounds, memory, {name: engine.facts[0] for name, engine in running.items()})
+    return row(kind, model, arguments.threads, rounds, memory, facts, machine)
 
 
-def print_table(model: str, result: dict[str, dict[str, float]]):
-    """One line for each engine."""
-    batch = MODELS[model][1]
-    print(f"\n{model:16} {'ms/step':>9} {'best':>9} {'spread':>8} {'items/s':>9} {'speed':>7} {'compile ms':>11}")
-    for name, row in result.items():
-        median, best, compiling = row["seconds"] * 1e3, row["best"] * 1e3, row["compile_seconds"] * 1e3
-        line = f"{name:16} {median:9.3f} {best:9.3f} {row['spread']:8.1%} {batch / row['seconds']:9.0f}"
-        print(f"{line} {row['speed']:6.2f}x" + (f" {compiling:11.1f}" if compiling else ""), flush=True)
+def ratio(rounds: dict[str, list[float]], peer: str) -> float:
+    """How many times faster than the peer nnc is."""
+    return statistics.median(theirs / ours for theirs, ours in zip(rounds[peer], rounds["nnc"]))
+
+
+def row(kind, model, threads, rounds, memory, facts, machine) -> dict:
+    """What `--json` writes of a model."""
+    medians = {name: statistics.median(times) for name, times in rounds.items()}
+    peers = [name for name in rounds if not name.startswith("nnc")]
+    best = min(peers, key=medians.get, default=None)
+    # The issue of memory is inference, and ONNX Runtime the most frugal peer; without it, the fastest one's is told.
+    frugal = "onnxruntime" if "onnxruntime" in peers else best
+    flops = facts[1] if len(facts) > 1 else None
+    bandwidth = 100 * facts[2] / medians["nnc"] / machine[1] if len(facts) > 2 else None
+    return {
+        "kind": kind,
+        "model": model,
+        "threads": threads,
+        "nnc_ms": medians["nnc"] * 1e3,
+        "best_peer": best,
+        "best_peer_ms": medians[best] * 1e3 if best else None,
+        "ratio": ratio(rounds, best) if best else None,
+        "nnc_compile_ms": facts[0] * 1e3,
+        "nnc_rss_mb": memory["nnc"],
+        "peer_rss_mb": memory[frugal] if frugal else None,
+        "peak_percent": 100 * flops / medians["nnc"] / machine[0] if flops else None,
+        "bandwidth_percent": bandwidth,
+    }
+
+
+def print_engines(kind: str, model: str, rounds: dict, memory: dict, compiling: dict):
+    """A line for each engine of a model."""
+    title = f"{kind} {model}"
+    print(f"\n{title:28} {'ms/step':>10} {'best':>10} {'spread':>8} {'nnc is':>8} {'compile ms':>11} {'peak MB':>8}")
+    for name, times in rounds.items():
+        median, best = statistics.median(times), min(times)
+        spread = (max(times) - best) / median
+        line = f"  {name:26} {median * 1e3:10.4f} {best * 1e3:10.4f} {spread:8.1%} {ratio(rounds, name):7.2f}x"
+        print(f"{line} {compiling[name] * 1e3:11.1f} {memory[name]:8.0f}", flush=True)
+
+
+def print_rows(rows: list[dict], machine: tuple[float, float]):
+    """The table of all models."""
+    print(f"\nthis machine: {machine[0] / 1e9:.0f} GFLOP/s by multiply-add, {machine[1] / 1e9:.1f} GB/s from memory")
+    heading = f"{'model':20} {'nnc ms':>10} {'best peer':>14} {'ms':>10} {'ratio':>7} {'peak':>6} {'memory':>7}"
+    for kind in ("infer", "train"):
+        own = [row for row in rows if row["kind"] == kind]
+        if not own:
+            continue
+        print(f"\n{kind:5}\n{heading} {'compile ms':>11} {'MB':>6} {'peer MB':>8}")
+        for row in own:
+            print(line_of(row))
+        ratios = [row["ratio"] for row in own if row["ratio"]]
+        if ratios:
+            print(f"geometric mean of {len(ratios)} ratios: {statistics.geometric_mean(ratios):.2f}x")
+
+
+def line_of(row: dict) -> str:
+    """One line of the table; a dash for what was not measured."""
+    share = lambda value: "-" if value is None else f"{value:.0f} %"
+    number = lambda value, form: "-" if value is None else format(value, form)
+    return (
+        f"{row['model']:20} {row['nnc_ms']:10.4f} {row['best_peer'] or '-':>14} {number(row['best_peer_ms'], '.4f'):>10} "
+        f"{number(row['ratio'], '.2f'):>7} {share(row['peak_percent']):>6} {share(row['bandwidth_percent']):>7} "
+        f"{row['nnc_compile_ms']:11.1f} {row['nnc_rss_mb']:6.0f} {number(row['peer_rss_mb'], '.0f'):>8}"
+    )
+
+
+def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    """The kinds and names of the models to be measured."""
+    known = [("infer", model) for model in engines.INFERENCE] + [("train", model) for model in engines.TRAINING]
+    known = [(kind, model) for kind, model in known if arguments.kind in (None, kind)]
+    names = [model for _, model in known]
+    unknown = [model for model in arguments.only if model not in names]
+    if unknown:
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join(names)}")
+    return [(kind, model) for kind, model in known if not arguments.only or model in arguments.only]
 
 
 def main():
+    names = lambda text: [name for name in text.split(",") if name]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all without one")
+    parser.add_argument("--kind", choices=["infer", "train"], help="both without it")
+    parser.add_argument("--only", type=names, default=[], metavar="MODEL,...", help="all without it")
+    parser.add_argument("--peers", type=names, default=[], metavar="PEER,...", help="all without it")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=20, help="steps in a round")
+    parser.add_argument("--steps", type=int, help="steps in a round; without it as many as take a third of a second")
     patience_help = "seconds to wait for other programs to end, for each model"
     parser.add_argument("--patience", type=float, default=120, help=patience_help)
-    parser.add_argument("--unfused", action="store_true", help="also nnc without fusion")
-    parser.add_argument("--json", metavar="FILE", help="also write every round as JSON")
+    parser.add_argument("--unfused", action="store_true", help="also training by nnc without fusion")
+    parser.add_argument("--json", metavar="FILE", help="also write the table's rows as JSON")
     arguments = parser.parse_args()
-    unknown = [model for model in arguments.models if model not in MODELS]
+    every_peer = {peer for peers in engines.PEERS.values() for peer in peers}
+    unknown = [peer for peer in arguments.peers if peer not in every_peer]
     if unknown:
-        parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    rounds = f"{arguments.rounds} rounds of {arguments.steps} steps"
-    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {rounds}")
-    results = {}
-    for model in arguments.models or MODELS:
-        results[model] = measure(model, arguments)
-        print_table(model, results[model])
-    if arguments.json:
-        pathlib.Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n")
+        parser.error(f"no peer {', '.join(unknown)}; there are {', '.join(sorted(every_peer))}")
+    models = chosen(arguments, parser)
+    engines.build()
+    machine = engines.roofline(arguments.threads)
+    rows = []
+    for kind, model in models:
+        found = measure(kind, model, arguments, machine)
+        rows += [found] if found else []
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(rows, indent=1) + "\n")
+    print_rows(rows, machine)
+    if len(rows) < len(models):
+        sys.exit(f"{len(models) - len(rows)} of {len(models)} models could not be measured")
 
 
 main()

@@ -4,10 +4,12 @@ use crate::checkpoint::Checkpoint;
 use crate::deploy::Subject;
 use crate::error::DriverError;
 use crate::learned::Learned;
+use crate::pretrained::{self, Holding};
 use crate::project::Project;
-use crate::store::{Mismatch, RESERVED, Store};
+use crate::store::Store;
 use nnc_graph::{DType, Graph, TensorType};
 use nnc_lang::diagnostic::closest;
+use nnc_lang::elaborate::weight_names::Pretrained;
 use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
 use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
@@ -98,6 +100,8 @@ pub struct AnswerGraphs {
     /// For `rows` rows.
     pub graph: Graph,
     wider: Graph,
+    pretrained: Pretrained,
+    holding: Holding,
 }
 
 impl AnswerGraphs {
@@ -122,10 +126,12 @@ impl AnswerGraphs {
     ) -> Result<Self, DriverError> {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
-            let model = model_name(project, only)?;
-            let make = |rows: usize| project.graph(project.unit.model(&model, &crate::stage::batch_of(rows)));
-            let (graph, wider) = (make(rows)?, make(rows + 1)?);
-            return Ok(Self { name: model, source, classes: Vec::new(), inputs, data: None, rows, graph, wider });
+            let name = model_name(project, only)?;
+            let make =
+                |rows: usize| project.checked(project.unit.model_with_weights(&name, &crate::stage::batch_of(rows)));
+            let ((graph, pretrained), (wider, _)) = (make(rows)?, make(rows + 1)?);
+            let (classes, data, holding) = (Vec::new(), None, Holding::Program);
+            return Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding });
         }
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
@@ -133,7 +139,8 @@ impl AnswerGraphs {
         let answer = inputs.answer.as_deref();
         let make = |rows: usize| project.graph(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
-        Ok(Self { name: recipe.model.clone(), source, classes, inputs, data, rows, graph, wider })
+        let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
+        Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding: Holding::Part })
     }
 
     /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
@@ -166,37 +173,31 @@ impl AnswerGraphs {
         data.raw.iter().map(|field| (field.name.clone(), of(field))).collect()
     }
 
-    /// A store with the tensors that the answer needs.
+    /// A store with the tensors that the answer needs, from a file given for all of it.
     ///
     /// # Errors
     /// [`DriverError::Weights`] that lists the tensors which differ.
     pub fn store(&self, checkpoint: &Checkpoint, path: &Path) -> Result<Store, DriverError> {
-        let mut store = Store::default();
-        let mut mismatches = Vec::new();
-        for (name, wanted) in Store::wanted(&self.graph) {
-            match checkpoint.tensors.get(&name) {
-                Some(tensor) if tensor.ty() == wanted => store.insert(&name, tensor),
-                Some(tensor) => mismatches.push(Mismatch::Different { path: name, wanted, found: tensor.ty() }),
-                None => mismatches.push(Mismatch::Missing { path: name, wanted }),
-            }
-        }
-        if mismatches.is_empty() {
-            return Ok(store);
-        }
-        let known = Store::wanted(&self.graph);
-        let others = checkpoint.tensors.iter().filter(|(name, _)| !name.starts_with(RESERVED));
-        let unknown = others.filter(|(name, _)| !known.contains_key(*name));
-        mismatches.extend(unknown.map(|(path, found)| Mismatch::Unknown { path: path.clone(), found: found.ty() }));
-        let reason = format!("these are the weights of another model:{}", listed(&mismatches));
-        Err(DriverError::Weights { path: path.to_owned(), reason })
+        pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path)
     }
-}
 
-/// Mismatches, one a line, the first dozen of them.
-pub fn listed(mismatches: &[Mismatch]) -> String {
-    let shown: String = mismatches.iter().take(12).map(|mismatch| format!("\n  {mismatch}")).collect();
-    let more = mismatches.len().saturating_sub(12);
-    if more > 0 { format!("{shown}\n  ... and {more} more") } else { shown }
+    /// A store with the tensors that the answer needs, from the files that its layers name.
+    ///
+    /// # Errors
+    /// Diagnostics of these files; [`DriverError::Usage`] when a parameter is in none of them.
+    pub fn store_of_layers(&self, project: &Project) -> Result<Store, DriverError> {
+        let wanted = Store::wanted(&self.graph);
+        let tensors = pretrained::load_layers(project, &self.pretrained, &wanted, self.holding)?;
+        if let Some(path) = wanted.keys().find(|path| !tensors.contains_key(*path)) {
+            let others = wanted.len() - tensors.len() - 1;
+            let more = if others > 0 { format!(" and {others} more have") } else { " has".to_owned() };
+            let message = format!("`{path}`{more} no weights: give a file of them, `--weights FILE`");
+            return Err(DriverError::Usage(message));
+        }
+        let mut store = Store::default();
+        tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
+        Ok(store)
+    }
 }
 
 /// The model called `only`, or the last one that the file declares.

@@ -11,10 +11,12 @@ use crate::error::DriverError;
 use crate::store::Store;
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The metadata key of what `nnc` keeps besides tensors.
 const KEY: &str = "nnc";
@@ -44,26 +46,63 @@ pub fn stage(path: &Path, store: &Store, metadata: &str) -> Result<Staged, Drive
     Ok(Staged::new(path, |file| file.write_all(&bytes))?)
 }
 
-/// Reads a safetensors file.
+/// Reads a safetensors file, each tensor to where it stays, so that nothing is in memory twice.
 ///
 /// # Errors
 /// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have.
 pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
-    let bytes = fs::read(path).map_err(|source| DriverError::Io { doing: "read", path: path.to_owned(), source })?;
+    let io = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
     let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
-    let not_safe = |error| wrong(format!("this is no complete safetensors file ({error})"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_safe)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(not_safe)?;
+    let mut file = File::open(path).map_err(io)?;
+    let (start, header) =
+        header(&mut file).map_err(io)?.map_err(|why| wrong(format!("this is no complete safetensors file ({why})")))?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let dtype = from_safe(view.dtype())
-            .ok_or_else(|| wrong(format!("tensor `{name}` has dtype {:?}, which nnc does not have", view.dtype())))?;
-        let tensor = Tensor::from_bytes(dtype, view.shape(), view.data().to_vec())
+    for name in header.offset_keys() {
+        let Some(info) = header.info(&name) else { continue };
+        let dtype = from_safe(info.dtype)
+            .ok_or_else(|| wrong(format!("tensor `{name}` has dtype {:?}, which nnc does not have", info.dtype)))?;
+        let (first, end) = info.data_offsets;
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, end - first).collect();
+        file.seek(SeekFrom::Start(start + first as u64)).map_err(io)?;
+        file.read_exact(Arc::get_mut(&mut bytes).expect("nobody else has it yet")).map_err(io)?;
+        let tensor = Tensor::from_bytes(dtype, &info.shape, bytes)
             .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
         tensors.insert(name, tensor);
     }
     let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
     Ok(Checkpoint { tensors, metadata })
+}
+
+/// A header is smaller than this.
+const LARGEST_HEADER: u64 = 100 << 20;
+
+/// Where the data begins, and what the file's header says of it; or why it is no whole safetensors file.
+fn header(file: &mut File) -> io::Result<Result<(u64, Metadata), String>> {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    let length = metadata.len();
+    let mut number = [0; 8];
+    if length < number.len() as u64 {
+        return Ok(Err("it is too short for a header".to_owned()));
+    }
+    file.read_exact(&mut number)?;
+    let header_bytes = u64::from_le_bytes(number);
+    let start = header_bytes.saturating_add(number.len() as u64);
+    if start > length || header_bytes > LARGEST_HEADER {
+        return Ok(Err("its header has no end".to_owned()));
+    }
+    let mut text = vec![0; header_bytes as usize];
+    file.read_exact(&mut text)?;
+    let header: Metadata = match serde_json::from_slice(&text) {
+        Ok(header) => header,
+        Err(error) => return Ok(Err(format!("its header: {error}"))),
+    };
+    match header.data_len() as u64 == length - start {
+        true => Ok(Ok((start, header))),
+        false => Ok(Err(format!("there are {} bytes of tensors, not {}", length - start, header.data_len()))),
+    }
 }
 
 fn to_safe(dtype: DType) -> Dtype {
@@ -87,6 +126,7 @@ fn from_safe(dtype: Dtype) -> Option<DType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn store() -> Store {
         let mut store = Store::default();
@@ -136,7 +176,8 @@ mod tests {
             ("other".to_owned(), Tensor::scalar(DType::F32, 1.0)),
             ("$optimizer.x".to_owned(), Tensor::scalar(DType::F32, 1.0)),
         ]);
-        let found: Vec<String> = target.load_weights(&weights).iter().map(ToString::to_string).collect();
+        let found: Vec<String> =
+            target.load_weights(&weights, &Default::default()).iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [

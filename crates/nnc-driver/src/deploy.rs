@@ -60,18 +60,19 @@ impl Deployment {
         let lowered = compiled::lower(&compiler.optimise(subject.graph)?, compiler.engine)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
-        let mut weights = Vec::new();
+        let mut pieces = Pieces::default();
         let mut externals = Vec::new();
         for external in &lowered.externals {
-            let role = place(&external.role, &inputs, &answers, store, &mut weights)?;
+            let role = place(&external.role, &inputs, &answers, store, &mut pieces)?;
             externals.push(External { bytes: external.bytes, role });
         }
+        let weights = pieces.together();
         let sizes = layout::runtime_layout(&lowered);
         let manifest = Manifest {
             program: subject.name.clone(),
             source: subject.source.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            weights_hash: hash(&weights),
+            weights_hash: hash(weights.bytes()),
             isa: compiler.engine.backend().isa().name().to_owned(),
             batch: subject.rows,
             inputs,
@@ -85,13 +86,23 @@ impl Deployment {
             externals,
             entry: 0,
         };
-        manifest.check(weights.len()).map_err(DriverError::Internal)?;
-        Ok(Self { manifest, lowered, weights: AlignedBuffer::from_slice(&weights) })
+        manifest.check(weights.bytes().len()).map_err(DriverError::Internal)?;
+        Ok(Self { manifest, lowered, weights })
     }
 
     /// What goes in and what comes out.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Arithmetic operations of one call, roughly.
+    pub fn flops(&self) -> u64 {
+        self.lowered.report.iter().map(|kernel| kernel.flops * kernel.runs).sum()
+    }
+
+    /// Bytes of weights, inputs and answers: what one call cannot help but touch.
+    pub fn resident_bytes(&self) -> usize {
+        self.manifest.externals.iter().map(|external| external.bytes).sum()
     }
 
     /// An engine that runs it in this process.
@@ -117,10 +128,45 @@ impl Deployment {
     }
 }
 
-/// FNV-1a, 64 bits: names the weights, guards nothing.
+/// What the weights are put together of; nothing is copied before all of it is known.
+#[derive(Default)]
+struct Pieces<'a> {
+    bytes: usize,
+    pieces: Vec<(usize, &'a [u8])>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Adds one; gives its offset.
+    fn append(&mut self, bytes: &'a [u8]) -> usize {
+        let offset = self.bytes.next_multiple_of(ALIGNMENT);
+        self.pieces.push((offset, bytes));
+        self.bytes = offset + bytes.len();
+        offset
+    }
+
+    fn together(&self) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::zeroed(self.bytes);
+        for (offset, piece) in &self.pieces {
+            buffer.bytes_mut()[*offset..offset + piece.len()].copy_from_slice(piece);
+        }
+        buffer
+    }
+}
+
+/// FNV-1a, 64 bits, by words of 8 bytes in four lanes, so that it is as fast as memory: names the weights, guards nothing.
 fn hash(bytes: &[u8]) -> String {
-    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    const PRIME: u64 = 0x100_0000_01b3;
+    const LANES: usize = 4;
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(PRIME);
+    let mut lanes = [0xcbf2_9ce4_8422_2325u64; LANES];
+    let mut groups = bytes.chunks_exact(8 * LANES);
+    for group in &mut groups {
+        for (lane, word) in lanes.iter_mut().zip(group.chunks_exact(8)) {
+            *lane = step(*lane, word.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)));
+        }
+    }
+    let whole = lanes.into_iter().fold(bytes.len() as u64, step);
+    format!("{:016x}", groups.remainder().iter().fold(whole, |hash, &byte| step(hash, u64::from(byte))))
 }
 
 /// The type of one row, and whether there is a row for each example.
@@ -196,22 +242,16 @@ fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
 }
 
 /// Where an external lives; parameters and constants are appended to the weights.
-fn place(
-    role: &Role,
+fn place<'a>(
+    role: &'a Role,
     inputs: &[Port],
     answers: &[Port],
-    store: &Store,
-    weights: &mut Vec<u8>,
+    store: &'a Store,
+    weights: &mut Pieces<'a>,
 ) -> Result<Place, DriverError> {
     let position = |ports: &[Port], name: &str| {
         let found = ports.iter().position(|port| port.name == name);
         found.ok_or_else(|| DriverError::Internal(format!("`{name}` has no port")))
-    };
-    let mut append = |bytes: &[u8]| {
-        weights.resize(weights.len().next_multiple_of(ALIGNMENT), 0);
-        let offset = weights.len();
-        weights.extend_from_slice(bytes);
-        Place::Weights(offset)
     };
     match role {
         Role::Input(name) if name == "$iteration" => Ok(Place::Call),
@@ -220,11 +260,11 @@ fn place(
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),
         Role::Status => Ok(Place::Status),
-        Role::Constant(tensor) => Ok(append(tensor.bytes())),
+        Role::Constant(tensor) => Ok(Place::Weights(weights.append(tensor.bytes()))),
         Role::Param(path) | Role::State(path) => {
             let entry =
                 store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
-            Ok(append(entry.buffer.bytes()))
+            Ok(Place::Weights(weights.append(entry.buffer.bytes())))
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`dataset`], [`learned`] | the sources of a `data` block, opened and split; what they teach |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
+//! | [`pretrained`] | weights from elsewhere, by the names that models say |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`report`] | the JSON report of a run |
@@ -35,6 +36,7 @@ mod index_fault;
 mod index_graph;
 mod layout;
 pub mod learned;
+pub mod pretrained;
 pub mod profile;
 pub mod project;
 pub mod report;

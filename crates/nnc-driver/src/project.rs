@@ -78,7 +78,15 @@ impl Project {
     /// # Errors
     /// [`DriverError::Diagnostics`].
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        graph.map_err(|diagnostics| DriverError::Diagnostics { diagnostics, sources: Box::new(self.sources.clone()) })
+        self.checked(graph)
+    }
+
+    /// What the front end made, or its diagnostics with the texts they point into.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`].
+    pub fn checked<T>(&self, made: Result<T, Vec<Diagnostic>>) -> Result<T, DriverError> {
+        made.map_err(|diagnostics| DriverError::Diagnostics { diagnostics, sources: Box::new(self.sources.clone()) })
     }
 
     /// The recipe called `name`, or the only one.

@@ -8,8 +8,9 @@ use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
 use crate::index_graph::{OUTSIDE, index_graph};
+use crate::pretrained;
 use crate::project::Project;
-use crate::store::Store;
+use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
@@ -102,11 +103,26 @@ pub enum Step {
 }
 
 impl<'a> Session<'a> {
-    /// A session with freshly initialised weights.
+    /// A session with first weights: those of the files that layers name, the others freshly initialised.
+    ///
+    /// # Errors
+    /// Diagnostics of the recipe and of the files that its layers name, or a failure to compile its initialisation.
+    pub fn new(project: &'a Project, recipe: &'a str, compiler: Compiler, seed: i64) -> Result<Self, DriverError> {
+        let mut session = Self::without_files(project, recipe, compiler, seed)?;
+        pretrained::load_into(project, &session.recipe().pretrained, &mut session.store)?;
+        Ok(session)
+    }
+
+    /// A session with freshly initialised weights throughout, for a caller that puts others over them.
     ///
     /// # Errors
     /// Diagnostics of the recipe, or a failure to compile its initialisation.
-    pub fn new(project: &'a Project, recipe: &'a str, compiler: Compiler, seed: i64) -> Result<Self, DriverError> {
+    pub fn without_files(
+        project: &'a Project,
+        recipe: &'a str,
+        compiler: Compiler,
+        seed: i64,
+    ) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
         let store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
@@ -134,6 +150,17 @@ impl<'a> Session<'a> {
     /// Weights and state, to be changed.
     pub fn store_mut(&mut self) -> &mut Store {
         &mut self.store
+    }
+
+    /// Copies in every tensor that fits, by path and by the names that models say; lists what does not fit.
+    pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
+        let recipe = self.recipe();
+        self.store.load_weights(weights, &recipe.pretrained.names)
+    }
+
+    /// What does not fit on either side, as [`Self::load_weights`] would tell.
+    pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
+        self.store.mismatches(weights, &self.recipe().pretrained.names)
     }
 
     /// The compiler and its threads.

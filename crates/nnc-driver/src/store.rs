@@ -4,7 +4,9 @@
 //! compiler's own (optimiser and metric state): part of a checkpoint, no part of a network's weights.
 
 use crate::compiled::host_tensor;
+use crate::pretrained::{Taken, Taking};
 use nnc_graph::{Graph, Op, Tensor, TensorType};
+use nnc_lang::elaborate::weight_names::WeightNames;
 use nnc_runtime::AlignedBuffer;
 use std::collections::BTreeMap;
 
@@ -35,6 +37,10 @@ pub enum Mismatch {
         path: String,
         /// What the program wants.
         wanted: TensorType,
+        /// What it is called in the weights.
+        absent: String,
+        /// What they have that is called much like it.
+        meant: Option<String>,
     },
     /// The weights have it, the program does not.
     Unknown {
@@ -49,19 +55,36 @@ pub enum Mismatch {
         path: String,
         /// What the program wants.
         wanted: TensorType,
+        /// What it is made of in the weights.
+        asked: String,
         /// What the weights hold.
         found: TensorType,
+    },
+    /// What it is made of cannot be put together.
+    Unusable {
+        /// Its path.
+        path: String,
+        /// What it is made of in the weights.
+        asked: String,
+        /// Why.
+        reason: String,
     },
 }
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Missing { path, wanted } => write!(f, "{path}: the model has {wanted}, the file has no such tensor"),
-            Self::Unknown { path, found } => write!(f, "{path}: the file has {found}, the model has no such tensor"),
-            Self::Different { path, wanted, found } => {
-                write!(f, "{path}: the model has {wanted}, the file has {found}")
+            Self::Missing { path, wanted, absent, meant } => {
+                let name = if absent == path { "no such tensor".to_owned() } else { format!("no `{absent}`") };
+                let meant = meant.as_ref().map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+                write!(f, "{path}: the model has {wanted}, the file has {name}{meant}")
             }
+            Self::Unknown { path, found } => write!(f, "{path}: the file has {found}, the model has no such tensor"),
+            Self::Different { path, wanted, asked, found } => {
+                let name = if asked == path { "the file has".to_owned() } else { format!("`{asked}` of the file is") };
+                write!(f, "{path}: the model has {wanted}, {name} {found}")
+            }
+            Self::Unusable { path, asked, reason } => write!(f, "{path}: `{asked}` cannot be made: {reason}"),
         }
     }
 }
@@ -116,37 +139,25 @@ impl Store {
         self.get(path).map(|entry| host_tensor(&entry.ty, entry.buffer.bytes()))
     }
 
-    /// Copies in every tensor of `weights` that fits by path and type; lists what does not fit on either side.
-    /// Paths of the compiler's own are passed over.
-    pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
-        for (path, entry) in self.entries.iter_mut().filter(|(path, _)| !path.starts_with(RESERVED)) {
-            if let Some(found) = weights.get(path).filter(|found| found.ty() == entry.ty) {
-                entry.buffer.bytes_mut().copy_from_slice(found.bytes());
-            }
+    /// Copies in every tensor of `weights` that fits, by path and by the names that models say; lists what does not fit
+    /// on either side. Paths of the compiler's own are passed over.
+    pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {
+        let taken = self.taken(weights, names);
+        for (path, tensor) in &taken.tensors {
+            let entry = self.entries.get_mut(path);
+            entry.into_iter().for_each(|entry| entry.buffer.bytes_mut().copy_from_slice(tensor.bytes()));
         }
-        self.mismatches(weights)
+        taken.mismatches
     }
 
-    /// What does not fit on either side, by path or type. Paths of the compiler's own are passed over.
-    pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
-        let mut mismatches = Vec::new();
-        for (path, entry) in self.entries.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {
-            match weights.get(path) {
-                None => mismatches.push(Mismatch::Missing { path: path.clone(), wanted: entry.ty.clone() }),
-                Some(found) if found.ty() != entry.ty => mismatches.push(Mismatch::Different {
-                    path: path.clone(),
-                    wanted: entry.ty.clone(),
-                    found: found.ty(),
-                }),
-                Some(_) => {}
-            }
-        }
-        for (path, found) in weights.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {
-            if !self.entries.contains_key(path) {
-                mismatches.push(Mismatch::Unknown { path: path.clone(), found: found.ty() });
-            }
-        }
-        mismatches
+    /// What does not fit on either side, as [`Self::load_weights`] would tell.
+    pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {
+        self.taken(weights, names).mismatches
+    }
+
+    fn taken<'t>(&self, weights: &'t BTreeMap<String, Tensor>, names: &WeightNames) -> Taken<'t> {
+        let wanted = self.entries.iter().map(|(path, entry)| (path.clone(), entry.ty.clone())).collect();
+        Taking { names, root: "", cast: false }.take(&wanted, weights)
     }
 
     /// Number of trainable and running values of the network itself, without the compiler's own.

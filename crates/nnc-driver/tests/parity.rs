@@ -77,7 +77,7 @@ impl Twin {
         let passes = pipeline::Options { fuse: way.fuse, ..pipeline::Options::default() };
         let compiler = Compiler { engine: way.engine, pool: Arc::new(pool), passes };
         let mut session = Session::new(&project, &recipe, compiler, 0).unwrap();
-        let mismatches = session.store_mut().load_weights(&self.initial_weights(way.float));
+        let mismatches = session.load_weights(&self.initial_weights(way.float));
         assert_eq!(mismatches.len(), 0, "{mismatches:?}");
         let dataset = Dataset::open(session.data(), &self.data, 0, Wanted::All, &Learned::default()).unwrap();
         let order = self.order(dataset.train.rows.len(), steps);

@@ -692,6 +692,44 @@ fn a_label_may_name_a_recipe_with_layers() {
     assert_eq!(paths, ["net.head.dense_1.b", "net.head.dense_1.w", "net.trunk.b", "net.trunk.w"]);
 }
 
+/// A frozen layer is what it is outside training: no gradient, no state of an optimiser, statistics and dropout still.
+#[test]
+fn a_frozen_layer_stays_as_it_is() {
+    let text = "model Trunk(x: f32[N, 2]) -> f32[N, 4] {
+            state uses: f32 = zeros()
+            uses <- uses + 1
+            return x |> batch_norm |> dense(4) |> dropout(0.5)
+        }
+        data points {
+            train: (f32[2], f32[1]) = csv(\"points.csv\")
+            x: f32[2] = train.0
+            y: f32[1] = train.1
+        }
+        train transfer on points {
+            epochs = 2; batch = 3
+            layer trunk = Trunk() frozen
+            layer head = dense(1)
+            minimize mse(head(trunk(x)), y) using adam(lr=0.1)
+            answer y = head(trunk(x))
+        }";
+    let unit = unit(text);
+    let mut state = first_values(&unit, "transfer", 1);
+    let before = state.clone();
+    assert!(!state.keys().any(|path| path.starts_with("$optimizer.trunk")), "{:?}", state.keys());
+    let mut given = examples();
+    given.insert("y".to_owned(), Tensor::from_f64(DType::F32, &[3, 1], &Y));
+    given.remove("x");
+    given.insert("x".to_owned(), examples()["x"].clone());
+    let graph = train_graph(&unit, "transfer", 3);
+    assert!(!graph.nodes().any(|(_, node)| matches!(node.op, Op::Random { .. })), "dropout rests");
+    step(&graph, &mut state, &given, 0);
+    for (path, tensor) in &before {
+        let is_trunk = path.starts_with("trunk.");
+        let changed = state[path] != *tensor;
+        assert_eq!(changed, !is_trunk, "{path}");
+    }
+}
+
 #[test]
 fn one_seed_gives_one_start() {
     let unit = unit(PARTS);

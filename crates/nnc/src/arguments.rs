@@ -214,11 +214,11 @@ pub struct Run {
     pub file: FileOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
-    /// The weights: a checkpoint or any safetensors file.
+    /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
-    pub weights: PathBuf,
-    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx
-    /// or text; words may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
+    pub weights: Option<PathBuf>,
+    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx or text; words
+    /// may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub input: Vec<String>,
     /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`; a text as such, unless FILE ends in
@@ -249,9 +249,9 @@ pub struct Build {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
-    /// The weights: a checkpoint or any safetensors file.
+    /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
     /// The executable to write.
     #[arg(short, long, value_name = "EXE")]
     pub output: PathBuf,

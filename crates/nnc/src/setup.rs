@@ -3,6 +3,9 @@
 use crate::arguments::{EngineOptions, FileOptions, IsaOptions};
 use crate::terminal;
 use crate::{Failure, output};
+use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::checkpoint::{self, Checkpoint};
+use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
@@ -11,6 +14,7 @@ use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Reads and checks the file, and prints its warnings.
@@ -84,6 +88,25 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         Ok((name.trim().to_owned(), value.trim().to_owned()))
     };
     distinct("--set", list.iter().map(pair))
+}
+
+/// The file of weights, when one is given.
+pub(crate) fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
+    file.map_or_else(|| Ok(Checkpoint::default()), checkpoint::load)
+}
+
+/// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,
+/// from the files that its layers name.
+pub(crate) fn weights(
+    project: &Project,
+    graphs: &AnswerGraphs,
+    file: Option<&Path>,
+    loaded: &mut Checkpoint,
+) -> Result<Store, DriverError> {
+    let Some(path) = file else { return graphs.store_of_layers(project) };
+    let store = graphs.store(loaded, path)?;
+    loaded.tensors.clear();
+    Ok(store)
 }
 
 /// A compiler with its threads.

@@ -12,7 +12,7 @@ pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
 
-use crate::answer::listed;
+use crate::pretrained::listed;
 use crate::checkpoint;
 use crate::dataset::{Dataset, field_type};
 use crate::error::DriverError;
@@ -205,7 +205,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let loaded = checkpoint::load(last)?;
         let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
         let progress = Progress::parse(&text).map_err(wrong)?;
-        let mismatches = self.session.store().mismatches(&loaded.tensors);
+        let mismatches = self.session.mismatches(&loaded.tensors);
         if !mismatches.is_empty() {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));
         }
@@ -371,7 +371,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     /// Loss and metrics on the test split, with the best weights when validation chose some.
     fn test(&mut self, observer: &mut dyn Observer) -> Result<Option<Metrics>, DriverError> {
         if let (Some(best), true) = (&self.best, self.dataset.validation.is_some()) {
-            self.session.store_mut().load_weights(best);
+            self.session.load_weights(best);
         }
         let Some(part) = &self.dataset.test else { return Ok(None) };
         let metrics = self.session.evaluate(part)?;

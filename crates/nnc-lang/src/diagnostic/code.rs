@@ -68,6 +68,8 @@ codes! {
     E0603 = "the loss does not depend on what is minimised over",
     E0604 = "an unused value in `data` or `train`",
     E0701 = "not supported yet",
+    E0801 = "weights that cannot be loaded, or do not fit",
+    E0802 = "a rule of `names` that cannot be read",
     W0001 = "an unused value",
     W0002 = "an unused parameter or argument",
     W0003 = "a parameter that no `minimize` reaches",

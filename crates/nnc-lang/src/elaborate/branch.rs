@@ -244,7 +244,8 @@ fn bound_names(block: &Block, names: &mut Vec<Ident>) {
             }
             StmtKind::Update { .. } | StmtKind::Return(_) | StmtKind::Yield(_) | StmtKind::Minimize(_) => {}
             StmtKind::Metric { .. } | StmtKind::Answer { .. } | StmtKind::Augment { .. } => {}
-            StmtKind::Step { .. } | StmtKind::Picture { .. } | StmtKind::Expr(_) | StmtKind::Error => {}
+            StmtKind::Step { .. } | StmtKind::Picture { .. } | StmtKind::Expr(_) => {}
+            StmtKind::Names(_) | StmtKind::Error => {}
         }
     }
 }

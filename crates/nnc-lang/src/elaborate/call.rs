@@ -243,7 +243,7 @@ impl Elaborator<'_> {
         }
         let matched = self.match_arguments(function, &args, span, true)?;
         let arguments = named(function, matched);
-        Some(Layer { name: name.to_owned(), path: path.to_owned(), item, arguments, span })
+        Some(Layer { name: name.to_owned(), path: path.to_owned(), item, arguments, frozen: false, span })
     }
 
     /// Uses a layer: its model at its path, so that a further use finds the parameters of the first.
@@ -257,7 +257,12 @@ impl Elaborator<'_> {
         let mut items = args.items.clone();
         items.extend(layer.arguments.iter().cloned());
         let args = Args { items, expected: args.expected.clone() };
+        let outer = (self.training, self.training_unknown, self.frozen);
+        if layer.frozen {
+            (self.training, self.training_unknown, self.frozen) = (false, false, true);
+        }
         let result = self.apply(layer.item, &args, &layer.path, span);
+        (self.training, self.training_unknown, self.frozen) = outer;
         if let Some(function) = self.program.function(layer.item) {
             self.note_layer(&layer.path, function, &result);
         }

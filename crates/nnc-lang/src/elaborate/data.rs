@@ -132,7 +132,7 @@ impl<'p> Block<'p> {
             StmtKind::Yield(_) | StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } => {
                 self.plain_statement(stmt);
             }
-            StmtKind::Step { .. } | StmtKind::Picture { .. } => self.plain_statement(stmt),
+            StmtKind::Step { .. } | StmtKind::Picture { .. } | StmtKind::Names(_) => self.plain_statement(stmt),
         }
     }
 

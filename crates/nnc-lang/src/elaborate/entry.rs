@@ -2,9 +2,10 @@
 
 use super::arguments::Matched;
 use super::given::{self, Given};
-use super::program::{ItemId, Program};
+use super::program::{ItemId, ModuleId, Program};
 use super::scope::{Frame, FrameKind};
 use super::value::{Args, Argument, Value};
+use super::weight_names::Pretrained;
 use super::{DataInfo, Elaborator, RecipeInfo};
 use crate::diagnostic::{Code, Diagnostic, Severity, Sources, Span};
 use crate::syntax::ast::{Function, FunctionKind, ItemKind, Param};
@@ -53,7 +54,7 @@ pub struct Checked {
 /// A checked file.
 #[derive(Clone, Debug)]
 pub struct Unit {
-    /// Its models, in order; those of files it uses, too.
+    /// The models of files it uses, then its own, in order.
     pub models: Vec<ModelInfo>,
     /// Its data blocks.
     pub data: Vec<DataInfo>,
@@ -120,8 +121,9 @@ fn models(elaborator: &mut Elaborator<'_>) -> Vec<ModelInfo> {
         let item: &crate::syntax::ast::Item = item;
         matches!(&item.kind, ItemKind::Function(function) if function.kind == FunctionKind::Model).then_some(id)
     };
-    let ids: Vec<ItemId> = program.user_items().filter_map(is_model).collect();
-    ids.into_iter().filter_map(|id| elaborator.model_info(id)).collect()
+    let ids = program.user_items().filter_map(is_model);
+    let (own, used): (Vec<ItemId>, Vec<ItemId>) = ids.partition(|id| id.module == ModuleId(0));
+    used.into_iter().chain(own).filter_map(|id| elaborator.model_info(id)).collect()
 }
 
 impl Elaborator<'_> {
@@ -174,9 +176,21 @@ impl Unit {
     /// # Errors
     /// Diagnostics, when a bound size does not fit or there is no such model.
     pub fn model(&self, model: &str, bind: &BTreeMap<String, i64>) -> Result<Graph, Vec<Diagnostic>> {
+        Ok(self.model_with_weights(model, bind)?.0)
+    }
+
+    /// As [`Unit::model`], with the files of weights that its layers begin with, and the names in them.
+    ///
+    /// # Errors
+    /// As [`Unit::model`].
+    pub fn model_with_weights(
+        &self,
+        model: &str,
+        bind: &BTreeMap<String, i64>,
+    ) -> Result<(Graph, Pretrained), Vec<Diagnostic>> {
         self.elaborate(model, |elaborator| {
             elaborator.build_model(model, bind)?;
-            Some(std::mem::take(&mut elaborator.graph))
+            Some((std::mem::take(&mut elaborator.graph), std::mem::take(&mut elaborator.pretrained)))
         })
     }
 

@@ -20,6 +20,7 @@
 //! | `generic`, `unused`, `narrow` | the check of a body on its own; what nothing reads; what only the interpreter runs |
 //! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
+//! | [`weight_names`] | what weights a program begins with, and what their tensors are called |
 //! | `blocks`, `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
 //!
 //! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`] is
@@ -50,6 +51,7 @@ pub mod types;
 mod unused;
 pub mod value;
 pub mod vectorise;
+pub mod weight_names;
 
 mod builtins;
 mod data;
@@ -127,6 +129,10 @@ pub struct Elaborator<'p> {
     pub initialising: Option<usize>,
     /// Uses of models in order of completion, for the table of layers.
     pub layers: Vec<LayerUse>,
+    /// Files of weights, and the names in them.
+    pub pretrained: weight_names::Pretrained,
+    /// Whether a frozen layer is evaluated.
+    frozen: bool,
     /// Whether `training` is unknown: both of its branches are checked.
     pub training_unknown: bool,
     /// How many branches of unknown conditions the evaluator is in.
@@ -171,6 +177,8 @@ impl<'p> Elaborator<'p> {
             first_values: Graph::new(name),
             initialising: None,
             layers: Vec::new(),
+            pretrained: weight_names::Pretrained::default(),
+            frozen: false,
             training_unknown: false,
             unknown_branches: 0,
             compared_branches: 0,
@@ -304,7 +312,7 @@ impl<'p> Elaborator<'p> {
     /// Ends the graph: what `<-` wrote becomes updates.
     pub fn finish_updates(&mut self) {
         for entry in self.store.entries() {
-            if entry.current != entry.leaf {
+            if entry.current != entry.leaf && !entry.frozen {
                 self.graph.add_output(&entry.path, entry.current, OutputKind::Update(entry.leaf));
             }
         }

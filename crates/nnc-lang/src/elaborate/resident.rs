@@ -6,8 +6,9 @@ use super::Elaborator;
 use super::scope::FrameKind;
 use super::store::{Entry, Resident};
 use super::value::{Args, Layer, Value};
+use super::weight_names::LayerWeights;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
-use crate::syntax::ast::{Declaration, Expr, ExprKind, Ident, LayerStmt, Type};
+use crate::syntax::ast::{Declaration, Expr, ExprKind, Ident, LayerStmt, NameRule, Type};
 use nnc_graph::{Op, TensorType, ValueId};
 use std::rc::Rc;
 
@@ -59,7 +60,8 @@ impl Elaborator<'_> {
         }
         let leaf = self.new_leaf(&path, &ty, kind, name.span)?;
         let first = self.first_value(&path, init, &ty);
-        let entry = Entry { path: path.clone(), kind, ty, leaf, current: leaf, first, span: name.span };
+        let (frozen, span) = (self.frozen, name.span);
+        let entry = Entry { path: path.clone(), kind, ty, leaf, current: leaf, first, frozen, span };
         self.store.insert(entry);
         Some((path, kind, leaf))
     }
@@ -198,16 +200,48 @@ impl Elaborator<'_> {
     }
 
     pub(super) fn exec_layer(&mut self, stmt: &LayerStmt) {
-        if let Some((_, place)) = &stmt.from {
-            self.report(Diagnostic::new(Code::E0701, *place, "`layer ... from` is not supported yet"));
-        }
-        if let Some(place) = stmt.frozen {
-            self.report(Diagnostic::new(Code::E0701, place, "`frozen` is not supported yet"));
+        for clause in [stmt.partial, stmt.cast].into_iter().flatten().filter(|_| stmt.from.is_none()) {
+            let message = format!("`{}` says how a file is loaded, and there is no `from`", self.program.text(clause));
+            self.report(Diagnostic::new(Code::E0107, clause, message));
         }
         let layer = self.make_layer(&stmt.name, &stmt.value);
-        let value = layer.map_or(Value::Poison, |layer| Value::Layer(Rc::new(layer)));
+        if let Some(layer) = &layer {
+            self.note_weights(&layer.path, stmt);
+        }
+        let frozen = stmt.frozen.is_some();
+        let value = layer.map_or(Value::Poison, |layer| Value::Layer(Rc::new(Layer { frozen, ..layer })));
         if let Some(frame) = self.frames.last_mut() {
             frame.bind(&stmt.name.text, value, stmt.name.span);
+        }
+    }
+
+    /// Remembers the file and the names of a layer.
+    fn note_weights(&mut self, path: &str, stmt: &LayerStmt) {
+        self.add_names(path, &stmt.names, true);
+        let Some((file, place)) = &stmt.from else { return };
+        if self.pretrained.loads.iter().all(|load| load.layer != path) {
+            let (partial, cast) = (stmt.partial.is_some(), stmt.cast.is_some());
+            let (layer, file) = (path.to_owned(), file.clone());
+            self.pretrained.loads.push(LayerWeights { layer, file, place: *place, partial, cast });
+        }
+    }
+
+    /// `names = {...}` in the body of a model.
+    pub(super) fn exec_names(&mut self, rules: &[NameRule], span: Span) {
+        let Some(frame) = self.frames.last().filter(|frame| frame.kind == FrameKind::Model) else {
+            let diagnostic = Diagnostic::new(Code::E0107, span, "`names` belongs into a `model`, or behind a `layer`");
+            self.report(diagnostic);
+            return;
+        };
+        let path = frame.path.clone();
+        self.add_names(&path, rules, false);
+    }
+
+    fn add_names(&mut self, path: &str, rules: &[NameRule], outer: bool) {
+        let mut wrong = Vec::new();
+        self.pretrained.names.add(path, rules, outer, |span, message| wrong.push((span, message)));
+        for (span, message) in wrong {
+            self.report(Diagnostic::new(Code::E0802, span, message));
         }
     }
 

@@ -39,6 +39,7 @@ impl Elaborator<'_> {
             StmtKind::State(declaration) => self.declare(declaration, Resident::State),
             StmtKind::Update { target, value } => self.exec_update(target, value),
             StmtKind::Layer(layer) => self.exec_layer(layer),
+            StmtKind::Names(rules) => self.exec_names(rules, stmt.span),
             StmtKind::Return(value) => return self.exec_return(value),
             StmtKind::If { branches, otherwise } => return self.exec_if(branches, otherwise.as_ref()),
             StmtKind::For { target, over, body } => return self.exec_for(target, over, body),

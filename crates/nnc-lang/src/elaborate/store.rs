@@ -31,6 +31,8 @@ pub struct Entry {
     pub current: ValueId,
     /// Its first value, in the graph of initialisers; `None` after an error.
     pub first: Option<ValueId>,
+    /// Whether it belongs to a frozen layer: nothing changes it.
+    pub frozen: bool,
     /// Where it is declared.
     pub span: Span,
 }

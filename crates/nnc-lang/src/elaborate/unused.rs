@@ -110,7 +110,7 @@ impl Walk<'_> {
                     read(expr, live);
                 }
             }
-            StmtKind::Step { .. } | StmtKind::Error => {}
+            StmtKind::Step { .. } | StmtKind::Names(_) | StmtKind::Error => {}
         }
     }
 

@@ -114,6 +114,8 @@ pub struct Layer {
     pub item: super::program::ItemId,
     /// Its compile-time arguments.
     pub arguments: Vec<Argument>,
+    /// Whether it stays as it is in training.
+    pub frozen: bool,
     /// Where it was made.
     pub span: Span,
 }

@@ -209,8 +209,10 @@ pub enum StmtKind {
         /// Its new value.
         value: Expr,
     },
-    /// `layer enc = Encoder(dim=64) [from "w.safetensors"] [frozen] [names = {"a": "b"}]`.
+    /// `layer enc = Encoder(dim=64) [from "w.safetensors"] [partial] [cast] [frozen] [names = {"a": "b"}]`.
     Layer(LayerStmt),
+    /// `names = {"theirs": "ours"}` in a model.
+    Names(Vec<NameRule>),
     /// `return e`.
     Return(Expr),
     /// `yield e`.
@@ -310,10 +312,27 @@ pub struct LayerStmt {
     pub value: Expr,
     /// `from "w.safetensors"`.
     pub from: Option<(String, Span)>,
+    /// `partial`: what the file lacks keeps its first value.
+    pub partial: Option<Span>,
+    /// `cast`: floats of another dtype are converted.
+    pub cast: Option<Span>,
     /// `frozen`.
     pub frozen: Option<Span>,
     /// `names = {"theirs": "ours"}`.
-    pub names: Vec<(String, String)>,
+    pub names: Vec<NameRule>,
+}
+
+/// What a layer or parameter is called in a file: an entry of `names`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameRule {
+    /// In the file.
+    pub theirs: String,
+    /// Where that stands.
+    pub theirs_span: Span,
+    /// In the model.
+    pub ours: String,
+    /// Where that stands.
+    pub ours_span: Span,
 }
 
 /// `minimize ...`.

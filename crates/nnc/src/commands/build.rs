@@ -5,19 +5,19 @@ use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
-use nnc_driver::{checkpoint, executable};
+use nnc_driver::executable;
 use std::path::Path;
 use std::time::Instant;
 
 pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let started = Instant::now();
-    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
+    let inputs: Vec<&Path> = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref()).collect();
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let project = setup::project(&options.file)?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
-    let loaded = checkpoint::load(&options.weights)?;
-    let store = graphs.store(&loaded, &options.weights)?;
+    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
+    let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let compiler = setup::native(None, &options.isa, false)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let size = deployment.write(&options.output, &compiler)?;

@@ -13,7 +13,7 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
-    let mut session = Session::new(&project, recipe, setup::compiler(&options.engine)?, seed)?;
+    let mut session = Session::without_files(&project, recipe, setup::compiler(&options.engine)?, seed)?;
     let loaded = load_exactly(&mut session, &options.weights)?;
     let learned = Learned::of(&loaded);
     let root = options.data.as_deref().unwrap_or(project.folder());
@@ -36,11 +36,11 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
 /// Loads weights that must fit the model tensor by tensor.
 pub(crate) fn load_exactly(session: &mut Session<'_>, weights: &Path) -> Result<checkpoint::Checkpoint, Failure> {
     let loaded = checkpoint::load(weights)?;
-    let mismatches = session.store_mut().load_weights(&loaded.tensors);
+    let mismatches = session.load_weights(&loaded.tensors);
     if mismatches.is_empty() {
         return Ok(loaded);
     }
-    let listed = nnc_driver::answer::listed(&mismatches);
+    let listed = nnc_driver::pretrained::listed(&mismatches);
     let message = format!("{} holds the weights of another model:{listed}", weights.display());
     Err(Failure::Message(message))
 }

@@ -7,7 +7,7 @@ use crate::{Failure, output, setup};
 use nnc_data::{Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::Deployment;
-use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, checkpoint, executable};
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
@@ -23,12 +23,12 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
-    let loaded = checkpoint::load(&options.weights)?;
+    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&loaded);
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
-    let mut store = graphs.store(&loaded, &options.weights)?;
+    let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let compiler = setup::compiler(&options.engine)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let manifest = deployment.manifest();
@@ -75,7 +75,8 @@ fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
     let given = options.input.iter().map(|text| {
         Path::new(text.split_once('=').map_or(text.as_str(), |(_, path)| path.strip_prefix('@').unwrap_or(path)))
     });
-    let inputs: Vec<&Path> = [options.file.file.as_path(), &options.weights].into_iter().chain(given).collect();
+    let files = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref());
+    let inputs: Vec<&Path> = files.chain(given).collect();
     executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
 }
 

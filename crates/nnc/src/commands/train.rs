@@ -20,7 +20,9 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
     let compiler = setup::compiler(&options.engine)?;
-    let mut session = Session::new(&project, recipe, compiler, seed)?;
+    // What a run goes on with is in its folder.
+    let open = if options.resume { Session::without_files } else { Session::new };
+    let mut session = open(&project, recipe, compiler, seed)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
     let learned = match &options.init {
         Some(weights) => start_from(&mut session, weights)?,
@@ -112,7 +114,7 @@ fn resume_command(options: &Train, out: &Path) -> String {
 /// as many as the data has: their numbers are kept.
 fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Failure> {
     let loaded = checkpoint::load(weights)?;
-    let mismatches = session.store_mut().load_weights(&loaded.tensors);
+    let mismatches = session.load_weights(&loaded.tensors);
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }

@@ -14,6 +14,7 @@ use crate::elaborate::program::{ItemId, Program};
 use crate::elaborate::scope::{Frame, FrameKind};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
+use crate::elaborate::weight_names::Pretrained;
 use crate::elaborate::{Elaborator, Options};
 use crate::syntax::ast::{Arg, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
 use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
@@ -151,6 +152,7 @@ impl<'p> Builder<'p> {
             answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,
+            pretrained: Pretrained::default(),
         })
     }
 
@@ -280,7 +282,7 @@ impl<'p> Builder<'p> {
             StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Update { .. } | StmtKind::Return(_) => {
                 self.elaborator.exec(stmt);
             }
-            StmtKind::Yield(_) | StmtKind::Augment { .. } | StmtKind::Error => {
+            StmtKind::Yield(_) | StmtKind::Augment { .. } | StmtKind::Names(_) | StmtKind::Error => {
                 self.elaborator.exec(stmt);
             }
         }

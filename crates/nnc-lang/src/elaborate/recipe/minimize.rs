@@ -176,7 +176,7 @@ impl Builder<'_> {
         let reached = differentiable_ancestors(&self.elaborator.graph, &[loss]);
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         let mut found: Vec<(String, ValueId, usize)> = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter) {
+        for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter && !entry.frozen) {
             let covers = |part: &Part| covers(&part.prefix, &entry.path);
             let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
             let is_reached = reached.contains(&self.elaborator.graph.value(entry.current).node);
@@ -202,7 +202,8 @@ impl Builder<'_> {
     /// Warns of the parameters that no `minimize` of the recipe reaches.
     pub(super) fn report_unreached(&mut self) {
         let Some(trained) = &self.trained else { return };
-        let parameters = self.elaborator.store.entries().iter().filter(|entry| entry.kind == Resident::Parameter);
+        let entries = self.elaborator.store.entries().iter();
+        let parameters = entries.filter(|entry| entry.kind == Resident::Parameter && !entry.frozen);
         let entries: Vec<Entry> = parameters.filter(|entry| !trained.contains(&entry.path)).cloned().collect();
         if entries.is_empty() {
             return;
@@ -225,10 +226,13 @@ impl Builder<'_> {
         let is_former = |entry: &&Entry| {
             entry.current != entry.leaf && reached.contains(&self.elaborator.graph.value(entry.leaf).node)
         };
+        let all_frozen = !covered.is_empty() && covered.iter().all(|entry| entry.frozen);
         let message = match part.prefix.as_str() {
             _ if covered.iter().any(is_former) => {
                 "the loss depends on these parameters only as they were before a step trained them"
             }
+            "" if all_frozen => "every layer is frozen: there is no parameter to be trained",
+            prefix if all_frozen => &format!("`{prefix}` is frozen: nothing of it is trained"),
             _ if !covered.is_empty() => "the loss depends on no parameter that this covers",
             "" => "there is no parameter to be trained: the loss uses no model",
             prefix => &format!("there is no parameter at `{prefix}`"),
@@ -371,7 +375,7 @@ impl Builder<'_> {
         let sum = emit::binary(&mut elaborator.graph, BinaryOp::Add, leaf, share);
         let span = self.train.name.span;
         let kind = Resident::State;
-        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), span });
+        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), frozen: false, span });
         sum
     }
 

@@ -27,7 +27,8 @@ pub use step::StepInfo;
 
 use super::data::{self, DataInfo};
 use super::entry::Unit;
-use super::program::{ItemId, Program};
+use super::program::{ItemId, ModuleId, Program};
+use super::weight_names::Pretrained;
 use super::{Elaborator, Options};
 use crate::diagnostic::{Code, Diagnostic, Severity, Span, closest};
 use crate::syntax::ast::{ItemKind, Train};
@@ -63,6 +64,8 @@ pub struct RecipeInfo {
     pub pictures: Vec<String>,
     /// The seed the recipe sets.
     pub seed: Option<i64>,
+    /// Files of weights that layers begin with, and the names in them.
+    pub pretrained: Pretrained,
 }
 
 impl RecipeInfo {
@@ -147,11 +150,15 @@ impl Blocks {
     }
 }
 
-/// Every `train` block of the user's files, with the name its recipe goes by.
+/// Every `train` block of the file that is compiled, with the name its recipe goes by; those of files that it uses are
+/// these files' own.
 fn recipes(program: &Program) -> Vec<(String, ItemId, &Train)> {
     let mut found: Vec<(String, ItemId, &Train)> = Vec::new();
     for (id, item) in program.user_items() {
         let ItemKind::Train(train) = &item.kind else { continue };
+        if id.module != ModuleId(0) {
+            continue;
+        }
         let short = train.name.text.clone();
         let taken = found.iter().any(|(name, _, _)| *name == short);
         let name = if taken { format!("{short} on {}", train.data.text) } else { short };
@@ -224,6 +231,7 @@ fn check_recipe(
     blocks: &mut Blocks,
 ) -> Option<RecipeInfo> {
     let mut info = None;
+    let mut pretrained = Pretrained::default();
     let mut failed = false;
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
@@ -235,10 +243,11 @@ fn check_recipe(
             (Purpose::Answer, Some(info)) => info.answers = builder.answers_told(),
             (Purpose::Evaluate | Purpose::Answer | Purpose::Picture, _) => {}
         }
+        pretrained.merge(std::mem::take(&mut builder.elaborator.pretrained));
         failed |= builder.elaborator.report.has_errors();
         blocks.report(builder.elaborator.report.into_diagnostics());
     }
-    info.filter(|_| !failed)
+    info.filter(|_| !failed).map(|info| RecipeInfo { pretrained, ..info })
 }
 
 fn unknown_data(program: &Program, id: ItemId, train: &Train) -> Diagnostic {

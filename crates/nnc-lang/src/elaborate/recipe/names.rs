@@ -30,7 +30,7 @@ pub(crate) fn read_in_block(block: &Block, names: &mut BTreeSet<String>) {
                 every.iter().for_each(|every| read_in(every, names));
                 read_in_block(body, names);
             }
-            StmtKind::Error => {}
+            StmtKind::Names(_) | StmtKind::Error => {}
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
     for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
         let new = builder.new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
-        if let (true, Some(guard)) = (new != entry.leaf, guard) {
+        if let (true, Some(guard)) = (new != entry.leaf && !entry.frozen, guard) {
             let is_settled = builder.steps.settled.contains(&new);
             let graph = &mut builder.elaborator.graph;
             let value = if is_settled { new } else { choose(graph, guard, new, entry.leaf) };

@@ -142,8 +142,12 @@ impl<'p> Builder<'p> {
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.path.starts_with(METRIC_PREFIX)) {
             let former = before.get(at).copied().unwrap_or(entry.leaf);
-            let now = new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
+            let new = new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
+            let now = if entry.frozen { former } else { new };
             if now == former {
+                if let Some(entry) = self.elaborator.store.get_mut(&entry.path) {
+                    entry.current = former;
+                }
                 continue;
             }
             let graph = &mut self.elaborator.graph;

@@ -3,7 +3,7 @@
 use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{
-    Declaration, Expr, ExprKind, Ident, LayerStmt, Minimize, MinimizePart, Stmt, StmtKind, Target,
+    Declaration, Expr, ExprKind, Ident, LayerStmt, Minimize, MinimizePart, NameRule, Stmt, StmtKind, Target,
 };
 use crate::syntax::lexer::TokenKind;
 
@@ -64,6 +64,11 @@ impl Parser<'_, '_> {
 
     /// Flat dispatch on the first word.
     fn statement(&mut self) -> Parsed<StmtKind> {
+        if self.is_name_map() {
+            self.next();
+            self.next();
+            return self.name_map().map(StmtKind::Names);
+        }
         if self.is_plain_name() {
             return self.binding_or_expr();
         }
@@ -158,14 +163,19 @@ impl Parser<'_, '_> {
         let name = self.ident("for the layer")?;
         self.expect(TokenKind::Equal, "and a model")?;
         let value = self.expr()?;
-        let mut layer = LayerStmt { name, value, from: None, frozen: None, names: Vec::new() };
+        let (from, partial, cast, frozen, names) = (None, None, None, None, Vec::new());
+        let mut layer = LayerStmt { name, value, from, partial, cast, frozen, names };
         loop {
             if self.eat_word("from").is_some() {
                 let token = self.expect(TokenKind::Str, "after `from`")?;
                 layer.from = Some((self.string(token.span), token.span));
             } else if let Some(token) = self.eat_word("frozen") {
                 layer.frozen = Some(token.span);
-            } else if self.word() == "names" && self.peek_by(1).kind == TokenKind::Equal {
+            } else if let Some(token) = self.eat_word("partial") {
+                layer.partial = Some(token.span);
+            } else if let Some(token) = self.eat_word("cast") {
+                layer.cast = Some(token.span);
+            } else if self.is_name_map() {
                 self.next();
                 self.next();
                 layer.names = self.name_map()?;
@@ -176,8 +186,15 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// Whether `names = {` follows.
+    fn is_name_map(&self) -> bool {
+        self.word() == "names"
+            && self.peek_by(1).kind == TokenKind::Equal
+            && self.peek_by(2).kind == TokenKind::OpenBrace
+    }
+
     /// `{"theirs": "ours", ...}`; line ends inside count for nothing.
-    fn name_map(&mut self) -> Parsed<Vec<(String, String)>> {
+    fn name_map(&mut self) -> Parsed<Vec<NameRule>> {
         self.expect(TokenKind::OpenBrace, "before the names")?;
         let mut names = Vec::new();
         loop {
@@ -188,7 +205,9 @@ impl Parser<'_, '_> {
             let theirs = self.expect(TokenKind::Str, "with the name in the file")?;
             self.expect(TokenKind::Colon, "between the names")?;
             let ours = self.expect(TokenKind::Str, "with the name in the model")?;
-            names.push((self.string(theirs.span), self.string(ours.span)));
+            let (theirs, theirs_span) = (self.string(theirs.span), theirs.span);
+            let (ours, ours_span) = (self.string(ours.span), ours.span);
+            names.push(NameRule { theirs, theirs_span, ours, ours_span });
             self.skip_line_ends();
             if self.eat(TokenKind::Comma).is_none() && self.kind() != TokenKind::CloseBrace {
                 return Err(self.unexpected("`,` or `}`"));

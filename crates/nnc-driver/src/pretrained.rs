@@ -1,0 +1,362 @@
+//! Weights from elsewhere: tensors of a file put in the place of parameters, by the names that models say.
+//!
+//! A parameter takes the tensor that has its own path, relative to the layer that is loaded; else what the rules of
+//! `names` say ([`nnc_lang::elaborate::weight_names`]). Every parameter and state must find a tensor of its type, and
+//! every tensor a taker, unless the source says that it is left out, or `partial`.
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::store::{Mismatch, RESERVED, Store};
+use nnc_graph::{DType, Tensor, TensorType, tensor};
+use nnc_lang::diagnostic::{Code, Diagnostic, closest};
+use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, WeightNames, is_below};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// More mismatches than this are counted, not listed.
+const LISTED: usize = 12;
+
+/// How the tensors of a file are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking<'a> {
+    /// What they are called.
+    pub names: &'a WeightNames,
+    /// The path of the layer that the file is for; empty for a whole program.
+    pub root: &'a str,
+    /// Whether floats of another dtype are converted.
+    pub cast: bool,
+}
+
+/// What a file gives.
+#[derive(Debug, Default)]
+pub struct Taken<'t> {
+    /// Tensors by the path of the parameter or state.
+    pub tensors: Vec<(String, Cow<'t, Tensor>)>,
+    /// What found no partner.
+    pub mismatches: Vec<Mismatch>,
+}
+
+impl Taking<'_> {
+    /// The tensors of a file for parameters and states by path.
+    pub fn take<'t>(&self, wanted: &BTreeMap<String, TensorType>, tensors: &'t BTreeMap<String, Tensor>) -> Taken<'t> {
+        let mut taken = Taken::default();
+        let mut used: BTreeSet<String> = BTreeSet::new();
+        let mut missing = Vec::new();
+        for (path, ty) in wanted.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {
+            let sources = self.names.sources(self.root, path);
+            let there = |source: &&Source| source.terms.iter().all(|term| tensors.contains_key(&term.name));
+            let Some(source) = sources.iter().find(there) else {
+                missing.extend(sources.last().map(|source| (path, ty, source.clone())));
+                continue;
+            };
+            used.extend(source.terms.iter().map(|term| term.name.clone()));
+            match self.fitted(path, ty, source, tensors) {
+                Ok(tensor) => taken.tensors.push((path.clone(), tensor)),
+                Err(mismatch) => taken.mismatches.push(mismatch),
+            }
+        }
+        let left_out = self.names.left_out(self.root);
+        let free = |name: &&String| !name.starts_with(RESERVED) && !used.contains(*name) && !left_out.covers(name);
+        let unknown: Vec<&String> = tensors.keys().filter(free).collect();
+        for (path, ty, source) in missing {
+            let absent = source.terms.iter().map(|term| &term.name).find(|name| !tensors.contains_key(*name));
+            let absent = absent.cloned().unwrap_or_default();
+            let meant = closest(&absent, unknown.iter().map(|name| name.as_str())).map(str::to_owned);
+            taken.mismatches.push(Mismatch::Missing { path: path.clone(), wanted: ty.clone(), absent, meant });
+        }
+        let unknown = unknown.into_iter().map(|name| (name.clone(), tensors[name].ty()));
+        taken.mismatches.extend(unknown.map(|(path, found)| Mismatch::Unknown { path, found }));
+        taken
+    }
+
+    /// What a source makes, when it has the parameter's type.
+    fn fitted<'t>(
+        &self,
+        path: &str,
+        wanted: &TensorType,
+        source: &Source,
+        tensors: &'t BTreeMap<String, Tensor>,
+    ) -> Result<Cow<'t, Tensor>, Mismatch> {
+        let (path, asked) = (path.to_owned(), source.to_string());
+        let made = match made(source, tensors) {
+            Ok(made) => made,
+            Err(reason) => return Err(Mismatch::Unusable { path, asked, reason }),
+        };
+        let found = made.ty();
+        if found == *wanted {
+            return Ok(made);
+        }
+        let both_floats = found.dtype.is_float() && wanted.dtype.is_float();
+        if self.cast && both_floats && found.shape == wanted.shape {
+            return Ok(Cow::Owned(cast(&made, wanted.dtype)));
+        }
+        Err(Mismatch::Different { path, wanted: wanted.clone(), asked, found })
+    }
+}
+
+/// The sum of a source's terms.
+fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Cow<'t, Tensor>, String> {
+    let term = |term: &Term| -> Result<Cow<'t, Tensor>, String> {
+        let mut tensor = Cow::Borrowed(&tensors[&term.name]);
+        if let Some((part, parts)) = term.part {
+            tensor = Cow::Owned(part_of(&tensor, part, parts).map_err(|why| format!("`{}` {why}", term.name))?);
+        }
+        Ok(if term.transposed { Cow::Owned(transposed(&tensor)) } else { tensor })
+    };
+    let mut terms = source.terms.iter().map(term);
+    let mut sum = terms.next().ok_or("a source has no term")??;
+    for next in terms {
+        let next = next?;
+        if next.ty() != sum.ty() {
+            return Err(format!("adds {} and {}", sum.ty(), next.ty()));
+        }
+        let values: Vec<f64> = sum.to_f64().iter().zip(next.to_f64()).map(|(a, b)| a + b).collect();
+        sum = Cow::Owned(Tensor::from_f64(sum.dtype(), sum.dims(), &values));
+    }
+    Ok(sum)
+}
+
+/// Part `k` of `n` equal ones along the first axis.
+fn part_of(tensor: &Tensor, part: usize, parts: usize) -> Result<Tensor, String> {
+    let Some((&first, rest)) = tensor.dims().split_first().filter(|(first, _)| **first % parts == 0) else {
+        return Err(format!("is {}, and its first axis has no {parts} equal parts", tensor.ty()));
+    };
+    let size = tensor.bytes().len() / parts;
+    let dims: Vec<usize> = std::iter::once(first / parts).chain(rest.iter().copied()).collect();
+    let bytes = tensor.bytes()[part * size..(part + 1) * size].to_vec();
+    Ok(Tensor::from_bytes(tensor.dtype(), &dims, bytes).expect("a part of the bytes is a part of the rows"))
+}
+
+/// The tensor with its axes in reverse order.
+fn transposed(tensor: &Tensor) -> Tensor {
+    let dims: Vec<usize> = tensor.dims().iter().rev().copied().collect();
+    let bytes = match tensor.dims() {
+        [] | [_] => tensor.bytes().to_vec(),
+        [rows, columns] => transposed_matrix(tensor.bytes(), *rows, *columns, tensor.dtype().size()),
+        // The last axis goes to the front, and what is left is transposed: [A, B, C] is [A * B, C] first.
+        [rest @ .., last] => {
+            let rows: usize = rest.iter().product();
+            let size = tensor.dtype().size();
+            let front = transposed_matrix(tensor.bytes(), rows, *last, size);
+            let each = |part: &[u8]| {
+                let inner = Tensor::from_bytes(tensor.dtype(), rest, part.to_vec()).expect("a slice of the last axis");
+                transposed(&inner).bytes().to_vec()
+            };
+            front.chunks_exact((rows * size).max(1)).flat_map(each).collect()
+        }
+    };
+    Tensor::from_bytes(tensor.dtype(), &dims, bytes).expect("as many elements as before")
+}
+
+/// Elements side by side that are moved together, for the caches' sake.
+const BLOCK: usize = 32;
+
+fn transposed_matrix(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {
+    let mut result = vec![0; bytes.len()];
+    for row_block in (0..rows).step_by(BLOCK) {
+        for column_block in (0..columns).step_by(BLOCK) {
+            for row in row_block..(row_block + BLOCK).min(rows) {
+                for column in column_block..(column_block + BLOCK).min(columns) {
+                    let (from, to) = ((row * columns + column) * size, (column * rows + row) * size);
+                    result[to..to + size].copy_from_slice(&bytes[from..from + size]);
+                }
+            }
+        }
+    }
+    result
+}
+
+fn cast(source: &Tensor, dtype: DType) -> Tensor {
+    let size = source.dtype().size();
+    let mut bytes = Vec::with_capacity(source.elements() * dtype.size());
+    for element in source.bytes().chunks_exact(size) {
+        tensor::encode(dtype, tensor::decode(source.dtype(), element), &mut bytes);
+    }
+    Tensor::from_bytes(dtype, source.dims(), bytes).expect("one element for each")
+}
+
+/// What must find a partner when layers are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holding {
+    /// All of a program's parameters are there: each tensor must find its own.
+    Program,
+    /// The program needs a part of the parameters alone.
+    Part,
+}
+
+/// The tensors of the files that layers name (`layer enc = Encoder() from "enc.safetensors"`), by path: for those of
+/// `wanted` that lie in such layers.
+///
+/// # Errors
+/// [`DriverError::Diagnostics`] for every file that cannot be read or does not fit, at the place that names it.
+pub fn load_layers(
+    project: &Project,
+    pretrained: &Pretrained,
+    wanted: &BTreeMap<String, TensorType>,
+    holding: Holding,
+) -> Result<BTreeMap<String, Tensor>, DriverError> {
+    let mut found = BTreeMap::new();
+    let mut diagnostics = Vec::new();
+    for load in &pretrained.loads {
+        let own = wanted.iter().filter(|(path, _)| belongs(pretrained, load, path));
+        let own: BTreeMap<String, TensorType> = own.map(|(path, ty)| (path.clone(), ty.clone())).collect();
+        if own.is_empty() && holding == Holding::Part {
+            continue;
+        }
+        match load_layer(project, pretrained, load, &own, holding) {
+            Ok(tensors) => found.extend(tensors),
+            Err(diagnostic) => diagnostics.push(*diagnostic),
+        }
+    }
+    match diagnostics.is_empty() {
+        true => Ok(found),
+        false => Err(DriverError::Diagnostics { diagnostics, sources: Box::new(project.sources.clone()) }),
+    }
+}
+
+/// As [`load_layers`], into a store that has every parameter of the program.
+///
+/// # Errors
+/// As [`load_layers`].
+pub fn load_into(project: &Project, pretrained: &Pretrained, store: &mut Store) -> Result<(), DriverError> {
+    if pretrained.loads.is_empty() {
+        return Ok(());
+    }
+    let wanted = store.iter().map(|(path, entry)| (path.to_owned(), entry.ty.clone())).collect();
+    for (path, tensor) in load_layers(project, pretrained, &wanted, Holding::Program)? {
+        store.insert(&path, &tensor);
+    }
+    Ok(())
+}
+
+/// Whether a parameter comes from this file, and not from that of a layer within.
+fn belongs(pretrained: &Pretrained, load: &LayerWeights, path: &str) -> bool {
+    let longer = |other: &&LayerWeights| other.layer.len() > load.layer.len();
+    let mut inner = pretrained.loads.iter().filter(longer);
+    is_below(&load.layer, path) && !inner.any(|other| is_below(&other.layer, path))
+}
+
+fn load_layer(
+    project: &Project,
+    pretrained: &Pretrained,
+    load: &LayerWeights,
+    wanted: &BTreeMap<String, TensorType>,
+    holding: Holding,
+) -> Result<Vec<(String, Tensor)>, Box<Diagnostic>> {
+    let path = project.folder().join(&load.file);
+    let loaded = checkpoint::load(&path).map_err(|error| {
+        let diagnostic = Diagnostic::new(Code::E0801, load.place, error.to_string());
+        Box::new(diagnostic.help("the path is relative to the folder of the .nn file"))
+    })?;
+    let taking = Taking { names: &pretrained.names, root: &load.layer, cast: load.cast };
+    let mut taken = taking.take(wanted, &loaded.tensors);
+    taken.mismatches.retain(|mismatch| match mismatch {
+        Mismatch::Missing { .. } => !load.partial,
+        Mismatch::Unknown { .. } => !load.partial && holding == Holding::Program,
+        Mismatch::Different { .. } | Mismatch::Unusable { .. } => true,
+    });
+    if taken.tensors.is_empty() && taken.mismatches.is_empty() {
+        let message = format!("no tensor of \"{}\" belongs to the layer `{}`", load.file, load.layer);
+        return Err(Box::new(Diagnostic::new(Code::E0801, load.place, message).help(BY_NAMES)));
+    }
+    match taken.mismatches.is_empty() {
+        true => Ok(taken.tensors.into_iter().map(|(path, tensor)| (path, tensor.into_owned())).collect()),
+        false => Err(Box::new(misfit(load, &taken.mismatches))),
+    }
+}
+
+const BY_NAMES: &str = "`names = {\"theirs\": \"ours\"}` says what tensors are called";
+
+/// The diagnostic of a file that does not fit its layer.
+fn misfit(load: &LayerWeights, mismatches: &[Mismatch]) -> Diagnostic {
+    let message = format!("\"{}\" does not fit the layer `{}`", load.file, load.layer);
+    let mut diagnostic = Diagnostic::new(Code::E0801, load.place, message);
+    for mismatch in mismatches.iter().take(LISTED) {
+        diagnostic = diagnostic.note(mismatch.to_string());
+    }
+    if mismatches.len() > LISTED {
+        diagnostic = diagnostic.note(format!("and {} more", mismatches.len() - LISTED));
+    }
+    let other_dtype = |mismatch: &Mismatch| match mismatch {
+        Mismatch::Different { wanted, found, .. } => found.shape == wanted.shape,
+        Mismatch::Missing { .. } | Mismatch::Unknown { .. } | Mismatch::Unusable { .. } => false,
+    };
+    let missing = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Missing { .. });
+    let unknown = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Unknown { .. });
+    if mismatches.iter().all(other_dtype) {
+        diagnostic.help("`cast` behind the file's name converts floats")
+    } else if mismatches.iter().all(unknown) {
+        diagnostic.help("a rule such as `\"head\": \"_\"` of `names` leaves a tensor out")
+    } else if mismatches.iter().all(missing) {
+        diagnostic.help(format!("{BY_NAMES}; `partial` leaves out what the file lacks"))
+    } else {
+        diagnostic.help(BY_NAMES)
+    }
+}
+
+/// Mismatches, one a line, the first dozen of them.
+pub fn listed(mismatches: &[Mismatch]) -> String {
+    let shown: String = mismatches.iter().take(LISTED).map(|mismatch| format!("\n  {mismatch}")).collect();
+    let more = mismatches.len().saturating_sub(LISTED);
+    if more > 0 { format!("{shown}\n  ... and {more} more") } else { shown }
+}
+
+/// The tensors of a checkpoint for every one that is wanted, as one given on the command line has them; tensors that
+/// find no taker are no mistake unless something else is.
+///
+/// # Errors
+/// [`DriverError::Weights`] that lists what differs.
+pub fn from_checkpoint(
+    names: &WeightNames,
+    wanted: &BTreeMap<String, TensorType>,
+    checkpoint: &Checkpoint,
+    path: &std::path::Path,
+) -> Result<Store, DriverError> {
+    let taken = Taking { names, root: "", cast: false }.take(wanted, &checkpoint.tensors);
+    let is_unknown = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Unknown { .. });
+    if !taken.mismatches.iter().all(is_unknown) {
+        let reason = format!("these are the weights of another model:{}", listed(&taken.mismatches));
+        return Err(DriverError::Weights { path: path.to_owned(), reason });
+    }
+    let mut store = Store::default();
+    taken.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
+    Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tensor, cast, part_of, transposed};
+    use nnc_graph::DType;
+
+    fn numbers(dims: &[usize]) -> Tensor {
+        let count: usize = dims.iter().product();
+        Tensor::from_f64(DType::F32, dims, &(0..count).map(|number| number as f64).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn axes_are_reversed() {
+        let matrix = transposed(&numbers(&[2, 3]));
+        assert_eq!((matrix.dims(), matrix.to_f64()), (&[3, 2][..], vec![0., 3., 1., 4., 2., 5.]));
+        let cube = transposed(&numbers(&[2, 1, 3]));
+        assert_eq!((cube.dims(), cube.to_f64()), (&[3, 1, 2][..], vec![0., 3., 1., 4., 2., 5.]));
+        let large = transposed(&numbers(&[70, 45]));
+        assert_eq!(transposed(&large), numbers(&[70, 45]));
+        assert_eq!(large.to_f64()[70 * 44 + 69], (69 * 45 + 44) as f64);
+        assert_eq!(transposed(&numbers(&[4])), numbers(&[4]));
+    }
+
+    #[test]
+    fn parts_are_of_the_first_axis() {
+        let part = part_of(&numbers(&[6, 2]), 1, 3).unwrap();
+        assert_eq!((part.dims(), part.to_f64()), (&[2, 2][..], vec![4., 5., 6., 7.]));
+        assert!(part_of(&numbers(&[5, 2]), 0, 3).unwrap_err().contains("no 3 equal parts"));
+        assert!(part_of(&numbers(&[]), 0, 3).is_err());
+    }
+
+    #[test]
+    fn halves_become_floats() {
+        let half = Tensor::from_f64(DType::F16, &[3], &[0.5, -2.0, 65504.0]);
+        assert_eq!(cast(&half, DType::F32).to_f64(), [0.5, -2.0, 65504.0]);
+    }
+}
