@@ -12,10 +12,10 @@ pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
 
-use crate::pretrained::listed;
 use crate::checkpoint;
 use crate::dataset::{Dataset, field_type};
 use crate::error::DriverError;
+use crate::pretrained::listed;
 use crate::project::Project;
 use crate::session::{Means, Metrics, Moment, Session, Step};
 use nnc_data::{Batch, Batches, Staged};
