@@ -136,7 +136,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
     let manifest = deployment.manifest();
     assert_eq!(manifest.inputs[0].reading, Reading::Characters);
     fs::write(folder.join("input.txt"), "lazy dog\n").unwrap();
-    let input = nnc_stub::read_port(&folder.join("input.txt"), &manifest.inputs[0], &manifest).unwrap();
+    let input = nnc_stub::read_port(&folder.join("input.txt"), &manifest.inputs[0], manifest).unwrap();
     assert_eq!(input.bytes, [13, 2, 27, 26, 1, 5, 16, 8, 0].map(i32::to_le_bytes).concat());
     let answers = deployment.engine(&compiler()).unwrap().run(&[input]).unwrap();
     assert_eq!(answers[0].dims(), [1, VOCABULARY]);

@@ -47,10 +47,9 @@ impl Block<'_> {
         self.check_other_splits();
         tables.sizes = self.table_sizes(&source, count);
         let shared = tables.sizes.len() == 1;
-        let mut next = 0;
-        for (field, _) in tables.of_fields.iter_mut().zip(&words).filter(|(_, is_words)| **is_words) {
+        let fields = tables.of_fields.iter_mut().zip(&words).filter(|(_, is_words)| **is_words);
+        for (next, (field, _)) in fields.enumerate() {
             *field = Some(if shared { 0 } else { next });
-            next += 1;
         }
         tables
     }
