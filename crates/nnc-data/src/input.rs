@@ -7,23 +7,12 @@
 
 use std::path::Path;
 
-use crate::content::{self, Format, Role};
+use crate::content::{self, Format};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::table;
 use crate::types::{Column, FieldType};
 #[cfg(feature = "text")]
 use crate::vocabulary::Vocabulary;
-
-/// Reads the file `path`, or standard input for `-`.
-///
-/// # Errors
-/// As [`decode_input`]; a file that is missing or cannot be read.
-pub fn read_input(path: &Path, ty: &FieldType) -> Result<Column> {
-    if path == Path::new("-") {
-        return decode_input(content::read_stdin()?, Path::new("standard input"), ty);
-    }
-    decode_input(content::read_file(path, Role::Input)?, path, ty)
-}
 
 /// Decodes `content`, which came from `path`, held to the type `ty` of one example.
 ///
@@ -69,19 +58,6 @@ const READABLE: &[&str] = &[
     "idx",
 ];
 
-/// Reads the file `path`, or standard input for `-`, where a row is characters of a text and `vocabulary` names them by
-/// their numbers.
-///
-/// # Errors
-/// As [`decode_text_input`]; a file that is missing or cannot be read.
-#[cfg(feature = "text")]
-pub fn read_text_input(path: &Path, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
-    if path == Path::new("-") {
-        return decode_text_input(content::read_stdin()?, Path::new("standard input"), ty, vocabulary);
-    }
-    decode_text_input(content::read_file(path, Role::Input)?, path, ty, vocabulary)
-}
-
 /// Decodes `content`, which came from `path`: a text, cut as [`crate::text`] does, or numbers as `.npy`.
 ///
 /// # Errors
@@ -96,18 +72,6 @@ pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabula
     crate::text::decode_input(&content, path, ty, vocabulary)
 }
 
-/// Reads the file `path`, or standard input for `-`, where a row is a text and `vocabulary` numbers its words.
-///
-/// # Errors
-/// As [`decode_words_input`]; a file that is missing or cannot be read.
-#[cfg(feature = "text")]
-pub fn read_words_input(path: &Path, ty: &FieldType, vocabulary: &Vocabulary) -> Result<Column> {
-    if path == Path::new("-") {
-        return decode_words_input(content::read_stdin()?, Path::new("standard input"), ty, vocabulary);
-    }
-    decode_words_input(content::read_file(path, Role::Input)?, path, ty, vocabulary)
-}
-
 /// Decodes `content`, which came from `path`: texts, one a line, or numbers as `.npy`.
 ///
 /// # Errors
@@ -120,18 +84,6 @@ pub fn decode_words_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabul
         return decode_npy(content, path, ty);
     }
     crate::words::decode_input(&content, path, ty, vocabulary)
-}
-
-/// Reads the file `path`, or standard input for `-`, where a row is a sound with `rate` samples in a second.
-///
-/// # Errors
-/// As [`decode_sound_input`]; a file that is missing or cannot be read.
-#[cfg(feature = "wav")]
-pub fn read_sound_input(path: &Path, ty: &FieldType, rate: u32) -> Result<Column> {
-    if path == Path::new("-") {
-        return decode_sound_input(content::read_stdin()?, Path::new("standard input"), ty, rate);
-    }
-    decode_sound_input(content::read_file(path, Role::Input)?, path, ty, rate)
 }
 
 /// Decodes `content`, which came from `path`: one sound as a WAV file, or numbers in any other format.

@@ -74,11 +74,11 @@ mod write;
 pub use batches::{Batch, Batches};
 pub use error::{DataError, ErrorKind, Place, Result};
 pub use given::Given;
-pub use input::{decode_input, read_input};
+pub use input::decode_input;
 #[cfg(feature = "wav")]
-pub use input::{decode_sound_input, read_sound_input};
+pub use input::decode_sound_input;
 #[cfg(feature = "text")]
-pub use input::{decode_text_input, decode_words_input, read_text_input, read_words_input};
+pub use input::{decode_text_input, decode_words_input};
 #[cfg(any(feature = "idx", feature = "npy"))]
 pub use layout::Batching;
 #[cfg(feature = "npy")]

@@ -154,7 +154,7 @@ mod tests {
         let values = [0.0f32, 1.0, -3.0, 0.5, f32::NAN, 7.0];
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         write_pictures(&path, DType::F32, &[3, 1, 1, 2], &bytes).unwrap();
-        let read = crate::read_input(&path, &FieldType::new(DType::U8, [4, 6])).unwrap();
+        let read = crate::Given::read(&path).unwrap().decode(&FieldType::new(DType::U8, [4, 6])).unwrap();
         let white = [255; 6];
         let expected = [[0, 255, 255, 255, 0, 128], white, white, [0, 255, 255, 255, 255, 255]];
         assert_eq!(read.bytes, expected.concat());
@@ -166,7 +166,7 @@ mod tests {
         let path = folder.path().join("colour.png");
         let bytes = [1, 2, 3, 4, 5, 6];
         write_pictures(&path, DType::U8, &[3, 1, 2], &bytes).unwrap();
-        let read = crate::read_input(&path, &FieldType::new(DType::U8, [3, 1, 2])).unwrap();
+        let read = crate::Given::read(&path).unwrap().decode(&FieldType::new(DType::U8, [3, 1, 2])).unwrap();
         assert_eq!(read.bytes, bytes);
         let error = write_pictures(&path, DType::U8, &[6], &bytes).unwrap_err();
         assert!(error.to_string().contains("[6] is no picture"), "{error}");

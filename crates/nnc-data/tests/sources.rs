@@ -9,10 +9,12 @@ use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
 use nnc_data::wav::WavOptions;
 use nnc_data::{Batch, Batches, Column, DType, DataError, ErrorKind, FieldType, Source, Split, Table, Vocabulary};
-use nnc_data::{
-    WordOptions, encode_npy, epoch_order, read_input, read_sound_input, read_text_input, read_words_input, write_npy,
-};
+use nnc_data::{Given, WordOptions, encode_npy, epoch_order, write_npy};
 use tempfile::TempDir;
+
+fn read_input(path: &Path, ty: &FieldType) -> Result<Column, DataError> {
+    Given::read(path)?.decode(ty)
+}
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -134,11 +136,11 @@ fn a_text_teaches_its_characters() {
     assert!(error.to_string().contains("test.txt, line 1: the character `\\n` (U+000A)"), "{error}");
 
     let input = save(folder.path().join("input.txt"), b"tobe");
-    let column = read_text_input(&input, &window[0], &names).unwrap();
+    let column = Given::read(&input).unwrap().decode_windows(&window[0], &names).unwrap();
     assert_eq!(column.rows, 1);
     assert_eq!(column.bytes, [6, 4, 1, 2].map(i32::to_le_bytes).concat());
     let numbers = save(folder.path().join("input.npy"), &npy(DType::I32, &[4], &column.bytes));
-    assert_eq!(read_text_input(&numbers, &window[0], &names).unwrap(), column);
+    assert_eq!(Given::read(&numbers).unwrap().decode_windows(&window[0], &names).unwrap(), column);
 
     let error = fault(Source::Text(train, TextOptions { vocabulary: 65, known: None }), &window);
     assert!(error.to_string().contains("has 7 different characters, but `vocabulary=65` is declared"), "{error}");
@@ -229,11 +231,11 @@ fn texts_are_inputs_by_lines() {
     let vocabulary = Vocabulary::learn(["good film"].into_iter(), 9, true).unwrap();
     let ty = FieldType::new(DType::I32, [3]);
     let path = save(folder.path().join("a.txt"), b"Good film!\nnew\n");
-    assert_eq!(ints(&read_words_input(&path, &ty, &vocabulary).unwrap()), [5, 4, 1, 1, 0, 0]);
+    assert_eq!(ints(&Given::read(&path).unwrap().decode_words(&ty, &vocabulary).unwrap()), [5, 4, 1, 1, 0, 0]);
     let path = save(folder.path().join("a.npy"), &npy(DType::I32, &[3], &[7; 12]));
-    assert_eq!(read_words_input(&path, &ty, &vocabulary).unwrap().rows, 1);
+    assert_eq!(Given::read(&path).unwrap().decode_words(&ty, &vocabulary).unwrap().rows, 1);
     let path = save(folder.path().join("b.txt"), b"good\n\nfilm\n");
-    let error = read_words_input(&path, &ty, &vocabulary).unwrap_err().to_string();
+    let error = Given::read(&path).unwrap().decode_words(&ty, &vocabulary).unwrap_err().to_string();
     assert!(error.contains("b.txt, line 2: the text has no words"), "{error}");
 }
 
@@ -341,9 +343,9 @@ fn one_sound_is_an_input() {
     let folder = folder();
     let ty = FieldType::new(DType::F32, [3]);
     let path = save(folder.path().join("a.wav"), &wav(8000, 1, &[16384]));
-    assert_eq!(floats(&read_sound_input(&path, &ty, 8000).unwrap()), [0.5, 0.0, 0.0]);
+    assert_eq!(floats(&Given::read(&path).unwrap().decode_sound(&ty, 8000).unwrap()), [0.5, 0.0, 0.0]);
     let path = save(folder.path().join("a.csv"), b"1,2,3\n");
-    assert_eq!(floats(&read_sound_input(&path, &ty, 8000).unwrap()), [1.0, 2.0, 3.0]);
+    assert_eq!(floats(&Given::read(&path).unwrap().decode_sound(&ty, 8000).unwrap()), [1.0, 2.0, 3.0]);
 }
 
 #[test]

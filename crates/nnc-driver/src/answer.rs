@@ -46,8 +46,8 @@ impl Inputs {
 
     /// The same for these weights: without names for characters, numbers are no text.
     #[must_use]
-    pub fn held_to(self, checkpoint: &Checkpoint) -> Self {
-        let knows = Learned::of(checkpoint).classes.is_some_and(|characters| !characters.is_empty());
+    pub fn held_to(self, learned: &Learned) -> Self {
+        let knows = learned.classes.as_ref().is_some_and(|characters| !characters.is_empty());
         Self { letters: self.letters.filter(|_| knows), ..self }
     }
 
@@ -151,7 +151,7 @@ impl AnswerGraphs {
         Subject {
             name: self.name.clone(),
             source: self.source.clone(),
-            inputs: self.inputs.clone().held_to(checkpoint),
+            inputs: self.inputs.clone().held_to(&learned),
             readings: self.readings(!classes.is_empty(), learned.vocabularies.len()),
             classes,
             vocabularies: learned.vocabularies,
@@ -194,9 +194,7 @@ impl AnswerGraphs {
             let message = format!("`{path}`{more} no weights: give a file of them, `--weights FILE`");
             return Err(DriverError::Usage(message));
         }
-        let mut store = Store::default();
-        tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
-        Ok(store)
+        Ok(Store::of(tensors.iter().map(|(path, tensor)| (path.as_str(), tensor))))
     }
 }
 

@@ -37,7 +37,12 @@ pub struct Taken<'t> {
     pub mismatches: Vec<Mismatch>,
 }
 
-impl Taking<'_> {
+impl<'a> Taking<'a> {
+    /// Those of a file that is for a whole program, as they are.
+    pub fn whole(names: &'a WeightNames) -> Self {
+        Self { names, root: "", cast: false }
+    }
+
     /// The tensors of a file for parameters and states by path.
     pub fn take<'t>(&self, wanted: &BTreeMap<String, TensorType>, tensors: &'t BTreeMap<String, Tensor>) -> Taken<'t> {
         let mut taken = Taken::default();
@@ -313,15 +318,13 @@ pub fn from_checkpoint(
     checkpoint: &Checkpoint,
     path: &std::path::Path,
 ) -> Result<Store, DriverError> {
-    let taken = Taking { names, root: "", cast: false }.take(wanted, &checkpoint.tensors);
+    let taken = Taking::whole(names).take(wanted, &checkpoint.tensors);
     let is_unknown = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Unknown { .. });
     if !taken.mismatches.iter().all(is_unknown) {
         let reason = format!("these are the weights of another model:{}", listed(&taken.mismatches));
         return Err(DriverError::Weights { path: path.to_owned(), reason });
     }
-    let mut store = Store::default();
-    taken.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
-    Ok(store)
+    Ok(Store::of(taken.tensors.iter().map(|(path, tensor)| (path.as_str(), &**tensor))))
 }
 
 #[cfg(test)]

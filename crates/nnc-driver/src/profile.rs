@@ -7,7 +7,7 @@ use crate::project::Project;
 use crate::roofline::{Bound, Roofline};
 use crate::session::initial_store;
 use crate::stage::{self, Which};
-use nnc_graph::{Graph, Op};
+use nnc_graph::{Graph, Op, ValueId};
 use nnc_kernel::KernelReport;
 use nnc_opt::fuse::{self, Class};
 use serde::Serialize;
@@ -129,10 +129,15 @@ fn computes(graph: &Graph, kernel: &KernelReport) -> String {
         return "a copy".to_owned();
     };
     let graph = kernel.graph(graph);
-    let node = graph.node(*node);
-    let (ty, op) = (graph.ty(node.results[0]), node.op.name());
+    described(graph, graph.node(*node).results[0])
+}
+
+/// Type, operation and library function of a value.
+pub fn described(graph: &Graph, value: ValueId) -> String {
+    let node = graph.definition(value);
+    let (ty, op) = (graph.ty(value), node.op.name());
     let function = node.origin.map(|id| graph.origin(id).function.as_str());
-    match function.filter(|function| *function != op) {
+    match function.filter(|function| !function.is_empty() && *function != op) {
         Some(function) => format!("{ty} {op} ({function})"),
         None => format!("{ty} {op}"),
     }

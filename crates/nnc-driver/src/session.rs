@@ -421,8 +421,7 @@ fn out_of_range(program: &CompiledGraph, store: &Store) -> Option<String> {
 }
 
 fn read_metrics(program: &CompiledGraph, recipe: &RecipeInfo) -> Metrics {
-    let names = recipe.losses().into_iter().chain(recipe.metrics.iter().map(|metric| metric.name.clone()));
-    names.filter_map(|name| program.scalar(&name).map(|value| (name, value))).collect()
+    recipe.measured().filter_map(|name| program.scalar(&name).map(|value| (name, value))).collect()
 }
 
 /// A sum over examples; of an accumulating metric its last value.
@@ -447,10 +446,9 @@ pub struct Means {
 impl Means {
     /// Nothing added yet.
     pub fn new(recipe: &RecipeInfo) -> Self {
-        let names = recipe.losses().into_iter().chain(recipe.metrics.iter().map(|metric| metric.name.clone()));
         let accumulating = recipe.metrics.iter().filter(|metric| metric.accumulates);
         Self {
-            sums: names.map(|name| Sum { name, sum: 0.0, rows: 0 }).collect(),
+            sums: recipe.measured().map(|name| Sum { name, sum: 0.0, rows: 0 }).collect(),
             accumulates: accumulating.map(|metric| metric.name.clone()).collect(),
         }
     }

@@ -99,6 +99,13 @@ impl Store {
         graph.nodes().filter_map(|(_, node)| resident(&node.op)).collect()
     }
 
+    /// A store that holds these tensors.
+    pub fn of<'t>(tensors: impl Iterator<Item = (&'t str, &'t Tensor)>) -> Self {
+        let mut store = Self::default();
+        tensors.for_each(|(path, tensor)| store.insert(path, tensor));
+        store
+    }
+
     /// Puts a tensor in, over one that was there.
     pub fn insert(&mut self, path: &str, tensor: &Tensor) {
         let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
@@ -157,7 +164,7 @@ impl Store {
 
     fn taken<'t>(&self, weights: &'t BTreeMap<String, Tensor>, names: &WeightNames) -> Taken<'t> {
         let wanted = self.entries.iter().map(|(path, entry)| (path.clone(), entry.ty.clone())).collect();
-        Taking { names, root: "", cast: false }.take(&wanted, weights)
+        Taking::whole(names).take(&wanted, weights)
     }
 
     /// Number of trainable and running values of the network itself, without the compiler's own.

@@ -146,8 +146,16 @@ impl Graph {
     /// # Panics
     /// If they do not: a bug in the compiler.
     pub fn emit(&mut self, op: Op, operands: &[ValueId]) -> ValueId {
+        self.emit_all(op, operands)[0]
+    }
+
+    /// As [`Self::emit`]; gives all results.
+    ///
+    /// # Panics
+    /// As [`Self::emit`].
+    pub fn emit_all(&mut self, op: Op, operands: &[ValueId]) -> Vec<ValueId> {
         let described = op.name();
-        self.add1(op, operands).unwrap_or_else(|error| panic!("compiler bug: `{described}`: {error}"))
+        self.add(op, operands).unwrap_or_else(|error| panic!("compiler bug: `{described}`: {error}"))
     }
 
     /// A scalar constant.

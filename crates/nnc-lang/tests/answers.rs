@@ -1,32 +1,17 @@
 //! Answers with parameters, run on the interpreter: what they take, and generation, in one piece and step by step.
 
+mod common;
+
+use common::{State, checked, unit_with};
 use nnc_graph::interpret::run;
 use nnc_graph::verify::verify;
 use nnc_graph::{DType, Graph, Op, Tensor};
-use nnc_lang::diagnostic::render;
-use nnc_lang::elaborate::{AnswerInfo, Loader, Options, ParameterKind, Unit, check};
-use std::collections::BTreeMap;
+use nnc_lang::elaborate::{AnswerInfo, ParameterKind, Unit};
 use std::fs;
 use std::path::Path;
 
-struct Nothing;
-
-impl Loader for Nothing {
-    fn load(&self, _path: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
-    }
-}
-
-type State = BTreeMap<String, Tensor>;
-
-fn checked(text: &str, set: &[(&str, &str)]) -> Result<Unit, String> {
-    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let checked = check("test.nn", text, &Nothing, &Options { set, ..Options::default() });
-    checked.unit.ok_or_else(|| render(&checked.diagnostics, &checked.sources, false))
-}
-
 fn unit(text: &str, set: &[(&str, &str)]) -> Unit {
-    checked(text, set).unwrap_or_else(|shown| panic!("{text}\n{shown}"))
+    unit_with(text, set, DType::F32)
 }
 
 fn sized(unit: &Unit, answer: &str, sizes: &[(&str, i64)]) -> Graph {
@@ -39,9 +24,7 @@ fn sized(unit: &Unit, answer: &str, sizes: &[(&str, i64)]) -> Graph {
 }
 
 fn first_values(unit: &Unit) -> State {
-    let graph = unit.init(&unit.recipes[0].name).unwrap_or_else(|errors| panic!("{errors:#?}"));
-    let run = run(&graph, &BTreeMap::from([("$seed".to_owned(), Tensor::scalar_i64(7))])).expect("it runs");
-    run.outputs().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+    common::first_values(unit, &unit.recipes[0].name, 7)
 }
 
 /// The answer to some inputs, by freshly initialised weights.
@@ -144,7 +127,7 @@ fn what_is_given_is_held_to_the_parameter() {
         ("scale", "1e99", "E0308", "`scale` is f32, and this is the float 1"),
         ("scael", "2", "E0601", "did you mean `scale`?"),
     ] {
-        let shown = checked(&text, &[(name, value)]).expect_err(name);
+        let shown = checked(&text, &[(name, value)], DType::F32).expect_err(name);
         assert!(shown.contains(code) && shown.contains(words), "{shown}");
         assert!(shown.contains(&format!("--set {name}={value}")), "{shown}");
     }
@@ -155,6 +138,7 @@ fn what_is_given_is_held_to_the_parameter() {
     let shown = checked(
         &images("answer q(n: int = 3) { s = scan i in 0..n with s = 0.0 { s = s + f32(i) }; return p * s }"),
         &[("n", "0")],
+        DType::F32,
     );
     let shown = shown.expect_err("no steps");
     assert!(shown.contains("a `scan` of no steps") && shown.contains("--set n=0"), "{shown}");

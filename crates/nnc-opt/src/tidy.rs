@@ -130,12 +130,13 @@ impl<'s> Plan<'s> {
     fn apply(&self, rewriter: &mut Rewriter<'_>, id: NodeId, node: &Node) {
         rewriter.at(id);
         let hoisted = self.hoist(rewriter);
-        let operands = self.kept().map(|at| self.operands[at]).chain(hoisted.iter().map(|&(_, outer)| outer)).collect();
+        let operands: Vec<ValueId> =
+            self.kept().map(|at| self.operands[at]).chain(hoisted.iter().map(|&(_, outer)| outer)).collect();
         let inner: Vec<ValueId> = hoisted.iter().map(|&(inner, _)| inner).collect();
         let scan = self.rebuilt(&inner);
         rewriter.at(id);
         let carries = scan.carries;
-        let results = emit_all(rewriter.graph_mut(), Op::Scan(scan), operands);
+        let results = rewriter.graph_mut().emit_all(Op::Scan(scan), &operands);
         let kept_carries = (0..self.scan.carries).filter(|&at| self.fates[at] == Fate::Keep);
         let kept_stacked = (0..self.stacked.len()).filter(|&at| self.stacked[at]);
         let stacked = kept_stacked.map(|at| self.scan.carries + at);
@@ -157,8 +158,8 @@ impl<'s> Plan<'s> {
         outside.extend(captures.map(|at| (body_input(at), self.operands[at])));
         let placed = self.placed_before();
         for (_, node) in body.nodes().skip(1 + self.operands.len()).filter(|(id, _)| placed[id.index()]) {
-            let operands = node.operands.iter().map(|operand| outside[operand]).collect();
-            let results = emit_all(rewriter.graph_mut(), node.op.clone(), operands);
+            let operands: Vec<ValueId> = node.operands.iter().map(|operand| outside[operand]).collect();
+            let results = rewriter.graph_mut().emit_all(node.op.clone(), &operands);
             outside.extend(node.results.iter().copied().zip(results));
         }
         let hoisted = body.nodes().filter(|(id, _)| self.hoisted[id.index()]).flat_map(|(_, node)| &node.results);
@@ -273,8 +274,4 @@ fn number(graph: &Graph, value: ValueId) -> Option<Op> {
     }
     let is_scalar = graph.ty(node.results[0]).shape.rank() == 0;
     (is_scalar && matches!(node.op, Op::Constant(_) | Op::Extent { .. })).then(|| node.op.clone())
-}
-
-fn emit_all(graph: &mut Graph, op: Op, operands: Vec<ValueId>) -> Vec<ValueId> {
-    graph.add(op, &operands).unwrap_or_else(|error| panic!("compiler bug: tidying a loop: {error}"))
 }

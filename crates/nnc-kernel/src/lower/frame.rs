@@ -32,6 +32,24 @@ pub struct Walk {
     pub offset: i64,
 }
 
+impl Walk {
+    /// What lies at `place`, read along its own axes.
+    pub fn read(draft: &mut KernelDraft, place: &Place) -> Self {
+        let memory = draft.param(place.buffer, place.elem, Direction::In);
+        Self { memory, strides: place.layout.strides.clone(), offset: place.layout.offset }
+    }
+}
+
+impl Read {
+    /// What comes from `source`, along its own axes.
+    pub fn of(draft: &mut KernelDraft, source: &Source) -> Self {
+        match source {
+            Source::Uniform(elem, bits) => Self::Uniform(*elem, *bits),
+            Source::Stored(place) => Self::Memory(Walk::read(draft, place)),
+        }
+    }
+}
+
 /// The axes of a domain, with the class of each: axes of different classes are never joined.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Axes {

@@ -342,12 +342,15 @@ pub fn bounded_start(b: &mut Builder, start: Value, last: i64, teller: (Option<M
 /// Leaves a code and the node's number in the status memory if `bad` holds.
 fn report(b: &mut Builder, bad: Value, code: i32, (status, id): (Option<Memory>, NodeId)) {
     let Some(status) = status else { return };
-    b.if_then(bad, |b| {
-        let (first, second) = (b.index(0), b.index(1));
-        let (code, node) = (b.i32(code, 1), b.i32(id.0 as i32, 1));
-        b.store(status, first, code);
-        b.store(status, second, node);
-    });
+    b.if_then(bad, |b| tell(b, status, code, id));
+}
+
+/// Leaves a code and the node's number in the status memory.
+pub fn tell(b: &mut Builder, status: Memory, code: i32, id: NodeId) {
+    let (first, second) = (b.index(0), b.index(1));
+    let (code, node) = (b.i32(code, 1), b.i32(id.0 as i32, 1));
+    b.store(status, first, code);
+    b.store(status, second, node);
 }
 
 /// The low and the high word of i64 lanes, as i32.

@@ -6,9 +6,9 @@
 
 use super::anchor::stored;
 use super::frame::{Axes, Frame, Walk};
-use super::indexed::STATUS_INDEX;
+use super::indexed::{STATUS_INDEX, tell};
 use super::loops::{Split, coordinates, span, widths};
-use super::memory::{KernelDraft, Place};
+use super::memory::KernelDraft;
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::NodeId;
@@ -39,9 +39,9 @@ pub fn lower(
     let frame = Frame::new(lowering, &mut draft, BTreeSet::new(), &[], Axes::apart(&[]))?;
     let target = lowering.store(node.results[0])?;
     let body = Body {
-        x: read(&mut draft, &x),
-        indices: read(&mut draft, &indices),
-        updates: read(&mut draft, &updates),
+        x: Walk::read(&mut draft, &x),
+        indices: Walk::read(&mut draft, &indices),
+        updates: Walk::read(&mut draft, &updates),
         result: draft.param(target.buffer, target.elem, Direction::InOut),
         status: {
             let status = lowering.status();
@@ -59,11 +59,6 @@ pub fn lower(
     let work = size(&dims) + outer * before * count * inner;
     debug_assert!(group.outputs.len() <= 1);
     lowering.launch(draft, &frame, work)
-}
-
-fn read(draft: &mut KernelDraft, place: &Place) -> Walk {
-    let memory = draft.param(place.buffer, place.elem, Direction::In);
-    Walk { memory, strides: place.layout.strides.clone(), offset: place.layout.offset }
 }
 
 struct Body {
@@ -118,7 +113,7 @@ impl Body {
                 vec![]
             };
             b.if_else(inside, add, |b| {
-                self.report(b);
+                tell(b, self.status, STATUS_INDEX, self.node);
                 vec![]
             });
         });
@@ -128,13 +123,6 @@ impl Body {
         let (zero, end) = (b.index(0), b.index(self.rows as i64));
         let (after, before) = (b.ge(index, zero), b.lt(index, end));
         b.and(after, before)
-    }
-
-    fn report(&self, b: &mut Builder) {
-        let (first, second) = (b.index(0), b.index(1));
-        let (code, node) = (b.i32(STATUS_INDEX, 1), b.i32(self.node.0 as i32, 1));
-        b.store(self.status, first, code);
-        b.store(self.status, second, node);
     }
 
     /// Where a line of the inner axis begins.

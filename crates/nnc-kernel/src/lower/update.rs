@@ -12,7 +12,7 @@ use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Value};
 use nnc_graph::{NodeId, Op, ValueId};
 use nnc_opt::fuse::Group;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Lowers a map group that is one update whose result is planned to lie where its first operand does. Gives whether it
 /// is one.
@@ -41,10 +41,9 @@ fn write(lowering: &mut Lowering<'_>, (id, axis): (NodeId, usize), whole: Place)
     let last = whole.layout.dims[axis] - dims[axis];
     let mut draft = KernelDraft::new("update");
     let reads = [part, at].map(|value| (value, lowering.source(value)));
-    let mut frame = empty_frame(lowering, &dims);
+    let mut frame = Frame::new(lowering, &mut draft, BTreeSet::new(), &[], Axes::apart(&dims))?;
     for (value, source) in reads {
-        let read = read(&mut draft, source?);
-        frame.reads.insert(value, read);
+        frame.reads.insert(value, Read::of(&mut draft, &source?));
     }
     let status = lowering.status();
     frame.status = Some(draft.param(status, Elem::I32, Direction::Out));
@@ -60,30 +59,6 @@ fn write(lowering: &mut Lowering<'_>, (id, axis): (NodeId, usize), whole: Place)
         update.rows(b, rows, &widths(inner, lanes));
     });
     lowering.launch(draft, &frame, 2 * elements)
-}
-
-fn empty_frame<'g>(lowering: &Lowering<'g>, dims: &[usize]) -> Frame<'g> {
-    Frame {
-        graph: lowering.graph,
-        members: BTreeSet::new(),
-        axes: Axes::apart(dims),
-        reads: BTreeMap::new(),
-        indexed: BTreeMap::new(),
-        coordinates: BTreeMap::new(),
-        writes: BTreeMap::new(),
-        steps: BTreeMap::new(),
-        status: None,
-    }
-}
-
-fn read(draft: &mut KernelDraft, source: Source) -> Read {
-    match source {
-        Source::Uniform(elem, bits) => Read::Uniform(elem, bits),
-        Source::Stored(place) => {
-            let memory = draft.param(place.buffer, place.elem, Direction::In);
-            Read::Memory(Walk { memory, strides: place.layout.strides, offset: place.layout.offset })
-        }
-    }
 }
 
 struct Update<'a, 'g> {

@@ -264,22 +264,11 @@ impl<'g> Drafts<'g> {
         if !map.nodes.iter().all(|&node| self.fits_epilogue(node, &anchor.domain)) {
             return because("epilogue", "an operand does not lie along the result's rows");
         }
-        if self.updates_state(map) || map.nodes.iter().any(|node| self.feeds_update[node.index()]) {
+        if map.nodes.iter().any(|node| self.feeds_update[node.index()]) {
             return because("epilogue", "an update reads and writes whole tensors, which stream faster by themselves");
         }
         let domain = anchor.domain.clone();
         Ok(Join { fusion: "epilogue", kind: GroupKind::Anchor, outer: anchor.outer, domain })
-    }
-
-    /// Whether a group reads a state of the size of its domain, as optimisers do with their moments.
-    fn updates_state(&self, map: &Draft) -> bool {
-        let size = elements(&map.domain);
-        let is_state = |&value: &ValueId| {
-            let base = self.views.base(value);
-            matches!(self.graph.definition(base).op, Op::State { .. })
-                && elements(&self.graph.ty(base).shape.sizes()) == size
-        };
-        size >= UPDATE && map.nodes.iter().any(|&node| self.graph.node(node).operands.iter().any(is_state))
     }
 
     /// Whether all that `node` reads can be walked along with `domain`.

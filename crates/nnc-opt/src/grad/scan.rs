@@ -255,7 +255,7 @@ impl<'s> Plan<'s> {
             return found;
         }
         let forward = with_stacked(scan, &[known.clone(), more.clone()].concat());
-        let results = emit_all(graph, forward, operands);
+        let results = graph.emit_all(Op::Scan(forward), operands);
         found.extend(more.iter().enumerate().map(|(at, &value)| (value, results[scan.carries + known.len() + at])));
         found
     }
@@ -308,7 +308,7 @@ impl<'s> Plan<'s> {
         given.extend(self.saved.iter().map(|value| saved[value]));
         given.extend(step.of_stacked.keys().filter_map(|&at| cotangents[scan.carries + at]));
         given.extend(captured.iter().filter_map(|&capture| step.operand(capture).map(|at| operands[at])));
-        emit_all(graph, loop_of(body), &given)
+        graph.emit_all(Op::Scan(loop_of(body)), &given)
     }
 
     /// Whether a node of the backward body has the value as an operand, or it is a result itself.
@@ -434,11 +434,6 @@ fn with_stacked(scan: &Scan, stacked: &[ValueId]) -> Scan {
     Scan { body: Arc::new(body), ..scan.clone() }
 }
 
-fn emit_all(graph: &mut Graph, scan: Scan, operands: &[ValueId]) -> Vec<ValueId> {
-    let added = graph.add(Op::Scan(scan), operands);
-    added.unwrap_or_else(|error| panic!("compiler bug: the derivative of a loop: {error}"))
-}
-
 /// The graph in which loops with the same steps over the same operands are one, which stacks what any of them does.
 pub fn share(graph: &Graph) -> Graph {
     let loops: Vec<(NodeId, &Node, &Scan)> = graph
@@ -467,7 +462,7 @@ pub fn share(graph: &Graph) -> Graph {
         }
         let operands = rewriter.operands(node);
         rewriter.at(id);
-        let results = emit_all(rewriter.graph_mut(), with_stacked(scan, &stacked), &operands);
+        let results = rewriter.graph_mut().emit_all(Op::Scan(with_stacked(scan, &stacked)), &operands);
         for (_, twin, body) in twins {
             let places =
                 body.stacked().into_iter().filter_map(|value| stacked.iter().position(|&known| known == value));

@@ -5,6 +5,7 @@ use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::DriverError;
 use nnc_driver::compiled;
+use nnc_driver::profile;
 use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::{Lowered, PeakBuffer};
@@ -90,11 +91,7 @@ fn memory(optimised: &Optimised, lowered: &Lowered) -> String {
 /// Type, operation and library function of what a buffer holds.
 fn held(graph: &Graph, buffer: &PeakBuffer) -> String {
     let Some(held) = &buffer.holds else { return "what a kernel works with".to_owned() };
-    let graph = held.graph(graph);
-    let node = graph.definition(held.value);
-    let function = node.origin.map(|id| graph.origin(id).function.as_str()).unwrap_or_default();
-    let (ty, op) = (graph.ty(held.value), node.op.name());
-    if function.is_empty() || function == op { format!("{ty} {op}") } else { format!("{ty} {op} ({function})") }
+    profile::described(held.graph(graph), held.value)
 }
 
 /// The ops of a kernel, counted, with the library functions they come from.

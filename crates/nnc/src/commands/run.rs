@@ -7,7 +7,7 @@ use crate::{Failure, output, setup};
 use nnc_data::{Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::Deployment;
-use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, executable};
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
 use nnc_stub::manifest::{Manifest, Port};
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
     let mut loaded = setup::checkpoint(options.weights.as_deref())?;
-    let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&loaded);
+    let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;

@@ -71,10 +71,12 @@ pub struct RecipeInfo {
 impl RecipeInfo {
     /// What its losses are called: `loss`, or `NAME.loss` of each step.
     pub fn losses(&self) -> Vec<String> {
-        match self.steps.as_slice() {
-            [] => vec!["loss".to_owned()],
-            steps => steps.iter().map(StepInfo::loss).collect(),
-        }
+        step::loss_names(&self.steps)
+    }
+
+    /// What a step or an evaluation tells of: the losses, then the metrics.
+    pub fn measured(&self) -> impl Iterator<Item = String> {
+        self.losses().into_iter().chain(self.metrics.iter().map(|metric| metric.name.clone()))
     }
 
     /// The names of the steps that are done in an iteration, counted from 0.

@@ -3,7 +3,7 @@
 
 use super::StopEarly;
 use super::build::Builder;
-use super::step::StepInfo;
+use super::step::loss_names;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Block, Expr, ExprKind, Ident, StmtKind};
@@ -166,10 +166,7 @@ impl Builder<'_> {
         }
         let Some((stop, span)) = self.settings.stop_early.clone() else { return };
         let (split, metric) = stop.on.split_once('.').unwrap_or((&stop.on, ""));
-        let losses = match self.steps.declared.as_slice() {
-            [] => vec!["loss".to_owned()],
-            steps => steps.iter().map(StepInfo::loss).collect(),
-        };
+        let losses = loss_names(&self.steps.declared);
         let mut metrics = Vec::new();
         metric_names(&self.train.body, &mut metrics);
         let known: Vec<&str> = losses.iter().chain(&metrics).map(String::as_str).collect();

@@ -40,6 +40,14 @@ impl StepInfo {
     }
 }
 
+/// What the losses of a recipe are called: `loss`, or `NAME.loss` of each of its steps.
+pub(super) fn loss_names(steps: &[StepInfo]) -> Vec<String> {
+    match steps {
+        [] => vec!["loss".to_owned()],
+        steps => steps.iter().map(StepInfo::loss).collect(),
+    }
+}
+
 /// What the paths of what steps own themselves begin with.
 const STEP: &str = "step";
 
