@@ -275,8 +275,9 @@ impl<'g> Drafts<'g> {
     fn updates_state(&self, map: &Draft) -> bool {
         let size = elements(&map.domain);
         let is_state = |&value: &ValueId| {
-            let node = self.graph.definition(self.views.base(value));
-            matches!(node.op, Op::State { .. }) && elements(&self.graph.ty(value).shape.sizes()) == size
+            let base = self.views.base(value);
+            matches!(self.graph.definition(base).op, Op::State { .. })
+                && elements(&self.graph.ty(base).shape.sizes()) == size
         };
         size >= UPDATE && map.nodes.iter().any(|&node| self.graph.node(node).operands.iter().any(is_state))
     }

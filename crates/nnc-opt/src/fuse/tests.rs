@@ -62,6 +62,21 @@ fn bias_and_activation_are_the_epilogue_of_a_dot() {
     assert_eq!(kernels(&partition(&graph, &plain)), vec![GroupKind::Anchor, GroupKind::Map]);
 }
 
+/// A state as small as a row is read along with the result, as a bias is; it is no update of a moment.
+#[test]
+fn a_state_that_is_repeated_is_read_by_the_epilogue() {
+    let mut graph = Graph::new("normalised");
+    let x = input(&mut graph, "x", &[64, 3]);
+    let w = input(&mut graph, "w", &[3, 32]);
+    let ty = TensorType::new(DType::F32, Shape::of(&[32]));
+    let mean = graph.emit(Op::State { path: "mean".to_owned(), ty }, &[]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    let mean = repeat(&mut graph, mean, &[64, 32], &[1]);
+    let y = graph.emit(Op::Binary(BinaryOp::Sub), &[y, mean]);
+    graph.add_output("y", y, OutputKind::Result);
+    assert_eq!(kernels(&partition(&graph, &FuseOptions::ALL)), vec![GroupKind::Anchor]);
+}
+
 #[test]
 fn a_residual_that_the_dot_itself_reads_stays_outside() {
     let mut graph = Graph::new("residual");
