@@ -75,6 +75,12 @@ fn a_deep_product_is_added_in_blocks_of_k() {
 }
 
 #[test]
+fn a_row_times_a_large_matrix_reads_it_row_by_row() {
+    holds(product(1, 1024, 520, (false, false)), &[8, 16]);
+    holds(product(3, 1600, 330, (false, false)), &[4]);
+}
+
+#[test]
 fn few_results_of_many_terms_are_added_in_parts() {
     holds(product(33, 30, 9000, (false, false)), &[4, 8]);
 }
@@ -82,6 +88,9 @@ fn few_results_of_many_terms_are_added_in_parts() {
 #[test]
 fn many_rows_are_cut_into_tasks() {
     holds(product(700, 33, 90, (true, false)), &[4, 8]);
+    // Tasks of few rows share what a phase of its own packs.
+    holds(product(350, 16, 400, (false, false)), &[8]);
+    holds(product(350, 13, 500, (true, true)), &[4, 16]);
 }
 
 #[test]
@@ -94,6 +103,18 @@ fn a_batch_of_transposed_heads() {
     let y = graph.emit(Op::Dot { batch: 2, a_axes: vec![3], b_axes: vec![3] }, &[q, k]);
     put_out(&mut graph, y);
     holds(graph, &[4, 8, 16]);
+}
+
+#[test]
+fn a_batch_of_tall_products_shares_what_is_packed() {
+    let mut graph = Graph::new("tall");
+    let (a, b) = (input(&mut graph, "a", &[2, 340, 500]), input(&mut graph, "b", &[2, 500, 13]));
+    let y = graph.emit(Op::Dot { batch: 1, a_axes: vec![2], b_axes: vec![1] }, &[a, b]);
+    put_out(&mut graph, y);
+    holds(graph, &[4, 8]);
+    for graph in convolutions([2, 300, 5, 9], [96, 300, 1, 1], 1, 0, 1) {
+        holds(graph, &[8]);
+    }
 }
 
 #[test]
@@ -165,6 +186,35 @@ fn a_convolution_of_many_channels_is_added_in_blocks() {
     for graph in convolutions([1, 90, 6, 7], [80, 90, 3, 3], 1, 1, 1) {
         holds(graph, &[4]);
     }
+    let [forward, ..] = convolutions([1, 150, 4, 5], [64, 150, 3, 3], 1, 1, 1);
+    holds(forward, &[8, 16]);
+}
+
+#[test]
+fn rows_of_windows_and_panels_that_come_together() {
+    for (size, rows, stride) in [(56, 5, 2), (28, 48, 1), (14, 48, 1)] {
+        for graph in convolutions([1, 3, size, size], [rows, 3, 3, 3], stride, 1, 1) {
+            holds(graph, &[8]);
+        }
+    }
+    let [forward, ..] = convolutions([1, 2, 48, 48], [49, 2, 3, 3], 1, 1, 1);
+    holds(forward, &[4, 8]);
+    let [forward, ..] = convolutions([2, 3, 9, 12], [7, 3, 1, 1], 2, 0, 1);
+    holds(forward, &[4, 8, 16]);
+}
+
+#[test]
+fn convolutions_of_single_channels() {
+    let cases = [
+        ([2, 4, 9, 14], [8, 1, 3, 3], 2, 1, 4),
+        ([1, 3, 8, 25], [3, 1, 3, 3], 1, 1, 3),
+        ([1, 2, 7, 9], [2, 1, 2, 4], 3, 1, 2),
+    ];
+    for (x, w, stride, padding, groups) in cases {
+        for graph in convolutions(x, w, stride, padding, groups) {
+            holds(graph, &[4, 8, 16]);
+        }
+    }
 }
 
 #[test]
@@ -230,9 +280,16 @@ fn long_reductions_are_added_in_parts() {
 
 #[test]
 fn pooling_in_pairs_and_not() {
-    for (size, stride, padding, dims) in
-        [(2, 2, 0, [2, 3, 8, 14]), (2, 2, 0, [1, 2, 9, 11]), (3, 2, 1, [2, 2, 9, 10]), (3, 3, 0, [1, 2, 9, 12])]
-    {
+    for (size, stride, padding, dims) in [
+        (2, 2, 0, [2, 3, 8, 14]),
+        (2, 2, 0, [1, 2, 9, 11]),
+        (3, 2, 1, [2, 2, 9, 10]),
+        (3, 3, 0, [1, 2, 9, 12]),
+        (3, 2, 1, [1, 2, 9, 40]),
+        (3, 2, 0, [1, 1, 7, 35]),
+        (3, 1, 1, [1, 2, 5, 21]),
+        (5, 2, 2, [1, 1, 8, 37]),
+    ] {
         let at = WindowAttributes {
             size: pair(size, size),
             stride: pair(stride, stride),

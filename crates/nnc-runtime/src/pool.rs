@@ -40,7 +40,7 @@ const CHUNK_BITS: u32 = 20;
 const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
 
 /// Chunks per thread: enough that a thread which is late or slow costs little.
-const CHUNKS_PER_THREAD: u64 = 8;
+const CHUNKS_PER_THREAD: u64 = 16;
 
 /// How long a thread spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);

@@ -1,6 +1,8 @@
 //! Convolution, and its transpose in the image, as a product by the matrix of windows.
 //!
-//! Rows of the product are output channels, columns the places of the output, k runs over (channel, tap). A task owns
+//! Rows of the product are output channels, columns the places of the output, k runs over (channel, tap).
+//! [`super::conv_product`] does it for one group, [`super::depthwise`] for single channels. What is left is done here: groups,
+//! few output channels, and images whose rows do not go well with panels. A task owns
 //! some rows of one image's output: it copies the channels it needs into a padded block, and multiplies the weights by
 //! its windows. When windows are one step apart, the block itself is the matrix of windows: for each tap it begins
 //! elsewhere, and columns run over whole padded rows, a few at each row's end for nothing. Else the matrix is laid out in
@@ -9,7 +11,9 @@
 //! into the order (channel, tap) once.
 
 use super::anchor::stored;
-use super::conv_blocks::{Blocks, Whole};
+use super::conv_blocks::{self, Blocks, Whole};
+use super::conv_product;
+use super::depthwise;
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::image::{self, Axis, Channels, Padded};
@@ -17,11 +21,15 @@ use super::loops::coordinates;
 use super::memory::{KernelDraft, Place, Source};
 use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
-use super::tile::Level;
+use super::tile::{Level, Tile};
+use super::windows::Windows;
 use super::{LowerError, Lowering, map};
 use crate::ir::{Builder, Direction, Memory, Value};
-use nnc_graph::{ConvAttributes, Dim, NodeId};
+use nnc_graph::{ConvAttributes, Dim, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
+
+/// Below so many output channels it costs more to lay out windows than to compute a few columns for nothing.
+const FEW_ROWS: usize = 48;
 
 /// The two spatial axes of a convolution: one-dimensional ones get a first axis of size 1.
 pub struct Spatial {
@@ -118,7 +126,7 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let axes = spatial.forward();
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    emit(lowering, group, anchor, Operands { image, weights, axes, rows, channels })
+    emit(lowering, group, anchor, x, Operands { image, weights, axes, rows, channels })
 }
 
 /// Lowers the transpose of a convolution in the image.
@@ -143,7 +151,7 @@ pub fn lower_input_grad(
     let images = graph.ty(dy).shape.sizes()[0];
     let axes = spatial.backward();
     let image = stored(lowering, dy, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    emit(lowering, group, anchor, Operands { image, weights, axes, rows, channels })
+    emit(lowering, group, anchor, dy, Operands { image, weights, axes, rows, channels })
 }
 
 /// Weights `[group, co, ci, kh, kw]` as `[group, ci, co, kh, kw]` with the taps in reverse.
@@ -168,19 +176,58 @@ fn turned_weights(lowering: &mut Lowering<'_>, w: nnc_graph::ValueId, dims: [usi
 }
 
 /// What is multiplied.
-struct Operands {
+pub struct Operands {
     /// `[image, group, channel, row, column]`.
-    image: Place,
+    pub image: Place,
     /// `[group, row, k]`.
-    weights: Place,
-    axes: [Axis; 2],
+    pub weights: Place,
+    /// Vertical and horizontal.
+    pub axes: [Axis; 2],
     /// Rows of the product: output channels of a group.
-    rows: usize,
+    pub rows: usize,
     /// Channels of a group that are summed over.
-    channels: usize,
+    pub channels: usize,
 }
 
-fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Operands) -> Result<(), LowerError> {
+/// `value` is what `operands.image` holds.
+fn emit(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    value: ValueId,
+    operands: Operands,
+) -> Result<(), LowerError> {
+    if operands.image.layout.dims[1] == 1 {
+        if operands.is_pointwise() {
+            return conv_product::lower(lowering, group, anchor, &operands, Some(value));
+        }
+        let places = operands.axes[0].windows * operands.axes[1].windows;
+        let tile = Tile::choose(operands.rows, places, lowering.lanes_of(operands.image.elem), lowering.target);
+        let [vertical, horizontal] = operands.axes;
+        let stays = operands.rows < FEW_ROWS && conv_blocks::is_direct(vertical, horizontal);
+        if !stays && Windows::fit(operands.axes, &tile) {
+            return conv_product::lower(lowering, group, anchor, &operands, None);
+        }
+    }
+    emit_blocks(lowering, group, anchor, operands)
+}
+
+impl Operands {
+    /// Operations.
+    fn work(&self) -> usize {
+        let [vertical, horizontal] = self.axes;
+        let results: usize = self.image.layout.dims[..2].iter().product::<usize>() * self.rows;
+        let terms = self.channels * vertical.taps * horizontal.taps;
+        2 * results * vertical.windows * horizontal.windows * terms
+    }
+}
+
+fn emit_blocks(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    operands: Operands,
+) -> Result<(), LowerError> {
     let mut draft = KernelDraft::new("conv");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -188,6 +235,15 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
     let image = draft.param(operands.image.buffer, elem, Direction::In);
     let weights = draft.param(operands.weights.buffer, elem, Direction::In);
     let whole = Whole { axes: operands.axes, rows: operands.rows, channels: operands.channels, image: &operands.image };
+    if depthwise::fits(&whole, lowering.lanes_of(elem)) {
+        let result = lowering.graph.node(anchor).results[0];
+        let outputs = &group.outputs;
+        let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
+        let memories = (image, (weights, &operands.weights));
+        depthwise::phase(&mut draft, &whole, &target, memories, lowering.lanes_of(elem));
+        let fixed = [operands.image.buffer, operands.weights.buffer];
+        return lowering.launch_with(draft, &frame, operands.work(), &fixed);
+    }
     let blocks = Blocks::new(&whole, lowering.lanes_of(elem), lowering.target);
     let result = lowering.graph.node(anchor).results[0];
     let spill = Some(draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns()));
@@ -219,9 +275,7 @@ fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Op
         let at = coordinates(b, task, &counts);
         body.task(b, &target, &at);
     });
-    let places = operands.axes[0].windows * operands.axes[1].windows;
-    let work = 2 * blocks.images * blocks.groups * operands.rows * places * operands.channels * blocks.taps;
-    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, operands.weights.buffer])
+    lowering.launch_with(draft, &frame, operands.work(), &[operands.image.buffer, operands.weights.buffer])
 }
 
 /// What a task computes.

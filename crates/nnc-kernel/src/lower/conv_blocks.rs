@@ -150,7 +150,7 @@ impl Blocks {
 }
 
 /// Whether the padded block serves as the matrix of windows: steps of one, and few columns between rows for nothing.
-fn is_direct(vertical: Axis, horizontal: Axis) -> bool {
+pub fn is_direct(vertical: Axis, horizontal: Axis) -> bool {
     let width = horizontal.reach(horizontal.windows);
     vertical.step == 1 && horizontal.step == 1 && 4 * width <= 5 * horizontal.windows
 }

@@ -392,7 +392,8 @@ impl Body<'_> {
         let columns = b.index(self.blocks.columns as i64);
         let packed = self.packed();
         let row = b.mul_index(at.2, self.blocks.places() as i64);
-        pack::pack(b, &matrix, (places, columns), (&packed, row), lanes);
+        let first = b.mul_index(row, packed.row);
+        pack::pack(b, &matrix, (places, columns), (&packed, first), lanes);
     }
 
     /// Adds the parts of some rows of the product in order, and the epilogue.

@@ -13,7 +13,9 @@
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
 //! | [`tile`], [`product`], [`pack`] | the microkernel, the loops around it, packing |
-//! | [`dot`], [`conv`], [`conv_weight`], [`image`] | what is multiplied |
+//! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
+//! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
+//! | [`depthwise`] | convolutions of single channels |
 //! | [`scan`] | loops over time |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
 
@@ -22,8 +24,10 @@ mod anchor;
 mod argmax;
 mod conv;
 mod conv_blocks;
+mod conv_product;
 mod conv_weight;
 mod cost;
+mod depthwise;
 mod dot;
 mod evaluate;
 mod frame;
@@ -31,6 +35,8 @@ mod image;
 mod indexed;
 mod loops;
 mod map;
+mod matmul;
+mod matmul_shape;
 mod memory;
 mod pack;
 mod product;
@@ -43,6 +49,7 @@ mod tile;
 mod update;
 mod window;
 mod window_grad;
+mod windows;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};

@@ -38,21 +38,23 @@ impl Packed {
         Self { memory, row: panel, column: depth, panel }
     }
 
-    /// Where a column of a row lies.
-    fn place(&self, b: &mut Builder, row: Value, column: Value) -> Value {
+    /// Where a column lies when the first one lies at `first`.
+    fn place(&self, b: &mut Builder, first: Value, column: Value) -> Value {
         let panel = b.index(self.panel);
         let within = b.rem(column, panel);
         let before = b.sub(column, within);
-        b.affine(&[(before, self.column), (within, 1), (row, self.row)], 0)
+        b.affine(&[(before, self.column), (within, 1), (first, 1)], 0)
     }
 }
 
-/// Packs `(rows, columns)` of a matrix, from row `first` of the packed block on.
+/// Packs `(rows, columns)` of a matrix; its first element goes to the place `first`, where a panel begins or further down
+/// in it.
 pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
     let turned = from.column != 1 && from.row == 1;
     let zero = b.index(0);
+    let whole = if from.column == 1 { pack_panels(b, from, (rows, columns), (to, first), lanes) } else { zero };
     // Along the columns, a vector at a time; then the columns that are left, one by one.
-    span(b, (zero, columns), &[lanes, 1], |b, column, width| {
+    span(b, (whole, columns), &[lanes, 1], |b, column, width| {
         let along = b.mul_index(column, from.column);
         let source = b.add(from.first, along);
         let target = to.place(b, first, column);
@@ -70,6 +72,37 @@ pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to
         });
     });
     pad(b, (rows, columns), (to, first), lanes);
+}
+
+/// Packs whole panels of rows whose elements lie side by side, row by row: memory is read in long runs. Gives how many
+/// columns that were.
+fn pack_panels(
+    b: &mut Builder,
+    from: &Matrix,
+    (rows, columns): (Value, Value),
+    (to, first): (&Packed, Value),
+    lanes: u8,
+) -> Value {
+    let (zero, one, panel) = (b.index(0), b.index(1), b.index(to.panel));
+    let rest = b.rem(columns, panel);
+    let whole = b.sub(columns, rest);
+    b.for_loop(zero, rows, one, &[], |b, row, _| {
+        let source = b.affine(&[(from.first, 1), (row, from.row)], 0);
+        let target = b.affine(&[(first, 1), (row, to.row)], 0);
+        b.for_loop(zero, whole, panel, &[], |b, column, _| {
+            let source = b.add(source, column);
+            let target = b.affine(&[(target, 1), (column, to.column)], 0);
+            for vector in (0..to.panel).step_by(usize::from(lanes)) {
+                let place = b.add_index(source, vector);
+                let value = b.load(from.memory, place, lanes);
+                let place = b.add_index(target, vector);
+                b.store(to.memory, place, value);
+            }
+            vec![]
+        });
+        vec![]
+    });
+    whole
 }
 
 /// Packs `width` columns whose elements lie side by side: squares are transposed in registers.

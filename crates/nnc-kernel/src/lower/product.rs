@@ -54,6 +54,15 @@ pub enum RowSource {
     Table(Memory, Value),
 }
 
+/// How a tile's rows of A lie when they were brought together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gather {
+    /// `[k][row]`, of rows that lie side by side, each step of k far from the one before.
+    Turned,
+    /// `[row][k]` with rows so far apart, of rows that share the lines of a cache.
+    Lines(i64),
+}
+
 /// A block of a product.
 pub struct Product<'a> {
     /// The full tile.
@@ -66,9 +75,8 @@ pub struct Product<'a> {
     pub a: (Memory, RowSource),
     /// Memory of B, where column 0 of the block begins, and elements for each column that is the first of a tile.
     pub b: (Memory, Value, i64),
-    /// Room for a tile's rows of A, `[k][row]`, when they are worth bringing together: rows that lie side by side, each
-    /// step of k far from the one before.
-    pub gathered: Option<Memory>,
+    /// Room for a tile's rows of A, when they are worth bringing together, and how they lie there.
+    pub gathered: Option<(Memory, Gather)>,
     /// The loops over k.
     pub levels: &'a [Level],
 }
@@ -107,7 +115,10 @@ impl Product<'_> {
         let width = tile.columns();
         let rest = self.columns % width;
         let rows = self.row_starts(b, row, tile.rows);
-        let rows = self.gathered.map_or(rows.clone(), |to| self.gather(b, tile, &rows, to));
+        let rows = self.gathered.map_or(rows.clone(), |(to, how)| match how {
+            Gather::Turned => self.gather(b, tile, &rows, to),
+            Gather::Lines(stride) => self.gather_lines(b, tile, &rows, (to, stride)),
+        });
         let (start, end) = range.columns;
         let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
         let step = b.index(width as i64);
@@ -131,8 +142,8 @@ impl Product<'_> {
     /// The loops over k for a tile: rows that were gathered have their own distance.
     fn levels(&self, tile: Tile) -> Vec<Level> {
         let step = |level: &Level| match self.gathered {
-            Some(_) => Level { a: tile.rows as i64, ..*level },
-            None => *level,
+            Some((_, Gather::Turned)) => Level { a: tile.rows as i64, ..*level },
+            Some((_, Gather::Lines(_))) | None => *level,
         };
         self.levels.iter().map(step).collect()
     }
@@ -155,6 +166,28 @@ impl Product<'_> {
         Rows::Even(zero, 1)
     }
 
+    /// Copies a tile's rows of A, whose terms lie side by side, so that rows are `stride` apart.
+    fn gather_lines(&self, b: &mut Builder, tile: Tile, rows: &Rows, (to, stride): (Memory, i64)) -> Rows {
+        let (Rows::Even(first, step), [level]) = (rows, self.levels) else { return rows.clone() };
+        let (first, zero) = (*first, b.index(0));
+        let widths = super::loops::widths_of(b, level.count, tile.lanes);
+        span(b, (zero, level.count), &widths, |b, k, lanes| {
+            let source = b.add(first, k);
+            for row in 0..tile.rows as i64 {
+                let place = b.add_index(source, row * step);
+                let value = b.load(self.a.0, place, lanes);
+                let place = b.add_index(k, row * stride);
+                b.store(to, place, value);
+                // The next tile's rows, which come from far away, are asked for while this one's are multiplied.
+                if lanes == tile.lanes {
+                    let next = b.add_index(source, (row + tile.rows as i64) * step);
+                    b.prefetch(self.a.0, next);
+                }
+            }
+        });
+        Rows::Even(zero, stride)
+    }
+
     /// One tile at a row and a column of C; `from` is the column within the block.
     fn tile_at(
         &self,
@@ -166,7 +199,12 @@ impl Product<'_> {
         sink: &Sink<'_, '_>,
     ) {
         let columns = b.affine(&[(self.b.1, 1), (from, self.b.2)], 0);
-        let panels = Panels { a: self.gathered.unwrap_or(self.a.0), rows: rows.clone(), b: self.b.0, columns };
+        let panels = Panels {
+            a: self.gathered.map_or(self.a.0, |(memory, _)| memory),
+            rows: rows.clone(),
+            b: self.b.0,
+            columns,
+        };
         match sink {
             Sink::Sum(memory, base, stride) => {
                 let along = b.mul_index(row, *stride);
@@ -269,7 +307,7 @@ impl Target<'_, '_> {
         (memory, line): (Memory, Value),
         widths: &[u8],
     ) {
-        let hoisted = self.hoisted(b, point);
+        let hoisted = self.hoisted_row(b, point, row);
         span(b, range, widths, |b, at, lanes| {
             let place = b.add(line, at);
             let sum = b.load(memory, place, lanes);
@@ -288,13 +326,22 @@ impl Target<'_, '_> {
         (memory, first, part, count): (Memory, Value, i64, u64),
         lanes: u8,
     ) {
-        let hoisted = self.hoisted(b, point);
+        let hoisted = self.hoisted_row(b, point, row);
         span(b, range, &[lanes, 1], |b, at, lanes| {
             let place = b.add(first, at);
             let sum = sum_of_parts(b, memory, place, part, count, lanes);
             let column = b.add(column, at);
             self.at(b, point, (row, column), lanes, &hoisted, sum);
         });
+    }
+
+    /// What is the same along a whole row.
+    pub fn hoisted_row(&self, b: &mut Builder, point: &Point, row: Value) -> Known {
+        let mut known = Known::default();
+        let mut scalar = Point { lanes: 1, ..point.clone() };
+        scalar.coordinates[self.row_axis] = row;
+        self.frame.hoist(b, &scalar, &mut known, |axis| axis == self.column_axis);
+        known
     }
 
     fn hoisted(&self, b: &mut Builder, point: &Point) -> Known {

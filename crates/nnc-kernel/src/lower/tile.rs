@@ -282,3 +282,25 @@ pub fn places(tile: Tile) -> impl Iterator<Item = (i64, i64)> {
     let lanes = i64::from(tile.lanes);
     (0..tile.rows as i64).flat_map(move |row| (0..tile.vectors as i64).map(move |vector| (row, vector * lanes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(rows: usize, columns: usize, f32_lanes: u8) -> (usize, usize) {
+        let tile = Tile::choose(rows, columns, f32_lanes, Target { f32_lanes });
+        (tile.rows, tile.vectors)
+    }
+
+    /// The sums hide the latency of the multiply-adds, and with the vectors of B and an element of A they fit.
+    #[test]
+    fn tiles_of_large_products_fill_the_registers() {
+        for (rows, columns) in [(1024, 1024), (1000, 513), (64, 3136), (128, 784), (256, 196), (512, 49), (64, 512)] {
+            for (lanes, registers, least) in [(8, 16, 10), (16, 32, 20)] {
+                let (down, across) = chosen(rows, columns, lanes);
+                let used = down * across + across + 1;
+                assert!(used <= registers && down * across >= least, "{rows}x{columns}: {down}x{across}");
+            }
+        }
+    }
+}

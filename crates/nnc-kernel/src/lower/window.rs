@@ -1,7 +1,8 @@
 //! Pooling: the maximum or the sum of each window, or the element of another value at the maximum's place.
 //!
 //! Windows lie along the result's innermost axis, one in each lane. The taps of a window are taken in row-major order.
-//! A window of two elements that moves by two is read in whole vectors that are taken apart into even and odd lanes.
+//! Windows that move by two are read in whole vectors that are taken apart into even and odd lanes; those at the borders
+//! that reach into padding are computed one by one.
 //! Padding is never read: a tap outside counts as the identity.
 
 use super::anchor::stored;
@@ -40,6 +41,8 @@ pub struct Geometry {
     pub input: Vec<usize>,
     /// Spatial sizes of the result.
     pub output: Vec<usize>,
+    /// Whether only windows are asked for that do not reach into padding along the innermost axis.
+    pub interior: bool,
 }
 
 impl Geometry {
@@ -52,11 +55,24 @@ impl Geometry {
             low: sizes(&attributes.low),
             input: input.to_vec(),
             output: output.to_vec(),
+            interior: false,
         }
+    }
+
+    /// The windows along the innermost axis that do not reach into padding.
+    pub fn inner_windows(&self) -> (usize, usize) {
+        let last = self.size.len() - 1;
+        let (size, stride, low) = (self.size[last], self.stride[last], self.low[last]);
+        let start = low.div_ceil(stride).min(self.output[last]);
+        let end = (self.input[last] + low).checked_sub(size).map_or(0, |room| room / stride + 1);
+        (start, end.clamp(start, self.output[last]))
     }
 
     /// Whether no window reaches into padding along an axis.
     pub fn is_inside(&self, axis: usize) -> bool {
+        if self.interior && axis + 1 == self.size.len() {
+            return true;
+        }
         let last = (self.output[axis] - 1) * self.stride[axis] + self.size[axis];
         self.low[axis] == 0 && last <= self.input[axis]
     }
@@ -103,8 +119,8 @@ pub fn lower(
     let inner = group.domain[last];
     let lines: usize = group.domain[..last].iter().product();
     let work = taps + cost::of_nodes(graph, &group.nodes);
-    let vectorises = body.geometry.is_inside(last - 2) && kind != Kind::Pick;
-    let widths = if vectorises { widths(inner, lowering.lanes_of(x.elem)) } else { vec![1] };
+    let (start, end) = if kind == Kind::Pick { (0, 0) } else { body.geometry.inner_windows() };
+    let widths = widths(end - start, lowering.lanes_of(x.elem));
     let split = Split::new(lines, TASK_WORK / (inner * work), 1);
     draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split, &widths));
     let fixed: Vec<_> = [Some(x.buffer), other.as_ref().map(|place| place.buffer)].into_iter().flatten().collect();
@@ -132,21 +148,33 @@ impl Body<'_, '_> {
             let mut known = Known::default();
             let first = Point { coordinates: [&outer[..], &[b.index(0)]].concat(), vector: last, lanes: 1 };
             self.frame.hoist(b, &first, &mut known, |axis| axis == last);
-            let range = (b.index(0), b.index(dims[last] as i64));
-            span(b, range, widths, |b, at, lanes| {
-                let point = Point { coordinates: [&outer[..], &[at]].concat(), vector: last, lanes };
-                let value = self.window(b, &point);
-                let mut known = known.clone();
-                known.bind(self.frame.graph.node(self.anchor).results[0], value, lanes);
-                self.frame.evaluate_and_write(b, &point, &mut known, &self.group.outputs);
-            });
+            let (inner, outside) = match self.kind {
+                Kind::Whole(_) => (self.geometry.inner_windows(), self.geometry.clone()),
+                Kind::Pick => ((0, 0), self.geometry.clone()),
+            };
+            let inside = Geometry { interior: true, ..self.geometry.clone() };
+            let parts: [(usize, usize, &[u8], &Geometry); 3] = [
+                (0, inner.0, &[1], &outside),
+                (inner.0, inner.1, widths, &inside),
+                (inner.1, dims[last], &[1], &outside),
+            ];
+            for (from, to, widths, geometry) in parts.into_iter().filter(|part| part.0 < part.1) {
+                let range = (b.index(from as i64), b.index(to as i64));
+                span(b, range, widths, |b, at, lanes| {
+                    let point = Point { coordinates: [&outer[..], &[at]].concat(), vector: last, lanes };
+                    let value = self.window(b, geometry, &point);
+                    let mut known = known.clone();
+                    known.bind(self.frame.graph.node(self.anchor).results[0], value, lanes);
+                    self.frame.evaluate_and_write(b, &point, &mut known, &self.group.outputs);
+                });
+            }
             vec![]
         });
     }
 
-    fn window(&self, b: &mut Builder, point: &Point) -> Value {
+    fn window(&self, b: &mut Builder, geometry: &Geometry, point: &Point) -> Value {
         let (memory, place) = self.x;
-        let taps = read_taps(b, &self.geometry, memory, place, point);
+        let taps = read_taps(b, geometry, memory, place, point);
         match self.kind {
             Kind::Whole(WindowOp::Max) => {
                 let lowest = b.number(b.type_of(taps[0].value), f64::NEG_INFINITY);
@@ -222,19 +250,27 @@ pub fn first_maximum(b: &mut Builder, taps: &[Tap], mark: impl Fn(&mut Builder, 
 /// Reads the windows at a point of the result, tap by tap in row-major order.
 pub fn read_taps(b: &mut Builder, geometry: &Geometry, memory: Memory, x: &Place, point: &Point) -> Vec<Tap> {
     let mut taps = Vec::new();
-    let in_pairs = geometry.in_pairs() && x.layout.strides[x.layout.strides.len() - 1] == 1 && point.lanes > 1;
+    let last = geometry.size.len() - 1;
+    let in_pairs = geometry.is_inside(last)
+        && (geometry.size[last] > 1 && geometry.stride[last] == 2)
+        && (x.layout.strides[last + 2] == 1 && point.lanes > 1);
     let mut odd = None;
     for tap in geometry.taps() {
         let (at, inside) = place_of(b, geometry, &tap, point);
         let terms: Vec<(Value, i64)> = at.iter().copied().zip(x.layout.strides.iter().copied()).collect();
         let offset = b.affine(&terms, x.layout.offset);
         let value = if in_pairs {
-            match odd.take() {
-                Some(odd) => odd,
-                None => {
+            // Nothing is read that is not of a window: from the third tap on, pairs begin an element before it.
+            match (tap[last], odd.take()) {
+                (1, Some(odd)) => odd,
+                (0, _) => {
                     let (even, next) = load_pairs(b, memory, offset, point.lanes);
                     odd = Some(next);
                     even
+                }
+                _ => {
+                    let before = b.add_index(offset, -1);
+                    load_pairs(b, memory, before, point.lanes).1
                 }
             }
         } else {

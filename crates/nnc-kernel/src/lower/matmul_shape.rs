@@ -1,0 +1,406 @@
+//! Operands of a product, and how it is cut: register tile, blocks for the caches, tasks.
+//!
+//! All of it follows from the shapes and the target; nothing from the number of threads.
+
+use super::Lowering;
+use super::loops::Split;
+use super::memory::BufferId;
+use super::product::Gather;
+use super::tile::Tile;
+use super::windows::{Unit, Windows};
+use crate::ir::{Elem, Memory};
+use nnc_opt::fuse::Layout;
+
+/// Elements of a packed block of B, about: half of the second cache.
+pub const PACKED: usize = 64 << 10;
+/// The most terms of a packed block.
+const SLAB: usize = 1280;
+/// The fewest terms that it is cut to.
+const LEAST_SLAB: usize = 256;
+/// The most terms that are added without leaving the registers: a tile's rows of A fill half of the first cache.
+const DEPTH: usize = 640;
+/// Multiply-adds of a task that is worth waking a thread for.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// As [`TASK_PRODUCTS`], of products that read B but once.
+const STREAMED_PRODUCTS: usize = 1 << 16;
+/// The most tasks of those: each reads long runs of memory.
+const STREAMED_TASKS: usize = 8;
+/// Elements of a B that comes from memory; for so few rows of A it is read row by row, not along the columns of a tile.
+const STREAMED: usize = 1 << 19;
+/// Few rows of A.
+const STREAMED_ROWS: usize = 4;
+/// Rows of B that are read side by side.
+const STREAMED_DEPTH: usize = 16;
+/// The most tasks that a product is cut into for the sake of threads.
+const TASKS: usize = 32;
+/// The fewest tiles of rows that make a task.
+const LEAST_TILES: usize = 3;
+/// Chunks of tasks that the pool hands out to each thread.
+const CHUNKS: usize = 16;
+/// Rows so many bytes apart, or a multiple of that, share the lines of the first cache.
+const SHARED_LINES: i64 = 4096;
+/// The most products of a batch whose tasks are looked at one by one.
+const SIMULATED: usize = 4;
+/// Packing a panel of B, as a share of the time of one tile of it.
+const PACK_COST: f64 = 0.8;
+/// Reading a panel of B that another core may have packed.
+const READ_COST: f64 = 0.5;
+/// Reading a tile's rows of A from far away.
+const ROWS_COST: f64 = 0.3;
+/// A task besides what it does, in tiles.
+const TASK_COST: f64 = 0.5;
+/// Rows that packing a block of B for is little work.
+const FEW_ROWS: i64 = 192;
+/// The most rows whose sums wait in memory for the next block of k.
+const WAITING_ROWS: usize = 256;
+
+/// An operand: its buffer, and its elements as `[batch..., free, contracted]` by strides.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// Where it lies.
+    pub buffer: BufferId,
+    /// The memory of its parameter.
+    pub memory: Memory,
+    /// Its elements.
+    pub layout: Layout,
+}
+
+/// The right operand.
+#[derive(Clone, Debug)]
+pub enum Right {
+    /// A matrix by strides.
+    Strided(Operand),
+    /// The windows of an image: k runs over channels and taps.
+    Windows(Windows),
+}
+
+/// What is multiplied: rows of C are those of `left`, columns those of `right`.
+pub struct Operands {
+    /// A.
+    pub left: Operand,
+    /// B.
+    pub right: Right,
+    /// How many of the axes are batch axes.
+    pub batch: usize,
+    /// Whether the result has the columns before the rows.
+    pub flip: bool,
+    /// Type of the elements.
+    pub elem: Elem,
+}
+
+impl Right {
+    /// Its buffer.
+    pub fn buffer(&self) -> BufferId {
+        match self {
+            Self::Strided(operand) => operand.buffer,
+            Self::Windows(windows) => windows.buffer,
+        }
+    }
+
+    /// The memory of its parameter.
+    pub fn memory(&self) -> Memory {
+        match self {
+            Self::Strided(operand) => operand.memory,
+            Self::Windows(windows) => windows.memory,
+        }
+    }
+
+    /// Columns of C; `axis` is the axis of free elements.
+    pub fn columns(&self, axis: usize) -> usize {
+        match self {
+            Self::Strided(operand) => operand.layout.dims[axis],
+            Self::Windows(windows) => windows.columns(),
+        }
+    }
+
+    /// Whether a tile may read B where it is.
+    pub fn is_side_by_side(&self, axis: usize, tile: &Tile) -> bool {
+        match self {
+            Self::Strided(operand) => {
+                operand.layout.strides[axis] == 1 && operand.layout.dims[axis].is_multiple_of(usize::from(tile.lanes))
+            }
+            Self::Windows(_) => false,
+        }
+    }
+
+    /// Columns and terms that are packed together.
+    pub fn units(&self, tile: &Tile) -> (usize, usize) {
+        match self {
+            Self::Strided(_) => (tile.columns(), 1),
+            Self::Windows(windows) => (Unit::new(windows.axes, tile).columns(tile), windows.taps()),
+        }
+    }
+}
+
+/// Sizes of a product and of its blocks.
+pub struct Shape {
+    /// Products.
+    pub batch: usize,
+    /// Rows of C.
+    pub rows: usize,
+    /// Columns of C.
+    pub columns: usize,
+    /// Terms of a sum.
+    pub depth: usize,
+    /// The register tile.
+    pub tile: Tile,
+    /// Columns that are packed together, a multiple of the tile's.
+    pub unit: usize,
+    /// Rows of a task.
+    pub row_blocks: Split,
+    /// Columns of a task.
+    pub column_blocks: Split,
+    /// How k is cut into parts, by the shape alone.
+    pub parts: Split,
+    /// Terms of a packed block.
+    pub slab: usize,
+    /// Terms that a tile adds at a time.
+    pub block_depth: usize,
+    /// Whether B is read where it is.
+    pub direct: bool,
+}
+
+impl Shape {
+    /// The shape of a product, and its blocks for the machine that `lowering` is for.
+    pub fn new(lowering: &Lowering<'_>, operands: &Operands) -> Self {
+        let axis = operands.batch;
+        let left = &operands.left.layout;
+        let batch: usize = left.dims[..axis].iter().product();
+        let (rows, depth) = (left.dims[axis], left.dims[axis + 1]);
+        let columns = operands.right.columns(axis);
+        let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
+        let direct = operands.right.is_side_by_side(axis, &tile) && rows <= 2 * tile.rows;
+        let (unit, step) = operands.right.units(&tile);
+        let parts = match &operands.right {
+            Right::Strided(_) => parts(batch * rows * columns, depth),
+            Right::Windows(_) => Split::new(depth, depth, 1),
+        };
+        let part = parts.grain as usize;
+        let most = SLAB.min(PACKED / unit).max(LEAST_SLAB);
+        let slab = if direct { part } else { part.div_ceil(part.div_ceil(most)).next_multiple_of(step).min(part) };
+        let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
+        let block_depth = match (direct, streams) {
+            (_, true) => STREAMED_DEPTH.min(part),
+            (true, false) => part,
+            (false, false) => slab.div_ceil(slab.div_ceil(DEPTH)),
+        };
+        let (worth, most_tasks) = if direct { (STREAMED_PRODUCTS, STREAMED_TASKS) } else { (TASK_PRODUCTS, TASKS) };
+        let work = Work {
+            others: batch * parts.tasks() as usize,
+            units: columns.div_ceil(unit).max(1),
+            panels: columns.min(unit).div_ceil(tile.columns()).max(1),
+            tiles: rows.div_ceil(tile.rows).max(1),
+            least_cuts: if slab < part { rows.div_ceil(WAITING_ROWS) } else { 1 },
+            most_units: if direct { usize::MAX } else { (PACKED / slab.max(1) / unit).max(1) },
+            packs: !direct,
+            tile_rows: tile.rows,
+            wanted: (batch * rows * columns * depth / worth).clamp(1, most_tasks),
+        };
+        let (units, tiles) = work.grains();
+        let column_blocks = Split::new(columns, units * unit, unit);
+        let row_blocks = Split::new(rows, tiles * tile.rows, tile.rows);
+        Self { batch, rows, columns, depth, tile, unit, row_blocks, column_blocks, parts, slab, block_depth, direct }
+    }
+
+    /// Elements between rows of sums: a cache line more than needed, so that a power of two does not map every row to
+    /// the same lines of the cache.
+    pub fn stride(&self) -> usize {
+        self.block_columns() + 16
+    }
+
+    /// Columns of a task, whole panels.
+    pub fn block_columns(&self) -> usize {
+        (self.column_blocks.grain as usize).next_multiple_of(self.unit)
+    }
+
+    /// Rows of windows that are packed together at most, if columns are windows.
+    pub fn block_lines(&self, operands: &Operands) -> usize {
+        let Right::Windows(windows) = &operands.right else { return 0 };
+        let unit = Unit::new(windows.axes, &self.tile);
+        let columns = if self.shares_packed() { self.packed_columns() } else { self.block_columns() };
+        columns / self.unit * unit.lines
+    }
+
+    /// How a tile's rows of A are brought together, if the columns of a task are worth it.
+    pub fn gather(&self, operands: &Operands) -> Option<Gather> {
+        let strides = &operands.left.layout.strides[operands.batch..];
+        let (row, term) = (strides[0], strides[1]);
+        if row == 1 && term != 1 {
+            return (self.columns >= 8 * self.tile.columns()).then_some(Gather::Turned);
+        }
+        let shares_lines = (row * operands.elem.size() as i64) % SHARED_LINES == 0;
+        let is_worth = self.column_blocks.grain >= 3 * self.tile.columns() as i64 && self.rows > self.tile.rows;
+        let stride = self.block_depth.next_multiple_of(16) as i64 + 16;
+        (term == 1 && row >= stride && shares_lines && is_worth).then_some(Gather::Lines(stride))
+    }
+
+    /// Terms of a part of k.
+    pub fn part(&self) -> usize {
+        self.parts.grain as usize
+    }
+
+    /// Whether every tile adds equally many terms at a time.
+    pub fn has_equal_blocks(&self) -> bool {
+        [(self.depth, self.part()), (self.part(), self.slab), (self.slab, self.block_depth)]
+            .iter()
+            .all(|(whole, part)| whole.is_multiple_of(*part))
+    }
+
+    /// All columns, whole units.
+    pub fn packed_columns(&self) -> usize {
+        self.columns.next_multiple_of(self.unit)
+    }
+
+    /// Whether all of B is packed before the product: tasks with few rows do not pack for themselves.
+    pub fn shares_packed(&self) -> bool {
+        !self.direct && self.row_blocks.tasks() > 1 && self.row_blocks.grain < FEW_ROWS
+    }
+}
+
+/// What the size of tasks is chosen by.
+struct Work {
+    /// Products, and parts of k.
+    others: usize,
+    /// Units of columns.
+    units: usize,
+    /// Panels of a unit.
+    panels: usize,
+    /// Rows of C, in tiles.
+    tiles: usize,
+    /// Into how many tasks rows are cut at least.
+    least_cuts: usize,
+    /// The most units whose packed block stays in the second cache.
+    most_units: usize,
+    /// Whether B is packed.
+    packs: bool,
+    /// Rows of a tile.
+    tile_rows: usize,
+    /// The most tasks that are worth their threads.
+    wanted: usize,
+}
+
+impl Work {
+    /// Units of columns and tiles of rows of a task: the first of the least [`Work::cost`].
+    fn grains(&self) -> (usize, usize) {
+        let most = self.wanted.div_ceil(self.others).max(1);
+        let mut found = (self.most_units.min(self.units), self.tiles.div_ceil(self.least_cuts));
+        let mut least = f64::INFINITY;
+        let mut before = 0;
+        for column_cuts in self.units.div_ceil(self.most_units)..=self.units {
+            let units = self.units.div_ceil(column_cuts);
+            let columns = self.units.div_ceil(units);
+            if std::mem::replace(&mut before, units) == units {
+                continue;
+            }
+            if columns > most && least < f64::INFINITY {
+                break;
+            }
+            let row_cuts = most.div_ceil(columns).min(self.tiles.div_ceil(LEAST_TILES)).max(self.least_cuts);
+            for cuts in self.least_cuts..=row_cuts {
+                let tiles = self.tiles.div_ceil(cuts);
+                let cost = self.cost(units, tiles);
+                if cost < least {
+                    (least, found) = (cost, (units, tiles));
+                }
+            }
+        }
+        found
+    }
+
+    /// The time of such tasks on two, four and eight threads, beside what it would be at best.
+    fn cost(&self, units: usize, tiles: usize) -> f64 {
+        let shared = self.packs && tiles < self.tiles && tiles * self.tile_rows < FEW_ROWS as usize;
+        let others = self.others.min(SIMULATED);
+        let all = (others * self.units * self.panels) as f64;
+        let best = all * self.tiles as f64;
+        let before = if shared { PACK_COST * all + TASK_COST } else { 0.0 };
+        let pack = match (self.packs, shared) {
+            (true, true) => READ_COST,
+            (true, false) => PACK_COST,
+            (false, _) => 0.0,
+        };
+        let mut tasks = Vec::new();
+        for _ in 0..others {
+            for row in (0..self.tiles).step_by(tiles) {
+                let tiles = tiles.min(self.tiles - row) as f64;
+                let of = |column: usize| (units.min(self.units - column) * self.panels) as f64;
+                let columns = (0..self.units).step_by(units).map(of);
+                tasks.extend(columns.map(|panels| tiles * (panels + ROWS_COST) + pack * panels + TASK_COST));
+            }
+        }
+        let on = |threads: usize| (longest(&tasks, threads) + before / threads as f64) * threads as f64 / best;
+        2.0 * on(2) + on(4) + 0.5 * on(8)
+    }
+}
+
+/// The time until the last of some threads is done with tasks, which the pool hands out in a few chunks for each.
+fn longest(tasks: &[f64], threads: usize) -> f64 {
+    let mut busy = vec![0.0; threads];
+    for chunk in tasks.chunks(tasks.len().div_ceil(threads * CHUNKS).max(1)) {
+        let first = (0..threads).reduce(|best, other| if busy[other] < busy[best] { other } else { best }).unwrap_or(0);
+        busy[first] += chunk.iter().sum::<f64>();
+    }
+    busy.into_iter().fold(0.0, f64::max)
+}
+
+/// Parts of k: when there are few results and many terms. A function of the shape alone.
+fn parts(results: usize, depth: usize) -> Split {
+    let products = results.saturating_mul(depth);
+    if results > 1 << 16 || depth < 4096 || products < 8 << 20 {
+        return Split::new(depth, depth, 1);
+    }
+    let count = (depth / 1024).min(16);
+    Split::new(depth, depth.div_ceil(count), 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much longer two threads take than if every one had half of the work; they take tasks in turn.
+    fn imbalance(work: &Work) -> f64 {
+        let (units, tiles) = work.grains();
+        let parts = |total: usize, grain: usize| -> Vec<usize> {
+            (0..total).step_by(grain).map(|start| grain.min(total - start)).collect()
+        };
+        let mut threads = [0; 2];
+        for _ in 0..work.others {
+            for rows in parts(work.tiles, tiles) {
+                for columns in parts(work.units, units) {
+                    *threads.iter_mut().min().expect("two") += rows * columns * work.panels;
+                }
+            }
+        }
+        let all: usize = threads.iter().sum();
+        2.0 * threads[0].max(threads[1]) as f64 / all as f64
+    }
+
+    /// Of products from ResNet-50 at batch 1, in tiles of 6 x 16.
+    #[test]
+    fn two_threads_get_about_the_same() {
+        let work = |units, panels, tiles, most_units| Work {
+            others: 1,
+            units,
+            panels,
+            tiles,
+            least_cuts: 1,
+            most_units,
+            packs: true,
+            tile_rows: 6,
+            wanted: TASKS,
+        };
+        let cases = [
+            (64, 1, 171, 4),
+            (28, 7, 11, 1),
+            (7, 7, 22, 1),
+            (1, 13, 43, 1),
+            (1, 4, 86, 1),
+            (196, 1, 11, 16),
+            (4, 1, 342, 4),
+        ];
+        for (units, panels, tiles, most_units) in cases {
+            let found = imbalance(&work(units, panels, tiles, most_units));
+            assert!(found < 1.12, "{units} units of {panels} panels, {tiles} tiles: {found}");
+        }
+    }
+}
