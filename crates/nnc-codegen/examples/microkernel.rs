@@ -106,7 +106,7 @@ fn main() {
         let kernel = tile(&shape);
         let args = (1..=3).map(|buffer| ArgRef::new(buffer, 0)).collect();
         let program =
-            Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }], loops: vec![] };
+            Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }], ..Program::default() };
         if show {
             println!("{}", nnc_codegen::dump_asm(&program, backend).expect("compiles"));
         }

@@ -83,7 +83,7 @@ impl Suite {
             let mut before: Vec<Vec<u8>> = buffers.iter().enumerate().map(take).collect();
             before[OUT as usize].truncate(COUNT * 8);
             let kernel =
-                Program { kernels: vec![program.kernels[number].clone()], launches: vec![launch], loops: vec![] };
+                Program { kernels: vec![program.kernels[number].clone()], launches: vec![launch], ..Program::default() };
             common::export(&kernel, &before, &[(OUT as usize, elem, &expected[OUT as usize][range])]);
         }
         let mut wrong = String::new();

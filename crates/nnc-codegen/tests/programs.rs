@@ -58,7 +58,7 @@ fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
         |count: usize, of: fn(usize) -> f32| -> Vec<u8> { (0..count).flat_map(|i| of(i).to_le_bytes()).collect() };
     let buffers =
         vec![vec![], floats(1024, |i| i as f32 * 0.37 - 100.0), floats(1024, |i| 1.0 / (i + 1) as f32), vec![0; 96]];
-    (Program { kernels, launches, loops: vec![] }, buffers, vec![Elem::F32; 3])
+    (Program { kernels, launches, ..Program::default() }, buffers, vec![Elem::F32; 3])
 }
 
 fn threads() -> NonZeroUsize {

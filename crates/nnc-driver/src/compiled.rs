@@ -9,6 +9,7 @@ use crate::store::Store;
 use nnc_codegen::Backend;
 use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
+use nnc_kernel::plan::{Access, External};
 use nnc_kernel::{Lowered, Role};
 use nnc_opt::{Optimised, pipeline};
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, ProgramError, memory};
@@ -112,6 +113,8 @@ struct Native {
     lowered: Lowered,
     constants: Vec<AlignedBuffer>,
     status: AlignedBuffer,
+    /// The version of the store whose parameters the program has met.
+    prepared_for: u64,
 }
 
 /// Why a run stopped.
@@ -270,7 +273,7 @@ impl Compiler {
         };
         let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
         let program = self.program(&lowered, measured)?;
-        Ok(Native { program, constants, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
+        Ok(Native { program, constants, prepared_for: 0, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
     }
 }
 
@@ -413,6 +416,20 @@ impl CompiledGraph {
 }
 
 impl Native {
+    /// What was made of parameters lasts until the store holds others; a program that writes some makes it hold others.
+    fn meet(&mut self, store: &mut Store) {
+        let writes = |external: &External| {
+            matches!(external.role, Role::Param(_) | Role::State(_)) && external.access != Access::Read
+        };
+        if self.lowered.externals.iter().any(writes) {
+            store.touch();
+        }
+        if self.prepared_for != store.version() {
+            self.program.forget();
+            self.prepared_for = store.version();
+        }
+    }
+
     fn run(
         &mut self,
         inputs: &mut BTreeMap<String, Port>,
@@ -430,12 +447,13 @@ impl Native {
         run: impl FnOnce(&mut Program, &mut [ExternalBuffer<'_>]) -> Result<T, ProgramError>,
     ) -> Result<T, RunError> {
         self.status.bytes_mut().fill(0);
+        self.meet(store);
         let mut inputs: BTreeMap<&str, _> =
             inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
         let mut outputs: BTreeMap<&str, _> =
             outputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
         let mut residents: BTreeMap<&str, _> =
-            store.iter_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
+            store.buffers_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
         let mut constants = self.constants.iter();
         let mut status = Some(&mut self.status);
         let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.lowered.externals.len());

@@ -9,6 +9,7 @@ use nnc_graph::{Graph, Op, Tensor, TensorType};
 use nnc_lang::elaborate::weight_names::WeightNames;
 use nnc_runtime::AlignedBuffer;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a path of the compiler's own starts with.
 pub const RESERVED: char = '$';
@@ -26,7 +27,11 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Store {
     entries: BTreeMap<String, Entry>,
+    version: u64,
 }
+
+/// Versions given so far, of all stores: no two states have the same.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 /// A tensor that weights and a program do not agree on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,6 +115,7 @@ impl Store {
     pub fn insert(&mut self, path: &str, tensor: &Tensor) {
         let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
         buffer.bytes_mut().copy_from_slice(tensor.bytes());
+        self.touch();
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
@@ -138,7 +144,23 @@ impl Store {
 
     /// Every entry in the order of paths, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Entry)> {
+        self.touch();
+        self.buffers_mut()
+    }
+
+    /// As [`Self::iter_mut`], for a program that may change them: [`Self::touch`] says that it did.
+    pub(crate) fn buffers_mut(&mut self) -> impl Iterator<Item = (&str, &mut Entry)> {
         self.entries.iter_mut().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// Names what the store holds now; it has another name whenever it may hold something else.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Notes that it may hold something else from here on.
+    pub(crate) fn touch(&mut self) {
+        self.version = VERSIONS.fetch_add(1, Ordering::Relaxed) + 1;
     }
 
     /// A copy of the tensor at a path.
@@ -150,6 +172,7 @@ impl Store {
     /// on either side. Paths of the compiler's own are passed over.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {
         let taken = self.taken(weights, names);
+        self.touch();
         for (path, tensor) in &taken.tensors {
             let entry = self.entries.get_mut(path);
             entry.into_iter().for_each(|entry| entry.buffer.bytes_mut().copy_from_slice(tensor.bytes()));

@@ -1,6 +1,7 @@
 //! A compiled plan as code generation sees it: kernels, and the line of launches, parts of which are loops.
 //!
-//! Buffer 0 is the arena; then come the externals in the plan's order. The entry made of a program runs the launches
+//! Buffer 0 is the arena; then come the externals in the plan's order. The first launches may prepare what lasts, such as
+//! packed weights. The entry made of a program runs the others
 //! one after the other, those of a loop again and again; each runs the phases of its kernel with a barrier after each.
 
 use crate::ir::Kernel;
@@ -13,6 +14,9 @@ pub struct Program {
     pub kernels: Vec<Kernel>,
     /// In order of execution.
     pub launches: Vec<Launch>,
+    /// How many of them, from the first on, make what lasts from run to run as long as parameters and states stay as
+    /// they are: they run when the caller asks for it, the first time at the latest. No loop reaches into them.
+    pub prepare: usize,
     /// Which of them run again and again: ranges that lie within one another or apart, by where they start, outer ones
     /// first.
     pub loops: Vec<Loop>,
@@ -80,10 +84,11 @@ impl ArgRef {
 }
 
 impl Program {
-    /// How often each launch runs: the product of the steps of the loops around it.
+    /// How often each launch runs in a run: the product of the steps of the loops around it, and 0 for what is prepared.
     pub fn runs(&self) -> Vec<u64> {
         let around = |at: usize| self.loops.iter().filter(move |each| each.launches.contains(&at));
-        (0..self.launches.len()).map(|at| around(at).map(|each| each.steps).product()).collect()
+        let runs = |at: usize| if at < self.prepare { 0 } else { around(at).map(|each| each.steps).product() };
+        (0..self.launches.len()).map(runs).collect()
     }
 
     /// Bytes of scratch memory that each thread needs.

@@ -23,6 +23,8 @@ pub struct Context {
     pub buffers: *const *mut u8,
     /// The runtime's own state; opaque to compiled code.
     pub runtime: *mut c_void,
+    /// Not 0 if what lasts from run to run has to be made.
+    pub prepare: u64,
 }
 
 /// The runtime's functions, as compiled code calls them.
@@ -55,6 +57,8 @@ pub mod offset {
     pub const CONTEXT_TABLE: usize = offset_of!(Context, table);
     /// Of [`Context::buffers`].
     pub const CONTEXT_BUFFERS: usize = offset_of!(Context, buffers);
+    /// Of [`Context::prepare`].
+    pub const CONTEXT_PREPARE: usize = offset_of!(Context, prepare);
     /// Of [`Table::launch`].
     pub const TABLE_LAUNCH: usize = offset_of!(Table, launch);
     /// Of [`Table::scratch`].

@@ -106,13 +106,16 @@ pub enum ProgramError {
 
 /// A compiled program with its arena, its scratch memory and the threads that it runs on.
 ///
-/// What the arena holds between two runs has no meaning; state that lasts is in externals.
+/// What the arena holds between two runs has no meaning but to the code, which may keep there what it made of externals
+/// that stay as they are: see [`Program::forget`]. State that lasts is in externals.
 #[derive(Debug)]
 pub struct Program {
     code: Code,
     arena: AlignedBuffer,
     scratch: AlignedBuffer,
     scratch_stride: usize,
+    /// Whether the arena holds what the code keeps there.
+    prepared: bool,
     /// Kept to spare an allocation at each run; meaningless between runs.
     addresses: Vec<*mut u8>,
     pool: Arc<Pool>,
@@ -131,6 +134,7 @@ impl Program {
             arena: AlignedBuffer::with_alignment(layout.arena_bytes, layout.arena_align.max(1)),
             scratch: AlignedBuffer::zeroed(scratch_stride * pool.threads()),
             scratch_stride,
+            prepared: false,
             addresses: Vec::with_capacity(layout.externals.len() + 1),
             code,
             pool,
@@ -150,6 +154,12 @@ impl Program {
     /// The arena, as the last run left it: for looking at values inside a program.
     pub fn arena(&self) -> &AlignedBuffer {
         &self.arena
+    }
+
+    /// Tells that parameters or states have changed since the last run: what the code has made of them and keeps, such
+    /// as packed weights, is made anew in the next one.
+    pub fn forget(&mut self) {
+        self.prepared = false;
     }
 
     /// Runs the program once, with the externals in the order of [`Layout::externals`].
@@ -190,6 +200,7 @@ impl Program {
             table: &TABLE,
             buffers: self.addresses.as_ptr(),
             runtime: std::ptr::from_mut(&mut state).cast::<c_void>(),
+            prepare: u64::from(!self.prepared),
         };
         let entry: EntryFn = self.code.entry();
         // SAFETY: the code is alive while `self.code` is. It touches only buffers of the layout,
@@ -198,6 +209,7 @@ impl Program {
         // until the call returns, exclusively where the code may write. `context` and `state` live
         // as long as the call.
         unsafe { entry(&raw mut context) };
+        self.prepared = true;
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn signature(call_conv: CallConv) -> Signature {
 struct Entry<'a, 'f> {
     b: &'a mut FunctionBuilder<'f>,
     context: ir::Value,
-    launch: (ir::SigRef, ir::Value),
+    launcher: (ir::SigRef, ir::Value),
     mark: Option<(ir::SigRef, ir::Value)>,
     scratch: ir::Value,
     args: ir::StackSlot,
@@ -59,17 +59,13 @@ pub(crate) fn build(
     builder.append_block_params_for_function_params(block);
     builder.switch_to_block(block);
     let mut entry = prologue(program, marks, config, &mut builder, block);
+    entry.prepare(program, functions);
     let mut loops = program.loops.iter().peekable();
-    for (number, launch) in program.launches.iter().enumerate() {
+    for number in program.prepare..program.launches.len() {
         while let Some(each) = loops.next_if(|each| each.launches.start == number) {
             entry.begin(each);
         }
-        entry.mark(number);
-        let kernel = &program.kernels[launch.kernel as usize];
-        entry.arguments(launch);
-        for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
-            entry.run(function, phase.tasks, launch.serial);
-        }
+        entry.launch(program, number, functions);
         while entry.around.last().is_some_and(|around| around.end == number + 1) {
             entry.end();
         }
@@ -110,8 +106,8 @@ fn prologue<'a, 'f>(
     });
     let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
     let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
-    let launch = (launch_signature, launch);
-    Entry { b, context, launch, mark, scratch, args, buffers: BTreeMap::new(), buffer_table, around: vec![] }
+    let launcher = (launch_signature, launch);
+    Entry { b, context, launcher, mark, scratch, args, buffers: BTreeMap::new(), buffer_table, around: vec![] }
 }
 
 impl Entry<'_, '_> {
@@ -123,6 +119,34 @@ impl Entry<'_, '_> {
         let address = self.b.ins().load(types::I64, flags, self.buffer_table, 8 * index as i32);
         self.buffers.insert(index, address);
         address
+    }
+
+    /// The launches that make what lasts, behind a test whether they are wanted.
+    fn prepare(&mut self, program: &Program, functions: &[Vec<FuncRef>]) {
+        if program.prepare == 0 {
+            return;
+        }
+        let (first, behind) = (self.b.create_block(), self.b.create_block());
+        let flags = MemFlagsData::trusted().with_readonly();
+        let wanted = self.b.ins().load(types::I64, flags, self.context, offset::CONTEXT_PREPARE as i32);
+        self.b.ins().brif(wanted, first, &[], behind, &[]);
+        self.b.switch_to_block(first);
+        (0..program.prepare).for_each(|number| self.launch(program, number, functions));
+        self.b.ins().jump(behind, &[]);
+        self.b.switch_to_block(behind);
+        // What was loaded on the way is not at hand on the other one.
+        self.buffers.clear();
+    }
+
+    /// All phases of a launch.
+    fn launch(&mut self, program: &Program, number: usize, functions: &[Vec<FuncRef>]) {
+        let launch = &program.launches[number];
+        self.mark(number);
+        let kernel = &program.kernels[launch.kernel as usize];
+        self.arguments(launch);
+        for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
+            self.run(function, phase.tasks, launch.serial);
+        }
     }
 
     fn mark(&mut self, launch: usize) {
@@ -186,7 +210,7 @@ impl Entry<'_, '_> {
             return;
         }
         let code = self.b.ins().func_addr(types::I64, function);
-        let (signature, launch) = self.launch;
+        let (signature, launch) = self.launcher;
         self.b.ins().call_indirect(signature, launch, &[self.context, code, args, count]);
     }
 }

@@ -92,7 +92,7 @@ pub fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
     let program = Program {
         kernels: vec![kernel.finish()],
         launches: vec![Launch { kernel: 0, args, serial: false }],
-        loops: vec![],
+        ..Program::default()
     };
     let (module, entry) =
         nnc_codegen::jit(&program, nnc_codegen::Backend::host(), NonZeroUsize::MIN).expect("compiles");

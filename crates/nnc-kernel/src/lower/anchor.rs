@@ -1,7 +1,7 @@
 //! Nodes with a kernel of their own: which file lowers which, and what their operands have in common.
 
 use super::memory::{Place, Source, elem};
-use super::{LowerError, Lowering, argmax, conv, conv_weight, dot, map, scatter, window, window_grad};
+use super::{LowerError, Lowering, argmax, conv, conv_weight, dot, scatter, window, window_grad};
 use nnc_graph::{Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
@@ -31,7 +31,7 @@ pub fn stored(lowering: &mut Lowering<'_>, value: ValueId, dims: &[usize]) -> Re
     {
         return Ok(Place { layout, ..place.clone() });
     }
-    let buffer = lowering.temporary(dims.iter().product::<usize>() * elem.size());
-    map::copy(lowering, value, source, buffer)?;
+    let sizes = lowering.graph.ty(value).shape.sizes();
+    let buffer = lowering.copied(value, source, &sizes)?;
     Ok(Place { buffer, elem, layout: Layout::contiguous(dims) })
 }

@@ -23,7 +23,7 @@ use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::windows::Windows;
-use super::{LowerError, Lowering, map};
+use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Memory, Value};
 use nnc_graph::{ConvAttributes, Dim, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -169,9 +169,8 @@ fn turned_weights(lowering: &mut Lowering<'_>, w: nnc_graph::ValueId, dims: [usi
     if let Some(layout) = turned.reshape(&merged) {
         return Ok(Place { layout, ..place });
     }
-    let buffer = lowering.temporary(turned.elements() * place.elem.size());
     let from = Source::Stored(Place { layout: turned.clone(), ..place.clone() });
-    map::copy_as(lowering, w, from, (&turned.dims, buffer))?;
+    let buffer = lowering.copied(w, from, &turned.dims)?;
     Ok(Place { buffer, elem: place.elem, layout: Layout::contiguous(&merged) })
 }
 

@@ -7,7 +7,7 @@ use super::frame::{Axes, Frame};
 use super::matmul;
 use super::matmul_shape::{Operand, Operands, Right};
 use super::memory::{KernelDraft, Place, Source, elem};
-use super::{LowerError, Lowering, map};
+use super::{LowerError, Lowering};
 use crate::ir::Direction;
 use nnc_graph::{NodeId, Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -69,9 +69,8 @@ fn matrix_operand(
         Source::Stored(place) => Source::Stored(Place { layout: place.layout.transpose(&copied), ..place }),
         uniform @ Source::Uniform(..) => uniform,
     };
-    let buffer = lowering.temporary(size(&copied) * elem.size());
     let copied_dims: Vec<usize> = copied.iter().map(|&axis| dims[axis]).collect();
-    map::copy_as(lowering, value, ordered, (&copied_dims, buffer))?;
+    let buffer = lowering.copied(value, ordered, &copied_dims)?;
     let layout = match free_last {
         true => {
             let swapped: Vec<usize> = (0..batch).chain([batch + 1, batch]).collect();

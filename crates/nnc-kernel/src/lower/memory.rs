@@ -44,6 +44,8 @@ pub struct Held {
 pub enum Home {
     /// In the arena, where the plan will place it.
     Arena,
+    /// In the arena as well, but nothing else ever lies there: it lasts from run to run.
+    Lasting,
     /// With the caller: a place in the list of externals.
     External(usize),
     /// Inside of another buffer: in step `i` of a loop, `start + i * stride` bytes from its start.

@@ -16,7 +16,7 @@
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
 //! | [`depthwise`] | convolutions of single channels |
-//! | [`scan`] | loops over time |
+//! | [`scan`], [`prepare`] | loops over time; what is made once |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
 
 mod accumulate;
@@ -39,6 +39,7 @@ mod matmul;
 mod matmul_shape;
 mod memory;
 mod pack;
+mod prepare;
 mod product;
 mod reduce;
 mod rows;
@@ -124,6 +125,10 @@ pub struct Lowering<'g> {
     group: Option<usize>,
     /// The loops whose body `graph` is, from the outside in.
     scans: Vec<NodeId>,
+    /// For each value whether it is the same in every run.
+    constants: Vec<bool>,
+    /// Whether what is made now is made once.
+    prepares: bool,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -142,6 +147,11 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         status: None,
         group: None,
         scans: Vec::new(),
+        constants: match prepare::updates_nothing(graph) {
+            true => prepare::constants(graph, |_| false),
+            false => vec![false; graph.value_count()],
+        },
+        prepares: false,
     };
     lowering.leaves()?;
     let destinations = lowering.destinations()?;
@@ -166,7 +176,8 @@ impl<'g> Lowering<'g> {
         let late = self.outputs(&schedule, destinations)?;
         for &at in &schedule.order {
             self.group = Some(at);
-            self.lower_group(&partition.groups[at])?;
+            let group = &partition.groups[at];
+            self.preparing(self.is_prepared(group), |lowering| lowering.lower_group(group))?;
         }
         self.group = None;
         for (value, saved, to) in late {
@@ -355,7 +366,7 @@ impl<'g> Lowering<'g> {
         let buffer = match self.planned.get(&value) {
             Some(&buffer) => buffer,
             None => {
-                let buffer = self.temporary(ty.bytes());
+                let buffer = self.memory(ty.bytes());
                 self.buffers[buffer.index()].holds = Some(Held { scans: self.scans.clone(), value });
                 buffer
             }
@@ -394,7 +405,7 @@ impl<'g> Lowering<'g> {
         flops: usize,
     ) -> Result<(), LowerError> {
         self.launch(draft, frame, work)?;
-        let launch = self.line.launches.last_mut().expect("one was just appended");
+        let launch = self.launches().last_mut().expect("one was just appended");
         launch.flops = flops;
         Ok(())
     }
@@ -428,7 +439,12 @@ impl<'g> Lowering<'g> {
         }
         let (kernel, args) = draft.finish();
         let (group, scans) = (self.group, self.scans.clone());
-        self.line.launches.push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
+        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
         Ok(())
+    }
+
+    /// The launches that what is made now is a part of.
+    fn launches(&mut self) -> &mut Vec<Pending> {
+        if self.prepares { &mut self.line.prepare } else { &mut self.line.launches }
     }
 }

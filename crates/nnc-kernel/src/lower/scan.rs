@@ -6,7 +6,7 @@
 //! steps. What is captured is read where it lies.
 
 use super::memory::{Buffer, BufferId, Home, Place, Source};
-use super::{Destination, LowerError, Lowering, map};
+use super::{Destination, LowerError, Lowering, map, prepare};
 use crate::ir::Elem;
 use crate::plan::Repeat;
 use nnc_graph::{DType, Graph, NodeId, Op, Scan, ValueId};
@@ -50,6 +50,7 @@ struct Scope<'g> {
     sources: Vec<Option<Source>>,
     planned: BTreeMap<ValueId, BufferId>,
     group: Option<usize>,
+    constants: Vec<bool>,
 }
 
 /// Puts another graph in the place of the one that is lowered, and gives that.
@@ -59,6 +60,7 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         sources: std::mem::replace(&mut lowering.sources, scope.sources),
         planned: std::mem::replace(&mut lowering.planned, scope.planned),
         group: std::mem::replace(&mut lowering.group, scope.group),
+        constants: std::mem::replace(&mut lowering.constants, scope.constants),
     }
 }
 
@@ -70,7 +72,8 @@ impl<'g> Loop<'g> {
     ) -> Result<(), LowerError> {
         let body: &'g Graph = &self.scan.body;
         let sources = vec![None; body.value_count()];
-        let outer = exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None });
+        let constants = self.constants(lowering, node);
+        let outer = exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None, constants });
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());
@@ -87,6 +90,20 @@ impl<'g> Loop<'g> {
         lowering.scans.pop();
         exchange(lowering, outer);
         Ok(())
+    }
+
+    /// Which values of the body are the same in every step of every run.
+    fn constants(&self, lowering: &Lowering<'g>, node: NodeId) -> Vec<bool> {
+        let body: &'g Graph = &self.scan.body;
+        let operands = &lowering.graph.node(node).operands;
+        let captured = |input: ValueId| {
+            let at = input.index().checked_sub(1).filter(|at| *at >= self.scan.carries + self.scan.slices);
+            at.and_then(|at| operands.get(at)).is_some_and(|&operand| lowering.is_constant(operand))
+        };
+        match lowering.constants.contains(&true) {
+            true => prepare::constants(body, captured),
+            false => vec![false; body.value_count()],
+        }
     }
 
     /// Gives the inputs of the body their sources, and the buffer for the number of the step.

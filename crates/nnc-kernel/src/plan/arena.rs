@@ -1,7 +1,7 @@
 //! Places in the arena: live ranges, in-place reuse, offsets.
 //!
 //! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it
-//! lives as long as the loop. An output takes its operand's place when the kernel
+//! lives as long as the loop, and one that lasts from run to run always. An output takes its operand's place when the kernel
 //! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
 //! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
 
@@ -77,12 +77,18 @@ fn peak(slots: &[Option<Slot>], launches: usize) -> (usize, Vec<(BufferId, Range
 
 fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
     let mut slots: Vec<Option<Slot>> = vec![None; buffers.len()];
+    let last = line.launches.len().saturating_sub(1);
     let mut touch = |buffer: BufferId, at: usize| {
         let buffer = root(buffers, buffer);
-        if buffers[buffer.index()].home == Home::Arena {
-            let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
-            let slot = slots[buffer.index()].get_or_insert(Slot { bytes, first: at, last: at, crosses: false });
-            (slot.first, slot.last) = (slot.first.min(at), slot.last.max(at));
+        let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
+        let slot = &mut slots[buffer.index()];
+        match buffers[buffer.index()].home {
+            Home::Arena => {
+                let slot = slot.get_or_insert(Slot { bytes, first: at, last: at, crosses: false });
+                (slot.first, slot.last) = (slot.first.min(at), slot.last.max(at));
+            }
+            Home::Lasting => *slot = Some(Slot { bytes, first: 0, last, crosses: true }),
+            Home::External(_) | Home::Row { .. } => {}
         }
     };
     for (at, launch) in line.launches.iter().enumerate() {
@@ -111,7 +117,7 @@ fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
 fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
     match buffers[buffer.index()].home {
         Home::Row { of, .. } => root(buffers, of),
-        Home::Arena | Home::External(_) => buffer,
+        Home::Arena | Home::Lasting | Home::External(_) => buffer,
     }
 }
 
@@ -173,7 +179,7 @@ mod tests {
     }
 
     fn straight(launches: Vec<Pending>) -> Line {
-        Line { launches, loops: vec![] }
+        Line { launches, ..Line::default() }
     }
 
     #[test]
@@ -219,7 +225,7 @@ mod tests {
             launch(&[(0, In), (4, Out)], &[]),
         ];
         let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None }];
-        let arena = place(&Line { launches, loops }, &buffers);
+        let arena = place(&Line { launches, loops, ..Line::default() }, &buffers);
         let offsets = &arena.offsets;
         assert!(offsets[1] != offsets[3] && offsets[1] != offsets[0], "{offsets:?}");
         assert!(offsets[2] == offsets[1], "a step's own value may be replaced: {offsets:?}");

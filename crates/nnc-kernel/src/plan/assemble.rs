@@ -14,12 +14,13 @@ const SERIAL_WORK: usize = 1 << 16;
 /// Gives buffers their addresses and shares equal kernels.
 pub fn assemble(
     partition: &Partition,
-    line: Line,
+    mut line: Line,
     buffers: Vec<Buffer>,
     externals: Vec<External>,
 ) -> Result<Lowered, LowerError> {
+    let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
+    prepend(&mut line);
     let arena = arena::place(&line, &buffers);
-    let mut program = Program::default();
     for each in line.loops {
         let index = each.index.map(|index| address(index, &buffers, &arena)).transpose()?;
         program.loops.push(Loop { launches: each.launches, steps: each.steps, reverse: each.reverse, index });
@@ -44,11 +45,20 @@ pub fn assemble(
     Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report, peak })
 }
 
+/// Puts the launches that prepare before the others.
+fn prepend(line: &mut Line) {
+    let first = line.prepare.len();
+    line.launches.splice(..0, line.prepare.drain(..));
+    for each in &mut line.loops {
+        each.launches = each.launches.start + first..each.launches.end + first;
+    }
+}
+
 /// Where a buffer is at run time.
 fn address(buffer: BufferId, buffers: &[Buffer], arena: &Arena) -> Result<ArgRef, LowerError> {
     match buffers[buffer.index()].home {
         Home::External(external) => Ok(ArgRef::new(1 + external as u32, 0)),
-        Home::Arena => {
+        Home::Arena | Home::Lasting => {
             let offset = arena.offsets[buffer.index()].ok_or_else(|| LowerError::bug("a buffer without a place"))?;
             Ok(ArgRef::new(0, offset as u64))
         }

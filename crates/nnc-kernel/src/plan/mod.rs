@@ -20,6 +20,8 @@ use std::ops::{Range, RangeInclusive};
 /// Launches in their order, before they have addresses.
 #[derive(Debug, Default)]
 pub struct Line {
+    /// What makes [`Home::Lasting`](crate::lower::Home::Lasting) buffers, before everything else, and not in every run.
+    pub prepare: Vec<Pending>,
     /// What runs.
     pub launches: Vec<Pending>,
     /// What of it runs again and again, as in [`Program::loops`].
@@ -90,7 +92,7 @@ pub struct KernelReport {
     pub group: Option<usize>,
     /// The loops around it, as nodes: each but the first a node of the body of the one before.
     pub scans: Vec<NodeId>,
-    /// How often it runs in one run of the program.
+    /// How often it runs in one run of the program; 0 for what is prepared once.
     pub runs: u64,
     /// The nodes it computes, of the graph or of the body of the last of `scans`.
     pub nodes: Vec<NodeId>,

@@ -1,0 +1,81 @@
+//! What is made once, before the first run, and lasts: values that depend on parameters and constants alone, and such
+//! values brought into another order.
+//!
+//! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone is
+//! the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The caller asks
+//! for them anew when it has changed the parameters. Inside of a loop only the order of captured values is prepared, as
+//! `nnc_opt::tidy` has moved out what else is the same in every step.
+
+use super::memory::{Buffer, BufferId, Home, Source};
+use super::{LowerError, Lowering, indexed, map};
+use nnc_graph::{Graph, Op, OutputKind, ValueId};
+use nnc_opt::fuse::{Group, GroupKind};
+
+/// For each value of a graph whether it is the same in every run. `captured` tells it of the inputs of a body.
+pub fn constants(graph: &Graph, captured: impl Fn(ValueId) -> bool) -> Vec<bool> {
+    let mut constant = vec![false; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let is_constant = match &node.op {
+            Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Extent { .. } => true,
+            Op::Input { .. } => captured(node.results[0]),
+            Op::Scan(_) => false,
+            op => !indexed::may_fail(op) && node.operands.iter().all(|operand| constant[operand.index()]),
+        };
+        node.results.iter().for_each(|result| constant[result.index()] = is_constant);
+    }
+    constant
+}
+
+/// Whether a program leaves its parameters and states as they are.
+pub fn updates_nothing(graph: &Graph) -> bool {
+    graph.outputs().iter().all(|output| output.kind == OutputKind::Result)
+}
+
+impl Lowering<'_> {
+    /// Whether a value is the same in every run.
+    pub fn is_constant(&self, value: ValueId) -> bool {
+        self.constants[value.index()]
+    }
+
+    /// Whether a group is computed once: all of it follows from constants, and none of it is given out.
+    pub fn is_prepared(&self, group: &Group) -> bool {
+        let is_inside = |value: &ValueId| self.is_constant(*value) && !self.planned.contains_key(value);
+        self.scans.is_empty() && group.kind != GroupKind::Loop && group.outputs.iter().all(is_inside)
+    }
+
+    /// Makes something that is computed once if `once` says so.
+    pub fn preparing<T>(
+        &mut self,
+        once: bool,
+        make: impl FnOnce(&mut Self) -> Result<T, LowerError>,
+    ) -> Result<T, LowerError> {
+        if !once {
+            return make(self);
+        }
+        let prepares = std::mem::replace(&mut self.prepares, true);
+        let scans = std::mem::take(&mut self.scans);
+        // A group of a body is none of the graph around it.
+        let group = if scans.is_empty() { self.group } else { self.group.take() };
+        let made = make(self);
+        (self.prepares, self.scans, self.group) = (prepares, scans, group);
+        made
+    }
+
+    /// Memory for what is made now: it lasts if that is made once.
+    pub fn memory(&mut self, bytes: usize) -> BufferId {
+        let home = if self.prepares { Home::Lasting } else { Home::Arena };
+        self.buffers.push(Buffer { bytes, home, holds: None });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A copy, in row-major order, of what lies at `source` under `dims`: `value`, or a part of it. It is made once if the
+    /// value is constant.
+    pub fn copied(&mut self, value: ValueId, source: Source, dims: &[usize]) -> Result<BufferId, LowerError> {
+        let bytes = dims.iter().product::<usize>() * self.graph.ty(value).dtype.size();
+        self.preparing(self.is_constant(value), |lowering| {
+            let buffer = lowering.memory(bytes);
+            map::copy_as(lowering, value, source, (dims, buffer))?;
+            Ok(buffer)
+        })
+    }
+}
