@@ -105,8 +105,11 @@ fn main() {
         let Shape { rows, columns, lanes, unroll, packed } = shape;
         let kernel = tile(&shape);
         let args = (1..=3).map(|buffer| ArgRef::new(buffer, 0)).collect();
-        let program =
-            Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: true }], ..Program::default() };
+        let program = Program {
+            kernels: vec![kernel],
+            launches: vec![Launch { kernel: 0, args, serial: true }],
+            ..Program::default()
+        };
         if show {
             println!("{}", nnc_codegen::dump_asm(&program, backend).expect("compiles"));
         }

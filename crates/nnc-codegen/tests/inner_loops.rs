@@ -52,7 +52,8 @@ fn innermost_products(listing: &str) -> Vec<Vec<&str>> {
     found
 }
 
-/// The sums, the vectors of B and the repeated element of A stay in registers, and most of what is issued multiplies.
+/// The sums, the vectors of B and the repeated element of A stay in registers, and most of what is issued multiplies; of a
+/// single row every vector of B is used but once, so that it is near a half.
 #[test]
 fn tiles_stay_in_registers() {
     let graphs = [
@@ -80,7 +81,7 @@ fn tiles_stay_in_registers() {
             let products = |body: &Vec<&str>| body.iter().filter(|line| line.starts_with("vfmadd")).count();
             let largest = loops.iter().max_by_key(|body| products(body)).unwrap();
             let share = products(largest) as f64 / largest.len() as f64;
-            assert!(share > 0.5, "{isa:?}: {share} of a loop are products\n{}", largest.join("\n"));
+            assert!(share > 0.4, "{isa:?}: {share} of a loop are products\n{}", largest.join("\n"));
         }
     }
 }

@@ -82,8 +82,11 @@ impl Suite {
             let take = |(at, bytes): (usize, &Vec<u8>)| if used(at) { bytes.clone() } else { vec![] };
             let mut before: Vec<Vec<u8>> = buffers.iter().enumerate().map(take).collect();
             before[OUT as usize].truncate(COUNT * 8);
-            let kernel =
-                Program { kernels: vec![program.kernels[number].clone()], launches: vec![launch], ..Program::default() };
+            let kernel = Program {
+                kernels: vec![program.kernels[number].clone()],
+                launches: vec![launch],
+                ..Program::default()
+            };
             common::export(&kernel, &before, &[(OUT as usize, elem, &expected[OUT as usize][range])]);
         }
         let mut wrong = String::new();

@@ -189,8 +189,11 @@ fn read_all(tasks: u64, lanes: u8, count: i64, passes: i64) -> Kernel {
 /// Seconds of the fastest of several runs of a kernel with an input and an output of so many bytes.
 fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Result<f64, DriverError> {
     let args = (1..=2).map(|buffer| ArgRef::new(buffer, 0)).collect();
-    let kernels =
-        Kernels { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: false }], ..Kernels::default() };
+    let kernels = Kernels {
+        kernels: vec![kernel],
+        launches: vec![Launch { kernel: 0, args, serial: false }],
+        ..Kernels::default()
+    };
     let (module, entry) =
         nnc_codegen::jit(&kernels, compiler.engine.backend(), compiler.threads()).map_err(codegen_error)?;
     let internal = |error: String| DriverError::Internal(error);

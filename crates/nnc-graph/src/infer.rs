@@ -90,6 +90,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
         }
         (Op::Dot { batch, a_axes, b_axes }, [a, b]) => dot(a, b, *batch, a_axes, b_axes),
         (Op::Conv(attributes), [x, w]) => conv(x, w, attributes),
+        (Op::ConvLast(attributes), [x, w]) => conv_last(x, w, attributes),
         (Op::ConvInputGrad { attributes, input }, [dy, w]) => conv_input_grad(dy, w, attributes, input),
         (Op::ConvWeightGrad { attributes, kernel }, [x, dy]) => conv_weight_grad(x, dy, attributes, kernel),
         (Op::Window { attributes, .. }, [x]) => window(x, attributes),
@@ -112,7 +113,8 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::Slice(_) | Op::Reduce { .. } | Op::ArgMax { .. } | Op::Window { .. } | Op::StopGradient => 1,
         Op::WindowGrad { op: WindowOp::Sum, .. } => 1,
         Op::Random { .. } | Op::Binary(_) | Op::Compare(_) | Op::Pad { .. } | Op::DynamicSlice { .. } => 2,
-        Op::Gather { .. } | Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } => 2,
+        Op::Gather { .. } | Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) => 2,
+        Op::ConvInputGrad { .. } => 2,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
         Op::Select | Op::DynamicUpdate { .. } | Op::ScatterAdd { .. } => 3,
         Op::Concat { .. } | Op::Grad | Op::Scan(_) => return None,
@@ -384,6 +386,15 @@ fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorTy
     }
     let spatial = conv_geometry(&x.shape[2..], &w.shape[2..], at)?;
     Ok(TensorType::new(x.dtype, [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
+}
+
+fn conv_last(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorType> {
+    conv_ranks(x, w)?;
+    let mut first = x.shape.0.clone();
+    first[1..].rotate_right(1);
+    let mut y = conv(&TensorType::new(x.dtype, first), w, at)?;
+    y.shape.0[1..].rotate_left(1);
+    Ok(y)
 }
 
 fn conv_input_grad(dy: &TensorType, w: &TensorType, at: &ConvAttributes, input: &[Dim]) -> Checked<TensorType> {

@@ -149,6 +149,9 @@ pub enum Op {
     },
     /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation.
     Conv(ConvAttributes),
+    /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
+    /// side. The pass `layout` of `nnc-opt` makes it.
+    ConvLast(ConvAttributes),
     /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`.
     ConvInputGrad {
         /// Those of the convolution.
@@ -375,6 +378,7 @@ impl Op {
             Op::ArgMax { .. } => "argmax",
             Op::Dot { .. } => "dot",
             Op::Conv(_) => "conv",
+            Op::ConvLast(_) => "conv_last",
             Op::ConvInputGrad { .. } => "conv_input_grad",
             Op::ConvWeightGrad { .. } => "conv_weight_grad",
             Op::Window { .. } => "window",

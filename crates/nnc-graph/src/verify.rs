@@ -191,7 +191,7 @@ impl Op {
             Op::Pad { low, high } => low.iter().chain(high).collect(),
             Op::DynamicSlice { size, .. } => vec![size],
             Op::Scan(scan) => vec![&scan.length],
-            Op::Conv(at) => conv_dims(at).collect(),
+            Op::Conv(at) | Op::ConvLast(at) => conv_dims(at).collect(),
             Op::ConvInputGrad { attributes, input: further } | Op::ConvWeightGrad { attributes, kernel: further } => {
                 conv_dims(attributes).chain(further).collect()
             }

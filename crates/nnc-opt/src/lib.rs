@@ -25,6 +25,7 @@ mod error;
 pub mod fold;
 pub mod fuse;
 pub mod grad;
+mod layout;
 pub mod pipeline;
 pub mod rewrite;
 pub mod runner;

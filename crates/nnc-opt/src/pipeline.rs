@@ -4,7 +4,8 @@
 //! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `dce`, and `tidy` for loops, again and again until a round changes nothing; bodies of
 //!    loops go through them, too.
-//! 4. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 4. `layout`: channels side by side, in graphs that update nothing; then step 3 again.
+//! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
 //! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
@@ -12,7 +13,7 @@
 use crate::fuse::{self, FuseOptions, Partition};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, cse, dce, fold, grad, simplify, tidy, unfold};
+use crate::{OptError, cse, dce, fold, grad, layout, simplify, tidy, unfold};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -29,13 +30,15 @@ pub struct Options {
     pub verify: bool,
     /// Whether the log keeps the text of each graph that a pass changed.
     pub dump: bool,
+    /// Whether convolutions may have their channels side by side.
+    pub layout: bool,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
     pub fast_math: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fuse: FuseOptions::default(), fuel: None, verify: true, dump: false, fast_math: false }
+        Self { fuse: FuseOptions::default(), fuel: None, verify: true, dump: false, layout: true, fast_math: false }
     }
 }
 
@@ -59,7 +62,13 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
-    let graph = clean_up(graph, &mut runner, options.fast_math)?;
+    let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
+    if options.layout
+        && let Some(changed) = layout::channels_last(&graph)
+    {
+        graph = runner.run("layout", &graph, |_, _| changed.clone())?;
+        graph = clean_up(graph, &mut runner, options.fast_math)?;
+    }
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, log: runner.into_log() })
 }

@@ -81,6 +81,11 @@ impl<'a> Rewriter<'a> {
         self.map[old.index()].unwrap_or_else(|| panic!("compiler bug: {old} is used before it is mapped"))
     }
 
+    /// The new value that stands for an old one, if one does yet.
+    pub fn mapped(&self, old: ValueId) -> Option<ValueId> {
+        self.map[old.index()]
+    }
+
     /// The new values that stand for a node's operands.
     pub fn operands(&self, node: &Node) -> Vec<ValueId> {
         node.operands.iter().map(|&operand| self.value(operand)).collect()

@@ -2,6 +2,7 @@
 //! inside the input; they differ in which of the three tensors is the sum.
 
 use super::array::{Array, Data, indices, ravel, strides};
+use super::movement;
 use crate::ConvAttributes;
 
 pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: &[usize], dims: &[usize]) -> Array {
@@ -70,6 +71,16 @@ pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[us
     let mut y = vec![0.0; dims.iter().product()];
     walk(&x.dims, &w.dims, dims, attributes, &mut |i, j, k| y[k] += xs[i] * ws[j]);
     Array::floats(x.dtype, dims, y)
+}
+
+/// [`conv`] between two transpositions.
+pub(super) fn conv_last(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    let rank = dims.len();
+    let to_first: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let to_last: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let first = |dims: &[usize]| to_first.iter().map(|&axis| dims[axis]).collect::<Vec<_>>();
+    let x = movement::transpose(x, &to_first, &first(&x.dims));
+    movement::transpose(&conv(&x, w, attributes, &first(dims)), &to_last, dims)
 }
 
 pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {

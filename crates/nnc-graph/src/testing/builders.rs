@@ -42,6 +42,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("dot", dot),
     ("dot_of_two_axes", dot_of_two_axes),
     ("conv", conv),
+    ("conv_last", conv_last),
     ("conv_input_grad", conv_input_grad),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
@@ -484,6 +485,14 @@ fn conv(g: &mut Generator) {
     let (x, w) = (g.of_type(&x), g.of_type(&w));
     let fact = product_bound(g, x, w);
     g.emit(Op::Conv(attributes), &[x, w], fact);
+}
+
+fn conv_last(g: &mut Generator) {
+    let (attributes, [mut x, w, _]) = conv_case(g);
+    x.shape.0[1..].rotate_left(1);
+    let (x, w) = (g.of_type(&x), g.of_type(&w));
+    let fact = product_bound(g, x, w);
+    g.emit(Op::ConvLast(attributes), &[x, w], fact);
 }
 
 fn conv_input_grad(g: &mut Generator) {

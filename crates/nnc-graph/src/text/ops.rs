@@ -70,7 +70,7 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
         Op::Dot { batch, a_axes, b_axes } => {
             vec![("batch", number(*batch)), ("a", numbers(a_axes)), ("b", numbers(b_axes))]
         }
-        Op::Conv(at) => conv(at),
+        Op::Conv(at) | Op::ConvLast(at) => conv(at),
         Op::ConvInputGrad { attributes, .. } | Op::ConvWeightGrad { attributes, .. } => conv(attributes),
         Op::Window { op, attributes } | Op::WindowGrad { op, attributes, .. } => {
             [vec![("op", word(op.name()))], window(attributes)].concat()
@@ -208,6 +208,7 @@ pub(super) fn op(name: &str, attributes: &Attributes, ty: &TensorType) -> Read<O
             Op::Dot { batch: given.index("batch")?, a_axes, b_axes }
         }
         "conv" => Op::Conv(given.conv()?),
+        "conv_last" => Op::ConvLast(given.conv()?),
         "conv_input_grad" => Op::ConvInputGrad { attributes: given.conv()?, input: spatial()? },
         "conv_weight_grad" => Op::ConvWeightGrad { attributes: given.conv()?, kernel: spatial()? },
         "window" => Op::Window { op: given.window_op()?, attributes: given.window()? },

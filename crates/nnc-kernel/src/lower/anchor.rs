@@ -1,7 +1,7 @@
 //! Nodes with a kernel of their own: which file lowers which, and what their operands have in common.
 
 use super::memory::{Place, Source, elem};
-use super::{LowerError, Lowering, argmax, conv, conv_weight, dot, scatter, window, window_grad};
+use super::{LowerError, Lowering, argmax, conv, conv_last, conv_weight, dot, scatter, window, window_grad};
 use nnc_graph::{Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
@@ -16,6 +16,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         Op::WindowPick(attributes) => window::lower(lowering, group, anchor, window::Kind::Pick, attributes),
         Op::WindowGrad { op, attributes, .. } => window_grad::lower(lowering, group, anchor, *op, attributes),
         Op::Conv(attributes) => conv::lower(lowering, group, anchor, attributes),
+        Op::ConvLast(attributes) => conv_last::lower(lowering, group, anchor, attributes),
         Op::ConvInputGrad { attributes, .. } => conv::lower_input_grad(lowering, group, anchor, attributes),
         Op::ConvWeightGrad { attributes, .. } => conv_weight::lower(lowering, group, anchor, attributes),
         op => Err(LowerError::Unsupported(format!("{} in kernels", op.name()))),

@@ -126,7 +126,7 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let axes = spatial.forward();
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    emit(lowering, group, anchor, x, Operands { image, weights, axes, rows, channels })
+    emit(lowering, group, anchor, x, Operands { image, weights, axes, rows, channels, last: false })
 }
 
 /// Lowers the transpose of a convolution in the image.
@@ -151,7 +151,7 @@ pub fn lower_input_grad(
     let images = graph.ty(dy).shape.sizes()[0];
     let axes = spatial.backward();
     let image = stored(lowering, dy, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    emit(lowering, group, anchor, dy, Operands { image, weights, axes, rows, channels })
+    emit(lowering, group, anchor, dy, Operands { image, weights, axes, rows, channels, last: false })
 }
 
 /// Weights `[group, co, ci, kh, kw]` as `[group, ci, co, kh, kw]` with the taps in reverse.
@@ -186,6 +186,42 @@ pub struct Operands {
     pub rows: usize,
     /// Channels of a group that are summed over.
     pub channels: usize,
+    /// Whether the channels of the result are its last axis.
+    pub last: bool,
+}
+
+/// Lowers a convolution of several groups with channels last, by way of the plain form.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn lower_grouped_last(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    (groups, given): (usize, &super::conv_last::Operands),
+) -> Result<(), LowerError> {
+    let layout = &given.image.layout;
+    let channels = layout.dims[3] / groups;
+    let [images, high, wide] = [0, 1, 2].map(|axis| layout.dims[axis]);
+    let image = layout.transpose(&[0, 3, 1, 2]).reshape(&[images, groups, channels, high, wide]);
+    let image = image.ok_or_else(|| LowerError::bug("channels that do not divide into groups"))?;
+    let weights = &given.weights.layout;
+    let (outputs, taps) = (weights.dims[0], weights.dims[1]);
+    let rows = outputs / groups;
+    let in_order = weights.transpose(&[0, 2, 1]);
+    let dims = [groups, rows, channels * taps];
+    let weights = match in_order.reshape(&dims) {
+        Some(layout) => Place { layout, ..given.weights.clone() },
+        None => {
+            let value = lowering.graph.node(anchor).operands[1];
+            let from = Source::Stored(Place { layout: in_order.clone(), ..given.weights.clone() });
+            let buffer = lowering.copied(value, from, &in_order.dims)?;
+            Place { buffer, layout: Layout::contiguous(&dims), ..given.weights.clone() }
+        }
+    };
+    let image = Place { layout: image, ..given.image.clone() };
+    let operands = Operands { image, weights, axes: given.axes, rows, channels, last: true };
+    emit_blocks(lowering, group, anchor, operands)
 }
 
 /// `value` is what `operands.image` holds.
@@ -234,7 +270,7 @@ fn emit_blocks(
     let image = draft.param(operands.image.buffer, elem, Direction::In);
     let weights = draft.param(operands.weights.buffer, elem, Direction::In);
     let whole = Whole { axes: operands.axes, rows: operands.rows, channels: operands.channels, image: &operands.image };
-    if depthwise::fits(&whole, lowering.lanes_of(elem)) {
+    if !operands.last && depthwise::fits(&whole, lowering.lanes_of(elem)) {
         let result = lowering.graph.node(anchor).results[0];
         let outputs = &group.outputs;
         let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
@@ -246,7 +282,8 @@ fn emit_blocks(
     let blocks = Blocks::new(&whole, lowering.lanes_of(elem), lowering.target);
     let result = lowering.graph.node(anchor).results[0];
     let spill = Some(draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns()));
-    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
+    let (row_axis, column_axis) = if operands.last { (2, 1) } else { (1, 2) };
+    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis, column_axis, spill };
     // What the last vectors of the last row of windows read past the block: nothing of it reaches a result.
     let slack = match blocks.direct {
         true => blocks.tile.columns() + blocks.width,

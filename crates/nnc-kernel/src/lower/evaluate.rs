@@ -106,6 +106,18 @@ impl Frame<'_> {
         }
     }
 
+    /// As [`Self::hoist`], for all lanes of a point: reads whole vectors.
+    pub fn hoist_lanes(&self, b: &mut Builder, point: &Point, known: &mut Known, moving: impl Fn(usize) -> bool) {
+        for (&value, read) in &self.reads {
+            let Read::Memory(walk) = read else { continue };
+            let fixed = (0..walk.strides.len()).all(|axis| walk.strides[axis] == 0 || !moving(axis));
+            if fixed && known.get(b, value, point.lanes).is_none() {
+                let loaded = self.load(b, point, read, None);
+                known.bind(value, loaded, point.lanes);
+            }
+        }
+    }
+
     /// Reads what does not change along the axes that `moving` tells, so that it is read once outside of their loops.
     pub fn hoist(&self, b: &mut Builder, point: &Point, known: &mut Known, moving: impl Fn(usize) -> bool) {
         for (&value, read) in &self.reads {

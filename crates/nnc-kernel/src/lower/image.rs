@@ -175,7 +175,7 @@ fn pad_row(
 }
 
 /// Zeros in `count` elements from a place on.
-fn clear(b: &mut Builder, memory: Memory, first: Value, count: Value, lanes: u8) {
+pub fn clear(b: &mut Builder, memory: Memory, first: Value, count: Value, lanes: u8) {
     let (zero, widths) = (b.index(0), super::loops::widths_of(b, count, lanes));
     span(b, (zero, count), &widths, |b, at, lanes| {
         let nothing = b.zero(Type::vector(memory.elem, lanes));

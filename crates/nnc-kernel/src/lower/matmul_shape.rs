@@ -334,7 +334,7 @@ impl Work {
 }
 
 /// The time until the last of some threads is done with tasks, which the pool hands out in a few chunks for each.
-fn longest(tasks: &[f64], threads: usize) -> f64 {
+pub fn longest(tasks: &[f64], threads: usize) -> f64 {
     let mut busy = vec![0.0; threads];
     for chunk in tasks.chunks(tasks.len().div_ceil(threads * CHUNKS).max(1)) {
         let first = (0..threads).reduce(|best, other| if busy[other] < busy[best] { other } else { best }).unwrap_or(0);

@@ -24,10 +24,13 @@ mod anchor;
 mod argmax;
 mod conv;
 mod conv_blocks;
+mod conv_last;
+mod conv_last_shape;
 mod conv_product;
 mod conv_weight;
 mod cost;
 mod depthwise;
+mod depthwise_last;
 mod dot;
 mod evaluate;
 mod frame;
@@ -39,6 +42,7 @@ mod matmul;
 mod matmul_shape;
 mod memory;
 mod pack;
+mod panels;
 mod prepare;
 mod product;
 mod reduce;
@@ -433,6 +437,16 @@ impl<'g> Lowering<'g> {
                 }
             }
         }
+        self.append(draft, replaceable, work)
+    }
+
+    /// Appends the launch of a kernel.
+    fn append(
+        &mut self,
+        draft: KernelDraft,
+        replaceable: Vec<(BufferId, BufferId)>,
+        work: usize,
+    ) -> Result<(), LowerError> {
         let scratch = draft.builder.scratch_bytes();
         if scratch > KernelBuilder::MOST_SCRATCH {
             return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));

@@ -73,7 +73,8 @@ impl<'g> Loop<'g> {
         let body: &'g Graph = &self.scan.body;
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
-        let outer = exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None, constants });
+        let outer =
+            exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None, constants });
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());

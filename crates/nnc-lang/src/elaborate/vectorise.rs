@@ -191,6 +191,7 @@ impl Batcher<'_> {
                 self.over_merged_batch(op, &[operands[0]], Some(operands[1].value))
             }
             Op::Conv(attributes) => self.conv(attributes, operands),
+            Op::ConvLast(_) => unreachable!("compiler bug: channels come last behind the front end"),
             Op::ConvInputGrad { attributes, input } => self.conv_input_grad(attributes, input, operands),
             Op::ConvWeightGrad { attributes, kernel } => self.conv_weight_grad(attributes, kernel, operands),
             Op::Window { .. } | Op::WindowGrad { op: WindowOp::Sum | WindowOp::Max, .. } | Op::WindowPick(_) => {

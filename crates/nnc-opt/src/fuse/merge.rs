@@ -368,7 +368,9 @@ fn feeds_update(graph: &Graph) -> Vec<bool> {
 
 fn takes_epilogue(op: &Op) -> bool {
     let multiplies = matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. });
-    multiplies || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
+    multiplies
+        || matches!(op, Op::ConvLast(_))
+        || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
 /// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
@@ -382,6 +384,7 @@ fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
             [&sizes[..*batch], &[elements(&sizes[*batch..rows_end]), elements(&sizes[rows_end..])]].concat()
         }
         Op::Conv(_) | Op::ConvInputGrad { .. } => vec![sizes[0], sizes[1], elements(&sizes[2..])],
+        Op::ConvLast(_) => vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]],
         Op::ConvWeightGrad { .. } => vec![sizes[0], elements(&sizes[1..])],
         _ => sizes,
     }

@@ -19,6 +19,23 @@ pub(super) fn conv(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttrib
     }
 }
 
+/// `(x, w) -> y`, channels last: by way of the plain form.
+pub(super) fn conv_last(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttributes) -> ValueId {
+    let (x, w, d) = (site.operands[0], site.operands[1], site.cotangent);
+    let rank = b.ty(d).shape.rank();
+    let to_first: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let to_last: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let (attributes, d) = (attributes.clone(), b.emit(Op::Transpose(to_first.clone()), &[d]));
+    if site.wanted == 0 {
+        let sizes = b.ty(x).shape.0[1..rank - 1].to_vec();
+        let dx = b.emit(Op::ConvInputGrad { attributes, input: sizes }, &[d, w]);
+        return b.emit(Op::Transpose(to_last), &[dx]);
+    }
+    let sizes = spatial(b, w);
+    let x = b.emit(Op::Transpose(to_first), &[x]);
+    b.emit(Op::ConvWeightGrad { attributes, kernel: sizes }, &[x, d])
+}
+
 /// `(dy, w) -> dx`; the cotangent has the type of `x`.
 pub(super) fn input_grad(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttributes) -> ValueId {
     let (dy, w, d) = (site.operands[0], site.operands[1], site.cotangent);

@@ -48,6 +48,7 @@ pub fn vjp(b: &mut Builder<'_>, site: &Site<'_>) -> Option<ValueId> {
         Op::Reduce { op, axes } => reduction::reduce(b, site, *op, axes),
         Op::Dot { batch, a_axes, b_axes } => Some(contraction::dot(b, site, *batch, a_axes, b_axes)),
         Op::Conv(attributes) => Some(convolution::conv(b, site, attributes)),
+        Op::ConvLast(attributes) => Some(convolution::conv_last(b, site, attributes)),
         Op::ConvInputGrad { attributes, .. } => Some(convolution::input_grad(b, site, attributes)),
         Op::ConvWeightGrad { attributes, .. } => Some(convolution::weight_grad(b, site, attributes)),
         Op::Window { op, attributes } => Some(window::window(b, site, *op, attributes)),

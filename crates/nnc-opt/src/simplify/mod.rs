@@ -73,7 +73,7 @@ pub fn rules_of(op: &Op) -> &'static [&'static [Rule]] {
         Op::DynamicSlice { .. } => &[movement::DYNAMIC_SLICE],
         Op::DynamicUpdate { .. } => &[movement::DYNAMIC_UPDATE],
         Op::Iota { .. } | Op::Random { .. } => &[],
-        Op::Gather { .. } | Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Conv(_) => &[],
+        Op::Gather { .. } | Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Conv(_) | Op::ConvLast(_) => &[],
         Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
         Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) | Op::StopGradient => &[],
     }

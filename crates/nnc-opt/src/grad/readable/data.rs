@@ -38,7 +38,10 @@ impl Data {
 }
 
 fn is_layer(node: &Node) -> bool {
-    matches!(node.op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. })
+    matches!(
+        node.op,
+        Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. }
+    )
 }
 
 fn depends_on_parameters(graph: &Graph) -> Vec<bool> {

@@ -232,6 +232,7 @@ impl<'g> Writer<'g> {
             Op::ArgMax { axis } => call("argmax", x, format!("axis={axis}")),
             Op::Dot { batch, a_axes, b_axes } => self.dot(x, *batch, a_axes, b_axes),
             Op::Conv(at) => call("conv", x, conv(at)),
+            Op::ConvLast(at) => call("conv_last", x, conv(at)),
             Op::ConvInputGrad { attributes, .. } => call("conv_input_grad", x, conv(attributes)),
             Op::ConvWeightGrad { attributes, .. } => call("conv_weight_grad", x, conv(attributes)),
             Op::Window { op, attributes } => call(&format!("{}_pool", window_name(*op)), x, window(attributes)),

@@ -1,0 +1,335 @@
+//! Convolution of images whose channels lie side by side, as a product of windows by packed weights.
+//!
+//! Rows of the product are the places of the output, columns its channels; k runs over (tap, channel). The terms of a window
+//! are runs of memory, so that a tile reads them where they are: no matrix of windows is laid out, whatever the stride and
+//! the number of taps. A task owns some lines of one image's output and some of its channels. Where windows reach outside
+//! of the image it copies the lines that it needs into scratch memory first, with zeros around them (Georganas et al.,
+//! "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", 2018).
+//!
+//! Weights are packed by [`super::panels`]. If there are many terms, they are added some taps at a time, so that a task's
+//! weights stay in the second cache; sums wait in memory meanwhile. Terms are added in order, whatever the blocks.
+
+use super::anchor::stored;
+use super::conv::{self, Spatial};
+use super::conv_last_shape::{Shape, Slabs};
+use super::evaluate::Point;
+use super::frame::{Axes, Frame};
+use super::image::{self, Axis};
+use super::loops::{coordinates, widths};
+use super::memory::{KernelDraft, Place};
+use super::pack;
+use super::product::{Product, Range, RowSource, Sink, Target};
+use super::tile::Level;
+use super::{LowerError, Lowering, depthwise_last, panels};
+use crate::ir::{Builder, Direction, Elem, Memory, Value};
+use nnc_graph::{ConvAttributes, NodeId};
+use nnc_opt::fuse::Group;
+
+/// A convolution with channels last.
+pub struct Operands {
+    /// `[image, row, column, channel]`.
+    pub image: Place,
+    /// `[output channel, tap, channel]`.
+    pub weights: Place,
+    /// Vertical and horizontal.
+    pub axes: [Axis; 2],
+}
+
+/// Lowers a convolution.
+///
+/// # Errors
+/// More than two spatial axes, or a bug in the compiler.
+pub fn lower(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(), LowerError> {
+    let node = lowering.graph.node(anchor);
+    let (x, w, y) = (node.operands[0], node.operands[1], node.results[0]);
+    let sizes = |value| lowering.graph.ty(value).shape.sizes();
+    let (from, kernel, to) = (sizes(x), sizes(w), sizes(y));
+    let inner = from.len() - 1;
+    let spatial = Spatial::new(attributes, &from[1..inner], &kernel[2..], &to[1..inner])?;
+    let axes = spatial.forward();
+    let taps = axes[0].taps * axes[1].taps;
+    let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
+    let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
+    let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
+    let operands = Operands { image, weights, axes };
+    match spatial.groups {
+        1 => emit(lowering, group, anchor, &operands),
+        groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
+        groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
+    }
+}
+
+fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: &Operands) -> Result<(), LowerError> {
+    let node = lowering.graph.node(anchor);
+    let elem = operands.image.elem;
+    let shape = Shape::new(operands, lowering.lanes_of(elem), lowering.target);
+    let packed = panels::pack(lowering, node.operands[1], &operands.weights, shape.tile)?;
+    let mut draft = KernelDraft::new("conv");
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let spill = Some(draft.builder.scratch(elem, shape.tile.rows * shape.tile.columns()));
+    let target =
+        Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
+    let rows = shape.block_rows();
+    let body = Body {
+        image: (&operands.image, draft.param(operands.image.buffer, elem, Direction::In)),
+        weights: draft.param(packed, elem, Direction::In),
+        padded: (!shape.direct).then(|| draft.builder.scratch(elem, shape.padded_elements())),
+        starts: draft.builder.scratch(Elem::I64, rows),
+        sums: shape.slabs.is_cut().then(|| draft.builder.scratch(elem, rows * shape.sums_stride())),
+        shape: &shape,
+    };
+    let counts = [shape.images, shape.lines.tasks() as usize, shape.column_blocks.tasks() as usize];
+    draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+        let at = coordinates(b, task, &counts);
+        body.task(b, &target, &at);
+    });
+    let work = 2 * shape.images * shape.places() * shape.columns * shape.depth();
+    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, packed])
+}
+
+struct Body<'a> {
+    shape: &'a Shape,
+    image: (&'a Place, Memory),
+    weights: Memory,
+    padded: Option<Memory>,
+    /// Where the window of each row of a block begins.
+    starts: Memory,
+    sums: Option<Memory>,
+}
+
+/// Where a task reads windows: the memory, its first element, and elements between lines and columns of the image.
+struct Windows {
+    memory: Memory,
+    first: Value,
+    line: i64,
+    column: i64,
+}
+
+impl Body<'_> {
+    /// `at` is image, block of lines, block of channels.
+    fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
+        let shape = self.shape;
+        let lines = shape.lines.bounds(b, at[1]);
+        let columns = shape.column_blocks.bounds(b, at[2]);
+        let windows = self.windows(b, at[0], lines.0);
+        let count = b.sub(lines.1, lines.0);
+        self.note_starts(b, &windows, count);
+        let row = shape.axes[1].windows as i64;
+        let (zero, rows) = (b.index(0), b.mul_index(count, row));
+        let point = Point { coordinates: vec![at[0], zero, zero], vector: 2, lanes: 1 };
+        let first_row = b.mul_index(lines.0, row);
+        let range = Range { rows: (zero, rows), columns };
+        let Some(sums) = self.sums else {
+            let levels = self.levels(b, &windows);
+            let product = self.product(b, &windows, (zero, zero), columns.0, &levels);
+            return product.run(b, range, &Sink::Epilogue(target, point, first_row));
+        };
+        let stride = shape.sums_stride() as i64;
+        let origin = b.mul_index(columns.0, -1);
+        pack::clear(b, sums, shape.block_rows() * shape.sums_stride(), shape.tile.lanes);
+        self.for_each_slab(b, &windows, &mut |b, terms| {
+            let levels = self.levels(b, &windows);
+            let product = self.product(b, &windows, terms, columns.0, &levels);
+            product.run(b, range, &Sink::Sum(sums, origin, stride));
+        });
+        let step = b.index(1);
+        let channels = b.sub(columns.1, columns.0);
+        let widths = super::loops::widths_of(b, channels, shape.tile.lanes);
+        b.for_loop(zero, rows, step, &[], |b, row, _| {
+            let line = b.affine(&[(origin, 1), (row, stride)], 0);
+            let place = b.add(row, first_row);
+            target.line(b, &point, (place, zero), columns, (sums, line), &widths);
+            vec![]
+        });
+    }
+
+    /// The lines of the image that a task reads, copied where they are to be padded.
+    fn windows(&self, b: &mut Builder, image: Value, line: Value) -> Windows {
+        let (place, memory) = self.image;
+        let strides = &place.layout.strides;
+        let first = b.affine(&[(image, strides[0])], place.layout.offset);
+        let Some(padded) = self.padded else {
+            let step = self.shape.axes[0].step as i64;
+            let first = b.affine(&[(first, 1), (line, step * strides[1])], 0);
+            return Windows { memory, first, line: strides[1], column: strides[2] };
+        };
+        let channels = self.shape.channels as i64;
+        let line_size = self.shape.width as i64 * channels;
+        self.pad(b, first, line, padded);
+        Windows { memory: padded, first: b.index(0), line: line_size, column: channels }
+    }
+
+    /// Copies lines of the image, zeros around them.
+    fn pad(&self, b: &mut Builder, first: Value, line: Value, to: Memory) {
+        let shape = self.shape;
+        let [vertical, horizontal] = shape.axes;
+        let line_size = (shape.width * shape.channels) as i64;
+        let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
+        b.for_each(shape.height as i64, |b, at| {
+            let source = b.add(top, at);
+            let (zero, end) = (b.index(0), b.index(vertical.source as i64));
+            let (after, before) = (b.ge(source, zero), b.lt(source, end));
+            let inside = b.and(after, before);
+            let target = b.mul_index(at, line_size);
+            let copy = |b: &mut Builder| {
+                self.pad_line(b, first, source, (to, target));
+                vec![]
+            };
+            b.if_else(inside, copy, |b| {
+                let all = b.index(line_size);
+                image::clear(b, to, target, all, shape.tile.lanes);
+                vec![]
+            });
+        });
+        let _ = horizontal;
+    }
+
+    /// A line of the image.
+    fn pad_line(&self, b: &mut Builder, first: Value, line: Value, (to, target): (Memory, Value)) {
+        let (place, memory) = self.image;
+        let (shape, strides) = (self.shape, &place.layout.strides);
+        let lanes = shape.tile.lanes;
+        let channels = shape.channels;
+        let left = (shape.axes[1].low as usize).min(shape.width);
+        let inside = shape.axes[1].source.min(shape.width - left);
+        let count = |b: &mut Builder, places: usize| b.index((places * channels) as i64);
+        let before = count(b, left);
+        image::clear(b, to, target, before, lanes);
+        let start = b.add_index(target, (left * channels) as i64);
+        let source = b.affine(&[(first, 1), (line, strides[1])], 0);
+        if strides[3] == 1 && strides[2] == channels as i64 {
+            let range = (b.index(0), count(b, inside));
+            pack::copy_line(b, (memory, source), (to, start), range, lanes);
+        } else {
+            b.for_each(channels as i64, |b, channel| {
+                let source = b.affine(&[(source, 1), (channel, strides[3])], 0);
+                let target = b.add(start, channel);
+                copy_strided(b, (memory, source, strides[2]), (to, target, channels as i64), inside, lanes);
+            });
+        }
+        let end = b.add_index(start, (inside * channels) as i64);
+        let after = count(b, shape.width - left - inside);
+        image::clear(b, to, end, after, lanes);
+    }
+
+    /// Notes where the window of each row begins.
+    fn note_starts(&self, b: &mut Builder, windows: &Windows, lines: Value) {
+        let [vertical, horizontal] = self.shape.axes;
+        let (zero, one) = (b.index(0), b.index(1));
+        b.for_loop(zero, lines, one, &[], |b, line, _| {
+            let first = b.affine(&[(line, vertical.step as i64 * windows.line)], 0);
+            let row = b.mul_index(line, horizontal.windows as i64);
+            b.for_each(horizontal.windows as i64, |b, column| {
+                let start = b.affine(&[(first, 1), (column, horizontal.step as i64 * windows.column)], 0);
+                let place = b.add(row, column);
+                b.store(self.starts, place, start);
+            });
+            vec![]
+        });
+    }
+
+    /// The loops over the terms of a slab.
+    fn levels(&self, b: &mut Builder, windows: &Windows) -> Vec<Level> {
+        let [vertical, horizontal] = self.shape.axes;
+        let channels = self.shape.channels as i64;
+        let panel = self.shape.tile.columns() as i64;
+        let taps = horizontal.taps as i64;
+        let tap = horizontal.dilation as i64 * windows.column;
+        let (mut lines, mut columns, mut inner) = match self.shape.slabs {
+            Slabs::Whole => (vertical.taps as i64, taps, channels),
+            Slabs::Lines => (1, taps, channels),
+            Slabs::Taps => (1, 1, channels),
+            Slabs::Channels(count) => (1, 1, count as i64),
+        };
+        // Neighbouring taps whose channels follow one another are one run.
+        if columns > 1 && tap == channels && inner == channels {
+            (columns, inner) = (1, columns * inner);
+        }
+        if lines > 1 && columns == 1 && vertical.dilation as i64 * windows.line == inner {
+            (lines, inner) = (1, lines * inner);
+        }
+        let mut level = |count: i64, a: i64, terms: i64| Level { count: b.index(count), a, b: terms * panel };
+        let all = [
+            level(lines, vertical.dilation as i64 * windows.line, taps * channels),
+            level(columns, tap, channels),
+            level(inner, 1, 1),
+        ];
+        let ones = [lines == 1, columns == 1, false];
+        all.into_iter().zip(ones).filter(|(_, one)| !one).map(|(level, _)| level).collect()
+    }
+
+    /// Calls `body` for each slab with where it begins: elements into the window, and terms.
+    fn for_each_slab(&self, b: &mut Builder, windows: &Windows, body: &mut dyn FnMut(&mut Builder, (Value, Value))) {
+        let [vertical, horizontal] = self.shape.axes;
+        let channels = self.shape.channels as i64;
+        let taps = horizontal.taps as i64;
+        b.for_each(vertical.taps as i64, |b, i| {
+            let moved = b.mul_index(i, vertical.dilation as i64 * windows.line);
+            let terms = b.mul_index(i, taps * channels);
+            if self.shape.slabs == Slabs::Lines {
+                return body(b, (moved, terms));
+            }
+            b.for_each(taps, |b, j| {
+                let moved = b.affine(&[(moved, 1), (j, horizontal.dilation as i64 * windows.column)], 0);
+                let terms = b.affine(&[(terms, 1), (j, channels)], 0);
+                let Slabs::Channels(count) = self.shape.slabs else { return body(b, (moved, terms)) };
+                b.for_each(channels / count as i64, |b, part| {
+                    let at = b.mul_index(part, count as i64);
+                    let (moved, terms) = (b.add(moved, at), b.add(terms, at));
+                    body(b, (moved, terms));
+                });
+            });
+        });
+    }
+
+    /// The product of a task from some term on.
+    fn product<'l>(
+        &self,
+        b: &mut Builder,
+        windows: &Windows,
+        (moved, terms): (Value, Value),
+        column: Value,
+        levels: &'l [Level],
+    ) -> Product<'l> {
+        let shape = self.shape;
+        let from = b.add(windows.first, moved);
+        let depth = shape.depth() as i64;
+        let packed = b.affine(&[(column, depth), (terms, shape.tile.columns() as i64)], 0);
+        Product {
+            tile: shape.tile,
+            rows: shape.places(),
+            columns: shape.columns,
+            a: (windows.memory, RowSource::Table(self.starts, from)),
+            b: (self.weights, packed, depth),
+            gathered: None,
+            levels,
+        }
+    }
+}
+
+/// Copies `count` elements that lie some distance apart to places that lie some distance apart.
+fn copy_strided(
+    b: &mut Builder,
+    (from, source, step): (Memory, Value, i64),
+    (to, target, stride): (Memory, Value, i64),
+    count: usize,
+    lanes: u8,
+) {
+    let (zero, end) = (b.index(0), b.index(count as i64));
+    super::loops::span(b, (zero, end), &widths(count, lanes), |b, at, lanes| {
+        let source = b.affine(&[(source, 1), (at, step)], 0);
+        let target = b.affine(&[(target, 1), (at, stride)], 0);
+        let (step, stride) = (b.index(step), b.index(stride));
+        let value = b.load_strided(from, source, step, lanes);
+        match lanes {
+            1 => b.store(to, target, value),
+            _ => b.store_strided(to, target, stride, value),
+        }
+    });
+}

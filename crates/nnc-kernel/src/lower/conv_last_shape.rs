@@ -1,0 +1,214 @@
+//! How a convolution with channels last is cut: register tile, slabs of terms, tasks.
+//!
+//! All of it follows from the shapes and the target; nothing from the number of threads.
+
+use super::conv_last::Operands;
+use super::image::Axis;
+use super::loops::Split;
+use super::matmul_shape::{PACKED, longest};
+use super::tile::Tile;
+use crate::ir::Target;
+
+/// The most terms that are added at a time: a panel of weights stays in the first cache or streams from the second.
+const SLAB: usize = 1280;
+/// Elements of a padded block, about.
+const PADDED: usize = 64 << 10;
+/// Multiply-adds of a task that is worth waking a thread for.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// The most tasks that are made for the sake of threads.
+const TASKS: usize = 32;
+/// The most images whose tasks are looked at one by one.
+const SIMULATED: usize = 4;
+/// Reading a panel of weights that lies far away, as a share of the time of one tile of it.
+const READ_COST: f64 = 0.5;
+/// A task besides what it does, in tiles.
+const TASK_COST: f64 = 0.5;
+/// Reading a tile's windows for the first panel.
+const WINDOW_COST: f64 = 0.3;
+/// Copying an element, in multiply-adds of a vector.
+const COPY_COST: f64 = 0.4;
+
+/// Which terms are added at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slabs {
+    /// All of them.
+    Whole,
+    /// Those of a line of taps.
+    Lines,
+    /// Those of a tap.
+    Taps,
+    /// So many channels of a tap.
+    Channels(usize),
+}
+
+impl Slabs {
+    fn new([vertical, horizontal]: [Axis; 2], channels: usize) -> Self {
+        let line = horizontal.taps * channels;
+        match () {
+            () if vertical.taps * line <= SLAB => Self::Whole,
+            () if line <= SLAB && vertical.taps > 1 => Self::Lines,
+            () if channels <= SLAB && vertical.taps * horizontal.taps > 1 => Self::Taps,
+            () => {
+                let parts = channels.div_ceil(SLAB);
+                let divides = (parts..=channels).find(|parts| channels.is_multiple_of(*parts)).unwrap_or(channels);
+                Self::Channels(channels / divides)
+            }
+        }
+    }
+
+    /// Whether there is more than one.
+    pub fn is_cut(self) -> bool {
+        self != Self::Whole
+    }
+}
+
+/// Sizes of a convolution and of its blocks.
+pub struct Shape {
+    /// Images.
+    pub images: usize,
+    /// Vertical and horizontal.
+    pub axes: [Axis; 2],
+    /// Channels that are summed over.
+    pub channels: usize,
+    /// Output channels.
+    pub columns: usize,
+    /// The register tile.
+    pub tile: Tile,
+    /// Which terms are added at a time.
+    pub slabs: Slabs,
+    /// Lines of the output of a task.
+    pub lines: Split,
+    /// Output channels of a task.
+    pub column_blocks: Split,
+    /// Whether windows are read where the image lies.
+    pub direct: bool,
+    /// Lines of a padded block.
+    pub height: usize,
+    /// Places of a line of a padded block.
+    pub width: usize,
+}
+
+impl Shape {
+    /// The shape of a convolution, and its blocks.
+    pub fn new(operands: &Operands, lanes: u8, target: Target) -> Self {
+        let axes = operands.axes;
+        let layout = &operands.image.layout;
+        let (images, channels) = (layout.dims[0], layout.dims[3]);
+        let columns = operands.weights.layout.dims[0];
+        let places = axes[0].windows * axes[1].windows;
+        let tile = Tile::choose(places, columns, lanes, target);
+        let inside = |axis: &Axis| axis.low == 0 && axis.reach(axis.windows) <= axis.source;
+        let direct = axes.iter().all(inside) && (layout.strides[3] == 1 || channels == 1);
+        let slabs = Slabs::new(axes, channels);
+        let width = axes[1].reach(axes[1].windows);
+        let mut shape = Self {
+            images,
+            axes,
+            channels,
+            columns,
+            tile,
+            slabs,
+            lines: Split::new(axes[0].windows, axes[0].windows, 1),
+            column_blocks: Split::new(columns, columns, tile.columns()),
+            direct,
+            height: 0,
+            width,
+        };
+        (shape.lines, shape.column_blocks) = shape.blocks();
+        shape.height = axes[0].reach(shape.lines.grain as usize);
+        shape
+    }
+
+    /// Terms of a sum.
+    pub fn depth(&self) -> usize {
+        self.axes[0].taps * self.axes[1].taps * self.channels
+    }
+
+    /// Places of the output.
+    pub fn places(&self) -> usize {
+        self.axes[0].windows * self.axes[1].windows
+    }
+
+    /// Rows of the product of a task.
+    pub fn block_rows(&self) -> usize {
+        self.lines.grain as usize * self.axes[1].windows
+    }
+
+    /// Elements of a padded block.
+    pub fn padded_elements(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Elements between rows of sums: a cache line more than needed, so that a power of two does not map every row to
+    /// the same lines of the cache.
+    pub fn sums_stride(&self) -> usize {
+        (self.column_blocks.grain as usize).next_multiple_of(self.tile.columns()) + 16
+    }
+
+    /// The fewest lines that a task may have, unless it has all: whole tiles of rows.
+    fn unit(&self) -> usize {
+        let (rows, row) = (self.tile.rows, self.axes[1].windows);
+        (1..=rows).find(|lines| (lines * row).is_multiple_of(rows)).unwrap_or(rows)
+    }
+
+    fn slab(&self) -> usize {
+        match self.slabs {
+            Slabs::Whole => self.depth(),
+            Slabs::Lines => self.axes[1].taps * self.channels,
+            Slabs::Taps => self.channels,
+            Slabs::Channels(count) => count,
+        }
+    }
+
+    /// Lines and output channels of a task: the first of the least [`Self::cost`].
+    fn blocks(&self) -> (Split, Split) {
+        let width = self.tile.columns();
+        let panels = self.columns.div_ceil(width);
+        let most_panels = (PACKED / self.slab() / width).clamp(1, panels);
+        let all_lines = self.axes[0].windows;
+        let unit = self.unit().min(all_lines);
+        let work = self.images * self.places() * self.columns * self.depth();
+        let wanted = (work / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(self.images).max(1);
+        let padded = |lines: usize| self.axes[0].reach(lines) * self.width * self.channels;
+        let mut found = (unit, most_panels);
+        let mut least = f64::INFINITY;
+        for panel_cuts in panels.div_ceil(most_panels)..=panels {
+            let panels_of_task = panels.div_ceil(panel_cuts);
+            for units in 1..=all_lines.div_ceil(unit) {
+                let lines = (units * unit).min(all_lines);
+                let tasks = all_lines.div_ceil(lines) * panels.div_ceil(panels_of_task);
+                let is_large = !self.direct && units > 1 && padded(lines) > PADDED;
+                if is_large || (tasks > 2 * wanted && least < f64::INFINITY) {
+                    continue;
+                }
+                let cost = self.cost(lines, panels_of_task);
+                if cost < least {
+                    (least, found) = (cost, (lines, panels_of_task));
+                }
+            }
+        }
+        (Split::new(all_lines, found.0, 1), Split::new(self.columns, found.1 * width, width))
+    }
+
+    /// The time of such tasks on two, four and eight threads, beside what it would be at best.
+    fn cost(&self, lines: usize, panels_of_task: usize) -> f64 {
+        let panels = self.columns.div_ceil(self.tile.columns());
+        let tile_time = (self.depth() * self.tile.rows * self.tile.vectors) as f64;
+        let mut tasks = Vec::new();
+        for line in (0..self.axes[0].windows).step_by(lines) {
+            let lines = lines.min(self.axes[0].windows - line);
+            let copied = self.axes[0].reach(lines) * self.width * self.channels;
+            let copy = if self.direct { 0.0 } else { COPY_COST * copied as f64 / tile_time };
+            let tiles = (lines * self.axes[1].windows).div_ceil(self.tile.rows) as f64;
+            for panel in (0..panels).step_by(panels_of_task) {
+                let panels = panels_of_task.min(panels - panel) as f64;
+                tasks.push(tiles * (panels + WINDOW_COST) + READ_COST * panels + TASK_COST + copy);
+            }
+        }
+        let images = self.images.min(SIMULATED);
+        let tasks: Vec<f64> = (0..images).flat_map(|_| tasks.iter().copied()).collect();
+        let best = images as f64 * panels as f64 * self.places() as f64 / self.tile.rows as f64;
+        let on = |threads: usize| longest(&tasks, threads) * threads as f64 / best;
+        2.0 * on(2) + on(4) + 0.5 * on(8)
+    }
+}

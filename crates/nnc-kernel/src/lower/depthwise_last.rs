@@ -1,0 +1,318 @@
+//! Convolutions of single channels with channels last: each output channel is made of one channel of the image.
+//!
+//! Vectors lie along channels, whatever the image's size and stride. A task has some lines of an image and some channels; where
+//! windows reach outside it copies its part with zeros around it. For a vector of channels the taps' weights stay in
+//! registers while the windows of a line are computed a few at a time, so that an element that several of them share is
+//! read once. Terms are added in the order of taps, as everywhere.
+
+use super::conv_last::Operands;
+use super::evaluate::{Known, Point};
+use super::frame::{Axes, Frame};
+use super::image::{self, Axis};
+use super::loops::{Split, coordinates, span, widths_of};
+use super::memory::{KernelDraft, Place, Source};
+use super::product::Target;
+use super::{LowerError, Lowering};
+use crate::ir::{Builder, Direction, Memory, Type, Value};
+use nnc_graph::NodeId;
+use nnc_opt::fuse::{Group, Layout};
+use std::collections::BTreeMap;
+
+/// Multiply-adds of a task.
+const TASK_PRODUCTS: usize = 1 << 17;
+/// The most taps whose weights stay in registers.
+const MOST_TAPS: usize = 9;
+/// Windows that are computed together.
+const TOGETHER: usize = 4;
+/// Vectors of channels of a task: a cache line of each place at least.
+const VECTORS: usize = 2;
+/// Elements of a padded block, about.
+const PADDED: usize = 32 << 10;
+
+/// Lowers a convolution whose groups are single channels.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn lower(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    operands: &Operands,
+) -> Result<(), LowerError> {
+    let node = lowering.graph.node(anchor);
+    let elem = operands.image.elem;
+    let lanes = lowering.lanes_of(elem);
+    let weights = by_tap(lowering, node.operands[1], &operands.weights)?;
+    let mut draft = KernelDraft::new("conv");
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let (result, outputs) = (node.results[0], &group.outputs);
+    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
+    let blocks = Blocks::new(operands, lanes);
+    let padded = (!blocks.direct).then(|| {
+        let elements = blocks.height * blocks.width * blocks.channels.grain as usize;
+        draft.builder.scratch(elem, elements + usize::from(lanes))
+    });
+    let body = Body {
+        blocks: &blocks,
+        image: (&operands.image, draft.param(operands.image.buffer, elem, Direction::In)),
+        weights: draft.param(weights.buffer, elem, Direction::In),
+        padded,
+        lanes,
+    };
+    let counts = [blocks.images, blocks.lines.tasks() as usize, blocks.channels.tasks() as usize];
+    draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+        let at = coordinates(b, task, &counts);
+        body.task(b, &target, &at);
+    });
+    let [vertical, horizontal] = operands.axes;
+    let places = vertical.windows * horizontal.windows * vertical.taps * horizontal.taps;
+    let work = 2 * blocks.images * places * blocks.channels.total as usize;
+    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, weights.buffer])
+}
+
+/// Weights `[channel, tap, 1]` as `[tap, channel]` in order.
+fn by_tap(lowering: &mut Lowering<'_>, value: nnc_graph::ValueId, weights: &Place) -> Result<Place, LowerError> {
+    let [channels, taps] = [weights.layout.dims[0], weights.layout.dims[1]];
+    let layout = weights.layout.transpose(&[2, 1, 0]);
+    let from = Source::Stored(Place { layout, ..weights.clone() });
+    let buffer = lowering.copied(value, from, &[1, taps, channels])?;
+    Ok(Place { buffer, elem: weights.elem, layout: Layout::contiguous(&[taps, channels]) })
+}
+
+/// How the work is cut into tasks.
+struct Blocks {
+    axes: [Axis; 2],
+    images: usize,
+    lines: Split,
+    channels: Split,
+    direct: bool,
+    height: usize,
+    width: usize,
+}
+
+impl Blocks {
+    fn new(operands: &Operands, lanes: u8) -> Self {
+        let layout = &operands.image.layout;
+        let axes = operands.axes;
+        let channels = Split::new(layout.dims[3], VECTORS * usize::from(lanes), usize::from(lanes));
+        let inside = |axis: &Axis| axis.low == 0 && axis.reach(axis.windows) <= axis.source;
+        let direct = axes.iter().all(inside) && layout.strides[3] == 1;
+        let width = axes[1].reach(axes[1].windows);
+        let grain = channels.grain as usize;
+        let products = axes[1].windows * axes[0].taps * axes[1].taps * grain;
+        let fits = |lines: &usize| direct || axes[0].reach(*lines) * width * grain <= PADDED;
+        let wanted = TASK_PRODUCTS.div_ceil(products).clamp(1, axes[0].windows);
+        let lines = (1..=wanted).rev().find(fits).unwrap_or(1);
+        let lines = Split::new(axes[0].windows, lines, 1);
+        let height = axes[0].reach(lines.grain as usize);
+        Self { axes, images: layout.dims[0], lines, channels, direct, height, width }
+    }
+
+    fn taps(&self) -> usize {
+        self.axes[0].taps * self.axes[1].taps
+    }
+}
+
+struct Body<'a> {
+    blocks: &'a Blocks,
+    image: (&'a Place, Memory),
+    weights: Memory,
+    padded: Option<Memory>,
+    lanes: u8,
+}
+
+/// Where a task reads: the memory, the first element of its first channel, elements between lines and columns.
+struct Window {
+    memory: Memory,
+    first: Value,
+    line: i64,
+    column: i64,
+}
+
+impl Body<'_> {
+    /// `at` is image, block of lines, block of channels.
+    fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
+        let lines = self.blocks.lines.bounds(b, at[1]);
+        let channels = self.blocks.channels.bounds(b, at[2]);
+        let source = self.source(b, at[0], lines, channels);
+        let (zero, count) = (b.index(0), b.sub(channels.1, channels.0));
+        let widths = widths_of(b, count, self.lanes);
+        span(b, (zero, count), &widths, |b, from, lanes| {
+            let channel = b.add(channels.0, from);
+            let point = Point { coordinates: vec![at[0], zero, channel], vector: 2, lanes };
+            let mut known = Known::default();
+            target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == target.row_axis);
+            let kept = (self.blocks.taps() <= MOST_TAPS).then(|| self.all_weights(b, channel, lanes));
+            let vector = Vector { from, channel, lanes, kept, known, point };
+            self.lines(b, target, (&source, lines), &vector);
+        });
+    }
+
+    fn all_weights(&self, b: &mut Builder, channel: Value, lanes: u8) -> Vec<Value> {
+        (0..self.blocks.taps()).map(|tap| self.weight(b, channel, tap, lanes)).collect()
+    }
+
+    fn weight(&self, b: &mut Builder, channel: Value, tap: usize, lanes: u8) -> Value {
+        let place = b.add_index(channel, tap as i64 * self.blocks.channels.total);
+        b.load(self.weights, place, lanes)
+    }
+
+    /// The part of the image that a task reads, copied where it is to be padded.
+    fn source(&self, b: &mut Builder, image: Value, lines: (Value, Value), channels: (Value, Value)) -> Window {
+        let (place, memory) = self.image;
+        let strides = &place.layout.strides;
+        let first = b.affine(&[(image, strides[0]), (channels.0, strides[3])], place.layout.offset);
+        let step = self.blocks.axes[0].step as i64;
+        let Some(padded) = self.padded else {
+            let first = b.affine(&[(first, 1), (lines.0, step * strides[1])], 0);
+            return Window { memory, first, line: strides[1], column: strides[2] };
+        };
+        let column = self.blocks.channels.grain;
+        let line = self.blocks.width as i64 * column;
+        self.pad(b, first, lines.0, channels, padded);
+        Window { memory: padded, first: b.index(0), line, column }
+    }
+
+    /// Copies some channels of some lines, zeros around them.
+    fn pad(&self, b: &mut Builder, first: Value, line: Value, channels: (Value, Value), to: Memory) {
+        let blocks = self.blocks;
+        let [vertical, _] = blocks.axes;
+        let (column, strides) = (blocks.channels.grain, &self.image.0.layout.strides);
+        let line_size = blocks.width as i64 * column;
+        let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
+        let count = b.sub(channels.1, channels.0);
+        b.for_each(blocks.height as i64, |b, at| {
+            let source = b.add(top, at);
+            let (zero, end) = (b.index(0), b.index(vertical.source as i64));
+            let (after, before) = (b.ge(source, zero), b.lt(source, end));
+            let inside = b.and(after, before);
+            let target = b.mul_index(at, line_size);
+            let copy = |b: &mut Builder| {
+                let source = b.affine(&[(first, 1), (source, strides[1])], 0);
+                self.pad_line(b, source, (to, target), count);
+                vec![]
+            };
+            b.if_else(inside, copy, |b| {
+                let all = b.index(line_size);
+                image::clear(b, to, target, all, self.lanes);
+                vec![]
+            });
+        });
+    }
+
+    fn pad_line(&self, b: &mut Builder, source: Value, (to, target): (Memory, Value), count: Value) {
+        let blocks = self.blocks;
+        let (place, memory) = self.image;
+        let strides = &place.layout.strides;
+        let column = blocks.channels.grain;
+        let left = (blocks.axes[1].low as usize).min(blocks.width);
+        let inside = blocks.axes[1].source.min(blocks.width - left);
+        let elements = |b: &mut Builder, places: usize| b.index(places as i64 * column);
+        let before = elements(b, left);
+        image::clear(b, to, target, before, self.lanes);
+        let start = b.add_index(target, left as i64 * column);
+        let zero = b.index(0);
+        let widths = widths_of(b, count, self.lanes);
+        b.for_each(inside as i64, |b, at| {
+            let source = b.affine(&[(source, 1), (at, strides[2])], 0);
+            let target = b.affine(&[(start, 1), (at, column)], 0);
+            span(b, (zero, count), &widths, |b, channel, lanes| {
+                let source = b.affine(&[(source, 1), (channel, strides[3])], 0);
+                let stride = b.index(strides[3]);
+                let value = b.load_strided(memory, source, stride, lanes);
+                let target = b.add(target, channel);
+                b.store(to, target, value);
+            });
+        });
+        let end = b.add_index(start, inside as i64 * column);
+        let after = elements(b, blocks.width - left - inside);
+        image::clear(b, to, end, after, self.lanes);
+    }
+
+    /// All windows of some lines for a vector of channels.
+    fn lines(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (source, lines): (&Window, (Value, Value)),
+        vector: &Vector,
+    ) {
+        let [vertical, horizontal] = self.blocks.axes;
+        let windows = horizontal.windows;
+        let (zero, one) = (b.index(0), b.index(1));
+        let count = b.sub(lines.1, lines.0);
+        b.for_loop(zero, count, one, &[], |b, at, _| {
+            let line = b.add(lines.0, at);
+            let from = b.affine(&[(source.first, 1), (vector.from, 1), (at, vertical.step as i64 * source.line)], 0);
+            let whole = windows - windows % TOGETHER;
+            let (end, step) = (b.index(whole as i64), b.index(TOGETHER as i64));
+            b.for_loop(zero, end, step, &[], |b, column, _| {
+                self.windows(b, target, (source, from), (line, column, TOGETHER), vector);
+                vec![]
+            });
+            if whole < windows {
+                self.windows(b, target, (source, from), (line, end, windows - whole), vector);
+            }
+            vec![]
+        });
+    }
+
+    /// Some windows side by side.
+    fn windows(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (source, from): (&Window, Value),
+        (line, column, count): (Value, Value, usize),
+        vector: &Vector,
+    ) {
+        let [vertical, horizontal] = self.blocks.axes;
+        let from = b.affine(&[(from, 1), (column, horizontal.step as i64 * source.column)], 0);
+        let zero = b.zero(Type::vector(source.memory.elem, vector.lanes));
+        let mut sums = vec![zero; count];
+        for i in 0..vertical.taps {
+            let row = b.add_index(from, (i * vertical.dilation) as i64 * source.line);
+            for (place, meets) in meetings(horizontal, count) {
+                let place = b.add_index(row, place as i64 * source.column);
+                let element = b.load(source.memory, place, vector.lanes);
+                for (window, j) in meets {
+                    let tap = i * horizontal.taps + j;
+                    let factor = match &vector.kept {
+                        Some(kept) => kept[tap],
+                        None => self.weight(b, vector.channel, tap, vector.lanes),
+                    };
+                    sums[window] = super::tile::multiply_add(b, factor, element, sums[window]);
+                }
+            }
+        }
+        for (window, sum) in sums.into_iter().enumerate() {
+            let row = b.affine(&[(line, horizontal.windows as i64), (column, 1)], window as i64);
+            target.at(b, &vector.point, (row, vector.channel), vector.lanes, &vector.known, sum);
+        }
+    }
+}
+
+/// A vector of channels of a task.
+struct Vector {
+    /// The first, counted from the task's first.
+    from: Value,
+    /// The first.
+    channel: Value,
+    lanes: u8,
+    /// Weights of all taps, if they stay in registers.
+    kept: Option<Vec<Value>>,
+    known: Known,
+    point: Point,
+}
+
+/// For each place along a line that some neighbouring windows touch, in order, the windows and taps that meet there.
+fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+    let mut found: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for window in 0..windows {
+        for tap in 0..axis.taps {
+            found.entry(window * axis.step + tap * axis.dilation).or_default().push((window, tap));
+        }
+    }
+    found
+}
