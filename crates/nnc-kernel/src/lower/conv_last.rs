@@ -22,8 +22,8 @@ use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::Level;
 use super::{LowerError, Lowering, depthwise_last, panels};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
-use nnc_graph::{ConvAttributes, NodeId};
-use nnc_opt::fuse::Group;
+use nnc_graph::{ConvAttributes, NodeId, ValueId};
+use nnc_opt::fuse::{Group, Layout};
 
 /// A convolution with channels last.
 pub struct Operands {
@@ -33,6 +33,31 @@ pub struct Operands {
     pub weights: Place,
     /// Vertical and horizontal.
     pub axes: [Axis; 2],
+    /// Whether the domain of the group has an axis for images before those of places and channels.
+    pub has_images: bool,
+}
+
+/// Rows of a matrix, `[row, term]` with terms side by side, as an image whose windows are its places; `weights` is
+/// `[column, term]`.
+pub fn of_rows(rows: &Place, weights: &Place) -> Operands {
+    let (count, depth) = (rows.layout.dims[0], rows.layout.dims[1]);
+    let axis = |windows: usize| Axis { source: windows, insert: 1, low: 0, taps: 1, dilation: 1, windows, step: 1 };
+    let layout = Layout {
+        dims: vec![1, count, 1, depth],
+        strides: vec![0, rows.layout.strides[0], 0, rows.layout.strides[1]],
+        offset: rows.layout.offset,
+    };
+    let columns = Layout {
+        dims: vec![weights.layout.dims[0], 1, depth],
+        strides: vec![weights.layout.strides[0], 0, weights.layout.strides[1]],
+        offset: weights.layout.offset,
+    };
+    Operands {
+        image: Place { layout, ..rows.clone() },
+        weights: Place { layout: columns, ..weights.clone() },
+        axes: [axis(count), axis(1)],
+        has_images: false,
+    }
 }
 
 /// Lowers a convolution.
@@ -56,25 +81,36 @@ pub fn lower(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let operands = Operands { image, weights, axes };
+    let operands = Operands { image, weights, axes, has_images: true };
     match spatial.groups {
-        1 => emit(lowering, group, anchor, &operands),
+        1 => emit(lowering, group, anchor, (w, &operands)),
         groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
 }
 
-fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: &Operands) -> Result<(), LowerError> {
+/// Emits the product of windows by the weights, which are the value or a part of it.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn emit(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    (weights, operands): (ValueId, &Operands),
+) -> Result<(), LowerError> {
     let node = lowering.graph.node(anchor);
     let elem = operands.image.elem;
     let shape = Shape::new(operands, lowering.lanes_of(elem), lowering.target);
-    let packed = panels::pack(lowering, node.operands[1], &operands.weights, shape.tile)?;
-    let mut draft = KernelDraft::new("conv");
+    let packed = panels::pack(lowering, weights, &operands.weights, shape.tile)?;
+    let mut draft = KernelDraft::new(node.op.name().trim_end_matches("_last"));
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let row_axis = usize::from(operands.has_images);
+    let column_axis = row_axis + 1;
     let spill = Some(draft.builder.scratch(elem, shape.tile.rows * shape.tile.columns()));
     let target =
-        Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis: 1, column_axis: 2, spill };
+        Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis, column_axis, spill };
     let rows = shape.block_rows();
     let body = Body {
         image: (&operands.image, draft.param(operands.image.buffer, elem, Direction::In)),
@@ -122,7 +158,9 @@ impl Body<'_> {
         self.note_starts(b, &windows, count);
         let row = shape.axes[1].windows as i64;
         let (zero, rows) = (b.index(0), b.mul_index(count, row));
-        let point = Point { coordinates: vec![at[0], zero, zero], vector: 2, lanes: 1 };
+        let images = &at[..target.row_axis];
+        let point =
+            Point { coordinates: [images, &[zero, zero]].concat(), vector: target.column_axis, lanes: 1 };
         let first_row = b.mul_index(lines.0, row);
         let range = Range { rows: (zero, rows), columns };
         let Some(sums) = self.sums else {
@@ -168,7 +206,7 @@ impl Body<'_> {
     /// Copies lines of the image, zeros around them.
     fn pad(&self, b: &mut Builder, first: Value, line: Value, to: Memory) {
         let shape = self.shape;
-        let [vertical, horizontal] = shape.axes;
+        let [vertical, _] = shape.axes;
         let line_size = (shape.width * shape.channels) as i64;
         let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
         b.for_each(shape.height as i64, |b, at| {
@@ -187,7 +225,6 @@ impl Body<'_> {
                 vec![]
             });
         });
-        let _ = horizontal;
     }
 
     /// A line of the image.

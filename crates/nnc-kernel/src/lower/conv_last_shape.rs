@@ -170,20 +170,19 @@ impl Shape {
         let work = self.images * self.places() * self.columns * self.depth();
         let wanted = (work / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(self.images).max(1);
         let padded = |lines: usize| self.axes[0].reach(lines) * self.width * self.channels;
-        let mut found = (unit, most_panels);
+        let lines_of = |cuts: usize| all_lines.div_ceil(cuts).next_multiple_of(unit).min(all_lines);
+        let fits = |cuts: &usize| self.direct || padded(lines_of(*cuts)) <= PADDED;
+        let least_line_cuts = (1..=all_lines.div_ceil(unit)).find(fits).unwrap_or(all_lines.div_ceil(unit));
+        let least_panel_cuts = panels.div_ceil(most_panels);
+        let mut found = (lines_of(least_line_cuts), most_panels);
         let mut least = f64::INFINITY;
-        for panel_cuts in panels.div_ceil(most_panels)..=panels {
-            let panels_of_task = panels.div_ceil(panel_cuts);
-            for units in 1..=all_lines.div_ceil(unit) {
-                let lines = (units * unit).min(all_lines);
-                let tasks = all_lines.div_ceil(lines) * panels.div_ceil(panels_of_task);
-                let is_large = !self.direct && units > 1 && padded(lines) > PADDED;
-                if is_large || (tasks > 2 * wanted && least < f64::INFINITY) {
-                    continue;
-                }
-                let cost = self.cost(lines, panels_of_task);
+        for panel_cuts in least_panel_cuts..=panels.min(least_panel_cuts.max(2 * wanted)) {
+            let most_line_cuts = (2 * wanted / panel_cuts).max(least_line_cuts);
+            for line_cuts in least_line_cuts..=most_line_cuts {
+                let candidate = (lines_of(line_cuts), panels.div_ceil(panel_cuts));
+                let cost = self.cost(candidate.0, candidate.1);
                 if cost < least {
-                    (least, found) = (cost, (lines, panels_of_task));
+                    (least, found) = (cost, candidate);
                 }
             }
         }

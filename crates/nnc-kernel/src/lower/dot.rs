@@ -3,6 +3,7 @@
 //! Rows are the free axes of `a`, columns those of `b`, or the other way round when there are too few columns for a
 //! vector. [`super::matmul`] does the rest.
 
+use super::conv_last;
 use super::frame::{Axes, Frame};
 use super::matmul;
 use super::matmul_shape::{Operand, Operands, Right};
@@ -11,6 +12,9 @@ use super::{LowerError, Lowering};
 use crate::ir::Direction;
 use nnc_graph::{NodeId, Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
+
+/// So few rows leave nothing to share between them.
+const FEW_ROWS: usize = 4;
 
 /// Lowers a dot with its epilogue.
 ///
@@ -22,6 +26,9 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     let Op::Dot { batch, a_axes, b_axes } = &node.op else { return Err(LowerError::bug("a dot that is none")) };
     let a = matrix_operand(lowering, node.operands[0], *batch, a_axes)?;
     let b = matrix_operand(lowering, node.operands[1], *batch, b_axes)?;
+    if *batch == 0 && is_packed_once(lowering, node.operands[1], (&a, &b)) {
+        return conv_last::emit(lowering, group, anchor, (node.operands[1], &conv_last::of_rows(&a, &b)));
+    }
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -37,6 +44,15 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     let (left, right) = if flip { (right, left) } else { (left, right) };
     let operands = Operands { left, right: Right::Strided(right), batch: *batch, flip, elem };
     matmul::emit(lowering, draft, &frame, operands, (node.results[0], &group.outputs))
+}
+
+/// Whether a product is one of rows by a constant matrix that is worth packing for all runs: one that is read but once
+/// in a run, row by row, is better off where it is.
+fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &Place)) -> bool {
+    let (rows, columns) = (left.layout.dims[0], right.layout.dims[0]);
+    let lanes = usize::from(lowering.lanes_of(left.elem));
+    let streams = rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams
 }
 
 /// An operand as `[batch..., free, contracted]` by strides, copied if strides cannot say it.
