@@ -193,7 +193,7 @@ fn kernels_of_every_op() {
     for name in op_names() {
         for f32_lanes in [8, 16] {
             let Some(graph) = graph_of_one_op(name, u64::from(f32_lanes), &GraphOptions::default()) else { continue };
-            let Ok(lowered) = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes }) else {
+            let Ok(lowered) = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(f32_lanes)) else {
                 continue;
             };
             functions += check(&lowered.program).unwrap_or_else(|what| panic!("{name} in {f32_lanes} lanes: {what}"));

@@ -10,7 +10,7 @@ use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
 use nnc_opt::fuse::{FuseOptions, partition};
 
 fn lowered(graph: &Graph, fuse: &FuseOptions, f32_lanes: u8) -> Option<Lowered> {
-    match lower(graph, &partition(graph, fuse), &Target { f32_lanes }) {
+    match lower(graph, &partition(graph, fuse), &Target::new(f32_lanes)) {
         Ok(lowered) => Some(lowered),
         Err(LowerError::Unsupported(_)) => None,
         Err(bug @ LowerError::Bug(_)) => panic!("{bug}\n{}", text::print(graph)),

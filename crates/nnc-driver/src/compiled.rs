@@ -60,7 +60,7 @@ impl Engine {
 
     /// What lowering may know of the machine.
     pub fn target(self) -> Target {
-        Target { f32_lanes: self.backend().f32_lanes() }
+        Target::new(self.backend().f32_lanes())
     }
 }
 
@@ -187,7 +187,8 @@ fn check_memory(bytes: usize) -> Result<(), DriverError> {
 /// # Errors
 /// [`DriverError::Usage`] for what the backend does not support.
 pub fn lower(optimised: &Optimised, engine: Engine) -> Result<Lowered, DriverError> {
-    nnc_kernel::lower(&optimised.graph, &optimised.partition, &engine.target())
+    let target = Target { winograd: optimised.winograd, ..engine.target() };
+    nnc_kernel::lower(&optimised.graph, &optimised.partition, &target)
         .map_err(|error| DriverError::Usage(error.to_string()))
 }
 

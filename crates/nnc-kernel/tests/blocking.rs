@@ -42,7 +42,7 @@ fn a_kernel_with_too_much_scratch_memory_is_refused() {
     put_out(&mut graph, y);
     let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
     for f32_lanes in [4, 8, 16] {
-        let refused = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target { f32_lanes });
+        let refused = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(f32_lanes));
         assert!(matches!(refused, Err(nnc_kernel::LowerError::Unsupported(what)) if what.contains("scratch")));
     }
 }
@@ -321,7 +321,96 @@ fn operations_are_counted_where_they_are() {
     let y = graph.emit(Op::Unary(UnaryOp::Exp), &[sum]);
     graph.add_output("y", y, OutputKind::Result);
     let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
-    let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target { f32_lanes: 8 }).unwrap();
+    let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap();
     let flops: Vec<u64> = lowered.report.iter().map(|kernel| kernel.flops).collect();
     assert_eq!(flops, [256 * 64 + 64 * 20]);
+}
+
+/// A convolution with channels last whose weights are a parameter, with a bias and an activation behind it.
+fn channels_last(image: [usize; 4], kernel: [usize; 4], geometry: [usize; 3], groups: usize) -> Graph {
+    let mut graph = Graph::new("last");
+    let x = input(&mut graph, "x", &image);
+    let mut param = |path: &str, dims: &[usize]| {
+        let ty = TensorType::new(DType::F32, Shape::of(dims));
+        graph.emit(Op::Param { path: path.to_owned(), ty }, &[])
+    };
+    let (w, bias) = (param("w", &kernel), param("bias", &[kernel[0]]));
+    let both = |number: usize| vec![Dim::from(number as i64); 2];
+    let [stride, padding, dilation] = geometry.map(both);
+    let attributes =
+        ConvAttributes { stride, low: padding.clone(), high: padding, dilation, groups: Dim::from(groups as i64) };
+    let y = graph.emit(Op::ConvLast(attributes), &[x, w]);
+    let shape = graph.ty(y).shape.clone();
+    let bias = graph.emit(Op::Broadcast { shape, axes: vec![3] }, &[bias]);
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
+    put_out(&mut graph, y);
+    graph
+}
+
+#[test]
+fn convolutions_with_channels_last() {
+    // Windows read in place, padded, strided, dilated; ragged channels; one line and one column.
+    holds(channels_last([1, 9, 7, 5], [21, 5, 3, 3], [1, 0, 1], 1), &[4, 8, 16]);
+    holds(channels_last([2, 8, 6, 3], [16, 3, 3, 3], [2, 1, 1], 1), &[4, 8, 16]);
+    holds(channels_last([1, 12, 11, 6], [17, 6, 3, 2], [1, 2, 2], 1), &[8, 16]);
+    holds(channels_last([2, 5, 5, 8], [24, 8, 1, 1], [2, 0, 1], 1), &[8]);
+    holds(channels_last([1, 1, 30, 4], [9, 4, 1, 5], [1, 2, 1], 1), &[8]);
+    // Terms a line of taps, a tap, and some channels of a tap at a time.
+    holds(channels_last([1, 6, 5, 300], [16, 300, 3, 3], [1, 1, 1], 1), &[8]);
+    holds(channels_last([1, 4, 4, 700], [16, 700, 3, 3], [2, 1, 1], 1), &[8]);
+    holds(channels_last([1, 3, 3, 2600], [16, 2600, 1, 2], [1, 0, 1], 1), &[8]);
+    // Several tasks of lines and of output channels.
+    holds(channels_last([1, 40, 28, 16], [80, 16, 3, 3], [2, 1, 1], 1), &[8]);
+}
+
+#[test]
+fn convolutions_of_single_channels_with_channels_last() {
+    holds(channels_last([2, 7, 9, 21], [21, 1, 3, 3], [1, 1, 1], 21), &[4, 8, 16]);
+    holds(channels_last([1, 10, 10, 40], [40, 1, 3, 3], [2, 1, 1], 40), &[8]);
+    holds(channels_last([1, 9, 13, 16], [16, 1, 5, 5], [1, 2, 1], 16), &[8]);
+    holds(channels_last([1, 9, 13, 19], [19, 1, 3, 2], [1, 0, 2], 19), &[8]);
+    // Several channels for each of several groups.
+    holds(channels_last([2, 5, 6, 8], [12, 4, 3, 3], [1, 1, 1], 2), &[8]);
+}
+
+/// The kernels of a lowered graph, by name.
+fn kernel_names(graph: &Graph, target: &nnc_kernel::ir::Target) -> Vec<String> {
+    let grouped = nnc_opt::fuse::partition(graph, &nnc_opt::fuse::FuseOptions::ALL);
+    let lowered = nnc_kernel::lower(graph, &grouped, target).unwrap();
+    lowered.report.into_iter().map(|kernel| kernel.name).collect()
+}
+
+/// Of both tile sizes, with tiles that reach behind the image's end, and several images.
+#[test]
+fn convolutions_by_winograd() {
+    let target = nnc_kernel::ir::Target::new(8);
+    for (image, rows) in [([1, 16, 12, 32], 48), ([2, 13, 15, 48], 32), ([1, 6, 6, 64], 64), ([1, 7, 7, 160], 160)] {
+        let graph = channels_last(image, [rows, image[3], 3, 3], [1, 1, 1], 1);
+        assert!(kernel_names(&graph, &target).contains(&"winograd".to_owned()), "{image:?}");
+        let direct = nnc_kernel::ir::Target { winograd: false, ..target };
+        assert!(!kernel_names(&graph, &direct).contains(&"winograd".to_owned()));
+        holds(graph, &[8, 16]);
+    }
+    holds(channels_last([1, 12, 9, 32], [32, 32, 3, 3], [1, 0, 1], 1), &[8]);
+}
+
+/// Rows by a parameter: packed once, before the first run.
+#[test]
+fn constant_matrices_are_packed_once() {
+    for (rows, depth, columns) in [(7, 30, 40), (64, 784, 33), (130, 1500, 20), (3, 50, 17)] {
+        for turned in [false, true] {
+            let mut graph = Graph::new("rows");
+            let x = input(&mut graph, "x", &[rows, depth]);
+            let dims = if turned { [columns, depth] } else { [depth, columns] };
+            let ty = TensorType::new(DType::F32, Shape::of(&dims));
+            let w = graph.emit(Op::Param { path: "w".to_owned(), ty }, &[]);
+            let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![usize::from(turned)] }, &[x, w]);
+            put_out(&mut graph, y);
+            let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+            let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap();
+            assert_eq!(lowered.program.prepare, 1, "{rows} x {depth} x {columns}");
+            assert_eq!((lowered.report[0].name.as_str(), lowered.report[0].runs), ("pack", 0));
+            holds(graph, &[4, 8, 16]);
+        }
+    }
 }

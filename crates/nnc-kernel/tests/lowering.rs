@@ -86,7 +86,7 @@ fn recurrence(steps: usize) -> Graph {
 fn a_long_loop_is_no_more_work_to_compile() {
     let lowered = |steps| {
         let graph = recurrence(steps);
-        lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap()
+        lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap()
     };
     let (short, long) = (lowered(3), lowered(1_000_000));
     assert_eq!(short.program.launches.len(), long.program.launches.len());
@@ -146,7 +146,7 @@ fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
     for twice in [false, true] {
         let graph = cache(twice);
         check(&graph, 4).unwrap();
-        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap();
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
         let in_place = lowered.program.kernels.iter().any(|kernel| kernel.name == "update");
         assert_eq!(in_place, !twice);
     }
@@ -180,7 +180,7 @@ fn an_update_runs_while_its_gradient_is_fresh() {
         graph.add_output(&format!("w{at}"), new, OutputKind::Update(weight));
     }
     check(&graph, 3).unwrap();
-    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target { f32_lanes: 8 }).unwrap();
+    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
     let gradient = 64 * 64 * 4;
     assert!(lowered.arena_bytes < 2 * gradient, "{} bytes", lowered.arena_bytes);
 }

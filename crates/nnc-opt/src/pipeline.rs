@@ -32,13 +32,23 @@ pub struct Options {
     pub dump: bool,
     /// Whether convolutions may have their channels side by side.
     pub layout: bool,
+    /// Whether convolutions may go by Winograd's form.
+    pub winograd: bool,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
     pub fast_math: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fuse: FuseOptions::default(), fuel: None, verify: true, dump: false, layout: true, fast_math: false }
+        Self {
+            fuse: FuseOptions::default(),
+            fuel: None,
+            verify: true,
+            dump: false,
+            layout: true,
+            winograd: true,
+            fast_math: false,
+        }
     }
 }
 
@@ -49,6 +59,8 @@ pub struct Optimised {
     pub graph: Graph,
     /// Which of its nodes share a kernel.
     pub partition: Partition,
+    /// Whether convolutions may go by Winograd's form.
+    pub winograd: bool,
     /// What each pass did.
     pub log: PassLog,
 }
@@ -70,7 +82,7 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
         graph = clean_up(graph, &mut runner, options.fast_math)?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
-    Ok(Optimised { graph, partition, log: runner.into_log() })
+    Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })
 }
 
 /// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.

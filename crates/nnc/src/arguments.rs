@@ -95,15 +95,25 @@ pub struct EngineOptions {
     /// What runs the program: native code, the same bits from each instruction set, or the interpreter.
     #[arg(long, visible_alias = "isa", value_name = "ENGINE", default_value = "native", value_parser = values::engine())]
     pub engine: Engine,
-    /// Build the same program without fusing operations.
-    #[arg(long)]
-    pub no_fuse: bool,
+    #[command(flatten)]
+    pub passes: PassOptions,
     /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
     #[arg(long, value_name = "N", hide = true, value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass took.
     #[arg(long)]
     pub time_passes: bool,
+}
+
+/// Options about what the compiler does to a program.
+#[derive(Args, Clone, Copy, Default, Debug)]
+pub struct PassOptions {
+    /// Build the same program without fusing operations.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Add the terms of every convolution directly, never by Winograd's form, whose rounding errors are larger.
+    #[arg(long)]
+    pub no_winograd: bool,
 }
 
 /// Options about the machine that code is made for.
@@ -249,6 +259,8 @@ pub struct Build {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
+    #[command(flatten)]
+    pub passes: PassOptions,
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
@@ -300,9 +312,8 @@ pub struct Dump {
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,
-    /// Build the same program without fusing operations.
-    #[arg(long)]
-    pub no_fuse: bool,
+    #[command(flatten)]
+    pub passes: PassOptions,
     /// Stop the optimiser after this many rewrites.
     #[arg(long, value_name = "N", value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
@@ -351,9 +362,8 @@ pub struct Profile {
     /// How long to measure, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]
     pub seconds: Duration,
-    /// Build the same program without fusing operations.
-    #[arg(long)]
-    pub no_fuse: bool,
+    #[command(flatten)]
+    pub passes: PassOptions,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
@@ -372,9 +382,8 @@ pub struct Explain {
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,
-    /// Build the same program without fusing operations.
-    #[arg(long)]
-    pub no_fuse: bool,
+    #[command(flatten)]
+    pub passes: PassOptions,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

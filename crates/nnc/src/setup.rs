@@ -1,6 +1,6 @@
 //! From common options to a project, a compiler, a data set.
 
-use crate::arguments::{EngineOptions, FileOptions, IsaOptions};
+use crate::arguments::{EngineOptions, FileOptions, IsaOptions, PassOptions};
 use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
@@ -111,13 +111,17 @@ pub(crate) fn weights(
 
 /// A compiler with its threads.
 pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
-    let passes = passes(options.no_fuse, options.fuel);
+    let passes = passes(options.passes, options.fuel);
     Ok(Compiler { engine: options.engine, pool: pool(options.threads)?, passes })
 }
 
 /// A native compiler on so many threads.
-pub(crate) fn native(threads: Option<NonZeroUsize>, isa: &IsaOptions, no_fuse: bool) -> Result<Compiler, Failure> {
-    Ok(Compiler { engine: isa.isa, pool: pool(threads)?, passes: passes(no_fuse, None) })
+pub(crate) fn native(
+    threads: Option<NonZeroUsize>,
+    isa: &IsaOptions,
+    options: PassOptions,
+) -> Result<Compiler, Failure> {
+    Ok(Compiler { engine: isa.isa, pool: pool(threads)?, passes: passes(options, None) })
 }
 
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
@@ -129,9 +133,9 @@ fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
 }
 
 /// The passes of an ordinary compilation.
-pub(crate) fn passes(no_fuse: bool, fuel: Option<u64>) -> pipeline::Options {
-    let fuse = if no_fuse { FuseOptions::NONE } else { FuseOptions::ALL };
-    pipeline::Options { fuse, fuel, ..pipeline::Options::default() }
+pub(crate) fn passes(options: PassOptions, fuel: Option<u64>) -> pipeline::Options {
+    let fuse = if options.no_fuse { FuseOptions::NONE } else { FuseOptions::ALL };
+    pipeline::Options { fuse, fuel, winograd: !options.no_winograd, ..pipeline::Options::default() }
 }
 
 /// The name of the only recipe, or of the one asked for.

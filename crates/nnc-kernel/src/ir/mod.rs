@@ -66,11 +66,20 @@ pub use statement::{
 };
 pub use types::{Elem, ParamId, Type, Value};
 
-/// What the lowering may know of the machine: nothing that changes results.
+/// What the lowering may know of the machine, which changes no result, and what it is allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Target {
     /// The vector width `V` in f32 lanes: 4, 8 or 16.
     pub f32_lanes: u8,
+    /// Whether convolutions may go by Winograd's form where the shape says that it is faster: it rounds in other places.
+    pub winograd: bool,
+}
+
+impl Target {
+    /// A machine with vectors of so many f32, and everything allowed.
+    pub fn new(f32_lanes: u8) -> Self {
+        Self { f32_lanes, winograd: true }
+    }
 }
 
 /// A loop kernel.

@@ -14,13 +14,15 @@ use super::conv::{self, Spatial};
 use super::conv_last_shape::{Shape, Slabs};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
-use super::image::{self, Axis};
-use super::loops::{coordinates, widths};
+use super::image::Axis;
+use super::lines_last::Lines;
+use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::Level;
-use super::{LowerError, Lowering, depthwise_last, panels};
+use super::winograd::Tiles;
+use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -83,10 +85,22 @@ pub fn lower(
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
     let operands = Operands { image, weights, axes, has_images: true };
     match spatial.groups {
-        1 => emit(lowering, group, anchor, (w, &operands)),
+        1 => match winograd(lowering, &operands) {
+            Some(tiles) => conv_winograd::emit(lowering, group, anchor, (w, &operands), tiles),
+            None => emit(lowering, group, anchor, (w, &operands)),
+        },
         groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
+}
+
+/// The tiles of Winograd's form, if it is allowed and serves.
+fn winograd(lowering: &Lowering<'_>, operands: &Operands) -> Option<Tiles> {
+    let dims = &operands.image.layout.dims;
+    let channels = dims[3];
+    let is_whole = operands.image.elem == Elem::F32 && channels.is_multiple_of(16);
+    let tiles = Tiles::choose(operands.axes, dims[0], channels, operands.weights.layout.dims[0]);
+    tiles.filter(|_| is_whole && lowering.target.winograd)
 }
 
 /// Emits the product of windows by the weights, which are the value or a part of it.
@@ -159,8 +173,7 @@ impl Body<'_> {
         let row = shape.axes[1].windows as i64;
         let (zero, rows) = (b.index(0), b.mul_index(count, row));
         let images = &at[..target.row_axis];
-        let point =
-            Point { coordinates: [images, &[zero, zero]].concat(), vector: target.column_axis, lanes: 1 };
+        let point = Point { coordinates: [images, &[zero, zero]].concat(), vector: target.column_axis, lanes: 1 };
         let first_row = b.mul_index(lines.0, row);
         let range = Range { rows: (zero, rows), columns };
         let Some(sums) = self.sums else {
@@ -199,60 +212,17 @@ impl Body<'_> {
         };
         let channels = self.shape.channels as i64;
         let line_size = self.shape.width as i64 * channels;
-        self.pad(b, first, line, padded);
+        let lines = Lines {
+            image: self.image,
+            axes: self.shape.axes,
+            height: self.shape.height,
+            width: self.shape.width,
+            column: self.shape.channels,
+            lanes: self.shape.tile.lanes,
+        };
+        let all = b.index(channels);
+        lines.copy(b, (first, all), line, padded);
         Windows { memory: padded, first: b.index(0), line: line_size, column: channels }
-    }
-
-    /// Copies lines of the image, zeros around them.
-    fn pad(&self, b: &mut Builder, first: Value, line: Value, to: Memory) {
-        let shape = self.shape;
-        let [vertical, _] = shape.axes;
-        let line_size = (shape.width * shape.channels) as i64;
-        let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
-        b.for_each(shape.height as i64, |b, at| {
-            let source = b.add(top, at);
-            let (zero, end) = (b.index(0), b.index(vertical.source as i64));
-            let (after, before) = (b.ge(source, zero), b.lt(source, end));
-            let inside = b.and(after, before);
-            let target = b.mul_index(at, line_size);
-            let copy = |b: &mut Builder| {
-                self.pad_line(b, first, source, (to, target));
-                vec![]
-            };
-            b.if_else(inside, copy, |b| {
-                let all = b.index(line_size);
-                image::clear(b, to, target, all, shape.tile.lanes);
-                vec![]
-            });
-        });
-    }
-
-    /// A line of the image.
-    fn pad_line(&self, b: &mut Builder, first: Value, line: Value, (to, target): (Memory, Value)) {
-        let (place, memory) = self.image;
-        let (shape, strides) = (self.shape, &place.layout.strides);
-        let lanes = shape.tile.lanes;
-        let channels = shape.channels;
-        let left = (shape.axes[1].low as usize).min(shape.width);
-        let inside = shape.axes[1].source.min(shape.width - left);
-        let count = |b: &mut Builder, places: usize| b.index((places * channels) as i64);
-        let before = count(b, left);
-        image::clear(b, to, target, before, lanes);
-        let start = b.add_index(target, (left * channels) as i64);
-        let source = b.affine(&[(first, 1), (line, strides[1])], 0);
-        if strides[3] == 1 && strides[2] == channels as i64 {
-            let range = (b.index(0), count(b, inside));
-            pack::copy_line(b, (memory, source), (to, start), range, lanes);
-        } else {
-            b.for_each(channels as i64, |b, channel| {
-                let source = b.affine(&[(source, 1), (channel, strides[3])], 0);
-                let target = b.add(start, channel);
-                copy_strided(b, (memory, source, strides[2]), (to, target, channels as i64), inside, lanes);
-            });
-        }
-        let end = b.add_index(start, (inside * channels) as i64);
-        let after = count(b, shape.width - left - inside);
-        image::clear(b, to, end, after, lanes);
     }
 
     /// Notes where the window of each row begins.
@@ -348,25 +318,4 @@ impl Body<'_> {
             levels,
         }
     }
-}
-
-/// Copies `count` elements that lie some distance apart to places that lie some distance apart.
-fn copy_strided(
-    b: &mut Builder,
-    (from, source, step): (Memory, Value, i64),
-    (to, target, stride): (Memory, Value, i64),
-    count: usize,
-    lanes: u8,
-) {
-    let (zero, end) = (b.index(0), b.index(count as i64));
-    super::loops::span(b, (zero, end), &widths(count, lanes), |b, at, lanes| {
-        let source = b.affine(&[(source, 1), (at, step)], 0);
-        let target = b.affine(&[(target, 1), (at, stride)], 0);
-        let (step, stride) = (b.index(step), b.index(stride));
-        let value = b.load_strided(from, source, step, lanes);
-        match lanes {
-            1 => b.store(to, target, value),
-            _ => b.store_strided(to, target, stride, value),
-        }
-    });
 }

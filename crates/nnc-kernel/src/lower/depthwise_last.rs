@@ -8,7 +8,8 @@
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame};
-use super::image::{self, Axis};
+use super::image::Axis;
+use super::lines_last::Lines;
 use super::loops::{Split, coordinates, span, widths_of};
 use super::memory::{KernelDraft, Place, Source};
 use super::product::Target;
@@ -170,64 +171,17 @@ impl Body<'_> {
         };
         let column = self.blocks.channels.grain;
         let line = self.blocks.width as i64 * column;
-        self.pad(b, first, lines.0, channels, padded);
-        Window { memory: padded, first: b.index(0), line, column }
-    }
-
-    /// Copies some channels of some lines, zeros around them.
-    fn pad(&self, b: &mut Builder, first: Value, line: Value, channels: (Value, Value), to: Memory) {
-        let blocks = self.blocks;
-        let [vertical, _] = blocks.axes;
-        let (column, strides) = (blocks.channels.grain, &self.image.0.layout.strides);
-        let line_size = blocks.width as i64 * column;
-        let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
+        let copied = Lines {
+            image: self.image,
+            axes: self.blocks.axes,
+            height: self.blocks.height,
+            width: self.blocks.width,
+            column: column as usize,
+            lanes: self.lanes,
+        };
         let count = b.sub(channels.1, channels.0);
-        b.for_each(blocks.height as i64, |b, at| {
-            let source = b.add(top, at);
-            let (zero, end) = (b.index(0), b.index(vertical.source as i64));
-            let (after, before) = (b.ge(source, zero), b.lt(source, end));
-            let inside = b.and(after, before);
-            let target = b.mul_index(at, line_size);
-            let copy = |b: &mut Builder| {
-                let source = b.affine(&[(first, 1), (source, strides[1])], 0);
-                self.pad_line(b, source, (to, target), count);
-                vec![]
-            };
-            b.if_else(inside, copy, |b| {
-                let all = b.index(line_size);
-                image::clear(b, to, target, all, self.lanes);
-                vec![]
-            });
-        });
-    }
-
-    fn pad_line(&self, b: &mut Builder, source: Value, (to, target): (Memory, Value), count: Value) {
-        let blocks = self.blocks;
-        let (place, memory) = self.image;
-        let strides = &place.layout.strides;
-        let column = blocks.channels.grain;
-        let left = (blocks.axes[1].low as usize).min(blocks.width);
-        let inside = blocks.axes[1].source.min(blocks.width - left);
-        let elements = |b: &mut Builder, places: usize| b.index(places as i64 * column);
-        let before = elements(b, left);
-        image::clear(b, to, target, before, self.lanes);
-        let start = b.add_index(target, left as i64 * column);
-        let zero = b.index(0);
-        let widths = widths_of(b, count, self.lanes);
-        b.for_each(inside as i64, |b, at| {
-            let source = b.affine(&[(source, 1), (at, strides[2])], 0);
-            let target = b.affine(&[(start, 1), (at, column)], 0);
-            span(b, (zero, count), &widths, |b, channel, lanes| {
-                let source = b.affine(&[(source, 1), (channel, strides[3])], 0);
-                let stride = b.index(strides[3]);
-                let value = b.load_strided(memory, source, stride, lanes);
-                let target = b.add(target, channel);
-                b.store(to, target, value);
-            });
-        });
-        let end = b.add_index(start, inside as i64 * column);
-        let after = elements(b, blocks.width - left - inside);
-        image::clear(b, to, end, after, self.lanes);
+        copied.copy(b, (first, count), lines.0, padded);
+        Window { memory: padded, first: b.index(0), line, column }
     }
 
     /// All windows of some lines for a vector of channels.

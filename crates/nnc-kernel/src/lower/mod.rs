@@ -28,6 +28,7 @@ mod conv_last;
 mod conv_last_shape;
 mod conv_product;
 mod conv_weight;
+mod conv_winograd;
 mod cost;
 mod depthwise;
 mod depthwise_last;
@@ -36,6 +37,7 @@ mod evaluate;
 mod frame;
 mod image;
 mod indexed;
+mod lines_last;
 mod loops;
 mod map;
 mod matmul;
@@ -55,6 +57,7 @@ mod update;
 mod window;
 mod window_grad;
 mod windows;
+mod winograd;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};
@@ -409,8 +412,7 @@ impl<'g> Lowering<'g> {
         flops: usize,
     ) -> Result<(), LowerError> {
         self.launch(draft, frame, work)?;
-        let launch = self.launches().last_mut().expect("one was just appended");
-        launch.flops = flops;
+        self.count(flops);
         Ok(())
     }
 
@@ -455,6 +457,12 @@ impl<'g> Lowering<'g> {
         let (group, scans) = (self.group, self.scans.clone());
         self.launches().push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
         Ok(())
+    }
+
+    /// Says how many operations the last launch stands for in reports.
+    fn count(&mut self, flops: usize) {
+        let launch = self.launches().last_mut().expect("one was just appended");
+        launch.flops = flops;
     }
 
     /// The launches that what is made now is a part of.

@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     fn chosen(rows: usize, columns: usize, f32_lanes: u8) -> (usize, usize) {
-        let tile = Tile::choose(rows, columns, f32_lanes, Target { f32_lanes });
+        let tile = Tile::choose(rows, columns, f32_lanes, Target::new(f32_lanes));
         (tile.rows, tile.vectors)
     }
 

@@ -16,7 +16,7 @@ fn lowered_run(
     lanes: u8,
 ) -> Result<Finished, String> {
     let grouped = partition(graph, fuse);
-    let lowered = lower(graph, &grouped, &Target { f32_lanes: lanes }).map_err(|error| match error {
+    let lowered = lower(graph, &grouped, &Target::new(lanes)).map_err(|error| match error {
         LowerError::Unsupported(what) => format!("unsupported: {what}"),
         bug @ LowerError::Bug(_) => bug.to_string(),
     })?;

@@ -187,11 +187,11 @@ impl Batcher<'_> {
             Op::Reduce { op, axes } => self.emit(Op::Reduce { op: *op, axes: behind(axes) }, &[operands[0].value]),
             Op::ArgMax { axis } => self.emit(Op::ArgMax { axis: axis + 1 }, &[operands[0].value]),
             Op::Dot { batch, a_axes, b_axes } => self.dot(*batch, a_axes, b_axes, operands),
-            Op::Conv(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
+            Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
                 self.over_merged_batch(op, &[operands[0]], Some(operands[1].value))
             }
             Op::Conv(attributes) => self.conv(attributes, operands),
-            Op::ConvLast(_) => unreachable!("compiler bug: channels come last behind the front end"),
+            Op::ConvLast(attributes) => self.conv_last(attributes, operands),
             Op::ConvInputGrad { attributes, input } => self.conv_input_grad(attributes, input, operands),
             Op::ConvWeightGrad { attributes, kernel } => self.conv_weight_grad(attributes, kernel, operands),
             Op::Window { .. } | Op::WindowGrad { op: WindowOp::Sum | WindowOp::Max, .. } | Op::WindowPick(_) => {
@@ -375,6 +375,15 @@ impl Batcher<'_> {
         let (x, w) = (self.side_by_side(x), self.merge(w, 0));
         let y = self.emit(Op::Conv(self.per_example(attributes)), &[x, w]);
         self.apart_again(y, &channels)
+    }
+
+    /// As [`Self::conv`], with channels last on both sides.
+    fn conv_last(&mut self, attributes: &ConvAttributes, operands: &[Lane]) -> ValueId {
+        let x = self.lifted(operands[0]);
+        let rank = self.ty(x).shape.rank();
+        let first = self.emit(Op::Transpose([0, 1, rank - 1].into_iter().chain(2..rank - 1).collect()), &[x]);
+        let y = self.conv(attributes, &[Lane { value: first, batched: true }, operands[1]]);
+        self.emit(Op::Transpose([0, 1].into_iter().chain(3..rank).chain([2]).collect()), &[y])
     }
 
     fn conv_input_grad(&mut self, attributes: &ConvAttributes, input: &[Dim], operands: &[Lane]) -> ValueId {

@@ -1,6 +1,6 @@
 //! `nnc bench FILE`.
 
-use crate::arguments::Bench;
+use crate::arguments::{Bench, PassOptions};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::bench::{Comparison, Side, Wanted, compare};
@@ -8,7 +8,7 @@ use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
-    let compiler = setup::native(options.threads, &options.isa, false)?;
+    let compiler = setup::native(options.threads, &options.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
     let programs: &[Which] =

@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
-    let compiler = setup::native(None, &options.isa, false)?;
+    let compiler = setup::native(None, &options.isa, options.passes)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));

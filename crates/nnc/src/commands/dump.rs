@@ -34,7 +34,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         return Ok(text::print(&graph));
     }
     let bug = |error: String| Failure::Driver(DriverError::Internal(error));
-    let passes = setup::passes(options.no_fuse, options.fuel);
+    let passes = setup::passes(options.passes, options.fuel);
     let optimised = nnc_opt::optimise(&graph, &passes).map_err(|error| bug(error.to_string()))?;
     if options.time_passes {
         output::remark(terminal::passes(&optimised.log).trim_end());

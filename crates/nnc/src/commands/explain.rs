@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
-    let passes = setup::passes(options.no_fuse, None);
+    let passes = setup::passes(options.passes, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
     let lowered = compiled::lower(&optimised, options.isa.isa)?;

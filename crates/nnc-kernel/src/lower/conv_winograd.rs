@@ -1,0 +1,349 @@
+//! A 3 x 3 convolution with channels last by [`super::winograd`]: three phases, and the kernels transformed before.
+//!
+//! 1. Tiles of the image are transformed: `[place of a tile][tile][channel]`.
+//! 2. For each place of a tile, a product of (tiles, channels) by (channels, output channels).
+//! 3. The sums, `[place][tile][output channel]`, are transformed back, and go through the epilogue.
+//!
+//! The first and third go a vector of channels at a time. What the phases hand on lies in the arena.
+
+use super::conv_last::Operands;
+use super::evaluate::{Known, Point};
+use super::frame::{Axes, Frame};
+use super::image::Axis;
+use super::lines_last::Lines;
+use super::loops::{Split, coordinates};
+use super::memory::{BufferId, KernelDraft, Place};
+use super::product::{Product, Range, RowSource, Sink, Target};
+use super::tile::{Level, Tile};
+use super::winograd::{Tiles, apply};
+use super::{LowerError, Lowering};
+use crate::ir::{Builder, Direction, Memory, Value};
+use nnc_graph::{NodeId, ValueId};
+use nnc_opt::fuse::Group;
+
+/// Elements that a task of the first or third phase makes, about.
+const TASK: usize = 1 << 15;
+/// Multiply-adds of a task of the second phase.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// Elements between planes beside what they hold, so that places of a tile do not share lines of the cache.
+const APART: usize = 16;
+
+/// A convolution and its tiles.
+struct Shape {
+    tiles: Tiles,
+    axes: [Axis; 2],
+    images: usize,
+    channels: usize,
+    columns: usize,
+    /// The register tile of the products.
+    tile: Tile,
+    lanes: u8,
+}
+
+impl Shape {
+    /// Tiles along both axes.
+    fn grid(&self) -> [usize; 2] {
+        self.axes.map(|axis| self.tiles.along(axis.windows))
+    }
+
+    /// Tiles of all images.
+    fn count(&self) -> usize {
+        self.images * self.grid()[0] * self.grid()[1]
+    }
+
+    /// Elements from place to place of transformed tiles of so many channels.
+    fn plane(&self, channels: usize) -> usize {
+        self.count() * channels + APART
+    }
+
+    /// Elements from place to place of the transformed kernels.
+    fn kernel_plane(&self) -> usize {
+        self.columns.next_multiple_of(self.tile.columns()) * self.channels
+    }
+}
+
+/// Emits the convolution whose kernels are the value `weights`.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn emit(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    (weights, operands): (ValueId, &Operands),
+    tiles: Tiles,
+) -> Result<(), LowerError> {
+    let elem = operands.image.elem;
+    let lanes = lowering.lanes_of(elem);
+    let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
+    let columns = operands.weights.layout.dims[0];
+    let tile = Tile { rows: 1, vectors: 1, lanes };
+    let mut shape = Shape { tiles, axes: operands.axes, images, channels, columns, tile, lanes };
+    shape.tile = Tile::choose(shape.count(), columns, lanes, lowering.target);
+    let kernels = transform_kernels(lowering, weights, &operands.weights, &shape)?;
+    let mut draft = KernelDraft::new("winograd");
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let result = lowering.graph.node(anchor).results[0];
+    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill: None };
+    let mut between = |channels: usize| {
+        let elements = tiles.places() * shape.plane(channels);
+        draft.param(lowering.temporary(elements * elem.size()), elem, Direction::InOut)
+    };
+    let (transformed, sums) = (between(channels), between(columns));
+    let image = draft.param(operands.image.buffer, elem, Direction::In);
+    let kernels_memory = draft.param(kernels, elem, Direction::In);
+    let body = Body { shape: &shape, image: (&operands.image, image), transformed, kernels: kernels_memory, sums };
+    body.transform_image(&mut draft);
+    body.multiply(&mut draft);
+    body.transform_back(&mut draft, &target);
+    let products = 2 * tiles.places() * shape.count() * channels * columns;
+    let direct = 2 * images * operands.axes[0].windows * operands.axes[1].windows * channels * columns * 9;
+    lowering.launch_with(draft, &frame, products, &[operands.image.buffer, kernels])?;
+    // What is reported is the convolution's own work, whatever the way to it.
+    lowering.count(direct);
+    Ok(())
+}
+
+/// The kernels, transformed and packed: for each place of a tile the panels of a matrix (channels, output channels).
+fn transform_kernels(
+    lowering: &mut Lowering<'_>,
+    value: ValueId,
+    weights: &Place,
+    shape: &Shape,
+) -> Result<BufferId, LowerError> {
+    let (tiles, lanes) = (shape.tiles, shape.lanes);
+    let total = tiles.places() * shape.kernel_plane();
+    lowering.preparing(lowering.is_constant(value), |lowering| {
+        let buffer = lowering.memory(total * weights.elem.size());
+        let mut draft = KernelDraft::new("kernels");
+        let from = draft.param(weights.buffer, weights.elem, Direction::In);
+        let to = draft.param(buffer, weights.elem, Direction::Out);
+        let between = draft.builder.scratch(weights.elem, tiles.places() * usize::from(lanes));
+        let [along, tap, channel] = [0, 1, 2].map(|axis| weights.layout.strides[axis]);
+        let panel = shape.tile.columns() as i64;
+        draft.builder.phase(shape.columns as u64 / u64::from(lanes), |b, task| {
+            let column = b.mul_index(task, i64::from(lanes));
+            let width = b.index(panel);
+            let within = b.rem(column, width);
+            let before = b.sub(column, within);
+            b.for_each(shape.channels as i64, |b, at| {
+                let first = b.affine(&[(column, along), (at, channel)], weights.layout.offset);
+                let element = |b: &mut Builder, row: usize, place: usize| {
+                    let place = b.add_index(first, (3 * row + place) as i64 * tap);
+                    let stride = b.index(along);
+                    b.load_strided(from, place, stride, lanes)
+                };
+                let target = b.affine(&[(before, shape.channels as i64), (within, 1), (at, panel)], 0);
+                let write = |b: &mut Builder, place: usize, value: Value| {
+                    let place = b.add_index(target, (place * shape.kernel_plane()) as i64);
+                    b.store(to, place, value);
+                };
+                transform(b, (tiles.kernel(), 3), (between, lanes), element, write);
+            });
+        });
+        lowering.append(draft, vec![], total * 8)?;
+        Ok(buffer)
+    })
+}
+
+/// A transform of both sides of a square of `size` elements: columns first, by way of scratch memory, then rows. `write`
+/// gets the number of each element of the result, in row-major order.
+fn transform(
+    b: &mut Builder,
+    (matrix, size): (&[&[f64]], usize),
+    (between, lanes): (Memory, u8),
+    element: impl Fn(&mut Builder, usize, usize) -> Value,
+    mut write: impl FnMut(&mut Builder, usize, Value),
+) {
+    let place =
+        |b: &mut Builder, row: usize, column: usize| b.index(((row * size + column) * usize::from(lanes)) as i64);
+    for column in 0..size {
+        let values: Vec<Value> = (0..size).map(|row| element(b, row, column)).collect();
+        for (row, value) in apply(b, matrix, &values).into_iter().enumerate() {
+            let place = place(b, row, column);
+            b.store(between, place, value);
+        }
+    }
+    for row in 0..matrix.len() {
+        let values: Vec<Value> = (0..size)
+            .map(|column| {
+                let place = place(b, row, column);
+                b.load(between, place, lanes)
+            })
+            .collect();
+        for (column, value) in apply(b, matrix, &values).into_iter().enumerate() {
+            write(b, row * matrix.len() + column, value);
+        }
+    }
+}
+
+struct Body<'a> {
+    shape: &'a Shape,
+    image: (&'a Place, Memory),
+    transformed: Memory,
+    kernels: Memory,
+    sums: Memory,
+}
+
+impl Body<'_> {
+    /// A task has a line of tiles of an image.
+    fn transform_image(&self, draft: &mut KernelDraft) {
+        let shape = self.shape;
+        let [down, across] = shape.grid();
+        let (edge, step) = (shape.tiles.edge(), shape.tiles.results());
+        let (place, memory) = self.image;
+        let lanes = shape.lanes;
+        let width = across * step + 2;
+        let block = Split::new(shape.channels, (TASK / (edge * width)).max(1), usize::from(lanes));
+        let column = block.grain as usize;
+        let elements = edge * width * column + usize::from(lanes);
+        let padded = draft.builder.scratch(memory.elem, elements);
+        let between = draft.builder.scratch(memory.elem, shape.tiles.places() * usize::from(lanes));
+        let lines = Lines { image: (place, memory), axes: shape.axes, height: edge, width, column, lanes };
+        let counts = [shape.images, down, block.tasks() as usize];
+        draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+            let at = coordinates(b, task, &counts);
+            let channels = block.bounds(b, at[2]);
+            let count = b.sub(channels.1, channels.0);
+            let strides = &place.layout.strides;
+            let first = b.affine(&[(at[0], strides[0]), (channels.0, strides[3])], place.layout.offset);
+            let line = b.mul_index(at[1], step as i64);
+            lines.copy(b, (first, count), line, padded);
+            let number = b.affine(&[(at[0], (down * across) as i64), (at[1], across as i64)], 0);
+            let (zero, vector) = (b.index(0), b.index(i64::from(lanes)));
+            b.for_each(across as i64, |b, along| {
+                let tile = b.add(number, along);
+                b.for_loop(zero, count, vector, &[], |b, channel, _| {
+                    let from = b.affine(&[(along, (step * column) as i64), (channel, 1)], 0);
+                    let element = |b: &mut Builder, row: usize, place: usize| {
+                        let place = b.add_index(from, ((row * width + place) * column) as i64);
+                        b.load(padded, place, lanes)
+                    };
+                    let to = b.affine(&[(tile, shape.channels as i64), (channels.0, 1), (channel, 1)], 0);
+                    let write = |b: &mut Builder, place: usize, value: Value| {
+                        let place = b.add_index(to, (place * shape.plane(shape.channels)) as i64);
+                        b.store(self.transformed, place, value);
+                    };
+                    transform(b, (shape.tiles.input(), edge), (between, lanes), element, write);
+                    vec![]
+                });
+            });
+        });
+    }
+
+    /// A task has some output channels of one place, and some tiles.
+    fn multiply(&self, draft: &mut KernelDraft) {
+        let shape = self.shape;
+        let (tiles, channels) = (shape.count(), shape.channels);
+        let panel = shape.tile.columns();
+        let grain = |products: usize| (TASK_PRODUCTS / products.max(1)).max(1);
+        let columns = Split::new(shape.columns, grain(tiles * channels), panel);
+        let rows = Split::new(tiles, grain(channels * columns.grain as usize), shape.tile.rows);
+        let counts = [shape.tiles.places(), columns.tasks() as usize, rows.tasks() as usize];
+        draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+            let at = coordinates(b, task, &counts);
+            let (columns, rows) = (columns.bounds(b, at[1]), rows.bounds(b, at[2]));
+            let levels = [Level { count: b.index(channels as i64), a: 1, b: panel as i64 }];
+            let image = b.mul_index(at[0], shape.plane(channels) as i64);
+            let kernels = b.affine(&[(at[0], shape.kernel_plane() as i64), (columns.0, channels as i64)], 0);
+            let sums = b.mul_index(at[0], shape.plane(shape.columns) as i64);
+            let product = Product {
+                tile: shape.tile,
+                rows: tiles,
+                columns: shape.columns,
+                a: (self.transformed, RowSource::Even(image, channels as i64)),
+                b: (self.kernels, kernels, channels as i64),
+                gathered: None,
+                levels: &levels,
+            };
+            product.run(b, Range { rows, columns }, &Sink::Store(self.sums, sums, shape.columns as i64));
+        });
+    }
+
+    /// A task has some lines of tiles of an image, and some output channels.
+    fn transform_back(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
+        let shape = self.shape;
+        let [down, across] = shape.grid();
+        let lanes = shape.lanes;
+        let block = Split::new(shape.columns, TASK / (across * shape.tiles.places()), usize::from(lanes));
+        let (edge, results) = (shape.tiles.edge(), shape.tiles.results());
+        let between = draft.builder.scratch(self.sums.elem, results * edge * usize::from(lanes));
+        let counts = [shape.images, down, block.tasks() as usize];
+        draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
+            let at = coordinates(b, task, &counts);
+            let columns = block.bounds(b, at[2]);
+            let vector = b.index(i64::from(lanes));
+            let zero = b.index(0);
+            b.for_loop(columns.0, columns.1, vector, &[], |b, column, _| {
+                let point = Point { coordinates: vec![at[0], zero, column], vector: 2, lanes };
+                let mut known = Known::default();
+                target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == target.row_axis);
+                b.for_each(across as i64, |b, along| {
+                    let place = [at[0], at[1], along];
+                    self.tile(b, target, (&point, &known), (place, column), between);
+                });
+                vec![]
+            });
+        });
+    }
+
+    /// The results of a tile for a vector of channels.
+    fn tile(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (point, known): (&Point, &Known),
+        ([image, line, along], column): ([Value; 3], Value),
+        between: Memory,
+    ) {
+        let shape = self.shape;
+        let [down, across] = shape.grid();
+        let (edge, results, lanes) = (shape.tiles.edge(), shape.tiles.results(), shape.lanes);
+        let tile = b.affine(&[(image, (down * across) as i64), (line, across as i64), (along, 1)], 0);
+        let from = b.affine(&[(tile, shape.columns as i64), (column, 1)], 0);
+        for place in 0..edge {
+            let sums: Vec<Value> = (0..edge)
+                .map(|row| {
+                    let place = b.add_index(from, ((row * edge + place) * shape.plane(shape.columns)) as i64);
+                    b.load(self.sums, place, lanes)
+                })
+                .collect();
+            for (row, value) in apply(b, shape.tiles.output(), &sums).into_iter().enumerate() {
+                let place = b.index(((row * edge + place) * usize::from(lanes)) as i64);
+                b.store(between, place, value);
+            }
+        }
+        let windows = shape.axes.map(|axis| axis.windows as i64);
+        let (top, left) = (b.mul_index(line, results as i64), b.mul_index(along, results as i64));
+        b.for_each(results as i64, |b, row| {
+            let place = b.add(top, row);
+            within(b, place, (windows[0], results), |b| {
+                let start = b.mul_index(row, (edge * usize::from(lanes)) as i64);
+                let sums: Vec<Value> = (0..edge)
+                    .map(|place| {
+                        let place = b.add_index(start, (place * usize::from(lanes)) as i64);
+                        b.load(between, place, lanes)
+                    })
+                    .collect();
+                for (at, value) in apply(b, shape.tiles.output(), &sums).into_iter().enumerate() {
+                    let across = b.add_index(left, at as i64);
+                    within(b, across, (windows[1], results), |b| {
+                        let row = b.affine(&[(place, windows[1]), (across, 1)], 0);
+                        target.at(b, point, (row, column), lanes, known, value);
+                    });
+                }
+            });
+        });
+    }
+}
+
+/// Does something at a place of an axis if that is not behind its end; tiles of so many results may reach further.
+fn within(b: &mut Builder, place: Value, (windows, results): (i64, usize), body: impl FnOnce(&mut Builder)) {
+    if windows % results as i64 == 0 {
+        return body(b);
+    }
+    let end = b.index(windows);
+    let inside = b.lt(place, end);
+    b.if_then(inside, body);
+}

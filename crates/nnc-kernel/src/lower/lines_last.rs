@@ -1,0 +1,118 @@
+//! Lines of an image with channels last, copied into scratch memory with zeros around them, so that every window of
+//! them lies inside.
+
+use super::image::{self, Axis};
+use super::loops::{span, widths, widths_of};
+use super::memory::Place;
+use super::pack;
+use crate::ir::{Builder, Memory, Value};
+
+/// Lines to be copied.
+pub struct Lines<'a> {
+    /// The image, `[image, line, column, channel]`.
+    pub image: (&'a Place, Memory),
+    /// Vertical and horizontal.
+    pub axes: [Axis; 2],
+    /// Lines of the copy.
+    pub height: usize,
+    /// Places of a line of the copy.
+    pub width: usize,
+    /// Elements of the copy from place to place.
+    pub column: usize,
+    /// Lanes of a vector.
+    pub lanes: u8,
+}
+
+impl Lines<'_> {
+    /// Copies the lines that the windows from output line `line` on read; `first` is the image's first element that
+    /// is wanted, `channels` the number of channels from there.
+    pub fn copy(&self, b: &mut Builder, (first, channels): (Value, Value), line: Value, to: Memory) {
+        let vertical = self.axes[0];
+        let size = (self.width * self.column) as i64;
+        let strides = &self.image.0.layout.strides;
+        let top = b.affine(&[(line, vertical.step as i64)], -vertical.low);
+        b.for_each(self.height as i64, |b, at| {
+            let source = b.add(top, at);
+            let (zero, end) = (b.index(0), b.index(vertical.source as i64));
+            let (after, before) = (b.ge(source, zero), b.lt(source, end));
+            let inside = b.and(after, before);
+            let target = b.mul_index(at, size);
+            let copy = |b: &mut Builder| {
+                let source = b.affine(&[(first, 1), (source, strides[1])], 0);
+                self.line(b, (source, channels), (to, target));
+                vec![]
+            };
+            b.if_else(inside, copy, |b| {
+                let all = b.index(size);
+                image::clear(b, to, target, all, self.lanes);
+                vec![]
+            });
+        });
+    }
+
+    /// A line of the image.
+    fn line(&self, b: &mut Builder, (source, channels): (Value, Value), (to, target): (Memory, Value)) {
+        let left = (self.axes[1].low as usize).min(self.width);
+        let inside = self.axes[1].source.min(self.width - left);
+        let count = |b: &mut Builder, places: usize| b.index((places * self.column) as i64);
+        let before = count(b, left);
+        image::clear(b, to, target, before, self.lanes);
+        let start = b.add_index(target, (left * self.column) as i64);
+        self.places(b, (source, channels), (to, start), inside);
+        let end = b.add_index(start, (inside * self.column) as i64);
+        let after = count(b, self.width - left - inside);
+        image::clear(b, to, end, after, self.lanes);
+    }
+
+    /// The places of a line that lie inside of the image.
+    fn places(&self, b: &mut Builder, (source, channels): (Value, Value), (to, target): (Memory, Value), count: usize) {
+        let (place, from) = self.image;
+        let (column, channel) = (place.layout.strides[2], place.layout.strides[3]);
+        let zero = b.index(0);
+        if channel == 1 && column == self.column as i64 && b.known_index(channels) == Some(column) {
+            let range = (zero, b.index((count * self.column) as i64));
+            return pack::copy_line(b, (from, source), (to, target), range, self.lanes);
+        }
+        let widths = widths_of(b, channels, self.lanes);
+        if channel == 1 {
+            return b.for_each(count as i64, |b, at| {
+                let source = b.affine(&[(source, 1), (at, column)], 0);
+                let target = b.affine(&[(target, 1), (at, self.column as i64)], 0);
+                span(b, (zero, channels), &widths, |b, at, lanes| {
+                    let source = b.add(source, at);
+                    let value = b.load(from, source, lanes);
+                    let target = b.add(target, at);
+                    b.store(to, target, value);
+                });
+            });
+        }
+        let one = b.index(1);
+        b.for_loop(zero, channels, one, &[], |b, at, _| {
+            let source = b.affine(&[(source, 1), (at, channel)], 0);
+            let target = b.add(target, at);
+            copy_strided(b, (from, source, column), (to, target, self.column as i64), count, self.lanes);
+            vec![]
+        });
+    }
+}
+
+/// Copies `count` elements that lie some distance apart to places that lie some distance apart.
+fn copy_strided(
+    b: &mut Builder,
+    (from, source, step): (Memory, Value, i64),
+    (to, target, stride): (Memory, Value, i64),
+    count: usize,
+    lanes: u8,
+) {
+    let (zero, end) = (b.index(0), b.index(count as i64));
+    span(b, (zero, end), &widths(count, lanes), |b, at, lanes| {
+        let source = b.affine(&[(source, 1), (at, step)], 0);
+        let target = b.affine(&[(target, 1), (at, stride)], 0);
+        let (step, stride) = (b.index(step), b.index(stride));
+        let value = b.load_strided(from, source, step, lanes);
+        match lanes {
+            1 => b.store(to, target, value),
+            _ => b.store_strided(to, target, stride, value),
+        }
+    });
+}
