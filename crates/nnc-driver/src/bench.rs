@@ -150,7 +150,7 @@ fn side(program: &CompiledGraph, times: &[f64]) -> Side {
         median: at(0.5),
         low: at(0.25),
         high: at(0.75),
-        kernels: report.len(),
+        kernels: report.iter().filter(|kernel| kernel.runs > 0).count(),
         bytes: report.iter().map(|kernel| kernel.bytes * kernel.runs).sum(),
         arena_bytes: program.arena_bytes(),
         compile: program.compile_time.as_secs_f64(),

@@ -54,6 +54,8 @@ pub struct Profile {
     pub rounds: usize,
     /// Seconds of all launches of a run, the median of the runs.
     pub seconds: f64,
+    /// Launches that run once, before the first run, and are not among the others: they pack weights and the like.
+    pub prepared: usize,
     /// In the order in which they run.
     pub launches: Vec<LaunchProfile>,
 }
@@ -90,7 +92,8 @@ pub fn profile(
     // The first round warms the caches.
     rounds.remove(0);
     let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
-    let launches = report.iter().enumerate().map(|(at, kernel)| {
+    let in_each_run = report.iter().enumerate().filter(|(_, kernel)| kernel.runs > 0);
+    let launches = in_each_run.map(|(at, kernel)| {
         let times: Vec<f64> = rounds.iter().map(|round| round[at].as_secs_f64()).collect();
         launch(&program.graph, kernel, quantile(&times, 0.5), &roofline)
     });
@@ -101,6 +104,7 @@ pub fn profile(
         engine: compiler.engine.name().to_owned(),
         rounds: rounds.len(),
         seconds: quantile(&totals, 0.5),
+        prepared: report.iter().filter(|kernel| kernel.runs == 0).count(),
         launches: launches.collect(),
     })
 }

@@ -133,6 +133,11 @@ impl Layout<'_> {
         if !node.operands.iter().any(|operand| self.last[operand.index()].is_some()) {
             return None;
         }
+        if let Op::ConvInputGrad { attributes, .. } = &node.op
+            && spreads_places(attributes, &old.ty(node.operands[1]).shape)
+        {
+            return Some(self.spreading(node));
+        }
         let rank = old.ty(node.operands[0]).shape.rank();
         let follows = |op: Op, layout: &mut Self| {
             let operands = layout.all_with_channels_last(node);
@@ -193,6 +198,25 @@ impl Layout<'_> {
         self.rewriter.emit(Op::Reshape(permuted(&result.0).into()), &[windows])
     }
 
+    /// A transpose of a convolution as a product of places by (block, channel), and the blocks side by side.
+    fn spreading(&mut self, node: &Node) -> ValueId {
+        let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
+        let from = self.rewriter.ty(dy).shape.0.clone();
+        let kernel = self.rewriter.ty(w).shape.0.clone();
+        let product = |dims: &[Dim]| dims.iter().fold(Dim::from(1i64), |product, dim| product * dim.clone());
+        let reshape = |dims: Vec<Dim>| Op::Reshape(dims.into());
+        let rows = self.rewriter.emit(reshape(vec![product(&from[..3]), from[3].clone()]), &[dy]);
+        let w = self.rewriter.emit(Op::Transpose(vec![0, 2, 3, 1]), &[w]);
+        let w = self.rewriter.emit(reshape(vec![kernel[0].clone(), product(&kernel[1..])]), &[w]);
+        let blocks = self.rewriter.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[rows, w]);
+        let [channels, high, wide] = [1, 2, 3].map(|axis| kernel[axis].clone());
+        let apart = [&from[..3], &[high.clone(), wide.clone(), channels.clone()]].concat();
+        let blocks = self.rewriter.emit(reshape(apart), &[blocks]);
+        let blocks = self.rewriter.emit(Op::Transpose(vec![0, 1, 3, 2, 4, 5]), &[blocks]);
+        let together = vec![from[0].clone(), from[1].clone() * high, from[2].clone() * wide, channels];
+        self.rewriter.emit(reshape(together), &[blocks])
+    }
+
     fn convolution(&mut self, node: &Node, at: &ConvAttributes) -> ValueId {
         let x = self.with_channels_last(node.operands[0]);
         let w = self.plain(node.operands[1]);
@@ -210,6 +234,13 @@ impl Layout<'_> {
         let result = [&places.0[..inner], &[kernel[0].clone()]].concat();
         self.rewriter.emit(Op::Reshape(result.into()), &[y])
     }
+}
+
+/// Whether the transpose of a convolution makes of each place a block of its own.
+fn spreads_places(at: &ConvAttributes, kernel: &Shape) -> bool {
+    let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
+    let is_flat = all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1) && at.groups.is(1);
+    is_flat && at.stride.len() == 2 && at.stride[..] == kernel.0[2..]
 }
 
 /// Whether each result of a convolution is made of one place of the image, and every place is used.

@@ -48,9 +48,13 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(count as u64)) }
 }
 
-/// A kernel's name, and how often it runs if that is more than once.
+/// A kernel's name, and how often it runs in a run if that is not once; what runs once for all runs is never run again.
 pub(crate) fn repeated(name: &str, runs: u64) -> String {
-    if runs == 1 { name.to_owned() } else { format!("{} x {name}", grouped(runs)) }
+    match runs {
+        0 => format!("{name}, once"),
+        1 => name.to_owned(),
+        _ => format!("{} x {name}", grouped(runs)),
+    }
 }
 
 /// `1 234 567`, with thin groups of three.

@@ -412,7 +412,8 @@ impl<'g> Lowering<'g> {
         flops: usize,
     ) -> Result<(), LowerError> {
         self.launch(draft, frame, work)?;
-        self.count(flops);
+        let launch = self.launches().last_mut().expect("one was just appended");
+        launch.flops = flops;
         Ok(())
     }
 
@@ -457,12 +458,6 @@ impl<'g> Lowering<'g> {
         let (group, scans) = (self.group, self.scans.clone());
         self.launches().push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
         Ok(())
-    }
-
-    /// Says how many operations the last launch stands for in reports.
-    fn count(&mut self, flops: usize) {
-        let launch = self.launches().last_mut().expect("one was just appended");
-        launch.flops = flops;
     }
 
     /// The launches that what is made now is a part of.

@@ -57,5 +57,12 @@ fn shown(profile: &Profile) -> String {
             launch.computes.clone(),
         ]);
     }
-    text + &terminal::table(&rows)
+    text += &terminal::table(&rows);
+    if profile.prepared > 0 {
+        let kernels = terminal::counted(profile.prepared, "kernel");
+        text += &format!(
+            "{QUIET}{kernels} more, which pack weights and the like, ran once, before the first run{QUIET:#}\n"
+        );
+    }
+    text
 }
