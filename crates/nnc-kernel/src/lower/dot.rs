@@ -6,7 +6,7 @@
 use super::conv_last;
 use super::frame::{Axes, Frame};
 use super::matmul;
-use super::matmul_shape::{Operand, Operands, Right};
+use super::matmul_shape::{Operand, Operands, Right, STREAMED};
 use super::memory::{KernelDraft, Place, Source, elem};
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
@@ -46,12 +46,13 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     matmul::emit(lowering, draft, &frame, operands, (node.results[0], &group.outputs))
 }
 
-/// Whether a product is one of rows by a constant matrix that is worth packing for all runs: one that is read but once
-/// in a run, row by row, is better off where it is.
+/// Whether a product is one of rows by a constant matrix that is worth packing for all runs: one that comes from memory
+/// and is read but once in a run, row by row, is better off where it is.
 fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &Place)) -> bool {
     let (rows, columns) = (left.layout.dims[0], right.layout.dims[0]);
     let lanes = usize::from(lowering.lanes_of(left.elem));
-    let streams = rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let is_large = right.layout.elements() >= STREAMED;
+    let streams = is_large && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
     lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams
 }
 

@@ -26,7 +26,7 @@ const STREAMED_PRODUCTS: usize = 1 << 16;
 /// The most tasks of those: each reads long runs of memory.
 const STREAMED_TASKS: usize = 8;
 /// Elements of a B that comes from memory; for so few rows of A it is read row by row, not along the columns of a tile.
-const STREAMED: usize = 1 << 19;
+pub const STREAMED: usize = 1 << 19;
 /// Few rows of A.
 const STREAMED_ROWS: usize = 4;
 /// Rows of B that are read side by side.
