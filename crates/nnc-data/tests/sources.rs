@@ -152,7 +152,8 @@ fn a_text_teaches_its_characters() {
 /// `(words[4], u8)` of one table.
 fn sentences(known: Option<Vec<Vocabulary>>) -> (Vec<FieldType>, WordOptions) {
     let fields = vec![FieldType::new(DType::I32, [4]), FieldType::scalar(DType::U8)];
-    (fields, WordOptions { tables: vec![Some(0), None], sizes: vec![7], lowercase: true, known })
+    let tables = vec![Some(0), None];
+    (fields, WordOptions { tables, sizes: vec![7], lowercase: true, known, ..WordOptions::default() })
 }
 
 fn ints(column: &Column) -> Vec<i32> {
@@ -181,6 +182,26 @@ fn a_column_of_text_is_numbered_by_its_words() {
     let other = WordOptions { sizes: vec![6], ..known().1 };
     let error = fault(Source::Csv(path, tab, other), &fields);
     assert!(error.message.contains("tables of [7] words, and [6] are declared"), "{error}");
+}
+
+#[test]
+fn what_is_held_out_teaches_no_words() {
+    let folder = folder();
+    let path = save(folder.path().join("a.csv"), b"held,0\nkept once,1\nkept,0\nheld,1\nkept,1\nalso,0\n");
+    let (fields, options) = sentences(None);
+    let words = |splits: &[Split]| {
+        let options = WordOptions { held_out: (splits.to_vec(), 3), ..options.clone() };
+        let table = Source::Csv(path.clone(), CsvOptions::default(), options).open(&fields).unwrap();
+        assert_eq!(table.rows, 6, "what is held out is numbered all the same");
+        table.vocabularies[0].words()[4..].to_vec()
+    };
+    assert_eq!(words(&[]), ["kept", "held", "also"]);
+    assert_eq!(words(&[Split::Every(3)]), ["kept", "also", "once"]);
+    assert_eq!(
+        words(&[Split::Every(3), Split::Tail(0.2)]),
+        ["kept", "once"],
+        "a second part is of what the first left"
+    );
 }
 
 #[test]
@@ -298,6 +319,60 @@ fn sounds_in_an_archive_have_labels_in_their_names() {
     assert_eq!(inner.names[0], "3_a_0.wav");
     let error = fault(sounds(path.join("al"), NAMES), &sound_fields());
     assert!(error.message.contains("no such folder in the archive"), "{error}");
+}
+
+#[test]
+fn entries_of_an_archive_that_are_no_files_are_told() {
+    let folder = folder();
+    let sound = wav(8000, 1, &[1, 2, 3]);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(sound.len() as u64);
+    archive.append_data(&mut header, "1_a.wav", &sound[..]).unwrap();
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Symlink);
+    archive.append_link(&mut header, "2_a.wav", "1_a.wav").unwrap();
+    header.set_entry_type(tar::EntryType::Directory);
+    archive.append_data(&mut header, "empty", &[][..]).unwrap();
+    let path = save(folder.path().join("a.tar"), &archive.into_inner().unwrap());
+    let table = sounds(path, NAMES).open(&sound_fields()).unwrap();
+    assert_eq!(table.rows, 1);
+    assert_eq!(table.remarks.len(), 1, "{:?}", table.remarks);
+    assert!(table.remarks[0].contains("`2_a.wav` are no plain files"), "{:?}", table.remarks);
+}
+
+#[test]
+fn folders_without_an_end_are_refused() {
+    let fields = sound_fields();
+    let sound = wav(8000, 1, &[1, 2, 3]);
+    let folder = folder();
+    save(folder.path().join("1_a.wav"), &sound);
+    for name in ["left", "right"] {
+        std::os::unix::fs::symlink(".", folder.path().join(name)).unwrap();
+    }
+    let error = fault(sounds(folder.path().to_owned(), NAMES), &fields);
+    assert!(error.to_string().contains("left: is a link that leads back to a folder around it"), "{error}");
+    let deep = "a/".repeat(300) + "1_a.wav";
+    let path = save(folder.path().join("deep.tar"), &tar_of(&[("1_a.wav", sound.clone())]));
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(sound.len() as u64);
+    archive.append_data(&mut header, deep, &sound[..]).unwrap();
+    fs::write(&path, archive.into_inner().unwrap()).unwrap();
+    let error = fault(sounds(path, NAMES), &fields);
+    assert!(error.message.contains("more than 256 folders"), "{error}");
+}
+
+#[test]
+fn what_is_no_plain_file_is_refused() {
+    let error = fault(Source::Csv("/dev/zero".into(), CsvOptions::default(), WordOptions::default()), &fields());
+    assert!(error.message.contains("is a device"), "{error}");
+    let folder = folder();
+    save(folder.path().join("a/1.wav"), &wav(8000, 1, &[1]));
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("a/2.wav")).unwrap();
+    let error = fault(sounds(folder.path().to_owned(), None), &sound_fields());
+    assert!(error.to_string().contains("2.wav: is no plain file"), "{error}");
 }
 
 #[test]
