@@ -119,6 +119,23 @@ fn a_file_that_does_not_fit_is_an_error_at_its_name() {
 }
 
 #[test]
+fn a_file_that_is_damaged_is_told_without_harm() {
+    let (_keep, folder) = network("from \"enc.safetensors\"");
+    let run = ["run", "net.nn", "--input", "x.csv"];
+    let file = folder.join("enc.safetensors");
+    safetensors(&file, &[("w", &[2, 3], &[f32::NAN; 6]), ("b", &[3], &[0.0; 3])]);
+    let said = fails(&folder, &run);
+    assert!(said.contains("error[E0801]: \"enc.safetensors\" holds a NaN or an infinity for `enc.w`"), "{said}");
+    safetensors(&file, &[("w", &[2, 3], &[1.0; 6]), ("b", &[3], &[0.0; 3]), ("a\\u001b[31m\\nred", &[1], &[0.0])]);
+    let said = fails(&folder, &run);
+    assert!(said.contains("a\\u{1b}[31m\\nred: the file has f32[1]"), "{said}");
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let said = fails(&folder, &run);
+    assert!(said.contains("enc.safetensors: this is no plain file"), "{said}");
+}
+
+#[test]
 fn another_dtype_and_a_part_are_asked_for() {
     let (_keep, folder) = network("from \"half.safetensors\" cast");
     let half = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
