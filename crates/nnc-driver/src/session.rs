@@ -12,7 +12,7 @@ use crate::pretrained;
 use crate::project::Project;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
-use nnc_graph::{Graph, Tensor};
+use nnc_graph::{Graph, Op, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
@@ -227,13 +227,19 @@ impl<'a> Session<'a> {
     }
 
     /// In words, the first operation of the training step at `moment` on `rows` examples, the last that was done, that
-    /// made a value which is no finite number from values that are.
+    /// made a value which is no finite number from values that are; or the parameter or state that held one before.
     pub fn first_non_finite(&self, rows: usize, moment: Moment) -> Option<String> {
         let purpose = Purpose::Train(self.recipe().due(moment.iteration));
         let program = self.programs.compiled.get(&(purpose, rows))?;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;
-        Some(program.place_of(program.graph.definition(value)))
+        let node = program.graph.definition(value);
+        Some(match &node.op {
+            Op::Param { path, .. } | Op::State { path, .. } => {
+                format!("`{path}` held one before: the file of its weights, or a former step, put it there")
+            }
+            _ => format!("first made by {}", program.place_of(node)),
+        })
     }
 
     /// Means of loss and metrics over a split.

@@ -50,7 +50,7 @@ pub struct NotFinite {
     pub epoch: u64,
     /// Step within the epoch, from 1.
     pub step: usize,
-    /// The first operation that made a value which is no finite number, when the replay found one.
+    /// What made the first value that is no finite number, in words, when the replay found it.
     pub operation: Option<String>,
     /// The last good checkpoint.
     pub checkpoint: Option<PathBuf>,
@@ -65,7 +65,7 @@ impl fmt::Display for NotFinite {
             self.step, self.epoch, self.loss
         )?;
         if let Some(operation) = &self.operation {
-            write!(f, "\n  first made by {operation}")?;
+            write!(f, "\n  {operation}")?;
         }
         if let Some(checkpoint) = &self.checkpoint {
             write!(f, "\n  the last good checkpoint is {}", checkpoint.display())?;

@@ -89,7 +89,9 @@ fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
 
 fn write_answer(file: &Path, answers: &[Answer], classes: &[String]) -> Result<(), Failure> {
     let [answer] = answers else {
-        return Err(Failure::Message("there are several answers: name one with --answer to write it".to_owned()));
+        let names = answers.iter().map(|answer| format!("`{}`", answer.port.name)).collect::<Vec<_>>().join(", ");
+        let help = "name one with --answer that is no tuple, or take all with --json";
+        return Err(Failure::Message(format!("a file holds one tensor, and these are {names}: {help}")));
     };
     let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     if is_png && answer.port.reading == Reading::Text {
