@@ -24,11 +24,14 @@ pub(crate) enum Files {
         /// The archive, unpacked.
         content: Vec<u8>,
         /// The files.
-        places: BTreeMap<PathBuf, Range<usize>>,
+        places: Places,
         /// What is worth telling: entries that are no plain files.
         remark: Option<String>,
     },
 }
+
+/// Where files are in the content of an archive, by their paths.
+type Places = BTreeMap<PathBuf, Range<usize>>;
 
 /// More folders within one another than this are a mistake, or meant to do harm.
 const DEEPEST: usize = 256;
@@ -144,7 +147,7 @@ fn entries_on_disk(folder: &Path) -> Result<Entries> {
     Ok(paths.into_iter().partition(|path| path.is_dir()))
 }
 
-fn entries_in_archive(places: &BTreeMap<PathBuf, Range<usize>>, folder: &Path) -> Result<Entries> {
+fn entries_in_archive(places: &Places, folder: &Path) -> Result<Entries> {
     let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::new());
     // Paths are ordered by their parts, so those below a folder follow it.
     let below = places.range(folder.to_owned()..).map_while(|(path, _)| Some((path, path.strip_prefix(folder).ok()?)));
@@ -168,7 +171,7 @@ fn entries_in_archive(places: &BTreeMap<PathBuf, Range<usize>>, folder: &Path) -
 }
 
 /// Where each plain file of an archive is in its `content`, and what is worth telling of the other entries.
-fn places(content: &[u8], archive: &Path) -> Result<(BTreeMap<PathBuf, Range<usize>>, Option<String>)> {
+fn places(content: &[u8], archive: &Path) -> Result<(Places, Option<String>)> {
     let damaged = |cause: std::io::Error| {
         let error = DataError::new(ErrorKind::Malformed, archive, format!("the archive is damaged: {cause}"));
         error.help("download or copy the file again")

@@ -102,7 +102,12 @@ fn same_tables(known: &[Vocabulary], fields: &[Texts<'_>], options: &WordOptions
 fn number_field(texts: &Texts<'_>, lines: &[u64], vocabulary: &Vocabulary) -> Result<(Column, Vec<String>)> {
     let path = texts.path;
     let length = row_length(&texts.ty, path)?;
-    let mut bytes = Vec::with_capacity(texts.rows.len() * length * texts.ty.dtype.size());
+    let mut bytes = Vec::new();
+    let size = texts.ty.row_bytes().and_then(|row| row.checked_mul(texts.rows.len()));
+    if size.is_none_or(|size| bytes.try_reserve_exact(size).is_err()) {
+        let message = format!("{} times {length} words take more memory than there is", texts.rows.len());
+        return Err(DataError::new(ErrorKind::BadRequest, path, message).help("declare shorter texts"));
+    }
     let (mut cut, mut words, mut unknown) = (0, 0, 0);
     for (row, text) in texts.rows.iter().enumerate() {
         let pushed = vocabulary.push(text, length, &mut bytes);

@@ -182,6 +182,16 @@ fn texts_that_are_none_are_named_with_their_line() {
 }
 
 #[test]
+fn texts_that_no_memory_holds_are_refused() {
+    let folder = folder();
+    let path = save(folder.path().join("a.csv"), b"a film,1\n");
+    let (mut fields, options) = sentences(None);
+    fields[0] = FieldType::new(DType::I32, [1 << 50]);
+    let error = fault(Source::Csv(path, CsvOptions::default(), options), &fields);
+    assert!(error.message.contains("take more memory than there is"), "{error}");
+}
+
+#[test]
 fn files_of_lines_belong_together() {
     let folder = folder();
     let from = save(folder.path().join("a.de"), &gzip("ein Haus\nzwei\n".as_bytes()));

@@ -76,13 +76,16 @@ fn table_and(folder: &Path, changes: &[(&str, &str)]) {
     fs::write(folder.join("few.nn"), text).unwrap();
 }
 
+/// Changes of the network's text, whose fault the index is said to be, and which it is.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[test]
 fn an_index_that_is_computed_from_the_data_is_the_models() {
     let gathered = "{ return dense(x, 3) + take(ones([2, 3]), i32(x[:, 0])) }";
     let constant = "{ return dense(x, 3) + take(ones([2, 3]), iota(4))[0] }";
     let plain = "{ return dense(x, 3) }";
     let loss = "cross_entropy(logits, label)";
-    let cases: [(&[(&str, &str)], &str, &str); 4] = [
+    let cases: [Case<'_>; 4] = [
         // Twice what the table holds.
         (&[(loss, "cross_entropy(logits, label * 2)")], "the model makes an index", ": 4 is not in 0..3"),
         (&[(plain, constant)], "the model makes an index", ": 2 is not in 0..2"),
