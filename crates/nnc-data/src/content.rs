@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::error::{DataError, ErrorKind, Result};
@@ -137,6 +138,11 @@ pub(crate) fn read_raw(path: &Path, role: Role) -> Result<Vec<u8>> {
     if metadata.is_dir() {
         let message = "is a folder, a file is expected here";
         return Err(DataError::new(ErrorKind::Unreadable, path, message));
+    }
+    let kind = metadata.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
+        // Some of them have no end.
+        return Err(DataError::new(ErrorKind::Unreadable, path, "is a device, a file is expected here"));
     }
     let mut content = Vec::new();
     file.read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, role))?;

@@ -274,10 +274,13 @@ impl Lines<'_> {
         }
     }
 
-    /// Advice where a line of one cell holds another usual separator.
+    /// Advice where a line of one cell holds a separator: another usual one, or within marks the own one.
     fn other_separator(&self, record: &ByteRecord) -> Option<String> {
         let cell = record.iter().next().filter(|_| record.len() == 1)?;
         let usual = [(b',', ","), (b';', ";"), (b'\t', "\\t"), (b' ', " ")];
+        if cell.contains(&self.options.separator) {
+            return Some("the cell begins with `\"`, and so ends at the next one: look for what is missing".to_owned());
+        }
         let (_, name) = usual.iter().find(|(byte, _)| cell.contains(byte))?;
         Some(format!("if cells are separated by `{name}`, say so with `separator=\"{name}\"`"))
     }
@@ -368,6 +371,12 @@ mod tests {
         assert!(fault("1;2;3\n").contains("separator=\";\""));
         let options = CsvOptions { separator: b'\t', ..CsvOptions::default() };
         assert_eq!(decode(b"1\t2\t3", Path::new("a"), &fields(), &options).unwrap().rows, 1);
+    }
+
+    #[test]
+    fn a_mark_without_its_partner_is_told() {
+        let found = fault("\"1,2,3\n4,5,6\n");
+        assert!(found.contains("begins with `\"`") && !found.contains("separator="), "{found}");
     }
 
     #[test]

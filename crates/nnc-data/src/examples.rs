@@ -112,6 +112,11 @@ impl Examples {
         error.help(format!("put the {}s of each class into a folder with its name", self.kind))
     }
 
+    /// What is worth telling of where the files are.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
+        self.files.remark().map(str::to_owned).into_iter()
+    }
+
     /// The column of class numbers.
     ///
     /// # Errors

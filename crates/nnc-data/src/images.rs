@@ -29,7 +29,8 @@ pub fn open(folder: &Path, fields: &[FieldType], label: Option<&str>) -> Result<
     let images = examples.decode(image, |content, path, bytes| picture::decode_into(content, path, image, bytes))?;
     let columns = std::iter::once(images).chain(labels).collect();
     let classes = (!examples.classes.is_empty()).then(|| examples.classes.clone());
-    Ok(Table { columns, rows: examples.list.len(), classes, names: examples.names(), ..Table::default() })
+    let (rows, names, remarks) = (examples.list.len(), examples.names(), examples.remarks().collect());
+    Ok(Table { columns, rows, classes, names, remarks, ..Table::default() })
 }
 
 /// Reads a folder for each field, all with files of the same names but for their endings: images with their masks.
@@ -41,6 +42,7 @@ pub fn open_aligned(folders: &[PathBuf], fields: &[FieldType]) -> Result<Table> 
     table::check_count(folders.len(), fields, first, "folder")?;
     let mut columns = Vec::with_capacity(fields.len());
     let mut names: Vec<String> = Vec::new();
+    let mut remarks: Vec<String> = Vec::new();
     for (folder, ty) in folders.iter().zip(fields) {
         let examples = Examples::list("image", folder, None, false)?;
         let found = examples.names();
@@ -50,9 +52,10 @@ pub fn open_aligned(folders: &[PathBuf], fields: &[FieldType]) -> Result<Table> 
             let error = DataError::new(ErrorKind::Mismatch, folder, message);
             return Err(error.help("an image and its mask have the same name, but for the ending"));
         }
+        remarks.extend(examples.remarks());
         columns.push(examples.decode(ty, |content, path, bytes| picture::decode_into(content, path, ty, bytes))?);
     }
-    Ok(Table { columns, rows: names.len(), names, ..Table::default() })
+    Ok(Table { columns, rows: names.len(), names, remarks, ..Table::default() })
 }
 
 /// What is in one list of names and not in the other, without regard to endings.
@@ -61,11 +64,14 @@ fn first_difference(wanted: &[String], found: &[String], first: &Path) -> Option
         names.iter().map(|name| Path::new(name).with_extension("").to_string_lossy().into_owned()).collect()
     };
     let (wanted, found) = (stems(wanted), stems(found));
+    if wanted == found {
+        return None;
+    }
     if let Some(missing) = wanted.iter().find(|&name| !found.contains(name)) {
         return Some(format!("has no partner of `{missing}` in `{}`", first.display()));
     }
     if let Some(more) = found.iter().find(|&name| !wanted.contains(name)) {
         return Some(format!("has `{more}`, which `{}` lacks", first.display()));
     }
-    (wanted != found).then(|| format!("has the images of `{}` in another order, or some twice", first.display()))
+    Some(format!("has the images of `{}` in another order, or some twice", first.display()))
 }

@@ -8,7 +8,7 @@ use crate::types::{FieldType, Table};
 use crate::words::WordOptions;
 
 /// Where the examples of a split come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// One file per field, see [`crate::idx`].
     #[cfg(feature = "idx")]

@@ -43,6 +43,19 @@ impl Split {
     }
 }
 
+/// What is left of `rows` rows when parts are held out one after the other.
+///
+/// # Errors
+/// As [`Split::apply`].
+pub(crate) fn kept(rows: usize, splits: &[Split], seed: u64) -> Result<Vec<u64>> {
+    let mut kept: Vec<u64> = (0..rows as u64).collect();
+    for split in splits {
+        let parts = split.apply(kept.len(), seed)?;
+        kept = parts.kept.iter().map(|&place| kept[place as usize]).collect();
+    }
+    Ok(kept)
+}
+
 /// Holds out `fraction` of the rows, rounded to the nearest number of rows but at least one, and
 /// chosen by `seed`.
 ///

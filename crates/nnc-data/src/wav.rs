@@ -58,7 +58,7 @@ pub fn open(folder: &Path, fields: &[FieldType], options: &WavOptions) -> Result
     let remark = format!("{shown}: {longer} of {rows} sounds have more than {length} samples, and were cut");
     let columns = std::iter::once(sounds).chain(labels).collect();
     let classes = (!examples.classes.is_empty()).then(|| examples.classes.clone());
-    let remarks = (longer > 0).then_some(remark).into_iter().collect();
+    let remarks = examples.remarks().chain((longer > 0).then_some(remark)).collect();
     Ok(Table { columns, rows, classes, names: examples.names(), remarks, ..Table::default() })
 }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::error::{DataError, ErrorKind, Place, Result};
+use crate::split::{self, Split};
 use crate::types::{Column, DType, FieldType};
 use crate::vocabulary::Vocabulary;
 
 /// Which fields of a source are texts, and the tables of words that number them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct WordOptions {
     /// For each field the index of its table, if it is a text.
     pub tables: Vec<Option<usize>>,
@@ -17,6 +18,8 @@ pub struct WordOptions {
     pub lowercase: bool,
     /// The tables, where an earlier source taught them; else this one does.
     pub known: Option<Vec<Vocabulary>>,
+    /// The parts that are held out of this source, one after the other, with the seed of the run: they teach no words.
+    pub held_out: (Vec<Split>, u64),
 }
 
 impl WordOptions {
@@ -68,11 +71,14 @@ pub(crate) fn number(fields: &[Texts<'_>], lines: &[u64], options: &WordOptions)
     Ok(numbered)
 }
 
-/// The tables that the texts teach.
+/// The tables that the texts teach, without those that are held out.
 fn learn(fields: &[Texts<'_>], options: &WordOptions) -> Result<Vec<Vocabulary>> {
+    let (splits, seed) = &options.held_out;
+    let kept = split::kept(fields.first().map_or(0, |texts| texts.rows.len()), splits, *seed)?;
     let table = |(index, &size): (usize, &usize)| {
         let of_table = fields.iter().filter(|texts| texts.table == index);
-        let texts = of_table.clone().flat_map(|texts| texts.rows.iter().map(String::as_str));
+        let rows = of_table.clone().flat_map(|texts| kept.iter().filter_map(|&row| texts.rows.get(row as usize)));
+        let texts = rows.map(String::as_str);
         let path = of_table.map(|texts| texts.path).next().unwrap_or(Path::new("words"));
         Vocabulary::learn(texts, size, options.lowercase)
             .ok_or_else(|| DataError::new(ErrorKind::Empty, path, format!("has no word for a table of {size}")))
@@ -96,7 +102,12 @@ fn same_tables(known: &[Vocabulary], fields: &[Texts<'_>], options: &WordOptions
 fn number_field(texts: &Texts<'_>, lines: &[u64], vocabulary: &Vocabulary) -> Result<(Column, Vec<String>)> {
     let path = texts.path;
     let length = row_length(&texts.ty, path)?;
-    let mut bytes = Vec::with_capacity(texts.rows.len() * length * texts.ty.dtype.size());
+    let mut bytes = Vec::new();
+    let size = texts.ty.row_bytes().and_then(|row| row.checked_mul(texts.rows.len()));
+    if size.is_none_or(|size| bytes.try_reserve_exact(size).is_err()) {
+        let message = format!("{} times {length} words take more memory than there is", texts.rows.len());
+        return Err(DataError::new(ErrorKind::BadRequest, path, message).help("declare shorter texts"));
+    }
     let (mut cut, mut words, mut unknown) = (0, 0, 0);
     for (row, text) in texts.rows.iter().enumerate() {
         let pushed = vocabulary.push(text, length, &mut bytes);

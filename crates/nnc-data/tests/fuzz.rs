@@ -312,7 +312,13 @@ fn words_content() {
     let table = Vocabulary::learn(["a good film"].into_iter(), 9, true).unwrap();
     fuzz("words", texts, &bound, |content| {
         for known in [None, Some(vec![table.clone()])] {
-            let words = WordOptions { tables: vec![Some(0), None], sizes: vec![9], lowercase: true, known };
+            let words = WordOptions {
+                tables: vec![Some(0), None],
+                sizes: vec![9],
+                lowercase: true,
+                known,
+                ..WordOptions::default()
+            };
             let _ = csv::decode_with_words(&content, path(), &fields, &tab, &words);
             let _ = lines::decode(&[(path(), &content)], &fields[..1], &words);
         }

@@ -53,6 +53,10 @@ pub fn stage(path: &Path, store: &Store, metadata: &str) -> Result<Staged, Drive
 pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
     let io = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
     let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
+    let kind = path.metadata().map_err(io)?;
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(wrong("this is no plain file".to_owned()));
+    }
     let mut file = File::open(path).map_err(io)?;
     let (start, header) =
         header(&mut file).map_err(io)?.map_err(|why| wrong(format!("this is no complete safetensors file ({why})")))?;

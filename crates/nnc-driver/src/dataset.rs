@@ -114,7 +114,7 @@ impl Dataset {
         let fields: Vec<FieldType> = info.raw.iter().map(|field| field_type(&field.ty)).collect();
         let open = |name: &str, known: &Learned| -> Result<Option<Part>, DriverError> {
             let Some(split) = info.splits.iter().find(|split| split.name == name) else { return Ok(None) };
-            let source = source(info, &split.source, root, known)?;
+            let source = source(info, &split.source, root, &Words { known, seed })?;
             check_memory(source.files())?;
             Ok(Some(Part::whole(source.open(&fields)?, source.files())))
         };
@@ -125,6 +125,7 @@ impl Dataset {
         }
         let mut train = open("train", learned)?
             .ok_or_else(|| DriverError::Usage(format!("data `{}` has no `train: ... = ...` source", info.name)))?;
+        check_names(info, &train)?;
         let own = Learned { classes: train.table.classes.clone(), ..taught(info, &train) };
         let (mut test, mut validation) = (open("test", &own)?, open("validation", &own)?);
         for (name, part) in [("test", &test), ("validation", &validation)] {
@@ -156,6 +157,21 @@ fn taught(info: &DataInfo, part: &Part) -> Learned {
     Learned { classes, vocabularies: part.table.vocabularies.clone() }
 }
 
+/// Holds the names that the block gives to the classes that folders, or names of files, tell.
+fn check_names(info: &DataInfo, train: &Part) -> Result<(), DriverError> {
+    match (&info.classes, &train.table.classes) {
+        (Some(declared), Some(found)) if declared.len() != found.len() => Err(DriverError::Usage(format!(
+            "{}: there are {} classes ({}), and `classes` of `{}` names {}",
+            train.file(None).display(),
+            found.len(),
+            found.join(", "),
+            info.name,
+            declared.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_same_classes(learned: Option<&[String]>, name: &str, part: Option<&Part>) -> Result<(), DriverError> {
     match (learned, part.and_then(|part| part.table.classes.as_deref())) {
         (Some(learned), Some(found)) if found != learned => Err(DriverError::Usage(format!(
@@ -169,17 +185,25 @@ fn check_same_classes(learned: Option<&[String]>, name: &str, part: Option<&Part
 
 /// Takes a part of the rows out of `from`.
 fn hold_out(from: &mut Part, holdout: &Holdout, seed: u64) -> Result<Part, DriverError> {
-    let split = match holdout {
-        Holdout::Fraction(fraction) => Split::Fraction(*fraction),
-        Holdout::Tail(fraction) => Split::Tail(*fraction),
-        Holdout::Every(step) => Split::Every(usize::try_from(*step).expect("the front end takes `every` from 2")),
-        Holdout::Named(patterns) => return hold_out_named(from, patterns),
+    let split = match by_place(holdout) {
+        Ok(split) => split,
+        Err(patterns) => return hold_out_named(from, patterns),
     };
     let parts = split.apply(from.rows.len(), seed)?;
     let pick = |places: &[u64]| places.iter().map(|&place| from.rows[place as usize]).collect::<Vec<_>>();
     let (kept, held) = (pick(&parts.kept), pick(&parts.held));
     from.rows = kept;
     Ok(Part { table: from.table.clone(), rows: held, files: from.files.clone() })
+}
+
+/// The split of rows by their places, or else the forms of names.
+fn by_place(holdout: &Holdout) -> Result<Split, &[String]> {
+    match holdout {
+        Holdout::Fraction(fraction) => Ok(Split::Fraction(*fraction)),
+        Holdout::Tail(fraction) => Ok(Split::Tail(*fraction)),
+        Holdout::Every(step) => Ok(Split::Every(usize::try_from(*step).expect("the front end takes `every` from 2"))),
+        Holdout::Named(patterns) => Err(patterns),
+    }
 }
 
 /// Takes the rows out of `from` whose files have such names.
@@ -208,8 +232,16 @@ pub fn field_type(ty: &TensorType) -> FieldType {
     FieldType::new(dtype, ty.shape.sizes())
 }
 
-/// The source that a call in a `data` block names; texts are numbered by what is `known`.
-fn source(info: &DataInfo, call: &SourceCall, root: &Path, known: &Learned) -> Result<Source, DriverError> {
+/// How texts are numbered.
+struct Words<'a> {
+    /// By what is known, if there is something.
+    known: &'a Learned,
+    /// Else by what stays of the source, when parts are held out with this seed.
+    seed: u64,
+}
+
+/// The source that a call in a `data` block names.
+fn source(info: &DataInfo, call: &SourceCall, root: &Path, numbered: &Words<'_>) -> Result<Source, DriverError> {
     let mut paths = Vec::new();
     let mut names = Vec::new();
     let mut csv = CsvOptions::default();
@@ -236,27 +268,29 @@ fn source(info: &DataInfo, call: &SourceCall, root: &Path, known: &Learned) -> R
     match call.function.as_str() {
         "idx" => Ok(Source::Idx(paths)),
         "npy" => Ok(Source::Npy(paths)),
-        "csv" => Ok(Source::Csv(one(paths)?, csv, words(info, known))),
+        "csv" => Ok(Source::Csv(one(paths)?, csv, words(info, numbered))),
         "npz" => Ok(Source::Npz(one(paths)?, names)),
         "images" => Ok(Source::Images(paths, label)),
         "wav" => Ok(Source::Wav(one(paths)?, WavOptions { rate, label })),
         "text" if info.is_text() => {
             let vocabulary = info.vocabulary().unwrap_or(0);
-            Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.classes.clone() }))
+            Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: numbered.known.classes.clone() }))
         }
-        "text" => Ok(Source::Lines(paths, words(info, known))),
+        "text" => Ok(Source::Lines(paths, words(info, numbered))),
         other => Err(DriverError::Usage(format!("`{other}` is no data source"))),
     }
 }
 
 /// Which fields are words, and how they are numbered.
-fn words(info: &DataInfo, known: &Learned) -> WordOptions {
-    let known = (!known.vocabularies.is_empty()).then(|| known.vocabularies.clone());
+fn words(info: &DataInfo, numbered: &Words<'_>) -> WordOptions {
+    let known = &numbered.known.vocabularies;
+    let held_out = [&info.test, &info.validation].into_iter().flatten();
     WordOptions {
         tables: info.raw.iter().map(|field| field.table).collect(),
         sizes: info.tables.clone(),
         lowercase: info.is_lowercase(),
-        known,
+        known: (!known.is_empty()).then(|| known.clone()),
+        held_out: (held_out.filter_map(|holdout| by_place(holdout).ok()).collect(), numbered.seed),
     }
 }
 

@@ -46,7 +46,7 @@ impl IndexFault {
             Some(characters) if !part.table.lines.is_empty() => {
                 error.help(format!("the text has {} different characters: give the model as many", characters.len()))
             }
-            Some(folders) => error.help(format!("there is a class for each folder: {}", folders.join(", "))),
+            Some(folders) => error.help(format!("the classes that are there: {}", folders.join(", "))),
             None if from_zero => error.help("rows of examples are counted from 0"),
             None => error,
         }

@@ -4,31 +4,45 @@
 //! with it: labels and tokens are. The graph computes every such index and compares it with its bounds; its result
 //! [`OUTSIDE`] is whether one of the batch is out of range. What the indices do not need is dead code, so a pass over the
 //! data costs little more than reading the labels.
+//!
+//! Some of these indices are numbers of the data block as they are, others the model computes from them. [`HELD`] is
+//! whether one of the former is out of range: then the fault is the data's.
 
 use nnc_graph::{BinaryOp, CompareOp, DType, Graph, Node, Op, OutputKind, ReduceOp, TensorType, ValueId};
 use nnc_opt::{Fuel, Rewriter};
 
 /// The result's name: `bool[]`.
 pub(crate) const OUTSIDE: &str = "outside";
+/// The name of another result, `bool[]`, that is there if the data hold indices.
+pub(crate) const HELD: &str = "held";
 
-/// The graph that looks at the indices of `graph`; `None` when none of them depends on the examples alone.
-pub(crate) fn index_graph(graph: &Graph) -> Option<Graph> {
+/// The graph that looks at the indices of `graph`; `None` when none of them depends on the examples alone. `data` is the
+/// name of the block that the examples are from.
+pub(crate) fn index_graph(graph: &Graph, data: &str) -> Option<Graph> {
     let known = known_values(graph);
+    let held_values = held_values(graph, &known, data);
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
-    let mut outside: Option<ValueId> = None;
+    let (mut outside, mut held): (Option<ValueId>, Option<ValueId>) = (None, None);
     for (id, node) in graph.nodes() {
         rewriter.copy(id);
         let Some((index, most)) = bounded(graph, node).filter(|(index, _)| known[index.index()]) else { continue };
+        let is_held = held_values[index.index()];
         let index = rewriter.value(index);
         let found = any_outside(rewriter.graph_mut(), index, most);
-        outside = Some(match outside {
+        let mut either = |before: Option<ValueId>| match before {
             Some(before) => rewriter.emit(Op::Binary(BinaryOp::Or), &[before, found]),
             None => found,
-        });
+        };
+        outside = Some(either(outside));
+        if is_held {
+            held = Some(either(held));
+        }
     }
-    let outside = outside?;
-    rewriter.graph_mut().add_output(OUTSIDE, outside, OutputKind::Result);
+    rewriter.graph_mut().add_output(OUTSIDE, outside?, OutputKind::Result);
+    if let Some(held) = held {
+        rewriter.graph_mut().add_output(HELD, held, OutputKind::Result);
+    }
     Some(rewriter.finish_with_results(&[]))
 }
 
@@ -44,6 +58,36 @@ fn known_values(graph: &Graph) -> Vec<bool> {
         node.results.iter().for_each(|result| known[result.index()] = is_known);
     }
     known
+}
+
+/// For each value, whether it holds numbers of the data block, at most in another order: what a model computes is its own.
+fn held_values(graph: &Graph, known: &[bool], data: &str) -> Vec<bool> {
+    let mut held = vec![false; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let of_block = node.origin.map(|id| graph.origin(id)).is_some_and(|origin| origin.function == data);
+        let of_operands = node.operands.iter().any(|operand| held[operand.index()]);
+        let is_held = match &node.op {
+            Op::Input { .. } => true,
+            op => (of_block || moves(op)) && of_operands,
+        };
+        node.results.iter().for_each(|result| held[result.index()] = is_held && known[result.index()]);
+    }
+    held
+}
+
+/// Whether an op leaves numbers what they are.
+fn moves(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Cast(_)
+            | Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Broadcast { .. }
+            | Op::Slice(_)
+            | Op::Pad { .. }
+            | Op::Concat { .. }
+            | Op::StopGradient
+    )
 }
 
 /// The operand of an op that stops the step when it is out of range, and the largest that is not.

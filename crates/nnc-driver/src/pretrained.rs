@@ -265,10 +265,20 @@ fn load_layer(
         let message = format!("no tensor of \"{}\" belongs to the layer `{}`", load.file, load.layer);
         return Err(Box::new(Diagnostic::new(Code::E0801, load.place, message).help(BY_NAMES)));
     }
+    if let Some((own, _)) = taken.tensors.iter().find(|(_, tensor)| !is_finite(tensor)) {
+        let message = format!("\"{}\" holds a NaN or an infinity for `{own}`", load.file);
+        let diagnostic = Diagnostic::new(Code::E0801, load.place, message);
+        return Err(Box::new(diagnostic.help("the file may be damaged, or of a training that went wrong")));
+    }
     match taken.mismatches.is_empty() {
         true => Ok(taken.tensors.into_iter().map(|(path, tensor)| (path, tensor.into_owned())).collect()),
         false => Err(Box::new(misfit(load, &taken.mismatches))),
     }
+}
+
+/// Whether no element is a NaN or an infinity.
+fn is_finite(tensor: &Tensor) -> bool {
+    !tensor.dtype().is_float() || tensor.to_f64().iter().all(|value| value.is_finite())
 }
 
 const BY_NAMES: &str = "`names = {\"theirs\": \"ours\"}` says what tensors are called";

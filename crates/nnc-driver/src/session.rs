@@ -7,12 +7,12 @@ use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
-use crate::index_graph::{OUTSIDE, index_graph};
+use crate::index_graph::{HELD, OUTSIDE, index_graph};
 use crate::pretrained;
 use crate::project::Project;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
-use nnc_graph::{Graph, Tensor};
+use nnc_graph::{Graph, Op, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
@@ -80,7 +80,8 @@ impl Programs<'_> {
         };
         let mut graph = self.project.graph(graph)?;
         if vacant.key().0 == Purpose::Indices {
-            graph = index_graph(&graph).ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
+            graph = index_graph(&graph, &self.recipe.data)
+                .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
         }
         let compiled = self.compiler.compile(&graph)?;
         self.compile_time += compiled.compile_time;
@@ -226,13 +227,19 @@ impl<'a> Session<'a> {
     }
 
     /// In words, the first operation of the training step at `moment` on `rows` examples, the last that was done, that
-    /// made a value which is no finite number from values that are.
+    /// made a value which is no finite number from values that are; or the parameter or state that held one before.
     pub fn first_non_finite(&self, rows: usize, moment: Moment) -> Option<String> {
         let purpose = Purpose::Train(self.recipe().due(moment.iteration));
         let program = self.programs.compiled.get(&(purpose, rows))?;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;
-        Some(program.place_of(program.graph.definition(value)))
+        let node = program.graph.definition(value);
+        Some(match &node.op {
+            Op::Param { path, .. } | Op::State { path, .. } => {
+                format!("`{path}` held one before: the file of its weights, or a former step, put it there")
+            }
+            _ => format!("first made by {}", program.place_of(node)),
+        })
     }
 
     /// Means of loss and metrics over a split.
@@ -287,7 +294,7 @@ impl<'a> Session<'a> {
     /// A failure to compile, or an index that is out of range.
     pub fn check_indices(&mut self, part: &Part) -> Result<(), DriverError> {
         let Programs { project, recipe, .. } = self.programs;
-        if index_graph(&project.graph(project.unit.evaluate(&recipe.name, 1))?).is_none() {
+        if index_graph(&project.graph(project.unit.evaluate(&recipe.name, 1))?, &recipe.data).is_none() {
             return Ok(());
         }
         let size = Project::batch(recipe).min(part.rows.len().max(1));
@@ -317,8 +324,11 @@ impl<'a> Session<'a> {
         }
         let program = self.programs.compiled.get(&(purpose, batch.rows));
         let detail = program.and_then(|program| out_of_range(program, &self.store)).unwrap_or_default();
+        let place = program.and_then(|program| program.place_out_of_range(&self.store));
+        let place = place.map_or(String::new(), |place| format!(" ({place})"));
         let rows = batch.indices.iter().take(4).map(u64::to_string).collect::<Vec<_>>().join(", ");
-        DriverError::Usage(format!("an index is out of range{detail}, in the batch of examples {rows}, ..."))
+        let more = if batch.rows > 4 { ", ..." } else { "" };
+        DriverError::Usage(format!("an index is out of range{detail}{place}, in the batch of examples {rows}{more}"))
     }
 
     /// The first example of a batch that has an index out of range by itself: they are evaluated one by one, and the
@@ -343,7 +353,7 @@ impl<'a> Session<'a> {
             };
             let guilty = (0..example.fields.len()).find(|&at| fails(&without(at)).is_none());
             let field = guilty.map(|at| (at, data.raw[at].name.clone()));
-            let made_by = if self.is_in_data(&example) { None } else { self.maker(&example) };
+            let made_by = if self.is_held(&example) { None } else { self.maker(&example) };
             return Some(IndexFault { detail, field, row: batch.indices[place], made_by });
         }
         None
@@ -351,14 +361,14 @@ impl<'a> Session<'a> {
 }
 
 impl Session<'_> {
-    /// Whether an index that comes from the example alone is out of range.
-    fn is_in_data(&mut self, example: &Batch) -> bool {
+    /// Whether an index that the example itself holds is out of range.
+    fn is_held(&mut self, example: &Batch) -> bool {
         let Ok(program) = self.programs.get(Purpose::Indices, 1) else { return false };
         if fill(program, self.data, example).is_err() {
             return false;
         }
         match program.run(&mut self.store) {
-            Ok(()) => program.output(OUTSIDE) == Some(&[1]),
+            Ok(()) => program.output(HELD) == Some(&[1]),
             Err(error) => matches!(error, RunError::OutOfRange(_)),
         }
     }

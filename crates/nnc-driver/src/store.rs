@@ -81,16 +81,29 @@ impl std::fmt::Display for Mismatch {
         match self {
             Self::Missing { path, wanted, absent, meant } => {
                 let name = if absent == path { "no such tensor".to_owned() } else { format!("no `{absent}`") };
-                let meant = meant.as_ref().map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
-                write!(f, "{path}: the model has {wanted}, the file has {name}{meant}")
+                let meant = meant.as_ref().map(|meant| format!("; did you mean `{}`?", shown(meant)));
+                write!(f, "{path}: the model has {wanted}, the file has {name}{}", meant.unwrap_or_default())
             }
-            Self::Unknown { path, found } => write!(f, "{path}: the file has {found}, the model has no such tensor"),
+            Self::Unknown { path, found } => {
+                write!(f, "{}: the file has {found}, the model has no such tensor", shown(path))
+            }
             Self::Different { path, wanted, asked, found } => {
                 let name = if asked == path { "the file has".to_owned() } else { format!("`{asked}` of the file is") };
                 write!(f, "{path}: the model has {wanted}, {name} {found}")
             }
             Self::Unusable { path, asked, reason } => write!(f, "{path}: `{asked}` cannot be made: {reason}"),
         }
+    }
+}
+
+/// A name that a file says, on one line: it may hold anything.
+fn shown(name: &str) -> String {
+    match name {
+        "" => "a tensor without a name".to_owned(),
+        _ => name
+            .chars()
+            .map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() })
+            .collect(),
     }
 }
 

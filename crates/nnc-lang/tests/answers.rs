@@ -144,6 +144,15 @@ fn what_is_given_is_held_to_the_parameter() {
     assert!(shown.contains("a `scan` of no steps") && shown.contains("--set n=0"), "{shown}");
 }
 
+#[test]
+fn answers_may_have_parameters_of_one_name() {
+    let text = images("answer scaled(k: f32 = 1.0) = p * k\n answer many(k: int = 2) = p * k");
+    let unit = unit(&text, &[("k", "2.5")]);
+    assert!(unit.answer("Net", Some("scaled"), 1).is_ok());
+    let errors = unit.answer("Net", Some("many"), 1).expect_err("2.5 is no whole number");
+    assert_eq!(errors[0].message, "`k` is set to `2.5`, but takes a whole number");
+}
+
 /// A text of seven characters, a model on it, and its recipe.
 fn letters(model: &str, recipe: &str) -> String {
     format!(

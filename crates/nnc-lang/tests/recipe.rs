@@ -199,7 +199,7 @@ fn accumulation_updates_each_second_step() {
             assert!((got - want).abs() < 1e-12, "step {iteration}");
         }
     }
-    assert_eq!(state["$optimizer.w.accumulated"].to_f64(), [0.0, 0.0]);
+    assert_eq!(state["$optimizer.w.$accumulated"].to_f64(), [0.0, 0.0]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Arguments {
                 Arg::Short('V') | Arg::Long("version") => found.version = true,
                 Arg::Short('i') | Arg::Long("input") => found.inputs.push(named(parser.value()?)),
                 Arg::Short('o') | Arg::Long("output") => found.outputs.push(named(parser.value()?)),
-                Arg::Long("set") => found.set.push(setting(&parser.value()?)?),
+                Arg::Long("set") => found.push_setting(setting(&parser.value()?)?)?,
                 Arg::Long("seed") => found.seed = seed(&parser.value()?)?,
                 Arg::Long("json") => found.json = true,
                 Arg::Long("threads") => found.threads = Some(count(parser, "--threads")?),
@@ -76,6 +76,14 @@ impl Arguments {
             }
         }
         Ok(found)
+    }
+
+    fn push_setting(&mut self, (name, text): (String, String)) -> Result<(), String> {
+        if self.set.iter().any(|(before, _)| *before == name) {
+            return Err(format!("--set {name}={text}: `{name}` is given twice"));
+        }
+        self.set.push((name, text));
+        Ok(())
     }
 
     /// How many classes to print per row.
@@ -102,7 +110,7 @@ impl Arguments {
     /// A value that its type does not hold, or none.
     pub fn option(&self, port: &Port) -> Result<Column, String> {
         let dtype = port.row.dtype;
-        let bytes = match self.set.iter().rfind(|(name, _)| *name == port.name) {
+        let bytes = match self.set.iter().find(|(name, _)| *name == port.name) {
             Some((name, text)) => {
                 number::parse(dtype, text).ok_or_else(|| format!("--set {name}={text}: this is no {dtype}"))?
             }
@@ -294,7 +302,7 @@ mod tests {
         };
         manifest.inputs.push(option("heat", &0.5f32.to_le_bytes()));
         manifest.inputs.push(option("scale", &[]));
-        let found = parse(&["a.npy", "--set", "scale=2", "--set=scale=3", "--seed", "7"]).unwrap();
+        let found = parse(&["a.npy", "--set=scale=3", "--seed", "7"]).unwrap();
         assert_eq!((found.seed, found.check_options(&manifest)), (7, Ok(())));
         assert_eq!(found.input_files(&manifest).unwrap(), [[PathBuf::from("a.npy")]]);
         let value = |at: usize| found.option(&manifest.inputs[at]).unwrap().bytes;
@@ -309,6 +317,7 @@ mod tests {
             (&["--set", "scale=much"], "--set scale=much: this is no f32"),
             (&["--set", "heet=1"], "--set heet=1: there is no such option, only `heat`, `scale`"),
             (&["--set", "count=9"], "--set count=9: this program was built with count=3; build another"),
+            (&["--set", "scale=2", "--set", "scale=3"], "--set scale=3: `scale` is given twice"),
             (&["--set", "scale"], "--set scale: write an option and its value, as NAME=VALUE"),
             (&["--seed", "-1"], "--seed -1: a seed is a whole number from 0 to 9223372036854775807"),
         ] {

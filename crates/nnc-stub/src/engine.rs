@@ -80,7 +80,7 @@ pub enum EngineError {
         rows: usize,
     },
     /// The program met an index outside of its axis; it was not followed.
-    #[error("a number in the input is used as an index, and is out of range")]
+    #[error("an index is out of range: it is a number of the input, or made of it by the model")]
     Index,
     /// The manifest and the program do not fit together: a bug in the compiler.
     #[error("bug in the compiler: {0}")]

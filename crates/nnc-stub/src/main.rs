@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(Failure::Output(error)) => format!("the output cannot be written: {error}"),
         Err(Failure::Message(message)) => message,
     };
-    let _ = writeln!(io::stderr(), "error: {}", message.replace('\n', " "));
+    let _ = writeln!(io::stderr(), "error: {}", present::printable(&message.replace('\n', " ")));
     ExitCode::FAILURE
 }
 

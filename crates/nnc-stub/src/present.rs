@@ -166,7 +166,7 @@ fn write_texts(to: &mut dyn Write, answer: &Answer, characters: &[String], alone
 }
 
 /// A text for a terminal: what would move its cursor or change its colours is escaped.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let escaped = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
     text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
         if escaped(letter) {

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use nnc_driver::Metrics;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
 use nnc_opt::PassLog;
+use nnc_stub::present::printable;
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -24,7 +25,7 @@ pub(crate) fn choose_colours(colour: Colour) {
 
 /// An error in one paragraph.
 pub(crate) fn print_error(message: &str) {
-    output::remark(&format!("{BAD}error{BAD:#}: {message}"));
+    output::remark(&format!("{BAD}error{BAD:#}: {}", printable(message)));
 }
 
 /// A warning in one line.

@@ -79,6 +79,22 @@ fn what_cannot_be_resumed_says_first_that_it_is_of_another_model() {
     assert!(error.contains("these are the weights of another model") && !error.contains("batch"), "{error}");
 }
 
+#[test]
+fn a_run_is_not_resumed_with_another_optimiser() {
+    let (_keep, folder) = digits();
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let with = |name: &str, optimiser: &str| {
+        fs::write(folder.join(name), text.replace("adamw(lr=cosine(3e-3, warmup=50))", optimiser)).unwrap();
+    };
+    with("moments.nn", "adam()");
+    with("plain.nn", "sgd()");
+    for (first, then) in [("moments", "plain"), ("plain", "moments")] {
+        ok(&folder, &["train", &format!("{first}.nn"), "--out", first, "--set", "epochs=1"]);
+        let error = fails(&folder, &["train", &format!("{then}.nn"), "--out", first, "--resume"]);
+        assert!(error.contains("another optimiser or metric, as `$optimizer.conv2d_1.b.m` tells"), "{error}");
+    }
+}
+
 const DRAWN: &str = "
 model Fit(x: f32[N, 2]) -> f32[N] { return dense(x, 1)[:, 0] }
 data points {

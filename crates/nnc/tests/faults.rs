@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{command, digits, fails, nnc, ok};
+use common::{LABELLED, command, digits, fails, nnc, ok};
 use nnc_data::{DType, encode_npy};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -172,80 +172,6 @@ fn options_that_do_not_fit_are_shown_where_they_are() {
         assert!(error.contains(expected), "nnc {}: {error}", words.join(" "));
     }
     assert!(!folder.join("none").exists());
-}
-
-const LABELLED: &str = "
-model Few(x: f32[N, 4]) -> f32[N, 3] { return dense(x, 3) }
-data table {
-    train: (f32[4], u8) = SOURCE
-    validation = 0.2
-    x: f32[4] = train.0
-    label: i32 = i32(train.1)
-}
-train Few on table {
-    epochs = 2; batch = 5
-    logits = Few(x)
-    minimize cross_entropy(logits, label) using sgd(lr=0.1)
-    metric accuracy = accuracy(logits, label)
-}
-";
-
-#[test]
-fn a_label_out_of_range_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let table: String = (0..20).map(|row| format!("1,2,3,4,{}\n", if row == 13 { 7 } else { row % 3 })).collect();
-    fs::write(folder.join("table.csv"), table).unwrap();
-    fs::write(folder.join("few.nn"), LABELLED.replace("SOURCE", "csv(\"table.csv\")")).unwrap();
-    for engine in ["cranelift", "interp"] {
-        let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        for part in ["table.csv, line 14, column 5:", "`label`", "7 is not in 0..3"] {
-            assert!(error.contains(part), "{part}: {error}");
-        }
-        assert!(!folder.join(engine).exists(), "found before the training");
-    }
-}
-
-#[test]
-fn a_label_out_of_range_in_the_test_split_is_found_before_the_training() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let table = |wrong: usize| -> String {
-        (0..20).map(|row| format!("1,2,3,4,{}\n", if row == wrong { 3 } else { row % 3 })).collect()
-    };
-    fs::write(folder.join("table.csv"), table(99)).unwrap();
-    fs::write(folder.join("test.csv"), "a,b,c,d,label\n\n".to_owned() + &table(6)).unwrap();
-    let sources = "csv(\"table.csv\")\n    test: (f32[4], u8) = csv(\"test.csv\")";
-    fs::write(folder.join("few.nn"), LABELLED.replace("SOURCE", sources)).unwrap();
-    for engine in ["native", "interp"] {
-        let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        assert!(error.contains("test.csv, line 9, column 5:") && error.contains("3 is not in 0..3"), "{error}");
-        assert!(!folder.join(engine).exists(), "found before the training");
-    }
-}
-
-#[test]
-fn an_index_that_the_model_makes_is_not_blamed_on_the_data() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let table: String = (0..20).map(|row| format!("1,2,3,4,{}\n", row % 3)).collect();
-    fs::write(folder.join("table.csv"), table).unwrap();
-    let model = "{
-    param w: f32[3, 3] = ones()
-    index = i32(0 * dense(x, 1)[:, 0]) + 5
-    return take(w, index)
-}";
-    let text = LABELLED.replace("SOURCE", "csv(\"table.csv\")").replace("{ return dense(x, 3) }", model);
-    fs::write(folder.join("few.nn"), text).unwrap();
-    for engine in ["native", "interp"] {
-        let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        for part in
-            ["the model makes an index that is out of range: 5 is not in 0..3", "in `Few` at few.nn:", "in example"]
-        {
-            assert!(error.contains(part), "{part}: {error}");
-        }
-        assert!(!error.contains("table.csv"), "{error}");
-    }
 }
 
 #[test]

@@ -215,3 +215,15 @@ fn answers_take_tensors_numbers_and_nothing() {
     let output = Command::new(folder.join("noise")).args(["--seed", "1"]).output().expect("it starts");
     assert_eq!(String::from_utf8_lossy(&output.stdout), noise);
 }
+
+#[test]
+fn a_file_takes_one_tensor_and_no_text_as_a_picture() {
+    let (_keep, folder) = rhyme("1");
+    let said = fails(&folder, &[&RUN[..], &["--input", "prompt=T", "--output", "text.png"]].concat());
+    assert!(said.contains("text.png: the answer is a text, no picture"), "{said}");
+    assert!(!folder.join("text.png").exists());
+    fs::write(folder.join("two.nn"), "model Two(x: f32[N, 2]) -> (f32[N, 2], f32[N, 2]) = (x, 2 * x)\n").unwrap();
+    fs::write(folder.join("x.csv"), "1,2\n").unwrap();
+    let said = fails(&folder, &["run", "two.nn", "--input", "x.csv", "--output", "y.npy"]);
+    assert!(said.contains("a file holds one tensor, and these are `result.0`, `result.1`"), "{said}");
+}

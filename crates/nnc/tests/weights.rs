@@ -118,6 +118,41 @@ fn a_file_that_does_not_fit_is_an_error_at_its_name() {
     assert!(said.contains("`enc.b` and 1 more have no weights: give a file of them, `--weights FILE`"), "{said}");
 }
 
+const FIT: &str = "
+model Fit(x: f32[N, 1]) -> f32[N] { return concat([x, x], axis=1) |> dense(1) |> reshape([N]) }
+data points {
+    train: (f32, f32) = csv(\"x.csv\")
+    x: f32[1] = train.0[new]
+    y: f32 = train.1
+}
+train Fit on points {
+    epochs = 1; batch = 1
+    minimize mse(Fit(x), y) using sgd
+}
+";
+
+#[test]
+fn a_file_that_is_damaged_is_told_without_harm() {
+    let (_keep, folder) = network("from \"enc.safetensors\"");
+    let run = ["run", "net.nn", "--input", "x.csv"];
+    let file = folder.join("enc.safetensors");
+    safetensors(&file, &[("w", &[2, 3], &[f32::NAN; 6]), ("b", &[3], &[0.0; 3])]);
+    let said = fails(&folder, &run);
+    assert!(said.contains("error[E0801]: \"enc.safetensors\" holds a NaN or an infinity for `enc.w`"), "{said}");
+    safetensors(&file, &[("w", &[2, 3], &[1.0; 6]), ("b", &[3], &[0.0; 3]), ("a\\u001b[31m\\nred", &[1], &[0.0])]);
+    let said = fails(&folder, &run);
+    assert!(said.contains("a\\u{1b}[31m\\nred: the file has f32[1]"), "{said}");
+    // As first weights of a training they are found by the first loss.
+    safetensors(&file, &[("dense_1.w", &[2, 1], &[1.0, f32::INFINITY]), ("dense_1.b", &[1], &[0.0])]);
+    fs::write(folder.join("fit.nn"), FIT).unwrap();
+    let said = fails(&folder, &["train", "fit.nn", "--out", "run", "--init", "enc.safetensors"]);
+    assert!(said.contains("withheld\n  `dense_1.w` held one before"), "{said}");
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let said = fails(&folder, &run);
+    assert!(said.contains("enc.safetensors: this is no plain file"), "{said}");
+}
+
 #[test]
 fn another_dtype_and_a_part_are_asked_for() {
     let (_keep, folder) = network("from \"half.safetensors\" cast");

@@ -58,6 +58,27 @@ fn a_text_is_classified_as_it_is_given() {
     assert!(help.contains("A text may stand in place of its FILE"), "{help}");
 }
 
+#[test]
+fn what_is_held_out_teaches_no_words() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    let held = "    test: (words[5], u8) = csv(\"a.tsv\", separator=\"\\t\")\n";
+    assert!(SOURCE.contains(held));
+    let source = SOURCE.replace(held, "    test = every(2)\n    validation = 0.4\n");
+    fs::write(folder.join("films.nn"), source).unwrap();
+    let sentences: String = (0..10).map(|row| format!("word{row} film\t{}\n", row % 4 / 2)).collect();
+    fs::write(folder.join("a.tsv"), sentences).unwrap();
+    ok(folder, &["train", "films.nn", "--out", "run", "--set", "epochs=1"]);
+    let checkpoint = fs::read(folder.join("run/last.safetensors")).unwrap();
+    let words = String::from_utf8_lossy(&checkpoint).into_owned();
+    let learned: Vec<bool> = (0..10).map(|row| words.contains(&format!("word{row}"))).collect();
+    assert!(learned.iter().step_by(2).all(|learned| !learned), "{learned:?}");
+    assert_eq!(learned.iter().filter(|learned| **learned).count(), 3, "of five rows two are for validation");
+    // The same rows are held out when the weights are measured, and numbered by the same table.
+    ok(folder, &["eval", "films.nn", "--weights", "run/last.safetensors"]);
+    ok(folder, &["train", "films.nn", "--out", "run", "--resume", "--set", "epochs=2"]);
+}
+
 /// Ratings of planted factors with noise of 0.1: what is held out is predicted nearly as well as it could be.
 #[test]
 fn planted_factors_are_found() {

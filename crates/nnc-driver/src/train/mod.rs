@@ -18,6 +18,7 @@ use crate::error::DriverError;
 use crate::pretrained::listed;
 use crate::project::Project;
 use crate::session::{Means, Metrics, Moment, Session, Step};
+use crate::store::RESERVED;
 use nnc_data::{Batch, Batches, Staged};
 use nnc_graph::Tensor;
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ pub struct NotFinite {
     pub epoch: u64,
     /// Step within the epoch, from 1.
     pub step: usize,
-    /// The first operation that made a value which is no finite number, when the replay found one.
+    /// What made the first value that is no finite number, in words, when the replay found it.
     pub operation: Option<String>,
     /// The last good checkpoint.
     pub checkpoint: Option<PathBuf>,
@@ -64,7 +65,7 @@ impl fmt::Display for NotFinite {
             self.step, self.epoch, self.loss
         )?;
         if let Some(operation) = &self.operation {
-            write!(f, "\n  first made by {operation}")?;
+            write!(f, "\n  {operation}")?;
         }
         if let Some(checkpoint) = &self.checkpoint {
             write!(f, "\n  the last good checkpoint is {}", checkpoint.display())?;
@@ -125,6 +126,19 @@ pub fn train(
     })
 }
 
+/// What is worth telling of a run before it begins, a line each: steps that are never done.
+pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
+    let recipe = session.recipe();
+    let batches = dataset.train.rows.len().div_ceil(Project::batch(recipe));
+    let iterations = recipe.epochs.saturating_mul(i64::try_from(batches).unwrap_or(i64::MAX));
+    let idle = recipe.steps.iter().filter(|step| step.every > iterations);
+    let told = idle.map(|step| {
+        let (name, every) = (&step.name, step.every);
+        format!("the step `{name}` is never done: it is `every {every}`, and there are {iterations} iterations")
+    });
+    told.collect()
+}
+
 /// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
 /// wants to put more into the folder can do so before.
 ///
@@ -165,6 +179,14 @@ struct Run<'r, 's, 'p> {
     batches_per_epoch: usize,
     epochs: u64,
     items: u64,
+}
+
+/// What is said of a run whose state, apart from the weights, is of other parts than the recipe's: at `path`.
+fn another_optimiser(path: &str) -> String {
+    format!(
+        "the run was started with another optimiser or metric, as `{path}` tells: resume it with the same, or begin \
+         another run with `--init`"
+    )
 }
 
 const LAST: &str = "last.safetensors";
@@ -209,6 +231,11 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         if !mismatches.is_empty() {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));
         }
+        let kept = |path: &str| path.starts_with(RESERVED);
+        let other = loaded.tensors.keys().find(|path| kept(path) && self.session.store().get(path).is_none());
+        if let Some(path) = other {
+            return Err(wrong(another_optimiser(path)));
+        }
         progress.continues(&self.progress).map_err(wrong)?;
         if progress.learned() != self.dataset.learned {
             let reason = "it was trained on other classes, characters or words than the data has now";
@@ -216,7 +243,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         }
         for (path, entry) in self.session.store_mut().iter_mut() {
             let tensor = loaded.tensors.get(path).filter(|tensor| tensor.ty() == entry.ty);
-            let tensor = tensor.ok_or_else(|| wrong(format!("tensor `{path}` is missing or has another type")))?;
+            let tensor = tensor.ok_or_else(|| wrong(another_optimiser(path)))?;
             entry.buffer.bytes_mut().copy_from_slice(tensor.bytes());
         }
         if best.exists() && progress.best.is_some() {

@@ -18,6 +18,9 @@ use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
 use cut::Cut;
 use nnc_graph::{DType, Dim, NodeId, Op, Scan, Shape, Tensor, ValueId};
 
+/// A loop of more steps than this is a mistake: it would not end.
+const MOST_STEPS: i64 = 1 << 31;
+
 /// A scan whose body is evaluated.
 #[derive(Clone, Debug)]
 pub struct OpenScan {
@@ -152,8 +155,8 @@ impl Elaborator<'_> {
         if let ExprKind::Range(from, to) = &scan.over.kind {
             let (first, end) = self.range_bounds(from, to)?;
             let length = end - first.clone();
-            if length.as_number().is_some_and(|length| length < 1) {
-                self.report_no_steps(to, scan.over.span);
+            if let Some(length) = length.as_number().filter(|length| !(1..=MOST_STEPS).contains(length)) {
+                self.report_steps(length, to, scan.over.span);
                 return None;
             }
             let (axis, place) = axis.unwrap_or((0, span));
@@ -183,9 +186,13 @@ impl Elaborator<'_> {
         Some(Walk { length, first: Dim::from(0i64), tensor: Some(tensor), axis: at })
     }
 
-    /// Says where the numbers of names in the end of a range are from: `--set length=0`.
-    fn report_no_steps(&mut self, end: &Expr, span: Span) {
-        let mut diagnostic = Diagnostic::new(Code::E0309, span, "a `scan` of no steps");
+    /// Too few or too many steps. Says where the numbers of names in the end of a range are from: `--set length=0`.
+    fn report_steps(&mut self, length: i64, end: &Expr, span: Span) {
+        let message = match length {
+            ..1 => "a `scan` of no steps".to_owned(),
+            _ => format!("a `scan` of {length} steps; there may be {MOST_STEPS}"),
+        };
+        let mut diagnostic = Diagnostic::new(Code::E0309, span, message);
         let mut names = Vec::new();
         super::dims::collect_names(end, &mut names);
         for name in names {

@@ -10,8 +10,8 @@ use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
-use nnc_stub::manifest::{Manifest, Port};
-use nnc_stub::{Answer, json, present};
+use nnc_stub::manifest::{Manifest, Port, Reading};
+use nnc_stub::{Answer, EngineError, json, present};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -44,7 +44,14 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let answers = match compiler.engine {
         Engine::Native(_) => {
             let mut engine = deployment.engine(&compiler)?.with_seed(options.seed);
-            engine.run(&inputs).map_err(|error| error.to_string())?
+            match engine.run(&inputs) {
+                // The interpreter tells which index it is.
+                Err(EngineError::Index) => {
+                    let plain = Compiler { engine: Engine::Interpreter, ..compiler.clone() };
+                    interpret(&plain, &graphs, &mut store, manifest, &inputs, options.seed)?
+                }
+                ran => ran.map_err(|error| error.to_string())?,
+            }
         }
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs, options.seed)?,
     };
@@ -82,9 +89,15 @@ fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
 
 fn write_answer(file: &Path, answers: &[Answer], classes: &[String]) -> Result<(), Failure> {
     let [answer] = answers else {
-        return Err(Failure::Message("there are several answers: name one with --answer to write it".to_owned()));
+        let names = answers.iter().map(|answer| format!("`{}`", answer.port.name)).collect::<Vec<_>>().join(", ");
+        let help = "name one with --answer that is no tuple, or take all with --json";
+        return Err(Failure::Message(format!("a file holds one tensor, and these are {names}: {help}")));
     };
     let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    if is_png && answer.port.reading == Reading::Text {
+        let message = format!("{}: the answer is a text, no picture: give the file another ending", file.display());
+        return Err(Failure::Message(message));
+    }
     let written = match is_png {
         true => write_pictures(file, answer.port.row.dtype, &answer.dims(), &answer.bytes),
         false => answer.write(file, classes),
@@ -123,7 +136,10 @@ fn interpret(
     for (call, start) in (0..rows).step_by(manifest.batch).enumerate() {
         fill(&mut program, manifest, inputs, start);
         program.set_i64("$iteration", call as i64);
-        program.run(store).map_err(|error| error.to_string())?;
+        if let Err(error) = program.run(store) {
+            let place = program.place_out_of_range(store).map_or(String::new(), |place| format!(" ({place})"));
+            return Err(Failure::Message(format!("{error}{place}")));
+        }
         for answer in &mut answers {
             let count = answer.port.bytes(manifest.batch.min(rows - start));
             let bytes = program.output(&answer.port.name).expect("the graph has the answers of its manifest");

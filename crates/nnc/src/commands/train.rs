@@ -5,8 +5,9 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, train};
+use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint, executable, report};
+use nnc_stub::present::printable;
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         check_report(report, options, &dataset, &out)?;
     }
     introduce(&session, &dataset, &out)?;
-    dataset.remarks().into_iter().for_each(output::remark);
+    dataset.remarks().into_iter().for_each(|remark| output::remark(&printable(remark)));
+    remarks(&session, &dataset).iter().for_each(|remark| output::remark(remark));
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
     let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);

@@ -47,3 +47,20 @@ pub fn digits() -> (TempDir, PathBuf) {
     let path = folder.path().to_owned();
     (folder, path)
 }
+
+/// A network for a table with labels, whose `SOURCE` is to be put in.
+pub const LABELLED: &str = "
+model Few(x: f32[N, 4]) -> f32[N, 3] { return dense(x, 3) }
+data table {
+    train: (f32[4], u8) = SOURCE
+    validation = 0.2
+    x: f32[4] = train.0
+    label: i32 = i32(train.1)
+}
+train Few on table {
+    epochs = 2; batch = 5
+    logits = Few(x)
+    minimize cross_entropy(logits, label) using sgd(lr=0.1)
+    metric accuracy = accuracy(logits, label)
+}
+";

@@ -16,7 +16,7 @@ const SOURCES: [(&str, &[SourceOption]); 7] = [
     ("npz", &[("arrays", Takes::Names)]),
     (IMAGES, &[("label", Takes::Pattern)]),
     (TEXT, &[(VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)]),
-    (WAV, &[(RATE, Takes::Count), ("label", Takes::Pattern)]),
+    (WAV, &[(RATE, Takes::Rate), ("label", Takes::Pattern)]),
 ];
 /// The source of tables as text.
 pub(super) const CSV: &str = "csv";
@@ -42,6 +42,7 @@ enum Takes {
     Bool,
     Letter,
     Names,
+    Rate,
     Count,
     Counts,
     Pattern,
@@ -53,10 +54,12 @@ impl Takes {
             (Self::Bool, Literal::Bool(_)) => true,
             (Self::Letter, Literal::Str(text)) => text.len() == 1,
             (Self::Names, Literal::List(items)) => items.iter().all(|item| matches!(item, Literal::Str(_))),
+            (Self::Rate, Literal::Int(rate)) => (1..=i64::from(u32::MAX)).contains(rate),
             (Self::Count | Self::Counts, Literal::Int(count)) => *count >= 1,
             (Self::Counts, Literal::List(items)) => items.iter().all(|item| Self::Count.fits(item)),
             (Self::Pattern, Literal::Str(text)) => text.matches("{}").count() == 1,
-            (Self::Bool | Self::Letter | Self::Names | Self::Count | Self::Counts | Self::Pattern, _) => false,
+            (Self::Bool | Self::Letter | Self::Names | Self::Rate | Self::Count, _) => false,
+            (Self::Counts | Self::Pattern, _) => false,
         }
     }
 
@@ -65,6 +68,7 @@ impl Takes {
             Self::Bool => "`true` or `false`",
             Self::Letter => "one letter, as `\";\"`",
             Self::Names => "a list of names, as `[\"x\", \"y\"]`",
+            Self::Rate => "a whole number from 1 to 4294967295",
             Self::Count => "a whole number from 1 on",
             Self::Counts => "a whole number from 1 on, or a list of them",
             Self::Pattern => "the form of a file's name with `{}` for the label, as `\"{}_*.wav\"`",
@@ -98,7 +102,12 @@ impl Block<'_> {
                 self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
                 return None;
             }
-            found.push((option.map(|(name, _)| name.to_owned()), literal));
+            let name = option.map(|(name, _)| name.to_owned());
+            if name.is_some() && found.iter().any(|(before, _)| *before == name) {
+                self.fail(Code::E0501, argument.value.span, format!("`{}` is there already", name.unwrap_or_default()));
+                return None;
+            }
+            found.push((name, literal));
         }
         let files = found.iter().filter(|(name, _)| name.is_none());
         if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
@@ -106,7 +115,13 @@ impl Block<'_> {
             self.fail(Code::E0501, expr.span, message);
             return None;
         }
-        if files.count() == 0 {
+        let count = files.count();
+        if function == IMAGES && count > 1 && found.iter().any(|(name, _)| name.is_some()) {
+            let message = "`label` is about one folder; of several each fills a field, and none is a label";
+            self.fail(Code::E0501, expr.span, message);
+            return None;
+        }
+        if count == 0 {
             self.fail(Code::E0501, expr.span, format!("`{function}` needs the name of a file or folder"));
             return None;
         }

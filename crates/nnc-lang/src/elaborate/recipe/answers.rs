@@ -12,7 +12,7 @@ use crate::elaborate::report::Report;
 use crate::elaborate::types::is_tensor;
 use crate::elaborate::unused;
 use crate::elaborate::value::Value;
-use crate::syntax::ast::{Body, DimExpr, Function, FunctionKind, Ident, Param, Type, TypeKind};
+use crate::syntax::ast::{Body, DimExpr, Function, FunctionKind, Ident, Param, Stmt, StmtKind, Type, TypeKind};
 use nnc_graph::{DType, Tensor, TensorType};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -182,8 +182,7 @@ impl Builder<'_> {
     /// unless the answer is only checked.
     fn bind_set(&mut self, function: &Function, param: &Param) {
         let name = &param.name;
-        self.settings.settable.insert(name.text.clone());
-        if let Some(text) = self.elaborator.options.set.get(&name.text).cloned() {
+        if let Some(text) = self.set_from_outside(name) {
             let place = self.elaborator.program.given.setting(&name.text, &text).value;
             let value = match sample(&param.ty) {
                 Some(sample) => self.overridden(name, &sample, &text, place),
@@ -201,6 +200,19 @@ impl Builder<'_> {
             let help = format!("give it with `--set {}=VALUE`", name.text);
             self.elaborator.fail(Code::E0204, name.span, message, Some(help));
         }
+    }
+
+    /// What `--set` says of a parameter. Answers may have parameters of one name and different kinds: while all are
+    /// checked, it is for none of them.
+    fn set_from_outside(&mut self, name: &Ident) -> Option<String> {
+        self.settings.settable.insert(name.text.clone());
+        let has = |stmt: &&Stmt| match &stmt.kind {
+            StmtKind::Answer { params: Some(params), .. } => params.iter().any(|param| param.name.text == name.text),
+            _ => false,
+        };
+        let is_shared = self.train.body.stmts.iter().filter(has).count() > 1;
+        let text = self.elaborator.options.set.get(&name.text)?;
+        (!is_shared || !matches!(self.asked, Asked::Checked)).then(|| text.clone())
     }
 
     /// The dims of an input that are names: what the inputs have, unless the answer is only checked.
@@ -259,8 +271,7 @@ impl Builder<'_> {
     /// What a scalar is: set from outside, or its default; the outer `None` after an error.
     fn scalar_value(&mut self, param: &Param, dtype: DType) -> Option<Option<Tensor>> {
         let name = &param.name;
-        self.settings.settable.insert(name.text.clone());
-        if let Some(text) = self.elaborator.options.set.get(&name.text).cloned() {
+        if let Some(text) = self.set_from_outside(name) {
             let place = self.elaborator.program.given.setting(&name.text, &text).value;
             let value = self.overridden(name, &sample_of(dtype), &text, place);
             return match scalar_of(dtype, &value) {

@@ -31,6 +31,9 @@ struct Part {
     using: Span,
 }
 
+/// Beside the states of an optimiser, whose names have no `$`: the mean of the gradients since the last update.
+const ACCUMULATED: &str = "$accumulated";
+
 /// `clip_norm`, `accumulate`.
 #[derive(Default)]
 struct Extras {
@@ -82,7 +85,12 @@ impl Builder<'_> {
 
     fn extras(&mut self, options: &[(Ident, Expr)]) -> Option<Extras> {
         let mut extras = Extras::default();
-        for (name, expr) in options {
+        for (at, (name, expr)) in options.iter().enumerate() {
+            if options[..at].iter().any(|(before, _)| before.text == name.text) {
+                let message = format!("`{}` is there already", name.text);
+                self.elaborator.fail(Code::E0601, name.span, message, None);
+                return None;
+            }
             let value = self.elaborator.eval(expr);
             match name.text.as_str() {
                 "clip_norm" => {
@@ -208,10 +216,26 @@ impl Builder<'_> {
         if entries.is_empty() {
             return;
         }
-        let names: Vec<String> = entries.iter().map(|entry| format!("`{}`", entry.path)).collect();
         let which = if self.minimized.is_some() { "this `minimize` does" } else { "the steps do" };
-        let message = format!("never trained, for {which} not reach them: {}", names.join(", "));
-        let mut diagnostic = Diagnostic::new(Code::W0003, self.minimized.unwrap_or(self.train.name.span), message);
+        let place = self.minimized.unwrap_or(self.train.name.span);
+        self.report_untrained(&entries, &format!("for {which} not reach them"), place);
+    }
+
+    /// Warns of the parameters that answers or pictures have and the training, which has those of `trained`, has not.
+    pub(super) fn report_unlearnt(&mut self, trained: &BTreeSet<String>) {
+        let entries = self.elaborator.store.entries().iter();
+        let own = |entry: &&Entry| entry.kind == Resident::Parameter && !entry.frozen && !trained.contains(&entry.path);
+        let entries: Vec<Entry> = entries.filter(own).cloned().collect();
+        if !entries.is_empty() {
+            let which = if self.purpose == Purpose::Picture { "pictures" } else { "answers" };
+            self.report_untrained(&entries, &format!("for only {which} use them"), self.train.name.span);
+        }
+    }
+
+    fn report_untrained(&mut self, entries: &[Entry], reason: &str, place: Span) {
+        let names: Vec<String> = entries.iter().map(|entry| format!("`{}`", entry.path)).collect();
+        let message = format!("never trained, {reason}: {}", names.join(", "));
+        let mut diagnostic = Diagnostic::new(Code::W0003, place, message);
         for entry in entries.iter().filter(|entry| !self.elaborator.program.is_library(entry.span)) {
             diagnostic = diagnostic.with(entry.span, format!("`{}`", entry.path));
         }
@@ -366,7 +390,7 @@ impl Builder<'_> {
 
     /// The mean of the gradients since the last update, kept in a state.
     fn accumulated(&mut self, target: &Target, every: i64) -> ValueId {
-        let path = format!("{}.accumulated", self.optimizer_path(&target.path));
+        let path = format!("{}.{ACCUMULATED}", self.optimizer_path(&target.path));
         let elaborator = &mut self.elaborator;
         let ty = elaborator.ty(target.gradient).clone();
         let leaf = elaborator.graph.emit(Op::State { path: path.clone(), ty: ty.clone() }, &[]);
@@ -382,7 +406,7 @@ impl Builder<'_> {
     /// Keeps everything as it was in steps that do not update, and empties what was accumulated in those that do.
     fn hold_back(&mut self, targets: &[Target], before: &[ValueId], step: Step) {
         for target in targets {
-            let path = format!("{}.accumulated", self.optimizer_path(&target.path));
+            let path = format!("{}.{ACCUMULATED}", self.optimizer_path(&target.path));
             let graph = &mut self.elaborator.graph;
             if let Some(new) = self.new_parameters.get_mut(&target.path) {
                 *new = choose(graph, step.applies, *new, target.value);
@@ -394,7 +418,7 @@ impl Builder<'_> {
         }
         let states: Vec<Entry> = self.elaborator.store.entries().to_vec();
         for (at, entry) in states.iter().enumerate() {
-            let is_own = entry.path.starts_with(OPTIMIZER_PREFIX) && !entry.path.ends_with(".accumulated");
+            let is_own = entry.path.starts_with(OPTIMIZER_PREFIX) && !entry.path.ends_with(ACCUMULATED);
             let changed = before.get(at).is_none_or(|former| *former != entry.current) && entry.current != entry.leaf;
             if is_own && changed {
                 let held = choose(&mut self.elaborator.graph, step.applies, entry.current, entry.leaf);

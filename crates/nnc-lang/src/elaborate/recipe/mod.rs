@@ -235,15 +235,22 @@ fn check_recipe(
     let mut info = None;
     let mut pretrained = Pretrained::default();
     let mut failed = false;
+    let mut parameters = BTreeSet::new();
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
         builder.asked = Asked::Checked;
         builder.run();
         settable.extend(builder.settable().map(str::to_owned));
         match (purpose, &mut info) {
-            (Purpose::Train, _) => info = builder.info(),
+            (Purpose::Train, _) => {
+                info = builder.info();
+                parameters = builder.elaborator.store.entries().iter().map(|entry| entry.path.clone()).collect();
+            }
             (Purpose::Answer, Some(info)) => info.answers = builder.answers_told(),
             (Purpose::Evaluate | Purpose::Answer | Purpose::Picture, _) => {}
+        }
+        if !failed && matches!(purpose, Purpose::Answer | Purpose::Picture) {
+            builder.report_unlearnt(&parameters);
         }
         pretrained.merge(std::mem::take(&mut builder.elaborator.pretrained));
         failed |= builder.elaborator.report.has_errors();

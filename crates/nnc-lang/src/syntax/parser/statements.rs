@@ -166,23 +166,32 @@ impl Parser<'_, '_> {
         let (from, partial, cast, frozen, names) = (None, None, None, None, Vec::new());
         let mut layer = LayerStmt { name, value, from, partial, cast, frozen, names };
         loop {
-            if self.eat_word("from").is_some() {
+            if let Some(word) = self.eat_word("from") {
+                self.refuse_again("from", word.span, layer.from.is_some());
                 let token = self.expect(TokenKind::Str, "after `from`")?;
                 layer.from = Some((self.string(token.span), token.span));
             } else if let Some(token) = self.eat_word("frozen") {
-                layer.frozen = Some(token.span);
+                self.refuse_again("frozen", token.span, layer.frozen.replace(token.span).is_some());
             } else if let Some(token) = self.eat_word("partial") {
-                layer.partial = Some(token.span);
+                self.refuse_again("partial", token.span, layer.partial.replace(token.span).is_some());
             } else if let Some(token) = self.eat_word("cast") {
-                layer.cast = Some(token.span);
+                self.refuse_again("cast", token.span, layer.cast.replace(token.span).is_some());
             } else if self.is_name_map() {
-                self.next();
+                let token = self.next();
+                self.refuse_again("names", token.span, !layer.names.is_empty());
                 self.next();
                 layer.names = self.name_map()?;
             } else {
                 return Ok(layer);
             }
             self.eat(TokenKind::Comma);
+        }
+    }
+
+    /// What is said of a layer twice would be taken once.
+    fn refuse_again(&mut self, word: &str, span: Span, is_there: bool) {
+        if is_there {
+            self.error(Code::E0107, span, format!("`{word}` is there already"));
         }
     }
 
