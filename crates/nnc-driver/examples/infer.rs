@@ -109,10 +109,8 @@ fn deployment(
     };
     let started = Instant::now();
     let graphs = AnswerGraphs::new(project, None, None, arguments.rows)?;
-    let store = graphs.store(&loaded, arguments.weights.as_deref().unwrap_or(Path::new("")))?;
-    // What stays is in the store.
-    loaded.tensors.clear();
-    let deployment = Deployment::new(&graphs.subject(&loaded), &store, compiler)?;
+    let store = graphs.store(&mut loaded, arguments.weights.as_deref().unwrap_or(Path::new("")))?;
+    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, compiler)?;
     Ok((deployment, started.elapsed().as_secs_f64()))
 }
 

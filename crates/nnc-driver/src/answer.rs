@@ -173,11 +173,11 @@ impl AnswerGraphs {
         data.raw.iter().map(|field| (field.name.clone(), of(field))).collect()
     }
 
-    /// A store with the tensors that the answer needs, from a file given for all of it.
+    /// A store with the tensors that the answer needs, from a file given for all of it, of whose tensors nothing is left.
     ///
     /// # Errors
     /// [`DriverError::Weights`] that lists the tensors which differ.
-    pub fn store(&self, checkpoint: &Checkpoint, path: &Path) -> Result<Store, DriverError> {
+    pub fn store(&self, checkpoint: &mut Checkpoint, path: &Path) -> Result<Store, DriverError> {
         pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path)
     }
 

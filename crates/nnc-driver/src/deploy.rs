@@ -57,16 +57,29 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
+        Self::with(subject, Weights::Kept(store), compiler)
+    }
+
+    /// As [`Self::new`], of a store that nobody else needs: its tensors are let go one by one, so that the weights are never
+    /// there twice.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn consuming(subject: &Subject<'_>, store: Store, compiler: &Compiler) -> Result<Self, DriverError> {
+        Self::with(subject, Weights::Given(store), compiler)
+    }
+
+    fn with(subject: &Subject<'_>, weights: Weights<'_>, compiler: &Compiler) -> Result<Self, DriverError> {
         let lowered = compiled::lower(&compiler.optimise(subject.graph)?, compiler.engine)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
         let mut pieces = Pieces::default();
         let mut externals = Vec::new();
         for external in &lowered.externals {
-            let role = place(&external.role, &inputs, &answers, store, &mut pieces)?;
+            let role = place(&external.role, &inputs, &answers, weights.store(), &mut pieces)?;
             externals.push(External { bytes: external.bytes, role });
         }
-        let weights = pieces.together();
+        let weights = pieces.together(weights);
         let sizes = layout::runtime_layout(&lowered);
         let manifest = Manifest {
             program: subject.name.clone(),
@@ -128,26 +141,62 @@ impl Deployment {
     }
 }
 
+/// Where weights come from.
+enum Weights<'s> {
+    /// A store that stays.
+    Kept(&'s Store),
+    /// A store whose tensors are let go as they are copied.
+    Given(Store),
+}
+
+impl Weights<'_> {
+    fn store(&self) -> &Store {
+        match self {
+            Self::Kept(store) => store,
+            Self::Given(store) => store,
+        }
+    }
+}
+
+/// A piece of the weights.
+enum Piece<'a> {
+    /// A constant of the program.
+    Constant(&'a [u8]),
+    /// The parameter or state at a path.
+    Resident(&'a str),
+}
+
 /// What the weights are put together of; nothing is copied before all of it is known.
 #[derive(Default)]
 struct Pieces<'a> {
     bytes: usize,
-    pieces: Vec<(usize, &'a [u8])>,
+    pieces: Vec<(usize, Piece<'a>)>,
 }
 
 impl<'a> Pieces<'a> {
-    /// Adds one; gives its offset.
-    fn append(&mut self, bytes: &'a [u8]) -> usize {
+    /// Adds one of so many bytes; gives its offset.
+    fn append(&mut self, piece: Piece<'a>, bytes: usize) -> usize {
         let offset = self.bytes.next_multiple_of(ALIGNMENT);
-        self.pieces.push((offset, bytes));
-        self.bytes = offset + bytes.len();
+        self.pieces.push((offset, piece));
+        self.bytes = offset + bytes;
         offset
     }
 
-    fn together(&self) -> AlignedBuffer {
+    fn together(&self, mut weights: Weights<'_>) -> AlignedBuffer {
         let mut buffer = AlignedBuffer::zeroed(self.bytes);
+        let mut copy = |offset: usize, bytes: &[u8]| {
+            buffer.bytes_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+        };
         for (offset, piece) in &self.pieces {
-            buffer.bytes_mut()[*offset..offset + piece.len()].copy_from_slice(piece);
+            match (piece, &mut weights) {
+                (Piece::Constant(bytes), _) => copy(*offset, bytes),
+                (Piece::Resident(path), Weights::Kept(store)) => {
+                    store.get(path).into_iter().for_each(|entry| copy(*offset, entry.buffer.bytes()));
+                }
+                (Piece::Resident(path), Weights::Given(store)) => {
+                    store.take(path).into_iter().for_each(|entry| copy(*offset, entry.buffer.bytes()));
+                }
+            }
         }
         buffer
     }
@@ -246,7 +295,7 @@ fn place<'a>(
     role: &'a Role,
     inputs: &[Port],
     answers: &[Port],
-    store: &'a Store,
+    store: &Store,
     weights: &mut Pieces<'a>,
 ) -> Result<Place, DriverError> {
     let position = |ports: &[Port], name: &str| {
@@ -260,11 +309,14 @@ fn place<'a>(
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),
         Role::Status => Ok(Place::Status),
-        Role::Constant(tensor) => Ok(Place::Weights(weights.append(tensor.bytes()))),
+        Role::Constant(tensor) => {
+            let bytes = tensor.bytes();
+            Ok(Place::Weights(weights.append(Piece::Constant(bytes), bytes.len())))
+        }
         Role::Param(path) | Role::State(path) => {
             let entry =
                 store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
-            Ok(Place::Weights(weights.append(entry.buffer.bytes())))
+            Ok(Place::Weights(weights.append(Piece::Resident(path), entry.buffer.bytes().len())))
         }
     }
 }

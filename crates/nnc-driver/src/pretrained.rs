@@ -318,14 +318,15 @@ pub fn listed(mismatches: &[Mismatch]) -> String {
 }
 
 /// The tensors of a checkpoint for every one that is wanted, as one given on the command line has them; tensors that
-/// find no taker are no mistake unless something else is.
+/// find no taker are no mistake unless something else is. The checkpoint lets go of its tensors one by one, so that the
+/// weights are never there twice.
 ///
 /// # Errors
 /// [`DriverError::Weights`] that lists what differs.
 pub fn from_checkpoint(
     names: &WeightNames,
     wanted: &BTreeMap<String, TensorType>,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
     path: &std::path::Path,
 ) -> Result<Store, DriverError> {
     let taken = Taking::whole(names).take(wanted, &checkpoint.tensors);
@@ -334,7 +335,13 @@ pub fn from_checkpoint(
         let reason = format!("these are the weights of another model:{}", listed(&taken.mismatches));
         return Err(DriverError::Weights { path: path.to_owned(), reason });
     }
-    Ok(Store::of(taken.tensors.iter().map(|(path, tensor)| (path.as_str(), &**tensor))))
+    // Tensors share their bytes with the checkpoint.
+    let tensors: Vec<(String, Tensor)> =
+        taken.tensors.into_iter().map(|(path, tensor)| (path, tensor.into_owned())).collect();
+    checkpoint.tensors.clear();
+    let mut store = Store::default();
+    tensors.into_iter().for_each(|(path, tensor)| store.insert(&path, &tensor));
+    Ok(store)
 }
 
 #[cfg(test)]

@@ -132,6 +132,12 @@ impl Store {
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
+    /// Takes the tensor at a path out.
+    pub(crate) fn take(&mut self, path: &str) -> Option<Entry> {
+        self.touch();
+        self.entries.remove(path)
+    }
+
     /// The entry at a path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.entries.get(path)

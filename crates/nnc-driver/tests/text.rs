@@ -125,13 +125,13 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
         assert!(read(&whole) == read(&stopped), "{file} differs");
     }
     let path = whole.join("best.safetensors");
-    let learned = checkpoint::load(&path).unwrap();
+    let mut learned = checkpoint::load(&path).unwrap();
     assert_eq!(Learned::of(&learned).classes.unwrap().concat(), "\n abcdefghijklmnopqrstuvwxyz");
 
     // What is deployed reads text by the same numbers, without the data.
     fs::remove_file(folder.join("a.txt")).unwrap();
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
-    let store = graphs.store(&learned, &path).unwrap();
+    let store = graphs.store(&mut learned, &path).unwrap();
     let deployment = Deployment::new(&graphs.subject(&learned), &store, &compiler()).unwrap();
     let manifest = deployment.manifest();
     assert_eq!(manifest.inputs[0].reading, Reading::Characters);

@@ -105,7 +105,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_words() {
         assert!(read(&whole) == read(&stopped), "{file} differs");
     }
     let path = whole.join("best.safetensors");
-    let loaded = checkpoint::load(&path).unwrap();
+    let mut loaded = checkpoint::load(&path).unwrap();
     let learned = Learned::of(&loaded);
     let words = learned.vocabularies[0].words();
     assert_eq!(words[..4], MARKS);
@@ -114,7 +114,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_words() {
     // What is deployed reads text by the same numbers, without the data; words that it does not know are one.
     fs::remove_file(folder.join("a.tsv")).unwrap();
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
-    let store = graphs.store(&loaded, &path).unwrap();
+    let store = graphs.store(&mut loaded, &path).unwrap();
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler()).unwrap();
     let manifest = deployment.manifest();
     assert_eq!((manifest.inputs[0].name.as_str(), manifest.inputs[0].reading), ("text", Reading::Words(0)));

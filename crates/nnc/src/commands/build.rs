@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let compiler = setup::native(None, &options.isa, options.passes)?;
-    let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
+    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, &compiler)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));
     let time = terminal::duration(started.elapsed().as_secs_f64());
