@@ -7,10 +7,12 @@
 mod history;
 mod observer;
 mod progress;
+mod trace;
 
 pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
+pub use trace::{Point, Trace};
 
 use crate::checkpoint;
 use crate::dataset::{Dataset, field_type};
@@ -103,6 +105,7 @@ pub fn train(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, DriverError> {
     let mut run = Run::prepare(session, dataset, options)?;
+    observer.event(&Event::Begun { history: &run.progress.history });
     let batch = run.batch.min(dataset.train.rows.len().max(1));
     let program = run.session.training_program(batch)?;
     observer.event(&Event::Compiled { time: program.compile_time, arena_bytes: program.arena_bytes() });
@@ -257,6 +260,13 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             let (step, steps) = (self.progress.batch, self.batches_per_epoch);
             let means = &means.finish();
             observer.event(&Event::Step { epoch, epochs: self.epochs, step, steps, rows: batch.rows, means });
+            let iteration = self.progress.iteration;
+            let iterations = self.iterations();
+            let told = (&metrics, batch.rows);
+            let trace = &mut self.progress.history.trace;
+            if let Some(point) = trace.add(self.session.recipe(), told, iteration, iterations) {
+                observer.event(&Event::Traced { point });
+            }
             if interrupt.load(Ordering::Relaxed) {
                 return Ok(true);
             }
@@ -268,10 +278,15 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(false)
     }
 
+    /// Steps of the whole run.
+    fn iterations(&self) -> u64 {
+        self.epochs * self.batches_per_epoch as u64
+    }
+
     fn step(&mut self, batch: &Batch) -> Result<Metrics, DriverError> {
         let moment = Moment {
             iteration: self.progress.iteration as i64,
-            iterations: (self.epochs * self.batches_per_epoch as u64) as i64,
+            iterations: self.iterations() as i64,
             epoch: self.progress.epoch as i64,
         };
         match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
@@ -308,7 +323,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         }
         self.save_epoch(improved, observer)?;
         self.draw_epoch(row.epoch, observer)?;
-        observer.event(&Event::Epoch { row: &row, epochs: self.epochs, improved });
+        let history = &self.progress.history;
+        observer.event(&Event::Epoch { row: &row, history, epochs: self.epochs, improved });
         if self.progress.stopped_early {
             observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
         }
