@@ -5,6 +5,7 @@
 //! has one instance, whose paths have no prefix; whatever else such a block uses lives under `recipe.`.
 
 use super::answers::{AnswerInfo, Asked};
+use super::average::Averaged;
 use super::settings::Settings;
 use super::step::Steps;
 use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
@@ -67,6 +68,8 @@ pub(crate) struct Builder<'p> {
     pub(super) answer_infos: Vec<AnswerInfo>,
     /// New values of parameters by path.
     pub(super) new_parameters: BTreeMap<String, ValueId>,
+    /// Parameters that are the mean of what is trained.
+    pub(super) averaged: Vec<Averaged>,
     /// Paths of parameters that some `minimize` reaches; `None` when one of them has errors.
     pub(super) trained: Option<BTreeSet<String>>,
     /// Whether the block is named after a model.
@@ -108,6 +111,7 @@ impl<'p> Builder<'p> {
             asked: Asked::No,
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
+            averaged: Vec::new(),
             trained: Some(BTreeSet::new()),
             is_model: false,
             read,

@@ -10,11 +10,13 @@
 //! | [`answers`] | answers with parameters or a block |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`minimize`] | gradients, clipping, optimisers |
+//! | [`average`] | weights that are a running mean |
 //! | [`step`] | training that alternates |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
 mod answers;
+mod average;
 mod build;
 pub(crate) mod copy;
 mod minimize;
