@@ -54,4 +54,4 @@ pub use error::DriverError;
 pub use index_fault::IndexFault;
 pub use learned::Learned;
 pub use project::Project;
-pub use session::{Metrics, Session};
+pub use session::{Matrix, Metrics, Session};

@@ -288,6 +288,22 @@ fn metrics_are_means_or_accumulate() {
 }
 
 /// Two batches of three, of which the first is `examples`; the sixth label is 1 where 0 was predicted.
+/// A square matrix is told by an evaluation alone, and for each batch apart: whoever evaluates adds them up.
+#[test]
+fn a_metric_may_be_a_square_matrix() {
+    let unit = unit(&fit("minimize mse(p, y) using sgd
+        metric above = confusion(i32(p > 0), i32(y > 0), 2)"));
+    let info = &unit.recipes[0];
+    assert_eq!((info.matrices.as_slice(), info.metrics.len()), (&["above".to_owned()][..], 0));
+    assert_eq!(info.measured().collect::<Vec<_>>(), ["loss"]);
+    assert!(train_graph(&unit, "Fit", 3).outputs().iter().all(|output| output.name != "above"));
+    let graph = unit.evaluate("Fit", 3).unwrap();
+    let mut state = first_values(&unit, "Fit", 1);
+    let results = step(&graph, &mut state, &examples(), 0);
+    // With weights of a half, p is 1.5, -0.25 and -0.875, for y of 1, -2 and 0.5.
+    assert_eq!(results["above"].to_f64(), [1.0, 0.0, 1.0, 1.0]);
+}
+
 #[test]
 fn metrics_of_classes_accumulate() {
     let rest = "minimize mse(p, y) using sgd

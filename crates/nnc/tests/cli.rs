@@ -74,6 +74,24 @@ fn a_killed_run_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn a_metric_that_is_a_matrix_is_drawn() {
+    let (_keep, folder) = digits();
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let metric = "    metric accuracy = accuracy(logits, label)\n";
+    let more = format!("{metric}    metric confusion = confusion(argmax(logits, axis=-1), label, 10)\n");
+    fs::write(folder.join("digits.nn"), text.replace(metric, &more)).unwrap();
+    let said = ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=2"]);
+    assert!(!said.contains("confusion"), "it is drawn, not said: {said}");
+    for (split, examples) in [("validation", 144), ("test", 360)] {
+        let svg = fs::read_to_string(folder.join(format!("run/confusion-{split}.svg"))).unwrap();
+        assert!(svg.contains(&format!("Digits: confusion, {split}")) && svg.matches("<rect").count() == 100, "{svg}");
+        let numbers = svg.lines().filter_map(|line| line.trim().parse::<u32>().ok());
+        // The names of the classes stand at the rows and at the columns.
+        assert_eq!(numbers.sum::<u32>(), examples + 2 * 45, "{svg}");
+    }
+}
+
+#[test]
 fn plots_that_cannot_be_written_do_not_end_a_training() {
     let (_keep, folder) = digits();
     fs::create_dir_all(folder.join("run/curves.svg/in the way")).unwrap();

@@ -308,7 +308,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
         let mut means = Means::new(self.session.recipe());
         means.restore(&std::mem::take(&mut self.progress.sums));
-        let validation = self.dataset.validation.as_ref().map(|part| self.session.evaluate(part)).transpose()?;
+        let measured = self.dataset.validation.as_ref().map(|part| self.session.measure(part)).transpose()?;
+        let (validation, matrices) = measured.unzip();
         let row = Row {
             epoch: self.progress.epoch + 1,
             iteration: self.progress.iteration,
@@ -323,8 +324,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         }
         self.save_epoch(improved, observer)?;
         self.draw_epoch(row.epoch, observer)?;
-        let history = &self.progress.history;
-        observer.event(&Event::Epoch { row: &row, history, epochs: self.epochs, improved });
+        let (history, matrices) = (&self.progress.history, &matrices.unwrap_or_default());
+        observer.event(&Event::Epoch { row: &row, history, matrices, epochs: self.epochs, improved });
         if self.progress.stopped_early {
             observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
         }
@@ -390,8 +391,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             self.session.load_weights(best);
         }
         let Some(part) = &self.dataset.test else { return Ok(None) };
-        let metrics = self.session.evaluate(part)?;
-        observer.event(&Event::Tested { metrics: &metrics, rows: part.rows.len() });
+        let (metrics, matrices) = self.session.measure(part)?;
+        observer.event(&Event::Tested { metrics: &metrics, matrices: &matrices, rows: part.rows.len() });
         Ok(Some(metrics))
     }
 }

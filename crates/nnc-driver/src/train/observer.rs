@@ -2,7 +2,7 @@
 
 use super::history::{History, Row};
 use super::trace::Point;
-use crate::session::Metrics;
+use crate::session::{Matrix, Metrics};
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub enum Event<'a> {
         row: &'a Row,
         /// All epochs so far.
         history: &'a History,
+        /// Metrics that are matrices, of the validation split.
+        matrices: &'a [Matrix],
         /// Epochs of the run.
         epochs: u64,
         /// Whether it is the best so far.
@@ -73,6 +75,8 @@ pub enum Event<'a> {
     Tested {
         /// Loss and metrics.
         metrics: &'a Metrics,
+        /// Metrics that are matrices.
+        matrices: &'a [Matrix],
         /// Examples.
         rows: usize,
     },

@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     dataset.remarks().into_iter().for_each(output::remark);
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
-    let mut recorder = Recorder::new(&out, recipe);
+    let classes = dataset.learned.classes.as_deref().unwrap_or_default();
+    let mut recorder = Recorder::new(&out, recipe, classes);
     let outcome = train(&mut session, &dataset, &training, &mut Both(&mut bar, &mut recorder), &interrupt);
     bar.finish();
     let outcome = close(recorder, outcome, &out)?;
@@ -249,7 +250,7 @@ impl Observer for Bar {
                 self.line(&format!("stopped early after epoch {epoch}: epoch {best} was the best"));
             }
             Event::Begun { .. } | Event::Traced { .. } | Event::Saved { .. } | Event::Drawn { .. } => {}
-            Event::Tested { metrics, rows } => {
+            Event::Tested { metrics, rows, .. } => {
                 let (rows, metrics) = (terminal::counted(*rows, "example"), terminal::metrics(metrics));
                 self.line(&format!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}"));
             }

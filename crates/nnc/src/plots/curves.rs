@@ -14,15 +14,15 @@ use std::ops::Range;
 
 const PANEL: (u32, u32) = (480, 320);
 const HEAD: u32 = 36;
-const GREY: RGBColor = RGBColor(128, 128, 128);
-const TRAIN: RGBColor = RGBColor(61, 130, 196);
+pub(super) const GREY: RGBColor = RGBColor(128, 128, 128);
+pub(super) const TRAIN: RGBColor = RGBColor(61, 130, 196);
 const VALIDATION: RGBColor = RGBColor(224, 122, 47);
 /// A quantity whose largest value is this many times the smallest has a logarithmic axis.
 const FAR: f64 = 30.0;
 /// A curve of more epochs than this has no dots.
 const DOTS: usize = 50;
 /// Letters and figures.
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;

@@ -1,13 +1,16 @@
-//! What a run leaves to look at: curves as a picture, and an event file for TensorBoard.
+//! What a run leaves to look at: curves and confusion matrices as pictures, and an event file for TensorBoard.
 //!
 //! A [`Recorder`] hears of a run as the terminal does. A plot that cannot be written does not end a training: the first
 //! complaint is kept, and told at its end.
 
 mod curves;
+mod matrix;
 mod tensorboard;
 
 use nnc_data::write_atomically;
+use nnc_driver::Matrix;
 use nnc_driver::train::{Event, History, Observer};
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,19 +30,21 @@ pub(crate) fn files_of(folder: &Path) -> [PathBuf; 1] {
 pub(crate) struct Recorder {
     folder: PathBuf,
     name: String,
+    classes: Vec<String>,
     events: Option<EventFile>,
     /// What is not drawn yet.
-    undrawn: Option<History>,
+    undrawn: Option<(History, Vec<Matrix>)>,
     drawn: Option<Instant>,
     complaint: Option<String>,
 }
 
 impl Recorder {
-    /// For the run of a recipe in a folder.
-    pub(crate) fn new(folder: &Path, name: &str) -> Self {
+    /// For the run of a recipe in a folder, on data with these classes.
+    pub(crate) fn new(folder: &Path, name: &str, classes: &[String]) -> Self {
         Self {
             folder: folder.to_owned(),
             name: name.to_owned(),
+            classes: classes.to_vec(),
             events: None,
             undrawn: None,
             drawn: None,
@@ -65,21 +70,33 @@ impl Recorder {
         let opened = EventFile::create(&self.folder).and_then(|mut file| file.history(history).map(|()| file));
         self.events = self.kept("events of TensorBoard", opened);
         if !history.rows.is_empty() {
-            self.undrawn = Some(history.clone());
+            self.undrawn = Some((history.clone(), Vec::new()));
         }
     }
 
     fn draw(&mut self) {
-        let Some(history) = self.undrawn.take() else { return };
-        let path = self.folder.join(CURVES);
-        let drawn = curves::draw(&self.name, &history).map_err(|error| error.to_string());
-        let written = drawn.and_then(|picture| {
+        let Some((history, matrices)) = self.undrawn.take() else { return };
+        self.write(CURVES, "curves", curves::draw(&self.name, &history));
+        self.draw_matrices(&matrices, "validation");
+        self.drawn = Some(Instant::now());
+    }
+
+    fn draw_matrices(&mut self, matrices: &[Matrix], split: &str) {
+        for matrix in matrices {
+            let drawn = matrix::draw(&format!("{}: {}, {split}", self.name, matrix.name), matrix, &self.classes);
+            self.write(&format!("{}-{split}.svg", matrix.name), &matrix.name, drawn);
+        }
+    }
+
+    /// Writes a picture into the folder, or keeps a complaint.
+    fn write(&mut self, file: &str, what: &str, drawn: Result<String, Box<dyn Error>>) {
+        let written = drawn.map_err(|error| error.to_string()).and_then(|picture| {
+            let path = self.folder.join(file);
             write_atomically(&path, |to| to.write_all(picture.as_bytes())).map_err(|error| error.to_string())
         });
         if let Err(why) = written {
-            self.complaint.get_or_insert(format!("no curves: {why}"));
+            self.complaint.get_or_insert(format!("no {what}: {why}"));
         }
-        self.drawn = Some(Instant::now());
     }
 
     /// What was made, or nothing and a complaint.
@@ -100,15 +117,16 @@ impl Observer for Recorder {
         match event {
             Event::Begun { history } => self.begin(history),
             Event::Traced { point } => self.log(|file| file.point(point)),
-            Event::Epoch { row, history, .. } => {
+            Event::Epoch { row, history, matrices, .. } => {
                 self.log(|file| file.row(row));
-                self.undrawn = Some((*history).clone());
+                self.undrawn = Some(((*history).clone(), matrices.to_vec()));
                 if self.drawn.is_none_or(|before| before.elapsed() >= PAUSE) {
                     self.draw();
                 }
             }
             Event::Compiled { .. } | Event::Step { .. } | Event::StoppedEarly { .. } => {}
-            Event::Saved { .. } | Event::Drawn { .. } | Event::Tested { .. } => {}
+            Event::Tested { matrices, .. } => self.draw_matrices(matrices, "test"),
+            Event::Saved { .. } | Event::Drawn { .. } => {}
         }
     }
 }

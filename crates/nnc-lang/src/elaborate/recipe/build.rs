@@ -61,6 +61,8 @@ pub(crate) struct Builder<'p> {
     pub(super) losses: Vec<Loss>,
     pub(super) steps: Steps,
     pub(super) metrics: Vec<Metric>,
+    /// Metrics that are matrices, with their values.
+    pub(super) matrices: Vec<(String, ValueId)>,
     pub(super) answers: Vec<Answer>,
     /// Which answers with parameters are made.
     pub(super) asked: Asked,
@@ -107,6 +109,7 @@ impl<'p> Builder<'p> {
             losses: Vec::new(),
             steps: Steps::default(),
             metrics: Vec::new(),
+            matrices: Vec::new(),
             answers: Vec::new(),
             asked: Asked::No,
             answer_infos: Vec::new(),
@@ -153,6 +156,7 @@ impl<'p> Builder<'p> {
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
             steps: self.steps.declared.clone(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
+            matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
             answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,
@@ -313,9 +317,20 @@ impl<'p> Builder<'p> {
             Some((item, args)) => (self.apply_metric(name, item, &args, value.span), true),
             None => (self.elaborator.eval(value), false),
         };
+        if let Some(matrix) = self.square(&result).filter(|_| !accumulates) {
+            return self.matrices.push((name.text.clone(), matrix));
+        }
         let Some(scalar) = self.scalar(&result, value.span, "a metric") else { return };
         let info = MetricInfo { name: name.text.clone(), accumulates };
         self.metrics.push(Metric { info, value: scalar });
+    }
+
+    /// A value that is a square matrix of floats.
+    fn square(&self, value: &Value) -> Option<ValueId> {
+        let Value::Tensor(tensor) = value else { return None };
+        let ty = self.elaborator.ty(*tensor);
+        let is_square = ty.shape.rank() == 2 && ty.shape[0] == ty.shape[1] && ty.shape.is_bound();
+        (is_square && ty.dtype == self.elaborator.options.float).then_some(*tensor)
     }
 
     /// Takes a name for a metric or answer.

@@ -60,6 +60,8 @@ pub struct RecipeInfo {
     pub steps: Vec<StepInfo>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
+    /// Names of the metrics that are square matrices, added up over a split.
+    pub matrices: Vec<String>,
     /// The answers, in order of declaration; `result` alone when the recipe declares none.
     pub answers: Vec<AnswerInfo>,
     /// Names of the pictures that are drawn at the end of each epoch, in order of declaration.
@@ -318,8 +320,8 @@ impl Unit {
         })
     }
 
-    /// Loss and metrics of `n` examples outside training: means over the batch; of an accumulating metric its value so
-    /// far, with updates of its state.
+    /// Loss and metrics of `n` examples outside training: means over the batch, sums for matrices; of an accumulating
+    /// metric its value so far, with updates of its state.
     ///
     /// # Errors
     /// As [`Unit::init`].

@@ -56,6 +56,7 @@ fn guarded(builder: &mut Builder<'_>, new: ValueId, old: ValueId, guard: ValueId
 
 pub(super) fn evaluate(builder: Builder<'_>) -> Graph {
     let mut wanted = loss_and_metrics(&builder);
+    wanted.extend(builder.matrices.iter().map(|(name, value)| Wanted::result(name, *value)));
     let entries = builder.elaborator.store.entries().iter();
     for entry in entries.filter(|entry| entry.path.starts_with(METRIC_PREFIX) && entry.current != entry.leaf) {
         let (name, value) = (entry.path.clone(), entry.current);
