@@ -2,6 +2,7 @@
 
 use crate::error::DriverError;
 use crate::learned::Learned;
+use crate::synthetic;
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
 use nnc_data::wav::WavOptions;
@@ -114,9 +115,9 @@ impl Dataset {
         let fields: Vec<FieldType> = info.raw.iter().map(|field| field_type(&field.ty)).collect();
         let open = |name: &str, known: &Learned| -> Result<Option<Part>, DriverError> {
             let Some(split) = info.splits.iter().find(|split| split.name == name) else { return Ok(None) };
-            let source = source(info, &split.source, root, &Words { known, seed })?;
-            check_memory(source.files())?;
-            Ok(Some(Part::whole(source.open(&fields)?, source.files())))
+            let words = words(info, &Words { known, seed });
+            open_source(info, &split.source, root, (known, words), &fields)
+                .map(|(table, files)| Some(Part::whole(table, &files)))
         };
         let teaches = info.is_text() && learned.classes.is_none();
         let needs_train = wanted == Wanted::All || teaches || learned.vocabularies.len() != info.tables.len();
@@ -139,6 +140,25 @@ impl Dataset {
         }
         Ok(Self { learned: taught(info, &train), train, validation, test })
     }
+}
+
+/// The examples of a source, and the files they are read or made from.
+fn open_source(
+    info: &DataInfo,
+    call: &SourceCall,
+    root: &Path,
+    (known, words): (&Learned, WordOptions),
+    fields: &[FieldType],
+) -> Result<(Table, Vec<PathBuf>), DriverError> {
+    let Some(maker) = &call.maker else {
+        let source = source(info, call, root, (known, words))?;
+        check_memory(source.files())?;
+        return Ok((source.open(fields)?, source.files().to_vec()));
+    };
+    let Some(from) = &maker.from else { return Ok((synthetic::make(call, maker, fields, None)?, Vec::new())) };
+    let taken: Vec<FieldType> = maker.takes.iter().map(|(_, ty)| field_type(ty)).collect();
+    let (table, files) = open_source(info, from, root, (known, WordOptions::default()), &taken)?;
+    Ok((synthetic::make(call, maker, fields, Some(&table))?, files))
 }
 
 /// Refuses files that are larger than the memory: they are read whole.
@@ -240,8 +260,13 @@ struct Words<'a> {
     seed: u64,
 }
 
-/// The source that a call in a `data` block names.
-fn source(info: &DataInfo, call: &SourceCall, root: &Path, numbered: &Words<'_>) -> Result<Source, DriverError> {
+/// The source that a call in a `data` block names; texts are numbered by what is `known`.
+fn source(
+    info: &DataInfo,
+    call: &SourceCall,
+    root: &Path,
+    (known, words): (&Learned, WordOptions),
+) -> Result<Source, DriverError> {
     let mut paths = Vec::new();
     let mut names = Vec::new();
     let mut csv = CsvOptions::default();
@@ -268,15 +293,15 @@ fn source(info: &DataInfo, call: &SourceCall, root: &Path, numbered: &Words<'_>)
     match call.function.as_str() {
         "idx" => Ok(Source::Idx(paths)),
         "npy" => Ok(Source::Npy(paths)),
-        "csv" => Ok(Source::Csv(one(paths)?, csv, words(info, numbered))),
+        "csv" => Ok(Source::Csv(one(paths)?, csv, words)),
         "npz" => Ok(Source::Npz(one(paths)?, names)),
         "images" => Ok(Source::Images(paths, label)),
         "wav" => Ok(Source::Wav(one(paths)?, WavOptions { rate, label })),
         "text" if info.is_text() => {
             let vocabulary = info.vocabulary().unwrap_or(0);
-            Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: numbered.known.classes.clone() }))
+            Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.classes.clone() }))
         }
-        "text" => Ok(Source::Lines(paths, words(info, numbered))),
+        "text" => Ok(Source::Lines(paths, words)),
         other => Err(DriverError::Usage(format!("`{other}` is no data source"))),
     }
 }

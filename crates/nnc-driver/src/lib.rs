@@ -11,7 +11,7 @@
 //! | [`project`] | reads and checks a file and what it uses |
 //! | [`compiled`] | a graph to something that runs, native or interpreted |
 //! | [`session`] | a recipe in memory: weights, programs by batch size, steps, evaluation |
-//! | [`dataset`], [`learned`] | the sources of a `data` block, opened and split; what they teach |
+//! | [`dataset`], `synthetic`, [`learned`] | the sources of a `data` block, opened or made, and split; what they teach |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
 //! | [`pretrained`] | weights from elsewhere, by the names that models say |
@@ -45,6 +45,7 @@ pub mod session;
 mod sizes;
 pub mod stage;
 pub mod store;
+mod synthetic;
 pub mod train;
 
 pub use compiled::{CompiledGraph, Compiler, Engine};
@@ -53,4 +54,4 @@ pub use error::DriverError;
 pub use index_fault::IndexFault;
 pub use learned::Learned;
 pub use project::Project;
-pub use session::{Metrics, Session};
+pub use session::{Matrix, Metrics, Session};

@@ -22,6 +22,17 @@ use std::time::Duration;
 /// Means over a split: every loss and every metric, in the order of the recipe.
 pub type Metrics = Vec<(String, f64)>;
 
+/// A metric that is a square matrix, such as how many examples of one class were taken for another, over a split.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Matrix {
+    /// What the metric is called.
+    pub name: String,
+    /// How many rows and columns it has.
+    pub size: usize,
+    /// The sums over all examples, row after row.
+    pub values: Vec<f64>,
+}
+
 /// Which of a recipe's programs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Purpose {
@@ -247,6 +258,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A failure to compile, or an index of the data that is out of range.
     pub fn evaluate(&mut self, part: &Part) -> Result<Metrics, DriverError> {
+        self.measure(part).map(|(metrics, _)| metrics)
+    }
+
+    /// Means of loss and metrics over a split, and the sums of those that are matrices.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn measure(&mut self, part: &Part) -> Result<(Metrics, Vec<Matrix>), DriverError> {
         for (path, tensor) in &self.metric_start {
             self.store.insert(path, tensor);
         }
@@ -254,6 +273,7 @@ impl<'a> Session<'a> {
         let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         let mut means = Means::new(recipe);
+        let mut matrices = Vec::new();
         while let Some(batch) = batches.next_batch()? {
             let program = self.programs.get(Purpose::Evaluate, batch.rows)?;
             fill(program, self.data, batch)?;
@@ -262,8 +282,9 @@ impl<'a> Session<'a> {
                 return Err(self.explained(error, Purpose::Evaluate, batch).in_files(part));
             }
             means.add(&read_metrics(program, recipe), batch.rows);
+            add_matrices(&mut matrices, program, recipe);
         }
-        Ok(means.finish())
+        Ok((means.finish(), matrices))
     }
 
     /// The pictures of the recipe, of the first batch of a split; random numbers are the same each time.
@@ -432,6 +453,18 @@ fn out_of_range(program: &CompiledGraph, store: &Store) -> Option<String> {
 
 fn read_metrics(program: &CompiledGraph, recipe: &RecipeInfo) -> Metrics {
     recipe.measured().filter_map(|name| program.scalar(&name).map(|value| (name, value))).collect()
+}
+
+/// Adds what a batch gave to the matrices so far.
+fn add_matrices(matrices: &mut Vec<Matrix>, program: &CompiledGraph, recipe: &RecipeInfo) {
+    for (at, name) in recipe.matrices.iter().enumerate() {
+        let Some(tensor) = program.output_tensor(name) else { continue };
+        let values = tensor.to_f64();
+        match matrices.get_mut(at) {
+            Some(matrix) => matrix.values.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
+            None => matrices.push(Matrix { name: name.clone(), size: tensor.dims()[0], values }),
+        }
+    }
 }
 
 /// A sum over examples; of an accumulating metric its last value.

@@ -7,17 +7,20 @@ use nnc_lang::elaborate::{Loader, Options, Unit, check};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-struct Nothing;
+struct Examples;
 
-impl Loader for Nothing {
-    fn load(&self, _path: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
+impl Loader for Examples {
+    fn load(&self, path: &str) -> Result<String, String> {
+        fs::read_to_string(folder().join(path)).map_err(|error| error.to_string())
     }
 }
 
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples")
+}
+
 fn examples() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples");
-    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+    let mut found: Vec<PathBuf> = fs::read_dir(folder())
         .expect("the folder is there")
         .map(|entry| entry.expect("it can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "nn"))
@@ -27,7 +30,7 @@ fn examples() -> Vec<PathBuf> {
 }
 
 fn checked(name: &str, text: &str) -> Unit {
-    let checked = check(name, text, &Nothing, &Options::default());
+    let checked = check(name, text, &Examples, &Options::default());
     let shown = render(&checked.diagnostics, &checked.sources, false);
     assert!(checked.diagnostics.is_empty(), "{name}\n{shown}");
     checked.unit.expect("a sound file has a unit")

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Nothing, State, X, Y, adam, examples, first_values, fit, gradient, step, step_inputs, train_graph, unit, unit_with,
+    Nothing, State, X, Y, adam, assert_near, examples, first_values, fit, gradient, step, step_inputs, train_graph,
+    turns, unit, unit_with,
 };
 use nnc_graph::interpret::run;
 use nnc_graph::{DType, Graph, Op, OutputKind, Tensor};
@@ -202,6 +203,47 @@ fn accumulation_updates_each_second_step() {
     assert_eq!(state["$optimizer.w.$accumulated"].to_f64(), [0.0, 0.0]);
 }
 
+/// What is trained goes its way as without an average; the parameter follows as the mean of it.
+#[test]
+fn averaged_weights_follow_those_that_are_trained() {
+    let unit = unit(&fit("minimize mse(p, y) using adam(lr=0.1), average=0.75"));
+    let graph = train_graph(&unit, "Fit", 3);
+    let mut state = first_values(&unit, "Fit", 1);
+    // As from a file: the training begins with it, whatever the state beside it holds.
+    state.insert("w".to_owned(), Tensor::from_f64(DType::F64, &[2], &[0.25, -1.0]));
+    let mut rule = adam(0.0, 0.0);
+    let (mut w, mut mean) = ([0.25, -1.0], [0.25, -1.0]);
+    for iteration in 0..40 {
+        step(&graph, &mut state, &examples(), iteration);
+        let g = gradient(w);
+        w = [0, 1].map(|axis| rule(iteration as i32 + 1, w[axis], g[axis], axis));
+        let decay = f64::min(0.75, (1 + iteration) as f64 / (10 + iteration) as f64);
+        mean = [0, 1].map(|axis| decay * mean[axis] + (1.0 - decay) * w[axis]);
+        assert_near(&state, "$optimizer.w.fast", w);
+        assert_near(&state, "w", mean);
+    }
+    let before = state.clone();
+    let mut broken = examples();
+    broken.insert("y".to_owned(), Tensor::from_f64(DType::F32, &[3], &[f64::NAN, 0.0, 0.0]));
+    step(&graph, &mut state, &broken, 40);
+    assert_eq!(before, state, "a loss that is not finite moves neither");
+}
+
+#[test]
+fn an_average_goes_with_parts_that_are_trained() {
+    let unit = unit(&turns(
+        "step first { minimize mse(a(x), y) over a using sgd(lr=0.1), average=0.9 }
+         step second { minimize mse(b(x), a(x)) over b using sgd(lr=0.1) }",
+    ));
+    let graph = train_graph(&unit, "turns", 3);
+    let mut state = first_values(&unit, "turns", 1);
+    assert!(state.contains_key("$optimizer.first.a.w.fast") && !state.contains_key("$optimizer.second.b.w.fast"));
+    step(&graph, &mut state, &examples(), 0);
+    let trained = [0, 1].map(|axis| 0.5 - 0.1 * gradient([0.5, 0.5])[axis]);
+    assert_near(&state, "$optimizer.first.a.w.fast", trained);
+    assert_near(&state, "a.w", trained.map(|w| 0.1 * 0.5 + 0.9 * w));
+}
+
 #[test]
 fn a_step_without_a_finite_loss_changes_nothing() {
     let unit = unit(&fit("minimize mse(p, y) using adam(lr=0.1)"));
@@ -246,6 +288,22 @@ fn metrics_are_means_or_accumulate() {
 }
 
 /// Two batches of three, of which the first is `examples`; the sixth label is 1 where 0 was predicted.
+/// A square matrix is told by an evaluation alone, and for each batch apart: whoever evaluates adds them up.
+#[test]
+fn a_metric_may_be_a_square_matrix() {
+    let unit = unit(&fit("minimize mse(p, y) using sgd
+        metric above = confusion(i32(p > 0), i32(y > 0), 2)"));
+    let info = &unit.recipes[0];
+    assert_eq!((info.matrices.as_slice(), info.metrics.len()), (&["above".to_owned()][..], 0));
+    assert_eq!(info.measured().collect::<Vec<_>>(), ["loss"]);
+    assert!(train_graph(&unit, "Fit", 3).outputs().iter().all(|output| output.name != "above"));
+    let graph = unit.evaluate("Fit", 3).unwrap();
+    let mut state = first_values(&unit, "Fit", 1);
+    let results = step(&graph, &mut state, &examples(), 0);
+    // With weights of a half, p is 1.5, -0.25 and -0.875, for y of 1, -2 and 0.5.
+    assert_eq!(results["above"].to_f64(), [1.0, 0.0, 1.0, 1.0]);
+}
+
 #[test]
 fn metrics_of_classes_accumulate() {
     let rest = "minimize mse(p, y) using sgd

@@ -44,6 +44,7 @@ fn parameters_are_those_of_the_originals() {
         ("alexnet.nn", "AlexNet", 61_100_840),
         ("googlenet.nn", "GoogLeNet", 6_624_904),
         ("unet.nn", "UNet", 31_030_593),
+        ("mnist_best.nn", "MnistBest", 325_994),
     ] {
         let text = Examples.load(file).expect("the example is there");
         assert_eq!(parameters(&unit(file, &text), model), count, "{file}");
@@ -89,6 +90,8 @@ fn small_networks_of_the_same_make_run() {
         ("resnet_cifar.nn", 8, 3, "ResNetCifar(x, width=2, blocks=1)", 20),
         ("alexnet_small.nn", 16, 3, "AlexNetSmall(x, width=2, hidden=8)", 20),
         ("inception_small.nn", 8, 3, "InceptionSmall(x, width=2)", 20),
+        ("simclr.nn", 8, 3, "Projection(Encoder(x, width=2), 5)", 10),
+        ("mnist_best.nn", 28, 1, "MnistBest(x, width=2)", 20),
     ] {
         let dims = [2, channels, side, side];
         let result = small(file, &format!("f32{dims:?}"), ramp(&dims), call).to_f64();

@@ -168,8 +168,9 @@ pub struct Fmt {
 
 /// Train a recipe, and measure the result on the test split.
 ///
-/// The run's folder holds `last.safetensors`, `best.safetensors` and `metrics.csv`. A run that was stopped, by Ctrl-C or
-/// worse, goes on with `--resume` and ends with the same bits as one that was not.
+/// The run's folder holds `last.safetensors`, `best.safetensors`, `metrics.csv`, its curves as `curves.svg`, and events for
+/// TensorBoard. A run that was stopped, by Ctrl-C or worse, goes on with `--resume` and ends with the same bits as one
+/// that was not.
 #[derive(Args, Debug)]
 pub struct Train {
     #[command(flatten)]

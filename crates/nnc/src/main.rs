@@ -5,6 +5,7 @@
 //! | [`arguments`] | the commands and their options |
 //! | [`commands`] | one file for each command |
 //! | [`given`] | what `--input` gives |
+//! | [`plots`] | curves and event files of a run |
 //! | [`setup`] | from common options to a project, a compiler, a data set |
 //! | [`output`] | the one door to standard output and standard error |
 //! | [`terminal`] | colours, errors, numbers, tables |
@@ -18,6 +19,7 @@ mod arguments;
 mod commands;
 mod given;
 mod output;
+mod plots;
 mod setup;
 mod terminal;
 mod usage;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXAMPLES, digits, fails, ok};
+use common::{EXAMPLES, digits, fails, nnc, ok};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn digits_reach_their_accuracy_and_the_report_says_so() {
     let evaluated = ok(&folder, &["eval", "digits.nn", "--weights", "run/best.safetensors", "--json"]);
     let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
     assert_eq!(evaluated["test"], report["test"]);
-    for file in ["last.safetensors", "best.safetensors", "metrics.csv"] {
+    for file in ["last.safetensors", "best.safetensors", "metrics.csv", "curves.svg"] {
         assert!(folder.join("run").join(file).exists(), "{file}");
     }
 }
@@ -64,6 +64,42 @@ fn a_killed_run_resumes_to_the_same_bits() {
         let read = |run: &str| fs::read(folder.join(run).join(file)).unwrap();
         assert!(read("whole") == read("killed"), "{file} differs");
     }
+    let curves = |run: &str| fs::read_to_string(folder.join(run).join("curves.svg")).unwrap();
+    assert!(curves("whole") == curves("killed"), "the curves differ");
+    for run in ["whole", "killed"] {
+        let names = fs::read_dir(folder.join(run)).unwrap().map(|entry| entry.unwrap().file_name());
+        let events = names.filter(|name| name.to_string_lossy().starts_with("events.out.tfevents."));
+        assert_eq!(events.count(), 1, "a run has one event file, resumed or not");
+    }
+}
+
+#[test]
+fn a_metric_that_is_a_matrix_is_drawn() {
+    let (_keep, folder) = digits();
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let metric = "    metric accuracy = accuracy(logits, label)\n";
+    let more = format!("{metric}    metric confusion = confusion(argmax(logits, axis=-1), label, 10)\n");
+    fs::write(folder.join("digits.nn"), text.replace(metric, &more)).unwrap();
+    let said = ok(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=2"]);
+    assert!(!said.contains("confusion"), "it is drawn, not said: {said}");
+    for (split, examples) in [("validation", 144), ("test", 360)] {
+        let svg = fs::read_to_string(folder.join(format!("run/confusion-{split}.svg"))).unwrap();
+        assert!(svg.contains(&format!("Digits: confusion, {split}")) && svg.matches("<rect").count() == 100, "{svg}");
+        let numbers = svg.lines().filter_map(|line| line.trim().parse::<u32>().ok());
+        // The names of the classes stand at the rows and at the columns.
+        assert_eq!(numbers.sum::<u32>(), examples + 2 * 45, "{svg}");
+    }
+}
+
+#[test]
+fn plots_that_cannot_be_written_do_not_end_a_training() {
+    let (_keep, folder) = digits();
+    fs::create_dir_all(folder.join("run/curves.svg/in the way")).unwrap();
+    let output = nnc(&folder, &["train", "digits.nn", "--out", "run", "--set", "epochs=1"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: no curves") && said.contains("curves.svg"), "{said}");
+    assert!(folder.join("run/last.safetensors").exists());
 }
 
 #[test]

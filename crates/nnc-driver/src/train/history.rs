@@ -1,5 +1,6 @@
-//! One row for each epoch, and the table `metrics.csv`.
+//! One row for each epoch, the table `metrics.csv`, and the course of the steps in between.
 
+use super::trace::Trace;
 use crate::session::Metrics;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -22,6 +23,9 @@ pub struct Row {
 pub struct History {
     /// In order.
     pub rows: Vec<Row>,
+    /// The course of the steps.
+    #[serde(default)]
+    pub trace: Trace,
 }
 
 impl Row {

@@ -7,10 +7,12 @@
 mod history;
 mod observer;
 mod progress;
+mod trace;
 
 pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
+pub use trace::{Point, Trace};
 
 use crate::checkpoint;
 use crate::dataset::{Dataset, field_type};
@@ -104,6 +106,7 @@ pub fn train(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, DriverError> {
     let mut run = Run::prepare(session, dataset, options)?;
+    observer.event(&Event::Begun { history: &run.progress.history });
     let batch = run.batch.min(dataset.train.rows.len().max(1));
     let program = run.session.training_program(batch)?;
     observer.event(&Event::Compiled { time: program.compile_time, arena_bytes: program.arena_bytes() });
@@ -284,6 +287,13 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             let (step, steps) = (self.progress.batch, self.batches_per_epoch);
             let means = &means.finish();
             observer.event(&Event::Step { epoch, epochs: self.epochs, step, steps, rows: batch.rows, means });
+            let iteration = self.progress.iteration;
+            let iterations = self.iterations();
+            let told = (&metrics, batch.rows);
+            let trace = &mut self.progress.history.trace;
+            if let Some(point) = trace.add(self.session.recipe(), told, iteration, iterations) {
+                observer.event(&Event::Traced { point });
+            }
             if interrupt.load(Ordering::Relaxed) {
                 return Ok(true);
             }
@@ -295,10 +305,15 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(false)
     }
 
+    /// Steps of the whole run.
+    fn iterations(&self) -> u64 {
+        self.epochs * self.batches_per_epoch as u64
+    }
+
     fn step(&mut self, batch: &Batch) -> Result<Metrics, DriverError> {
         let moment = Moment {
             iteration: self.progress.iteration as i64,
-            iterations: (self.epochs * self.batches_per_epoch as u64) as i64,
+            iterations: self.iterations() as i64,
             epoch: self.progress.epoch as i64,
         };
         match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
@@ -320,7 +335,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), DriverError> {
         let mut means = Means::new(self.session.recipe());
         means.restore(&std::mem::take(&mut self.progress.sums));
-        let validation = self.dataset.validation.as_ref().map(|part| self.session.evaluate(part)).transpose()?;
+        let measured = self.dataset.validation.as_ref().map(|part| self.session.measure(part)).transpose()?;
+        let (validation, matrices) = measured.unzip();
         let row = Row {
             epoch: self.progress.epoch + 1,
             iteration: self.progress.iteration,
@@ -335,7 +351,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         }
         self.save_epoch(improved, observer)?;
         self.draw_epoch(row.epoch, observer)?;
-        observer.event(&Event::Epoch { row: &row, epochs: self.epochs, improved });
+        let (history, matrices) = (&self.progress.history, &matrices.unwrap_or_default());
+        observer.event(&Event::Epoch { row: &row, history, matrices, epochs: self.epochs, improved });
         if self.progress.stopped_early {
             observer.event(&Event::StoppedEarly { epoch: row.epoch, best: self.progress.best_epoch });
         }
@@ -401,8 +418,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             self.session.load_weights(best);
         }
         let Some(part) = &self.dataset.test else { return Ok(None) };
-        let metrics = self.session.evaluate(part)?;
-        observer.event(&Event::Tested { metrics: &metrics, rows: part.rows.len() });
+        let (metrics, matrices) = self.session.measure(part)?;
+        observer.event(&Event::Tested { metrics: &metrics, matrices: &matrices, rows: part.rows.len() });
         Ok(Some(metrics))
     }
 }

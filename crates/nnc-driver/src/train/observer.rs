@@ -1,13 +1,19 @@
 //! What a run tells while it goes on.
 
-use super::history::Row;
-use crate::session::Metrics;
+use super::history::{History, Row};
+use super::trace::Point;
+use crate::session::{Matrix, Metrics};
 use std::path::Path;
 use std::time::Duration;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// The run begins, or goes on after what is there from before.
+    Begun {
+        /// What was done before.
+        history: &'a History,
+    },
     /// The training step is compiled.
     Compiled {
         /// How long it took.
@@ -30,10 +36,19 @@ pub enum Event<'a> {
         /// Means of loss and metrics over the epoch so far.
         means: &'a Metrics,
     },
+    /// The step before this completes a point of the run's course.
+    Traced {
+        /// Means over some steps.
+        point: &'a Point,
+    },
     /// An epoch is done and validated.
     Epoch {
         /// Its means.
         row: &'a Row,
+        /// All epochs so far.
+        history: &'a History,
+        /// Metrics that are matrices, of the validation split.
+        matrices: &'a [Matrix],
         /// Epochs of the run.
         epochs: u64,
         /// Whether it is the best so far.
@@ -60,6 +75,8 @@ pub enum Event<'a> {
     Tested {
         /// Loss and metrics.
         metrics: &'a Metrics,
+        /// Metrics that are matrices.
+        matrices: &'a [Matrix],
         /// Examples.
         rows: usize,
     },

@@ -9,10 +9,12 @@ mod info;
 mod raw;
 mod setting;
 mod source;
+mod synthetic;
 mod text;
 mod words;
 
 pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
+pub use synthetic::Maker;
 
 use super::recipe::copy::ancestors;
 use super::recipe::names;

@@ -70,7 +70,7 @@ use value::Value;
 
 use blocks::check_blocks;
 pub use builtins::{Builtin, all as primitives};
-pub use data::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
+pub use data::{DataInfo, Holdout, Literal, Maker, RawField, SourceCall, Split};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{AnswerInfo, MetricInfo, ParameterInfo, ParameterKind, RecipeInfo, StepInfo, StopEarly};
 

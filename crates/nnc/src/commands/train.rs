@@ -1,11 +1,12 @@
 //! `nnc train FILE`.
 
 use crate::arguments::Train;
+use crate::plots::{self, Recorder};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::train::{Event, Observer, TrainOptions, files_of, prepare_folder, remarks, train};
+use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint, executable, report};
 use nnc_stub::present::printable;
 use std::io::IsTerminal;
@@ -46,9 +47,11 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     remarks(&session, &dataset).iter().for_each(|remark| output::remark(remark));
     let interrupt = on_interrupt()?;
     let mut bar = Bar::new(interrupt.clone());
-    let outcome = train(&mut session, &dataset, &training, &mut bar, &interrupt);
+    let classes = dataset.learned.classes.as_deref().unwrap_or_default();
+    let mut recorder = Recorder::new(&out, recipe, classes);
+    let outcome = train(&mut session, &dataset, &training, &mut Both(&mut bar, &mut recorder), &interrupt);
     bar.finish();
-    let outcome = outcome?;
+    let outcome = close(recorder, outcome, &out)?;
     if let Some(file) = &options.report {
         let text = format!("{:#}\n", report::report(&session, &outcome, bar.arena_bytes));
         write_atomically(file, |to| to.write_all(text.as_bytes())).map_err(DriverError::from)?;
@@ -82,9 +85,19 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     ))
 }
 
+/// Completes the plots of a run; one that left no checkpoint leaves none.
+fn close(recorder: Recorder, outcome: Result<Outcome, DriverError>, out: &Path) -> Result<Outcome, Failure> {
+    if outcome.is_err() && !files_of(out).iter().any(|file| file.exists()) {
+        recorder.discard();
+    } else if let Some(complaint) = recorder.finish() {
+        terminal::print_warning(&complaint);
+    }
+    Ok(outcome?)
+}
+
 /// A report that cannot be written should be known before the training, not after it.
 fn check_report(report: &Path, options: &Train, dataset: &Dataset, out: &Path) -> Result<(), Failure> {
-    if files_of(out).iter().any(|file| is_same_place(report, file)) {
+    if files_of(out).iter().chain(&plots::files_of(out)).any(|file| is_same_place(report, file)) {
         let message = format!("--report {}: the run itself writes that file; choose another name", report.display());
         return Err(Failure::Message(message));
     }
@@ -227,7 +240,7 @@ impl Observer for Bar {
                 let rate = self.items as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
                 bar.set_message(format!("{}  {rate:.0} items/s", terminal::metrics(means)));
             }
-            Event::Epoch { row, epochs, improved } => {
+            Event::Epoch { row, epochs, improved, .. } => {
                 let validation = row.validation.as_ref();
                 let validated =
                     validation.map_or(String::new(), |v| format!("  | validation {}", terminal::metrics(v)));
@@ -238,12 +251,22 @@ impl Observer for Bar {
             Event::StoppedEarly { epoch, best } => {
                 self.line(&format!("stopped early after epoch {epoch}: epoch {best} was the best"));
             }
-            Event::Saved { .. } | Event::Drawn { .. } => {}
-            Event::Tested { metrics, rows } => {
+            Event::Begun { .. } | Event::Traced { .. } | Event::Saved { .. } | Event::Drawn { .. } => {}
+            Event::Tested { metrics, rows, .. } => {
                 let (rows, metrics) = (terminal::counted(*rows, "example"), terminal::metrics(metrics));
                 self.line(&format!("{GOOD}test{GOOD:#} on {rows}: {STRONG}{metrics}{STRONG:#}"));
             }
         }
+    }
+}
+
+/// Two that hear of the same run.
+struct Both<'a>(&'a mut Bar, &'a mut Recorder);
+
+impl Observer for Both<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        self.0.event(event);
+        self.1.event(event);
     }
 }
 

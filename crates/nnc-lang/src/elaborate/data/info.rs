@@ -1,5 +1,6 @@
 //! What a `data` block says, for whoever opens the files.
 
+use super::Maker;
 use super::source::{LOWERCASE, RATE, TEXT, VOCABULARY, WAV};
 use crate::diagnostic::Span;
 use nnc_graph::TensorType;
@@ -93,10 +94,12 @@ pub struct Split {
 /// A call of a data source: `idx("images.gz", "labels.gz")`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SourceCall {
-    /// `idx`, `csv`, `npy`, `npz`, `images`, `text` or `wav`.
+    /// `idx`, `csv`, `npy`, `npz`, `images`, `text`, `wav` or `synthetic`.
     pub function: String,
     /// In order, with the names of named ones.
     pub arguments: Vec<(Option<String>, Literal)>,
+    /// How `synthetic` makes its examples.
+    pub maker: Option<Maker>,
     /// Where it stands.
     pub span: Span,
 }

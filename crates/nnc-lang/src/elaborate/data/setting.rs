@@ -2,7 +2,8 @@
 
 use super::raw::RawType;
 use super::source::{IMAGES, WAV};
-use super::{Block, Holdout, Literal, Split};
+use super::synthetic::SYNTHETIC;
+use super::{Block, Holdout, Literal, SourceCall, Split};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Expr, ExprKind, Ident, Type, TypeKind};
@@ -34,10 +35,11 @@ impl<'p> Block<'p> {
 
     fn train(&mut self, ty: &'p Type, value: &Expr) {
         self.parts.train = Some((ty.clone(), ty.span));
-        if let Some(source) = self.source(value) {
+        let types = self.raw_types(ty);
+        if let Some(source) = self.source_of("train", value, types.as_deref()) {
             self.parts.splits.insert(0, Split { name: "train".to_owned(), source });
         }
-        let Some(types) = self.raw_types(ty) else {
+        let Some(types) = types else {
             self.elaborator.bind_name(&Ident { text: "train".to_owned(), span: ty.span }, Value::Poison);
             return;
         };
@@ -54,10 +56,19 @@ impl<'p> Block<'p> {
         self.elaborator.bind_name(&Ident { text: "train".to_owned(), span: ty.span }, value);
     }
 
+    /// The source of a split, whose examples have these types.
+    fn source_of(&mut self, split: &str, expr: &Expr, types: Option<&[RawType]>) -> Option<SourceCall> {
+        let mut source = self.source(expr)?;
+        if let (ExprKind::Call(_, arguments), SYNTHETIC) = (&expr.kind, source.function.as_str()) {
+            self.make(&mut source, arguments, split, types?);
+        }
+        Some(source)
+    }
+
     /// `test` or `validation` with files of its own.
     fn split_of_files(&mut self, name: &Ident, ty: &'p Type, value: &Expr) {
-        let source = self.source(value);
         let types = self.raw_types(ty);
+        let source = self.source_of(&name.text, value, types.as_deref());
         let Some((train, place)) = self.parts.train.clone() else {
             let message = format!("`{}` comes after `train`, whose type it has", name.text);
             return self.fail(Code::E0502, name.span, message);

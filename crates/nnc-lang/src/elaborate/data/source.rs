@@ -1,12 +1,13 @@
 //! Calls of data sources: which there are, and what they take.
 
+use super::synthetic::{COUNT, SYNTHETIC};
 use super::{Block, Literal, SourceCall};
 use crate::diagnostic::{Code, Span, closest};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Expr, ExprKind};
 
 /// The data sources, each with its options.
-const SOURCES: [(&str, &[SourceOption]); 7] = [
+const SOURCES: [(&str, &[SourceOption]); 8] = [
     ("idx", &[]),
     (
         CSV,
@@ -17,6 +18,7 @@ const SOURCES: [(&str, &[SourceOption]); 7] = [
     (IMAGES, &[("label", Takes::Pattern)]),
     (TEXT, &[(VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)]),
     (WAV, &[(RATE, Takes::Rate), ("label", Takes::Pattern)]),
+    (SYNTHETIC, &[(COUNT, Takes::Count)]),
 ];
 /// The source of tables as text.
 pub(super) const CSV: &str = "csv";
@@ -77,7 +79,7 @@ impl Takes {
 }
 
 /// The sources that are still to come.
-const LATER_SOURCES: [&str; 2] = ["safetensors", "synthetic"];
+const LATER_SOURCES: [&str; 1] = ["safetensors"];
 
 impl Block<'_> {
     /// `idx("images.gz", "labels.gz")`.
@@ -97,6 +99,9 @@ impl Block<'_> {
         let mut found = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let option = self.source_option(function, options, argument)?;
+            if function == SYNTHETIC && option.is_none() {
+                continue;
+            }
             let literal = self.literal(&argument.value)?;
             if let Some((name, takes)) = option.filter(|(_, takes)| !takes.fits(&literal)) {
                 self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
@@ -109,6 +114,11 @@ impl Block<'_> {
             }
             found.push((name, literal));
         }
+        let call = SourceCall { function: function.clone(), arguments: found, maker: None, span: expr.span };
+        if function == SYNTHETIC {
+            return self.checked_synthetic(call, arguments);
+        }
+        let found = &call.arguments;
         let files = found.iter().filter(|(name, _)| name.is_none());
         if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
             let message = format!("`{function}` takes the names of files, not {wrong:?}");
@@ -135,7 +145,21 @@ impl Block<'_> {
             self.fail_with_help(Code::E0501, expr.span, "`wav` needs `rate`, the samples of a second", help);
             return None;
         }
-        Some(SourceCall { function: function.clone(), arguments: found, span: expr.span })
+        Some(call)
+    }
+
+    /// `synthetic(FUNCTION, SOURCE, count=N)`: what it is given; how examples are made is added when their type is known.
+    fn checked_synthetic(&mut self, call: SourceCall, arguments: &[Arg]) -> Option<SourceCall> {
+        let help = "write `synthetic(FUNCTION, count=1000)`, or `synthetic(FUNCTION, idx(\"images.gz\"))`";
+        let given = arguments.iter().filter(|argument| argument.name.is_none()).count();
+        let message = match given {
+            0 => "`synthetic` needs what makes an example",
+            1 if call.count().is_none() => "`synthetic` needs `count`, how many examples it makes",
+            1 | 2 => return Some(call),
+            _ => "`synthetic` takes a function and one source",
+        };
+        self.fail_with_help(Code::E0501, call.span, message, help);
+        None
     }
 
     fn unknown_source(&mut self, name: &str, span: Span) {

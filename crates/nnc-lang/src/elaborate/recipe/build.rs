@@ -5,6 +5,7 @@
 //! has one instance, whose paths have no prefix; whatever else such a block uses lives under `recipe.`.
 
 use super::answers::{AnswerInfo, Asked};
+use super::average::Averaged;
 use super::settings::Settings;
 use super::step::Steps;
 use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
@@ -60,6 +61,8 @@ pub(crate) struct Builder<'p> {
     pub(super) losses: Vec<Loss>,
     pub(super) steps: Steps,
     pub(super) metrics: Vec<Metric>,
+    /// Metrics that are matrices, with their values.
+    pub(super) matrices: Vec<(String, ValueId)>,
     pub(super) answers: Vec<Answer>,
     /// Which answers with parameters are made.
     pub(super) asked: Asked,
@@ -67,6 +70,8 @@ pub(crate) struct Builder<'p> {
     pub(super) answer_infos: Vec<AnswerInfo>,
     /// New values of parameters by path.
     pub(super) new_parameters: BTreeMap<String, ValueId>,
+    /// Parameters that are the mean of what is trained.
+    pub(super) averaged: Vec<Averaged>,
     /// Paths of parameters that some `minimize` reaches; `None` when one of them has errors.
     pub(super) trained: Option<BTreeSet<String>>,
     /// Whether the block is named after a model.
@@ -104,10 +109,12 @@ impl<'p> Builder<'p> {
             losses: Vec::new(),
             steps: Steps::default(),
             metrics: Vec::new(),
+            matrices: Vec::new(),
             answers: Vec::new(),
             asked: Asked::No,
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
+            averaged: Vec::new(),
             trained: Some(BTreeSet::new()),
             is_model: false,
             read,
@@ -149,6 +156,7 @@ impl<'p> Builder<'p> {
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
             steps: self.steps.declared.clone(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
+            matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
             answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,
@@ -309,9 +317,20 @@ impl<'p> Builder<'p> {
             Some((item, args)) => (self.apply_metric(name, item, &args, value.span), true),
             None => (self.elaborator.eval(value), false),
         };
+        if let Some(matrix) = self.square(&result).filter(|_| !accumulates) {
+            return self.matrices.push((name.text.clone(), matrix));
+        }
         let Some(scalar) = self.scalar(&result, value.span, "a metric") else { return };
         let info = MetricInfo { name: name.text.clone(), accumulates };
         self.metrics.push(Metric { info, value: scalar });
+    }
+
+    /// A value that is a square matrix of floats.
+    fn square(&self, value: &Value) -> Option<ValueId> {
+        let Value::Tensor(tensor) = value else { return None };
+        let ty = self.elaborator.ty(*tensor);
+        let is_square = ty.shape.rank() == 2 && ty.shape[0] == ty.shape[1] && ty.shape.is_bound();
+        (is_square && ty.dtype == self.elaborator.options.float).then_some(*tensor)
     }
 
     /// Takes a name for a metric or answer.

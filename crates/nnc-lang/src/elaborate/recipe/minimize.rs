@@ -1,4 +1,4 @@
-//! `minimize LOSS [over PART] using OPTIMISER [, clip_norm=1.0] [, accumulate=4]`.
+//! `minimize LOSS [over PART] using OPTIMISER [, clip_norm=1.0] [, accumulate=4] [, average=0.999]`.
 //!
 //! One `grad` gives the derivatives by every parameter that some part covers and the loss depends on. The body of the
 //! optimiser is elaborated for each parameter, its states at `$optimizer.PATH.NAME`. Clipping scales all gradients by
@@ -34,12 +34,16 @@ struct Part {
 /// Beside the states of an optimiser, whose names have no `$`: the mean of the gradients since the last update.
 const ACCUMULATED: &str = "$accumulated";
 
-/// `clip_norm`, `accumulate`.
+/// `clip_norm`, `accumulate`, `average`.
 #[derive(Default)]
 struct Extras {
     clip_norm: Option<(Value, Span)>,
     accumulate: Option<i64>,
+    average: Option<f64>,
 }
+
+/// The options that `minimize` has.
+const OPTIONS: [&str; 3] = ["clip_norm", "accumulate", "average"];
 
 /// A parameter with what is done to it.
 struct Target {
@@ -109,12 +113,26 @@ impl Builder<'_> {
                     }
                     extras.accumulate = Some(every).filter(|&every| every > 1);
                 }
+                "average" => {
+                    if self.is_seldom() {
+                        let message = "a step that rests in some iterations keeps no mean of its weights";
+                        self.elaborator.fail(Code::E0601, name.span, message, Some("leave `average` out".to_owned()));
+                        return None;
+                    }
+                    let decay = self.elaborator.float(&value, expr.span)?;
+                    if decay.is_some_and(|decay| decay <= 0.0 || decay >= 1.0) {
+                        let message = "the share of the mean that stays in a step lies between 0 and 1";
+                        self.elaborator.fail(Code::E0601, expr.span, message, Some("write `average=0.999`".to_owned()));
+                        return None;
+                    }
+                    extras.average = decay;
+                }
                 other => {
                     let message = format!("`minimize` has no option `{other}`");
-                    let help = closest(other, ["clip_norm", "accumulate"]);
-                    let help = help.map_or("there are `clip_norm` and `accumulate`".to_owned(), |meant| {
-                        format!("did you mean `{meant}`?")
-                    });
+                    let help = match closest(other, OPTIONS) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => "there are `clip_norm`, `accumulate` and `average`".to_owned(),
+                    };
                     self.elaborator.fail(Code::E0601, name.span, message, Some(help));
                     return None;
                 }
@@ -283,6 +301,11 @@ impl Builder<'_> {
         }
         if let Some(step) = step {
             self.hold_back(&targets, &before, step);
+        }
+        if let Some(decay) = extras.average {
+            for target in &targets {
+                self.average(&target.path, format!("{}.fast", self.optimizer_path(&target.path)), decay);
+            }
         }
     }
 

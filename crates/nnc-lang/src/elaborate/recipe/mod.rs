@@ -10,11 +10,13 @@
 //! | [`answers`] | answers with parameters or a block |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`minimize`] | gradients, clipping, optimisers |
+//! | [`average`] | weights that are a running mean |
 //! | [`step`] | training that alternates |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
 mod answers;
+mod average;
 mod build;
 pub(crate) mod copy;
 mod minimize;
@@ -58,6 +60,8 @@ pub struct RecipeInfo {
     pub steps: Vec<StepInfo>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
+    /// Names of the metrics that are square matrices, added up over a split.
+    pub matrices: Vec<String>,
     /// The answers, in order of declaration; `result` alone when the recipe declares none.
     pub answers: Vec<AnswerInfo>,
     /// Names of the pictures that are drawn at the end of each epoch, in order of declaration.
@@ -323,8 +327,8 @@ impl Unit {
         })
     }
 
-    /// Loss and metrics of `n` examples outside training: means over the batch; of an accumulating metric its value so
-    /// far, with updates of its state.
+    /// Loss and metrics of `n` examples outside training: means over the batch, sums for matrices; of an accumulating
+    /// metric its value so far, with updates of its state.
     ///
     /// # Errors
     /// As [`Unit::init`].

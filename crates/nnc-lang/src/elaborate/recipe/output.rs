@@ -15,10 +15,10 @@ use nnc_graph::{BinaryOp, CompareOp, Graph, Op, OutputKind, UnaryOp, ValueId};
 use std::collections::BTreeSet;
 
 /// An output that is to be declared: with the leaf that it updates.
-struct Wanted {
-    name: String,
-    value: ValueId,
-    updates: Option<ValueId>,
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) value: ValueId,
+    pub(super) updates: Option<ValueId>,
 }
 
 impl Wanted {
@@ -32,19 +32,31 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     let guard = all_finite(&mut builder);
     let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
     for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
+        let Some(guard) = guard else { continue };
         let new = builder.new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
-        if let (true, Some(guard)) = (new != entry.leaf && !entry.frozen, guard) {
-            let is_settled = builder.steps.settled.contains(&new);
-            let graph = &mut builder.elaborator.graph;
-            let value = if is_settled { new } else { choose(graph, guard, new, entry.leaf) };
-            wanted.push(Wanted { name: entry.path.clone(), value, updates: Some(entry.leaf) });
+        let value = guarded(&mut builder, new, entry.leaf, guard);
+        match builder.averages(entry, value, guard) {
+            Some(both) => wanted.extend(both),
+            None if new != entry.leaf && !entry.frozen => {
+                wanted.push(Wanted { name: entry.path.clone(), value, updates: Some(entry.leaf) });
+            }
+            None => {}
         }
     }
     finish(&builder, "train", &wanted)
 }
 
+/// A new value where the loss is finite, else the old one.
+fn guarded(builder: &mut Builder<'_>, new: ValueId, old: ValueId, guard: ValueId) -> ValueId {
+    if new == old || builder.steps.settled.contains(&new) {
+        return new;
+    }
+    choose(&mut builder.elaborator.graph, guard, new, old)
+}
+
 pub(super) fn evaluate(builder: Builder<'_>) -> Graph {
     let mut wanted = loss_and_metrics(&builder);
+    wanted.extend(builder.matrices.iter().map(|(name, value)| Wanted::result(name, *value)));
     let entries = builder.elaborator.store.entries().iter();
     for entry in entries.filter(|entry| entry.path.starts_with(METRIC_PREFIX) && entry.current != entry.leaf) {
         let (name, value) = (entry.path.clone(), entry.current);
@@ -100,7 +112,7 @@ pub(super) fn first_values(name: &str, elaborators: [&Elaborator<'_>; 2]) -> Gra
 }
 
 /// The input of that name that the target has already.
-fn known_input(target: &mut Graph, op: &Op) -> Option<ValueId> {
+pub(super) fn known_input(target: &mut Graph, op: &Op) -> Option<ValueId> {
     let Op::Input { name, .. } = op else { return None };
     let mut nodes =
         target.nodes().filter(|(_, node)| matches!(&node.op, Op::Input { name: known, .. } if known == name));
@@ -138,7 +150,7 @@ fn finish(builder: &Builder<'_>, word: &str, wanted: &[Wanted]) -> Graph {
             let first = elaborator.store.get(path)?.first?;
             copy(&elaborator.first_values, &[first], target, &mut known_input).pop()
         }
-        _ => known_input(target, op),
+        _ => builder.averaged_leaf(target, op).or_else(|| known_input(target, op)),
     };
     let mut copies = copy(&elaborator.graph, &values, &mut graph, &mut leaf).into_iter();
     for output in wanted {

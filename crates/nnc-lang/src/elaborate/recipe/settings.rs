@@ -177,6 +177,9 @@ impl Builder<'_> {
         } else if split == "validation" && !has_validation {
             let message = format!("`{}` has no validation part to watch", self.train.data.text);
             self.elaborator.fail(Code::E0601, span, message, Some("write `validation = 0.1` in the data".to_owned()));
+        } else if self.matrices.iter().any(|(name, _)| name == metric) {
+            let message = format!("`{}` is a matrix: none is better than another", stop.on);
+            self.elaborator.fail(Code::E0601, span, message, Some(format!("watch `{split}.loss`")));
         } else if !known.contains(&metric) {
             let message = format!("there is no metric `{metric}` to watch");
             let help = closest(metric, known).map(|meant| format!("did you mean `{split}.{meant}`?"));

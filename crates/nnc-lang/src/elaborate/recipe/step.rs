@@ -98,6 +98,11 @@ impl<'p> Builder<'p> {
         }
     }
 
+    /// Whether the step at hand rests in some iterations.
+    pub(super) fn is_seldom(&self) -> bool {
+        self.steps.open.is_some() && self.steps.declared.last().is_some_and(|step| step.every > 1)
+    }
+
     fn every(&mut self, expr: &Expr) -> Option<i64> {
         let value = self.elaborator.eval(expr);
         let every = self.elaborator.known_int(&value, expr.span)?;
