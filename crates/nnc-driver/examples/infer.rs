@@ -79,10 +79,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut engine = deployment.0.engine(&compiler)?;
     let compile_seconds = deployment.1 + started.elapsed().as_secs_f64();
     let inputs = inputs(&engine, &arguments.inputs)?;
-    write(&engine.run(&inputs)?, arguments.output.as_deref())?;
+    let (answers, first) = timed(&mut engine, &inputs)?;
+    write(&answers, arguments.output.as_deref())?;
+    let mut others = Vec::new();
     for _ in 0..WARM_UP {
-        engine.run(&inputs)?;
+        others.push(timed(&mut engine, &inputs)?.1);
     }
+    // The first run packs the weights, too.
+    let least = others.into_iter().fold(first, f64::min);
+    let compile_seconds = compile_seconds + first - least;
     println!("ready {compile_seconds} {} {}", deployment.0.flops(), deployment.0.resident_bytes());
     for line in std::io::stdin().lock().lines() {
         let mut words = Vec::new();
@@ -95,6 +100,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// The answers of a call, and its seconds.
+fn timed(engine: &mut nnc_stub::Engine<'_>, inputs: &[Column]) -> Result<(Vec<Answer>, f64), Box<dyn Error>> {
+    let started = Instant::now();
+    let answers = engine.run(inputs)?;
+    Ok((answers, started.elapsed().as_secs_f64()))
 }
 
 /// The answer with its weights, and the seconds from the checked file to it, reading of the weights not counted.

@@ -3,16 +3,19 @@
 //! Every buffer that compiled code touches is aligned to a cache line, which is also the widest
 //! vector, so that generated code may use aligned vector moves at the buffer's start.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ptr::NonNull;
 
 /// Alignment of every [`AlignedBuffer`], in bytes.
 pub const ALIGNMENT: usize = 64;
 
-/// Buffers of at least this size are aligned to it, so that the system may back them by huge
-/// pages.
+/// Buffers of at least this size are pages of the system's, aligned to it, so that it may back
+/// them by huge ones.
 const HUGE_PAGE: usize = 2 << 20;
+
+/// The smallest page on x86-64.
+const PAGE: usize = 4 << 10;
 
 mod sealed {
     pub trait Sealed {}
@@ -60,12 +63,13 @@ impl AlignedBuffer {
             let start = NonNull::new(start).expect("an alignment is not zero");
             return Self { start, bytes, align };
         }
-        // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        advise_huge_pages(start, bytes);
-        // SAFETY: `bytes` bytes were just allocated there.
-        unsafe { start.write_bytes(0, bytes) };
+        let start = if bytes >= HUGE_PAGE {
+            map_pages(bytes, align)
+        } else {
+            // SAFETY: the layout's size is not zero.
+            NonNull::new(unsafe { alloc_zeroed(layout) })
+        };
+        let Some(start) = start else { handle_alloc_error(layout) };
         Self { start, bytes, align }
     }
 
@@ -117,6 +121,42 @@ impl AlignedBuffer {
     }
 }
 
+/// Fresh pages of the system for a large buffer: zeros that take memory only when they are touched. The alignment is a
+/// multiple of a page.
+fn map_pages(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let size = bytes.checked_next_multiple_of(PAGE)?;
+    let total = size.checked_add(align)?;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping anywhere touches nothing that there is.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), total, access, kind, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    let base = base.cast::<u8>();
+    let before = base.align_offset(align);
+    // SAFETY: the mapping has `align` bytes more than are kept, so what is kept lies in it, and so do the whole pages
+    // before and behind that, which nobody has seen.
+    let start = unsafe {
+        unmap(base, before);
+        unmap(base.add(before + size), align - before);
+        base.add(before)
+    };
+    let start = NonNull::new(start)?;
+    advise_huge_pages(start, bytes);
+    Some(start)
+}
+
+/// Gives pages back to the system, if there are any.
+///
+/// # Safety
+/// They are whole pages of a mapping of ours, and nobody uses them any more.
+unsafe fn unmap(start: *mut u8, bytes: usize) {
+    if bytes > 0 {
+        // SAFETY: as the caller says. It can only fail for a range that is none of pages.
+        unsafe { libc::munmap(start.cast(), bytes) };
+    }
+}
+
 /// Asks the system to back the whole huge pages of a large buffer by such; it may refuse. Must come
 /// before the memory is touched.
 fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
@@ -131,8 +171,14 @@ fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
         if self.bytes != 0 {
-            // SAFETY: allocated in `with_alignment` with this very layout, and freed only here.
-            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.bytes, self.align)) }
+            let start = self.start.as_ptr();
+            if self.bytes >= HUGE_PAGE {
+                // SAFETY: mapped in `with_alignment`, whole pages from there, and given back only here.
+                unsafe { unmap(start, self.bytes.next_multiple_of(PAGE)) };
+            } else {
+                // SAFETY: allocated in `with_alignment` with this very layout, and freed only here.
+                unsafe { dealloc(start, Self::layout(self.bytes, self.align)) };
+            }
         }
     }
 }
