@@ -8,6 +8,7 @@ use super::loops::Split;
 use super::matmul_shape::{PACKED, longest};
 use super::tile::Tile;
 use crate::ir::Target;
+use std::fmt;
 
 /// The most terms that are added at a time: a panel of weights stays in the first cache or streams from the second.
 const SLAB: usize = 1280;
@@ -86,6 +87,14 @@ pub struct Shape {
     pub height: usize,
     /// Places of a line of a padded block.
     pub width: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lines, columns) = (self.lines.grain, self.column_blocks.grain);
+        let from = if self.direct { "windows in place" } else { "padded lines" };
+        write!(f, "{}, {lines} lines x {columns} columns a task, {} terms at a time, {from}", self.tile, self.slab())
+    }
 }
 
 impl Shape {

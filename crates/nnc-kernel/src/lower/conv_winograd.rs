@@ -82,6 +82,8 @@ pub fn emit(
     shape.tile = Tile::choose(shape.count(), columns, lanes, lowering.target);
     let kernels = transform_kernels(lowering, weights, &operands.weights, &shape)?;
     let mut draft = KernelDraft::new("winograd");
+    let (edge, count) = (tiles.results(), shape.count());
+    draft.how = format!("F({edge} x {edge}, 3 x 3), {count} tiles, {}", shape.tile);
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let result = lowering.graph.node(anchor).results[0];

@@ -36,6 +36,7 @@ pub fn emit(
 ) -> Result<(), LowerError> {
     let shape = Shape::new(lowering, &operands);
     let work = 2 * shape.batch * shape.rows * shape.columns * shape.depth;
+    draft.how = shape.to_string();
     let fixed = [operands.left.buffer, operands.right.buffer()];
     let spill = Some(draft.builder.scratch(operands.elem, shape.tile.rows * shape.tile.columns()));
     let (first, second) = (operands.batch, operands.batch + 1);

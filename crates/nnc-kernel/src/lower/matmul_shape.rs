@@ -10,6 +10,7 @@ use super::tile::Tile;
 use super::windows::{Unit, Windows};
 use crate::ir::{Elem, Memory};
 use nnc_opt::fuse::Layout;
+use std::fmt;
 
 /// Elements of a packed block of B, about: half of the second cache.
 pub const PACKED: usize = 64 << 10;
@@ -158,6 +159,18 @@ pub struct Shape {
     pub block_depth: usize,
     /// Whether B is read where it is.
     pub direct: bool,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, columns) = (self.row_blocks.grain, self.column_blocks.grain);
+        let packed = match (self.direct, self.shares_packed()) {
+            (true, _) => "read in place",
+            (false, true) => "packed by all",
+            (false, false) => "packed by each",
+        };
+        write!(f, "{}, {rows} rows x {columns} columns a task, {} terms at a time, {packed}", self.tile, self.slab)
+    }
 }
 
 impl Shape {

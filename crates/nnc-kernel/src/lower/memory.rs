@@ -114,13 +114,15 @@ pub struct KernelDraft {
     pub builder: KernelBuilder,
     /// For each parameter its buffer.
     pub args: Vec<(BufferId, Direction)>,
+    /// How the work is cut, in words: tile, blocks, algorithm.
+    pub how: String,
     memories: Vec<Memory>,
 }
 
 impl KernelDraft {
     /// A kernel without parameters.
     pub fn new(name: &str) -> Self {
-        Self { builder: KernelBuilder::new(name), args: Vec::new(), memories: Vec::new() }
+        Self { builder: KernelBuilder::new(name), args: Vec::new(), how: String::new(), memories: Vec::new() }
     }
 
     /// The parameter that stands for a buffer used in such a way.

@@ -112,6 +112,8 @@ pub struct Pending {
     pub scans: Vec<NodeId>,
     /// Operations, roughly, every member counted at every point: what decides whether threads are woken.
     pub work: usize,
+    /// How the work is cut, in words.
+    pub how: String,
     /// Operations, roughly, each member counted where it is computed: what is reported.
     pub flops: usize,
 }
@@ -454,9 +456,10 @@ impl<'g> Lowering<'g> {
         if scratch > KernelBuilder::MOST_SCRATCH {
             return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
         }
+        let how = draft.how.clone();
         let (kernel, args) = draft.finish();
         let (group, scans) = (self.group, self.scans.clone());
-        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, flops: work });
+        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, how, flops: work });
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! Matrix Multiplication", 2008; Van Zee and van de Geijn, "BLIS", 2015.)
 
 use crate::ir::{Builder, Memory, Target, Type, Value};
+use std::fmt;
 
 /// The size of a tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +17,12 @@ pub struct Tile {
     pub vectors: usize,
     /// Lanes of a vector.
     pub lanes: u8,
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tile {} x {}", self.rows, self.columns())
+    }
 }
 
 impl Tile {

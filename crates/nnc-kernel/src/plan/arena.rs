@@ -174,6 +174,7 @@ mod tests {
             group: None,
             scans: vec![],
             work: 0,
+            how: String::new(),
             flops: 0,
         }
     }

@@ -102,6 +102,8 @@ pub struct KernelReport {
     pub bytes: u64,
     /// Number of tasks of each phase.
     pub tasks: Vec<u64>,
+    /// How the work is cut, in words: register tile, blocks, algorithm; empty where there is nothing to tell.
+    pub how: String,
     /// Phases, tasks and scratch in words.
     pub schedule: String,
 }

@@ -33,7 +33,7 @@ fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
         terminal::counted(lowered.report.len(), "kernel launch").replace("launchs", "launches"),
         terminal::bytes(lowered.arena_bytes as u64)
     );
-    let mut rows = vec![["kernel", "flops", "bytes", "tasks", "computes"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["kernel", "flops", "bytes", "tasks", "computes", "how"].map(str::to_owned).to_vec()];
     for kernel in &lowered.report {
         let tasks: Vec<String> = kernel.tasks.iter().map(u64::to_string).collect();
         rows.push(vec![
@@ -42,6 +42,7 @@ fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
             terminal::bytes(kernel.bytes),
             tasks.join("+"),
             computes(kernel.graph(&optimised.graph), &kernel.nodes),
+            kernel.how.clone(),
         ]);
     }
     text += &terminal::table(&rows);
@@ -120,6 +121,7 @@ fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
             "flops": kernel.flops,
             "bytes": kernel.bytes,
             "tasks": kernel.tasks,
+            "how": kernel.how,
             "schedule": kernel.schedule,
             "loops": kernel.scans.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "nodes": kernel.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
