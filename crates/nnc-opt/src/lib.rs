@@ -19,6 +19,7 @@
 //! is off by default says otherwise.
 #![forbid(unsafe_code)]
 
+mod absorb;
 pub mod cse;
 pub mod dce;
 mod error;

@@ -4,7 +4,8 @@
 //! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `dce`, and `tidy` for loops, again and again until a round changes nothing; bodies of
 //!    loops go through them, too.
-//! 4. `layout`: channels side by side, in graphs that update nothing; then step 3 again.
+//! 4. In graphs that update nothing: `absorb`, factors of channels into weights; `layout`, channels side by side; step 3
+//!    again after each.
 //! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
@@ -13,7 +14,7 @@
 use crate::fuse::{self, FuseOptions, Partition};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, cse, dce, fold, grad, layout, simplify, tidy, unfold};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, simplify, tidy, unfold};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -30,8 +31,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether the log keeps the text of each graph that a pass changed.
     pub dump: bool,
-    /// Whether convolutions may have their channels side by side.
-    pub layout: bool,
+    /// Whether graphs that update nothing take the form for inference: step 4.
+    pub inference: bool,
     /// Whether convolutions may go by Winograd's form.
     pub winograd: bool,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
@@ -45,7 +46,7 @@ impl Default for Options {
             fuel: None,
             verify: true,
             dump: false,
-            layout: true,
+            inference: true,
             winograd: true,
             fast_math: false,
         }
@@ -75,14 +76,25 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
-    if options.layout
-        && let Some(changed) = layout::channels_last(&graph)
-    {
-        graph = runner.run("layout", &graph, |_, _| changed.clone())?;
-        graph = clean_up(graph, &mut runner, options.fast_math)?;
+    if options.inference {
+        graph = for_inference(graph, &mut runner, options.fast_math)?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })
+}
+
+/// Step 4: a graph that updates nothing, in the form that is best for being run again and again.
+fn for_inference(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
+    let mut graph = graph;
+    let passes: [(&'static str, fn(&Graph) -> Option<Graph>); 2] =
+        [("absorb", absorb::absorb_channels), ("layout", layout::channels_last)];
+    for (name, pass) in passes {
+        if let Some(changed) = pass(&graph) {
+            graph = runner.run(name, &graph, |_, _| changed.clone())?;
+            graph = clean_up(graph, runner, fast_math)?;
+        }
+    }
+    Ok(graph)
 }
 
 /// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.

@@ -1,4 +1,5 @@
-//! Channels side by side: the same values, and between convolutions nothing is turned back.
+//! Graphs for inference: channels side by side, the same values, and between convolutions nothing is turned back; factors
+//! of channels in the weights.
 
 use nnc_graph::testing::random_inputs;
 use nnc_graph::{
@@ -104,18 +105,16 @@ fn network() -> Graph {
     net.graph
 }
 
-#[test]
-fn the_same_values() {
-    let graph = network();
-    let optimised = optimise(&graph, &Options::default()).unwrap().graph;
-    let count = |name: &str| optimised.nodes().filter(|(_, node)| node.op.name() == name).count();
-    assert_eq!((count("conv"), count("conv_last"), count("conv_input_grad")), (0, 3, 0));
-    assert_eq!(count("dot"), 2, "{}", nnc_graph::text::print(&optimised));
-    // The image, the weights and blocks of the transpose, and what is asked for in the plain form.
-    assert!(count("transpose") <= 6, "{}", nnc_graph::text::print(&optimised));
+fn count(graph: &Graph, name: &str) -> usize {
+    graph.nodes().filter(|(_, node)| node.op.name() == name).count()
+}
+
+/// The optimised graph, which computes what the given one does.
+fn same_values(graph: &Graph) -> Graph {
+    let optimised = optimise(graph, &Options::default()).unwrap().graph;
     for seed in 0..3 {
-        let given = random_inputs(&graph, seed);
-        let (expected, found) = (interpret::run(&graph, &given).unwrap(), interpret::run(&optimised, &given).unwrap());
+        let given = random_inputs(graph, seed);
+        let (expected, found) = (interpret::run(graph, &given).unwrap(), interpret::run(&optimised, &given).unwrap());
         for (before, after) in graph.outputs().iter().zip(optimised.outputs()) {
             let (x, y) = (expected.value(before.value).to_f64(), found.value(after.value).to_f64());
             let largest = x.iter().fold(1.0f64, |most, x| most.max(x.abs()));
@@ -123,6 +122,66 @@ fn the_same_values() {
             assert!(close && x.len() == y.len(), "{}: {x:?}\n{y:?}", before.name);
         }
     }
+    optimised
+}
+
+/// Something for each channel, of a parameter.
+fn with_channels(net: &mut Net, op: BinaryOp, x: ValueId) -> ValueId {
+    let shape = net.graph.ty(x).shape.clone();
+    let vector = net.param(&[shape[1].size()]);
+    let repeated = net.graph.emit(Op::Broadcast { shape, axes: vec![1] }, &[vector]);
+    net.graph.emit(Op::Binary(op), &[x, repeated])
+}
+
+/// A convolution with what normalisation does to it; `watched` says which step's result is asked for, too.
+fn normalised(watched: Option<usize>) -> Graph {
+    let (mut net, x) = Net::new(&[2, 3, 6, 5]);
+    let mut y = net.conv(x, 8, 3, (1, 1, 1));
+    for (at, op) in [BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div, BinaryOp::Add].into_iter().enumerate() {
+        if op == BinaryOp::Div {
+            // Far from zero.
+            let vector = net.param(&[8]);
+            let vector = net.graph.emit(Op::Unary(UnaryOp::Exp), &[vector]);
+            let shape = net.graph.ty(y).shape.clone();
+            let repeated = net.graph.emit(Op::Broadcast { shape, axes: vec![1] }, &[vector]);
+            y = net.graph.emit(Op::Binary(op), &[y, repeated]);
+        } else {
+            y = with_channels(&mut net, op, y);
+        }
+        if watched == Some(at) {
+            net.graph.add_output("watched", y, OutputKind::Result);
+        }
+    }
+    let y = net.relu(y);
+    net.graph.add_output("y", y, OutputKind::Result);
+    net.graph
+}
+
+#[test]
+fn factors_of_channels_go_into_weights() {
+    let elements = |graph: &Graph, node: &nnc_graph::Node| graph.ty(node.results[0]).shape.elements().size();
+    let on_images = |graph: &Graph, op: &str| {
+        let all = graph.nodes().filter(|(_, node)| node.op.name() == op && elements(graph, node) == 480);
+        all.count()
+    };
+    let absorbed = same_values(&normalised(None));
+    let text = nnc_graph::text::print(&absorbed);
+    let ops = ["sub", "mul", "div", "add"].map(|op| on_images(&absorbed, op));
+    assert_eq!((count(&absorbed, "conv_last"), ops), (1, [0, 0, 0, 1]), "{text}");
+    // What is asked for in between is computed as it was.
+    let watched = same_values(&normalised(Some(1)));
+    assert_eq!(on_images(&watched, "div") + on_images(&watched, "mul"), 1, "{}", nnc_graph::text::print(&watched));
+}
+
+#[test]
+fn the_same_values() {
+    let graph = network();
+    let optimised = same_values(&graph);
+    let count = |name: &str| count(&optimised, name);
+    assert_eq!((count("conv"), count("conv_last"), count("conv_input_grad")), (0, 3, 0));
+    assert_eq!(count("dot"), 2, "{}", nnc_graph::text::print(&optimised));
+    // The image, the weights and blocks of the transpose, and what is asked for in the plain form.
+    assert!(count("transpose") <= 6, "{}", nnc_graph::text::print(&optimised));
 }
 
 #[test]

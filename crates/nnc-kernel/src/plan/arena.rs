@@ -33,9 +33,9 @@ struct Slot {
     crosses: bool,
 }
 
-/// Places every buffer that launches use.
-pub fn place(line: &Line, buffers: &[Buffer]) -> Arena {
-    let mut slots = live_ranges(line, buffers);
+/// Places every buffer that launches use; the first `prepared` of these do not run every time.
+pub fn place(line: &Line, buffers: &[Buffer], prepared: usize) -> Arena {
+    let mut slots = live_ranges(line, buffers, prepared);
     let owner = share(line, buffers, &mut slots);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|&at| owner[at] == at && slots[at].is_some()).collect();
     by_size.sort_by_key(|&at| (std::cmp::Reverse(slots[at].map_or(0, |slot| slot.bytes)), at));
@@ -75,7 +75,7 @@ fn peak(slots: &[Option<Slot>], launches: usize) -> (usize, Vec<(BufferId, Range
     (peak, held.into_iter().map(|(at, slot)| (BufferId(at as u32), slot.first..=slot.last)).collect())
 }
 
-fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
+fn live_ranges(line: &Line, buffers: &[Buffer], prepared: usize) -> Vec<Option<Slot>> {
     let mut slots: Vec<Option<Slot>> = vec![None; buffers.len()];
     let last = line.launches.len().saturating_sub(1);
     let mut touch = |buffer: BufferId, at: usize| {
@@ -83,11 +83,12 @@ fn live_ranges(line: &Line, buffers: &[Buffer]) -> Vec<Option<Slot>> {
         let bytes = buffers[buffer.index()].bytes.next_multiple_of(ALIGNMENT);
         let slot = &mut slots[buffer.index()];
         match buffers[buffer.index()].home {
-            Home::Arena => {
+            // What only launches that prepare need does not last.
+            Home::Lasting if at >= prepared => *slot = Some(Slot { bytes, first: 0, last, crosses: true }),
+            Home::Arena | Home::Lasting => {
                 let slot = slot.get_or_insert(Slot { bytes, first: at, last: at, crosses: false });
                 (slot.first, slot.last) = (slot.first.min(at), slot.last.max(at));
             }
-            Home::Lasting => *slot = Some(Slot { bytes, first: 0, last, crosses: true }),
             Home::External(_) | Home::Row { .. } => {}
         }
     };
@@ -196,8 +197,8 @@ mod tests {
                 launch(&[(2, In), (3, Out)], &pair(3, 2)),
             ])
         };
-        assert_eq!(place(&chain(true), &buffers).bytes, 128);
-        assert_eq!(place(&chain(false), &buffers).bytes, 256);
+        assert_eq!(place(&chain(true), &buffers, 0).bytes, 128);
+        assert_eq!(place(&chain(false), &buffers, 0).bytes, 256);
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
             launch(&[(0, In), (1, Out)], &[(1, 0)]),
             launch(&[(0, In), (1, In), (2, Out)], &[]),
         ]);
-        let arena = place(&launches, &buffers);
+        let arena = place(&launches, &buffers, 0);
         assert_ne!(arena.offsets[0], arena.offsets[1]);
     }
 
@@ -226,7 +227,7 @@ mod tests {
             launch(&[(0, In), (4, Out)], &[]),
         ];
         let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None }];
-        let arena = place(&Line { launches, loops, ..Line::default() }, &buffers);
+        let arena = place(&Line { launches, loops, ..Line::default() }, &buffers, 0);
         let offsets = &arena.offsets;
         assert!(offsets[1] != offsets[3] && offsets[1] != offsets[0], "{offsets:?}");
         assert!(offsets[2] == offsets[1], "a step's own value may be replaced: {offsets:?}");

@@ -20,7 +20,7 @@ pub fn assemble(
 ) -> Result<Lowered, LowerError> {
     let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
     prepend(&mut line);
-    let arena = arena::place(&line, &buffers);
+    let arena = arena::place(&line, &buffers, program.prepare);
     for each in line.loops {
         let index = each.index.map(|index| address(index, &buffers, &arena)).transpose()?;
         program.loops.push(Loop { launches: each.launches, steps: each.steps, reverse: each.reverse, index });
