@@ -85,16 +85,21 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
 
 /// Step 4: a graph that updates nothing, in the form that is best for being run again and again.
 fn for_inference(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
-    let mut graph = graph;
-    let passes: [(&'static str, fn(&Graph) -> Option<Graph>); 2] =
-        [("absorb", absorb::absorb_channels), ("layout", layout::channels_last)];
-    for (name, pass) in passes {
-        if let Some(changed) = pass(&graph) {
-            graph = runner.run(name, &graph, |_, _| changed.clone())?;
-            graph = clean_up(graph, runner, fast_math)?;
-        }
-    }
-    Ok(graph)
+    let absorbed = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;
+    changed("layout", absorbed, runner, fast_math, layout::channels_last)
+}
+
+/// The graph after a pass that may have nothing to do, cleaned up if it had.
+fn changed(
+    name: &'static str,
+    graph: Graph,
+    runner: &mut Runner,
+    fast_math: bool,
+    pass: impl FnOnce(&Graph) -> Option<Graph>,
+) -> Result<Graph, OptError> {
+    let Some(made) = pass(&graph) else { return Ok(graph) };
+    let graph = runner.run(name, &graph, |_, _| made)?;
+    clean_up(graph, runner, fast_math)
 }
 
 /// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.

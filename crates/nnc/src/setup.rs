@@ -104,7 +104,7 @@ pub(crate) fn weights(
     loaded: &mut Checkpoint,
 ) -> Result<Store, DriverError> {
     let Some(path) = file else { return graphs.store_of_layers(project) };
-    Ok(graphs.store(loaded, path)?)
+    graphs.store(loaded, path)
 }
 
 /// A compiler with its threads.
