@@ -5,9 +5,10 @@
 //! and the windows of a convolution are runs of memory that need no laying out (Georganas et al., "Anatomy of
 //! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018). A convolution of single places is a `dot`.
 //!
-//! Each value of the old graph has a plain form, a form with channels last, or both. A transpose, which costs nothing, makes one of the
-//! other where it is needed. Convolutions make the second form; elementwise nodes, pooling, concatenation,
-//! padding, slices and sums take it where an operand has it; everything else asks for the plain form.
+//! Each value of the old graph has a plain form, a form with channels last, or both. A transpose makes one of the other
+//! where it is needed, for nothing where the reader goes by strides. Convolutions make the second form; elementwise nodes,
+//! pooling, concatenation, padding, slices and sums take it where an operand has it; everything else asks for the plain
+//! form.
 //!
 //! Only for graphs that update nothing: there the weights are brought into their order once. On entry a verified graph
 //! without `grad`; on exit the same results, but for the order in which the terms of a convolution are added: taps first,
@@ -134,7 +135,10 @@ impl Layout<'_> {
             return None;
         }
         if let Op::ConvInputGrad { attributes, .. } = &node.op
-            && spreads_places(attributes, &old.ty(node.operands[1]).shape)
+            && spreads_places(
+                attributes,
+                [node.operands[0], node.operands[1], node.results[0]].map(|v| &old.ty(v).shape),
+            )
         {
             return Some(self.spreading(node));
         }
@@ -236,11 +240,12 @@ impl Layout<'_> {
     }
 }
 
-/// Whether the transpose of a convolution makes of each place a block of its own.
-fn spreads_places(at: &ConvAttributes, kernel: &Shape) -> bool {
+/// Whether the transpose of a convolution makes of each place a block of its own, and nothing but these blocks.
+fn spreads_places(at: &ConvAttributes, [dy, kernel, dx]: [&Shape; 3]) -> bool {
     let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
     let is_flat = all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1) && at.groups.is(1);
-    is_flat && at.stride.len() == 2 && at.stride[..] == kernel.0[2..]
+    let is_whole = (2..dx.rank()).all(|axis| dx[axis] == dy[axis].clone() * kernel[axis].clone());
+    is_flat && is_whole && at.stride.len() == 2 && at.stride[..] == kernel.0[2..]
 }
 
 /// Whether each result of a convolution is made of one place of the image, and every place is used.

@@ -184,6 +184,18 @@ fn the_same_values() {
     assert!(count("transpose") <= 6, "{}", nnc_graph::text::print(&optimised));
 }
 
+/// Blocks with a rest behind them are no product.
+#[test]
+fn transposes_with_a_rest_stay() {
+    let (mut net, x) = Net::new(&[1, 3, 4, 4]);
+    let x = net.conv(x, 8, 3, (1, 1, 1));
+    let w = net.param(&[8, 8, 2, 2]);
+    let op = Op::ConvInputGrad { attributes: Net::geometry(2, 0, 1), input: dims(&[9, 9]) };
+    let y = net.graph.emit(op, &[x, w]);
+    net.graph.add_output("y", y, OutputKind::Result);
+    assert_eq!(count(&same_values(&net.graph), "conv_input_grad"), 1);
+}
+
 #[test]
 fn graphs_that_update_or_have_few_channels_stay() {
     let unchanged = |graph: &Graph| {

@@ -84,6 +84,10 @@ pub fn lower(
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
     let operands = Operands { image, weights, axes, has_images: true };
+    let operands = match spatial.groups == 1 || kernel[1] == 1 {
+        true => operands.upright(),
+        false => operands,
+    };
     match spatial.groups {
         1 => match winograd(lowering, &operands) {
             Some(tiles) => conv_winograd::emit(lowering, group, anchor, (w, &operands), tiles),
@@ -91,6 +95,22 @@ pub fn lower(
         },
         groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
+    }
+}
+
+/// Lines from so many windows on are not to be had in one piece.
+const LONG: usize = 1 << 10;
+
+impl Operands {
+    /// With an image of one long line stood up, since tasks are cut between lines.
+    fn upright(self) -> Self {
+        let [vertical, horizontal] = self.axes;
+        let is_line = vertical.source == 1 && vertical.taps == 1 && vertical.windows == 1 && vertical.low == 0;
+        if !is_line || horizontal.windows < LONG {
+            return self;
+        }
+        let layout = self.image.layout.transpose(&[0, 2, 1, 3]);
+        Self { image: Place { layout, ..self.image }, axes: [horizontal, vertical], ..self }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::conv_last;
 use super::frame::{Axes, Frame};
 use super::matmul;
-use super::matmul_shape::{Operand, Operands, Right, STREAMED};
+use super::matmul_shape::{Operand, Operands, Right, STREAMED, parts};
 use super::memory::{KernelDraft, Place, Source, elem};
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
@@ -53,7 +53,9 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let lanes = usize::from(lowering.lanes_of(left.elem));
     let is_large = right.layout.elements() >= STREAMED;
     let streams = is_large && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
-    lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams
+    // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
+    let is_cut = parts(rows * columns, left.layout.dims[1]).tasks() > 1;
+    lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams && !is_cut
 }
 
 /// An operand as `[batch..., free, contracted]` by strides, copied if strides cannot say it.

@@ -323,9 +323,14 @@ impl Plan {
 
     /// Where a row of a part begins.
     fn partial_line(&self, b: &mut Builder, part: Value, batch: Value, row: Value) -> Value {
-        let line = self.shape.columns.next_multiple_of(usize::from(self.shape.tile.lanes)) as i64;
-        let matrix = line * self.shape.rows as i64;
+        let line = (self.partial_size() / self.shape.rows) as i64;
+        let matrix = self.partial_size() as i64;
         b.affine(&[(part, matrix * self.shape.batch as i64), (batch, matrix), (row, line)], 0)
+    }
+
+    /// Elements of a matrix of sums of one part.
+    fn partial_size(&self) -> usize {
+        self.shape.columns.next_multiple_of(usize::from(self.shape.tile.lanes)) * self.shape.rows
     }
 
     /// Adds the parts of some rows in order, and the epilogue.
@@ -337,11 +342,9 @@ impl Plan {
             let rows = b.index(shape.rows as i64);
             let (batch, row) = (b.div(line, rows), b.rem(line, rows));
             let point = self.point(b, target.frame, batch);
-            let (zero, one) = (b.index(0), b.index(1));
+            let zero = b.index(0);
             let first = self.partial_line(b, zero, batch, row);
-            let (second, origin) = (self.partial_line(b, one, zero, zero), self.partial_line(b, zero, zero, zero));
-            let part = b.sub(second, origin);
-            let part = b.known_index(part).unwrap_or_default();
+            let part = (self.partial_size() * shape.batch) as i64;
             let range = (zero, b.index(shape.columns as i64));
             let sums = (partial, first, part, shape.parts.tasks());
             target.line_of_parts(b, &point, (row, zero), range, sums, shape.tile.lanes);

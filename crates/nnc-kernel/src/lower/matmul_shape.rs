@@ -357,7 +357,7 @@ pub fn longest(tasks: &[f64], threads: usize) -> f64 {
 }
 
 /// Parts of k: when there are few results and many terms. A function of the shape alone.
-fn parts(results: usize, depth: usize) -> Split {
+pub fn parts(results: usize, depth: usize) -> Split {
     let products = results.saturating_mul(depth);
     if results > 1 << 16 || depth < 4096 || products < 8 << 20 {
         return Split::new(depth, depth, 1);
