@@ -241,6 +241,11 @@ impl Graph {
         &self.outputs
     }
 
+    /// Whether every output is a result: parameters and states stay as they are.
+    pub fn updates_nothing(&self) -> bool {
+        self.outputs.iter().all(|output| output.kind == OutputKind::Result)
+    }
+
     /// The table of origins.
     pub fn origins(&self) -> &[Origin] {
         &self.origins

@@ -39,6 +39,7 @@ pub use dtype::DType;
 pub use graph::{Graph, Node, NodeId, Origin, OriginId, Output, OutputKind, Value, ValueId};
 pub use infer::{TypeError, infer};
 pub use op::{BinaryOp, CompareOp, ConvAttributes, Op, ReduceOp, SliceRange, UnaryOp, WindowAttributes, WindowOp};
+pub use op::{channels_first, channels_last};
 pub use scan::{BodyTypes, Scan};
 pub use shape::{Shape, TensorType};
 pub use tensor::Tensor;

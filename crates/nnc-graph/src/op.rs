@@ -318,6 +318,16 @@ pub struct WindowAttributes {
     pub high: Vec<Dim>,
 }
 
+/// The permutation that puts channels, axis 1 of so many, behind the others.
+pub fn channels_last(rank: usize) -> Vec<usize> {
+    [0].into_iter().chain(2..rank).chain([1]).collect()
+}
+
+/// The permutation that brings channels, the last of so many axes, to axis 1.
+pub fn channels_first(rank: usize) -> Vec<usize> {
+    [0, rank - 1].into_iter().chain(1..rank - 1).collect()
+}
+
 macro_rules! names {
     ($type:ident { $($variant:ident = $name:literal),* $(,)? }) => {
         impl $type {

@@ -1,8 +1,8 @@
 //! A compiled plan as code generation sees it: kernels, and the line of launches, parts of which are loops.
 //!
 //! Buffer 0 is the arena; then come the externals in the plan's order. The first launches may prepare what lasts, such as
-//! packed weights. The entry made of a program runs the others
-//! one after the other, those of a loop again and again; each runs the phases of its kernel with a barrier after each.
+//! packed weights. The entry made of a program runs the others one after the other, those of a loop again and again; each
+//! runs the phases of its kernel with a barrier after each.
 
 use crate::ir::Kernel;
 use std::ops::Range;

@@ -8,8 +8,9 @@
 //! Only for graphs that update nothing. On entry a verified graph without `grad`; on exit the same results, rounded in
 //! other places. What is left behind without a reader is taken out by `dce`. It takes no fuel, as it is one decision.
 
+use crate::constants::constants;
 use crate::rewrite::{Fuel, Rewriter};
-use nnc_graph::{BinaryOp, Graph, Node, NodeId, Op, OutputKind, ValueId};
+use nnc_graph::{BinaryOp, Graph, Node, NodeId, Op, ValueId};
 
 /// The axis of channels of a convolution's result.
 const CHANNELS: usize = 1;
@@ -29,11 +30,8 @@ struct Chain {
     links: Vec<Link>,
 }
 
-/// The graph with every chain absorbed; `None` if it has none, or updates something.
+/// The graph with every chain absorbed; `None` if it has none.
 pub fn absorb_channels(graph: &Graph) -> Option<Graph> {
-    if graph.outputs().iter().any(|output| output.kind != OutputKind::Result) {
-        return None;
-    }
     let chains = chains(graph);
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
@@ -57,7 +55,7 @@ pub fn absorb_channels(graph: &Graph) -> Option<Graph> {
 
 /// For each value the chain that it ends.
 fn chains(graph: &Graph) -> Vec<Option<Chain>> {
-    let constants = constants(graph);
+    let constants = constants(graph, |_| false, |_| false);
     let mut chains: Vec<Option<Chain>> = vec![None; graph.value_count()];
     for (id, node) in graph.nodes() {
         let Some(&result) = node.results.first() else { continue };
@@ -115,20 +113,6 @@ fn continues(graph: &Graph, chains: &[Option<Chain>], value: ValueId) -> bool {
         let next = results.first().and_then(|result| chains[result.index()].as_ref());
         next.is_some_and(|next| next.conv == chain.conv && next.links.len() == chain.links.len() + 1)
     })
-}
-
-/// For each value whether it follows from parameters, states and constants alone.
-fn constants(graph: &Graph) -> Vec<bool> {
-    let mut constant = vec![false; graph.value_count()];
-    for (_, node) in graph.nodes() {
-        let is_constant = match &node.op {
-            Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Extent { .. } => true,
-            Op::Input { .. } | Op::Scan(_) | Op::Random { .. } => false,
-            _ => node.operands.iter().all(|operand| constant[operand.index()]),
-        };
-        node.results.iter().for_each(|result| constant[result.index()] = is_constant);
-    }
-    constant
 }
 
 /// An operation with a constant on what was there before, or on a number if nothing was; `simplify` takes out what does

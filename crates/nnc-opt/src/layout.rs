@@ -16,17 +16,16 @@
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{
-    ConvAttributes, Dim, Graph, Node, NodeId, Op, OutputKind, Shape, TensorType, ValueId, WindowAttributes,
+    ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, TensorType, ValueId, WindowAttributes, channels_first,
+    channels_last,
 };
 
 /// Below so many output channels vectors along them are mostly empty.
 const FEW_CHANNELS: usize = 8;
 
-/// The graph with channels last wherever convolutions are; `None` if it has none of use, or updates something.
-pub fn channels_last(graph: &Graph) -> Option<Graph> {
-    let updates = graph.outputs().iter().any(|output| output.kind != OutputKind::Result);
-    let is_used = graph.nodes().any(|(_, node)| is_convertible(graph, node));
-    if updates || !is_used {
+/// The graph with channels last wherever convolutions are; `None` if it has none of use.
+pub fn move_channels(graph: &Graph) -> Option<Graph> {
+    if !graph.nodes().any(|(_, node)| is_convertible(graph, node)) {
         return None;
     }
     let mut unlimited = Fuel::new(None);
@@ -58,16 +57,6 @@ fn is_convertible(graph: &Graph, node: &Node) -> bool {
     at.stride.len() <= 2 && !few && (groups == 1 || (channels == 1 && rows == groups))
 }
 
-/// A permutation of axes that puts axis 1 behind the others.
-fn to_last(rank: usize) -> Vec<usize> {
-    [0].into_iter().chain(2..rank).chain([1]).collect()
-}
-
-/// A permutation of axes that brings the last one back to place 1.
-fn to_first(rank: usize) -> Vec<usize> {
-    [0, rank - 1].into_iter().chain(1..rank - 1).collect()
-}
-
 /// Where an axis is with channels last.
 fn moved(axis: usize, rank: usize) -> usize {
     match axis {
@@ -79,7 +68,7 @@ fn moved(axis: usize, rank: usize) -> usize {
 
 /// A list with an entry for each axis, in the other order.
 fn permuted<T: Clone>(list: &[T]) -> Vec<T> {
-    to_last(list.len()).into_iter().map(|axis| list[axis].clone()).collect()
+    channels_last(list.len()).into_iter().map(|axis| list[axis].clone()).collect()
 }
 
 struct Layout<'a> {
@@ -96,7 +85,7 @@ impl Layout<'_> {
         }
         let last = self.last[old.index()].unwrap_or_else(|| panic!("compiler bug: {old} has no form"));
         let rank = self.rewriter.ty(last).shape.rank();
-        let value = self.rewriter.emit(Op::Transpose(to_first(rank)), &[last]);
+        let value = self.rewriter.emit(Op::Transpose(channels_first(rank)), &[last]);
         self.rewriter.replace(old, value);
         value
     }
@@ -108,7 +97,7 @@ impl Layout<'_> {
         }
         let plain = self.plain(old);
         let rank = self.rewriter.ty(plain).shape.rank();
-        let value = self.rewriter.emit(Op::Transpose(to_last(rank)), &[plain]);
+        let value = self.rewriter.emit(Op::Transpose(channels_last(rank)), &[plain]);
         self.last[old.index()] = Some(value);
         value
     }

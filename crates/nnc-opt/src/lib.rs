@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod absorb;
+pub mod constants;
 pub mod cse;
 pub mod dce;
 mod error;

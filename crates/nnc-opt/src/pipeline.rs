@@ -76,7 +76,7 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
-    if options.inference {
+    if options.inference && graph.updates_nothing() {
         graph = for_inference(graph, &mut runner, options.fast_math)?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
@@ -86,7 +86,7 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
 /// Step 4: a graph that updates nothing, in the form that is best for being run again and again.
 fn for_inference(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
     let absorbed = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;
-    changed("layout", absorbed, runner, fast_math, layout::channels_last)
+    changed("layout", absorbed, runner, fast_math, layout::move_channels)
 }
 
 /// The graph after a pass that may have nothing to do, cleaned up if it had.

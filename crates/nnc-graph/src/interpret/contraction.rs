@@ -3,7 +3,7 @@
 
 use super::array::{Array, Data, indices, ravel, strides};
 use super::movement;
-use crate::ConvAttributes;
+use crate::{ConvAttributes, channels_first, channels_last};
 
 pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: &[usize], dims: &[usize]) -> Array {
     let inner: Vec<usize> = a_axes.iter().map(|&axis| a.dims[axis]).collect();
@@ -76,8 +76,7 @@ pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[us
 /// [`conv`] between two transpositions.
 pub(super) fn conv_last(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
     let rank = dims.len();
-    let to_first: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    let to_last: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let (to_first, to_last) = (channels_first(rank), channels_last(rank));
     let first = |dims: &[usize]| to_first.iter().map(|&axis| dims[axis]).collect::<Vec<_>>();
     let x = movement::transpose(x, &to_first, &first(&x.dims));
     movement::transpose(&conv(&x, w, attributes, &first(dims)), &to_last, dims)

@@ -1,14 +1,13 @@
 //! Convolution, and its transpose in the image, as a product by the matrix of windows.
 //!
 //! Rows of the product are output channels, columns the places of the output, k runs over (channel, tap).
-//! [`super::conv_product`] does it for one group, [`super::depthwise`] for single channels. What is left is done here: groups,
-//! few output channels, and images whose rows do not go well with panels. A task owns
-//! some rows of one image's output: it copies the channels it needs into a padded block, and multiplies the weights by
-//! its windows. When windows are one step apart, the block itself is the matrix of windows: for each tap it begins
-//! elsewhere, and columns run over whole padded rows, a few at each row's end for nothing. Else the matrix is laid out in
-//! scratch memory. The transpose is the same with the kernel turned around, the
-//! channels exchanged, and zeros between the elements of a strided image. Weights stay where they are, or are brought
-//! into the order (channel, tap) once.
+//! [`super::conv_product`] does it for one group, [`super::depthwise`] for single channels. What is left is done here:
+//! groups, few output channels, and images whose rows do not go well with panels. A task owns some rows of one image's
+//! output: it copies the channels it needs into a padded block, and multiplies the weights by its windows. When windows
+//! are one step apart, the block itself is the matrix of windows: for each tap it begins elsewhere, and columns run over
+//! whole padded rows, a few at each row's end for nothing. Else the matrix is laid out in scratch memory. The transpose is
+//! the same with the kernel turned around, the channels exchanged, and zeros between the elements of a strided image.
+//! Weights stay where they are, or are brought into the order (channel, tap) once.
 
 use super::anchor::stored;
 use super::conv_blocks::{self, Blocks, Whole};

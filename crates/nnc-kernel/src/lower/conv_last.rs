@@ -15,7 +15,7 @@ use super::conv_last_shape::{Shape, Slabs};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::image::Axis;
-use super::lines_last::Lines;
+use super::lines_last::{Lines, Windows};
 use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
@@ -174,14 +174,6 @@ struct Body<'a> {
     sums: Option<Memory>,
 }
 
-/// Where a task reads windows: the memory, its first element, and elements between lines and columns of the image.
-struct Windows {
-    memory: Memory,
-    first: Value,
-    line: i64,
-    column: i64,
-}
-
 impl Body<'_> {
     /// `at` is image, block of lines, block of channels.
     fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
@@ -223,16 +215,8 @@ impl Body<'_> {
 
     /// The lines of the image that a task reads, copied where they are to be padded.
     fn windows(&self, b: &mut Builder, image: Value, line: Value) -> Windows {
-        let (place, memory) = self.image;
-        let strides = &place.layout.strides;
-        let first = b.affine(&[(image, strides[0])], place.layout.offset);
-        let Some(padded) = self.padded else {
-            let step = self.shape.axes[0].step as i64;
-            let first = b.affine(&[(first, 1), (line, step * strides[1])], 0);
-            return Windows { memory, first, line: strides[1], column: strides[2] };
-        };
-        let channels = self.shape.channels as i64;
-        let line_size = self.shape.width as i64 * channels;
+        let layout = &self.image.0.layout;
+        let first = b.affine(&[(image, layout.strides[0])], layout.offset);
         let lines = Lines {
             image: self.image,
             axes: self.shape.axes,
@@ -241,9 +225,8 @@ impl Body<'_> {
             column: self.shape.channels,
             lanes: self.shape.tile.lanes,
         };
-        let all = b.index(channels);
-        lines.copy(b, (first, all), line, padded);
-        Windows { memory: padded, first: b.index(0), line: line_size, column: channels }
+        let all = b.index(self.shape.channels as i64);
+        lines.windows(b, (first, all), line, self.padded)
     }
 
     /// Notes where the window of each row begins.

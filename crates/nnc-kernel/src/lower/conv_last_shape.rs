@@ -106,8 +106,7 @@ impl Shape {
         let columns = operands.weights.layout.dims[0];
         let places = axes[0].windows * axes[1].windows;
         let tile = Tile::choose(places, columns, lanes, target);
-        let inside = |axis: &Axis| axis.low == 0 && axis.reach(axis.windows) <= axis.source;
-        let direct = axes.iter().all(inside) && (layout.strides[3] == 1 || channels == 1);
+        let direct = axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || channels == 1);
         let slabs = Slabs::new(axes, channels);
         let width = axes[1].reach(axes[1].windows);
         let mut shape = Self {

@@ -9,7 +9,7 @@ use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame};
 use super::image::Axis;
-use super::lines_last::Lines;
+use super::lines_last::{Lines, Windows};
 use super::loops::{Split, coordinates, span, widths_of};
 use super::memory::{KernelDraft, Place, Source};
 use super::product::Target;
@@ -97,8 +97,7 @@ impl Blocks {
         let layout = &operands.image.layout;
         let axes = operands.axes;
         let channels = Split::new(layout.dims[3], VECTORS * usize::from(lanes), usize::from(lanes));
-        let inside = |axis: &Axis| axis.low == 0 && axis.reach(axis.windows) <= axis.source;
-        let direct = axes.iter().all(inside) && layout.strides[3] == 1;
+        let direct = axes.iter().all(Axis::is_inside) && layout.strides[3] == 1;
         let width = axes[1].reach(axes[1].windows);
         let grain = channels.grain as usize;
         let products = axes[1].windows * axes[0].taps * axes[1].taps * grain;
@@ -121,14 +120,6 @@ struct Body<'a> {
     weights: Memory,
     padded: Option<Memory>,
     lanes: u8,
-}
-
-/// Where a task reads: the memory, the first element of its first channel, elements between lines and columns.
-struct Window {
-    memory: Memory,
-    first: Value,
-    line: i64,
-    column: i64,
 }
 
 impl Body<'_> {
@@ -160,28 +151,20 @@ impl Body<'_> {
     }
 
     /// The part of the image that a task reads, copied where it is to be padded.
-    fn source(&self, b: &mut Builder, image: Value, lines: (Value, Value), channels: (Value, Value)) -> Window {
-        let (place, memory) = self.image;
+    fn source(&self, b: &mut Builder, image: Value, lines: (Value, Value), channels: (Value, Value)) -> Windows {
+        let place = self.image.0;
         let strides = &place.layout.strides;
         let first = b.affine(&[(image, strides[0]), (channels.0, strides[3])], place.layout.offset);
-        let step = self.blocks.axes[0].step as i64;
-        let Some(padded) = self.padded else {
-            let first = b.affine(&[(first, 1), (lines.0, step * strides[1])], 0);
-            return Window { memory, first, line: strides[1], column: strides[2] };
-        };
-        let column = self.blocks.channels.grain;
-        let line = self.blocks.width as i64 * column;
-        let copied = Lines {
+        let of_image = Lines {
             image: self.image,
             axes: self.blocks.axes,
             height: self.blocks.height,
             width: self.blocks.width,
-            column: column as usize,
+            column: self.blocks.channels.grain as usize,
             lanes: self.lanes,
         };
         let count = b.sub(channels.1, channels.0);
-        copied.copy(b, (first, count), lines.0, padded);
-        Window { memory: padded, first: b.index(0), line, column }
+        of_image.windows(b, (first, count), lines.0, self.padded)
     }
 
     /// All windows of some lines for a vector of channels.
@@ -189,7 +172,7 @@ impl Body<'_> {
         &self,
         b: &mut Builder,
         target: &Target<'_, '_>,
-        (source, lines): (&Window, (Value, Value)),
+        (source, lines): (&Windows, (Value, Value)),
         vector: &Vector,
     ) {
         let [vertical, horizontal] = self.blocks.axes;
@@ -217,7 +200,7 @@ impl Body<'_> {
         &self,
         b: &mut Builder,
         target: &Target<'_, '_>,
-        (source, from): (&Window, Value),
+        (source, from): (&Windows, Value),
         (line, column, count): (Value, Value, usize),
         vector: &Vector,
     ) {

@@ -120,15 +120,8 @@ impl Frame<'_> {
 
     /// Reads what does not change along the axes that `moving` tells, so that it is read once outside of their loops.
     pub fn hoist(&self, b: &mut Builder, point: &Point, known: &mut Known, moving: impl Fn(usize) -> bool) {
-        for (&value, read) in &self.reads {
-            let Read::Memory(walk) = read else { continue };
-            let fixed = (0..walk.strides.len()).all(|axis| walk.strides[axis] == 0 || !moving(axis));
-            if fixed && known.get(b, value, 1).is_none() {
-                let scalar = Point { lanes: 1, ..point.clone() };
-                let loaded = self.load(b, &scalar, read, None);
-                known.bind(value, loaded, 1);
-            }
-        }
+        let scalar = Point { lanes: 1, ..point.clone() };
+        self.hoist_lanes(b, &scalar, known, moving);
     }
 }
 

@@ -31,6 +31,11 @@ impl Axis {
     pub fn reach(&self, windows: usize) -> usize {
         (windows - 1) * self.step + (self.taps - 1) * self.dilation + 1
     }
+
+    /// Whether every window lies inside of the source as it is.
+    pub fn is_inside(&self) -> bool {
+        self.low == 0 && self.reach(self.windows) <= self.source
+    }
 }
 
 /// A block of a padded image in scratch memory: `[channels, height, width]`.

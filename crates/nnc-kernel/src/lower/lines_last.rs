@@ -23,7 +23,39 @@ pub struct Lines<'a> {
     pub lanes: u8,
 }
 
+/// Where windows are read: the memory, its first element, and elements between lines and columns of the image.
+pub struct Windows {
+    /// The image itself, or a copy of some of its lines.
+    pub memory: Memory,
+    /// The first element of the first window.
+    pub first: Value,
+    /// Elements from line to line.
+    pub line: i64,
+    /// Elements from place to place of a line.
+    pub column: i64,
+}
+
 impl Lines<'_> {
+    /// Where the windows from output line `line` on are read, of elements as in [`Self::copy`]: in a copy, if there is room
+    /// for one, else where the image lies.
+    pub fn windows(
+        &self,
+        b: &mut Builder,
+        (first, channels): (Value, Value),
+        line: Value,
+        room: Option<Memory>,
+    ) -> Windows {
+        let (place, memory) = self.image;
+        let Some(to) = room else {
+            let strides = &place.layout.strides;
+            let first = b.affine(&[(first, 1), (line, self.axes[0].step as i64 * strides[1])], 0);
+            return Windows { memory, first, line: strides[1], column: strides[2] };
+        };
+        self.copy(b, (first, channels), line, to);
+        let line = (self.width * self.column) as i64;
+        Windows { memory: to, first: b.index(0), line, column: self.column as i64 }
+    }
+
     /// Copies the lines that the windows from output line `line` on read; `first` is the image's first element that
     /// is wanted, `channels` the number of channels from there.
     pub fn copy(&self, b: &mut Builder, (first, channels): (Value, Value), line: Value, to: Memory) {

@@ -44,7 +44,7 @@ pub struct Held {
 pub enum Home {
     /// In the arena, where the plan will place it.
     Arena,
-    /// In the arena as well, but nothing else ever lies there: it lasts from run to run.
+    /// In the arena as well, made once: if a run reads it, nothing else ever lies there, so that it lasts from run to run.
     Lasting,
     /// With the caller: a place in the list of externals.
     External(usize),

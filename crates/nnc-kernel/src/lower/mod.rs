@@ -156,7 +156,7 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         status: None,
         group: None,
         scans: Vec::new(),
-        constants: match prepare::updates_nothing(graph) {
+        constants: match graph.updates_nothing() {
             true => prepare::constants(graph, |_| false),
             false => vec![false; graph.value_count()],
         },

@@ -2,33 +2,19 @@
 //! values brought into another order.
 //!
 //! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone is
-//! the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The caller asks
-//! for them anew when it has changed the parameters. Inside of a loop only the order of captured values is prepared, as
-//! `nnc_opt::tidy` has moved out what else is the same in every step.
+//! the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The
+//! caller asks for them anew when it has changed the parameters. Inside of a loop only the order of captured values is
+//! prepared, as `nnc_opt::tidy` has moved out what else is the same in every step.
 
-use super::memory::{Buffer, BufferId, Home, Source};
+use super::memory::{BufferId, Home, Source};
 use super::{LowerError, Lowering, indexed, map};
-use nnc_graph::{Graph, Op, OutputKind, ValueId};
+use nnc_graph::{Graph, ValueId};
 use nnc_opt::fuse::{Group, GroupKind};
 
-/// For each value of a graph whether it is the same in every run. `captured` tells it of the inputs of a body.
+/// For each value of a graph whether it is made once; what may fail tells so in every run. `captured` tells it of the
+/// inputs of a body.
 pub fn constants(graph: &Graph, captured: impl Fn(ValueId) -> bool) -> Vec<bool> {
-    let mut constant = vec![false; graph.value_count()];
-    for (_, node) in graph.nodes() {
-        let is_constant = match &node.op {
-            Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Extent { .. } => true,
-            Op::Input { .. } => captured(node.results[0]),
-            Op::Scan(_) => false,
-            op => !indexed::may_fail(op) && node.operands.iter().all(|operand| constant[operand.index()]),
-        };
-        node.results.iter().for_each(|result| constant[result.index()] = is_constant);
-    }
-    constant
-}
-
-/// Whether a program leaves its parameters and states as they are.
-pub fn updates_nothing(graph: &Graph) -> bool {
-    graph.outputs().iter().all(|output| output.kind == OutputKind::Result)
+    nnc_opt::constants::constants(graph, captured, indexed::may_fail)
 }
 
 impl Lowering<'_> {
@@ -63,9 +49,11 @@ impl Lowering<'_> {
 
     /// Memory for what is made now: it lasts if that is made once.
     pub fn memory(&mut self, bytes: usize) -> BufferId {
-        let home = if self.prepares { Home::Lasting } else { Home::Arena };
-        self.buffers.push(Buffer { bytes, home, holds: None });
-        BufferId(self.buffers.len() as u32 - 1)
+        let buffer = self.temporary(bytes);
+        if self.prepares {
+            self.buffers[buffer.index()].home = Home::Lasting;
+        }
+        buffer
     }
 
     /// A copy, in row-major order, of what lies at `source` under `dims`: `value`, or a part of it. It is made once if the

@@ -3,7 +3,7 @@
 
 use super::builder::Builder;
 use super::rules::Site;
-use nnc_graph::{ConvAttributes, Dim, Op, ValueId};
+use nnc_graph::{ConvAttributes, Dim, Op, ValueId, channels_first, channels_last};
 
 fn spatial(b: &Builder<'_>, value: ValueId) -> Vec<Dim> {
     b.shape(value)[2..].to_vec()
@@ -23,16 +23,14 @@ pub(super) fn conv(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttrib
 pub(super) fn conv_last(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttributes) -> ValueId {
     let (x, w, d) = (site.operands[0], site.operands[1], site.cotangent);
     let rank = b.ty(d).shape.rank();
-    let to_first: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    let to_last: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-    let (attributes, d) = (attributes.clone(), b.emit(Op::Transpose(to_first.clone()), &[d]));
+    let (attributes, d) = (attributes.clone(), b.emit(Op::Transpose(channels_first(rank)), &[d]));
     if site.wanted == 0 {
         let sizes = b.ty(x).shape.0[1..rank - 1].to_vec();
         let dx = b.emit(Op::ConvInputGrad { attributes, input: sizes }, &[d, w]);
-        return b.emit(Op::Transpose(to_last), &[dx]);
+        return b.emit(Op::Transpose(channels_last(rank)), &[dx]);
     }
     let sizes = spatial(b, w);
-    let x = b.emit(Op::Transpose(to_first), &[x]);
+    let x = b.emit(Op::Transpose(channels_first(rank)), &[x]);
     b.emit(Op::ConvWeightGrad { attributes, kernel: sizes }, &[x, d])
 }
 
