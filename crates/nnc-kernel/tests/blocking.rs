@@ -312,6 +312,33 @@ fn pooling_in_pairs_and_not() {
     }
 }
 
+/// Windows of images with channels last: of one element along the innermost axis.
+#[test]
+fn window_gradients_of_single_elements() {
+    let cases = [
+        ([2, 1, 6, 4, 19], [2, 2, 1], [2, 2, 1], [0, 0, 0]),
+        ([2, 1, 7, 6, 11], [3, 3, 1], [2, 2, 1], [1, 1, 0]),
+        ([1, 1, 5, 5, 8], [3, 2, 1], [1, 1, 1], [0, 0, 0]),
+        ([1, 1, 6, 6, 5], [2, 3, 1], [3, 1, 1], [1, 2, 0]),
+    ];
+    for (dims, size, stride, low) in cases {
+        for op in [WindowOp::Max, WindowOp::Sum] {
+            let all = |numbers: [usize; 3]| numbers.map(Dim::from).to_vec();
+            let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(low) };
+            let mut graph = Graph::new("pool");
+            let x = input(&mut graph, "x", &dims);
+            let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
+            let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
+            let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
+            let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
+            let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
+            let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
+            put_out(&mut graph, dx);
+            holds(graph, &[4, 8, 16]);
+        }
+    }
+}
+
 /// What is computed of a reduction's result counts once for each result, not for each term.
 #[test]
 fn operations_are_counted_where_they_are() {
@@ -364,6 +391,44 @@ fn convolutions_with_channels_last() {
     holds(channels_last([1, 1, 1500, 8], [8, 1, 1, 3], [1, 0, 1], 8), &[8]);
     // Several tasks of lines and of output channels.
     holds(channels_last([1, 40, 28, 16], [80, 16, 3, 3], [2, 1, 1], 1), &[8]);
+}
+
+/// The transpose in the weights of images whose channels lie side by side, which are given in the plain form.
+fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], [stride, padding, dilation]: [usize; 3]) -> Graph {
+    let mut graph = Graph::new("weights");
+    let windows = |axis: usize| {
+        let reach = dilation * (kernel[axis + 1] - 1) + 1;
+        (image[axis] + 2 * padding - reach) / stride + 1
+    };
+    let x = input(&mut graph, "x", &image);
+    let dy = input(&mut graph, "dy", &[image[0], windows(1), windows(2), kernel[0]]);
+    let [x, dy] = [x, dy].map(|value| graph.emit(Op::Transpose(vec![0, 3, 1, 2]), &[value]));
+    let both = |number: usize| vec![Dim::from(number as i64); 2];
+    let attributes = ConvAttributes {
+        stride: both(stride),
+        low: both(padding),
+        high: both(padding),
+        dilation: both(dilation),
+        groups: Dim::from(1i64),
+    };
+    let taps = kernel[2..].iter().map(|&size| Dim::from(size as i64)).collect();
+    let dw = graph.emit(Op::ConvWeightGrad { attributes, kernel: taps }, &[x, dy]);
+    put_out(&mut graph, dw);
+    graph
+}
+
+#[test]
+fn transposes_in_weights_with_channels_last() {
+    // Lines of taps as runs; few, ragged and many channels; padding, strides, dilation.
+    holds(weight_grad_last([2, 6, 7, 3], [9, 3, 3, 3], [1, 1, 1]), &[4, 8, 16]);
+    holds(weight_grad_last([1, 9, 8, 5], [21, 5, 3, 2], [2, 1, 1]), &[4, 8, 16]);
+    holds(weight_grad_last([3, 8, 8, 6], [16, 6, 3, 3], [1, 2, 2]), &[8, 16]);
+    holds(weight_grad_last([2, 5, 5, 64], [16, 64, 3, 3], [1, 1, 1]), &[8]);
+    holds(weight_grad_last([2, 4, 4, 1], [8, 1, 2, 2], [1, 0, 1]), &[8]);
+    // Several images at a time, several blocks of lines, several parts; a line that is stood up.
+    holds(weight_grad_last([40, 4, 4, 8], [16, 8, 3, 3], [1, 1, 1]), &[8]);
+    holds(weight_grad_last([3, 40, 30, 16], [32, 16, 3, 3], [1, 1, 1]), &[8]);
+    holds(weight_grad_last([2, 1, 500, 4], [16, 4, 1, 1], [1, 0, 1]), &[8]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `dce`, and `tidy` for loops, again and again until a round changes nothing; bodies of
 //!    loops go through them, too.
-//! 4. In graphs that update nothing: `absorb`, factors of channels into weights; `layout`, channels side by side; step 3
+//! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
 //!    again after each.
 //! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
@@ -31,8 +31,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether the log keeps the text of each graph that a pass changed.
     pub dump: bool,
-    /// Whether graphs that update nothing take the form for inference: step 4.
-    pub inference: bool,
+    /// Whether convolutions take the form that is best for kernels: step 4.
+    pub layout: bool,
     /// Whether convolutions may go by Winograd's form.
     pub winograd: bool,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
@@ -46,7 +46,7 @@ impl Default for Options {
             fuel: None,
             verify: true,
             dump: false,
-            inference: true,
+            layout: true,
             winograd: true,
             fast_math: false,
         }
@@ -76,17 +76,19 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
-    if options.inference && graph.updates_nothing() {
-        graph = for_inference(graph, &mut runner, options.fast_math)?;
+    if options.layout {
+        graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })
 }
 
-/// Step 4: a graph that updates nothing, in the form that is best for being run again and again.
-fn for_inference(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
-    let absorbed = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;
-    changed("layout", absorbed, runner, fast_math, layout::move_channels)
+/// Step 4.
+fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
+    if graph.updates_nothing() {
+        graph = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;
+    }
+    changed("layout", graph, runner, fast_math, layout::move_channels)
 }
 
 /// The graph after a pass that may have nothing to do, cleaned up if it had.

@@ -4,7 +4,8 @@
 //! (ci, kh, kw): each begins at its own place of the padded image (a plane further for each channel of a tap, or found
 //! in a table when channels are few), and k walks the image from there, so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
 //! Images (and pieces of their rows, where those are long) are cut into parts, their number given by the shape; each part
-//! keeps its own sums, and a second phase adds them in order and transposes.
+//! keeps its own sums, and a second phase adds them in order and transposes. Where the channels of `dy` lie side by side,
+//! [`super::conv_weight_last`] does it.
 
 use super::anchor::stored;
 use super::conv::{Spatial, spatial_sizes};
@@ -17,7 +18,7 @@ use super::memory::{KernelDraft, Place};
 use super::pack::{self, Matrix, Packed};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
-use super::{LowerError, Lowering};
+use super::{LowerError, Lowering, conv_weight_last};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, NodeId};
 use nnc_opt::fuse::Group;
@@ -57,6 +58,9 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
     let cotangent = stored(lowering, dy, &[images, spatial.groups, columns, axes[0].windows * axes[1].windows])?;
+    if spatial.groups == 1 && cotangent.layout.strides[2] == 1 {
+        return channels_last(lowering, group, anchor, (image, cotangent), axes);
+    }
     let mut draft = KernelDraft::new("conv_weight_grad");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -77,6 +81,26 @@ pub fn lower(
     draft.builder.phase(lines.tasks(), |b, task| body.add_parts(b, &target, lines, task));
     let work = 2 * images * blocks.groups * columns * blocks.rows * axes[0].windows * axes[1].windows;
     lowering.launch_with(draft, &frame, work, &[image.buffer, cotangent.buffer])
+}
+
+/// The same of a cotangent whose channels lie side by side: `places` are `[image, 1, channel, line, column]` and
+/// `[image, 1, channel, place]`.
+fn channels_last(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    (image, cotangent): (Place, Place),
+    axes: [Axis; 2],
+) -> Result<(), LowerError> {
+    let bug = || LowerError::bug("an image of one group that has none");
+    let cut = |place: Place, [high, wide]: [usize; 2]| -> Option<Place> {
+        let [images, channels] = [0, 2].map(|axis| place.layout.dims[axis]);
+        let layout = place.layout.reshape(&[images, channels, high, wide])?.transpose(&[0, 2, 3, 1]);
+        Some(Place { layout, ..place })
+    };
+    let image = cut(image, axes.map(|axis| axis.source)).ok_or_else(bug)?;
+    let cotangent = cut(cotangent, axes.map(|axis| axis.windows)).ok_or_else(bug)?;
+    conv_weight_last::emit(lowering, group, anchor, conv_weight_last::Operands { image, cotangent, axes })
 }
 
 /// How the work is cut.
@@ -406,12 +430,9 @@ impl Body<'_> {
             let (group, row) = (b.div(line, rows), b.rem(line, rows));
             let line = if blocks.by_tap { self.line_by_tap(b, group, row) } else { line };
             let first = b.mul_index(line, blocks.stride());
-            let zero = b.index(0);
-            let point = Point { coordinates: vec![zero, zero], vector: 0, lanes: 1 };
             let column = b.mul_index(group, blocks.columns as i64);
-            let range = (zero, b.index(blocks.columns as i64));
             let parts = (self.memories.partial, first, blocks.part(), blocks.parts.tasks());
-            target.line_of_parts(b, &point, (row, column), range, parts, blocks.tile.lanes);
+            add_line(b, target, (row, column), blocks.columns, parts, blocks.tile.lanes);
             vec![]
         });
     }
@@ -422,4 +443,20 @@ impl Body<'_> {
         let (channel, tap) = (b.div(row, taps), b.rem(row, taps));
         b.affine(&[(group, self.blocks.rows as i64), (tap, self.blocks.all_channels as i64), (channel, 1)], 0)
     }
+}
+
+/// Adds the parts of a row of the product from a column on, and the epilogue. `parts` are the memory, where the row lies in
+/// the first part, elements from part to part, and their number.
+pub fn add_line(
+    b: &mut Builder,
+    target: &Target<'_, '_>,
+    at: (Value, Value),
+    columns: usize,
+    parts: (Memory, Value, i64, u64),
+    lanes: u8,
+) {
+    let zero = b.index(0);
+    let point = Point { coordinates: vec![zero, zero], vector: 0, lanes: 1 };
+    let range = (zero, b.index(columns as i64));
+    target.line_of_parts(b, &point, at, range, parts, lanes);
 }

@@ -207,7 +207,8 @@ impl Body<'_> {
             let strides = &place.layout.strides;
             let first = b.affine(&[(at[0], strides[0]), (channels.0, strides[3])], place.layout.offset);
             let line = b.mul_index(at[1], step as i64);
-            lines.copy(b, (first, count), line, padded);
+            let start = b.index(0);
+            lines.copy(b, (first, count), line, (padded, start));
             let number = b.affine(&[(at[0], (down * across) as i64), (at[1], across as i64)], 0);
             let (zero, vector) = (b.index(0), b.index(i64::from(lanes)));
             b.for_each(across as i64, |b, along| {

@@ -51,14 +51,15 @@ impl Lines<'_> {
             let first = b.affine(&[(first, 1), (line, self.axes[0].step as i64 * strides[1])], 0);
             return Windows { memory, first, line: strides[1], column: strides[2] };
         };
-        self.copy(b, (first, channels), line, to);
+        let start = b.index(0);
+        self.copy(b, (first, channels), line, (to, start));
         let line = (self.width * self.column) as i64;
         Windows { memory: to, first: b.index(0), line, column: self.column as i64 }
     }
 
     /// Copies the lines that the windows from output line `line` on read; `first` is the image's first element that
-    /// is wanted, `channels` the number of channels from there.
-    pub fn copy(&self, b: &mut Builder, (first, channels): (Value, Value), line: Value, to: Memory) {
+    /// is wanted, `channels` the number of channels from there; `to` a memory and where the copy begins in it.
+    pub fn copy(&self, b: &mut Builder, (first, channels): (Value, Value), line: Value, (to, start): (Memory, Value)) {
         let vertical = self.axes[0];
         let size = (self.width * self.column) as i64;
         let strides = &self.image.0.layout.strides;
@@ -68,7 +69,7 @@ impl Lines<'_> {
             let (zero, end) = (b.index(0), b.index(vertical.source as i64));
             let (after, before) = (b.ge(source, zero), b.lt(source, end));
             let inside = b.and(after, before);
-            let target = b.mul_index(at, size);
+            let target = b.affine(&[(start, 1), (at, size)], 0);
             let copy = |b: &mut Builder| {
                 let source = b.affine(&[(first, 1), (source, strides[1])], 0);
                 self.line(b, (source, channels), (to, target));

@@ -28,6 +28,7 @@ mod conv_last;
 mod conv_last_shape;
 mod conv_product;
 mod conv_weight;
+mod conv_weight_last;
 mod conv_winograd;
 mod cost;
 mod depthwise;

@@ -43,6 +43,8 @@ pub struct Geometry {
     pub output: Vec<usize>,
     /// Whether only windows are asked for that do not reach into padding along the innermost axis.
     pub interior: bool,
+    /// The same of every axis.
+    pub inside: bool,
 }
 
 impl Geometry {
@@ -56,6 +58,7 @@ impl Geometry {
             input: input.to_vec(),
             output: output.to_vec(),
             interior: false,
+            inside: false,
         }
     }
 
@@ -70,7 +73,7 @@ impl Geometry {
 
     /// Whether no window reaches into padding along an axis.
     pub fn is_inside(&self, axis: usize) -> bool {
-        if self.interior && axis + 1 == self.size.len() {
+        if self.inside || self.interior && axis + 1 == self.size.len() {
             return true;
         }
         let last = (self.output[axis] - 1) * self.stride[axis] + self.size[axis];
@@ -84,6 +87,12 @@ impl Geometry {
             taps = taps.iter().flat_map(|tap| (0..size).map(move |at| [&tap[..], &[at]].concat())).collect();
         }
         taps
+    }
+
+    /// Whether windows are single elements along the innermost axis.
+    pub fn is_single(&self) -> bool {
+        let last = self.size.len() - 1;
+        self.size[last] == 1 && self.stride[last] == 1 && self.low[last] == 0 && self.output[last] == self.input[last]
     }
 
     /// Whether the innermost axis is read in pairs of even and odd lanes.

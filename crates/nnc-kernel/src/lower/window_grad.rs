@@ -2,7 +2,9 @@
 //!
 //! Windows of a maximum that lie apart (as almost all do) are walked as in the forward direction: each tap's vector gets
 //! the cotangent where it is the first maximum and 0 elsewhere, and goes through the epilogue in registers. In general a
-//! task owns the plane of a channel: it clears it, adds every window's part in order, and then does the epilogue.
+//! task owns the plane of a channel: it clears it, adds every window's part in order, and then does the epilogue. Windows
+//! of one element along the innermost axis, as those of images with channels last are, go a vector at a time, but for those
+//! that reach into padding.
 
 use super::anchor::stored;
 use super::argmax::is_larger;
@@ -10,7 +12,7 @@ use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame};
 use super::loops::{Split, coordinates, nest, span, widths};
 use super::memory::{KernelDraft, Place};
-use super::window::{Geometry, first_maximum, read_taps, zero_like};
+use super::window::{Geometry, Tap, first_maximum, read_taps, zero_like};
 use super::{LowerError, Lowering, cost};
 use crate::ir::{Builder, Direction, Memory, Type, Value};
 use nnc_graph::{NodeId, WindowAttributes, WindowOp};
@@ -74,14 +76,14 @@ struct Body<'a, 'g> {
 
 impl Body<'_, '_> {
     /// Whether the quick way applies: a maximum over windows that touch along every axis and leave nothing over, in
-    /// two spatial axes, the inner one in pairs.
+    /// two spatial axes, the inner one in pairs or of single elements.
     fn is_apart(&self) -> bool {
         let g = &self.geometry;
         let contiguous = self.x.is_some_and(|(_, x)| x.layout.strides[x.layout.strides.len() - 1] == 1);
         let touching = |axis: usize| {
             g.size[axis] == g.stride[axis] && g.low[axis] == 0 && g.output[axis] * g.size[axis] == g.input[axis]
         };
-        contiguous && (0..g.size.len()).all(touching) && g.in_pairs()
+        contiguous && (0..g.size.len()).all(touching) && (g.in_pairs() || g.is_single())
     }
 
     /// Some lines of windows, each lane a window.
@@ -110,23 +112,13 @@ impl Body<'_, '_> {
         let place = b.affine(&terms, self.dy.1.layout.offset);
         let stride = b.index(self.dy.1.layout.strides[point.vector]);
         let cotangent = b.load_strided(self.dy.0, place, stride, point.lanes);
-        let zero = zero_like(b, cotangent);
-        // From the last tap back, so that each is compared with the largest of those before it.
-        let mut largest = vec![taps[0].value];
-        let mut wins = Vec::new();
-        for tap in &taps[1..] {
-            let best = largest[largest.len() - 1];
-            let larger = is_larger(b, tap.value, best);
-            wins.push(larger);
-            largest.push(b.select(larger, tap.value, best));
+        let parts = shared_out(b, &taps, cotangent);
+        if self.geometry.is_single() {
+            for (tap, part) in taps.iter().zip(parts) {
+                self.finish(b, &Point { coordinates: tap.at.clone(), ..point.clone() }, part);
+            }
+            return;
         }
-        let mut left = cotangent;
-        let mut parts = vec![zero; taps.len()];
-        for (tap, &win) in wins.iter().enumerate().rev() {
-            parts[tap + 1] = b.select(win, left, zero);
-            left = b.select(win, zero, left);
-        }
-        parts[0] = left;
         for pair in 0..taps.len() / 2 {
             self.write_pair(b, point, &taps[2 * pair].at, (parts[2 * pair], parts[2 * pair + 1]));
         }
@@ -167,11 +159,15 @@ impl Body<'_, '_> {
             let place = b.add(base, at);
             b.store(raw, place, zero);
         });
-        nest(b, &self.geometry.output, vec![], &mut |b, at, _| {
-            let point = Point { coordinates: [&outer[..], at].concat(), vector: 0, lanes: 1 };
-            self.add_window(b, &point, base, raw);
-            vec![]
-        });
+        if self.geometry.is_single() {
+            self.add_vectors(b, &outer, base, raw);
+        } else {
+            nest(b, &self.geometry.output, vec![], &mut |b, at, _| {
+                let point = Point { coordinates: [&outer[..], at].concat(), vector: 0, lanes: 1 };
+                self.add_window(b, &point, base, raw);
+                vec![]
+            });
+        }
         let last = dims.len() - 1;
         nest(b, &dims[2..last], vec![], &mut |b, at, _| {
             let range = (b.index(0), b.index(dims[last] as i64));
@@ -183,6 +179,69 @@ impl Body<'_, '_> {
             });
             vec![]
         });
+    }
+
+    /// Adds the cotangents of windows of one element along the innermost axis, along which vectors lie.
+    fn add_vectors(&self, b: &mut Builder, outer: &[Value], base: Value, raw: Memory) {
+        let output = &self.geometry.output;
+        let last = output.len() - 1;
+        let range = (b.index(0), b.index(output[last] as i64));
+        nest(b, &output[..last], vec![], &mut |b, at, _| {
+            let along = |b: &mut Builder, widths: &[u8], inside: bool| {
+                span(b, range, widths, |b, column, lanes| {
+                    let coordinates = [outer, at, &[column]].concat();
+                    let point = Point { vector: coordinates.len() - 1, coordinates, lanes };
+                    match inside {
+                        true => self.add_inside(b, &point, base, raw),
+                        false => self.add_window(b, &point, base, raw),
+                    }
+                });
+                vec![]
+            };
+            let widths = widths(output[last], self.lanes);
+            match self.is_inside(b, at) {
+                Some(inside) => drop(b.if_else(inside, |b| along(b, &widths, true), |b| along(b, &[1], false))),
+                None => drop(along(b, &widths, true)),
+            }
+            vec![]
+        });
+    }
+
+    /// Whether the window at a place lies inside of the image; `None` if all do.
+    fn is_inside(&self, b: &mut Builder, at: &[Value]) -> Option<Value> {
+        let g = &self.geometry;
+        let mut all: Option<Value> = None;
+        for (axis, &at) in at.iter().enumerate().filter(|(axis, _)| !g.is_inside(*axis)) {
+            let first = b.affine(&[(at, g.stride[axis] as i64)], -(g.low[axis] as i64));
+            let (zero, most) = (b.index(0), b.index(g.input[axis] as i64 - g.size[axis] as i64));
+            let (after, before) = (b.ge(first, zero), b.le(first, most));
+            let inside = b.and(after, before);
+            all = Some(all.map_or(inside, |all| b.and(all, inside)));
+        }
+        all
+    }
+
+    /// Adds the cotangents of a vector of windows that lie inside.
+    fn add_inside(&self, b: &mut Builder, point: &Point, base: Value, raw: Memory) {
+        let inside = Geometry { inside: true, ..self.geometry.clone() };
+        let terms: Vec<(Value, i64)> =
+            point.coordinates.iter().copied().zip(self.dy.1.layout.strides.iter().copied()).collect();
+        let place = b.affine(&terms, self.dy.1.layout.offset);
+        let stride = b.index(self.dy.1.layout.strides[point.vector]);
+        let cotangent = b.load_strided(self.dy.0, place, stride, point.lanes);
+        let plane = Place { layout: Layout::contiguous(&self.group.domain), ..self.dy.1.clone() };
+        let (memory, x) = self.x.unwrap_or((raw, &plane));
+        let taps = read_taps(b, &inside, memory, x, point);
+        let parts = match self.x {
+            Some(_) => shared_out(b, &taps, cotangent),
+            None => vec![cotangent; taps.len()],
+        };
+        for (tap, part) in taps.iter().zip(parts) {
+            let place = self.place_in_plane(b, base, &tap.at);
+            let before = b.load(raw, place, point.lanes);
+            let sum = b.add(before, part);
+            b.store(raw, place, sum);
+        }
     }
 
     /// Adds a window's cotangent to the plane.
@@ -221,4 +280,26 @@ impl Body<'_, '_> {
         let within = b.affine(&terms, 0);
         b.add(base, within)
     }
+}
+
+/// What of the cotangent each tap of a window that lies inside gets: the first maximum all, the others nothing.
+fn shared_out(b: &mut Builder, taps: &[Tap], cotangent: Value) -> Vec<Value> {
+    let zero = zero_like(b, cotangent);
+    // From the last tap back, so that each is compared with the largest of those before it.
+    let mut largest = vec![taps[0].value];
+    let mut wins = Vec::new();
+    for tap in &taps[1..] {
+        let best = largest[largest.len() - 1];
+        let larger = is_larger(b, tap.value, best);
+        wins.push(larger);
+        largest.push(b.select(larger, tap.value, best));
+    }
+    let mut left = cotangent;
+    let mut parts = vec![zero; taps.len()];
+    for (tap, &win) in wins.iter().enumerate().rev() {
+        parts[tap + 1] = b.select(win, left, zero);
+        left = b.select(win, zero, left);
+    }
+    parts[0] = left;
+    parts
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let manifest = deployment.manifest();
     let inputs = given.columns(manifest)?;
     if !options.watch.is_empty() {
-        let unchanged = pipeline::Options { fuel: Some(0), inference: false, ..compiler.passes.clone() };
+        let unchanged = pipeline::Options { fuel: Some(0), layout: false, ..compiler.passes.clone() };
         let plain = Compiler { engine: Engine::Interpreter, passes: unchanged, ..compiler.clone() };
         let mut program = plain.compile(&graphs.graph)?;
         fill(&mut program, manifest, &inputs, 0);

@@ -6,17 +6,20 @@
 //! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018). A convolution of single places is a `dot`.
 //!
 //! Each value of the old graph has a plain form, a form with channels last, or both. A transpose makes one of the other
-//! where it is needed, for nothing where the reader goes by strides. Convolutions make the second form; elementwise nodes,
-//! pooling, concatenation, padding, slices and sums take it where an operand has it; everything else asks for the plain
-//! form.
+//! where it is needed, for nothing where the reader goes by strides. Convolutions and their transposes in the image
+//! ([`transposed`]) make the second form; elementwise nodes, pooling, concatenation, padding, slices and sums take it where
+//! an operand has it; everything else asks for the plain form. Transposes in the weights become products where they are
+//! ([`weights`]), and else are left to kernels, which look at how their operands lie.
 //!
-//! Only for graphs that update nothing: there the weights are brought into their order once. On entry a verified graph
-//! without `grad`; on exit the same results, but for the order in which the terms of a convolution are added: taps first,
-//! then channels. It takes no fuel, as it is one decision.
+//! On entry a verified graph without `grad`; on exit the same results, but for the order in which the terms of a
+//! convolution are added: taps first, then channels. It takes no fuel, as it is one decision.
+
+mod transposed;
+mod weights;
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{
-    ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, TensorType, ValueId, WindowAttributes, channels_first,
+    ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, ValueId, WindowAttributes, channels_first,
     channels_last,
 };
 
@@ -25,7 +28,7 @@ const FEW_CHANNELS: usize = 8;
 
 /// The graph with channels last wherever convolutions are; `None` if it has none of use.
 pub fn move_channels(graph: &Graph) -> Option<Graph> {
-    if !graph.nodes().any(|(_, node)| is_convertible(graph, node)) {
+    if !graph.nodes().any(|(_, node)| is_convertible(graph, node) || transposed::is_convertible(graph, node)) {
         return None;
     }
     let mut unlimited = Fuel::new(None);
@@ -35,7 +38,7 @@ pub fn move_channels(graph: &Graph) -> Option<Graph> {
         layout.rewriter.at(id);
         match layout.convert(node) {
             Some(value) => layout.last[node.results[0].index()] = Some(value),
-            None if layout.reduce(node) => {}
+            None if layout.reduce(node) || layout.weight_grad(node) => {}
             None => layout.keep(id, node),
         }
     }
@@ -120,16 +123,11 @@ impl Layout<'_> {
             let Op::Conv(attributes) = &node.op else { return None };
             return Some(self.convolution(node, attributes));
         }
+        if let Op::ConvInputGrad { attributes, .. } = &node.op {
+            return self.transposed(node, attributes);
+        }
         if !node.operands.iter().any(|operand| self.last[operand.index()].is_some()) {
             return None;
-        }
-        if let Op::ConvInputGrad { attributes, .. } = &node.op
-            && spreads_places(
-                attributes,
-                [node.operands[0], node.operands[1], node.results[0]].map(|v| &old.ty(v).shape),
-            )
-        {
-            return Some(self.spreading(node));
         }
         let rank = old.ty(node.operands[0]).shape.rank();
         let follows = |op: Op, layout: &mut Self| {
@@ -149,7 +147,15 @@ impl Layout<'_> {
             }
             Op::Window { op, attributes } => {
                 let x = self.with_channels_last(node.operands[0]);
-                Some(self.window(x, *op, attributes, &old.ty(node.results[0]).shape))
+                let op = Op::Window { op: *op, attributes: with_single_channels(attributes) };
+                Some(self.windows(op, &[x], &old.ty(node.results[0]).shape))
+            }
+            Op::WindowGrad { op, attributes, input } => {
+                let operands = self.all_with_channels_last(node);
+                let result = &old.ty(node.results[0]).shape;
+                let input = [&input[..], &[result[1].clone()]].concat();
+                let op = Op::WindowGrad { op: *op, attributes: with_single_channels(attributes), input };
+                Some(self.windows(op, &operands, result))
             }
             _ => None,
         }
@@ -172,69 +178,74 @@ impl Layout<'_> {
         true
     }
 
-    /// Windows `[N, ...X, C]`, as windows of one channel whose last axis is the channels.
-    fn window(&mut self, x: ValueId, op: nnc_graph::WindowOp, at: &WindowAttributes, result: &Shape) -> ValueId {
-        let one_channel = |shape: &[Dim]| {
+    /// An op on windows of `[N, ...X, C]`, as one on windows of one channel whose last axis is the channels.
+    fn windows(&mut self, op: Op, operands: &[ValueId], result: &Shape) -> ValueId {
+        let one_channel = |layout: &mut Self, value: ValueId| {
+            let shape = layout.rewriter.ty(value).shape.0.clone();
             let dims = [&shape[..1], &[Dim::from(1i64)], &shape[1..]].concat();
-            Op::Reshape(dims.into())
+            layout.rewriter.emit(Op::Reshape(dims.into()), &[value])
         };
-        let with = |list: &[Dim], last: i64| [list, &[Dim::from(last)]].concat();
-        let attributes = WindowAttributes {
-            size: with(&at.size, 1),
-            stride: with(&at.stride, 1),
-            low: with(&at.low, 0),
-            high: with(&at.high, 0),
-        };
-        let shape = self.rewriter.ty(x).shape.0.clone();
-        let image = self.rewriter.emit(one_channel(&shape), &[x]);
-        let windows = self.rewriter.emit(Op::Window { op, attributes }, &[image]);
+        let operands: Vec<ValueId> = operands.iter().map(|&value| one_channel(self, value)).collect();
+        let windows = self.rewriter.emit(op, &operands);
         self.rewriter.emit(Op::Reshape(permuted(&result.0).into()), &[windows])
-    }
-
-    /// A transpose of a convolution as a product of places by (block, channel), and the blocks side by side.
-    fn spreading(&mut self, node: &Node) -> ValueId {
-        let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
-        let from = self.rewriter.ty(dy).shape.0.clone();
-        let kernel = self.rewriter.ty(w).shape.0.clone();
-        let product = |dims: &[Dim]| dims.iter().fold(Dim::from(1i64), |product, dim| product * dim.clone());
-        let reshape = |dims: Vec<Dim>| Op::Reshape(dims.into());
-        let rows = self.rewriter.emit(reshape(vec![product(&from[..3]), from[3].clone()]), &[dy]);
-        let w = self.rewriter.emit(Op::Transpose(vec![0, 2, 3, 1]), &[w]);
-        let w = self.rewriter.emit(reshape(vec![kernel[0].clone(), product(&kernel[1..])]), &[w]);
-        let blocks = self.rewriter.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[rows, w]);
-        let [channels, high, wide] = [1, 2, 3].map(|axis| kernel[axis].clone());
-        let apart = [&from[..3], &[high.clone(), wide.clone(), channels.clone()]].concat();
-        let blocks = self.rewriter.emit(reshape(apart), &[blocks]);
-        let blocks = self.rewriter.emit(Op::Transpose(vec![0, 1, 3, 2, 4, 5]), &[blocks]);
-        let together = vec![from[0].clone(), from[1].clone() * high, from[2].clone() * wide, channels];
-        self.rewriter.emit(reshape(together), &[blocks])
     }
 
     fn convolution(&mut self, node: &Node, at: &ConvAttributes) -> ValueId {
         let x = self.with_channels_last(node.operands[0]);
         let w = self.plain(node.operands[1]);
-        let old = self.rewriter.old();
-        let TensorType { shape: kernel, .. } = old.ty(node.operands[1]).clone();
+        self.convolve(x, w, at)
+    }
+
+    /// The convolution of an image with channels last: a product, where each window is one place or the only one.
+    fn convolve(&mut self, x: ValueId, w: ValueId, at: &ConvAttributes) -> ValueId {
+        let (image, kernel) = (self.rewriter.ty(x).shape.clone(), self.rewriter.ty(w).shape.clone());
+        if is_filled(at, [&Shape(permuted_back(&image.0)), &kernel]) {
+            return self.whole(x, w, &kernel);
+        }
         if !is_of_places(at, &kernel) {
             return self.rewriter.emit(Op::ConvLast(at.clone()), &[x, w]);
         }
-        let places = self.rewriter.ty(x).shape.clone();
-        let (inner, channels) = (places.rank() - 1, kernel[1].clone());
-        let count = places.0[..inner].iter().fold(Dim::from(1i64), |product, dim| product * dim.clone());
-        let x = self.rewriter.emit(Op::Reshape(vec![count, channels.clone()].into()), &[x]);
-        let w = self.rewriter.emit(Op::Reshape(vec![kernel[0].clone(), channels].into()), &[w]);
+        let x = self.places(x);
+        let w = self.rewriter.emit(Op::Reshape(vec![kernel[0].clone(), kernel[1].clone()].into()), &[w]);
         let y = self.rewriter.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![1] }, &[x, w]);
-        let result = [&places.0[..inner], &[kernel[0].clone()]].concat();
+        let result = [&image.0[..image.rank() - 1], &[kernel[0].clone()]].concat();
         self.rewriter.emit(Op::Reshape(result.into()), &[y])
+    }
+
+    /// The places of images with channels last, a row for each.
+    fn places(&mut self, x: ValueId) -> ValueId {
+        let dims = self.rewriter.ty(x).shape.0.clone();
+        let inner = dims.len() - 1;
+        let rows = vec![product(&dims[..inner]), dims[inner].clone()];
+        self.rewriter.emit(Op::Reshape(rows.into()), &[x])
     }
 }
 
-/// Whether the transpose of a convolution makes of each place a block of its own, and nothing but these blocks.
-fn spreads_places(at: &ConvAttributes, [dy, kernel, dx]: [&Shape; 3]) -> bool {
+/// Windows of single elements along a further axis, that of channels.
+fn with_single_channels(at: &WindowAttributes) -> WindowAttributes {
+    let with = |list: &[Dim], last: i64| [list, &[Dim::from(last)]].concat();
+    WindowAttributes {
+        size: with(&at.size, 1),
+        stride: with(&at.stride, 1),
+        low: with(&at.low, 0),
+        high: with(&at.high, 0),
+    }
+}
+
+/// A list with an entry for each axis, channels last, in the plain order.
+fn permuted_back<T: Clone>(list: &[T]) -> Vec<T> {
+    channels_first(list.len()).into_iter().map(|axis| list[axis].clone()).collect()
+}
+
+fn product(dims: &[Dim]) -> Dim {
+    dims.iter().fold(Dim::from(1i64), |product, dim| product * dim.clone())
+}
+
+/// Whether a convolution has one window, which is the whole image: `image` is `[N, C, ...X]`.
+fn is_filled(at: &ConvAttributes, [image, kernel]: [&Shape; 2]) -> bool {
     let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
-    let is_flat = all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1) && at.groups.is(1);
-    let is_whole = (2..dx.rank()).all(|axis| dx[axis] == dy[axis].clone() * kernel[axis].clone());
-    is_flat && is_whole && at.stride.len() == 2 && at.stride[..] == kernel.0[2..]
+    let flat = at.groups.is(1) && all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1);
+    flat && image.0[2..] == kernel.0[2..] && !all(&kernel.0[2..], 1)
 }
 
 /// Whether each result of a convolution is made of one place of the image, and every place is used.
