@@ -253,7 +253,7 @@ fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
     let text = ok(&folder, &["profile", "digits.nn", "--seconds", "0.05", "--json"]);
     let profile: serde_json::Value = serde_json::from_str(&text).unwrap();
     let launches = profile["launches"].as_array().unwrap();
-    for (kernel, op) in [("conv", "conv (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")] {
+    for (kernel, op) in [("conv", "conv_last (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")] {
         let mut named = launches.iter().filter(|launch| launch["kernel"] == kernel);
         assert!(named.any(|launch| launch["computes"].as_str().unwrap().contains(op)), "{kernel}: {text}");
     }

@@ -1,10 +1,12 @@
-//! A 3 x 3 convolution with channels last by [`super::winograd`]: three phases, and the kernels transformed before.
+//! A 3 x 3 convolution with channels last by [`super::winograd`]: three steps, and the kernels transformed before.
 //!
 //! 1. Tiles of the image are transformed: `[place of a tile][tile][channel]`.
 //! 2. For each place of a tile, a product of (tiles, channels) by (channels, output channels).
 //! 3. The sums, `[place][tile][output channel]`, are transformed back, and go through the epilogue.
 //!
-//! The first and third go a vector of channels at a time. What the phases hand on lies in the arena.
+//! The first and third go a vector of channels at a time. Where there are many tiles of few channels a task does all three
+//! for a block of tiles, whose transforms stay in the second cache. Else the kernels are what is large: each step is a
+//! phase of all tiles, and what the phases hand on lies in the arena. Sums are the same either way.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
@@ -17,7 +19,7 @@ use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::winograd::{Tiles, apply};
 use super::{LowerError, Lowering};
-use crate::ir::{Builder, Direction, Memory, Value};
+use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{NodeId, ValueId};
 use nnc_opt::fuse::Group;
 
@@ -25,6 +27,12 @@ use nnc_opt::fuse::Group;
 const TASK: usize = 1 << 15;
 /// Multiply-adds of a task of the second phase.
 const TASK_PRODUCTS: usize = 1 << 20;
+/// Elements of the transforms of a block, about: they share the second cache with some of the kernels.
+const BLOCK: usize = 56 << 10;
+/// The most elements of transformed kernels that each block reads anew.
+const KERNELS: usize = 160 << 10;
+/// The fewest blocks that are worth it.
+const BLOCKS: usize = 8;
 /// Elements between planes beside what they hold, so that places of a tile do not share lines of the cache.
 const APART: usize = 16;
 
@@ -38,6 +46,34 @@ struct Shape {
     /// The register tile of the products.
     tile: Tile,
     lanes: u8,
+    /// The tiles whose transforms lie in memory at the same time.
+    block: Block,
+}
+
+/// A block of tiles: some lines of tiles of an image, or some whole images.
+#[derive(Clone, Copy)]
+struct Block {
+    images: Split,
+    lines: Split,
+    /// Whether a task owns one; else there is one, of all tiles.
+    is_own: bool,
+}
+
+impl Block {
+    fn new(tiles: Tiles, images: usize, grid: [usize; 2], (channels, columns): (usize, usize)) -> Self {
+        let [down, across] = grid;
+        let most = (BLOCK / (tiles.places() * (channels + columns)) / across).max(1);
+        let lines = Split::new(down, down.div_ceil(down.div_ceil(most)), 1);
+        let together = if lines.tasks() == 1 { (most / down).max(1) } else { 1 };
+        let own = Self { images: Split::new(images, together, 1), lines, is_own: true };
+        let is_worth = own.count() >= BLOCKS && tiles.places() * channels * columns <= KERNELS;
+        let all = Self { images: Split::new(images, images, 1), lines: Split::new(down, down, 1), is_own: false };
+        if is_worth { own } else { all }
+    }
+
+    fn count(&self) -> usize {
+        (self.images.tasks() * self.lines.tasks()) as usize
+    }
 }
 
 impl Shape {
@@ -46,9 +82,20 @@ impl Shape {
         self.axes.map(|axis| self.tiles.along(axis.windows))
     }
 
-    /// Tiles of all images.
+    /// Tiles of a block.
     fn count(&self) -> usize {
-        self.images * self.grid()[0] * self.grid()[1]
+        (self.block.images.grain * self.block.lines.grain) as usize * self.grid()[1]
+    }
+
+    /// The number within its block of the first tile of a line: `at` is image and line within the block.
+    fn number(&self, b: &mut Builder, at: [Value; 2]) -> Value {
+        let across = self.grid()[1] as i64;
+        b.affine(&[(at[0], self.block.lines.grain * across), (at[1], across)], 0)
+    }
+
+    /// Places of the padded lines that a line of tiles reads.
+    fn padded_width(&self) -> usize {
+        self.grid()[1] * self.tiles.results() + 2
     }
 
     /// Elements from place to place of transformed tiles of so many channels.
@@ -78,28 +125,39 @@ pub fn emit(
     let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
     let columns = operands.weights.layout.dims[0];
     let tile = Tile { rows: 1, vectors: 1, lanes };
-    let mut shape = Shape { tiles, axes: operands.axes, images, channels, columns, tile, lanes };
+    let axes = operands.axes;
+    let grid = axes.map(|axis| tiles.along(axis.windows));
+    let block = Block::new(tiles, images, grid, (channels, columns));
+    let mut shape = Shape { tiles, axes, images, channels, columns, tile, lanes, block };
     shape.tile = Tile::choose(shape.count(), columns, lanes, lowering.target);
     let kernels = transform_kernels(lowering, weights, &operands.weights, &shape)?;
     let mut draft = KernelDraft::new("winograd");
     let (edge, count) = (tiles.results(), shape.count());
-    draft.how = format!("F({edge} x {edge}, 3 x 3), {count} tiles, {}", shape.tile);
+    let at_once = if block.is_own { " a task" } else { "" };
+    draft.how = format!("F({edge} x {edge}, 3 x 3), {count} tiles{at_once}, {}", shape.tile);
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let result = lowering.graph.node(anchor).results[0];
     let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill: None };
     let mut between = |channels: usize| {
         let elements = tiles.places() * shape.plane(channels);
-        draft.param(lowering.temporary(elements * elem.size()), elem, Direction::InOut)
+        match block.is_own {
+            true => draft.builder.scratch(elem, elements),
+            false => draft.param(lowering.temporary(elements * elem.size()), elem, Direction::InOut),
+        }
     };
     let (transformed, sums) = (between(channels), between(columns));
     let image = draft.param(operands.image.buffer, elem, Direction::In);
     let kernels_memory = draft.param(kernels, elem, Direction::In);
-    let body = Body { shape: &shape, image: (&operands.image, image), transformed, kernels: kernels_memory, sums };
-    body.transform_image(&mut draft);
-    body.multiply(&mut draft);
-    body.transform_back(&mut draft, &target);
-    let products = 2 * tiles.places() * shape.count() * channels * columns;
+    let rooms = Rooms::new(&mut draft, &shape, elem);
+    let image = (&operands.image, image);
+    let body = Body { shape: &shape, image, transformed, kernels: kernels_memory, sums, rooms };
+    match block.is_own {
+        true => body.blocks(&mut draft, &target),
+        false => body.phases(&mut draft, &target),
+    }
+    let all_tiles = shape.images * grid[0] * grid[1];
+    let products = 2 * tiles.places() * all_tiles * channels * columns;
     lowering.launch_with(draft, &frame, products, &[operands.image.buffer, kernels])
 }
 
@@ -176,114 +234,178 @@ fn transform(
     }
 }
 
+/// Scratch memory, and how many channels go through it at a time.
+struct Rooms {
+    padded: Memory,
+    between: Memory,
+    /// Channels of the image.
+    channels: Split,
+    /// Output channels.
+    columns: Split,
+}
+
+impl Rooms {
+    fn new(draft: &mut KernelDraft, shape: &Shape, elem: Elem) -> Self {
+        let (edge, lanes) = (shape.tiles.edge(), usize::from(shape.lanes));
+        let width = shape.padded_width();
+        let across = shape.grid()[1];
+        let channels = Split::new(shape.channels, (TASK / (edge * width)).max(1), lanes);
+        let padded = draft.builder.scratch(elem, edge * width * channels.grain as usize + lanes);
+        let between = draft.builder.scratch(elem, shape.tiles.places() * lanes);
+        let columns = Split::new(shape.columns, TASK / (across * shape.tiles.places()), lanes);
+        Self { padded, between, channels, columns }
+    }
+}
+
 struct Body<'a> {
     shape: &'a Shape,
     image: (&'a Place, Memory),
     transformed: Memory,
     kernels: Memory,
     sums: Memory,
+    rooms: Rooms,
 }
 
 impl Body<'_> {
-    /// A task has a line of tiles of an image.
-    fn transform_image(&self, draft: &mut KernelDraft) {
+    /// A task has a block of tiles.
+    fn blocks(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
         let shape = self.shape;
-        let [down, across] = shape.grid();
-        let (edge, step) = (shape.tiles.edge(), shape.tiles.results());
-        let (place, memory) = self.image;
-        let lanes = shape.lanes;
-        let width = across * step + 2;
-        let block = Split::new(shape.channels, (TASK / (edge * width)).max(1), usize::from(lanes));
-        let column = block.grain as usize;
-        let elements = edge * width * column + usize::from(lanes);
-        let padded = draft.builder.scratch(memory.elem, elements);
-        let between = draft.builder.scratch(memory.elem, shape.tiles.places() * usize::from(lanes));
-        let lines = Lines { image: (place, memory), axes: shape.axes, height: edge, width, column, lanes };
-        let counts = [shape.images, down, block.tasks() as usize];
-        draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
-            let at = coordinates(b, task, &counts);
-            let channels = block.bounds(b, at[2]);
-            let count = b.sub(channels.1, channels.0);
-            let strides = &place.layout.strides;
-            let first = b.affine(&[(at[0], strides[0]), (channels.0, strides[3])], place.layout.offset);
-            let line = b.mul_index(at[1], step as i64);
-            let start = b.index(0);
-            lines.copy(b, (first, count), line, (padded, start));
-            let number = b.affine(&[(at[0], (down * across) as i64), (at[1], across as i64)], 0);
-            let (zero, vector) = (b.index(0), b.index(i64::from(lanes)));
-            b.for_each(across as i64, |b, along| {
-                let tile = b.add(number, along);
-                b.for_loop(zero, count, vector, &[], |b, channel, _| {
-                    let from = b.affine(&[(along, (step * column) as i64), (channel, 1)], 0);
-                    let element = |b: &mut Builder, row: usize, place: usize| {
-                        let place = b.add_index(from, ((row * width + place) * column) as i64);
-                        b.load(padded, place, lanes)
-                    };
-                    let to = b.affine(&[(tile, shape.channels as i64), (channels.0, 1), (channel, 1)], 0);
-                    let write = |b: &mut Builder, place: usize, value: Value| {
-                        let place = b.add_index(to, (place * shape.plane(shape.channels)) as i64);
-                        b.store(self.transformed, place, value);
-                    };
-                    transform(b, (shape.tiles.input(), edge), (between, lanes), element, write);
+        let Block { images, lines, .. } = shape.block;
+        draft.builder.phase(shape.block.count() as u64, |b, task| {
+            let at = coordinates(b, task, &[images.tasks() as usize, lines.tasks() as usize]);
+            let (images, lines) = (images.bounds(b, at[0]), lines.bounds(b, at[1]));
+            let each_line = |b: &mut Builder, body: &mut dyn FnMut(&mut Builder, [Value; 2], Value)| {
+                let one = b.index(1);
+                b.for_loop(images.0, images.1, one, &[], |b, image, _| {
+                    b.for_loop(lines.0, lines.1, one, &[], |b, line, _| {
+                        let within = [b.sub(image, images.0), b.sub(line, lines.0)];
+                        let number = shape.number(b, within);
+                        body(b, [image, line], number);
+                        vec![]
+                    });
                     vec![]
                 });
+            };
+            each_line(b, &mut |b, at, number| {
+                b.for_each(self.rooms.channels.tasks() as i64, |b, part| {
+                    let channels = self.rooms.channels.bounds(b, part);
+                    self.transform_line(b, at, number, channels);
+                });
             });
+            let zero = b.index(0);
+            let (rows, columns) = (b.index(shape.count() as i64), b.index(shape.columns as i64));
+            b.for_each(shape.tiles.places() as i64, |b, place| {
+                self.multiply(b, place, Range { rows: (zero, rows), columns: (zero, columns) });
+            });
+            each_line(b, &mut |b, at, number| self.line_back(b, target, at, number, (zero, columns)));
         });
     }
 
-    /// A task has some output channels of one place, and some tiles.
-    fn multiply(&self, draft: &mut KernelDraft) {
+    /// Each step is a phase: first a task has a line of tiles of an image, then some output channels of one place and some
+    /// tiles, then some lines of tiles of an image and some output channels.
+    fn phases(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
         let shape = self.shape;
-        let (tiles, channels) = (shape.count(), shape.channels);
-        let panel = shape.tile.columns();
+        let down = shape.grid()[0];
+        let counts = |parts: Split| [shape.images, down, parts.tasks() as usize];
+        let (first, last) = (counts(self.rooms.channels), counts(self.rooms.columns));
+        draft.builder.phase(first.iter().product::<usize>() as u64, |b, task| {
+            let at = coordinates(b, task, &first);
+            let channels = self.rooms.channels.bounds(b, at[2]);
+            let number = shape.number(b, [at[0], at[1]]);
+            self.transform_line(b, [at[0], at[1]], number, channels);
+        });
         let grain = |products: usize| (TASK_PRODUCTS / products.max(1)).max(1);
-        let columns = Split::new(shape.columns, grain(tiles * channels), panel);
-        let rows = Split::new(tiles, grain(channels * columns.grain as usize), shape.tile.rows);
+        let columns = Split::new(shape.columns, grain(shape.count() * shape.channels), shape.tile.columns());
+        let rows = Split::new(shape.count(), grain(shape.channels * columns.grain as usize), shape.tile.rows);
         let counts = [shape.tiles.places(), columns.tasks() as usize, rows.tasks() as usize];
         draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
             let at = coordinates(b, task, &counts);
-            let (columns, rows) = (columns.bounds(b, at[1]), rows.bounds(b, at[2]));
-            let levels = [Level { count: b.index(channels as i64), a: 1, b: panel as i64 }];
-            let image = b.mul_index(at[0], shape.plane(channels) as i64);
-            let kernels = b.affine(&[(at[0], shape.kernel_plane() as i64), (columns.0, channels as i64)], 0);
-            let sums = b.mul_index(at[0], shape.plane(shape.columns) as i64);
-            let product = Product {
-                tile: shape.tile,
-                rows: tiles,
-                columns: shape.columns,
-                a: (self.transformed, RowSource::Even(image, channels as i64)),
-                b: (self.kernels, kernels, channels as i64),
-                gathered: None,
-                levels: &levels,
-            };
-            product.run(b, Range { rows, columns }, &Sink::Store(self.sums, sums, shape.columns as i64));
+            let range = Range { columns: columns.bounds(b, at[1]), rows: rows.bounds(b, at[2]) };
+            self.multiply(b, at[0], range);
+        });
+        draft.builder.phase(last.iter().product::<usize>() as u64, |b, task| {
+            let at = coordinates(b, task, &last);
+            let columns = self.rooms.columns.bounds(b, at[2]);
+            let number = shape.number(b, [at[0], at[1]]);
+            self.line_back(b, target, [at[0], at[1]], number, columns);
         });
     }
 
-    /// A task has some lines of tiles of an image, and some output channels.
-    fn transform_back(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
+    /// Transforms some channels of a line of tiles of an image, the first of which has a number in its block.
+    fn transform_line(&self, b: &mut Builder, at: [Value; 2], number: Value, channels: (Value, Value)) {
         let shape = self.shape;
-        let [down, across] = shape.grid();
-        let lanes = shape.lanes;
-        let block = Split::new(shape.columns, TASK / (across * shape.tiles.places()), usize::from(lanes));
-        let (edge, results) = (shape.tiles.edge(), shape.tiles.results());
-        let between = draft.builder.scratch(self.sums.elem, results * edge * usize::from(lanes));
-        let counts = [shape.images, down, block.tasks() as usize];
-        draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
-            let at = coordinates(b, task, &counts);
-            let columns = block.bounds(b, at[2]);
-            let vector = b.index(i64::from(lanes));
-            let zero = b.index(0);
-            b.for_loop(columns.0, columns.1, vector, &[], |b, column, _| {
-                let point = Point { coordinates: vec![at[0], zero, column], vector: 2, lanes };
-                let mut known = Known::default();
-                target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == target.row_axis);
-                b.for_each(across as i64, |b, along| {
-                    let place = [at[0], at[1], along];
-                    self.tile(b, target, (&point, &known), (place, column), between);
-                });
+        let (edge, step, lanes) = (shape.tiles.edge(), shape.tiles.results(), shape.lanes);
+        let (width, column) = (shape.padded_width(), self.rooms.channels.grain as usize);
+        let (place, _) = self.image;
+        let count = b.sub(channels.1, channels.0);
+        let strides = &place.layout.strides;
+        let first = b.affine(&[(at[0], strides[0]), (channels.0, strides[3])], place.layout.offset);
+        let lines = Lines { image: self.image, axes: shape.axes, height: edge, width, column, lanes };
+        let line = b.mul_index(at[1], step as i64);
+        let (zero, vector) = (b.index(0), b.index(i64::from(lanes)));
+        lines.copy(b, (first, count), line, (self.rooms.padded, zero));
+        b.for_each(shape.grid()[1] as i64, |b, along| {
+            let tile = b.add(number, along);
+            b.for_loop(zero, count, vector, &[], |b, channel, _| {
+                let from = b.affine(&[(along, (step * column) as i64), (channel, 1)], 0);
+                let element = |b: &mut Builder, row: usize, place: usize| {
+                    let place = b.add_index(from, ((row * width + place) * column) as i64);
+                    b.load(self.rooms.padded, place, lanes)
+                };
+                let to = b.affine(&[(tile, shape.channels as i64), (channels.0, 1), (channel, 1)], 0);
+                let write = |b: &mut Builder, place: usize, value: Value| {
+                    let place = b.add_index(to, (place * shape.plane(shape.channels)) as i64);
+                    b.store(self.transformed, place, value);
+                };
+                transform(b, (shape.tiles.input(), edge), (self.rooms.between, lanes), element, write);
                 vec![]
             });
+        });
+    }
+
+    /// The product of some tiles by some kernels at a place of the tiles.
+    fn multiply(&self, b: &mut Builder, place: Value, range: Range) {
+        let shape = self.shape;
+        let channels = shape.channels;
+        let panel = shape.tile.columns() as i64;
+        let levels = [Level { count: b.index(channels as i64), a: 1, b: panel }];
+        let image = b.mul_index(place, shape.plane(channels) as i64);
+        let terms = [(place, shape.kernel_plane() as i64), (range.columns.0, channels as i64)];
+        let kernels = b.affine(&terms, 0);
+        let sums = b.mul_index(place, shape.plane(shape.columns) as i64);
+        let product = Product {
+            tile: shape.tile,
+            rows: shape.count(),
+            columns: shape.columns,
+            a: (self.transformed, RowSource::Even(image, channels as i64)),
+            b: (self.kernels, kernels, channels as i64),
+            gathered: None,
+            levels: &levels,
+        };
+        product.run(b, range, &Sink::Store(self.sums, sums, shape.columns as i64));
+    }
+
+    /// Transforms the sums of some output channels of a line of tiles back.
+    fn line_back(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        [image, line]: [Value; 2],
+        number: Value,
+        columns: (Value, Value),
+    ) {
+        let shape = self.shape;
+        let lanes = shape.lanes;
+        let (zero, vector) = (b.index(0), b.index(i64::from(lanes)));
+        b.for_loop(columns.0, columns.1, vector, &[], |b, column, _| {
+            let point = Point { coordinates: vec![image, zero, column], vector: 2, lanes };
+            let mut known = Known::default();
+            target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == target.row_axis);
+            b.for_each(shape.grid()[1] as i64, |b, along| {
+                let tile = b.add(number, along);
+                self.tile(b, target, (&point, &known), ([line, along, tile], column));
+            });
+            vec![]
         });
     }
 
@@ -293,13 +415,11 @@ impl Body<'_> {
         b: &mut Builder,
         target: &Target<'_, '_>,
         (point, known): (&Point, &Known),
-        ([image, line, along], column): ([Value; 3], Value),
-        between: Memory,
+        ([line, along, tile], column): ([Value; 3], Value),
     ) {
         let shape = self.shape;
-        let [down, across] = shape.grid();
+        let between = self.rooms.between;
         let (edge, results, lanes) = (shape.tiles.edge(), shape.tiles.results(), shape.lanes);
-        let tile = b.affine(&[(image, (down * across) as i64), (line, across as i64), (along, 1)], 0);
         let from = b.affine(&[(tile, shape.columns as i64), (column, 1)], 0);
         for place in 0..edge {
             let sums: Vec<Value> = (0..edge)
