@@ -460,6 +460,9 @@ fn convolutions_by_winograd() {
         holds(graph, &[8, 16]);
     }
     holds(channels_last([1, 12, 9, 32], [32, 32, 3, 3], [1, 0, 1], 1), &[8]);
+    // Blocks of tiles: some lines of an image, and some whole images, the last fewer.
+    holds(channels_last([2, 50, 45, 32], [32, 32, 3, 3], [1, 1, 1], 1), &[8]);
+    holds(channels_last([29, 9, 10, 32], [48, 32, 3, 3], [1, 1, 1], 1), &[8]);
 }
 
 /// Rows by a parameter: packed once, before the first run.
