@@ -40,6 +40,8 @@ const LEAST_TILES: usize = 3;
 const CHUNKS: usize = 16;
 /// Rows so many bytes apart, or a multiple of that, share the lines of the first cache.
 const SHARED_LINES: i64 = 4096;
+/// So many of them stay in it, beside a panel of B: its ways but one.
+const WAYS: usize = 7;
 /// The most products of a batch whose tasks are looked at one by one.
 const SIMULATED: usize = 4;
 /// Packing a panel of B, as a share of the time of one tile of it.
@@ -244,7 +246,8 @@ impl Shape {
         let shares_lines = (row * operands.elem.size() as i64) % SHARED_LINES == 0;
         let is_worth = self.column_blocks.grain >= 3 * self.tile.columns() as i64 && self.rows > self.tile.rows;
         let stride = self.block_depth.next_multiple_of(16) as i64 + 16;
-        (term == 1 && row >= stride && shares_lines && is_worth).then_some(Gather::Lines(stride))
+        let is_crowded = self.tile.rows > WAYS;
+        (term == 1 && row >= stride && shares_lines && is_worth && is_crowded).then_some(Gather::Lines(stride))
     }
 
     /// Terms of a part of k.

@@ -6,6 +6,11 @@
 use super::loops::span;
 use crate::ir::{Builder, Memory, Type, Value};
 
+/// Rows that are asked for before they are read: they lie far apart, where no hardware sees them coming.
+const AHEAD: i64 = 12;
+/// Elements of a line of the cache, if they have four bytes.
+const CACHE_LINE: usize = 16;
+
 /// A matrix by strides, in elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
@@ -92,6 +97,10 @@ fn pack_panels(
         b.for_loop(zero, whole, panel, &[], |b, column, _| {
             let source = b.add(source, column);
             let target = b.affine(&[(target, 1), (column, to.column)], 0);
+            for line in (0..to.panel).step_by(CACHE_LINE) {
+                let ahead = b.add_index(source, AHEAD * from.row + line);
+                b.prefetch(from.memory, ahead);
+            }
             for vector in (0..to.panel).step_by(usize::from(lanes)) {
                 let place = b.add_index(source, vector);
                 let value = b.load(from.memory, place, lanes);
