@@ -122,7 +122,7 @@ fn deployment(
     let started = Instant::now();
     let graphs = AnswerGraphs::new(project, None, None, arguments.rows)?;
     let store = graphs.store(&mut loaded, arguments.weights.as_deref().unwrap_or(Path::new("")))?;
-    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, compiler)?;
+    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, compiler, &[compiler.engine])?;
     Ok((deployment, started.elapsed().as_secs_f64()))
 }
 

@@ -4,7 +4,7 @@
 //! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
 
 use crate::answer::Inputs;
-use crate::compiled::{self, Compiler};
+use crate::compiled::{self, Compiler, Engine as CompilerEngine};
 use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
@@ -14,8 +14,10 @@ use nnc_data::{FieldType, Vocabulary};
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
 use nnc_lang::elaborate::ParameterKind;
+use nnc_codegen::Backend;
+use nnc_runtime::image::PAGE;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
-use nnc_stub::manifest::{External, Port, Reading, Role as Place};
+use nnc_stub::manifest::{External, Port, Reading, Role as Place, Variant};
 use nnc_stub::{Engine, Manifest};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +26,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Deployment {
     manifest: Manifest,
-    lowered: Lowered,
+    /// The program for each instruction set, in the order of [`Manifest::variants`].
+    programs: Vec<(Backend, Lowered)>,
     weights: AlignedBuffer,
 }
 
@@ -57,20 +60,37 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        Self::with(subject, Weights::Kept(store), compiler)
+        Self::with(subject, Weights::Kept(store), compiler, &[compiler.engine])
     }
 
     /// As [`Self::new`], of a store that nobody else needs: its tensors are let go one by one, so that the weights are never
-    /// there twice.
+    /// there twice. The answer is compiled for each of `engines`, best first: [`Self::write`] puts all into the executable,
+    /// [`Self::engine`] takes the first.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn consuming(subject: &Subject<'_>, store: Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        Self::with(subject, Weights::Given(store), compiler)
+    pub fn consuming(
+        subject: &Subject<'_>,
+        store: Store,
+        compiler: &Compiler,
+        engines: &[CompilerEngine],
+    ) -> Result<Self, DriverError> {
+        Self::with(subject, Weights::Given(store), compiler, engines)
     }
 
-    fn with(subject: &Subject<'_>, weights: Weights<'_>, compiler: &Compiler) -> Result<Self, DriverError> {
-        let lowered = compiled::lower(&compiler.optimise(subject.graph)?, compiler.engine)?;
+    fn with(
+        subject: &Subject<'_>,
+        weights: Weights<'_>,
+        compiler: &Compiler,
+        engines: &[CompilerEngine],
+    ) -> Result<Self, DriverError> {
+        let optimised = compiler.optimise(subject.graph)?;
+        let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine)?));
+        let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
+        let Some((_, lowered)) = programs.first() else {
+            return Err(DriverError::Internal("a deployment for no engine".to_owned()));
+        };
+        check_same_externals(&programs)?;
         let inputs = inputs(subject);
         let answers = answers(subject);
         let mut pieces = Pieces::default();
@@ -80,27 +100,22 @@ impl Deployment {
             externals.push(External { bytes: external.bytes, role });
         }
         let weights = pieces.together(weights);
-        let sizes = layout::runtime_layout(&lowered);
         let manifest = Manifest {
             program: subject.name.clone(),
             source: subject.source.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             weights_hash: hash(weights.bytes()),
-            isa: compiler.engine.backend().isa().name().to_owned(),
+            variants: programs.iter().map(variant).collect(),
             batch: subject.rows,
             inputs,
             answers,
             fixed: subject.inputs.fixed(),
             classes: subject.classes.clone(),
             vocabularies: subject.vocabularies.clone(),
-            arena_bytes: sizes.arena_bytes,
-            arena_align: sizes.arena_align,
-            scratch_bytes: sizes.scratch_bytes,
             externals,
-            entry: 0,
         };
         manifest.check(weights.bytes().len()).map_err(DriverError::Internal)?;
-        Ok(Self { manifest, lowered, weights })
+        Ok(Self { manifest, programs, weights })
     }
 
     /// What goes in and what comes out.
@@ -110,7 +125,8 @@ impl Deployment {
 
     /// Arithmetic operations of one call, roughly.
     pub fn flops(&self) -> u64 {
-        self.lowered.report.iter().map(|kernel| kernel.flops * kernel.runs).sum()
+        let report = self.programs.first().map(|(_, lowered)| &lowered.report);
+        report.into_iter().flatten().map(|kernel| kernel.flops * kernel.runs).sum()
     }
 
     /// Bytes of weights, inputs and answers: what one call cannot help but touch.
@@ -123,7 +139,8 @@ impl Deployment {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
-        Ok(Engine::new(self.manifest.clone(), compiler.program(&self.lowered, false)?, self.weights.bytes()))
+        let Some((_, lowered)) = self.programs.first() else { unreachable!("a deployment has a program") };
+        Ok(Engine::new(self.manifest.clone(), compiler.program(lowered, false)?, self.weights.bytes()))
     }
 
     /// Writes it as an executable.
@@ -131,13 +148,41 @@ impl Deployment {
     /// # Errors
     /// The file cannot be written, or a bug in the compiler; then nothing is left at `path`.
     pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
-        let image = nnc_codegen::image(&self.lowered.program, compiler.engine.backend(), compiler.threads())
-            .map_err(compiled::codegen_error)?;
-        let manifest = Manifest { entry: image.entry_offset, ..self.manifest.clone() };
-        executable::write(path, &manifest, &image.bytes, self.weights.bytes())
+        let (mut manifest, mut code) = (self.manifest.clone(), Vec::new());
+        for ((backend, lowered), variant) in self.programs.iter().zip(&mut manifest.variants) {
+            let image = nnc_codegen::image(&lowered.program, *backend, compiler.threads())
+                .map_err(compiled::codegen_error)?;
+            code.resize(code.len().next_multiple_of(PAGE), 0);
+            variant.entry = code.len() + image.entry_offset;
+            code.extend_from_slice(&image.bytes);
+        }
+        executable::write(path, &manifest, &code, self.weights.bytes())
             .map_err(|error| DriverError::Usage(error.to_string()))?;
         let written = std::fs::metadata(path);
         Ok(written.map_err(|source| DriverError::Io { doing: "read", path: path.to_owned(), source })?.len())
+    }
+}
+
+/// What an executable says of a program; its entry is known when the code is made.
+fn variant((backend, lowered): &(Backend, Lowered)) -> Variant {
+    let sizes = layout::runtime_layout(lowered);
+    Variant {
+        isa: backend.isa().name().to_owned(),
+        arena_bytes: sizes.arena_bytes,
+        arena_align: sizes.arena_align,
+        scratch_bytes: sizes.scratch_bytes,
+        entry: 0,
+    }
+}
+
+/// What a program is given follows from the graph alone, so that all programs share the weights.
+fn check_same_externals(programs: &[(Backend, Lowered)]) -> Result<(), DriverError> {
+    let given = |lowered: &Lowered| -> Vec<(Role, usize)> {
+        lowered.externals.iter().map(|external| (external.role.clone(), external.bytes)).collect()
+    };
+    match programs.windows(2).all(|pair| given(&pair[0].1) == given(&pair[1].1)) {
+        true => Ok(()),
+        false => Err(DriverError::Internal("programs for two instruction sets are given other buffers".to_owned())),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use nnc_data::{DType, FieldType, write_npy};
 use nnc_driver::executable::{self, ExecutableError};
-use nnc_stub::manifest::{External, Manifest, Port, Reading, Role};
+use nnc_stub::manifest::{External, Manifest, Port, Reading, Role, Variant};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -77,22 +77,18 @@ fn manifest(reading: Reading) -> Manifest {
         source: "add.nn".into(),
         version: "0.1.0".into(),
         weights_hash: "0123456789abcdef0123".into(),
-        isa: String::new(),
+        variants: vec![Variant { isa: String::new(), arena_bytes: 0, arena_align: 64, scratch_bytes: 0, entry: 1 }],
         batch: BATCH,
         inputs: vec![port("x", Reading::Values)],
         answers: vec![port("y", reading)],
         fixed: Vec::new(),
         classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
         vocabularies: Vec::new(),
-        arena_bytes: 0,
-        arena_align: 64,
-        scratch_bytes: 0,
         externals: vec![
             External { bytes: whole, role: Role::Input(0) },
             External { bytes: row, role: Role::Weights(64) },
             External { bytes: whole, role: Role::Answer(0) },
         ],
-        entry: 1,
     }
 }
 
@@ -250,12 +246,32 @@ fn an_index_out_of_range_is_an_error() {
 #[test]
 fn an_incomplete_processor_is_told_so() {
     let missing = nnc_runtime::cpu::Isa::Avx512.missing();
-    let manifest = Manifest { isa: "avx512".into(), ..manifest(Reading::Values) };
+    let wide = |manifest: &Manifest| Variant { isa: "avx512".into(), ..manifest.variants[0].clone() };
+    let mut manifest = manifest(Reading::Values);
+    manifest.variants = vec![wide(&manifest)];
     let built = Built::from_parts(&manifest, CODE);
     fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
     match missing.first() {
         None => assert!(built.stdout(&["x.csv"]).starts_with("y: ")),
         Some(name) => assert!(built.failure(&["x.csv"]).contains(name)),
+    }
+}
+
+/// Of several variants the first that the processor has is run: here the second, whose entry is another.
+#[test]
+fn the_first_variant_that_fits_is_run() {
+    let mut manifest = manifest(Reading::Values);
+    let any = manifest.variants[0].clone();
+    let code = [FAILS, &vec![0; 64 - FAILS.len() % 64], CODE].concat();
+    let behind = code.len() - CODE.len() + any.entry;
+    let (wide, base) = (Variant { isa: "avx512".into(), ..any.clone() }, Variant { entry: behind, ..any });
+    manifest.externals.push(External { bytes: 16, role: Role::Status });
+    manifest.variants = vec![wide, base];
+    let built = Built::from_parts(&manifest, &code);
+    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+    match nnc_runtime::cpu::Isa::Avx512.missing().is_empty() {
+        true => assert!(built.failure(&["x.csv"]).contains("index")),
+        false => assert!(built.stdout(&["x.csv"]).starts_with("y: ")),
     }
 }
 
@@ -392,7 +408,7 @@ fn nothing_is_left_when_it_cannot_be_written() {
     assert!(matches!(write(&folder.path().join("none").join("x")), Err(ExecutableError::Write { .. })));
     assert!(matches!(write(folder.path()), Err(ExecutableError::NotAFile { .. })));
     let mut wrong = manifest(Reading::Values);
-    wrong.entry = CODE.len();
+    wrong.variants[0].entry = CODE.len();
     let refused = executable::write(&folder.path().join("x"), &wrong, CODE, &weights());
     assert!(matches!(refused, Err(ExecutableError::Manifest(_))));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -3,27 +3,24 @@
 //!
 //! Decoding trusts nothing: it fails on any bytes that encoding does not make.
 
-use crate::manifest::{External, Manifest, Port, Reading, Role};
+use crate::manifest::{External, Manifest, Port, Reading, Role, Variant};
 use nnc_data::{DType, FieldType, Vocabulary};
 
 impl Manifest {
     /// The manifest as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut to = Writer(Vec::new());
-        for text in [&self.program, &self.source, &self.version, &self.weights_hash, &self.isa] {
+        for text in [&self.program, &self.source, &self.version, &self.weights_hash] {
             to.text(text);
         }
+        to.list(&self.variants, Writer::variant);
         to.number(self.batch);
         to.list(&self.inputs, Writer::port);
         to.list(&self.answers, Writer::port);
         to.list(&self.fixed, |to, setting| to.text(setting));
         to.list(&self.classes, |to, class| to.text(class));
         to.list(&self.vocabularies, Writer::vocabulary);
-        for number in [self.arena_bytes, self.arena_align, self.scratch_bytes] {
-            to.number(number);
-        }
         to.list(&self.externals, Writer::external);
-        to.number(self.entry);
         to.0
     }
 
@@ -35,18 +32,14 @@ impl Manifest {
             source: from.text()?,
             version: from.text()?,
             weights_hash: from.text()?,
-            isa: from.text()?,
+            variants: from.list(Reader::variant)?,
             batch: from.number()?,
             inputs: from.list(Reader::port)?,
             answers: from.list(Reader::port)?,
             fixed: from.list(Reader::text)?,
             classes: from.list(Reader::text)?,
             vocabularies: from.list(Reader::vocabulary)?,
-            arena_bytes: from.number()?,
-            arena_align: from.number()?,
-            scratch_bytes: from.number()?,
             externals: from.list(Reader::external)?,
-            entry: from.number()?,
         };
         from.0.is_empty().then_some(manifest)
     }
@@ -71,6 +64,13 @@ impl Writer {
     fn list<T>(&mut self, items: &[T], item: impl Fn(&mut Self, &T)) {
         self.number(items.len());
         items.iter().for_each(|each| item(self, each));
+    }
+
+    fn variant(&mut self, variant: &Variant) {
+        self.text(&variant.isa);
+        for number in [variant.arena_bytes, variant.arena_align, variant.scratch_bytes, variant.entry] {
+            self.number(number);
+        }
     }
 
     fn port(&mut self, port: &Port) {
@@ -147,6 +147,16 @@ impl Reader<'_> {
         (0..length).map(|_| item(self)).collect()
     }
 
+    fn variant(&mut self) -> Option<Variant> {
+        Some(Variant {
+            isa: self.text()?,
+            arena_bytes: self.number()?,
+            arena_align: self.number()?,
+            scratch_bytes: self.number()?,
+            entry: self.number()?,
+        })
+    }
+
     fn port(&mut self) -> Option<Port> {
         let name = self.text()?;
         let dtype: DType = self.text()?.parse().ok()?;
@@ -205,7 +215,7 @@ mod tests {
     #[test]
     fn round_trips() {
         let mut manifest = sample();
-        manifest.arena_bytes = usize::MAX;
+        manifest.variants[0].arena_bytes = usize::MAX;
         assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
     }
 

@@ -4,18 +4,18 @@
 //! the last call has too many are zeros, and what it computes for them is dropped. `nnc run` and
 //! built executables share this, so that both give the same bits.
 
-use crate::manifest::{Manifest, Port, Role};
+use crate::manifest::{Manifest, Port, Role, Variant};
 use crate::present::Answer;
 use nnc_data::Column;
 use nnc_runtime::{AlignedBuffer, ExternalBuffer, Layout, Program, ProgramError};
 
 impl Manifest {
-    /// The memory that the program was compiled for.
-    pub fn layout(&self) -> Layout {
+    /// The memory that one of the variants was compiled for.
+    pub fn layout(&self, variant: &Variant) -> Layout {
         Layout {
-            arena_bytes: self.arena_bytes,
-            arena_align: self.arena_align,
-            scratch_bytes: self.scratch_bytes,
+            arena_bytes: variant.arena_bytes,
+            arena_align: variant.arena_align,
+            scratch_bytes: variant.scratch_bytes,
             externals: self.externals.iter().map(|external| external.bytes).collect(),
         }
     }

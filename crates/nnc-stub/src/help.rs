@@ -75,10 +75,12 @@ fn files_of(manifest: &Manifest) -> &'static str {
 
 /// One line on where the program came from.
 pub fn origin(manifest: &Manifest) -> String {
-    let Manifest { program, source, version, weights_hash, isa, .. } = manifest;
+    let Manifest { program, source, version, weights_hash, variants, .. } = manifest;
+    let isas: Vec<&str> = variants.iter().map(|variant| variant.isa.as_str()).collect();
+    let isas = isas.join(" and ");
     let weights = weights_hash.get(..16).unwrap_or(weights_hash);
     let mut text = format!("{program}, compiled from {source} by nnc {version}");
-    for (what, value) in [("weights", weights), ("for", isa.as_str())] {
+    for (what, value) in [("weights", weights), ("for", isas.as_str())] {
         if !value.is_empty() {
             text.push_str(&format!(", {what} {value}"));
         }
@@ -140,7 +142,7 @@ mod tests {
     fn tells_what_goes_in_and_out() {
         let text = help(&sample(), "digits");
         for part in [
-            "Digits, compiled from digits.nn by nnc 0.1.0, weights 00ff, for avx2\n",
+            "Digits, compiled from digits.nn by nnc 0.1.0, weights 00ff, for avx512 and avx2\n",
             "Usage: digits [OPTIONS] FILE...\n",
             "In:\n  image: f32[N, 1, 8, 8]\n",
             "Out:\n  digit: f32[N, 3]  (scores of 3 classes; printed as probabilities)\n",

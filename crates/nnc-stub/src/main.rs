@@ -9,7 +9,7 @@ use nnc_data::{Column, check_not_input};
 use nnc_runtime::image::Image;
 use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::{Arguments, too_many_threads};
-use nnc_stub::manifest::{Manifest, Port, Reading};
+use nnc_stub::manifest::{Manifest, Port, Reading, Variant};
 use nnc_stub::{Engine, bench, help, json, present, read_port};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -55,9 +55,9 @@ fn run() -> Result<(), Failure> {
     if arguments.version {
         return print(|to| writeln!(to, "{}", help::origin(&manifest)));
     }
-    check_processor(&manifest)?;
+    let variant = variant(&manifest)?;
     arguments.check_options(&manifest)?;
-    let mut engine = engine(image, manifest, &arguments)?;
+    let mut engine = engine(image, (manifest, &variant), &arguments)?;
     match arguments.bench {
         Some(_) => measure(&mut engine, &arguments),
         None => answer(&mut engine, &arguments),
@@ -69,30 +69,41 @@ fn own_name() -> String {
     path.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned())
 }
 
-fn check_processor(manifest: &Manifest) -> Result<(), Failure> {
-    if manifest.isa.is_empty() {
-        return Ok(());
+/// The first variant that this processor can run.
+fn variant(manifest: &Manifest) -> Result<Variant, Failure> {
+    let mut lacking: Option<(cpu::Isa, Vec<&str>)> = None;
+    for variant in &manifest.variants {
+        if variant.isa.is_empty() {
+            return Ok(variant.clone());
+        }
+        let isa = cpu::Isa::from_name(&variant.isa).ok_or_else(|| {
+            format!("this executable is damaged: it is for `{}`, which is no instruction set", variant.isa)
+        })?;
+        let missing = isa.missing();
+        if missing.is_empty() {
+            return Ok(variant.clone());
+        }
+        lacking = Some((isa, missing));
     }
-    let isa = cpu::Isa::from_name(&manifest.isa).ok_or_else(|| {
-        format!("this executable is damaged: it is for `{}`, which is no instruction set", manifest.isa)
-    })?;
-    let missing = isa.missing();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    let Some((isa, missing)) = lacking else { return Err("this executable is damaged: it has no code".into()) };
     let (name, missing) = (isa.name(), missing.join(", "));
-    let advice = if isa == cpu::Isa::Avx2 { "" } else { "; build it with `--isa avx2`" };
+    let advice = if isa == cpu::Isa::Avx2 { "" } else { "; build it with `--isa avx512,avx2`" };
     Err(format!("this program was built for processors with {name}; this one lacks {missing}{advice}").into())
 }
 
-fn engine(image: Image, manifest: Manifest, arguments: &Arguments) -> Result<Engine<'static>, Failure> {
+fn engine(
+    image: Image,
+    (manifest, variant): (Manifest, &Variant),
+    arguments: &Arguments,
+) -> Result<Engine<'static>, Failure> {
     if let Some(remark) = too_many_threads(arguments.threads) {
         let _ = writeln!(io::stderr(), "{remark}");
     }
     let most = cpu::available_threads();
     let threads = arguments.threads.map_or(most, |asked| asked.min(most));
-    memory::check(manifest.layout().total_bytes(threads.get()))?;
-    let code = Code::from_image(&image, manifest.entry, manifest.layout())?.with_read_only(&manifest.read_only());
+    let layout = manifest.layout(variant);
+    memory::check(layout.total_bytes(threads.get()))?;
+    let code = Code::from_image(&image, variant.entry, layout)?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;
     Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()).with_seed(arguments.seed))
 }

@@ -20,8 +20,8 @@ pub struct Manifest {
     pub version: String,
     /// A hash of the weights, in hexadecimal.
     pub weights_hash: String,
-    /// The instruction set that the code needs, such as `avx512`; empty for any.
-    pub isa: String,
+    /// The code, once for each instruction set: the first that the processor has is run.
+    pub variants: Vec<Variant>,
     /// How many rows one call computes.
     pub batch: usize,
     /// What goes in.
@@ -34,14 +34,21 @@ pub struct Manifest {
     pub classes: Vec<String>,
     /// The tables that number the words of texts.
     pub vocabularies: Vec<Vocabulary>,
+    /// The program's external buffers, in order; those of every variant.
+    pub externals: Vec<External>,
+}
+
+/// The code for an instruction set, and the memory that it needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Variant {
+    /// The instruction set, such as `avx512`; empty for any processor.
+    pub isa: String,
     /// Size of the arena.
     pub arena_bytes: usize,
     /// Alignment of the arena.
     pub arena_align: usize,
     /// Scratch memory of each thread.
     pub scratch_bytes: usize,
-    /// The program's external buffers, in order.
-    pub externals: Vec<External>,
     /// Where the entry begins in the code.
     pub entry: usize,
 }
@@ -149,8 +156,11 @@ impl Manifest {
     /// # Errors
     /// What does not fit, in words.
     pub fn check(&self, weights_bytes: usize) -> Result<(), String> {
-        if self.batch == 0 || !self.arena_align.is_power_of_two() {
+        if self.batch == 0 || self.variants.iter().any(|variant| !variant.arena_align.is_power_of_two()) {
             return Err("it has a batch or an alignment of zero".into());
+        }
+        if self.variants.is_empty() {
+            return Err("it has no code".into());
         }
         for port in self.inputs.iter().chain(&self.answers) {
             check_port(port, self.batch, self.vocabularies.len())?;
@@ -242,16 +252,16 @@ pub(crate) mod tests {
             source: "digits.nn".into(),
             version: "0.1.0".into(),
             weights_hash: "00ff".into(),
-            isa: "avx2".into(),
+            variants: vec![
+                Variant { isa: "avx512".into(), arena_bytes: 900, arena_align: 64, scratch_bytes: 8, entry: 4096 },
+                Variant { isa: "avx2".into(), arena_bytes: 1000, arena_align: 64, scratch_bytes: 0, entry: 16 },
+            ],
             batch: 2,
             inputs: vec![port("image", &[1, 8, 8], Reading::Values)],
             answers: vec![port("digit", &[3], Reading::Logits)],
             fixed: vec!["count=3".into()],
             classes: vec!["zero".into(), "one".into(), "two".into()],
             vocabularies: vec![Vocabulary::learn(["a b a"].into_iter(), 9, true).unwrap()],
-            arena_bytes: 1000,
-            arena_align: 64,
-            scratch_bytes: 0,
             externals: vec![
                 External { bytes: 512, role: Role::Input(0) },
                 External { bytes: 100, role: Role::Weights(64) },
@@ -259,7 +269,6 @@ pub(crate) mod tests {
                 External { bytes: 8, role: Role::Seed },
                 External { bytes: 16, role: Role::Status },
             ],
-            entry: 16,
         }
     }
 
@@ -285,7 +294,8 @@ pub(crate) mod tests {
         broken(|manifest| manifest.batch = 0);
         broken(|manifest| manifest.batch = 3);
         broken(|manifest| manifest.batch = usize::MAX);
-        broken(|manifest| manifest.arena_align = 3);
+        broken(|manifest| manifest.variants[1].arena_align = 3);
+        assert_eq!(broken(|manifest| manifest.variants.clear()), "it has no code");
         broken(|manifest| manifest.externals[0].role = Role::Input(1));
         broken(|manifest| manifest.externals[3].role = Role::Input(0));
         broken(|manifest| manifest.externals[2].bytes = 25);

@@ -258,8 +258,11 @@ pub struct Run {
 pub struct Build {
     #[command(flatten)]
     pub file: FileOptions,
-    #[command(flatten)]
-    pub isa: IsaOptions,
+    /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the best
+    /// that its machine has.
+    #[arg(long, visible_alias = "engine", value_name = "ISA,...", default_value = "native", value_delimiter = ',',
+          value_parser = values::backend())]
+    pub isa: Vec<Engine>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].

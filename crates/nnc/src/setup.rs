@@ -1,12 +1,12 @@
 //! From common options to a project, a compiler, a data set.
 
-use crate::arguments::{EngineOptions, FileOptions, IsaOptions, PassOptions};
+use crate::arguments::{EngineOptions, FileOptions, PassOptions};
 use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::store::Store;
-use nnc_driver::{Compiler, DriverError, Project};
+use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
 use nnc_opt::{fuse::FuseOptions, pipeline};
@@ -116,10 +116,10 @@ pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
 /// A native compiler on so many threads.
 pub(crate) fn native(
     threads: Option<NonZeroUsize>,
-    isa: &IsaOptions,
+    engine: Engine,
     options: PassOptions,
 ) -> Result<Compiler, Failure> {
-    Ok(Compiler { engine: isa.isa, pool: pool(threads)?, passes: passes(options, None) })
+    Ok(Compiler { engine, pool: pool(threads)?, passes: passes(options, None) })
 }
 
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {

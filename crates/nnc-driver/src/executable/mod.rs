@@ -81,7 +81,7 @@ pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), ExecutableErr
 /// Writes the executable `path` (mode 0755, less the umask).
 ///
 /// `code` must be position-independent and free of relocations; its entry is at
-/// [`Manifest::entry`]. See [`check_target`] for what `path` should not be.
+/// [`nnc_stub::manifest::Variant::entry`], that of each variant. See [`check_target`] for what `path` should not be.
 ///
 /// # Errors
 /// If it cannot be written, or the manifest does not fit.
@@ -103,7 +103,7 @@ fn stub_of(manifest: &Manifest) -> &'static [u8] {
 
 fn check(manifest: &Manifest, code: &[u8], weights: &[u8]) -> Result<(), ExecutableError> {
     manifest.check(weights.len()).map_err(ExecutableError::Manifest)?;
-    if manifest.entry >= code.len() {
+    if manifest.variants.iter().any(|variant| variant.entry >= code.len()) {
         return Err(ExecutableError::Manifest("its entry lies outside its code".into()));
     }
     Ok(())

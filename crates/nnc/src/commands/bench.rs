@@ -8,7 +8,7 @@ use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
-    let compiler = setup::native(options.threads, &options.isa, PassOptions::default())?;
+    let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
     let programs: &[Which] =

@@ -3,6 +3,7 @@
 use crate::arguments::Build;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
+use nnc_driver::Engine;
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::executable;
@@ -18,12 +19,21 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
-    let compiler = setup::native(None, &options.isa, options.passes)?;
-    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, &compiler)?;
+    let engines = engines(&options.isa);
+    let compiler = setup::native(None, engines[0], options.passes)?;
+    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, &compiler, &engines)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));
     let time = terminal::duration(started.elapsed().as_secs_f64());
     output::line(&format!(
         "{GOOD}wrote{GOOD:#} {STRONG}{file}{STRONG:#} ({size}) in {time}; `{file} --help` tells what it does"
     ))
+}
+
+/// What code is made for, best first, and for each instruction set once, whatever order they were named in.
+fn engines(asked: &[Engine]) -> Vec<Engine> {
+    let mut engines = asked.to_vec();
+    engines.sort_by_key(|engine| std::cmp::Reverse(engine.target().f32_lanes));
+    engines.dedup_by_key(|engine| engine.backend().isa());
+    engines
 }

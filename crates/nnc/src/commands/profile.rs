@@ -13,7 +13,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         check_writable(trace).map_err(DriverError::from)?;
     }
     let project = setup::project(&options.file)?;
-    let compiler = setup::native(options.threads, &options.isa, options.passes)?;
+    let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
     let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
