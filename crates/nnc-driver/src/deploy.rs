@@ -10,11 +10,11 @@ use crate::error::DriverError;
 use crate::executable;
 use crate::layout;
 use crate::store::Store;
+use nnc_codegen::Backend;
 use nnc_data::{FieldType, Vocabulary};
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
 use nnc_lang::elaborate::ParameterKind;
-use nnc_codegen::Backend;
 use nnc_runtime::image::PAGE;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place, Variant};
@@ -150,8 +150,8 @@ impl Deployment {
     pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
         let (mut manifest, mut code) = (self.manifest.clone(), Vec::new());
         for ((backend, lowered), variant) in self.programs.iter().zip(&mut manifest.variants) {
-            let image = nnc_codegen::image(&lowered.program, *backend, compiler.threads())
-                .map_err(compiled::codegen_error)?;
+            let image =
+                nnc_codegen::image(&lowered.program, *backend, compiler.threads()).map_err(compiled::codegen_error)?;
             code.resize(code.len().next_multiple_of(PAGE), 0);
             variant.entry = code.len() + image.entry_offset;
             code.extend_from_slice(&image.bytes);

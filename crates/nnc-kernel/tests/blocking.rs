@@ -423,8 +423,13 @@ fn transposes_in_weights_with_channels_last() {
     holds(weight_grad_last([2, 6, 7, 3], [9, 3, 3, 3], [1, 1, 1]), &[4, 8, 16]);
     holds(weight_grad_last([1, 9, 8, 5], [21, 5, 3, 2], [2, 1, 1]), &[4, 8, 16]);
     holds(weight_grad_last([3, 8, 8, 6], [16, 6, 3, 3], [1, 2, 2]), &[8, 16]);
-    holds(weight_grad_last([2, 5, 5, 64], [16, 64, 3, 3], [1, 1, 1]), &[8]);
+    holds(weight_grad_last([2, 5, 5, 64], [16, 64, 3, 3], [1, 1, 1]), &[4, 8]);
     holds(weight_grad_last([2, 4, 4, 1], [8, 1, 2, 2], [1, 0, 1]), &[8]);
+    // Parts are counted alike for every width; strides leave a rest, padding is wider than the image, taps lie far apart.
+    holds(weight_grad_last([3, 4, 7, 33], [64, 33, 3, 3], [1, 1, 1]), &[4, 8, 16]);
+    holds(weight_grad_last([2, 8, 7, 5], [9, 5, 3, 3], [3, 0, 1]), &[4, 8]);
+    holds(weight_grad_last([2, 2, 2, 5], [9, 5, 3, 3], [1, 4, 1]), &[8]);
+    holds(weight_grad_last([1, 1, 900, 64], [8, 64, 1, 2], [1, 0, 640]), &[8]);
     // Several images at a time, several blocks of lines, several parts; a line that is stood up.
     holds(weight_grad_last([40, 4, 4, 8], [16, 8, 3, 3], [1, 1, 1]), &[8]);
     holds(weight_grad_last([3, 40, 30, 16], [32, 16, 3, 3], [1, 1, 1]), &[8]);

@@ -114,11 +114,7 @@ pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
 }
 
 /// A native compiler on so many threads.
-pub(crate) fn native(
-    threads: Option<NonZeroUsize>,
-    engine: Engine,
-    options: PassOptions,
-) -> Result<Compiler, Failure> {
+pub(crate) fn native(threads: Option<NonZeroUsize>, engine: Engine, options: PassOptions) -> Result<Compiler, Failure> {
     Ok(Compiler { engine, pool: pool(threads)?, passes: passes(options, None) })
 }
 

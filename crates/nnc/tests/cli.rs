@@ -206,7 +206,8 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
     let several = ["build", "digits.nn", "--isa", "cranelift,avx512,avx2,avx512", "-o", "several"];
     ok(&folder, &[&several[..], &weights].concat());
     let program = |words: &[&str]| {
-        let output = Command::new(folder.join("several")).current_dir(&folder).env_clear().args(words).output().unwrap();
+        let output =
+            Command::new(folder.join("several")).current_dir(&folder).env_clear().args(words).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
@@ -263,7 +264,9 @@ fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
     let text = ok(&folder, &["profile", "digits.nn", "--seconds", "0.05", "--json"]);
     let profile: serde_json::Value = serde_json::from_str(&text).unwrap();
     let launches = profile["launches"].as_array().unwrap();
-    for (kernel, op) in [("conv", "conv_last (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")] {
+    for (kernel, op) in
+        [("conv", "conv_last (conv2d)"), ("dot", "dot (dense)"), ("conv_weight_grad", "conv_weight_grad")]
+    {
         let mut named = launches.iter().filter(|launch| launch["kernel"] == kernel);
         assert!(named.any(|launch| launch["computes"].as_str().unwrap().contains(op)), "{kernel}: {text}");
     }

@@ -58,8 +58,12 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
     let cotangent = stored(lowering, dy, &[images, spatial.groups, columns, axes[0].windows * axes[1].windows])?;
-    if spatial.groups == 1 && cotangent.layout.strides[2] == 1 {
-        return channels_last(lowering, group, anchor, (image, cotangent), axes);
+    if spatial.groups == 1
+        && cotangent.layout.strides[2] == 1
+        && let Some(operands) = with_channels_last((&image, &cotangent), axes)
+        && operands.is_dense()
+    {
+        return conv_weight_last::emit(lowering, group, anchor, operands);
     }
     let mut draft = KernelDraft::new("conv_weight_grad");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
@@ -83,24 +87,22 @@ pub fn lower(
     lowering.launch_with(draft, &frame, work, &[image.buffer, cotangent.buffer])
 }
 
-/// The same of a cotangent whose channels lie side by side: `places` are `[image, 1, channel, line, column]` and
-/// `[image, 1, channel, place]`.
-fn channels_last(
-    lowering: &mut Lowering<'_>,
-    group: &Group,
-    anchor: NodeId,
-    (image, cotangent): (Place, Place),
-    axes: [Axis; 2],
-) -> Result<(), LowerError> {
-    let bug = || LowerError::bug("an image of one group that has none");
-    let cut = |place: Place, [high, wide]: [usize; 2]| -> Option<Place> {
+/// An image `[image, 1, channel, line, column]` and a cotangent `[image, 1, channel, place]` of one group, channels last.
+fn with_channels_last((image, cotangent): (&Place, &Place), axes: [Axis; 2]) -> Option<conv_weight_last::Operands> {
+    let cut = |place: &Place, [high, wide]: [usize; 2]| -> Option<Place> {
         let [images, channels] = [0, 2].map(|axis| place.layout.dims[axis]);
         let layout = place.layout.reshape(&[images, channels, high, wide])?.transpose(&[0, 2, 3, 1]);
-        Some(Place { layout, ..place })
+        Some(Place { layout, ..place.clone() })
     };
-    let image = cut(image, axes.map(|axis| axis.source)).ok_or_else(bug)?;
-    let cotangent = cut(cotangent, axes.map(|axis| axis.windows)).ok_or_else(bug)?;
-    conv_weight_last::emit(lowering, group, anchor, conv_weight_last::Operands { image, cotangent, axes })
+    let image = cut(image, axes.map(|axis| axis.source))?;
+    let cotangent = cut(cotangent, axes.map(|axis| axis.windows))?;
+    Some(conv_weight_last::Operands { image, cotangent, axes })
+}
+
+/// Units in parts, for so many multiply-adds and sums in all: by the shape alone, whatever the width of vectors.
+pub fn parts(units: usize, products: usize, sums: usize) -> Split {
+    let most = (SUMS / sums.max(1)).clamp(1, PARTS);
+    Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, most)), 1)
 }
 
 /// How the work is cut.
@@ -143,12 +145,11 @@ impl Blocks {
         let tile_rows = if by_tap { channels } else { rows };
         let tile = Tile::choose(tile_rows, columns, lowering.lanes_of(elem), lowering.target);
         let products = images * groups * rows * columns * vertical.windows * horizontal.windows;
-        let packed_place = columns.next_multiple_of(tile.columns()) + 16;
+        // About, and the same for every width of vectors.
+        let packed_place = columns + 16;
         let pieces = Split::new(horizontal.windows, (PACKED / packed_place).max(SHORT_ROW), 1);
         let units = images * pieces.tasks() as usize;
-        let sums = groups * rows * packed_place;
-        let most_parts = (SUMS / sums).clamp(1, PARTS);
-        let parts = Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, most_parts)), 1);
+        let parts = parts(units, products, groups * rows * columns);
         let row_windows = horizontal.windows;
         let horizontal = Axis { windows: pieces.grain as usize, ..horizontal };
         let width = horizontal.reach(horizontal.windows);
@@ -376,15 +377,8 @@ impl Body<'_> {
     }
 
     fn clear_sums(&self, b: &mut Builder, origin: Value, rows: Value) {
-        let stride = self.blocks.stride();
-        let lanes = self.blocks.tile.lanes;
-        let count = b.mul_index(rows, stride);
-        let zero = b.index(0);
-        super::loops::span(b, (zero, count), &[lanes, 1], |b, at, lanes| {
-            let nothing = b.zero(crate::ir::Type::vector(self.memories.partial.elem, lanes));
-            let place = b.add(origin, at);
-            b.store(self.memories.partial, place, nothing);
-        });
+        let count = b.mul_index(rows, self.blocks.stride());
+        image::clear(b, self.memories.partial, origin, count, self.blocks.tile.lanes);
     }
 
     /// Lays out some rows of windows of an image: the padded channels, and the cotangent by place. `at` is image, group,

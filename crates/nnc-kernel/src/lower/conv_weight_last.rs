@@ -24,16 +24,13 @@ use nnc_opt::fuse::Group;
 const PLACES: usize = 160;
 /// Elements of the padded lines, about.
 const PADDED: usize = 48 << 10;
-/// Elements of the sums of all parts, about: they go to memory and back.
-const SUMS: usize = 8 << 20;
-/// The most parts.
-const PARTS: usize = 16;
-/// Multiply-adds of a part.
-const PART_PRODUCTS: usize = 1 << 20;
+/// The most places that are copied for each term that a tile reads from them.
+const COPIES: usize = 4;
 /// Places so far apart, or a multiple of it, share the lines of a cache.
 const CACHE_WAY: usize = 64;
 
 /// What is multiplied.
+#[derive(Clone)]
 pub struct Operands {
     /// `[image, line, column, channel]`.
     pub image: Place,
@@ -59,12 +56,7 @@ impl Operands {
 ///
 /// # Errors
 /// A bug in the compiler.
-pub fn emit(
-    lowering: &mut Lowering<'_>,
-    group: &Group,
-    anchor: NodeId,
-    operands: Operands,
-) -> Result<(), LowerError> {
+pub fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Operands) -> Result<(), LowerError> {
     let operands = operands.upright();
     let elem = operands.image.elem;
     let shape = Shape::new(&operands, lowering.lanes_of(elem), lowering.target);
@@ -92,6 +84,29 @@ pub fn emit(
     draft.builder.phase(lines.tasks(), |b, task| body.add_parts(b, &target, lines, task));
     let work = 2 * shape.images * shape.columns * shape.rows() * shape.axes[0].windows * shape.axes[1].windows;
     lowering.launch_with(draft, &frame, work, &[operands.image.buffer, operands.cotangent.buffer])
+}
+
+/// Elements of the copy from place to place.
+fn place_elements(channels: usize) -> usize {
+    if channels.is_multiple_of(CACHE_WAY) { channels + 16 } else { channels }
+}
+
+/// Lines of windows of a block.
+fn lines_of_block([vertical, horizontal]: [Axis; 2], channels: usize) -> usize {
+    let line = horizontal.reach(horizontal.windows) * place_elements(channels);
+    let fits = |lines: &usize| lines * horizontal.windows <= PLACES && vertical.reach(*lines) * line <= PADDED;
+    (1..=vertical.windows).rev().find(fits).unwrap_or(1)
+}
+
+impl Operands {
+    /// Whether a block multiplies enough of what it copies: taps that lie far apart reach over much that they do not read.
+    pub fn is_dense(&self) -> bool {
+        let upright = self.clone().upright();
+        let [vertical, horizontal] = upright.axes;
+        let lines = lines_of_block(upright.axes, upright.image.layout.dims[3]);
+        let copied = vertical.reach(lines) * horizontal.reach(horizontal.windows);
+        copied <= COPIES * lines * horizontal.windows * vertical.taps * horizontal.taps
+    }
 }
 
 /// How the work is cut.
@@ -130,21 +145,16 @@ impl Shape {
         let layout = &operands.image.layout;
         let (images, channels, columns) = (layout.dims[0], layout.dims[3], operands.cotangent.layout.dims[3]);
         let in_runs = horizontal.dilation == 1 && !channels.is_multiple_of(CACHE_WAY);
-        let place = if in_runs || !channels.is_multiple_of(CACHE_WAY) { channels } else { channels + 16 };
+        let place = place_elements(channels);
         let run = if in_runs { horizontal.taps * channels } else { channels };
         let tile = Tile::choose(run, columns, lanes, target);
-        let stride = columns.next_multiple_of(tile.columns()) + 16;
         let width = horizontal.reach(horizontal.windows);
         let padded = |lines: usize| vertical.reach(lines) * width * place;
-        let fits = |lines: &usize| lines * horizontal.windows <= PLACES && padded(*lines) <= PADDED;
-        let lines = (1..=vertical.windows).rev().find(fits).unwrap_or(1);
-        let lines = Split::new(vertical.windows, lines, 1);
+        let lines = Split::new(vertical.windows, lines_of_block(axes, channels), 1);
         let blocks = lines.tasks() as usize;
-        let sums = vertical.taps * horizontal.taps * channels * stride;
+        let sums = vertical.taps * horizontal.taps * channels * columns;
         let products = images * vertical.windows * horizontal.windows * sums;
-        let most_parts = (SUMS / sums).clamp(1, PARTS);
-        let units = images * blocks;
-        let parts = Split::new(units, units.div_ceil((products / PART_PRODUCTS).clamp(1, most_parts)), 1);
+        let parts = conv_weight::parts(images * blocks, products, sums);
         let whole = vertical.windows * horizontal.windows;
         let together = match blocks {
             1 => (PLACES / whole).min(PADDED / padded(vertical.windows)).clamp(1, parts.grain as usize),

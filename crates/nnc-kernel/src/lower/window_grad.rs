@@ -63,6 +63,9 @@ pub fn lower(
     lowering.launch_with(draft, &frame, total * work, &fixed)
 }
 
+/// The most taps of a window that are laid out in line for each width of vectors.
+const MOST_TAPS: usize = 32;
+
 struct Body<'a, 'g> {
     frame: &'a Frame<'g>,
     group: &'a Group,
@@ -75,15 +78,21 @@ struct Body<'a, 'g> {
 }
 
 impl Body<'_, '_> {
-    /// Whether the quick way applies: a maximum over windows that touch along every axis and leave nothing over, in
-    /// two spatial axes, the inner one in pairs or of single elements.
+    /// Whether windows go a vector at a time: those of single elements along the innermost axis, with taps few enough to be
+    /// laid out in line.
+    fn by_vectors(&self) -> bool {
+        self.geometry.is_single() && self.geometry.size.iter().product::<usize>() <= MOST_TAPS
+    }
+
+    /// Whether the quick way applies: a maximum over windows that touch along every axis and leave nothing over, the inner
+    /// one in pairs or by vectors.
     fn is_apart(&self) -> bool {
         let g = &self.geometry;
         let contiguous = self.x.is_some_and(|(_, x)| x.layout.strides[x.layout.strides.len() - 1] == 1);
         let touching = |axis: usize| {
             g.size[axis] == g.stride[axis] && g.low[axis] == 0 && g.output[axis] * g.size[axis] == g.input[axis]
         };
-        contiguous && (0..g.size.len()).all(touching) && (g.in_pairs() || g.is_single())
+        contiguous && (0..g.size.len()).all(touching) && (g.in_pairs() || self.by_vectors())
     }
 
     /// Some lines of windows, each lane a window.
@@ -159,7 +168,7 @@ impl Body<'_, '_> {
             let place = b.add(base, at);
             b.store(raw, place, zero);
         });
-        if self.geometry.is_single() {
+        if self.by_vectors() {
             self.add_vectors(b, &outer, base, raw);
         } else {
             nest(b, &self.geometry.output, vec![], &mut |b, at, _| {

@@ -19,8 +19,7 @@ mod weights;
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{
-    ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, ValueId, WindowAttributes, channels_first,
-    channels_last,
+    ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, ValueId, WindowAttributes, channels_first, channels_last,
 };
 
 /// Below so many output channels vectors along them are mostly empty.
@@ -243,13 +242,19 @@ fn product(dims: &[Dim]) -> Dim {
 
 /// Whether a convolution has one window, which is the whole image: `image` is `[N, C, ...X]`.
 fn is_filled(at: &ConvAttributes, [image, kernel]: [&Shape; 2]) -> bool {
-    let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
-    let flat = at.groups.is(1) && all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1);
-    flat && image.0[2..] == kernel.0[2..] && !all(&kernel.0[2..], 1)
+    let flat = at.groups.is(1) && is_unpadded(at) && all_are(&at.dilation, 1);
+    flat && image.0[2..] == kernel.0[2..] && !all_are(&kernel.0[2..], 1)
+}
+
+fn all_are(list: &[Dim], number: i64) -> bool {
+    list.iter().all(|dim| dim.is(number))
+}
+
+fn is_unpadded(at: &ConvAttributes) -> bool {
+    all_are(&at.low, 0) && all_are(&at.high, 0)
 }
 
 /// Whether each result of a convolution is made of one place of the image, and every place is used.
 fn is_of_places(at: &ConvAttributes, kernel: &Shape) -> bool {
-    let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
-    at.groups.is(1) && all(&kernel.0[2..], 1) && all(&at.stride, 1) && all(&at.low, 0) && all(&at.high, 0)
+    at.groups.is(1) && all_are(&kernel.0[2..], 1) && all_are(&at.stride, 1) && is_unpadded(at)
 }

@@ -6,7 +6,7 @@
 //! et al., "Is the deconvolution layer the same as a convolutional layer?", 2016). The phases of an axis are put side by
 //! side, those that have no tap as zeros.
 
-use super::{FEW_CHANNELS, Layout, is_filled};
+use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_unpadded};
 use nnc_graph::{ConvAttributes, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
 
 /// One axis of a transpose in numbers.
@@ -58,6 +58,11 @@ impl Axis {
         debug_assert_eq!(first + apart * (count - 1), last, "taps of a phase are evenly apart");
         Phase { taps: Some(taps), read, low: low.max(0), high: high.max(0), dilation }
     }
+}
+
+/// All of an axis.
+fn whole(dim: &Dim) -> SliceRange {
+    SliceRange { start: Dim::from(0i64), size: dim.clone(), step: 1 }
 }
 
 fn range(start: i64, size: i64) -> SliceRange {
@@ -159,22 +164,20 @@ impl Layout<'_> {
     /// The results of one phase of every axis.
     fn phase(&mut self, (dy, w): (ValueId, ValueId), phases: &[&Phase], axes: &[Axis]) -> ValueId {
         let (from, kernel) = (self.rewriter.ty(dy).shape.0.clone(), self.rewriter.ty(w).clone());
-        let all = |dim: &Dim| SliceRange { start: Dim::from(0i64), size: dim.clone(), step: 1 };
         let taps: Option<Vec<SliceRange>> = phases.iter().map(|phase| phase.taps.clone()).collect();
         let Some(taps) = taps else {
             let places = axes.iter().map(|axis| Dim::from(axis.results()));
-            let dims: Vec<Dim> =
-                [from[0].clone()].into_iter().chain(places).chain([kernel.shape[1].clone()]).collect();
+            let dims: Vec<Dim> = [from[0].clone()].into_iter().chain(places).chain([kernel.shape[1].clone()]).collect();
             let ty = TensorType::new(kernel.dtype, Shape(dims));
             return self.rewriter.graph_mut().splat(&ty, 0.0);
         };
-        let ranges = [vec![all(&kernel.shape[0]), all(&kernel.shape[1])], taps].concat();
+        let ranges = [vec![whole(&kernel.shape[0]), whole(&kernel.shape[1])], taps].concat();
         let w = self.rewriter.emit(Op::Slice(ranges), &[w]);
         let order = [1, 0].into_iter().chain(2..axes.len() + 2).collect();
         let w = self.rewriter.emit(Op::Transpose(order), &[w]);
         let reads = phases.iter().map(|phase| phase.read.clone());
         let ranges: Vec<SliceRange> =
-            [all(&from[0])].into_iter().chain(reads).chain([all(&from[from.len() - 1])]).collect();
+            [whole(&from[0])].into_iter().chain(reads).chain([whole(&from[from.len() - 1])]).collect();
         let dy = self.rewriter.emit(Op::Slice(ranges), &[dy]);
         let each = |of: &dyn Fn(&Phase) -> i64| phases.iter().map(|phase| Dim::from(of(phase))).collect();
         let attributes = ConvAttributes {
@@ -189,11 +192,7 @@ impl Layout<'_> {
 
     /// What was made too much of is left out.
     fn cut(&mut self, made: ValueId, axes: &[Axis]) -> ValueId {
-        let mut ranges: Vec<SliceRange> = self.rewriter.ty(made).shape.0.iter().map(|dim| SliceRange {
-            start: Dim::from(0i64),
-            size: dim.clone(),
-            step: 1,
-        }).collect();
+        let mut ranges: Vec<SliceRange> = self.rewriter.ty(made).shape.0.iter().map(whole).collect();
         for (range, axis) in ranges[1..].iter_mut().zip(axes) {
             range.size = Dim::from(axis.to);
         }
@@ -214,12 +213,9 @@ impl Layout<'_> {
     fn spreading(&mut self, node: &Node) -> ValueId {
         let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
         let from = self.rewriter.ty(dy).shape.0.clone();
-        let kernel = self.rewriter.ty(w).shape.0.clone();
-        let product = |dims: &[Dim]| dims.iter().fold(Dim::from(1i64), |product, dim| product * dim.clone());
+        let kernel = self.rewriter.ty(w).shape.clone();
         let reshape = |dims: Vec<Dim>| Op::Reshape(dims.into());
-        let rows = self.rewriter.emit(reshape(vec![product(&from[..3]), from[3].clone()]), &[dy]);
-        let w = self.rewriter.emit(Op::Transpose(vec![0, 2, 3, 1]), &[w]);
-        let w = self.rewriter.emit(reshape(vec![kernel[0].clone(), product(&kernel[1..])]), &[w]);
+        let (rows, w) = (self.places(dy), self.kernel_rows(w, &kernel));
         let blocks = self.rewriter.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[rows, w]);
         let [channels, high, wide] = [1, 2, 3].map(|axis| kernel[axis].clone());
         let apart = [&from[..3], &[high.clone(), wide.clone(), channels.clone()]].concat();
@@ -232,8 +228,7 @@ impl Layout<'_> {
 
 /// Whether the transpose of a convolution makes of each place a block of its own, and nothing but these blocks.
 fn spreads_places(at: &ConvAttributes, [dy, kernel, dx]: [&Shape; 3]) -> bool {
-    let all = |list: &[Dim], number: i64| list.iter().all(|dim| dim.is(number));
-    let is_flat = all(&at.low, 0) && all(&at.high, 0) && all(&at.dilation, 1) && at.groups.is(1);
+    let is_flat = is_unpadded(at) && all_are(&at.dilation, 1) && at.groups.is(1);
     let is_whole = (2..dx.rank()).all(|axis| dx[axis] == dy[axis].clone() * kernel[axis].clone());
     is_flat && is_whole && at.stride.len() == 2 && at.stride[..] == kernel.0[2..]
 }
