@@ -68,7 +68,7 @@ pub fn decode_with_words(
     let mut reader =
         ReaderBuilder::new().has_headers(false).flexible(true).delimiter(options.separator).from_reader(text);
     let mut lines = Lines { text, path, options, names: Vec::new() };
-    let sinks = fields.iter().enumerate().map(|(at, ty)| Sink::new(ty, words.table(at), path));
+    let sinks = fields.iter().enumerate().map(|(at, ty)| Sink::new(ty, words, at, path));
     let (sinks, numbers) = lines.read(&mut reader, sinks.collect())?;
     finish(sinks, numbers, words)
 }
@@ -102,9 +102,9 @@ enum Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(ty: &FieldType, table: Option<usize>, path: &'a Path) -> Self {
-        match table {
-            Some(table) => Self::Words(Texts { path, ty: ty.clone(), table, rows: Vec::new() }),
+    fn new(ty: &FieldType, words: &WordOptions, at: usize, path: &'a Path) -> Self {
+        match words.table(at) {
+            Some(table) => Self::Words(Texts { path, ty: ty.clone(), table, unit: words.unit, rows: Vec::new() }),
             None => Self::Numbers(Column { ty: ty.clone(), rows: 0, bytes: Vec::new() }),
         }
     }
@@ -121,7 +121,7 @@ impl<'a> Sink<'a> {
     fn declared(&self) -> String {
         match self {
             Self::Numbers(column) => column.ty.to_string(),
-            Self::Words(texts) => format!("words[{}]", texts.ty.elements().unwrap_or(0)),
+            Self::Words(texts) => format!("{}[{}]", texts.unit.plural(), texts.ty.elements().unwrap_or(0)),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "text")]
+use crate::alphabet::Alphabet;
 use crate::content::{self, Format};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::input;
@@ -67,15 +69,18 @@ impl Given {
         }
     }
 
-    /// How many characters a text has; of an `.npy` file its dims.
+    /// How many characters a text has, or how many tokens of a table; of an `.npy` file its dims.
     ///
     /// # Errors
     /// It is no text in UTF-8, or it is empty.
     #[cfg(feature = "text")]
-    pub fn text_dims(&self) -> Result<Vec<usize>> {
+    pub fn text_dims(&self, tokens: Option<&crate::TokenTable>) -> Result<Vec<usize>> {
         match content::sniff(&self.content) {
             Format::Npy => self.dims(),
-            _ => Ok(vec![crate::text::utf8(&self.content, &self.path)?.chars().count()]),
+            _ => {
+                let text = crate::text::utf8(&self.content, &self.path)?;
+                Ok(vec![tokens.map_or_else(|| text.chars().count(), |tokens| tokens.numbers(text).len())])
+            }
         }
     }
 
@@ -92,11 +97,11 @@ impl Given {
     /// # Errors
     /// As there.
     #[cfg(feature = "text")]
-    pub fn decode_windows(self, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
-        input::decode_text_input(self.content, &self.path, ty, vocabulary)
+    pub fn decode_windows(self, ty: &FieldType, alphabet: Alphabet<'_>) -> Result<Column> {
+        input::decode_text_input(self.content, &self.path, ty, alphabet)
     }
 
-    /// Decodes texts of words, one a line, as [`crate::decode_words_input`] does.
+    /// Decodes texts of words or tokens, one a line, as [`crate::decode_words_input`] does.
     ///
     /// # Errors
     /// As there.
@@ -115,16 +120,19 @@ impl Given {
     }
 
     /// Decodes a whole text as one row of `ty`, which has one axis. A shorter text stands at its end, with line ends
-    /// before it, or spaces where the vocabulary has no line end.
+    /// before it, or spaces where there is no character for a line end.
     ///
     /// # Errors
-    /// A text that is empty, too long or no UTF-8; a character that is not in the vocabulary; an array of another type.
+    /// A text that is empty, too long or no UTF-8; a character that has no number; an array of another type.
     #[cfg(feature = "text")]
-    pub fn decode_text(self, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
+    pub fn decode_text(self, ty: &FieldType, alphabet: Alphabet<'_>) -> Result<Column> {
         if content::sniff(&self.content) == Format::Npy {
             return self.decode(ty);
         }
-        crate::text::decode_whole(&self.content, &self.path, ty, vocabulary)
+        match alphabet {
+            Alphabet::Characters(names) => crate::text::decode_whole(&self.content, &self.path, ty, names),
+            Alphabet::Tokens(tokens) => crate::running::decode_whole(&self.content, &self.path, ty, tokens),
+        }
     }
 }
 
@@ -139,12 +147,12 @@ mod tests {
 
     fn numbers(text: &str, length: usize, letters: &str) -> Result<Vec<u8>> {
         let ty = FieldType::new(DType::U8, [length]);
-        Ok(Given::text("prompt", text).decode_text(&ty, &vocabulary(letters))?.bytes)
+        Ok(Given::text("prompt", text).decode_text(&ty, Alphabet::Characters(&vocabulary(letters)))?.bytes)
     }
 
     #[test]
     fn a_text_is_one_row_and_stands_at_the_end() {
-        assert_eq!(Given::text("prompt", "bän").text_dims().unwrap(), [3]);
+        assert_eq!(Given::text("prompt", "bän").text_dims(None).unwrap(), [3]);
         assert_eq!(numbers("ba", 2, "\n ab").unwrap(), [3, 2]);
         assert_eq!(numbers("ba", 5, "\n ab").unwrap(), [0, 0, 0, 3, 2]);
         assert_eq!(numbers("ba", 3, " ab").unwrap(), [0, 2, 1]);
@@ -170,7 +178,7 @@ mod tests {
         crate::encode_npy(&mut npy, DType::I32, &[2, 3], &[0; 24]).unwrap();
         let given = |content: &[u8]| Given::bytes("a", content.to_vec());
         assert_eq!(given(&npy).dims().unwrap(), [2, 3]);
-        assert_eq!(given(&npy).text_dims().unwrap(), [2, 3]);
+        assert_eq!(given(&npy).text_dims(None).unwrap(), [2, 3]);
         assert_eq!(given(b"x,y\n1,2\n").dims().unwrap(), [2]);
         assert!(given(&npy[..20]).dims().is_err());
         assert!(given(b"\0\0\x08\x01\0\0\0\0").dims().unwrap_err().to_string().contains("--bind"));

@@ -12,7 +12,7 @@ use crate::error::{DataError, ErrorKind, Result};
 use crate::table;
 use crate::types::{Column, FieldType};
 #[cfg(feature = "text")]
-use crate::vocabulary::Vocabulary;
+use crate::{alphabet::Alphabet, vocabulary::Vocabulary};
 
 /// Decodes `content`, which came from `path`, held to the type `ty` of one example.
 ///
@@ -61,21 +61,24 @@ const READABLE: &[&str] = &[
 /// Decodes `content`, which came from `path`: a text, cut as [`crate::text`] does, or numbers as `.npy`.
 ///
 /// # Errors
-/// A text that is too short or no UTF-8, a character that is not in the vocabulary, an array of another type.
+/// A text that is too short or no UTF-8, a character that has no number, an array of another type.
 #[cfg(feature = "text")]
-pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabulary: &[String]) -> Result<Column> {
+pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, alphabet: Alphabet<'_>) -> Result<Column> {
     table::check_fields(std::slice::from_ref(ty), path)?;
     let content = content::unpack(content, path)?;
     if content::sniff(&content) == Format::Npy {
         return decode_npy(content, path, ty);
     }
-    crate::text::decode_input(&content, path, ty, vocabulary)
+    match alphabet {
+        Alphabet::Characters(names) => crate::text::decode_input(&content, path, ty, names),
+        Alphabet::Tokens(tokens) => crate::running::decode_input(&content, path, ty, tokens),
+    }
 }
 
 /// Decodes `content`, which came from `path`: texts, one a line, or numbers as `.npy`.
 ///
 /// # Errors
-/// A line without words, text that is no UTF-8, an array of another type.
+/// A line without words or tokens, text that is no UTF-8, an array of another type.
 #[cfg(feature = "text")]
 pub fn decode_words_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabulary: &Vocabulary) -> Result<Column> {
     table::check_fields(std::slice::from_ref(ty), path)?;

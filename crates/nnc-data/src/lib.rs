@@ -15,7 +15,7 @@
 //!
 //! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `text`, `wav`), because a built
 //! executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a file for
-//! each example.
+//! each example, `merges` the learning of byte-pair tokens; to read by them takes only `text`.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
 #![cfg_attr(
@@ -23,6 +23,7 @@
     allow(dead_code)
 )]
 
+mod alphabet;
 mod batches;
 mod content;
 #[cfg(feature = "csv")]
@@ -42,6 +43,8 @@ mod input;
 mod layout;
 #[cfg(feature = "text")]
 pub mod lines;
+#[cfg(feature = "merges")]
+mod merges;
 #[cfg(feature = "npy")]
 pub mod npy;
 #[cfg(feature = "npz")]
@@ -54,6 +57,8 @@ mod picture;
 #[cfg(feature = "image")]
 mod pictures;
 mod random;
+#[cfg(feature = "text")]
+pub mod running;
 #[cfg(any(feature = "image", feature = "text"))]
 mod sample;
 mod similar;
@@ -63,14 +68,17 @@ mod split;
 mod table;
 #[cfg(feature = "text")]
 pub mod text;
+mod token_table;
 mod types;
 mod vocabulary;
 #[cfg(feature = "wav")]
 pub mod wav;
+mod word_table;
 #[cfg(any(feature = "csv", feature = "text"))]
 mod words;
 mod write;
 
+pub use alphabet::Alphabet;
 pub use batches::{Batch, Batches};
 pub use error::{DataError, ErrorKind, Place, Result};
 pub use given::Given;
@@ -88,8 +96,10 @@ pub use pictures::{stage_pictures, write_pictures};
 #[cfg(any(feature = "idx", feature = "csv", feature = "npy", feature = "image", feature = "text"))]
 pub use source::Source;
 pub use split::{Parts, Split, balanced_order, epoch_order, every_nth, hold_out, hold_out_tail};
+pub use token_table::{LEAST_TOKENS, TokenTable};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};
-pub use vocabulary::{MARKS, PADDING, UNKNOWN, Vocabulary};
+pub use vocabulary::{MARKS, PADDING, UNKNOWN, Unit, Vocabulary};
+pub use word_table::WordTable;
 #[cfg(any(feature = "csv", feature = "text"))]
 pub use words::WordOptions;
 pub use write::{Staged, check_not_input, check_writable, remove_leftovers, write_atomically};

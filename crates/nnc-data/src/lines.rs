@@ -34,7 +34,7 @@ pub fn decode(files: &[(&Path, &[u8])], fields: &[FieldType], options: &WordOpti
     for (field, (&(path, content), ty)) in files.iter().zip(fields).enumerate() {
         let rows: Vec<String> = utf8(content, path)?.lines().map(str::to_owned).collect();
         let table = options.table(field).ok_or_else(|| {
-            let message = "the lines of a text are words, and the field is declared as something else";
+            let message = "the lines of a text are words or tokens, and the field is declared as something else";
             DataError::new(ErrorKind::BadRequest, path, message)
         })?;
         if let Some(before) = texts.first().filter(|before| before.rows.len() != rows.len()) {
@@ -44,7 +44,7 @@ pub fn decode(files: &[(&Path, &[u8])], fields: &[FieldType], options: &WordOpti
             let error = DataError::new(ErrorKind::Mismatch, path, message);
             return Err(error.help("line by line the files belong together"));
         }
-        texts.push(Texts { path, ty: ty.clone(), table, rows });
+        texts.push(Texts { path, ty: ty.clone(), table, unit: options.unit, rows });
     }
     let rows = texts.first().map_or(0, |texts| texts.rows.len());
     let lines: Vec<u64> = (1..=rows as u64).collect();

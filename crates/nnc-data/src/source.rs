@@ -32,6 +32,9 @@ pub enum Source {
     /// One file of characters, see [`crate::text`].
     #[cfg(feature = "text")]
     Text(PathBuf, crate::text::TextOptions),
+    /// One file of byte-pair tokens, see [`crate::running`].
+    #[cfg(feature = "text")]
+    Running(PathBuf, WordOptions),
     /// One file of lines per field, see [`crate::lines`].
     #[cfg(feature = "text")]
     Lines(Vec<PathBuf>, WordOptions),
@@ -55,6 +58,8 @@ impl Source {
             Source::Wav(folder, _) => std::slice::from_ref(folder),
             #[cfg(feature = "text")]
             Source::Text(file, _) => std::slice::from_ref(file),
+            #[cfg(feature = "text")]
+            Source::Running(file, _) => std::slice::from_ref(file),
             #[cfg(feature = "text")]
             Source::Lines(files, _) => files,
         }
@@ -83,6 +88,8 @@ impl Source {
             Source::Wav(folder, options) => crate::wav::open(folder, fields, options),
             #[cfg(feature = "text")]
             Source::Text(file, options) => crate::text::open(file, fields, options),
+            #[cfg(feature = "text")]
+            Source::Running(file, words) => crate::running::open(file, fields, words),
             #[cfg(feature = "text")]
             Source::Lines(files, words) => crate::lines::open(files, fields, words),
         }

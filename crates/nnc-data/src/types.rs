@@ -178,9 +178,9 @@ pub struct Table {
     pub lines: Vec<u64>,
     /// The names of the files of the examples, where each has one of its own: with their folders below the source's.
     pub names: Vec<String>,
-    /// For each column the table that numbers its words, if it is a text; empty where there are none.
+    /// For each column the table that numbers it, if its rows are texts; empty where there are none.
     pub tables: Vec<Option<usize>>,
-    /// The tables that number the words of texts.
+    /// The tables that number the words or tokens of texts.
     pub vocabularies: Vec<Vocabulary>,
     /// What is worth telling, a line each: texts that were cut.
     pub remarks: Vec<String>,

@@ -16,7 +16,10 @@ use image::{ExtendedColorType, ImageEncoder};
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::{self, TextOptions};
 use nnc_data::wav::WavOptions;
-use nnc_data::{Batching, DType, FieldType, Given, Source, Vocabulary, WordOptions, csv, idx, lines, npy, npz};
+use nnc_data::{
+    Alphabet, Batching, DType, FieldType, Given, Source, TokenTable, Unit, Vocabulary, WordOptions, WordTable, csv,
+    idx, lines, npy, npz, running,
+};
 use nnc_data::{decode_input, decode_sound_input, decode_text_input, decode_words_input, encode_npy};
 use peak_alloc::PeakAlloc;
 
@@ -243,7 +246,7 @@ fn as_inputs(content: &[u8]) {
         let _ = decode_input(content.to_vec(), path(), &ty);
     }
     let given = Given::bytes("a", content.to_vec());
-    let _ = (given.dims(), given.text_dims());
+    let _ = (given.dims(), given.text_dims(None));
 }
 
 const SMALL: usize = 64 << 10;
@@ -292,8 +295,8 @@ fn text_content() {
                 let options = TextOptions { vocabulary, known };
                 let _ = text::decode(&content, path(), std::slice::from_ref(&field), &options);
             }
-            let _ = decode_text_input(content.clone(), path(), &field, &names);
-            let _ = Given::bytes("a", content.clone()).decode_text(&field, &names);
+            let _ = decode_text_input(content.clone(), path(), &field, Alphabet::Characters(&names));
+            let _ = Given::bytes("a", content.clone()).decode_text(&field, Alphabet::Characters(&names));
         }
     });
 }
@@ -309,7 +312,7 @@ fn words_content() {
     let ty = FieldType::new(DType::I32, [3]);
     let fields = [ty.clone(), FieldType::scalar(DType::U8)];
     let tab = CsvOptions { separator: b'\t', ..CsvOptions::default() };
-    let table = Vocabulary::learn(["a good film"].into_iter(), 9, true).unwrap();
+    let table = Vocabulary::Words(WordTable::learn(["a good film"].into_iter(), 9, true).unwrap());
     fuzz("words", texts, &bound, |content| {
         for known in [None, Some(vec![table.clone()])] {
             let words = WordOptions {
@@ -323,6 +326,35 @@ fn words_content() {
             let _ = lines::decode(&[(path(), &content)], &fields[..1], &words);
         }
         let _ = decode_words_input(content, path(), &ty, &table);
+    });
+}
+
+#[test]
+fn tokens_content() {
+    let texts = || {
+        let texts =
+            ["the cat, the cat's hat\tthat\n", "\u{FEFF}caf\u{e9} caf\u{e9}\r\n\r\n", "aaaaaaaaaaaaaaaaaaaa aaaa"];
+        texts.map(|text| text.as_bytes().to_vec()).to_vec()
+    };
+    // Beside the rows, what is learned counts each pair of a piece that is there once, with where it is. The crate starts
+    // threads, and names each of the 256 bytes.
+    let bound = Bound { per_byte: 2000, constant: 2 << 20 };
+    let fields = [FieldType::new(DType::I32, [3])];
+    let table = TokenTable::learn(["the hat, the hat"].into_iter(), 270).unwrap();
+    fuzz("tokens", texts, &bound, |content| {
+        for known in [None, Some(vec![Vocabulary::Tokens(table.clone())])] {
+            let words = WordOptions {
+                tables: vec![Some(0)],
+                unit: Unit::Tokens,
+                sizes: vec![280],
+                known,
+                ..WordOptions::default()
+            };
+            let _ = running::decode(&content, path(), &fields, &words);
+            let _ = lines::decode(&[(path(), &content)], &fields, &words);
+        }
+        let _ = decode_text_input(content.clone(), path(), &fields[0], Alphabet::Tokens(&table));
+        let _ = Given::bytes("a", content).decode_text(&fields[0], Alphabet::Tokens(&table));
     });
 }
 

@@ -5,7 +5,10 @@ mod common;
 use common::{columns, fault, fields, folder, grey_png, gzip, save};
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
-use nnc_data::{Batch, Batches, Column, DType, DataError, ErrorKind, FieldType, Source, Split, Vocabulary};
+use nnc_data::{
+    Alphabet, Batch, Batches, Column, DType, DataError, ErrorKind, FieldType, Source, Split, TokenTable, Unit,
+    Vocabulary, WordTable,
+};
 use nnc_data::{Given, WordOptions, encode_npy, epoch_order, write_npy};
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -97,11 +100,14 @@ fn a_text_teaches_its_characters() {
     assert!(error.to_string().contains("test.txt, line 1: the character `\\n` (U+000A)"), "{error}");
 
     let input = save(folder.path().join("input.txt"), b"tobe");
-    let column = Given::read(&input).unwrap().decode_windows(&window[0], &names).unwrap();
+    let column = Given::read(&input).unwrap().decode_windows(&window[0], Alphabet::Characters(&names)).unwrap();
     assert_eq!(column.rows, 1);
     assert_eq!(column.bytes, [6, 4, 1, 2].map(i32::to_le_bytes).concat());
     let numbers = save(folder.path().join("input.npy"), &npy(DType::I32, &[4], &column.bytes));
-    assert_eq!(Given::read(&numbers).unwrap().decode_windows(&window[0], &names).unwrap(), column);
+    assert_eq!(
+        Given::read(&numbers).unwrap().decode_windows(&window[0], Alphabet::Characters(&names)).unwrap(),
+        column
+    );
 
     let error = fault(Source::Text(train, TextOptions { vocabulary: 65, known: None }), &window);
     assert!(error.to_string().contains("has 7 different characters, but `vocabulary=65` is declared"), "{error}");
@@ -128,7 +134,7 @@ fn a_column_of_text_is_numbered_by_its_words() {
     let (fields, words) = sentences(None);
     let path = save(folder.path().join("a.tsv"), b"a film\t1\nA bad, bad film a\t0\nfilm\t1\n");
     let table = Source::Csv(path, tab, words).open(&fields).unwrap();
-    assert_eq!(table.vocabularies[0].words()[4..], ["a", "film", "bad"]);
+    assert_eq!(table.vocabularies[0].words().unwrap().words()[4..], ["a", "film", "bad"]);
     assert_eq!(ints(&table.columns[0]), [4, 5, 0, 0, 4, 6, 1, 6, 5, 0, 0, 0]);
     assert_eq!((&table.columns[1].bytes[..], &table.lines[..]), (&[1, 0, 1][..], &[1, 2, 3][..]));
     assert_eq!(table.remarks.len(), 2, "{:?}", table.remarks);
@@ -154,7 +160,7 @@ fn what_is_held_out_teaches_no_words() {
         let options = WordOptions { held_out: (splits.to_vec(), 3), ..options.clone() };
         let table = Source::Csv(path.clone(), CsvOptions::default(), options).open(&fields).unwrap();
         assert_eq!(table.rows, 6, "what is held out is numbered all the same");
-        table.vocabularies[0].words()[4..].to_vec()
+        table.vocabularies[0].words().unwrap().words()[4..].to_vec()
     };
     assert_eq!(words(&[]), ["kept", "held", "also"]);
     assert_eq!(words(&[Split::Every(3)]), ["kept", "also", "once"]);
@@ -199,12 +205,12 @@ fn files_of_lines_belong_together() {
     let fields = [FieldType::new(DType::I32, [2]), FieldType::new(DType::I32, [3])];
     let own = WordOptions { tables: vec![Some(0), Some(1)], sizes: vec![9, 9], ..WordOptions::default() };
     let table = Source::Lines(vec![from.clone(), into.clone()], own.clone()).open(&fields).unwrap();
-    assert_eq!(table.vocabularies[0].words()[4..], ["Haus", "ein", "zwei"]);
+    assert_eq!(table.vocabularies[0].words().unwrap().words()[4..], ["Haus", "ein", "zwei"]);
     assert_eq!((ints(&table.columns[0]), ints(&table.columns[1])), (vec![5, 4, 6, 0], vec![4, 5, 0, 6, 0, 0]));
     assert!(table.remarks.is_empty(), "{:?}", table.remarks);
     let shared = WordOptions { tables: vec![Some(0), Some(0)], sizes: vec![19], ..WordOptions::default() };
     let table = Source::Lines(vec![from.clone(), into], shared).open(&fields).unwrap();
-    assert_eq!(table.vocabularies[0].words().len(), 10);
+    assert_eq!(table.vocabularies[0].words().unwrap().words().len(), 10);
 
     let message = |content: &[u8]| {
         let into = save(folder.path().join("b.en"), content);
@@ -220,7 +226,7 @@ fn files_of_lines_belong_together() {
 #[test]
 fn texts_are_inputs_by_lines() {
     let folder = folder();
-    let vocabulary = Vocabulary::learn(["good film"].into_iter(), 9, true).unwrap();
+    let vocabulary = Vocabulary::Words(WordTable::learn(["good film"].into_iter(), 9, true).unwrap());
     let ty = FieldType::new(DType::I32, [3]);
     let path = save(folder.path().join("a.txt"), b"Good film!\nnew\n");
     assert_eq!(ints(&Given::read(&path).unwrap().decode_words(&ty, &vocabulary).unwrap()), [5, 4, 1, 1, 0, 0]);
@@ -229,6 +235,35 @@ fn texts_are_inputs_by_lines() {
     let path = save(folder.path().join("b.txt"), b"good\n\nfilm\n");
     let error = Given::read(&path).unwrap().decode_words(&ty, &vocabulary).unwrap_err().to_string();
     assert!(error.contains("b.txt, line 2: the text has no words"), "{error}");
+}
+
+#[test]
+fn texts_of_tokens_are_cells_lines_and_windows() {
+    let folder = folder();
+    let text = "ein Haus, ein Haus\nzwei H\u{e4}user\n";
+    let path = save(folder.path().join("a.de"), text.as_bytes());
+    let options =
+        |size| WordOptions { tables: vec![Some(0)], unit: Unit::Tokens, sizes: vec![size], ..WordOptions::default() };
+    let field = [FieldType::new(DType::I32, [4])];
+    let lines = Source::Lines(vec![path.clone()], options(264)).open(&field).unwrap();
+    assert_eq!((lines.rows, &lines.tables[..]), (2, &[Some(0)][..]));
+    assert!(
+        lines.remarks[0].ends_with("a.de: 2 of 2 texts have more than 4 tokens, and were cut"),
+        "{:?}",
+        lines.remarks
+    );
+    let windows = Source::Running(path, options(264)).open(&field).unwrap();
+    assert!(windows.rows > 4 && windows.tables.is_empty(), "{windows:?}");
+    let cells = save(folder.path().join("a.csv"), b"ein Haus,1\nzwei,0\n");
+    let fields = [field[0].clone(), FieldType::scalar(DType::U8)];
+    let two = WordOptions { tables: vec![Some(0), None], ..options(260) };
+    let table = Source::Csv(cells, CsvOptions::default(), two).open(&fields).unwrap();
+    assert_eq!(ints(&table.columns[0])[4..], [126, 123, 105, 109]);
+    let tokens = Vocabulary::Tokens(TokenTable::new(Vec::new()).unwrap());
+    let given = Given::text("a", "no\nx").decode_words(&field[0], &tokens).unwrap();
+    assert_eq!(ints(&given), [114, 115, 0, 0, 124, 0, 0, 0]);
+    let error = Given::text("a", "no\n\nx").decode_words(&field[0], &tokens).unwrap_err().to_string();
+    assert!(error.contains("a, line 2: the text has no tokens"), "{error}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What `run`, `build` and `bench` compile: a recipe's answer, or a model by itself when the file has no recipe.
 
 use crate::checkpoint::Checkpoint;
+use crate::dataset;
 use crate::deploy::Subject;
 use crate::error::DriverError;
 use crate::learned::Learned;
 use crate::pretrained::{self, Holding};
 use crate::project::Project;
 use crate::store::Store;
+use nnc_data::{TokenTable, Vocabulary};
 use nnc_graph::{DType, Graph, TensorType};
 use nnc_lang::diagnostic::closest;
 use nnc_lang::elaborate::weight_names::Pretrained;
@@ -22,8 +24,12 @@ pub struct Inputs {
     answer: Option<String>,
     /// Its parameters.
     pub(crate) parameters: Vec<ParameterInfo>,
-    /// Of a text, the dtype of its characters' numbers.
+    /// Of a text, the dtype of the numbers of its characters or tokens.
     pub(crate) letters: Option<DType>,
+    /// Whether these are byte-pair tokens.
+    of_tokens: bool,
+    /// The table of these, as weights know it.
+    pub(crate) tokens: Option<TokenTable>,
 }
 
 impl Inputs {
@@ -37,18 +43,21 @@ impl Inputs {
         }
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
-        let letters = data.raw.first().filter(|_| data.is_text()).map(|field| field.ty.dtype);
+        let of_tokens = data.is_running_tokens();
+        let letters = data.raw.first().filter(|_| of_tokens || data.is_text()).map(|field| field.ty.dtype);
         let asked = recipe.asked(answer).map_err(|name| unknown_answer(recipe, &name))?;
         let parameters = asked.and_then(|asked| asked.parameters.clone()).unwrap_or_default();
         let answer = answer.map(str::to_owned).or_else(|| asked.map(|asked| asked.name.clone()));
-        Ok(Self { answer, parameters, letters })
+        Ok(Self { answer, parameters, letters, of_tokens, tokens: None })
     }
 
-    /// The same for these weights: without names for characters, numbers are no text.
+    /// The same for these weights: without names for characters, or a table of tokens, numbers are no text.
     #[must_use]
     pub fn held_to(self, learned: &Learned) -> Self {
-        let knows = learned.classes.as_ref().is_some_and(|characters| !characters.is_empty());
-        Self { letters: self.letters.filter(|_| knows), ..self }
+        let tokens = learned.vocabularies.first().and_then(Vocabulary::tokens).filter(|_| self.of_tokens).cloned();
+        let has_characters = learned.classes.as_ref().is_some_and(|characters| !characters.is_empty());
+        let knows = if self.of_tokens { tokens.is_some() } else { has_characters };
+        Self { letters: self.letters.filter(|_| knows), tokens, ..self }
     }
 
     /// The parameters that are tensors, by name.
@@ -59,7 +68,7 @@ impl Inputs {
         })
     }
 
-    /// Whether numbers of this type are characters: those of a text's dtype, with an axis or more.
+    /// Whether numbers of this type are characters or tokens: those of a text's dtype, with an axis or more.
     pub fn is_text(&self, ty: &TensorType) -> bool {
         self.letters == Some(ty.dtype) && ty.shape.rank() > 0
     }
@@ -146,13 +155,17 @@ impl AnswerGraphs {
     /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
     pub fn subject(&self, checkpoint: &Checkpoint) -> Subject<'_> {
         let learned = Learned::of(checkpoint);
-        let taught = || learned.classes.clone().unwrap_or_default();
+        let inputs = self.inputs.clone().held_to(&learned);
+        let taught = || match &inputs.tokens {
+            Some(tokens) => tokens.names(),
+            None => learned.classes.clone().unwrap_or_default(),
+        };
         let classes = if self.classes.is_empty() { taught() } else { self.classes.clone() };
         Subject {
             name: self.name.clone(),
             source: self.source.clone(),
-            inputs: self.inputs.clone().held_to(&learned),
-            readings: self.readings(!classes.is_empty(), learned.vocabularies.len()),
+            readings: self.readings(inputs.letters.is_some(), &learned.vocabularies),
+            inputs,
             classes,
             vocabularies: learned.vocabularies,
             graph: &self.graph,
@@ -161,12 +174,20 @@ impl AnswerGraphs {
         }
     }
 
-    /// How each raw tensor of the data is read from a file; weights may lack the characters or the words.
-    fn readings(&self, has_characters: bool, tables: usize) -> BTreeMap<String, Reading> {
+    /// How each raw tensor of the data is read from a file; weights may lack the characters, the words or the tokens.
+    fn readings(&self, is_text: bool, tables: &[Vocabulary]) -> BTreeMap<String, Reading> {
         let Some(data) = &self.data else { return BTreeMap::new() };
+        let unit = dataset::unit(data);
         let of = |field: &RawField| match field.table {
-            Some(table) if table < tables => Reading::Words(table),
-            None if data.is_text() && has_characters => Reading::Characters,
+            Some(_) if data.is_running_tokens() => {
+                if is_text {
+                    Reading::Characters
+                } else {
+                    Reading::Values
+                }
+            }
+            Some(table) if tables.get(table).is_some_and(|known| known.unit() == unit) => Reading::Words(table),
+            None if data.is_text() && is_text => Reading::Characters,
             None if field.ty.shape.rank() > 0 => data.rate().map_or(Reading::Values, Reading::Sound),
             Some(_) | None => Reading::Values,
         };

@@ -6,9 +6,9 @@ use crate::synthetic;
 use nnc_data::csv::CsvOptions;
 use nnc_data::text::TextOptions;
 use nnc_data::wav::WavOptions;
-use nnc_data::{DType, FieldType, Source, Split, Table, WordOptions, balanced_order, epoch_order, pattern};
+use nnc_data::{DType, FieldType, Source, Split, Table, Unit, WordOptions, balanced_order, epoch_order, pattern};
 use nnc_graph::TensorType;
-use nnc_lang::elaborate::{DataInfo, Holdout, Literal, SourceCall};
+use nnc_lang::elaborate::{DataInfo, Holdout, Literal, SourceCall, TextUnit};
 use nnc_runtime::memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,8 +100,8 @@ impl Dataset {
         remarks
     }
 
-    /// Opens the sources of a `data` block; relative paths start at `root`. Texts are numbered by the characters or words
-    /// that weights `learned`, when there are any; else they teach their own.
+    /// Opens the sources of a `data` block; relative paths start at `root`. Texts are numbered by the characters, words
+    /// or tokens that weights `learned`, when there are any; else they teach their own.
     ///
     /// # Errors
     /// [`DriverError::Data`] with file and place; [`DriverError::Usage`] when there is no such split.
@@ -301,17 +301,27 @@ fn source(
             let vocabulary = info.vocabulary().unwrap_or(0);
             Ok(Source::Text(one(paths)?, TextOptions { vocabulary, known: known.classes.clone() }))
         }
+        "text" if info.is_running_tokens() => Ok(Source::Running(one(paths)?, words)),
         "text" => Ok(Source::Lines(paths, words)),
         other => Err(DriverError::Usage(format!("`{other}` is no data source"))),
     }
 }
 
-/// Which fields are words, and how they are numbered.
+/// The data crate's form of what texts are taken apart into.
+pub fn unit(info: &DataInfo) -> Unit {
+    match info.unit {
+        Some(TextUnit::Tokens) => Unit::Tokens,
+        Some(TextUnit::Words) | None => Unit::Words,
+    }
+}
+
+/// Which fields are words or tokens, and how they are numbered.
 fn words(info: &DataInfo, numbered: &Words<'_>) -> WordOptions {
     let known = &numbered.known.vocabularies;
     let held_out = [&info.test, &info.validation].into_iter().flatten();
     WordOptions {
         tables: info.raw.iter().map(|field| field.table).collect(),
+        unit: unit(info),
         sizes: info.tables.clone(),
         lowercase: info.is_lowercase(),
         known: (!known.is_empty()).then(|| known.clone()),

@@ -44,7 +44,7 @@ pub struct Subject<'a> {
     pub inputs: Inputs,
     /// How the fields of the data are read, by their names; others hold plain values.
     pub readings: BTreeMap<String, Reading>,
-    /// The tables of words.
+    /// The tables of words or tokens.
     pub vocabularies: Vec<Vocabulary>,
     /// The answer's graph for `rows` rows.
     pub graph: &'a Graph,

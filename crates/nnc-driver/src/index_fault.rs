@@ -47,6 +47,9 @@ impl IndexFault {
                 error.help(format!("the text has {} different characters: give the model as many", characters.len()))
             }
             Some(folders) => error.help(format!("the classes that are there: {}", folders.join(", "))),
+            None if !part.table.vocabularies.is_empty() => {
+                error.help("give the model as many numbers as `vocabulary` says")
+            }
             None if from_zero => error.help("rows of examples are counted from 0"),
             None => error,
         }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::train::Progress;
-use nnc_data::Vocabulary;
+use nnc_data::{TokenTable, Vocabulary, WordTable};
 use serde::{Deserialize, Serialize};
 
 /// What numbers stand for.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Learned {
     /// The classes, written in the file or taught by the folders, or the characters of a text.
     pub classes: Option<Vec<String>>,
-    /// The tables of words.
+    /// The tables of words or tokens.
     pub vocabularies: Vec<Vocabulary>,
 }
 
@@ -22,22 +22,31 @@ impl Learned {
     }
 }
 
-/// A table of words in a checkpoint.
+/// A table in a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct SavedWords {
-    lowercase: bool,
-    words: Vec<String>,
+#[serde(untagged)]
+pub(crate) enum SavedTable {
+    /// The words by their numbers.
+    Words { lowercase: bool, words: Vec<String> },
+    /// The numbers of the tokens that become one, in the order in which they were learned.
+    Tokens { merges: Vec<(u32, u32)> },
 }
 
-impl From<&Vocabulary> for SavedWords {
+impl From<&Vocabulary> for SavedTable {
     fn from(table: &Vocabulary) -> Self {
-        Self { lowercase: table.lowercase(), words: table.words().to_vec() }
+        match table {
+            Vocabulary::Words(table) => Self::Words { lowercase: table.lowercase(), words: table.words().to_vec() },
+            Vocabulary::Tokens(table) => Self::Tokens { merges: table.merges().to_vec() },
+        }
     }
 }
 
-impl SavedWords {
+impl SavedTable {
     /// The table, if this is one.
     pub(crate) fn vocabulary(&self) -> Option<Vocabulary> {
-        Vocabulary::new(self.words.clone(), self.lowercase)
+        match self {
+            Self::Words { lowercase, words } => WordTable::new(words.clone(), *lowercase).map(Vocabulary::Words),
+            Self::Tokens { merges } => TokenTable::new(merges.clone()).map(Vocabulary::Tokens),
+        }
     }
 }

@@ -21,7 +21,7 @@ impl Inputs {
             let Some(given) = given.get(name).filter(|_| !row(ty).iter().all(|dim| dim.as_number().is_some())) else {
                 continue;
             };
-            let dims = if self.is_text(ty) { given.text_dims()? } else { given.dims()? };
+            let dims = if self.is_text(ty) { given.text_dims(self.tokens.as_ref())? } else { given.dims()? };
             for (dim, size) in aligned(ty, &dims).ok_or_else(|| misfit(name, ty, given, &dims))? {
                 let Some(letter) = own_name(dim) else { continue };
                 let size = i64::try_from(size).unwrap_or(i64::MAX);

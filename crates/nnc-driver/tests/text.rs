@@ -149,7 +149,7 @@ fn another_text_does_not_continue_a_run() {
     run(&project, &out, false, Some(3)).unwrap();
     fs::write(folder.join("a.txt"), TEXT.to_uppercase().repeat(8)).unwrap();
     let error = run(&project, &out, true, None).unwrap_err().to_string();
-    assert!(error.contains("trained on other classes, characters or words"), "{error}");
+    assert!(error.contains("trained on other classes, characters, words or tokens"), "{error}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_words() {
     let path = whole.join("best.safetensors");
     let mut loaded = checkpoint::load(&path).unwrap();
     let learned = Learned::of(&loaded);
-    let words = learned.vocabularies[0].words();
+    let words = learned.vocabularies[0].words().unwrap().words();
     assert_eq!(words[..4], MARKS);
     assert_eq!(words[4..], ["good", "bad", "film", "a", "!", ",", "one", "so"]);
 
@@ -137,7 +137,7 @@ fn other_words_do_not_continue_a_run() {
     run(&project, &out, false, Some(3)).unwrap();
     fs::write(folder.join("a.tsv"), SENTENCES.replace("film", "movie").repeat(2)).unwrap();
     let error = run(&project, &out, true, None).unwrap_err().to_string();
-    assert!(error.contains("trained on other classes, characters or words"), "{error}");
+    assert!(error.contains("trained on other classes, characters, words or tokens"), "{error}");
 }
 
 #[test]

@@ -525,6 +525,24 @@ fn words_have_their_tables() {
 }
 
 #[test]
+fn tokens_are_windows_of_one_text_and_lines_of_several() {
+    let unit = unit(
+        "data running {
+            train: tokens[5] = text(\"a.txt\", vocabulary=300)
+            test = 0.1
+            tokens: i32[4] = train[0..4]
+        }
+        data pairs { train: (tokens[3], tokens[5]) = text(\"a.de\", \"a.en\", vocabulary=270); test = 0.1 }
+        data cells { train: (tokens[3], f32) = csv(\"a.csv\", vocabulary=270) }",
+    );
+    let [running, pairs, cells] = &unit.data[..] else { panic!("three blocks") };
+    assert!(running.is_running_tokens() && !running.is_text() && running.test == Some(Holdout::Tail(0.1)));
+    assert_eq!((running.raw[0].table, running.raw[0].ty.to_string()), (Some(0), "i32[5]".to_owned()));
+    assert!(!pairs.is_running_tokens() && pairs.test == Some(Holdout::Fraction(0.1)));
+    assert!(!cells.is_running_tokens() && cells.raw[1].table.is_none());
+}
+
+#[test]
 fn sounds_have_a_rate_and_names() {
     let unit = unit(
         "data digits {

@@ -4,7 +4,7 @@
 //! Decoding trusts nothing: it fails on any bytes that encoding does not make.
 
 use crate::manifest::{External, Manifest, Port, Reading, Role, Variant};
-use nnc_data::{DType, FieldType, Vocabulary};
+use nnc_data::{DType, FieldType, TokenTable, Vocabulary, WordTable};
 
 impl Manifest {
     /// The manifest as bytes.
@@ -94,8 +94,19 @@ impl Writer {
     }
 
     fn vocabulary(&mut self, vocabulary: &Vocabulary) {
-        self.number(usize::from(vocabulary.lowercase()));
-        self.list(vocabulary.words(), |to, word| to.text(word));
+        match vocabulary {
+            Vocabulary::Words(table) => {
+                self.number(usize::from(table.lowercase()));
+                self.list(table.words(), |to, word| to.text(word));
+            }
+            Vocabulary::Tokens(table) => {
+                self.number(2);
+                self.list(table.merges(), |to, &(left, right)| {
+                    to.number(left as usize);
+                    to.number(right as usize);
+                });
+            }
+        }
     }
 
     fn external(&mut self, external: &External) {
@@ -186,8 +197,17 @@ impl Reader<'_> {
     }
 
     fn vocabulary(&mut self) -> Option<Vocabulary> {
-        let lowercase = self.truth()?;
-        Vocabulary::new(self.list(Self::text)?, lowercase)
+        let lowercase = match self.number()? {
+            0 => false,
+            1 => true,
+            2 => return TokenTable::new(self.list(Self::merge)?).map(Vocabulary::Tokens),
+            _ => return None,
+        };
+        WordTable::new(self.list(Self::text)?, lowercase).map(Vocabulary::Words)
+    }
+
+    fn merge(&mut self) -> Option<(u32, u32)> {
+        Some((u32::try_from(self.number()?).ok()?, u32::try_from(self.number()?).ok()?))
     }
 
     fn external(&mut self) -> Option<External> {

@@ -3,6 +3,7 @@
 use crate::manifest::{Manifest, Port, Reading};
 use crate::number::Number;
 use crate::present::shown_name;
+use nnc_data::Alphabet;
 
 /// How many class names `--help` lists.
 const CLASSES: usize = 20;
@@ -112,12 +113,23 @@ fn tail(port: &Port, manifest: &Manifest) -> String {
     let classes = port.row.dims.last().copied().unwrap_or(manifest.classes.len());
     match port.reading {
         Reading::Values | Reading::Option => String::new(),
-        Reading::Text => "  (the numbers of a text's characters)".to_owned(),
-        Reading::Characters => "  (the numbers of characters; a text file is read as such)".to_owned(),
-        Reading::Words(_) => "  (the numbers of words; a text is read as such)".to_owned(),
+        Reading::Text => format!("  (the numbers of a text's {})", own_units(manifest)),
+        Reading::Characters => format!("  (the numbers of {}; a text file is read as such)", own_units(manifest)),
+        Reading::Words(table) => {
+            let units = manifest.vocabularies.get(table).map_or("words", |table| table.unit().plural());
+            format!("  (the numbers of {units}; a text is read as such)")
+        }
         Reading::Sound(rate) => format!("  (a sound with {rate} samples in a second)"),
         Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),
         Reading::Probabilities => format!("  (probabilities of {classes} classes)"),
+    }
+}
+
+/// What running texts are made of.
+fn own_units(manifest: &Manifest) -> &'static str {
+    match manifest.alphabet() {
+        Alphabet::Characters(_) => "characters",
+        Alphabet::Tokens(_) => "tokens",
     }
 }
 

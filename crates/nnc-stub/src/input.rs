@@ -28,9 +28,9 @@ pub fn given(name: &str, value: &Path, reading: Reading) -> Result<Given> {
 pub fn decode(given: Given, port: &Port, manifest: &Manifest) -> Result<Column> {
     match port.reading {
         #[cfg(feature = "text")]
-        Reading::Text => given.decode_text(&port.row, &manifest.classes),
+        Reading::Text => given.decode_text(&port.row, manifest.alphabet()),
         #[cfg(feature = "text")]
-        Reading::Characters => given.decode_windows(&port.row, &manifest.classes),
+        Reading::Characters => given.decode_windows(&port.row, manifest.alphabet()),
         #[cfg(feature = "text")]
         Reading::Words(table) => given.decode_words(&port.row, &manifest.vocabularies[table]),
         #[cfg(feature = "sound")]

@@ -10,7 +10,7 @@
 //! executable.
 
 use crate::number::Number;
-use crate::present::{Answer, class_name};
+use crate::present::{Answer, Names, class_name};
 use std::io::{self, Write};
 
 /// Writes all answers as one object and a line end.
@@ -21,7 +21,7 @@ pub fn write_json(
     to: &mut dyn Write,
     program: &str,
     answers: &[Answer],
-    classes: &[String],
+    names: Names<'_>,
     top: usize,
 ) -> io::Result<()> {
     let rows = answers.iter().filter(|answer| answer.port.batched).map(|answer| answer.rows).max();
@@ -29,18 +29,18 @@ pub fn write_json(
     for (index, answer) in answers.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         write!(to, "{comma}{}:", quoted(&answer.port.name))?;
-        write_answer(to, answer, classes, top)?;
+        write_answer(to, answer, names, top)?;
     }
     writeln!(to, "}}}}")
 }
 
-fn write_answer(to: &mut dyn Write, answer: &Answer, classes: &[String], top: usize) -> io::Result<()> {
+fn write_answer(to: &mut dyn Write, answer: &Answer, names: Names<'_>, top: usize) -> io::Result<()> {
     let dims = answer.dims();
     let shape: Vec<String> = dims.iter().map(usize::to_string).collect();
     write!(to, "{{\"dtype\":\"{}\",\"shape\":[{}],\"values\":", answer.port.row.dtype, shape.join(","))?;
     let numbers: Vec<Number> = answer.numbers().collect();
     write_nested(to, &dims, &numbers)?;
-    let texts: Vec<String> = answer.texts(classes).iter().map(|text| quoted(text)).collect();
+    let texts: Vec<String> = answer.texts(names.alphabet).iter().map(|text| quoted(text)).collect();
     if !texts.is_empty() {
         write!(to, ",\"text\":[{}]", texts.join(","))?;
     }
@@ -48,7 +48,7 @@ fn write_answer(to: &mut dyn Write, answer: &Answer, classes: &[String], top: us
     if !vectors.is_empty() {
         let lists = vectors.iter().map(|vector| {
             let items = vector.iter().map(|ranked| {
-                let class = quoted(&class_name(classes, ranked.class));
+                let class = quoted(&class_name(names.classes, ranked.class));
                 let probability = Number::Double(ranked.probability).to_json();
                 format!("{{\"class\":{class},\"index\":{},\"probability\":{probability}}}", ranked.class)
             });
@@ -93,13 +93,15 @@ mod tests {
     use super::*;
     use crate::manifest::Reading;
     use crate::present::tests::answer;
+    use nnc_data::Alphabet;
 
     #[test]
     fn writes_one_object() {
         let classes = ["a\"b".to_owned()];
+        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes) };
         let answers = [answer(&[2], 1, Reading::Probabilities, &[0.75, 0.25])];
         let mut to = Vec::new();
-        write_json(&mut to, "Net", &answers, &classes, 2).unwrap();
+        write_json(&mut to, "Net", &answers, names, 2).unwrap();
         let expected = r#"{"program":"Net","rows":1,"answers":{"y":{"dtype":"f32","shape":[1,2],"values":[[0.75,0.25]],"top":[[{"class":"a\"b","index":0,"probability":0.75},{"class":"1","index":1,"probability":0.25}]]}}}"#;
         assert_eq!(String::from_utf8(to).unwrap().trim_end(), expected);
     }
@@ -112,7 +114,8 @@ mod tests {
     #[test]
     fn what_json_lacks_is_null() {
         let mut to = Vec::new();
-        write_json(&mut to, "", &[answer(&[], 2, Reading::Values, &[f32::NAN, 2.0])], &[], 1).unwrap();
+        let none = Names { classes: &[], alphabet: Alphabet::Characters(&[]) };
+        write_json(&mut to, "", &[answer(&[], 2, Reading::Values, &[f32::NAN, 2.0])], none, 1).unwrap();
         assert!(String::from_utf8(to).unwrap().contains("\"values\":[null,2]"));
     }
 }

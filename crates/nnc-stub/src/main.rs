@@ -117,15 +117,15 @@ fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure>
     let mut written = Vec::new();
     for (answer, paths) in answers.iter().zip(&outputs) {
         for path in paths {
-            answer.write(path, &engine.manifest().classes)?;
+            answer.write(path, engine.manifest().alphabet())?;
             written.push(format!("wrote {}: {}", path.display(), answer.type_text()));
         }
     }
     let rows = answers.iter().map(|answer| answer.rows).max().unwrap_or(1);
-    let (top, Manifest { program, classes, .. }) = (arguments.top(rows), engine.manifest());
+    let (top, manifest) = (arguments.top(rows), engine.manifest());
     print(|to| match (arguments.json, written.is_empty()) {
-        (true, _) => json::write_json(to, program, &answers, classes, top),
-        (false, true) => present::write_text(to, &answers, classes, top),
+        (true, _) => json::write_json(to, &manifest.program, &answers, manifest.names(), top),
+        (false, true) => present::write_text(to, &answers, manifest.names(), top),
         (false, false) => written.iter().try_for_each(|line| writeln!(to, "{line}")),
     })
 }

@@ -6,7 +6,8 @@
 //! A program is compiled for [`Manifest::batch`] rows at once. Batched ports have one such leading
 //! dim more than their [`Port::row`] says; the others are whole arrays, the same for all rows.
 
-use nnc_data::{DType, FieldType, Vocabulary};
+use crate::present::Names;
+use nnc_data::{Alphabet, DType, FieldType, Vocabulary};
 use std::fmt;
 
 /// A description of a compiled program. All sizes are in bytes.
@@ -30,9 +31,9 @@ pub struct Manifest {
     pub answers: Vec<Port>,
     /// What was set when the program was made, as `length=300`.
     pub fixed: Vec<String>,
-    /// Names of the classes that a classifier's answers are about, or the characters of a text; may be empty.
+    /// Names of the classes that a classifier's answers are about, or the characters or tokens of a text; may be empty.
     pub classes: Vec<String>,
-    /// The tables that number the words of texts.
+    /// The tables that number the words or tokens of texts.
     pub vocabularies: Vec<Vocabulary>,
     /// The program's external buffers, in order; those of every variant.
     pub externals: Vec<External>,
@@ -107,13 +108,13 @@ pub enum Reading {
     Logits,
     /// Probabilities of classes along the last dim.
     Probabilities,
-    /// Of an input: windows of a text, whose characters are numbered in the order of [`Manifest::classes`].
+    /// Of an input: windows of a text, whose characters or tokens are numbered by [`Manifest::alphabet`].
     Characters,
-    /// Texts along the last dim, one in each vector, of characters that are numbered so.
+    /// Texts along the last dim, one in each vector, that are numbered so.
     Text,
     /// Of an input: a scalar that `--set NAME=VALUE` gives.
     Option,
-    /// Of an input: a text, its words numbered by this one of [`Manifest::vocabularies`].
+    /// Of an input: a text, its words or tokens numbered by this one of [`Manifest::vocabularies`].
     Words(usize),
     /// Of an input: a sound with so many samples in a second.
     Sound(u32),
@@ -202,6 +203,19 @@ impl Manifest {
         self.inputs.iter().filter(|port| port.reading == Reading::Option)
     }
 
+    /// What the numbers of [`Reading::Text`] and [`Reading::Characters`] stand for.
+    pub fn alphabet(&self) -> Alphabet<'_> {
+        match self.vocabularies.first().and_then(Vocabulary::tokens) {
+            Some(tokens) => Alphabet::Tokens(tokens),
+            None => Alphabet::Characters(&self.classes),
+        }
+    }
+
+    /// What answers are printed with.
+    pub fn names(&self) -> Names<'_> {
+        Names { classes: &self.classes, alphabet: self.alphabet() }
+    }
+
     /// Whether random numbers are drawn.
     pub fn draws(&self) -> bool {
         self.externals.iter().any(|external| external.role == Role::Seed)
@@ -238,6 +252,7 @@ fn check_port(port: &Port, batch: usize, vocabularies: usize) -> Result<(), Stri
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use nnc_data::{TokenTable, WordTable};
 
     pub(crate) fn sample() -> Manifest {
         let port = |name: &str, dims: &[usize], reading| Port {
@@ -261,7 +276,10 @@ pub(crate) mod tests {
             answers: vec![port("digit", &[3], Reading::Logits)],
             fixed: vec!["count=3".into()],
             classes: vec!["zero".into(), "one".into(), "two".into()],
-            vocabularies: vec![Vocabulary::learn(["a b a"].into_iter(), 9, true).unwrap()],
+            vocabularies: vec![
+                Vocabulary::Words(WordTable::learn(["a b a"].into_iter(), 9, true).unwrap()),
+                Vocabulary::Tokens(TokenTable::new(vec![(101, 102), (260, 102)]).unwrap()),
+            ],
             externals: vec![
                 External { bytes: 512, role: Role::Input(0) },
                 External { bytes: 100, role: Role::Weights(64) },
@@ -309,7 +327,7 @@ pub(crate) mod tests {
         broken(|manifest| manifest.inputs[0].reading = Reading::Words(0));
         broken(|manifest| {
             manifest.inputs[0].row.dtype = DType::I32;
-            manifest.inputs[0].reading = Reading::Words(1);
+            manifest.inputs[0].reading = Reading::Words(2);
         });
         assert_eq!(broken(|manifest| manifest.externals.truncate(2)), "`digit` has no buffer of its own");
     }

@@ -7,6 +7,7 @@
 
 use crate::manifest::{Port, Reading};
 use crate::number::{Number, significant};
+use nnc_data::Alphabet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -18,6 +19,15 @@ const SHOWN: usize = 32;
 const TOP: (usize, usize) = (5, 1);
 /// How many elements a shortened array begins with.
 const SHOWN_FIRST: usize = 8;
+
+/// What the numbers of answers are called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Names<'a> {
+    /// The classes of classifiers; may be empty.
+    pub classes: &'a [String],
+    /// What texts are made of.
+    pub alphabet: Alphabet<'a>,
+}
 
 /// An answer with its values for a number of rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,28 +69,26 @@ impl Answer {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path, characters: &[String]) -> nnc_data::Result<()> {
-        let texts = self.texts(characters);
+    pub fn write(&self, path: &Path, alphabet: Alphabet<'_>) -> nnc_data::Result<()> {
+        let texts = self.texts(alphabet);
         if texts.is_empty() || path.extension().is_some_and(|extension| extension == "npy") {
             return nnc_data::write_npy(path, self.port.row.dtype, &self.dims(), &self.bytes);
         }
         nnc_data::write_atomically(path, |file| texts.iter().try_for_each(|text| writeln!(file, "{text}")))
     }
 
-    /// Of an answer that is text, that of each vector along the last dim; a number that is no character's gives U+FFFD.
-    pub fn texts(&self, characters: &[String]) -> Vec<String> {
+    /// Of an answer that is text, that of each vector along the last dim; a number that stands for nothing gives U+FFFD.
+    pub fn texts(&self, alphabet: Alphabet<'_>) -> Vec<String> {
         if self.port.reading != Reading::Text {
             return Vec::new();
         }
         let length = self.port.row.dims.last().copied().unwrap_or(1).max(1);
-        let letter = |number: &Number| match number {
-            Number::Int(number) => usize::try_from(*number).ok().and_then(|at| characters.get(at)),
+        let whole = |number| match number {
+            Number::Int(number) => usize::try_from(number).ok(),
             _ => None,
         };
-        let numbers: Vec<Number> = self.numbers().collect();
-        let text =
-            |vector: &[Number]| vector.iter().map(|number| letter(number).map_or("\u{fffd}", String::as_str)).collect();
-        numbers.chunks(length).map(text).collect()
+        let numbers: Vec<Option<usize>> = self.numbers().map(whole).collect();
+        numbers.chunks(length).map(|vector| alphabet.text(vector.iter().copied())).collect()
     }
 
     /// For a classifier, the `top` most probable classes of each vector along the last dim, the
@@ -137,10 +145,11 @@ pub fn default_top(rows: usize) -> usize {
 ///
 /// # Errors
 /// Those of `to`.
-pub fn write_text(to: &mut dyn Write, answers: &[Answer], classes: &[String], top: usize) -> io::Result<()> {
+pub fn write_text(to: &mut dyn Write, answers: &[Answer], names: Names<'_>, top: usize) -> io::Result<()> {
+    let classes = names.classes;
     for answer in answers {
         match answer.ranked(top).as_slice() {
-            [] if answer.port.reading == Reading::Text => write_texts(to, answer, classes, answers.len() == 1)?,
+            [] if answer.port.reading == Reading::Text => write_texts(to, answer, names.alphabet, answers.len() == 1)?,
             [] => write_values(to, answer)?,
             [only] => write_bars(to, &answer.port.name, only, classes)?,
             many => write_classes(to, answer, many, classes)?,
@@ -150,9 +159,9 @@ pub fn write_text(to: &mut dyn Write, answers: &[Answer], classes: &[String], to
 }
 
 /// Texts as they are; where there are several, each behind a line that says which.
-fn write_texts(to: &mut dyn Write, answer: &Answer, characters: &[String], alone: bool) -> io::Result<()> {
+fn write_texts(to: &mut dyn Write, answer: &Answer, alphabet: Alphabet<'_>, alone: bool) -> io::Result<()> {
     let (name, dims) = (&answer.port.name, answer.dims());
-    let texts = answer.texts(characters);
+    let texts = answer.texts(alphabet);
     let leading = &dims[..dims.len() - usize::from(!answer.port.row.dims.is_empty())];
     for (position, text) in texts.iter().enumerate() {
         match (alone, texts.len()) {
@@ -288,7 +297,8 @@ pub(crate) mod tests {
     fn text(answer: Answer, classes: &[&str]) -> String {
         let classes: Vec<String> = classes.iter().map(|&class| class.into()).collect();
         let mut to = Vec::new();
-        write_text(&mut to, &[answer], &classes, 2).unwrap();
+        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes) };
+        write_text(&mut to, &[answer], names, 2).unwrap();
         String::from_utf8(to).unwrap()
     }
 

@@ -1,8 +1,12 @@
 //! The documentation does what it says: `.nn` blocks of the README check, and its commands run.
 //!
+//! Each code of a diagnostic has an example on the page of the language, with what is said of it; `NNC_BLESS=1` writes the
+//! messages anew.
+//!
 //! A `console` block is run in order in a folder with the examples; the commands of a block that shows an error must
 //! fail. Blocks after `<!-- needs MNIST -->` are left out, since the data does not ship.
 
+use nnc_lang::diagnostic::Code;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -83,6 +87,47 @@ fn the_commands_of_the_readme_run() {
             assert_eq!(output.status.success(), wanted, "{command}\n{said}");
         }
     }
+}
+
+/// What `nnc` says of an example, without the count of errors at its end.
+fn said_of(folder: &Path, code: &str, example: &str) -> String {
+    fs::write(folder.join("example.nn"), example).unwrap();
+    let words: &[&str] = match code {
+        "E0801" => &["run", "example.nn", "--input", "x=none.npy"],
+        _ => &["check", "example.nn"],
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_nnc")).current_dir(folder).args(words).output().expect("it starts");
+    let said = String::from_utf8(output.stderr).expect("a message is text");
+    let is_count = |last: &str| last.ends_with(" error") || last.ends_with(" errors");
+    match said.trim_end().rsplit_once('\n') {
+        Some((message, last)) if is_count(last) => message.trim_end().to_owned(),
+        Some(_) | None => said.trim_end().to_owned(),
+    }
+}
+
+#[test]
+fn every_code_has_an_example() {
+    const MARKS: [&str; 2] = ["<!-- errors: NNC_BLESS=1 writes the messages anew -->\n", "\n<!-- end of errors -->"];
+    let path = Path::new(ROOT).join("docs/language.md");
+    let page = fs::read_to_string(&path).expect("the page is there");
+    let (head, rest) = page.split_once(MARKS[0]).expect("the page has the mark");
+    let (section, tail) = rest.split_once(MARKS[1]).expect("the page has the mark");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut fresh = String::new();
+    for code in Code::ALL {
+        let (name, title) = (code.name(), code.title());
+        let own = section.split("\n### ").find(|part| part.starts_with(&format!("{name}:")));
+        let own = own.unwrap_or_else(|| panic!("docs/language.md has no example of {name}"));
+        let example = own.split("```nn wrong\n").nth(1).and_then(|rest| rest.split("```").next());
+        let example = example.unwrap_or_else(|| panic!("docs/language.md has no example of {name}"));
+        let said = said_of(folder.path(), name, example);
+        assert!(said.contains(&format!("[{name}]")), "the example of {name}:\n{said}");
+        fresh.push_str(&format!("\n### {name}: {title}\n\n```nn wrong\n{example}```\n\n```text\n{said}\n```\n"));
+    }
+    if std::env::var_os("NNC_BLESS").is_some() {
+        fs::write(&path, format!("{head}{}{fresh}{}{tail}", MARKS[0], MARKS[1])).expect("the page can be written");
+    }
+    assert!(section == fresh, "docs/language.md shows other messages; NNC_BLESS=1 writes them anew");
 }
 
 /// `$ cat FILE` in a block shows what is in a file: it is written, so that the next command finds it.

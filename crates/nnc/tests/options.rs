@@ -3,6 +3,7 @@
 mod common;
 
 use common::{command, digits, fails, nnc, ok};
+use std::fs;
 
 /// What is said of arguments that are wrong by themselves, with the exit code for that.
 fn refused(words: &[&str]) -> String {
@@ -75,4 +76,38 @@ fn more_threads_than_may_run_are_not_started_and_it_is_said() {
     assert!(output.status.success(), "{said}");
     assert!(said.starts_with("--threads 100000: ") && said.lines().count() == 1, "{said}");
     assert!(fails(&folder, &["train", "digits.nn", "--epochs", "1"]).contains("--set epochs=1"));
+}
+
+#[test]
+fn what_is_never_done_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.csv"), "1,2,0\n3,4,1\n5,6,1\n7,8,0\n").unwrap();
+    let source = |recipe: &str| {
+        format!(
+            "model Net(x: f32[N, 2]) -> f32[N, 2] {{ return dense(x, 2) }}
+            data d {{ train: (f32[2], u8) = csv(\"a.csv\"); x: f32[2] = train.0; label: i32 = i32(train.1) }}
+            train net on d {{
+                epochs = 2; batch = 2
+                layer net = Net()
+                {recipe}
+                answer y = net(x)
+            }}"
+        )
+    };
+    let loss = "minimize cross_entropy(net(x), label) over net using sgd(lr=0.1)";
+    let told = |recipe: &str, name: &str| {
+        fs::write(folder.path().join("net.nn"), source(recipe)).unwrap();
+        let output = nnc(folder.path(), &["train", "net.nn", "--out", name]);
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = told(&format!("{loss}, accumulate=5"), "one");
+    assert!(said.contains("`accumulate=5` never updates: the run has 4 iterations"), "{said}");
+    assert!(!told(&format!("{loss}, accumulate=4"), "two").contains("never"));
+    let said = told(
+        &format!("step a {{ {loss} }}; step b every 3 {{ {loss}, accumulate=2 }}; step c every 9 {{ {loss} }}"),
+        "three",
+    );
+    assert!(said.contains("`accumulate=2` never updates: the step `b` has 1 iteration"), "{said}");
+    assert!(said.contains("the step `c` is never done: it is `every 9`, and there are 4 iterations"), "{said}");
 }

@@ -129,7 +129,8 @@ pub fn train(
     })
 }
 
-/// What is worth telling of a run before it begins, a line each: steps that are never done.
+/// What is worth telling of a run before it begins, a line each: steps that are never done, and gradients that are
+/// collected and never used.
 pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
     let recipe = session.recipe();
     let batches = dataset.train.rows.len().div_ceil(Project::batch(recipe));
@@ -139,7 +140,17 @@ pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
         let (name, every) = (&step.name, step.every);
         format!("the step `{name}` is never done: it is `every {every}`, and there are {iterations} iterations")
     });
-    told.collect()
+    let every = |name: &str| recipe.steps.iter().find(|step| step.name == name).map_or(1, |step| step.every);
+    let lost = recipe.accumulations.iter().filter_map(|accumulation| {
+        let (step, done) = match &accumulation.step {
+            Some(name) => (format!("the step `{name}`"), iterations / every(name)),
+            None => ("the run".to_owned(), iterations),
+        };
+        let steps = if done == 1 { "iteration" } else { "iterations" };
+        let told = format!("`accumulate={}` never updates: {step} has {done} {steps}", accumulation.every);
+        (done < accumulation.every).then_some(told)
+    });
+    told.chain(lost).collect()
 }
 
 /// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
@@ -241,7 +252,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         }
         progress.continues(&self.progress).map_err(wrong)?;
         if progress.learned() != self.dataset.learned {
-            let reason = "it was trained on other classes, characters or words than the data has now";
+            let reason = "it was trained on other classes, characters, words or tokens than the data has now";
             return Err(wrong(reason.to_owned()));
         }
         for (path, entry) in self.session.store_mut().iter_mut() {

@@ -3,7 +3,7 @@
 //! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
 
 use super::history::{History, Row};
-use crate::learned::{Learned, SavedWords};
+use crate::learned::{Learned, SavedTable};
 use crate::session::Sum;
 use nnc_lang::elaborate::StopEarly;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ pub struct Progress {
     classes: Option<Vec<String>>,
     /// Tables of words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    vocabularies: Vec<SavedWords>,
+    vocabularies: Vec<SavedTable>,
 }
 
 impl Progress {
@@ -71,7 +71,7 @@ impl Progress {
 
     /// What the data of the run taught.
     pub fn learned(&self) -> Learned {
-        let vocabularies = self.vocabularies.iter().filter_map(SavedWords::vocabulary).collect();
+        let vocabularies = self.vocabularies.iter().filter_map(SavedTable::vocabulary).collect();
         Learned { classes: self.classes.clone(), vocabularies }
     }
 
@@ -90,7 +90,7 @@ impl Progress {
 
     /// The metadata of a checkpoint.
     pub fn to_text(&self, learned: &Learned) -> String {
-        let vocabularies = learned.vocabularies.iter().map(SavedWords::from).collect();
+        let vocabularies = learned.vocabularies.iter().map(SavedTable::from).collect();
         let kept = Self { classes: learned.classes.clone(), vocabularies, ..self.clone() };
         serde_json::to_string(&kept).expect("numbers, strings and lists of them have a JSON form")
     }

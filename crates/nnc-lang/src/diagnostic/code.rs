@@ -74,6 +74,7 @@ codes! {
     W0002 = "an unused parameter or argument",
     W0003 = "a parameter that no `minimize` reaches",
     W0004 = "a dtype that native code does not compute in yet",
+    W0005 = "a rule of `names` that fits nothing",
 }
 
 impl Code {

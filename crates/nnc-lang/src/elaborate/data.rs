@@ -13,7 +13,7 @@ mod synthetic;
 mod text;
 mod words;
 
-pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split};
+pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split, TextUnit};
 pub use synthetic::Maker;
 
 use super::recipe::copy::ancestors;
@@ -239,10 +239,12 @@ impl<'p> Block<'p> {
         }
         self.check_text();
         let tables = self.check_words();
+        self.check_files();
         let raw = self.raw_fields(&tables);
         let info = DataInfo {
             name: self.data.name.text.clone(),
             raw,
+            unit: tables.unit,
             tables: tables.sizes,
             splits: self.parts.splits,
             validation: self.parts.validation,

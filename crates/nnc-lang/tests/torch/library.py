@@ -372,6 +372,18 @@ def losses():
     case("info_nce", "info_nce(x, y, temperature=0.2)", [x, y], [], lambda x, y, p: nce(x, y, False))
     case("info_nce, both ways", "info_nce(x, y, temperature=0.2, symmetric=true)", [x, y], [], lambda x, y, p: nce(x, y, True))
 
+    sounds = ("x", "f32", [2, 6, 5], 11, 4, 3)
+    full = lambda x, labels, steps, lengths: F.ctc_loss(
+        x.log_softmax(-1).transpose(0, 1), labels.long(), torch.tensor(steps), torch.tensor(lengths))
+    case("ctc", "ctc(x, i32(y))", [sounds, ("y", "f32", [2, 3], 3, -1, 1)], [],
+         lambda x, y, p: full(x, y, [6, 6], [3, 3]))
+    case("ctc of repeated labels", "ctc(x, i32(y))", [sounds, ("y", "f32", [2, 3], 1, -2, 1)], [],
+         lambda x, y, p: full(x, y, [6, 6], [3, 3]))
+    case("ctc of short labels and steps",
+         "ctc(x, i32(y) * i32(iota(3) < 3 - iota(2)[:, new]), iota(6) < 5 - iota(2)[:, new])",
+         [sounds, ("y", "f32", [2, 3], 4, -1, 1)], [],
+         lambda x, y, p: full(x, y * torch.tensor([[1, 1, 1], [1, 1, 0]]), [5, 4], [3, 2]))
+
 
 def filled(module, pairs):
     """A module of torchvision in evaluation, with ramps for weights, and the same as our values. `pairs` are our prefix

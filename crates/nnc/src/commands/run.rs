@@ -4,7 +4,7 @@ use crate::arguments::Run;
 use crate::given::Givens;
 use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_data::{Column, write_pictures};
+use nnc_data::{Alphabet, Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::Deployment;
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs, options.seed)?,
     };
     if let Some(file) = &options.output {
-        write_answer(file, &answers, &manifest.classes)?;
+        write_answer(file, &answers, manifest.alphabet())?;
     }
     print(options, &answers, manifest)
 }
@@ -66,12 +66,12 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
     let rows = answers.iter().map(|answer| answer.rows).max().unwrap_or(1);
     let top = options.top.map_or_else(|| present::default_top(rows), NonZeroUsize::get);
     let printed = match &options.output {
-        _ if options.json => json::write_json(&mut text, &manifest.program, answers, &manifest.classes, top),
+        _ if options.json => json::write_json(&mut text, &manifest.program, answers, manifest.names(), top),
         Some(file) => {
             let types = answers.iter().map(Answer::type_text).collect::<Vec<_>>().join(", ");
             return output::line(&format!("wrote {}: {types}", file.display()));
         }
-        None => present::write_text(&mut text, answers, &manifest.classes, top),
+        None => present::write_text(&mut text, answers, manifest.names(), top),
     };
     printed.map_err(Failure::Output)?;
     output::print(&String::from_utf8_lossy(&text))
@@ -87,7 +87,7 @@ fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
     executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
 }
 
-fn write_answer(file: &Path, answers: &[Answer], classes: &[String]) -> Result<(), Failure> {
+fn write_answer(file: &Path, answers: &[Answer], alphabet: Alphabet<'_>) -> Result<(), Failure> {
     let [answer] = answers else {
         let names = answers.iter().map(|answer| format!("`{}`", answer.port.name)).collect::<Vec<_>>().join(", ");
         let help = "name one with --answer that is no tuple, or take all with --json";
@@ -100,7 +100,7 @@ fn write_answer(file: &Path, answers: &[Answer], classes: &[String]) -> Result<(
     }
     let written = match is_png {
         true => write_pictures(file, answer.port.row.dtype, &answer.dims(), &answer.bytes),
-        false => answer.write(file, classes),
+        false => answer.write(file, alphabet),
     };
     written.map_err(|error| Failure::Driver(DriverError::Data(error)))
 }

@@ -125,7 +125,7 @@ fn resume_command(options: &Train, out: &Path) -> String {
     words.join(" ")
 }
 
-/// Copies weights in, and lists what did not match; gives the characters and words that they were trained on, if they are
+/// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on, if they are
 /// as many as the data has: their numbers are kept.
 fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Failure> {
     let loaded = checkpoint::load(weights)?;
@@ -135,8 +135,9 @@ fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Fail
     }
     let Learned { classes, vocabularies } = Learned::of(&loaded);
     let (declared, tables) = (session.data().vocabulary(), &session.data().tables);
+    let unit = nnc_driver::dataset::unit(session.data());
     let fit = vocabularies.len() == tables.len()
-        && vocabularies.iter().zip(tables).all(|(table, &size)| table.words().len() <= size);
+        && vocabularies.iter().zip(tables).all(|(table, &size)| table.size() <= size && table.unit() == unit);
     Ok(Learned {
         classes: classes.filter(|characters| declared == Some(characters.len())),
         vocabularies: if fit { vocabularies } else { Vec::new() },

@@ -12,7 +12,9 @@ pub struct DataInfo {
     pub name: String,
     /// The tensors of one raw example, in order.
     pub raw: Vec<RawField>,
-    /// How many numbers each table of words has, the marks among them.
+    /// What texts that are cells, lines or windows are taken apart into, if there are some.
+    pub unit: Option<TextUnit>,
+    /// How many numbers each table of words or tokens has, the marks among them.
     pub tables: Vec<usize>,
     /// Where the examples come from: `train` first, then `validation` and `test` when they have files of their own.
     pub splits: Vec<Split>,
@@ -31,7 +33,16 @@ pub struct DataInfo {
 impl DataInfo {
     /// Whether the examples are windows of a text, in characters.
     pub fn is_text(&self) -> bool {
-        self.tables.is_empty() && self.splits.first().is_some_and(|split| split.source.function == TEXT)
+        self.unit.is_none() && self.is_of_source(TEXT)
+    }
+
+    /// Whether the examples are windows of a text, in byte-pair tokens.
+    pub fn is_running_tokens(&self) -> bool {
+        self.unit == Some(TextUnit::Tokens) && self.raw.len() == 1 && self.is_of_source(TEXT)
+    }
+
+    fn is_of_source(&self, name: &str) -> bool {
+        self.splits.first().is_some_and(|split| split.source.function == name)
     }
 
     /// Whether words are numbered without regard to capital letters.
@@ -71,6 +82,30 @@ impl SourceCall {
     }
 }
 
+/// What a text of a raw example is taken apart into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TextUnit {
+    /// `words[T]`: words and marks of punctuation.
+    Words,
+    /// `tokens[T]`: byte-pair tokens.
+    Tokens,
+}
+
+impl TextUnit {
+    /// The name of its type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Tokens => "tokens",
+        }
+    }
+
+    /// The unit whose type is called `name`.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        [Self::Words, Self::Tokens].into_iter().find(|unit| unit.name() == name)
+    }
+}
+
 /// One tensor of a raw example.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RawField {
@@ -78,7 +113,7 @@ pub struct RawField {
     pub name: String,
     /// Its type in one example.
     pub ty: TensorType,
-    /// The table of words that its numbers come from, as an index into [`DataInfo::tables`]; none for plain numbers.
+    /// The table of words or tokens that its numbers come from, as an index into [`DataInfo::tables`]; none for plain numbers.
     pub table: Option<usize>,
 }
 

@@ -1,26 +1,23 @@
 //! The tensors of one raw example: their types and their names.
 //!
-//! Beside the types of the language there is `words[T]`: a text of at most `T` words. The program sees its `i32[T]`
-//! numbers.
+//! Beside the types of the language there are `words[T]` and `tokens[T]`: a text of at most `T` words or byte-pair tokens.
+//! The program sees its `i32[T]` numbers.
 
 use super::words::Tables;
-use super::{Block, RawField};
+use super::{Block, RawField, TextUnit};
 use crate::diagnostic::Code;
 use crate::elaborate::recipe::copy::ancestors;
 use crate::syntax::ast::{Ident, Type, TypeKind};
 use nnc_graph::{DType, Op, TensorType, ValueId};
 use std::borrow::Cow;
 
-/// The name of the type of texts.
-const WORDS: &str = "words";
-
 /// The type of a raw tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct RawType {
     /// As the program sees it.
     pub(super) ty: TensorType,
-    /// Whether it is the numbers of words.
-    pub(super) words: bool,
+    /// What its numbers are of, if it is a text.
+    pub(super) unit: Option<TextUnit>,
 }
 
 impl Block<'_> {
@@ -43,7 +40,7 @@ impl Block<'_> {
     }
 
     fn raw_type(&mut self, part: &Type) -> Option<RawType> {
-        let (plain, words) = numbers_of(part);
+        let (plain, unit) = numbers_of(part);
         let mut ty = self.elaborator.tensor_type(&plain)?;
         if let TypeKind::Named { name, .. } = &plain.kind {
             ty.dtype = DType::from_name(&name.text).unwrap_or(ty.dtype);
@@ -53,12 +50,14 @@ impl Block<'_> {
             self.fail(Code::E0308, part.span, message);
             return None;
         }
-        if words && ty.shape.rank() != 1 {
-            let help = "write `words[50]`; what is longer is cut, what is shorter is filled up";
-            self.fail_with_help(Code::E0502, part.span, "a text has one dim: how many words it has at most", help);
+        if let Some(unit) = unit.filter(|_| ty.shape.rank() != 1) {
+            let name = unit.name();
+            let help = format!("write `{name}[50]`; what is longer is cut, what is shorter is filled up");
+            let message = format!("a text has one dim: how many {name} it has at most");
+            self.fail_with_help(Code::E0502, part.span, message, help);
             return None;
         }
-        Some(RawType { ty, words })
+        Some(RawType { ty, unit })
     }
 
     /// The raw tensors that a value is made from.
@@ -81,14 +80,15 @@ impl Block<'_> {
     }
 }
 
-/// The type of the numbers that stand for a raw tensor, and whether it is a text.
-fn numbers_of(ty: &Type) -> (Cow<'_, Type>, bool) {
+/// The type of the numbers that stand for a raw tensor, and what they are of, if it is a text.
+fn numbers_of(ty: &Type) -> (Cow<'_, Type>, Option<TextUnit>) {
     match &ty.kind {
-        TypeKind::Named { name, dims } if name.text == WORDS => {
+        TypeKind::Named { name, dims } if TextUnit::of(&name.text).is_some() => {
+            let unit = TextUnit::of(&name.text);
             let name = Ident { text: DType::I32.name().to_owned(), span: name.span };
             let kind = TypeKind::Named { name, dims: dims.clone() };
-            (Cow::Owned(Type { kind, span: ty.span }), true)
+            (Cow::Owned(Type { kind, span: ty.span }), unit)
         }
-        _ => (Cow::Borrowed(ty), false),
+        _ => (Cow::Borrowed(ty), None),
     }
 }

@@ -1,7 +1,7 @@
 //! Calls of data sources: which there are, and what they take.
 
 use super::synthetic::{COUNT, SYNTHETIC};
-use super::{Block, Literal, SourceCall};
+use super::{Block, Literal, SourceCall, TextUnit};
 use crate::diagnostic::{Code, Span, closest};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Expr, ExprKind};
@@ -160,6 +160,32 @@ impl Block<'_> {
         };
         self.fail_with_help(Code::E0501, call.span, message, help);
         None
+    }
+
+    /// Each source names as many files as it reads for the declared fields.
+    pub(super) fn check_files(&mut self) {
+        let fields = self.leaves.len();
+        let is_lines = fields > 1 || self.leaves.iter().any(|(_, raw)| raw.unit == Some(TextUnit::Words));
+        if fields == 0 {
+            // The type itself is wrong.
+            return;
+        }
+        for source in self.parts.splits.clone().into_iter().map(|split| split.source) {
+            let named = source.arguments.iter().filter(|(name, _)| name.is_none()).count();
+            let (fits, takes) = match source.function.as_str() {
+                "idx" | "npy" => (named == fields, "one file for each field"),
+                TEXT if is_lines => (named == fields, "one file for each field"),
+                IMAGES => (named == 1 || named == fields, "one folder, or one for each field"),
+                SYNTHETIC => (true, ""),
+                _ => (named == 1, "one file"),
+            };
+            if !fits {
+                let (are, is) = (if named == 1 { "is" } else { "are" }, if fields == 1 { "is" } else { "are" });
+                let message =
+                    format!("`{}` takes {takes}: {named} {are} named, and {fields} {is} declared", source.function);
+                self.fail(Code::E0502, source.span, message);
+            }
+        }
     }
 
     fn unknown_source(&mut self, name: &str, span: Span) {

@@ -1,8 +1,8 @@
-//! What holds of a block whose examples are windows of a text: the number of characters is declared, parts of it are its
-//! ends, and what the numbers stand for is its own to say.
+//! What holds of a block whose examples are windows of a text, in characters or in byte-pair tokens: how many there are is
+//! declared, parts of it are its ends, and what the numbers stand for is its own to say.
 
 use super::source::{TEXT, VOCABULARY};
-use super::{Block, Holdout};
+use super::{Block, Holdout, TextUnit};
 use crate::diagnostic::{Code, Diagnostic};
 use nnc_graph::{DType, TensorType};
 
@@ -12,23 +12,32 @@ impl Block<'_> {
         if self.parts.splits.first().is_none_or(|split| split.name != "train") {
             return;
         }
-        if self.leaves.iter().any(|(_, raw)| raw.words) {
+        let units: Vec<Option<TextUnit>> = self.leaves.iter().map(|(_, raw)| raw.unit).collect();
+        if units.iter().any(Option::is_some) && units[..] != [Some(TextUnit::Tokens)] {
             return;
         }
+        let of_tokens = units[..] == [Some(TextUnit::Tokens)];
         let texts: Vec<bool> = self.parts.splits.iter().map(|split| split.source.function == TEXT).collect();
         match texts.iter().position(|&is_text| is_text != texts[0]) {
             None if !texts[0] => return,
+            // `words` checks the tables of tokens.
+            None if of_tokens => {}
             None => self.check_other_texts(),
             Some(at) => {
                 let (train, test) = (&self.parts.splits[0].source, &self.parts.splits[at].source);
-                let message = "a text is numbered by the characters of `train`: both are a `text`, or none";
+                let own = if of_tokens { "tokens" } else { "characters" };
+                let message = format!("a text is numbered by the {own} of `train`: both are a `text`, or none");
                 let diagnostic = Diagnostic::new(Code::E0502, test.span, message).with(train.span, "`train` is this");
                 return self.elaborator.report(diagnostic);
             }
         }
-        self.check_window();
+        match of_tokens {
+            true => self.check_tokens(),
+            false => self.check_window(),
+        }
         if let Some(&span) = self.parts.seen.get("classes") {
-            self.fail(Code::E0501, span, "the classes of a text are its characters");
+            let own = if of_tokens { "tokens" } else { "characters" };
+            self.fail(Code::E0501, span, format!("the classes of a text are its {own}"));
         }
         let (test, validation) = (self.parts.test.take(), self.parts.validation.take());
         self.parts.test = self.tail("test", test);
@@ -65,6 +74,16 @@ impl Block<'_> {
         if vocabulary > most {
             let message = format!("{} does not hold the numbers of {vocabulary} characters", window.name());
             self.fail_with_help(Code::E0502, place, message, "declare it i32");
+        }
+    }
+
+    /// A window in tokens holds two or more; a text of one file is no lines.
+    fn check_tokens(&mut self) {
+        let Some((_, place)) = self.parts.train else { return };
+        let length = self.leaves.first().and_then(|(_, raw)| raw.ty.shape.first()?.as_number());
+        if length.is_some_and(|length| length < 2) {
+            let message = "an example of a running text is two or more tokens in a row";
+            self.fail_with_help(Code::E0502, place, message, "write `train: tokens[65] = text(...)`");
         }
     }
 

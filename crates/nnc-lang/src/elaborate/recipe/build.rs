@@ -8,7 +8,7 @@ use super::answers::{AnswerInfo, Asked};
 use super::average::Averaged;
 use super::settings::Settings;
 use super::step::Steps;
-use super::{METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
+use super::{Accumulation, METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::data::{self, DataInfo, Example};
 use crate::elaborate::program::{ItemId, Program};
@@ -60,6 +60,7 @@ pub(crate) struct Builder<'p> {
     /// One, or one for each step that is done.
     pub(super) losses: Vec<Loss>,
     pub(super) steps: Steps,
+    pub(super) accumulations: Vec<Accumulation>,
     pub(super) metrics: Vec<Metric>,
     /// Metrics that are matrices, with their values.
     pub(super) matrices: Vec<(String, ValueId)>,
@@ -108,6 +109,7 @@ impl<'p> Builder<'p> {
             data: None,
             losses: Vec::new(),
             steps: Steps::default(),
+            accumulations: Vec::new(),
             metrics: Vec::new(),
             matrices: Vec::new(),
             answers: Vec::new(),
@@ -155,6 +157,7 @@ impl<'p> Builder<'p> {
             batch: self.settings.batch?,
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
             steps: self.steps.declared.clone(),
+            accumulations: self.accumulations.clone(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
             answers: self.answers_told(),

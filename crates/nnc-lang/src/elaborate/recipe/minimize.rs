@@ -8,7 +8,7 @@
 
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
-use super::{OPTIMIZER_PREFIX, Purpose};
+use super::{Accumulation, OPTIMIZER_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::program::ItemId;
@@ -72,6 +72,8 @@ impl Builder<'_> {
             self.trained = None;
             return;
         };
+        let accumulation = |every| Accumulation { step: self.steps.open.clone(), every };
+        self.accumulations.extend(extras.accumulate.map(accumulation));
         let step = extras.accumulate.map(|every| self.count_updates(every));
         let parts: Option<Vec<Part>> = minimize.parts.iter().map(|part| self.part(part)).collect();
         match parts {
@@ -277,7 +279,7 @@ impl Builder<'_> {
             prefix if all_frozen => &format!("`{prefix}` is frozen: nothing of it is trained"),
             _ if !covered.is_empty() => "the loss depends on no parameter that this covers",
             "" => "there is no parameter to be trained: the loss uses no model",
-            prefix => &format!("there is no parameter at `{prefix}`"),
+            prefix => &format!("the loss does not depend on `{prefix}`: nothing of it is used before this"),
         };
         let help = message.ends_with("trained them").then(|| "use the model inside of this step".to_owned());
         let place = if part.prefix.is_empty() { span } else { part.span };

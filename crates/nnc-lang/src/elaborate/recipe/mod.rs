@@ -58,6 +58,8 @@ pub struct RecipeInfo {
     pub stop_early: Option<StopEarly>,
     /// Its `step` blocks in order; none when it has one `minimize` of its own.
     pub steps: Vec<StepInfo>,
+    /// Each `accumulate` that collects more than one step.
+    pub accumulations: Vec<Accumulation>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
     /// Names of the metrics that are square matrices, added up over a split.
@@ -105,6 +107,15 @@ impl RecipeInfo {
     }
 }
 
+/// `accumulate=4` of a `minimize`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Accumulation {
+    /// The `step` that it stands in, if the recipe has such.
+    pub step: Option<String>,
+    /// It updates after so many steps.
+    pub every: i64,
+}
+
 /// `stop_early(on=validation.loss, patience=3)`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StopEarly {
@@ -142,9 +153,22 @@ pub(crate) struct Blocks {
     pub data: Vec<DataInfo>,
     pub recipes: Vec<RecipeInfo>,
     pub diagnostics: Vec<Diagnostic>,
+    /// The rules of `names` in the file, and whether each fits something in one of the recipes.
+    rules: BTreeMap<Span, bool>,
 }
 
 impl Blocks {
+    /// Warns about rules that fit nothing in any recipe.
+    fn report_idle_rules(&mut self) {
+        let idle = std::mem::take(&mut self.rules).into_iter().filter(|(_, fits)| !fits);
+        let warning = |(span, _): (Span, bool)| {
+            let message = "this rule fits no parameter or state, so it does nothing";
+            Diagnostic::new(Code::W0005, span, message)
+                .help("our names begin with a layer of the model, as `nnc show` lists them: `conv2d_1.w`")
+        };
+        self.report(idle.map(warning).collect());
+    }
+
     /// Adds what was not reported yet.
     fn report(&mut self, diagnostics: Vec<Diagnostic>) {
         for diagnostic in diagnostics {
@@ -198,6 +222,10 @@ pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
         let place = |name: &str, value: &str| program.given.setting(name, value).name;
         blocks.report(unknown.map(|(name, value)| unknown_setting(name, &settable, place(name, value))).collect());
     }
+    // A recipe with errors may use a rule all the same.
+    if all_read && blocks.recipes.len() == recipes.len() {
+        blocks.report_idle_rules();
+    }
     blocks
 }
 
@@ -239,7 +267,7 @@ fn check_recipe(
     let mut info = None;
     let mut pretrained = Pretrained::default();
     let mut failed = false;
-    let mut parameters = BTreeSet::new();
+    let (mut parameters, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
         builder.asked = Asked::Checked;
@@ -256,11 +284,18 @@ fn check_recipe(
         if !failed && matches!(purpose, Purpose::Answer | Purpose::Picture) {
             builder.report_unlearnt(&parameters);
         }
+        paths.extend(builder.elaborator.store.entries().iter().map(|entry| entry.path.clone()));
         pretrained.merge(std::mem::take(&mut builder.elaborator.pretrained));
         failed |= builder.elaborator.report.has_errors();
         blocks.report(builder.elaborator.report.into_diagnostics());
     }
-    info.filter(|_| !failed).map(|info| RecipeInfo { pretrained, ..info })
+    if failed {
+        return None;
+    }
+    for (span, fits) in pretrained.names.fitting(train.name.span.file, &paths) {
+        *blocks.rules.entry(span).or_default() |= fits;
+    }
+    info.map(|info| RecipeInfo { pretrained, ..info })
 }
 
 fn unknown_data(program: &Program, id: ItemId, train: &Train) -> Diagnostic {

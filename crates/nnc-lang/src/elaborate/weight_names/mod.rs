@@ -10,10 +10,10 @@ mod pattern;
 
 pub use pattern::{Source, Term};
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{FileId, Span};
 use crate::syntax::ast::NameRule;
 use pattern::{Pattern, Template};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands for a tensor that no parameter takes.
 const LEFT_OUT: &str = "_";
@@ -159,6 +159,20 @@ impl WeightNames {
                     let prefix = || self.prefix(root, path, whose, inside);
                     found.rules.extend(rules.clone().map(|rule| (prefix(), rule.theirs.clone())));
                 }
+            }
+        }
+        found
+    }
+
+    /// The rules that stand in a file, by their places: whether one of these parameters and states has a name by it.
+    pub(super) fn fitting(&self, file: FileId, paths: &BTreeSet<String>) -> BTreeMap<Span, bool> {
+        let mut found: BTreeMap<Span, bool> = BTreeMap::new();
+        for (level, rules) in &self.levels {
+            let own = rules.outer.iter().chain(&rules.body).filter(|rule| rule.span.file == file);
+            for (rule, ours) in own.filter_map(|rule| Some((rule, rule.ours.as_ref()?))) {
+                let below = || paths.iter().filter(|path| is_below(level, path));
+                let fits = ours.len() == 0 || below().any(|path| ours.matches(&components(level, path)).is_some());
+                *found.entry(rule.span).or_default() |= fits;
             }
         }
         found
