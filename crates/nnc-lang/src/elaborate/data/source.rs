@@ -165,7 +165,8 @@ impl Block<'_> {
     /// Each source names as many files as it reads for the declared fields.
     pub(super) fn check_files(&mut self) {
         let fields = self.leaves.len();
-        let is_lines = fields > 1 || self.leaves.iter().any(|(_, raw)| raw.unit == Some(TextUnit::Words));
+        let has = |unit: TextUnit| self.leaves.iter().any(|(_, raw)| raw.unit == Some(unit));
+        let is_lines = has(TextUnit::Words) || has(TextUnit::Tokens) && fields > 1;
         if fields == 0 {
             // The type itself is wrong.
             return;
