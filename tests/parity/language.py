@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from recipes import constant, cosine, fit, like_nnc
+from recipes import Block, constant, cosine, fit, like_nnc
 
 
 def windows(path, length=64):
@@ -38,26 +38,10 @@ class Recurrent(nn.Module):
         return self.head(self.body(self.table(tokens))[0])
 
 
-class Block(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
-        self.think = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x):
-        part = lambda layer: layer(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        y = self.first(x)
-        seen = F.scaled_dot_product_attention(part(self.query), part(self.key), part(self.value), is_causal=True)
-        x = x + self.output(seen.transpose(1, 2).flatten(2))
-        return x + self.think(self.second(x))
-
-
 class Gpt(nn.Module):
     def __init__(self, longest=64, layers=4, heads=4, width=128):
         super().__init__()
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(Block(width, heads, 4 * width, causal=True) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.table = nn.Parameter(0.02 * torch.randn(65, width))
         self.places = nn.Parameter(0.02 * torch.randn(longest, width))

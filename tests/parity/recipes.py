@@ -39,6 +39,46 @@ def like_nnc(net):
     return net
 
 
+class Attention(nn.Module):
+    """`multi_head_attention` of nnc's library; `mask` is true for keys that are no padding."""
+
+    def __init__(self, width, heads, rate=0.0, causal=False):
+        super().__init__()
+        self.heads, self.causal, self.drop = heads, causal, nn.Dropout(rate)
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x, memory, mask=None):
+        parts = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query, key, value = parts(self.query(x)), parts(self.key(memory)), parts(self.value(memory))
+        mask = None if mask is None else mask[:, None, None, :]
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, mask, is_causal=self.causal)
+        return self.drop(self.output(seen.transpose(1, 2).flatten(2)))
+
+
+class Block(nn.Module):
+    """`transformer_encoder_block`, or with `looks` `transformer_decoder_block`, normalised before each part."""
+
+    def __init__(self, width, heads, hidden, rate=0.0, causal=False, looks=False):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + looks))
+        self.attend = Attention(width, heads, rate, causal)
+        self.look = Attention(width, heads, rate) if looks else None
+        layers = [nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(rate)]
+        self.think = nn.Sequential(*layers)
+
+    def forward(self, x, mask=None, memory=None):
+        y = self.norms[0](x)
+        x = x + self.attend(y, y, mask if memory is None else None)
+        if self.look:
+            x = x + self.look(self.norms[1](x), memory, mask)
+        return x + self.think(self.norms[-1](x))
+
+
+def sinusoidal(length, width):
+    angle = torch.arange(length)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack([angle.sin(), angle.cos()], -1).reshape(length, width)
+
+
 def constant(lr):
     return lambda step, steps: lr
 
