@@ -106,10 +106,15 @@ fn small_networks_of_words_run() {
         ("sentiment_cnn.nn", "SentimentCnn(x, vocabulary=9, width=4, filters=3)", 4),
         ("sentiment_lstm.nn", "SentimentLstm(x, vocabulary=9, width=4, hidden=3)", 4),
         ("sentiment_transformer.nn", "SentimentTransformer(x, vocabulary=9, width=4, heads=2)", 4),
-        ("seq2seq_attention.nn", "Translator(x, begun(x), from=9, into=7, width=4, hidden=3)", 2 * 6 * 7),
+        (
+            "seq2seq_attention.nn",
+            "Writer(begun(x), Reader(x, from=9, width=4, hidden=3).0, is_word(x),
+                Reader(x, from=9, width=4, hidden=3).1, into=7, width=4).0",
+            2 * 6 * 7,
+        ),
         (
             "transformer_translation.nn",
-            "Transformer(x, begun(x), from=9, into=7, width=4, heads=2, layers=1)",
+            "Writer(begun(x), Reader(x, from=9, width=4, heads=2, layers=1), is_word(x), into=7, heads=2, layers=1)",
             2 * 6 * 7,
         ),
     ] {

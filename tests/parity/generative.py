@@ -1,0 +1,100 @@
+"""PyTorch twins of `dsl-examples/vae.nn`, `autoencoder.nn` and `matrix_factorisation.nn`.
+
+    python tests/parity/generative.py vae|autoencoder SEED MNIST [EPOCHS]      PyTorch 2.9.1; the folder with its four files
+    python tests/parity/generative.py matrix_factorisation SEED dsl-examples/data/ratings.csv [EPOCHS]"""
+
+import gzip
+import sys
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from recipes import constant, cosine, fit, like_nnc
+
+
+def images(folder, part):
+    with gzip.open(f"{folder}/{part}-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
+    return torch.tensor(pixels.reshape(-1, 784)).float() / 255
+
+
+class Vae(nn.Module):
+    def __init__(self, hidden=500, latent=20):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, hidden), nn.Tanh())
+        self.mean, self.log_variance = nn.Linear(hidden, latent), nn.Linear(hidden, latent)
+        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, 784))
+
+    def forward(self, x):
+        """How surprising the pixels are, and how far the code is from normal: the two terms of the bound, negated."""
+        h = self.encoder(x)
+        mean, log_variance = self.mean(h), self.log_variance(h)
+        logits = self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean))
+        surprise = 784 * F.binary_cross_entropy_with_logits(logits, x)
+        return surprise, 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean()
+
+
+def vae(seed, folder, epochs=20):
+    net, train, test = like_nnc(Vae()), images(folder, "train"), images(folder, "t10k")
+
+    def measure():
+        surprise, divergence = (sum(parts).item() / 100 for parts in zip(*(net(part) for part in test.split(100))))
+        return {"loss": surprise + divergence, "elbo": -(surprise + divergence), "divergence": divergence}
+
+    loss = lambda rows: sum(net(train[rows]))
+    fit("vae", seed, net, loss, len(train), 100, epochs, torch.optim.Adam(net.parameters()), constant(1e-3), test=measure)
+
+
+def autoencoder(seed, folder, epochs=5):
+    net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 256), nn.ReLU())
+    net = like_nnc(net.append(nn.Linear(256, 784)).append(nn.Sigmoid()))
+    train, test = images(folder, "train"), images(folder, "t10k")
+    order = torch.randperm(len(train))
+    held, train = train[order[: len(train) // 20]], train[order[len(train) // 20 :]]
+
+    def measure(x):
+        made = net(x)
+        return {"loss": F.mse_loss(made, x).item(), "absolute_error": F.l1_loss(made, x).item()}
+
+    loss = lambda rows: F.mse_loss(net(train[rows]), train[rows])
+    optimiser, rate = torch.optim.Adam(net.parameters()), cosine(2e-3, warmup=100)
+    fit("autoencoder", seed, net, loss, len(train), 128, epochs, optimiser, rate, lambda: measure(held), lambda: measure(test))
+
+
+class Factors(nn.Module):
+    def __init__(self, users=80, items=60, factors=3):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros([]))
+        self.likes, self.has = (nn.Parameter(0.1 * torch.randn(count, factors)) for count in (users, items))
+        self.of_user, self.of_item = (nn.Parameter(torch.zeros(count)) for count in (users, items))
+
+    def forward(self, user, item):
+        return (self.likes[user] * self.has[item]).sum(-1) + self.of_user[user] + self.of_item[item] + self.mean
+
+
+def matrix_factorisation(seed, path, epochs=100):
+    table = torch.tensor(np.loadtxt(path, delimiter=",", skiprows=1), dtype=torch.float32)
+    table = table[torch.randperm(len(table))]
+    count = round(0.1 * len(table))
+    test, table = table[:count], table[count:]
+    held, train = table[: round(0.1 * len(table))], table[round(0.1 * len(table)) :]
+    net = Factors()
+    error = lambda rows: F.mse_loss(net(rows[:, 0].long(), rows[:, 1].long()), rows[:, 2])
+
+    def measure(rows):
+        loss = error(rows).item()
+        return {"loss": loss, "error": loss**0.5}
+
+    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.005)
+    loss = lambda rows: error(train[rows])
+    held_, test_ = lambda: measure(held), lambda: measure(test)
+    fit("matrix_factorisation", seed, net, loss, len(train), 32, epochs, optimiser, cosine(2e-2), held_, test_)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(int(sys.argv[2]))
+    {"vae": vae, "autoencoder": autoencoder, "matrix_factorisation": matrix_factorisation}[sys.argv[1]](
+        int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:5])
+    )

@@ -1,0 +1,144 @@
+"""The long runs of the zoo and of its PyTorch twins, and what came out as `measured.json`.
+
+    python tests/parity/long_runs.py NNC DATA OUT [NAME...]      NAME: a network, all unless given
+
+DATA has the folders mnist, sst2, multi30k and text, and the files fsdd.tar.gz and cifar10-subset.tar. Two runs go at a time,
+of one thread each, and the seconds are of the processor; what is in OUT already is not done again, so that an interrupted
+series goes on. The results of all runs in OUT are joined with those in `measured.json`, of which equal ones are replaced."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+
+HERE = pathlib.Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "dsl-examples"
+# Network: folder or file of the data (of nnc, of the twin), the twin, epochs (0: those of the recipe), seeds.
+RUNS = {
+    "sentiment_cnn": ("sst2", "sst2", "sentiment.py cnn", 0, (1, 2)),
+    "sentiment_lstm": ("sst2", "sst2", "sentiment.py lstm", 0, (1, 2)),
+    "sentiment_transformer": ("sst2", "sst2", "sentiment.py transformer", 0, (1, 2)),
+    "spoken_digits": ("", "fsdd.tar.gz", "speech.py cnn", 0, (1,)),
+    "spoken_digits_lstm": ("", "fsdd.tar.gz", "speech.py lstm", 0, (1,)),
+    "nanogpt": ("text", "text/tinyshakespeare.txt", "language.py nanogpt", 0, (1,)),
+    "char_rnn": ("text", "text/tinyshakespeare.txt", "language.py char_rnn", 2, (1,)),
+    "char_lstm": ("text", "text/tinyshakespeare.txt", "language.py char_lstm", 2, (1,)),
+    "char_gru": ("text", "text/tinyshakespeare.txt", "language.py char_gru", 2, (1,)),
+    "vae": ("mnist", "mnist", "generative.py vae", 0, (1,)),
+    "autoencoder": ("mnist", "mnist", "generative.py autoencoder", 0, (1,)),
+    "matrix_factorisation": (None, EXAMPLES / "data/ratings.csv", "generative.py matrix_factorisation", 0, (1, 2, 3)),
+    "seq2seq_attention": ("multi30k", "multi30k", "translation.py seq2seq_attention", 4, (1,)),
+    "transformer_translation": ("multi30k", "multi30k", "translation.py transformer_translation", 4, (1,)),
+    "resnet_cifar": ("", "cifar10-subset.tar", "cifar.py resnet_cifar", 10, (1, 2, 3)),
+    "alexnet_small": ("", "cifar10-subset.tar", "cifar.py alexnet_small", 10, (1, 2, 3)),
+    "inception_small": ("", "cifar10-subset.tar", "cifar.py inception_small", 10, (1, 2, 3)),
+}
+# Only these have an answer that a measure of its own is taken of.
+TRANSLATIONS = ("seq2seq_attention", "transformer_translation")
+DONE = re.compile(r"^done in (\d+) s", re.MULTILINE)
+PARTS = ("train", "validation", "test")
+
+
+def jobs(nnc, data, out, names):
+    for name in names:
+        ours, theirs, twin, epochs, seeds = RUNS[name]
+        for seed in seeds:
+            run = out / f"{name}-nnc-{seed}"
+            line = [nnc, "train", EXAMPLES / f"{name}.nn", "--seed", seed, "--threads", 1, "--out", run]
+            line += ["--data", data / ours] if ours is not None else []
+            yield run.name, line + (["--set", f"epochs={epochs}"] if epochs else [])
+            script, *kind = twin.split()
+            line = [sys.executable, HERE / script, *kind, seed, data / theirs]
+            yield f"{name}-torch-{seed}", line + ([epochs] if epochs else [])
+
+
+def work(waiting, out):
+    while waiting:
+        name, line = waiting.pop(0)
+        log = out / f"{name}.log"
+        if log.exists() and DONE.search(log.read_text()):
+            continue
+        with log.open("w") as file:
+            run = subprocess.Popen([str(word) for word in line], stdout=file, stderr=subprocess.STDOUT)
+            _, status, use = os.wait4(run.pid, 0)
+            print("failed" if status else f"done in {use.ru_utime + use.ru_stime:.0f} s of the processor", file=file)
+        print(name, "failed" if status else "done", flush=True)
+
+
+def told(text):
+    return {name: float(value) for name, value in re.findall(r"([a-z_.]+) (-?[\d.]+)", text)}
+
+
+def results(log):
+    """The measures of a run, by its log."""
+    name, engine, seed = log.stem.rsplit("-", 2)
+    text = log.read_text()
+    spent = DONE.search(text)
+    if not spent:
+        return
+    row = {"network": name, "engine": "nnc" if engine == "nnc" else "PyTorch", "seed": int(seed)}
+    if engine == "torch":
+        found = json.loads(next(line for line in reversed(text.splitlines()) if line.startswith("{")))
+        row |= {"epochs": found["epochs"], "seconds": int(spent[1])}
+        measures = {key.replace("_", " ", 1): value for key, value in found.items() if key.split("_")[0] in PARTS}
+    else:
+        epochs = re.findall(r"^epoch +\d+/(\d+)  (.*?)(?:\| validation (.*?))?( \*)?$", text, re.MULTILINE)
+        row |= {"epochs": int(epochs[-1][0]), "seconds": int(spent[1])}
+        measures = {f"train {key}": value for key, value in told(epochs[-1][1]).items()}
+        best = [told(validation) for _, _, validation, star in epochs if star]
+        measures |= {f"validation {key}": value for key, value in (best[-1] if best else {}).items()}
+        tested = re.search(r"^test on [\d,]+ examples: (.*)$", text, re.MULTILINE)
+        measures |= {f"test {key}": value for key, value in (told(tested[1]) if tested else {}).items()}
+    for metric, value in measures.items():
+        yield row | {"metric": metric, "value": round(value, 4)}
+
+
+
+
+def translated(nnc, data, out):
+    """BLEU of what nnc's networks translate."""
+    import translation
+
+    texts = translation.read(data / "multi30k")
+    table = translation.vocabulary(texts["train", "en"], translation.INTO)
+    german, wanted = out / "german.txt", texts["test_2016_flickr", "en"]
+    with translation.gzip.open(data / "multi30k/test_2016_flickr.de.gz") as file:
+        german.write_bytes(file.read())
+    for name in TRANSLATIONS:
+        for run in sorted(out.glob(f"{name}-nnc-*/")):
+            answer = run / "translation.npy"
+            line = [nnc, "run", EXAMPLES / f"{name}.nn", "--weights", run / "best.safetensors", "--answer", "translation"]
+            line += ["--input", f"german={german}", "--bind", f"N={len(wanted)}", "--output", answer]
+            subprocess.run([str(word) for word in line], check=True, stdout=subprocess.DEVNULL)
+            value = translation.bleu(translation.spelt(translation.np.load(answer), table), wanted)
+            rows = list(results(out / f"{run.name}.log"))
+            yield rows[0] | {"metric": "test bleu", "value": round(value, 4)}
+
+
+def main(nnc, data, out, *names):
+    out = pathlib.Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    waiting = list(jobs(nnc, pathlib.Path(data), out, names or RUNS))
+    workers = [threading.Thread(target=work, args=(waiting, out)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    save(out, [row for log in sorted(out.glob("*.log")) for row in results(log)] + list(translated(nnc, pathlib.Path(data), out)))
+
+
+def save(out, rows):
+    saved = HERE / "measured.json"
+    key = lambda row: (row["network"], row["metric"], row["engine"], row["seed"], row["epochs"])
+    kept = {key(row): row for row in (json.loads(saved.read_text()) if saved.exists() else [])}
+    kept |= {key(row): row for row in rows}
+    order = ("network", "engine", "seed", "epochs", "metric", "value", "seconds")
+    lines = [json.dumps({name: kept[at][name] for name in order}) for at in sorted(kept)]
+    saved.write_text("[\n  " + ",\n  ".join(lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
