@@ -172,6 +172,9 @@ fn a_model_for_fewer_tokens_is_told() {
     fs::write(folder.join("lm.nn"), source(SPLIT).replace("embedding(290, 16)", "embedding(261, 16)")).unwrap();
     let project = Project::load(&folder.join("lm.nn"), &Options::default()).unwrap();
     let error = run(&project, &folder.join("out"), false, None).unwrap_err().to_string();
-    assert!(error.contains("a.txt, line 1: `tokens` holds an index that is out of range: 261 is not in 0..261"), "{error}");
+    assert!(
+        error.contains("a.txt, line 1: `tokens` holds an index that is out of range: 261 is not in 0..261"),
+        "{error}"
+    );
     assert!(error.contains("give the model as many numbers as `vocabulary` says"), "{error}");
 }
