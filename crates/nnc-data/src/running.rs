@@ -10,7 +10,7 @@ use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::split::Split;
 use crate::table;
-use crate::text::utf8;
+use crate::text::{utf8, whole};
 use crate::token_table::TokenTable;
 use crate::types::{Column, DType, FieldType, Table};
 use crate::vocabulary::{Vocabulary, push_number};
@@ -64,10 +64,7 @@ pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, tokens: 
 /// # Errors
 /// As [`crate::Given::decode_text`].
 pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, tokens: &TokenTable) -> Result<Column> {
-    let text = utf8(content, path).map_err(|error| match error.kind {
-        ErrorKind::Empty => error.help("give at least one character"),
-        _ => error,
-    })?;
+    let text = whole(content, path)?;
     check_dtype(ty, path)?;
     let (numbers, length) = (tokens.numbers(text), ty.dims.iter().product::<usize>());
     let count = numbers.len();

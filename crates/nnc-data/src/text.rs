@@ -73,10 +73,7 @@ pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, names: &
 /// As [`crate::Given::decode_text`].
 pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, names: &[String]) -> Result<Column> {
     let vocabulary = known(names, names.len(), path)?;
-    let text = utf8(content, path).map_err(|error| match error.kind {
-        ErrorKind::Empty => error.help("give at least one character"),
-        _ => error,
-    })?;
+    let text = whole(content, path)?;
     let (length, count) = (ty.dims.iter().product::<usize>(), text.chars().count());
     let padding = ['\n', ' '].iter().find_map(|letter| vocabulary.binary_search(letter).ok());
     if count > length || count < length && padding.is_none() {
@@ -100,6 +97,14 @@ pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, names: &
         line += u64::from(character == '\n');
     }
     Ok(Column { ty: ty.clone(), rows: 1, bytes })
+}
+
+/// The text that a caller gave as `content`.
+pub(crate) fn whole<'a>(content: &'a [u8], path: &Path) -> Result<&'a str> {
+    utf8(content, path).map_err(|error| match error.kind {
+        ErrorKind::Empty => error.help("give at least one character"),
+        _ => error,
+    })
 }
 
 /// The text that `content` is.

@@ -179,13 +179,8 @@ impl AnswerGraphs {
         let Some(data) = &self.data else { return BTreeMap::new() };
         let unit = dataset::unit(data);
         let of = |field: &RawField| match field.table {
-            Some(_) if data.is_running_tokens() => {
-                if is_text {
-                    Reading::Characters
-                } else {
-                    Reading::Values
-                }
-            }
+            Some(_) if data.is_running_tokens() && is_text => Reading::Characters,
+            Some(_) if data.is_running_tokens() => Reading::Values,
             Some(table) if tables.get(table).is_some_and(|known| known.unit() == unit) => Reading::Words(table),
             None if data.is_text() && is_text => Reading::Characters,
             None if field.ty.shape.rank() > 0 => data.rate().map_or(Reading::Values, Reading::Sound),

@@ -118,6 +118,12 @@ impl Deployment {
         Ok(Self { manifest, programs, weights })
     }
 
+    /// The program for the best of the instruction sets.
+    fn best(&self) -> &Lowered {
+        let Some((_, lowered)) = self.programs.first() else { unreachable!("a deployment has a program") };
+        lowered
+    }
+
     /// What goes in and what comes out.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -125,8 +131,7 @@ impl Deployment {
 
     /// Arithmetic operations of one call, roughly.
     pub fn flops(&self) -> u64 {
-        let report = self.programs.first().map(|(_, lowered)| &lowered.report);
-        report.into_iter().flatten().map(|kernel| kernel.flops * kernel.runs).sum()
+        self.best().report.iter().map(|kernel| kernel.flops * kernel.runs).sum()
     }
 
     /// Bytes of weights, inputs and answers: what one call cannot help but touch.
@@ -139,8 +144,7 @@ impl Deployment {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
-        let Some((_, lowered)) = self.programs.first() else { unreachable!("a deployment has a program") };
-        Ok(Engine::new(self.manifest.clone(), compiler.program(lowered, false)?, self.weights.bytes()))
+        Ok(Engine::new(self.manifest.clone(), compiler.program(self.best(), false)?, self.weights.bytes()))
     }
 
     /// Writes it as an executable.

@@ -1,18 +1,16 @@
 //! A network of characters from a small text: parts, numbers that are kept, resuming, and what is refused.
 
+mod common;
+
+use common::{compiler, train_into};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
-use nnc_driver::train::{Event, Observer, Outcome, Silent, TrainOptions, train};
-use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, Wanted, checkpoint};
+use nnc_driver::train::Outcome;
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint};
 use nnc_lang::elaborate::Options;
-use nnc_opt::pipeline;
-use nnc_runtime::Pool;
 use nnc_stub::manifest::Reading;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const TEXT: &str = "the quick brown fox jumps over the lazy dog\n";
@@ -56,40 +54,15 @@ fn project(data: &str) -> (TempDir, PathBuf, Project) {
     (folder, path, project)
 }
 
-fn compiler() -> Compiler {
-    let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
-    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() }
-}
-
 fn session(project: &Project) -> Session<'_> {
     Session::new(project, "Letters", compiler(), 5).unwrap()
-}
-
-/// Ends a run after so many steps.
-struct Stop<'a> {
-    left: usize,
-    interrupt: &'a AtomicBool,
-}
-
-impl Observer for Stop<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        if matches!(event, Event::Step { .. }) {
-            self.left -= 1;
-            self.interrupt.store(self.left == 0, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Trains into the folder `out`, for `steps` steps or to the end.
 fn run(project: &Project, out: &Path, resume: bool, steps: Option<usize>) -> Result<Outcome, DriverError> {
     let mut session = session(project);
     let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, &Learned::default())?;
-    let options = TrainOptions { out: Some(out.to_owned()), resume, checkpoint_every: None };
-    let interrupt = AtomicBool::new(false);
-    match steps {
-        Some(left) => train(&mut session, &dataset, &options, &mut Stop { left, interrupt: &interrupt }, &interrupt),
-        None => train(&mut session, &dataset, &options, &mut Silent, &interrupt),
-    }
+    train_into(&mut session, &dataset, (out, resume), steps)
 }
 
 #[test]

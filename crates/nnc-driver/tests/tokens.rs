@@ -1,21 +1,19 @@
 //! Networks of byte-pair tokens from small texts: the table that is kept, resuming, text in and out, what is refused.
 
+mod common;
+
+use common::{compiler, train_into};
 use nnc_data::{Given, Vocabulary};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::Deployment;
-use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, train};
-use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, Wanted, checkpoint};
+use nnc_driver::train::Outcome;
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint};
 use nnc_lang::elaborate::Options;
-use nnc_opt::pipeline;
-use nnc_runtime::Pool;
 use nnc_stub::Manifest;
 use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const TEXT: &str = "the quick brown fox jumps over the lazy dog\nthe quick dog jumps over the brown fox\n";
@@ -58,33 +56,11 @@ fn project(data: &str) -> (TempDir, PathBuf, Project) {
     (folder, path, project)
 }
 
-fn compiler() -> Compiler {
-    let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
-    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() }
-}
-
-/// Ends a run after so many steps, if that is said.
-struct Stop<'a> {
-    left: Option<usize>,
-    interrupt: &'a AtomicBool,
-}
-
-impl Observer for Stop<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        if let (Event::Step { .. }, Some(left)) = (event, &mut self.left) {
-            *left -= 1;
-            self.interrupt.store(*left == 0, Ordering::Relaxed);
-        }
-    }
-}
-
 fn run(project: &Project, out: &Path, resume: bool, steps: Option<usize>) -> Result<Outcome, DriverError> {
     let mut session = Session::new(project, "Lm", compiler(), 5).unwrap();
     let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, &Learned::default())?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
-    let options = TrainOptions { out: Some(out.to_owned()), resume, checkpoint_every: None };
-    let interrupt = AtomicBool::new(false);
-    train(&mut session, &dataset, &options, &mut Stop { left: steps, interrupt: &interrupt }, &interrupt)
+    train_into(&mut session, &dataset, (out, resume), steps)
 }
 
 /// An answer with these weights.

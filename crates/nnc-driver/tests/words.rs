@@ -1,20 +1,18 @@
 //! Networks of words, sounds and images in archives, from small files: tables that are kept, resuming, parts by names.
 
+mod common;
+
+use common::{compiler, train_into};
 use nnc_data::{Column, MARKS};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
-use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, train};
-use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, Wanted, checkpoint};
+use nnc_driver::train::Outcome;
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint};
 use nnc_lang::elaborate::Options;
-use nnc_opt::pipeline;
-use nnc_runtime::Pool;
 use nnc_stub::Manifest;
 use nnc_stub::manifest::Reading;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const SENTENCES: &str = "a good film\t1\na bad film\t0\nGood, good!\t1\nso bad\t0\nthe good one\t1\nbad film\t0\n";
@@ -59,33 +57,11 @@ fn load(folder: &Path) -> Project {
     Project::load(&folder.join("films.nn"), &Options::default()).unwrap()
 }
 
-fn compiler() -> Compiler {
-    let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
-    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() }
-}
-
-/// Ends a run after so many steps, if that is said.
-struct Stop<'a> {
-    left: Option<usize>,
-    interrupt: &'a AtomicBool,
-}
-
-impl Observer for Stop<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        if let (Event::Step { .. }, Some(left)) = (event, &mut self.left) {
-            *left -= 1;
-            self.interrupt.store(*left == 0, Ordering::Relaxed);
-        }
-    }
-}
-
 fn run(project: &Project, out: &Path, resume: bool, steps: Option<usize>) -> Result<Outcome, DriverError> {
     let mut session = Session::new(project, "Bag", compiler(), 5).unwrap();
     let dataset = Dataset::open(session.data(), project.folder(), 5, Wanted::All, &Learned::default())?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
-    let options = TrainOptions { out: Some(out.to_owned()), resume, checkpoint_every: None };
-    let interrupt = AtomicBool::new(false);
-    train(&mut session, &dataset, &options, &mut Stop { left: steps, interrupt: &interrupt }, &interrupt)
+    train_into(&mut session, &dataset, (out, resume), steps)
 }
 
 fn read(manifest: &Manifest, given: &str) -> Result<Column, String> {

@@ -297,19 +297,24 @@ fn pooling_in_pairs_and_not() {
             high: pair(padding, padding),
         };
         for op in [WindowOp::Max, WindowOp::Sum] {
-            let mut graph = Graph::new("pool");
-            let x = input(&mut graph, "x", &dims);
-            let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
-            let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
-            let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
-            let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
-            let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
-            let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
-            put_out(&mut graph, dx);
-            graph.add_output("pooled", y, OutputKind::Result);
-            holds(graph, &[4, 8, 16]);
+            holds(pooling(&dims, op, &at), &[4, 8, 16]);
         }
     }
+}
+
+/// Pooling, and its transpose of a cotangent that is made of its result.
+fn pooling(dims: &[usize], op: WindowOp, at: &WindowAttributes) -> Graph {
+    let mut graph = Graph::new("pool");
+    let x = input(&mut graph, "x", dims);
+    let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
+    let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
+    let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
+    let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
+    let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
+    let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
+    put_out(&mut graph, dx);
+    graph.add_output("pooled", y, OutputKind::Result);
+    graph
 }
 
 /// Windows of images with channels last: of one element along the innermost axis.
@@ -325,16 +330,7 @@ fn window_gradients_of_single_elements() {
         for op in [WindowOp::Max, WindowOp::Sum] {
             let all = |numbers: [usize; 3]| numbers.map(Dim::from).to_vec();
             let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(low) };
-            let mut graph = Graph::new("pool");
-            let x = input(&mut graph, "x", &dims);
-            let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
-            let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
-            let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
-            let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
-            let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
-            let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
-            put_out(&mut graph, dx);
-            holds(graph, &[4, 8, 16]);
+            holds(pooling(&dims, op, &at), &[4, 8, 16]);
         }
     }
 }

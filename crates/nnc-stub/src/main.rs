@@ -69,26 +69,33 @@ fn own_name() -> String {
     path.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The first variant that this processor can run.
+/// The first variant that this processor can run; a manifest has one at least.
 fn variant(manifest: &Manifest) -> Result<Variant, Failure> {
-    let mut lacking: Option<(cpu::Isa, Vec<&str>)> = None;
+    let mut refusal = String::new();
     for variant in &manifest.variants {
-        if variant.isa.is_empty() {
-            return Ok(variant.clone());
+        match lacking(variant)? {
+            None => return Ok(variant.clone()),
+            Some(what) => refusal = what,
         }
-        let isa = cpu::Isa::from_name(&variant.isa).ok_or_else(|| {
-            format!("this executable is damaged: it is for `{}`, which is no instruction set", variant.isa)
-        })?;
-        let missing = isa.missing();
-        if missing.is_empty() {
-            return Ok(variant.clone());
-        }
-        lacking = Some((isa, missing));
     }
-    let Some((isa, missing)) = lacking else { return Err("this executable is damaged: it has no code".into()) };
+    Err(refusal.into())
+}
+
+/// What this processor lacks for a variant, in a line.
+fn lacking(variant: &Variant) -> Result<Option<String>, Failure> {
+    if variant.isa.is_empty() {
+        return Ok(None);
+    }
+    let isa = cpu::Isa::from_name(&variant.isa).ok_or_else(|| {
+        format!("this executable is damaged: it is for `{}`, which is no instruction set", variant.isa)
+    })?;
+    let missing = isa.missing();
+    if missing.is_empty() {
+        return Ok(None);
+    }
     let (name, missing) = (isa.name(), missing.join(", "));
     let advice = if isa == cpu::Isa::Avx2 { "" } else { "; build it with `--isa avx512,avx2`" };
-    Err(format!("this program was built for processors with {name}; this one lacks {missing}{advice}").into())
+    Ok(Some(format!("this program was built for processors with {name}; this one lacks {missing}{advice}")))
 }
 
 fn engine(

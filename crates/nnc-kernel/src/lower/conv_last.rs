@@ -14,7 +14,7 @@ use super::conv::{self, Spatial};
 use super::conv_last_shape::{Shape, Slabs};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
-use super::image::Axis;
+use super::image::{self, Axis};
 use super::lines_last::{Lines, Windows};
 use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
@@ -105,8 +105,7 @@ impl Operands {
     /// With an image of one long line stood up, since tasks are cut between lines.
     fn upright(self) -> Self {
         let [vertical, horizontal] = self.axes;
-        let is_line = vertical.source == 1 && vertical.taps == 1 && vertical.windows == 1 && vertical.low == 0;
-        if !is_line || horizontal.windows < LONG {
+        if !image::is_line(self.axes) || horizontal.windows < LONG {
             return self;
         }
         let layout = self.image.layout.transpose(&[0, 2, 1, 3]);

@@ -96,7 +96,7 @@ fn with_channels_last((image, cotangent): (&Place, &Place), axes: [Axis; 2]) -> 
     };
     let image = cut(image, axes.map(|axis| axis.source))?;
     let cotangent = cut(cotangent, axes.map(|axis| axis.windows))?;
-    Some(conv_weight_last::Operands { image, cotangent, axes })
+    Some(conv_weight_last::Operands { image, cotangent, axes }.upright())
 }
 
 /// Units in parts, for so many multiply-adds and sums in all: by the shape alone, whatever the width of vectors.

@@ -8,7 +8,7 @@
 
 use super::conv_weight;
 use super::frame::{Axes, Frame};
-use super::image::Axis;
+use super::image::{self, Axis};
 use super::lines_last::Lines;
 use super::loops::{Split, coordinates};
 use super::memory::{KernelDraft, Place};
@@ -30,7 +30,6 @@ const COPIES: usize = 4;
 const CACHE_WAY: usize = 64;
 
 /// What is multiplied.
-#[derive(Clone)]
 pub struct Operands {
     /// `[image, line, column, channel]`.
     pub image: Place,
@@ -42,9 +41,9 @@ pub struct Operands {
 
 impl Operands {
     /// With a single line stood up, since blocks are cut between lines.
-    fn upright(self) -> Self {
+    pub fn upright(self) -> Self {
         let [vertical, horizontal] = self.axes;
-        if vertical.source != 1 || vertical.taps != 1 || vertical.windows != 1 || vertical.low != 0 {
+        if !image::is_line(self.axes) {
             return self;
         }
         let turned = |place: Place| Place { layout: place.layout.transpose(&[0, 2, 1, 3]), ..place };
@@ -57,7 +56,6 @@ impl Operands {
 /// # Errors
 /// A bug in the compiler.
 pub fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands: Operands) -> Result<(), LowerError> {
-    let operands = operands.upright();
     let elem = operands.image.elem;
     let shape = Shape::new(&operands, lowering.lanes_of(elem), lowering.target);
     let mut draft = KernelDraft::new("conv_weight_grad");
@@ -101,9 +99,8 @@ fn lines_of_block([vertical, horizontal]: [Axis; 2], channels: usize) -> usize {
 impl Operands {
     /// Whether a block multiplies enough of what it copies: taps that lie far apart reach over much that they do not read.
     pub fn is_dense(&self) -> bool {
-        let upright = self.clone().upright();
-        let [vertical, horizontal] = upright.axes;
-        let lines = lines_of_block(upright.axes, upright.image.layout.dims[3]);
+        let [vertical, horizontal] = self.axes;
+        let lines = lines_of_block(self.axes, self.image.layout.dims[3]);
         let copied = vertical.reach(lines) * horizontal.reach(horizontal.windows);
         copied <= COPIES * lines * horizontal.windows * vertical.taps * horizontal.taps
     }
@@ -144,8 +141,8 @@ impl Shape {
         let [vertical, horizontal] = axes;
         let layout = &operands.image.layout;
         let (images, channels, columns) = (layout.dims[0], layout.dims[3], operands.cotangent.layout.dims[3]);
-        let in_runs = horizontal.dilation == 1 && !channels.is_multiple_of(CACHE_WAY);
         let place = place_elements(channels);
+        let in_runs = horizontal.dilation == 1 && place == channels;
         let run = if in_runs { horizontal.taps * channels } else { channels };
         let tile = Tile::choose(run, columns, lanes, target);
         let width = horizontal.reach(horizontal.windows);
@@ -211,7 +208,7 @@ impl Body<'_> {
         let units = shape.parts.bounds(b, part);
         let origin = b.mul_index(part, shape.part());
         let all = b.index(shape.part());
-        super::image::clear(b, self.partial, origin, all, shape.tile.lanes);
+        image::clear(b, self.partial, origin, all, shape.tile.lanes);
         let (zero, one, step) = (b.index(0), b.index(1), b.index(shape.together as i64));
         let blocks = b.index(shape.lines.tasks() as i64);
         b.for_loop(units.0, units.1, step, &[], |b, unit, _| {

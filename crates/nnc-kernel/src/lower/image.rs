@@ -38,6 +38,11 @@ impl Axis {
     }
 }
 
+/// Whether an image of such axes, vertical and horizontal, is one line that is looked at as it is.
+pub fn is_line([vertical, _]: [Axis; 2]) -> bool {
+    vertical.source == 1 && vertical.taps == 1 && vertical.windows == 1 && vertical.low == 0
+}
+
 /// A block of a padded image in scratch memory: `[channels, height, width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Padded {

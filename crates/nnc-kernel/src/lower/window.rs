@@ -41,10 +41,8 @@ pub struct Geometry {
     pub input: Vec<usize>,
     /// Spatial sizes of the result.
     pub output: Vec<usize>,
-    /// Whether only windows are asked for that do not reach into padding along the innermost axis.
-    pub interior: bool,
-    /// The same of every axis.
-    pub inside: bool,
+    /// Along the axes from this one on, only windows are asked for that do not reach into padding.
+    pub inside_from: usize,
 }
 
 impl Geometry {
@@ -57,8 +55,7 @@ impl Geometry {
             low: sizes(&attributes.low),
             input: input.to_vec(),
             output: output.to_vec(),
-            interior: false,
-            inside: false,
+            inside_from: input.len(),
         }
     }
 
@@ -73,7 +70,7 @@ impl Geometry {
 
     /// Whether no window reaches into padding along an axis.
     pub fn is_inside(&self, axis: usize) -> bool {
-        if self.inside || self.interior && axis + 1 == self.size.len() {
+        if axis >= self.inside_from {
             return true;
         }
         let last = (self.output[axis] - 1) * self.stride[axis] + self.size[axis];
@@ -161,7 +158,7 @@ impl Body<'_, '_> {
                 Kind::Whole(_) => (self.geometry.inner_windows(), self.geometry.clone()),
                 Kind::Pick => ((0, 0), self.geometry.clone()),
             };
-            let inside = Geometry { interior: true, ..self.geometry.clone() };
+            let inside = Geometry { inside_from: self.geometry.size.len() - 1, ..self.geometry.clone() };
             let parts: [(usize, usize, &[u8], &Geometry); 3] = [
                 (0, inner.0, &[1], &outside),
                 (inner.0, inner.1, widths, &inside),

@@ -116,11 +116,7 @@ impl Body<'_, '_> {
     fn windows(&self, b: &mut Builder, point: &Point) {
         let Some((memory, x)) = self.x else { return };
         let taps = read_taps(b, &self.geometry, memory, x, point);
-        let terms: Vec<(Value, i64)> =
-            point.coordinates.iter().copied().zip(self.dy.1.layout.strides.iter().copied()).collect();
-        let place = b.affine(&terms, self.dy.1.layout.offset);
-        let stride = b.index(self.dy.1.layout.strides[point.vector]);
-        let cotangent = b.load_strided(self.dy.0, place, stride, point.lanes);
+        let cotangent = self.cotangent(b, point);
         let parts = shared_out(b, &taps, cotangent);
         if self.geometry.is_single() {
             for (tap, part) in taps.iter().zip(parts) {
@@ -131,6 +127,16 @@ impl Body<'_, '_> {
         for pair in 0..taps.len() / 2 {
             self.write_pair(b, point, &taps[2 * pair].at, (parts[2 * pair], parts[2 * pair + 1]));
         }
+    }
+
+    /// The cotangent of the windows at a point.
+    fn cotangent(&self, b: &mut Builder, point: &Point) -> Value {
+        let (memory, dy) = self.dy;
+        let terms: Vec<(Value, i64)> =
+            point.coordinates.iter().copied().zip(dy.layout.strides.iter().copied()).collect();
+        let place = b.affine(&terms, dy.layout.offset);
+        let stride = b.index(dy.layout.strides[point.vector]);
+        b.load_strided(memory, place, stride, point.lanes)
     }
 
     /// Writes two taps of each window, which lie side by side.
@@ -232,12 +238,8 @@ impl Body<'_, '_> {
 
     /// Adds the cotangents of a vector of windows that lie inside.
     fn add_inside(&self, b: &mut Builder, point: &Point, base: Value, raw: Memory) {
-        let inside = Geometry { inside: true, ..self.geometry.clone() };
-        let terms: Vec<(Value, i64)> =
-            point.coordinates.iter().copied().zip(self.dy.1.layout.strides.iter().copied()).collect();
-        let place = b.affine(&terms, self.dy.1.layout.offset);
-        let stride = b.index(self.dy.1.layout.strides[point.vector]);
-        let cotangent = b.load_strided(self.dy.0, place, stride, point.lanes);
+        let inside = Geometry { inside_from: 0, ..self.geometry.clone() };
+        let cotangent = self.cotangent(b, point);
         let plane = Place { layout: Layout::contiguous(&self.group.domain), ..self.dy.1.clone() };
         let (memory, x) = self.x.unwrap_or((raw, &plane));
         let taps = read_taps(b, &inside, memory, x, point);
@@ -255,10 +257,7 @@ impl Body<'_, '_> {
 
     /// Adds a window's cotangent to the plane.
     fn add_window(&self, b: &mut Builder, point: &Point, base: Value, raw: Memory) {
-        let terms: Vec<(Value, i64)> =
-            point.coordinates.iter().copied().zip(self.dy.1.layout.strides.iter().copied()).collect();
-        let place = b.affine(&terms, self.dy.1.layout.offset);
-        let cotangent = b.load(self.dy.0, place, 1);
+        let cotangent = self.cotangent(b, point);
         let add = |b: &mut Builder, place: Value| {
             let before = b.load(raw, place, 1);
             let sum = b.add(before, cotangent);

@@ -122,10 +122,6 @@ impl Layout<'_> {
         }
         let phases: Vec<Vec<Phase>> =
             axes.iter().map(|axis| (0..axis.stride).map(|phase| axis.phase(phase)).collect()).collect();
-        if axes.iter().all(|axis| axis.stride == 1) {
-            let of_axes: Vec<&Phase> = phases.iter().map(|phases| &phases[0]).collect();
-            return Some(self.phase((dy, w), &of_axes, &axes));
-        }
         let made = self.phases((dy, w), &axes, &phases, &mut Vec::new());
         Some(self.cut(made, &axes))
     }

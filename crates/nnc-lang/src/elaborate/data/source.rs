@@ -1,7 +1,7 @@
 //! Calls of data sources: which there are, and what they take.
 
 use super::synthetic::{COUNT, SYNTHETIC};
-use super::{Block, Literal, SourceCall, TextUnit};
+use super::{Block, Literal, SourceCall};
 use crate::diagnostic::{Code, Span, closest};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Expr, ExprKind};
@@ -165,8 +165,7 @@ impl Block<'_> {
     /// Each source names as many files as it reads for the declared fields.
     pub(super) fn check_files(&mut self) {
         let fields = self.leaves.len();
-        let has = |unit: TextUnit| self.leaves.iter().any(|(_, raw)| raw.unit == Some(unit));
-        let is_lines = has(TextUnit::Words) || has(TextUnit::Tokens) && fields > 1;
+        let is_lines = self.leaves.iter().any(|(_, raw)| raw.unit.is_some()) && !self.is_running_tokens();
         if fields == 0 {
             // The type itself is wrong.
             return;

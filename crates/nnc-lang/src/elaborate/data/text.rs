@@ -12,11 +12,10 @@ impl Block<'_> {
         if self.parts.splits.first().is_none_or(|split| split.name != "train") {
             return;
         }
-        let units: Vec<Option<TextUnit>> = self.leaves.iter().map(|(_, raw)| raw.unit).collect();
-        if units.iter().any(Option::is_some) && units[..] != [Some(TextUnit::Tokens)] {
+        let of_tokens = self.is_running_tokens();
+        if !of_tokens && self.leaves.iter().any(|(_, raw)| raw.unit.is_some()) {
             return;
         }
-        let of_tokens = units[..] == [Some(TextUnit::Tokens)];
         let texts: Vec<bool> = self.parts.splits.iter().map(|split| split.source.function == TEXT).collect();
         match texts.iter().position(|&is_text| is_text != texts[0]) {
             None if !texts[0] => return,
@@ -77,7 +76,12 @@ impl Block<'_> {
         }
     }
 
-    /// A window in tokens holds two or more; a text of one file is no lines.
+    /// Whether tokens are the only tensor of an example, which a `text` of one file gives in windows.
+    pub(super) fn is_running_tokens(&self) -> bool {
+        matches!(&self.leaves[..], [(_, raw)] if raw.unit == Some(TextUnit::Tokens))
+    }
+
+    /// A window in tokens holds two or more.
     fn check_tokens(&mut self) {
         let Some((_, place)) = self.parts.train else { return };
         let length = self.leaves.first().and_then(|(_, raw)| raw.ty.shape.first()?.as_number());
