@@ -6,7 +6,9 @@
 use super::loops::span;
 use crate::ir::{Builder, Memory, Type, Value};
 
-/// Rows that are asked for before they are read: they lie far apart, where no hardware sees them coming.
+/// Rows so many elements apart are asked for before they are read, as no hardware sees them coming.
+const FAR: i64 = 512;
+/// How many rows ahead.
 const AHEAD: i64 = 12;
 /// Elements of a line of the cache, if they have four bytes.
 const CACHE_LINE: usize = 16;
@@ -97,7 +99,8 @@ fn pack_panels(
         b.for_loop(zero, whole, panel, &[], |b, column, _| {
             let source = b.add(source, column);
             let target = b.affine(&[(target, 1), (column, to.column)], 0);
-            for line in (0..to.panel).step_by(CACHE_LINE) {
+            let lines = if from.row >= FAR { to.panel } else { 0 };
+            for line in (0..lines).step_by(CACHE_LINE) {
                 let ahead = b.add_index(source, AHEAD * from.row + line);
                 b.prefetch(from.memory, ahead);
             }
