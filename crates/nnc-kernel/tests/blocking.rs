@@ -413,6 +413,18 @@ fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], [stride, padding, dil
     graph
 }
 
+/// Taps that lie far apart: what blocks copy is not many times the image, and the sums are those of the definition.
+#[test]
+fn taps_far_apart_are_copied_in_large_blocks() {
+    holds(channels_last([1, 1, 1100, 64], [8, 64, 1, 2], [1, 0, 1030], 1), &[8]);
+    let graph = channels_last([2, 1, 16000, 64], [64, 64, 1, 2], [1, 1, 1024], 1);
+    let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+    let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap();
+    let conv = lowered.report.iter().find(|kernel| kernel.name == "conv").unwrap();
+    let tasks: u64 = conv.tasks.iter().sum();
+    assert!(tasks <= 128, "{tasks} tasks copy 1024 places each");
+}
+
 #[test]
 fn transposes_in_weights_with_channels_last() {
     // Lines of taps as runs; few, ragged and many channels; padding, strides, dilation.

@@ -3,7 +3,7 @@
 //! All of it follows from the shapes and the target; nothing from the number of threads.
 
 use super::conv_last::Operands;
-use super::image::Axis;
+use super::image::{self, Axis};
 use super::loops::Split;
 use super::matmul_shape::{PACKED, longest};
 use super::tile::Tile;
@@ -180,7 +180,10 @@ impl Shape {
         let padded = |lines: usize| self.axes[0].reach(lines) * self.width * self.channels;
         let lines_of = |cuts: usize| all_lines.div_ceil(cuts).next_multiple_of(unit).min(all_lines);
         let fits = |cuts: &usize| self.direct || padded(lines_of(*cuts)) <= PADDED;
-        let least_line_cuts = (1..=all_lines.div_ceil(unit)).find(fits).unwrap_or(all_lines.div_ceil(unit));
+        // Where even the smallest blocks are too large and mostly copy, it is for the costs to say how large they are.
+        let most_cuts = all_lines.div_ceil(unit);
+        let smallest = if image::is_dense(self.axes, lines_of(most_cuts)) { most_cuts } else { 1 };
+        let least_line_cuts = (1..=most_cuts).find(fits).unwrap_or(smallest);
         let least_panel_cuts = panels.div_ceil(most_panels);
         let mut found = (lines_of(least_line_cuts), most_panels);
         let mut least = f64::INFINITY;

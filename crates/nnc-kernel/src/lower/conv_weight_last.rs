@@ -24,8 +24,6 @@ use nnc_opt::fuse::Group;
 const PLACES: usize = 160;
 /// Elements of the padded lines, about.
 const PADDED: usize = 48 << 10;
-/// The most places that are copied for each term that a tile reads from them.
-const COPIES: usize = 4;
 /// Places so far apart, or a multiple of it, share the lines of a cache.
 const CACHE_WAY: usize = 64;
 
@@ -97,12 +95,9 @@ fn lines_of_block([vertical, horizontal]: [Axis; 2], channels: usize) -> usize {
 }
 
 impl Operands {
-    /// Whether a block multiplies enough of what it copies: taps that lie far apart reach over much that they do not read.
+    /// Whether a block multiplies enough of what it copies.
     pub fn is_dense(&self) -> bool {
-        let [vertical, horizontal] = self.axes;
-        let lines = lines_of_block(self.axes, self.image.layout.dims[3]);
-        let copied = vertical.reach(lines) * horizontal.reach(horizontal.windows);
-        copied <= COPIES * lines * horizontal.windows * vertical.taps * horizontal.taps
+        image::is_dense(self.axes, lines_of_block(self.axes, self.image.layout.dims[3]))
     }
 }
 

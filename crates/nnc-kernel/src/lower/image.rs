@@ -38,6 +38,16 @@ impl Axis {
     }
 }
 
+/// The most places that are copied for each tap of a window that is read.
+const COPIES: usize = 4;
+
+/// Whether a block of so many lines of windows reads enough of the places that it copies: taps that lie far apart reach over
+/// much that they do not read.
+pub fn is_dense([vertical, horizontal]: [Axis; 2], lines: usize) -> bool {
+    let copied = vertical.reach(lines) * horizontal.reach(horizontal.windows);
+    copied <= COPIES * lines * horizontal.windows * vertical.taps * horizontal.taps
+}
+
 /// Whether an image of such axes, vertical and horizontal, is one line that is looked at as it is.
 pub fn is_line([vertical, _]: [Axis; 2]) -> bool {
     vertical.source == 1 && vertical.taps == 1 && vertical.windows == 1 && vertical.low == 0
