@@ -289,6 +289,12 @@ fn dot_steps() {
             let acc = b.bitcast(acc, Elem::I32);
             b.dot_i8(acc, x, y)
         });
+        suite.add("dot_i16", Elem::I16, Elem::I32, |b, [x, y, z], at| {
+            let (x, y) = (b.load(x, at, 2 * lanes), b.load(y, at, 2 * lanes));
+            let acc = b.load(z, at, 2 * lanes);
+            let acc = b.bitcast(acc, Elem::I32);
+            b.dot_i16(acc, x, y)
+        });
         suite.add("dot_bf16", Elem::Bf16, Elem::F32, |b, [x, y, z], at| {
             let (x, y) = (b.load(x, at, 2 * lanes), b.load(y, at, 2 * lanes));
             let acc = b.load(z, at, lanes);

@@ -17,6 +17,8 @@ pub enum DType {
     I8,
     /// Unsigned 8-bit integer.
     U8,
+    /// Signed 16-bit integer: quantised numbers while they are multiplied.
+    I16,
     /// Signed 32-bit integer.
     I32,
     /// Signed 64-bit integer.
@@ -27,8 +29,8 @@ pub enum DType {
 
 impl DType {
     /// Every dtype, in the order of declaration.
-    pub const ALL: [DType; 9] =
-        [Self::F32, Self::F16, Self::Bf16, Self::F64, Self::I8, Self::U8, Self::I32, Self::I64, Self::Bool];
+    pub const ALL: [DType; 10] =
+        [Self::F32, Self::F16, Self::Bf16, Self::F64, Self::I8, Self::U8, Self::I16, Self::I32, Self::I64, Self::Bool];
 
     /// The name in source and in the text form.
     pub fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl DType {
             Self::F64 => "f64",
             Self::I8 => "i8",
             Self::U8 => "u8",
+            Self::I16 => "i16",
             Self::I32 => "i32",
             Self::I64 => "i64",
             Self::Bool => "bool",
@@ -54,7 +57,7 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F16 | Self::Bf16 | Self::I16 => 2,
             Self::F32 | Self::I32 => 4,
             Self::F64 | Self::I64 => 8,
         }
@@ -67,7 +70,7 @@ impl DType {
 
     /// Whether it is an integer type (`bool` is none).
     pub fn is_int(self) -> bool {
-        matches!(self, Self::I8 | Self::U8 | Self::I32 | Self::I64)
+        matches!(self, Self::I8 | Self::U8 | Self::I16 | Self::I32 | Self::I64)
     }
 }
 

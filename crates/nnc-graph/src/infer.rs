@@ -311,8 +311,8 @@ fn reduce(op: crate::ReduceOp, x: &TensorType, axes: &[usize]) -> Checked<Tensor
 }
 
 fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &[usize]) -> Checked<TensorType> {
-    if a.dtype != b.dtype || !(a.dtype.is_float() || a.dtype == DType::I32) {
-        return fault(format!("multiplies floats or i32 of one dtype, not {a} by {b}"));
+    if a.dtype != b.dtype || !(a.dtype.is_float() || matches!(a.dtype, DType::I16 | DType::I32)) {
+        return fault(format!("multiplies floats, i16 or i32 of one dtype, not {a} by {b}"));
     }
     let contracted_well = |x: &TensorType, axes: &[usize]| {
         let distinct = axes.iter().enumerate().all(|(i, axis)| !axes[..i].contains(axis));
@@ -331,7 +331,12 @@ fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &
     }
     let free =
         |x: &TensorType, axes: &[usize]| without_axes(&x.shape, &[axes, &(0..batch).collect::<Vec<_>>()].concat());
-    Ok(TensorType::new(a.dtype, [a.shape[..batch].to_vec(), free(a, a_axes), free(b, b_axes)].concat()))
+    Ok(TensorType::new(sum_of(a.dtype), [a.shape[..batch].to_vec(), free(a, a_axes), free(b, b_axes)].concat()))
+}
+
+/// The dtype of a sum of products: that of the factors, but i32 for i16.
+fn sum_of(factors: DType) -> DType {
+    if factors == DType::I16 { DType::I32 } else { factors }
 }
 
 /// `floor((x + low + high - dilation * (k - 1) - 1) / stride) + 1`, for one axis.
@@ -365,8 +370,8 @@ fn conv_geometry(spatial: &[Dim], kernel: &[Dim], at: &ConvAttributes) -> Checke
 }
 
 fn conv_ranks(x: &TensorType, w: &TensorType) -> Checked<()> {
-    if x.dtype != w.dtype || !x.dtype.is_float() {
-        return fault(format!("convolves floats of one dtype, not {x} with {w}"));
+    if x.dtype != w.dtype || !(x.dtype.is_float() || x.dtype == DType::I16) {
+        return fault(format!("convolves floats or i16 of one dtype, not {x} with {w}"));
     }
     if x.shape.rank() < 3 || w.shape.rank() != x.shape.rank() {
         return fault(format!("{x} and {w} are not [N, C, ...] and [Co, Ci, ...] of one rank"));
@@ -385,7 +390,7 @@ fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorTy
         return fault(format!("{co} output channels do not divide into {groups} groups"));
     }
     let spatial = conv_geometry(&x.shape[2..], &w.shape[2..], at)?;
-    Ok(TensorType::new(x.dtype, [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
+    Ok(TensorType::new(sum_of(x.dtype), [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
 }
 
 fn conv_last(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorType> {

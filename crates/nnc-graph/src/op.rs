@@ -138,7 +138,8 @@ pub enum Op {
         axis: usize,
     },
     /// `(a, b) -> y`: contraction. The first `batch` axes are shared, `a_axes[i]` is summed against `b_axes[i]`
-    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s.
+    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s. Floats, i32, or i16, whose products are added in i32;
+    /// sums of integers wrap.
     Dot {
         /// Number of leading shared axes.
         batch: usize,
@@ -147,7 +148,8 @@ pub enum Op {
         /// Contracted axes of `b`.
         b_axes: Vec<usize>,
     },
-    /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation.
+    /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats or of i16, whose products
+    /// are added in i32 and wrap.
     Conv(ConvAttributes),
     /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
     /// side. The pass `layout` of `nnc-opt` makes it.

@@ -206,3 +206,31 @@ fn random_graphs_in_f64() {
     let options = GraphOptions { float: DType::F64, ..GraphOptions::default() };
     check_seeds("random f64 graph", 0..40, |seed| random_graph_with(seed, &options));
 }
+
+/// What follows from constants, computed by a kernel that computes something else of every run too, or given out, is
+/// made in every run: nothing that is made once may read it.
+#[test]
+fn constants_of_mixed_kernels_are_no_constants() {
+    let text = "graph \"mixed\" {
+  %0 = param \"w\" : f32[3]
+  %1 = constant 1 : i64
+  %2 = constant 3 : i64
+  %3 = rem(%1, %2) : i64
+  %4 = input \"at\" : i64
+  %5 = rem(%4, %2) : i64
+  %6 = constant 0.5 : f32
+  %7 = scatter_add[axis=0, batch=0](%0, %3, %6) : f32[3]
+  %8 = tanh(%7) : f32[3]
+  %9 = gather[axis=0, batch=0](%8, %5) : f32
+  %10 = abs(%0) : f32[3]
+  %11 = reduce[op=sum, axes=[0]](%10) : f32
+  output \"y\" = %9
+  output \"z\" = %10
+  output \"s\" = %11
+}
+";
+    let graph = nnc_graph::text::parse(text).unwrap();
+    for seed in 0..4 {
+        check(&graph, seed).unwrap();
+    }
+}

@@ -98,6 +98,7 @@ impl Array {
 fn encode_int(dtype: DType, value: i64, into: &mut Vec<u8>) {
     match dtype {
         DType::I8 | DType::U8 => into.push(value as u8),
+        DType::I16 => into.extend((value as i16).to_le_bytes()),
         DType::I32 => into.extend((value as i32).to_le_bytes()),
         DType::I64 => into.extend(value.to_le_bytes()),
         DType::Bool => into.push(u8::from(value != 0)),

@@ -154,6 +154,7 @@ fn saturate(value: f64, to: DType) -> i64 {
     match to {
         DType::I8 => i64::from(value as i8),
         DType::U8 => i64::from(value as u8),
+        DType::I16 => i64::from(value as i16),
         DType::I32 => i64::from(value as i32),
         DType::I64 | DType::F32 | DType::F64 | DType::F16 | DType::Bf16 | DType::Bool => value as i64,
     }

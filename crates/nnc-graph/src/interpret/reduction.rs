@@ -40,7 +40,7 @@ fn int_identity(op: ReduceOp, dtype: DType) -> i64 {
     let bits = 8 * dtype.size() as u32;
     let (least, largest) = match dtype {
         DType::U8 => (0, 255),
-        DType::I8 | DType::I32 | DType::I64 => (i64::MIN >> (64 - bits), i64::MAX >> (64 - bits)),
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => (i64::MIN >> (64 - bits), i64::MAX >> (64 - bits)),
         DType::Bool | DType::F32 | DType::F64 | DType::F16 | DType::Bf16 => (0, 1),
     };
     match op {

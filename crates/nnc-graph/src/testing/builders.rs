@@ -43,6 +43,8 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("dot_of_two_axes", dot_of_two_axes),
     ("conv", conv),
     ("conv_last", conv_last),
+    ("dot_of_words", dot_of_words),
+    ("conv_of_words", conv_of_words),
     ("conv_input_grad", conv_input_grad),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
@@ -459,16 +461,21 @@ fn dot_of_two_axes(g: &mut Generator) {
 
 /// Geometry that fits, and the types of `x`, `w` and `y`.
 fn conv_case(g: &mut Generator) -> (ConvAttributes, [TensorType; 3]) {
+    let dtype = g.options.float;
+    conv_case_of(g, dtype, 2)
+}
+
+/// As [`conv_case`], of a dtype, with up to so many channels in a group.
+fn conv_case_of(g: &mut Generator, dtype: DType, channels: i64) -> (ConvAttributes, [TensorType; 3]) {
     let spatial = 1 + g.rng.index(2);
     let groups = g.rng.choose(&[1, 1, 2]);
-    let (per_group, out_per_group) = (g.rng.int(1, 2), g.rng.int(1, 2));
+    let (per_group, out_per_group) = (g.rng.int(1, channels), g.rng.int(1, channels));
     let draw = |g: &mut Generator, low: i64, high: i64| -> Vec<Dim> {
         (0..spatial).map(|_| Dim::from(g.rng.int(low, high))).collect()
     };
     let (kernel, stride, dilation) = (draw(g, 1, 3), draw(g, 1, 2), draw(g, 1, 2));
     let (low, high, size) = (draw(g, 0, 2), draw(g, 0, 2), draw(g, 5, 6));
     let attributes = ConvAttributes { stride, low, high, dilation, groups: groups.into() };
-    let dtype = g.options.float;
     let batch = Dim::from(g.rng.int(1, 2));
     let x = TensorType::new(dtype, [vec![batch, (groups * per_group).into()], size].concat());
     let w = TensorType::new(dtype, [vec![(groups * out_per_group).into(), per_group.into()], kernel].concat());
@@ -493,6 +500,32 @@ fn conv_last(g: &mut Generator) {
     let (x, w) = (g.of_type(&x), g.of_type(&w));
     let fact = product_bound(g, x, w);
     g.emit(Op::ConvLast(attributes), &[x, w], fact);
+}
+
+/// Quantised numbers: 16-bit factors, 32-bit sums, which become floats.
+fn words(g: &mut Generator, op: Op, [x, w]: [&TensorType; 2]) {
+    let (x, w) = (g.of_type(x), g.of_type(w));
+    let fact = Fact { bound: 1e5, exact: true };
+    let sums = g.emit(op, &[x, w], fact);
+    let float = g.options.float;
+    g.emit(Op::Cast(float), &[sums], fact);
+}
+
+fn dot_of_words(g: &mut Generator) {
+    let [rows, depth, columns] = [6, 24, 40].map(|most| g.rng.int(1, most));
+    let ty = |dims: [i64; 2]| TensorType::new(DType::I16, dims.map(Dim::from).to_vec());
+    let (turned, x) = (g.rng.one_in(2), ty([rows, depth]));
+    let (w, axis) = if turned { (ty([depth, columns]), 0) } else { (ty([columns, depth]), 1) };
+    words(g, Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![axis] }, [&x, &w]);
+}
+
+fn conv_of_words(g: &mut Generator) {
+    let (attributes, [mut x, w, _]) = conv_case_of(g, DType::I16, 12);
+    if g.rng.one_in(3) {
+        return words(g, Op::Conv(attributes), [&x, &w]);
+    }
+    x.shape.0[1..].rotate_left(1);
+    words(g, Op::ConvLast(attributes), [&x, &w]);
 }
 
 fn conv_input_grad(g: &mut Generator) {

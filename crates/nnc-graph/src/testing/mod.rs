@@ -76,7 +76,7 @@ pub fn random_tensor(rng: &mut Rng, dtype: DType, dims: &[usize]) -> Tensor {
     let elements = dims.iter().product();
     let mut draw = || match dtype {
         DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => rng.float(-2.0, 2.0),
-        DType::I8 | DType::I32 | DType::I64 => rng.int(-9, 9) as f64,
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => rng.int(-9, 9) as f64,
         DType::U8 => rng.int(0, 9) as f64,
         DType::Bool => rng.int(0, 1) as f64,
     };

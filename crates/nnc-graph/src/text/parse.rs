@@ -274,6 +274,7 @@ pub(super) fn number(dtype: DType, literal: &str, into: &mut Vec<u8>) -> Read<()
         }
         DType::I8 => into.extend(literal.parse::<i8>().map_err(|_| wrong())?.to_le_bytes()),
         DType::U8 => into.push(literal.parse().map_err(|_| wrong())?),
+        DType::I16 => into.extend(literal.parse::<i16>().map_err(|_| wrong())?.to_le_bytes()),
         DType::I32 => into.extend(literal.parse::<i32>().map_err(|_| wrong())?.to_le_bytes()),
         DType::I64 => into.extend(literal.parse::<i64>().map_err(|_| wrong())?.to_le_bytes()),
         DType::Bool => into.push(u8::from(literal.parse::<bool>().map_err(|_| wrong())?)),

@@ -121,7 +121,7 @@ fn number(dtype: DType, element: &[u8]) -> String {
         DType::F32 => format!("{:?}", value as f32),
         DType::F64 | DType::F16 | DType::Bf16 => format!("{value:?}"),
         DType::I64 => element.try_into().map_or_else(|_| String::new(), |bytes| i64::from_le_bytes(bytes).to_string()),
-        DType::I8 | DType::U8 | DType::I32 => format!("{value}"),
+        DType::I8 | DType::U8 | DType::I16 | DType::I32 => format!("{value}"),
         DType::Bool => (value != 0.0).to_string(),
     }
 }

@@ -166,6 +166,9 @@ pub enum Op {
     /// `(acc i32xN, a u8x4N, b i8x4N) -> i32xN`: lane `i` is `acc[i] + Σ_{j<4} a[4i+j] * b[4i+j]`, exact products,
     /// sums wrapping in i32 (no saturation).
     DotI8(Value, Value, Value),
+    /// `(acc i32xN, a i16x2N, b i16x2N) -> i32xN`: lane `i` is `acc[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1]`, exact
+    /// products, sums wrapping in i32.
+    DotI16(Value, Value, Value),
     /// `(acc f32xN, a bf16x2N, b bf16x2N) -> f32xN`: lane `i` is `fma(a[2i+1], b[2i+1], fma(a[2i], b[2i], acc[i]))`
     /// on the operands widened to f32.
     DotBf16(Value, Value, Value),
@@ -314,9 +317,11 @@ impl Op {
             | Self::Insert(a, b, _)
             | Self::Shuffle(a, b, _)
             | Self::LookUp(a, b) => vec![*a, *b],
-            Self::Select(a, b, c) | Self::Fma(a, b, c) | Self::DotI8(a, b, c) | Self::DotBf16(a, b, c) => {
-                vec![*a, *b, *c]
-            }
+            Self::Select(a, b, c)
+            | Self::Fma(a, b, c)
+            | Self::DotI8(a, b, c)
+            | Self::DotI16(a, b, c)
+            | Self::DotBf16(a, b, c) => vec![*a, *b, *c],
             Self::Load(address, access) => address.index.into_iter().chain(access.operand()).collect(),
         }
     }

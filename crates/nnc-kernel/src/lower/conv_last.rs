@@ -22,6 +22,7 @@ use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::Level;
 use super::winograd::Tiles;
+use super::words::{self, Factors};
 use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, NodeId, ValueId};
@@ -37,11 +38,13 @@ pub struct Operands {
     pub axes: [Axis; 2],
     /// Whether the domain of the group has an axis for images before those of places and channels.
     pub has_images: bool,
+    /// What an element of images and weights is; channels are counted in them.
+    pub factors: Factors,
 }
 
 /// Rows of a matrix, `[row, term]` with terms side by side, as an image whose windows are its places; `weights` is
 /// `[column, term]`.
-pub fn of_rows(rows: &Place, weights: &Place) -> Operands {
+pub fn of_rows(rows: &Place, weights: &Place, factors: Factors) -> Operands {
     let (count, depth) = (rows.layout.dims[0], rows.layout.dims[1]);
     let axis = |windows: usize| Axis { source: windows, insert: 1, low: 0, taps: 1, dilation: 1, windows, step: 1 };
     let layout = Layout {
@@ -59,6 +62,7 @@ pub fn of_rows(rows: &Place, weights: &Place) -> Operands {
         weights: Place { layout: columns, ..weights.clone() },
         axes: [axis(count), axis(1)],
         has_images: false,
+        factors,
     }
 }
 
@@ -83,7 +87,8 @@ pub fn lower(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let operands = Operands { image, weights, axes, has_images: true };
+    let (image, weights, factors) = factors(lowering, (x, image), (w, weights), spatial.groups == 1)?;
+    let operands = Operands { image, weights, axes, has_images: true, factors };
     let operands = match spatial.groups == 1 || kernel[1] == 1 {
         true => operands.upright(),
         false => operands,
@@ -96,6 +101,19 @@ pub fn lower(
         groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
+}
+
+/// Image and weights as kernels multiply them: 16-bit integers as words where channels are even in number.
+pub fn factors(
+    lowering: &mut Lowering<'_>,
+    (x, image): (ValueId, Place),
+    (w, weights): (ValueId, Place),
+    has_channels: bool,
+) -> Result<(Place, Place, Factors), LowerError> {
+    if has_channels && let Some((image, weights)) = words::pairs(lowering, &image, (w, &weights))? {
+        return Ok((image, weights, Factors::Pairs));
+    }
+    Ok((words::widened(lowering, x, image)?, words::widened(lowering, w, weights)?, Factors::One))
 }
 
 /// Lines from so many windows on are not to be had in one piece.
@@ -159,7 +177,8 @@ pub fn emit(
         let at = coordinates(b, task, &counts);
         body.task(b, &target, &at);
     });
-    let work = 2 * shape.images * shape.places() * shape.columns * shape.depth();
+    let terms = shape.depth() * operands.factors.terms();
+    let work = 2 * shape.images * shape.places() * shape.columns * terms;
     lowering.launch_with(draft, &frame, work, &[operands.image.buffer, packed])
 }
 

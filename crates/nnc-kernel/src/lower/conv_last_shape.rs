@@ -105,7 +105,7 @@ impl Shape {
         let (images, channels) = (layout.dims[0], layout.dims[3]);
         let columns = operands.weights.layout.dims[0];
         let places = axes[0].windows * axes[1].windows;
-        let tile = Tile::choose(places, columns, lanes, target);
+        let tile = Tile::choose_for(places, columns, (lanes, operands.factors), target);
         let direct = axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || channels == 1);
         let slabs = Slabs::new(axes, channels);
         let width = axes[1].reach(axes[1].windows);

@@ -18,6 +18,7 @@ use super::memory::{BufferId, KernelDraft, Place};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::winograd::{Tiles, apply};
+use super::words::Factors;
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{NodeId, ValueId};
@@ -124,7 +125,7 @@ pub fn emit(
     let lanes = lowering.lanes_of(elem);
     let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
     let columns = operands.weights.layout.dims[0];
-    let tile = Tile { rows: 1, vectors: 1, lanes };
+    let tile = Tile { rows: 1, vectors: 1, lanes, factors: Factors::One };
     let axes = operands.axes;
     let grid = axes.map(|axis| tiles.along(axis.windows));
     let block = Block::new(tiles, images, grid, (channels, columns));

@@ -10,6 +10,7 @@ use super::image::{self, Channels, Padded};
 use super::loops::{Split, coordinates, span, widths};
 use super::memory::{KernelDraft, Place};
 use super::product::Target;
+use super::words::Factors;
 use super::window::load_pairs;
 use crate::ir::{Builder, Memory, Type, Value};
 
@@ -118,7 +119,7 @@ impl Body<'_> {
                         Some(&kept) if lanes == self.lanes => kept,
                         _ => weight(b, tap, lanes),
                     };
-                    sum = super::tile::multiply_add(b, factor, element, sum);
+                    sum = Factors::One.multiply_add(b, factor, element, sum);
                 }
                 let column = b.add(before, at);
                 target.at(b, point, (result_row, column), lanes, &known, sum);

@@ -13,6 +13,7 @@ use super::lines_last::{Lines, Windows};
 use super::loops::{Split, coordinates, span, widths_of};
 use super::memory::{KernelDraft, Place, Source};
 use super::product::Target;
+use super::words::Factors;
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Memory, Type, Value};
 use nnc_graph::NodeId;
@@ -219,7 +220,7 @@ impl Body<'_> {
                         Some(kept) => kept[tap],
                         None => self.weight(b, vector.channel, tap, vector.lanes),
                     };
-                    sums[window] = super::tile::multiply_add(b, factor, element, sums[window]);
+                    sums[window] = Factors::One.multiply_add(b, factor, element, sums[window]);
                 }
             }
         }

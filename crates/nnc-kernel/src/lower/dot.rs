@@ -8,6 +8,7 @@ use super::frame::{Axes, Frame};
 use super::matmul;
 use super::matmul_shape::{Operand, Operands, Right, STREAMED, parts};
 use super::memory::{KernelDraft, Place, Source, elem};
+use super::words;
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
 use nnc_graph::{NodeId, Op, ValueId};
@@ -26,9 +27,12 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     let Op::Dot { batch, a_axes, b_axes } = &node.op else { return Err(LowerError::bug("a dot that is none")) };
     let a = matrix_operand(lowering, node.operands[0], *batch, a_axes)?;
     let b = matrix_operand(lowering, node.operands[1], *batch, b_axes)?;
-    if *batch == 0 && is_packed_once(lowering, node.operands[1], (&a, &b)) {
-        return conv_last::emit(lowering, group, anchor, (node.operands[1], &conv_last::of_rows(&a, &b)));
+    let [left, right] = [node.operands[0], node.operands[1]];
+    if *batch == 0 && is_packed_once(lowering, right, (&a, &b)) {
+        let (a, b, factors) = conv_last::factors(lowering, (left, a), (right, b), true)?;
+        return conv_last::emit(lowering, group, anchor, (right, &conv_last::of_rows(&a, &b, factors)));
     }
+    let (a, b) = (words::widened(lowering, left, a)?, words::widened(lowering, right, b)?);
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -54,7 +58,7 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let is_large = right.layout.elements() >= STREAMED;
     let streams = is_large && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
-    let is_cut = parts(rows * columns, left.layout.dims[1]).tasks() > 1;
+    let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
     lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams && !is_cut
 }
 

@@ -29,7 +29,7 @@ pub fn copy(lowering: &mut Lowering<'_>, value: ValueId, source: Source, to: Buf
     copy_as(lowering, value, source, (&dims, to))
 }
 
-/// Copies what lies at `source`, which has size `dims`, into a buffer in row-major order. `value` lends its dtype.
+/// Copies what lies at `source`, which has size `dims`, into a buffer in row-major order: `value`, or a part of it.
 pub fn copy_as(
     lowering: &mut Lowering<'_>,
     value: ValueId,
@@ -37,7 +37,7 @@ pub fn copy_as(
     (dims, to): (&[usize], BufferId),
 ) -> Result<(), LowerError> {
     let mut draft = KernelDraft::new("copy");
-    let elem = super::memory::elem(lowering.graph.ty(value).dtype)?;
+    let elem = source.elem();
     let mut axes = Axes { classes: vec![0; dims.len()], dims: dims.to_vec() };
     let mut target = nnc_opt::fuse::Layout::contiguous(dims);
     let mut from = match &source {

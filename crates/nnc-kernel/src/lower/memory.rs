@@ -81,6 +81,16 @@ pub enum Source {
     Stored(Place),
 }
 
+impl Source {
+    /// Type of the elements.
+    pub fn elem(&self) -> Elem {
+        match self {
+            Self::Uniform(elem, _) => *elem,
+            Self::Stored(place) => place.elem,
+        }
+    }
+}
+
 /// The element type of memory that holds a dtype.
 ///
 /// # Errors
@@ -91,6 +101,7 @@ pub fn elem(dtype: DType) -> Result<Elem, LowerError> {
         DType::F64 => Elem::F64,
         DType::I8 => Elem::I8,
         DType::U8 => Elem::U8,
+        DType::I16 => Elem::I16,
         DType::I32 => Elem::I32,
         DType::I64 => Elem::I64,
         DType::Bool => Elem::Bool,

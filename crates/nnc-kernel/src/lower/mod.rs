@@ -12,7 +12,7 @@
 //! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
-//! | [`tile`], [`product`], [`pack`] | the microkernel, the loops around it, packing |
+//! | [`tile`], [`product`], [`pack`], [`words`] | the microkernel, the loops around it, packing, 16-bit factors |
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
 //! | [`depthwise`] | convolutions of single channels |
@@ -59,6 +59,7 @@ mod window;
 mod window_grad;
 mod windows;
 mod winograd;
+mod words;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};
@@ -187,7 +188,8 @@ impl<'g> Lowering<'g> {
         for &at in &schedule.order {
             self.group = Some(at);
             let group = &partition.groups[at];
-            self.preparing(self.is_prepared(group), |lowering| lowering.lower_group(group))?;
+            let prepared = self.settle(group);
+            self.preparing(prepared, |lowering| lowering.lower_group(group))?;
         }
         self.group = None;
         for (value, saved, to) in late {

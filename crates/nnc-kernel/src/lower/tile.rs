@@ -5,6 +5,7 @@
 //! C follow one another in the order of k, whatever the tile. (Goto and van de Geijn, "Anatomy of High-Performance
 //! Matrix Multiplication", 2008; Van Zee and van de Geijn, "BLIS", 2015.)
 
+use super::words::Factors;
 use crate::ir::{Builder, Memory, Target, Type, Value};
 use std::fmt;
 
@@ -17,6 +18,8 @@ pub struct Tile {
     pub vectors: usize,
     /// Lanes of a vector.
     pub lanes: u8,
+    /// What an element of A and B is.
+    pub factors: Factors,
 }
 
 impl fmt::Display for Tile {
@@ -34,20 +37,26 @@ impl Tile {
     /// The tile for a product of so many rows and columns: of those whose sums, vectors of B and repeated element of A
     /// fit into the registers, the one with the least [`Tile::cost`]; the first of equals, so the choice is pure.
     pub fn choose(rows: usize, columns: usize, lanes: u8, target: Target) -> Self {
+        Self::choose_for(rows, columns, (lanes, Factors::One), target)
+    }
+
+    /// As [`Self::choose`], for elements of several factors: their products take a register before they are added.
+    pub fn choose_for(rows: usize, columns: usize, (lanes, factors): (u8, Factors), target: Target) -> Self {
         let registers = if target.f32_lanes == 16 { 32 } else { 16 };
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
         let most_rows = if narrow { 8 } else { registers };
-        let mut tile = Self { rows: 1, vectors: 1, lanes };
+        let working = factors.terms();
+        let mut tile = Self { rows: 1, vectors: 1, lanes, factors };
         let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {
             for rows_of_tile in 1..=most_rows.min(rows.max(1)) {
                 let sums = rows_of_tile * vectors;
-                if sums + vectors + 1 > registers || (narrow && vectors > 1 && sums > 8) {
+                if sums + vectors + working > registers || (narrow && vectors > 1 && sums > 8) {
                     continue;
                 }
-                let candidate = Self { rows: rows_of_tile, vectors, lanes };
+                let candidate = Self { rows: rows_of_tile, vectors, lanes, factors };
                 let cost = candidate.cost(rows, columns, narrow);
                 if cost < least {
                     (least, tile) = (cost, candidate);
@@ -244,20 +253,11 @@ impl Places {
             let element = b.load_splat(panels.a, place, tile.lanes);
             for (vector, &column) in columns.iter().enumerate() {
                 let sum = &mut sums[row * tile.vectors + vector];
-                *sum = multiply_add(b, element, column, *sum);
+                *sum = tile.factors.multiply_add(b, element, column, *sum);
             }
         }
         sums
     }
-}
-
-/// `a * b + c`, for floats rounded once.
-pub fn multiply_add(b: &mut Builder, x: Value, y: Value, sum: Value) -> Value {
-    if b.type_of(sum).elem.is_float() {
-        return b.fma(x, y, sum);
-    }
-    let product = b.mul(x, y);
-    b.add(product, sum)
 }
 
 /// Accumulators of value 0.

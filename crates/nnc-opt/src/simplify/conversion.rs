@@ -25,11 +25,12 @@ fn cast_of_cast(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
 
 /// Whether every value of `narrow` is one of `wide`.
 fn holds_all(wide: DType, narrow: DType) -> bool {
-    use DType::{Bf16, Bool, F16, F32, F64, I8, I32, I64, U8};
+    use DType::{Bf16, Bool, F16, F32, F64, I8, I16, I32, I64, U8};
     match narrow {
         Bool => true,
-        I8 => matches!(wide, I8 | I32 | I64 | F16 | F32 | F64 | Bf16),
-        U8 => matches!(wide, U8 | I32 | I64 | F16 | F32 | F64 | Bf16),
+        I8 => matches!(wide, I8 | I16 | I32 | I64 | F16 | F32 | F64 | Bf16),
+        U8 => matches!(wide, U8 | I16 | I32 | I64 | F16 | F32 | F64 | Bf16),
+        I16 => matches!(wide, I16 | I32 | I64 | F32 | F64),
         I32 => matches!(wide, I32 | I64 | F64),
         I64 => wide == I64,
         F16 => matches!(wide, F16 | F32 | F64),

@@ -186,6 +186,30 @@ impl Selector<'_> {
         self.three(forms::PADDD, width, acc, both)
     }
 
+    pub(super) fn dot_i16(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
+        let ty = self.phase.type_of(acc);
+        let (sum, a, b) = (self.value(acc), self.value(a), self.value(b));
+        if ty.lanes == 1 {
+            let sum = self.vector_of(sum.scalar(), 32);
+            let sum = self.add_products(Width::X, sum, a.scalar(), b.scalar());
+            return Lanes::new(32, vec![self.general_of(sum, 32)]);
+        }
+        let width = self.width(ty);
+        let parts = (0..sum.parts.len()).map(|at| self.add_products(width, sum.parts[at], a.parts[at], b.parts[at]));
+        Lanes::new(32, parts.collect())
+    }
+
+    /// Adds the products of words, two to each sum.
+    fn add_products(&mut self, width: Width, acc: VReg, a: VReg, b: VReg) -> VReg {
+        match self.isa {
+            Isa::Avx512 => self.over(forms::PDPWSSD, width, acc, a, b),
+            Isa::Avx2 => {
+                let products = self.three(forms::PMADDWD, width, a, b);
+                self.three(forms::PADDD, width, acc, products)
+            }
+        }
+    }
+
     /// Two fused multiply-adds of the halves of each lane, widened: the instruction for it rounds otherwise.
     pub(super) fn dot_bf16(&mut self, ty: Type, acc: Value, a: Value, b: Value) -> Lanes {
         let width = self.width(ty);
