@@ -60,14 +60,12 @@ fn dtype_of(code: u8, path: &Path) -> Result<DType> {
     match code {
         0x08 => Ok(DType::U8),
         0x09 => Ok(DType::I8),
+        0x0B => Ok(DType::I16),
         0x0C => Ok(DType::I32),
         0x0D => Ok(DType::F32),
         0x0E => Ok(DType::F64),
         _ => {
-            let message = match code {
-                0x0B => "holds 16-bit integers, which are not read".to_owned(),
-                _ => format!("is no idx file: {code:#04x} stands for no dtype"),
-            };
+            let message = format!("is no idx file: {code:#04x} stands for no dtype");
             let error = DataError::new(ErrorKind::Unsupported, path, message);
             Err(error.at(Place::Byte(2)))
         }

@@ -105,13 +105,14 @@ fn dtype_of(descr: &str, path: &Path) -> Result<(DType, bool)> {
         "f8" => DType::F64,
         "i1" => DType::I8,
         "u1" => DType::U8,
+        "i2" => DType::I16,
         "i4" => DType::I32,
         "i8" => DType::I64,
         "b1" => DType::Bool,
         _ => {
             let message = format!("has elements of NumPy's type `{descr}`, which is not read");
             let error = DataError::new(ErrorKind::Unsupported, path, message);
-            return Err(error.help("convert it with `.astype(...)` to one of f4 f2 f8 i1 u1 i4 i8 b1"));
+            return Err(error.help("convert it with `.astype(...)` to one of f4 f2 f8 i1 u1 i2 i4 i8 b1"));
         }
     };
     Ok((dtype, descr.starts_with('>')))
@@ -126,6 +127,7 @@ fn descr_of(dtype: DType) -> &'static str {
         DType::F64 => "<f8",
         DType::I8 => "|i1",
         DType::U8 => "|u1",
+        DType::I16 => "<i2",
         DType::I32 => "<i4",
         DType::I64 => "<i8",
         DType::Bool => "|b1",

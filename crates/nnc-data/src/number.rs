@@ -47,6 +47,7 @@ pub(crate) fn expectation(dtype: DType) -> &'static str {
         DType::F64 => "a finite number for f64",
         DType::I8 => "a whole number for i8 (-128 to 127)",
         DType::U8 => "a whole number for u8 (0 to 255)",
+        DType::I16 => "a whole number for i16 (-32768 to 32767)",
         DType::I32 => "a whole number for i32",
         DType::I64 => "a whole number for i64",
         DType::Bool => "0, 1, true or false for bool",
@@ -72,6 +73,7 @@ pub(crate) fn push_text(text: &str, dtype: DType, bytes: &mut Vec<u8>) -> Result
         }
         DType::I8 => bytes.extend(narrow::<i8>(text)?.to_le_bytes()),
         DType::U8 => bytes.extend(narrow::<u8>(text)?.to_le_bytes()),
+        DType::I16 => bytes.extend(narrow::<i16>(text)?.to_le_bytes()),
         DType::I32 => bytes.extend(narrow::<i32>(text)?.to_le_bytes()),
         DType::I64 => bytes.extend(whole(text)?.to_le_bytes()),
         DType::Bool => bytes.push(u8::from(boolean(text)?)),

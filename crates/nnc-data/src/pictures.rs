@@ -121,6 +121,7 @@ fn sample(dtype: DType, element: &[u8]) -> u8 {
         DType::F64 => shade(f64::from_le_bytes(bytes(element))),
         DType::I8 => whole(i64::from(i8::from_le_bytes(bytes(element)))),
         DType::U8 => u8::from_le_bytes(bytes(element)),
+        DType::I16 => whole(i64::from(i16::from_le_bytes(bytes(element)))),
         DType::I32 => whole(i64::from(i32::from_le_bytes(bytes(element)))),
         DType::I64 => whole(i64::from_le_bytes(bytes(element))),
         DType::Bool => u8::from_le_bytes(bytes(element)).min(1) * u8::MAX,

@@ -11,6 +11,7 @@ pub(crate) fn push_sample(sample: u8, dtype: DType, bytes: &mut Vec<u8>) -> bool
         DType::F64 => bytes.extend(f64::from(sample).to_le_bytes()),
         DType::F16 => bytes.extend(half::f16::from(sample).to_le_bytes()),
         DType::Bf16 => bytes.extend(half::bf16::from(sample).to_le_bytes()),
+        DType::I16 => bytes.extend(i16::from(sample).to_le_bytes()),
         DType::I32 => bytes.extend(i32::from(sample).to_le_bytes()),
         DType::I64 => bytes.extend(i64::from(sample).to_le_bytes()),
         DType::I8 | DType::Bool => return false,
@@ -27,6 +28,7 @@ pub(crate) fn push_index(index: usize, dtype: DType, bytes: &mut Vec<u8>) -> boo
     match dtype {
         DType::U8 => push(u8::try_from(index).ok().map(u8::to_le_bytes), bytes),
         DType::I8 => push(i8::try_from(index).ok().map(i8::to_le_bytes), bytes),
+        DType::I16 => push(i16::try_from(index).ok().map(i16::to_le_bytes), bytes),
         DType::I32 => push(i32::try_from(index).ok().map(i32::to_le_bytes), bytes),
         DType::I64 => push(i64::try_from(index).ok().map(i64::to_le_bytes), bytes),
         DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::Bool => false,

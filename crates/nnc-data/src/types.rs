@@ -27,6 +27,8 @@ pub enum DType {
     I8,
     /// 8-bit unsigned.
     U8,
+    /// 16-bit two's complement.
+    I16,
     /// 32-bit two's complement.
     I32,
     /// 64-bit two's complement.
@@ -37,8 +39,18 @@ pub enum DType {
 
 impl DType {
     /// Every dtype, in the order of the language's description.
-    pub const ALL: [DType; 9] =
-        [DType::F32, DType::F16, DType::Bf16, DType::F64, DType::I8, DType::U8, DType::I32, DType::I64, DType::Bool];
+    pub const ALL: [DType; 10] = [
+        DType::F32,
+        DType::F16,
+        DType::Bf16,
+        DType::F64,
+        DType::I8,
+        DType::U8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::Bool,
+    ];
 
     /// The name used in the language, such as `f32`.
     pub fn name(self) -> &'static str {
@@ -49,6 +61,7 @@ impl DType {
             DType::F64 => "f64",
             DType::I8 => "i8",
             DType::U8 => "u8",
+            DType::I16 => "i16",
             DType::I32 => "i32",
             DType::I64 => "i64",
             DType::Bool => "bool",
@@ -59,7 +72,7 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             DType::I8 | DType::U8 | DType::Bool => 1,
-            DType::F16 | DType::Bf16 => 2,
+            DType::F16 | DType::Bf16 | DType::I16 => 2,
             DType::F32 | DType::I32 => 4,
             DType::F64 | DType::I64 => 8,
         }

@@ -136,8 +136,11 @@ impl AnswerGraphs {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
             let name = model_name(project, only)?;
-            let make =
-                |rows: usize| project.checked(project.unit.model_with_weights(&name, &crate::stage::batch_of(rows)));
+            let make = |rows: usize| -> Result<_, DriverError> {
+                let made = project.unit.model_with_weights(&name, &crate::stage::batch_of(rows));
+                let (graph, pretrained) = project.checked(made)?;
+                Ok((project.inference(Ok(graph))?, pretrained))
+            };
             let ((graph, pretrained), (wider, _)) = (make(rows)?, make(rows + 1)?);
             let (classes, data, holding) = (Vec::new(), None, Holding::Program);
             return Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding });
@@ -146,7 +149,7 @@ impl AnswerGraphs {
         let data = project.data(&recipe.data)?;
         let (classes, data) = (data.classes.clone().unwrap_or_default(), Some(data.clone()));
         let answer = inputs.answer.as_deref();
-        let make = |rows: usize| project.graph(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
+        let make = |rows: usize| project.inference(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
         Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding: Holding::Part })

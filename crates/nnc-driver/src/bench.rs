@@ -96,7 +96,9 @@ pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Re
         let passes = pipeline::Options { fuse, ..compiler.passes.clone() };
         let mut program = Compiler { passes, ..compiler.clone() }.compile(&graph)?;
         fill_inputs(&mut program);
-        programs.push((program, initial_store(compiler, &init, 0)?));
+        let mut store = initial_store(compiler, &init, 0)?;
+        store.complete(&graph);
+        programs.push((program, store));
     }
     let times = alternate(&mut programs, wanted.time)?;
     let mut sides = programs.iter().zip(&times).map(|((program, _), times)| side(program, times));

@@ -117,6 +117,7 @@ fn to_safe(dtype: DType) -> Dtype {
         DType::F64 => Dtype::F64,
         DType::I8 => Dtype::I8,
         DType::U8 => Dtype::U8,
+        DType::I16 => Dtype::I16,
         DType::I32 => Dtype::I32,
         DType::I64 => Dtype::I64,
         DType::Bool => Dtype::BOOL,

@@ -25,6 +25,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// Other rows of the same table.
+    pub(crate) fn with_rows(&self, rows: Vec<u64>) -> Self {
+        Self { rows, ..self.clone() }
+    }
+
     fn whole(table: Table, files: &[PathBuf]) -> Self {
         Self { rows: (0..table.rows as u64).collect(), table: Arc::new(table), files: files.into() }
     }

@@ -17,6 +17,7 @@
 //! | [`pretrained`] | weights from elsewhere, by the names that models say |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
+//! | [`mod@quantise`] | products of integers, chosen on real examples |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
 //! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
@@ -39,6 +40,7 @@ pub mod learned;
 pub mod pretrained;
 pub mod profile;
 pub mod project;
+pub mod quantise;
 pub mod report;
 pub mod roofline;
 pub mod session;

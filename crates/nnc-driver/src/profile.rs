@@ -78,6 +78,7 @@ pub fn profile(
     let graph = stage::graph(project, only, which, rows)?;
     let init = stage::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
+    store.complete(&graph);
     let mut program = compiler.compile_to_measure(&graph)?;
     fill_inputs(&mut program);
     let roofline = Roofline::measure(compiler)?;

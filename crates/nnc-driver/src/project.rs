@@ -3,12 +3,14 @@
 use crate::error::DriverError;
 use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
+use nnc_opt::quantise::{self, Layer};
+use nnc_opt::pipeline;
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A checked file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Project {
     /// Where it is.
     pub path: PathBuf,
@@ -18,6 +20,8 @@ pub struct Project {
     pub warnings: Vec<Diagnostic>,
     /// The texts of it and of what it uses.
     pub sources: Sources,
+    /// The products that inference does with integers, as its weights say.
+    pub quantised: Vec<Layer>,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -60,7 +64,8 @@ impl Project {
         let checked = elaborate::check(&path.display().to_string(), &text, &folder, options);
         match checked.unit {
             Some(unit) => {
-                Ok(Self { path: path.to_owned(), unit, warnings: checked.diagnostics, sources: checked.sources })
+                let (warnings, sources) = (checked.diagnostics, checked.sources);
+                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new() })
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
@@ -79,6 +84,19 @@ impl Project {
     /// [`DriverError::Diagnostics`].
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         self.checked(graph)
+    }
+
+    /// A graph that updates nothing, with products of integers where the weights have them, or its diagnostics.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`], or a bug in the compiler.
+    pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        let graph = self.checked(graph)?;
+        if self.quantised.is_empty() {
+            return Ok(graph);
+        }
+        let graph = pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))?;
+        Ok(quantise::quantise(&graph, &self.quantised))
     }
 
     /// What the front end made, or its diagnostics with the texts they point into.

@@ -10,6 +10,7 @@ use crate::index_fault::IndexFault;
 use crate::index_graph::{HELD, OUTSIDE, index_graph};
 use crate::pretrained;
 use crate::project::Project;
+use crate::quantise::file;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, Tensor};
@@ -89,7 +90,8 @@ impl Programs<'_> {
             Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
             Purpose::Picture => unit.pictures(name, rows),
         };
-        let mut graph = self.project.graph(graph)?;
+        let is_inference = matches!(vacant.key().0, Purpose::Evaluate | Purpose::Answer(_) | Purpose::Picture);
+        let mut graph = if is_inference { self.project.inference(graph)? } else { self.project.graph(graph)? };
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
@@ -137,7 +139,10 @@ impl<'a> Session<'a> {
     ) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
-        let store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
+        let mut store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
+        if !project.quantised.is_empty() {
+            file::prepare(project, recipe, &mut store)?;
+        }
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
         let programs = Programs { project, recipe, compiler, compiled: BTreeMap::new(), compile_time: Duration::ZERO };
@@ -431,7 +436,7 @@ pub fn initial_store(compiler: &Compiler, graph: &Graph, seed: i64) -> Result<St
 }
 
 /// Copies the fields of a batch into the inputs that the program has.
-fn fill(program: &mut CompiledGraph, data: &DataInfo, batch: &Batch) -> Result<(), DriverError> {
+pub(crate) fn fill(program: &mut CompiledGraph, data: &DataInfo, batch: &Batch) -> Result<(), DriverError> {
     for (field, bytes) in data.raw.iter().zip(&batch.fields) {
         let Some(input) = program.input_mut(&field.name) else { continue };
         if input.len() != bytes.len() {

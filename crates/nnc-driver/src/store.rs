@@ -132,6 +132,22 @@ impl Store {
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
+    /// Puts in zeros for what a graph wants and the store lacks.
+    pub(crate) fn complete(&mut self, graph: &Graph) {
+        for (path, ty) in Self::wanted(graph) {
+            if self.get(&path).is_none() {
+                let zeros = vec![0; ty.bytes()];
+                self.insert(&path, &host_tensor(&ty, &zeros));
+            }
+        }
+    }
+
+    /// Drops every tensor whose path does not pass.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.touch();
+        self.entries.retain(|path, _| keeps(path));
+    }
+
     /// Takes the tensor at a path out.
     pub(crate) fn take(&mut self, path: &str) -> Option<Entry> {
         self.touch();

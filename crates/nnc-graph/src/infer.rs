@@ -93,6 +93,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
         (Op::ConvLast(attributes), [x, w]) => conv_last(x, w, attributes),
         (Op::ConvInputGrad { attributes, input }, [dy, w]) => conv_input_grad(dy, w, attributes, input),
         (Op::ConvWeightGrad { attributes, kernel }, [x, dy]) => conv_weight_grad(x, dy, attributes, kernel),
+        (Op::Window { op: WindowOp::Max, attributes }, [x]) if x.dtype == DType::I16 => windows(x, attributes),
         (Op::Window { attributes, .. }, [x]) => window(x, attributes),
         (Op::WindowGrad { op, attributes, input }, _) => window_grad(*op, operands, attributes, input),
         (Op::WindowPick(attributes), [x, v]) => {
@@ -419,10 +420,17 @@ fn conv_weight_grad(x: &TensorType, dy: &TensorType, at: &ConvAttributes, kernel
 }
 
 fn window(x: &TensorType, at: &WindowAttributes) -> Checked<TensorType> {
+    if !x.dtype.is_float() {
+        return fault(format!("needs floats, not {x}"));
+    }
+    windows(x, at)
+}
+
+fn windows(x: &TensorType, at: &WindowAttributes) -> Checked<TensorType> {
     let rank = x.shape.rank().saturating_sub(2);
     let lists = [&at.size, &at.stride, &at.low, &at.high];
-    if !x.dtype.is_float() || rank == 0 || lists.iter().any(|list| list.len() != rank) {
-        return fault(format!("needs floats [N, C, ...] with a size for each spatial axis, not {x}"));
+    if rank == 0 || lists.iter().any(|list| list.len() != rank) {
+        return fault(format!("needs [N, C, ...] with a size for each spatial axis, not {x}"));
     }
     let one = Dim::from(1i64);
     let mut shape = x.shape[..2].to_vec();

@@ -168,7 +168,8 @@ pub enum Op {
         /// `...K`.
         kernel: Vec<Dim>,
     },
-    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows; padding counts as -inf or 0.
+    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows of floats, or the maximum of i16; padding counts
+    /// as the least number, or 0.
     Window {
         /// What is computed of each window.
         op: WindowOp,

@@ -83,6 +83,18 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })
 }
 
+/// Steps 1 to 4 but for the layout, on a graph that updates nothing: what is quantised.
+///
+/// # Errors
+/// As [`optimise`].
+pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
+    let mut runner = Runner::new(None, true, false);
+    let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
+    let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
+    let graph = clean_up(graph, &mut runner, false)?;
+    changed("absorb", graph, &mut runner, false, absorb::absorb_channels)
+}
+
 /// Step 4.
 fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
     if graph.updates_nothing() {

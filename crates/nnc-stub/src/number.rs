@@ -37,6 +37,7 @@ impl Number {
             DType::F64 => Self::Double(f64::from_bits(bits)),
             DType::I8 => Self::Int(i64::from(i8::from_le_bytes([word[0]]))),
             DType::U8 => Self::Int(i64::from(word[0])),
+            DType::I16 => Self::Int(i64::from(i16::from_le_bytes([word[0], word[1]]))),
             DType::I32 => Self::Int(i64::from(i32::from_le_bytes(low))),
             DType::I64 => Self::Int(i64::from_le_bytes(word)),
             DType::Bool => Self::Bool(word[0] != 0),
@@ -122,6 +123,7 @@ pub fn parse(dtype: DType, text: &str) -> Option<Vec<u8>> {
             let (least, most) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
             whole(least, most)?.to_le_bytes()[..1].to_vec()
         }
+        DType::I16 => whole(i64::from(i16::MIN), i64::from(i16::MAX))?.to_le_bytes()[..2].to_vec(),
         DType::I32 => whole(i64::from(i32::MIN), i64::from(i32::MAX))?.to_le_bytes()[..4].to_vec(),
         DType::I64 => whole(i64::MIN, i64::MAX)?.to_le_bytes().to_vec(),
         DType::Bool => vec![u8::from(text.parse::<bool>().ok()?)],

@@ -52,6 +52,8 @@ pub enum Command {
     Run(Run),
     /// Write a native executable that needs nothing else.
     Build(Build),
+    /// Do the products of trained weights with integers of eight bits.
+    Quantise(Quantise),
     /// Print the derivative of the loss as a person would write it.
     Grad(Grad),
     /// Print the program at a stage of the compiler.
@@ -276,6 +278,66 @@ pub struct Build {
     pub answer: Option<String>,
 }
 
+/// How the range of activations is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Calibration {
+    /// All that was seen.
+    #[value(name = "minmax")]
+    MinMax,
+    /// All but the largest magnitudes.
+    Percentile,
+    /// What tells most of the histogram, by relative entropy.
+    Entropy,
+}
+
+/// Do the products of trained weights with integers of eight bits.
+///
+/// Activations are looked at on real examples, weights are rounded channel by channel. A product stays f32 where int8
+/// measures slower, or costs more of the metric than is allowed. The file is smaller, and `eval`, `run`, `build`, `bench`,
+/// `profile` and `explain` take it like any other.
+#[derive(Args, Debug)]
+pub struct Quantise {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// The weights: a checkpoint or any safetensors file.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// Folder that the data paths start at [default: the file's own].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The file of quantised weights to write.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// How the range of activations is chosen.
+    #[arg(long, value_name = "METHOD", default_value = "minmax")]
+    pub range: Calibration,
+    /// The share of magnitudes that `--range percentile` keeps, in per cent.
+    #[arg(long, value_name = "PERCENT", default_value = "99.99", value_parser = values::percentile, allow_negative_numbers = true)]
+    pub percentile: f64,
+    /// Calibration examples, taken from those that were trained on.
+    #[arg(long, value_name = "N", default_value = "512", value_parser = values::examples, allow_negative_numbers = true)]
+    pub examples: NonZeroUsize,
+    /// The metric that counts [default: the first of the recipe, or its loss].
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+    /// How many points of a hundred the metric may drop; a loss, by how many per cent it may grow.
+    #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = values::points, allow_negative_numbers = true)]
+    pub max_drop: f64,
+    /// Quantise products that are slower with integers, too; nothing is timed.
+    #[arg(long)]
+    pub all: bool,
+    /// Threads to use [default: all].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub isa: IsaOptions,
+    #[command(flatten)]
+    pub passes: PassOptions,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Print the derivative of the loss by each parameter, as a person would write it.
 #[derive(Args, Debug)]
 pub struct Grad {
@@ -308,6 +370,9 @@ pub enum Stage {
 pub struct Dump {
     #[command(flatten)]
     pub file: FileOptions,
+    /// Weights whose form the program takes: products of integers, where they are quantised.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
     /// Which stage.
@@ -331,6 +396,9 @@ pub struct Dump {
 pub struct Bench {
     #[command(flatten)]
     pub file: FileOptions,
+    /// Weights whose form the program takes: products of integers, where they are quantised.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
     /// Threads to use, at most as many as may run at once [default: all].
@@ -355,6 +423,9 @@ pub struct Bench {
 pub struct Profile {
     #[command(flatten)]
     pub file: FileOptions,
+    /// Weights whose form the program takes: products of integers, where they are quantised.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
     /// Which program.
@@ -381,6 +452,9 @@ pub struct Profile {
 pub struct Explain {
     #[command(flatten)]
     pub file: FileOptions,
+    /// Weights whose form the program takes: products of integers, where they are quantised.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
     /// Which program.

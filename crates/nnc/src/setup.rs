@@ -5,6 +5,7 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
+use nnc_driver::quantise;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
@@ -93,6 +94,13 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 /// The file of weights, when one is given.
 pub(crate) fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
     file.map_or_else(|| Ok(Checkpoint::default()), checkpoint::load)
+}
+
+/// The project with products of integers where its weights have them.
+pub(crate) fn held_to(project: Project, file: Option<&Path>, loaded: &Checkpoint) -> Result<Project, DriverError> {
+    let wrong = |reason| DriverError::Weights { path: file.unwrap_or(Path::new("")).to_owned(), reason };
+    let quantised = quantise::file::layers(&loaded.tensors).map_err(wrong)?;
+    Ok(Project { quantised, ..project })
 }
 
 /// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,

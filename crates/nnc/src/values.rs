@@ -54,6 +54,23 @@ pub(crate) fn classes(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "a number of classes is a whole number from 1".to_owned())
 }
 
+/// A number of examples.
+pub(crate) fn examples(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number of examples is a whole number from 1".to_owned())
+}
+
+/// A share in per cent, of which something is left.
+pub(crate) fn percentile(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number <= 100.0);
+    number.ok_or_else(|| "a share above 0 and up to 100 per cent is wanted".to_owned())
+}
+
+/// Points that a metric may drop.
+pub(crate) fn points(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|&number| number >= 0.0 && number <= 100.0);
+    number.ok_or_else(|| "a number of points from 0 to 100 is wanted".to_owned())
+}
+
 /// How long to measure.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number < 3600.0);

@@ -1,7 +1,7 @@
 //! Pooling windows and their transposes.
 
 use super::array::{Array, indices, ravel};
-use crate::{WindowAttributes, WindowOp};
+use crate::{DType, WindowAttributes, WindowOp};
 
 /// The positions in `x` that a window covers, in row-major order; padding is left out.
 fn covered(out: &[usize], x: &[usize], at: &WindowAttributes) -> Vec<usize> {
@@ -32,7 +32,14 @@ pub(super) fn window(op: WindowOp, x: &Array, at: &WindowAttributes, dims: &[usi
             WindowOp::Max => first_maximum(&values, &places).map_or(f64::NEG_INFINITY, |place| values[place]),
         }
     };
-    Array::floats(x.dtype, dims, indices(dims).map(of_window).collect())
+    let of_windows = indices(dims).map(of_window);
+    match x.dtype {
+        DType::I16 => {
+            let least = f64::from(i16::MIN);
+            Array::ints(x.dtype, dims, of_windows.map(|value| value.max(least) as i64).collect())
+        }
+        _ => Array::floats(x.dtype, dims, of_windows.collect()),
+    }
 }
 
 pub(super) fn window_grad(op: WindowOp, operands: &[&Array], at: &WindowAttributes, dims: &[usize]) -> Array {

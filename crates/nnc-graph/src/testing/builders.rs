@@ -45,6 +45,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("conv_last", conv_last),
     ("dot_of_words", dot_of_words),
     ("conv_of_words", conv_of_words),
+    ("window_of_words", window_of_words),
     ("conv_input_grad", conv_input_grad),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
@@ -569,6 +570,15 @@ fn window(g: &mut Generator) {
     let fact = g.fact(x);
     let fact = if op == WindowOp::Max { fact } else { rounded(fact.bound * 9.0) };
     g.emit(Op::Window { op, attributes }, &[x], fact);
+}
+
+fn window_of_words(g: &mut Generator) {
+    let (attributes, [x, _]) = window_case(g);
+    let x = g.of_type(&TensorType::new(DType::I16, x.shape));
+    let fact = Fact { bound: 9.0, exact: true };
+    let largest = g.emit(Op::Window { op: WindowOp::Max, attributes }, &[x], fact);
+    let float = g.options.float;
+    g.emit(Op::Cast(float), &[largest], fact);
 }
 
 fn window_grad(g: &mut Generator) {

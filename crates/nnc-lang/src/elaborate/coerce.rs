@@ -47,7 +47,7 @@ impl Elaborator<'_> {
         let tensor = match dtype {
             DType::I64 => Tensor::scalar_i64(exact),
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => Tensor::scalar(dtype, value),
-            DType::I8 | DType::U8 | DType::I32 | DType::Bool => Tensor::scalar(dtype, value),
+            DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::Bool => Tensor::scalar(dtype, value),
         };
         self.graph.add1(Op::Constant(tensor), &[]).ok()
     }

@@ -381,6 +381,7 @@ fn fits(dtype: DType, number: i64) -> bool {
     match dtype {
         DType::I8 => i8::try_from(number).is_ok(),
         DType::U8 => u8::try_from(number).is_ok(),
+        DType::I16 => i16::try_from(number).is_ok(),
         DType::I32 => i32::try_from(number).is_ok(),
         DType::Bool => (0..=1).contains(&number),
         DType::I64 | DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => true,

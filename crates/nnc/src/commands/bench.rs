@@ -8,6 +8,8 @@ use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
+    let loaded = setup::checkpoint(options.weights.as_deref())?;
+    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();

@@ -15,9 +15,10 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let inputs: Vec<&Path> = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref()).collect();
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let project = setup::project(&options.file)?;
+    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
+    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
-    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let engines = engines(&options.isa);
     let compiler = setup::native(None, engines[0], options.passes)?;

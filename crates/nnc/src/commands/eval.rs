@@ -11,10 +11,12 @@ use std::path::Path;
 pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     setup::refuse_batch_size(&options.file)?;
     let project = setup::project(&options.file)?;
+    let loaded = checkpoint::load(&options.weights)?;
+    let project = setup::held_to(project, Some(&options.weights), &loaded)?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
     let mut session = Session::without_files(&project, recipe, setup::compiler(&options.engine)?, seed)?;
-    let loaded = load_exactly(&mut session, &options.weights)?;
+    check_exactly(&mut session, &options.weights, &loaded)?;
     let learned = Learned::of(&loaded);
     let root = options.data.as_deref().unwrap_or(project.folder());
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test, &learned)?;
@@ -34,11 +36,14 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
 }
 
 /// Loads weights that must fit the model tensor by tensor.
-pub(crate) fn load_exactly(session: &mut Session<'_>, weights: &Path) -> Result<checkpoint::Checkpoint, Failure> {
-    let loaded = checkpoint::load(weights)?;
+pub(crate) fn check_exactly(
+    session: &mut Session<'_>,
+    weights: &Path,
+    loaded: &checkpoint::Checkpoint,
+) -> Result<(), Failure> {
     let mismatches = session.load_weights(&loaded.tensors);
     if mismatches.is_empty() {
-        return Ok(loaded);
+        return Ok(());
     }
     let listed = nnc_driver::pretrained::listed(&mismatches);
     let message = format!("{} holds the weights of another model:{listed}", weights.display());

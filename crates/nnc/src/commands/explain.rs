@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
+    let loaded = setup::checkpoint(options.weights.as_deref())?;
+    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
     let passes = setup::passes(options.passes, None);

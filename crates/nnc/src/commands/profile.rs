@@ -13,6 +13,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         check_writable(trace).map_err(DriverError::from)?;
     }
     let project = setup::project(&options.file)?;
+    let loaded = setup::checkpoint(options.weights.as_deref())?;
+    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
     let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;

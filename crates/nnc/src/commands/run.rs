@@ -21,9 +21,10 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         refuse_inputs(file, options)?;
     }
     let project = setup::project(&options.file)?;
+    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
+    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
-    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
     let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;

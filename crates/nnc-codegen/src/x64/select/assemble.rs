@@ -92,6 +92,14 @@ impl Selector<'_> {
         to
     }
 
+    /// `op(onto, a)` of two operands, into the register of the first.
+    pub(super) fn onto(&mut self, form: Form, width: Width, onto: VReg, a: VReg) -> VReg {
+        let to = self.code.vector();
+        let draft = Draft::new(form.code(self.isa, width)).def_onto(to, onto, view(width)).reads(a, view(width));
+        self.code.push(draft);
+        to
+    }
+
     /// `op(a, b, number)` into a mask register.
     pub(super) fn compare_to_mask(&mut self, form: Form, width: Width, a: VReg, b: impl Into<Rm>, number: u8) -> VReg {
         let to = self.code.mask();

@@ -205,7 +205,7 @@ impl Selector<'_> {
             Isa::Avx512 => self.over(forms::PDPWSSD, width, acc, a, b),
             Isa::Avx2 => {
                 let products = self.three(forms::PMADDWD, width, a, b);
-                self.three(forms::PADDD, width, acc, products)
+                self.onto(forms::PADDD, width, acc, products)
             }
         }
     }

@@ -151,7 +151,7 @@ fn argmax(call: &mut Call<'_, '_>, smallest: bool) -> Option<Value> {
 /// `-x`, wide enough that the least integer has a negative.
 fn negated(call: &mut Call<'_, '_>, x: ValueId) -> Option<ValueId> {
     let wide = match call.ty(x).dtype {
-        DType::I8 | DType::U8 | DType::I32 => call.emit(Op::Cast(DType::I64), &[x])?,
+        DType::I8 | DType::U8 | DType::I16 | DType::I32 => call.emit(Op::Cast(DType::I64), &[x])?,
         DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::I64 | DType::Bool => x,
     };
     call.emit(Op::Unary(UnaryOp::Neg), &[wide])

@@ -67,6 +67,7 @@ impl Block<'_> {
         let most = match window {
             DType::U8 => 1 << 8,
             DType::I8 => 1 << 7,
+            DType::I16 => 1 << 15,
             DType::I32 | DType::I64 => i64::from(u32::from(char::MAX)),
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::Bool => 0,
         };

@@ -359,6 +359,7 @@ fn scalar_of(dtype: DType, value: &Value) -> Option<Tensor> {
             let range = match dtype {
                 DType::I8 => i64::from(i8::MIN)..=i64::from(i8::MAX),
                 DType::U8 => 0..=i64::from(u8::MAX),
+                DType::I16 => i64::from(i16::MIN)..=i64::from(i16::MAX),
                 DType::I32 => i64::from(i32::MIN)..=i64::from(i32::MAX),
                 DType::I64 => return Some(Tensor::scalar_i64(number)),
                 DType::F32 | DType::F64 | DType::F16 | DType::Bf16 => i64::MIN..=i64::MAX,

@@ -1,0 +1,101 @@
+//! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of its
+//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones), beside the floats that are left.
+
+use crate::checkpoint;
+use crate::compiled::host_tensor;
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::store::{RESERVED, Store};
+use nnc_data::Staged;
+use nnc_graph::{DType, Graph, Tensor, TensorType};
+use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::quantise::{Layer, Range};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What the path of a range starts with.
+const RANGE: &str = "$quantised.";
+
+/// The tensor that keeps a layer's range, and its path.
+pub fn range_tensor(layer: &Layer) -> (String, Tensor) {
+    let numbers = [f64::from(layer.input.scale), f64::from(u8::from(layer.input.signed))];
+    (format!("{RANGE}{}", layer.name), Tensor::from_f64(DType::F32, &[2], &numbers))
+}
+
+/// The quantised layers of a file, by name; none if its weights are floats.
+///
+/// # Errors
+/// What is wrong with a range, in words.
+pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> {
+    let named = tensors.iter().filter_map(|(path, tensor)| Some((path.strip_prefix(RANGE)?, tensor)));
+    let layer = |(name, tensor): (&str, &Tensor)| {
+        let numbers = tensor.to_f64();
+        let wrong = || format!("the range of the quantised `{name}` is no scale and sign");
+        let [scale, signed] = numbers[..] else { return Err(wrong()) };
+        let is_scale = tensor.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
+        let is_sign = signed == 0.0 || signed == 1.0;
+        let input = Range { scale: scale as f32, signed: signed == 1.0 };
+        if is_scale && is_sign { Ok(Layer { name: name.to_owned(), input }) } else { Err(wrong()) }
+    };
+    named.map(layer).collect()
+}
+
+/// The tensors that inference of a recipe reads: its evaluation and its answers. An answer with parameters has no graph
+/// before these are known: then all floats are wanted.
+///
+/// # Errors
+/// Diagnostics, or a bug in the compiler.
+pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String, TensorType>, DriverError> {
+    let name = recipe.name.as_str();
+    let mut wanted = Store::wanted(&project.inference(project.unit.evaluate(name, 1))?);
+    for answer in &recipe.answers {
+        match answer.parameters {
+            None => wanted.extend(Store::wanted(&project.inference(project.unit.answer(name, Some(&answer.name), 1))?)),
+            Some(_) => wanted.extend(made(&project.graph(project.unit.init(name))?)),
+        }
+    }
+    Ok(wanted)
+}
+
+/// The results of a graph.
+fn made(graph: &Graph) -> BTreeMap<String, TensorType> {
+    graph.outputs().iter().map(|output| (output.name.clone(), graph.ty(output.value).clone())).collect()
+}
+
+/// Brings a freshly initialised store to what quantised inference reads.
+///
+/// # Errors
+/// As [`wanted`].
+pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Result<(), DriverError> {
+    let wanted = wanted(project, recipe)?;
+    store.retain(|path| path.starts_with(RESERVED) || wanted.contains_key(path));
+    for (path, ty) in wanted {
+        if store.get(&path).is_none() {
+            let zeros = vec![0; ty.bytes()];
+            store.insert(&path, &host_tensor(&ty, &zeros));
+        }
+    }
+    Ok(())
+}
+
+/// Writes what inference reads, with the metadata that the weights came with.
+///
+/// # Errors
+/// The file cannot be written; an earlier one then stands.
+pub fn stage(
+    path: &Path,
+    store: &Store,
+    (wanted, layers): (&BTreeMap<String, TensorType>, &[Layer]),
+    metadata: Option<&str>,
+) -> Result<Staged, DriverError> {
+    let mut written = Store::default();
+    let read = |path: &&String| !path.starts_with(RESERVED);
+    for (path, tensor) in wanted.keys().filter(read).filter_map(|path| Some((path, store.tensor(path)?))) {
+        written.insert(path, &tensor);
+    }
+    for layer in layers {
+        let (path, tensor) = range_tensor(layer);
+        written.insert(&path, &tensor);
+    }
+    checkpoint::stage(path, &written, metadata.unwrap_or_default())
+}

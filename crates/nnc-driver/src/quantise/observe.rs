@@ -1,0 +1,210 @@
+//! What activations are like on real examples, and the range that each is quantised by.
+//!
+//! Three ways to choose it: the least and the largest that was seen; the magnitude that all but a small share stay below; or
+//! the one whose histogram of so many steps tells least less than the histogram of floats, by the relative entropy
+//! of Kullback and Leibler (Migacz, "8-bit Inference with TensorRT", 2017).
+
+use crate::bench::failed;
+use crate::compiled::{CompiledGraph, Compiler};
+use crate::error::DriverError;
+use crate::store::Store;
+use nnc_graph::{Graph, ValueId};
+use nnc_opt::quantise::{Range, Site};
+use nnc_opt::rewrite::with_results;
+use std::collections::BTreeMap;
+
+/// How a range is chosen.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Method {
+    /// Everything that was seen.
+    MinMax,
+    /// All but the largest magnitudes: this share of the elements, from 0 to 1.
+    Percentile(f64),
+    /// The least relative entropy.
+    Entropy,
+}
+
+/// Examples that programs run on.
+pub trait Examples {
+    /// Starts again from the first.
+    ///
+    /// # Errors
+    /// The data cannot be read.
+    fn rewind(&mut self) -> Result<(), DriverError>;
+
+    /// Fills the inputs of a program for as many examples as it takes; `false` if there are none left.
+    ///
+    /// # Errors
+    /// The data cannot be read.
+    fn fill(&mut self, program: &mut CompiledGraph) -> Result<bool, DriverError>;
+}
+
+/// Steps of a histogram.
+const BINS: usize = 2048;
+
+/// What was seen of a tensor of activations.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The least element.
+    pub least: f32,
+    /// The largest.
+    pub most: f32,
+    /// How many magnitudes lie in each of equal steps up to the largest; empty where nobody asked.
+    pub histogram: Vec<u64>,
+}
+
+impl Observation {
+    fn new() -> Self {
+        Self { least: f32::INFINITY, most: f32::NEG_INFINITY, histogram: Vec::new() }
+    }
+
+    fn magnitude(&self) -> f32 {
+        self.most.max(-self.least)
+    }
+
+    fn extend(&mut self, values: impl Iterator<Item = f32>) {
+        for value in values {
+            // A NaN makes both ends one, and no range is found.
+            self.least = if value < self.least || value.is_nan() { value } else { self.least };
+            self.most = if value > self.most || value.is_nan() { value } else { self.most };
+        }
+    }
+
+    fn count(&mut self, values: impl Iterator<Item = f32>) {
+        self.histogram.resize(BINS, 0);
+        let steps = BINS as f32 / self.magnitude();
+        for value in values {
+            self.histogram[((value.abs() * steps) as usize).min(BINS - 1)] += 1;
+        }
+    }
+
+    /// The range that a method chooses; `None` for what is no finite number, or nothing but zeros.
+    pub fn range(&self, method: Method) -> Option<Range> {
+        let whole = Range::covering(self.least, self.most)?;
+        let bins = match method {
+            Method::MinMax => return Some(whole),
+            Method::Percentile(share) => below(&self.histogram, share),
+            Method::Entropy => least_entropy(&self.histogram, whole.levels() as usize + 1),
+        };
+        let limit = self.magnitude() * bins as f32 / BINS as f32;
+        Range::covering(self.least.max(-limit), self.most.min(limit))
+    }
+}
+
+/// How many steps hold this share of what was counted.
+fn below(histogram: &[u64], share: f64) -> usize {
+    let wanted = share * histogram.iter().sum::<u64>() as f64;
+    let mut so_far = 0;
+    let enough = histogram.iter().position(|&count| {
+        so_far += count;
+        so_far as f64 >= wanted
+    });
+    enough.map_or(BINS, |at| at + 1)
+}
+
+/// How many steps a range should hold, so that as many levels tell most of the histogram.
+fn least_entropy(histogram: &[u64], levels: usize) -> usize {
+    let counts: Vec<f64> = histogram.iter().map(|&count| count as f64).collect();
+    let candidates = (levels..=BINS).step_by(8);
+    let divergences = candidates.map(|bins| (divergence(&counts, bins, levels), bins));
+    divergences.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(BINS, |(_, bins)| bins)
+}
+
+/// The relative entropy of the first `bins` steps, what lies beyond counted with the last, against the same in `levels`.
+fn divergence(counts: &[f64], bins: usize, levels: usize) -> f64 {
+    let total: f64 = counts.iter().sum();
+    let beyond: f64 = counts[bins..].iter().sum();
+    let mut sum = 0.0;
+    for level in 0..levels {
+        let (from, to) = (level * bins / levels, (level + 1) * bins / levels);
+        let inside = &counts[from..to];
+        let occupied = inside.iter().filter(|&&count| count > 0.0).count().max(1);
+        let mean = inside.iter().sum::<f64>() / occupied as f64;
+        for (at, &count) in (from..to).zip(inside) {
+            let reference = if at + 1 == bins { count + beyond } else { count };
+            if reference > 0.0 {
+                sum += reference / total * (reference / mean.max(1e-9)).ln();
+            }
+        }
+    }
+    sum
+}
+
+/// What the activations of sites are like: by value, in the order of the sites, each once.
+///
+/// # Errors
+/// What cannot be compiled or run.
+pub fn observe(
+    graph: &Graph,
+    sites: &[Site],
+    method: Method,
+    (compiler, store): (&Compiler, &mut Store),
+    examples: &mut dyn Examples,
+) -> Result<BTreeMap<ValueId, Observation>, DriverError> {
+    let mut inputs: Vec<ValueId> = sites.iter().map(|site| site.input).collect();
+    inputs.sort_unstable();
+    inputs.dedup();
+    let results: Vec<(String, ValueId)> = inputs.iter().map(|&value| (value.to_string(), value)).collect();
+    let mut program = compiler.compile(&with_results(graph, &results))?;
+    let mut found: BTreeMap<ValueId, Observation> = inputs.iter().map(|&value| (value, Observation::new())).collect();
+    let passes: &[Look] = if method == Method::MinMax { &[Look::Ends] } else { &[Look::Ends, Look::Counts] };
+    for look in passes {
+        examples.rewind()?;
+        while examples.fill(&mut program)? {
+            program.run(store).map_err(failed)?;
+            for (name, value) in &results {
+                let (Some(bytes), Some(seen)) = (program.output(name), found.get_mut(value)) else { continue };
+                let floats = bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+                match look {
+                    Look::Ends => seen.extend(floats),
+                    Look::Counts => seen.count(floats),
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a pass over the examples finds.
+#[derive(Clone, Copy)]
+enum Look {
+    Ends,
+    Counts,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(values: &[f32]) -> Observation {
+        let mut seen = Observation::new();
+        seen.extend(values.iter().copied());
+        seen.count(values.iter().copied());
+        seen
+    }
+
+    #[test]
+    fn ranges_hold_what_was_seen() {
+        let range = seen(&[-1.0, 2.54]).range(Method::MinMax).unwrap();
+        assert!(range.signed && (range.scale - 0.02).abs() < 1e-6);
+        let range = seen(&[0.0, 51.0]).range(Method::MinMax).unwrap();
+        assert!(!range.signed && (range.scale - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nothing_and_nonsense_have_no_range() {
+        assert_eq!(seen(&[0.0, 0.0]).range(Method::MinMax), None);
+        assert_eq!(seen(&[0.0, f32::NAN]).range(Method::MinMax), None);
+        assert_eq!(seen(&[1.0, f32::INFINITY]).range(Method::MinMax), None);
+        assert_eq!(seen(&[]).range(Method::MinMax), None);
+    }
+
+    #[test]
+    fn one_outlier_does_not_decide() {
+        let mut values: Vec<f32> = (0..100_000).map(|at| at as f32 / 100_000.0).collect();
+        values.push(100.0);
+        let all = seen(&values);
+        assert!(all.range(Method::Percentile(0.999)).unwrap().scale < 2.0 / 255.0);
+        assert!(all.range(Method::Entropy).unwrap().scale < 30.0 / 255.0);
+    }
+}

@@ -1,0 +1,190 @@
+//! The rewrite to integers.
+//!
+//! The activations of a quantised product are rounded where they are made: behind what only moves or compares elements,
+//! in the end at the value that these are taken of. From there on integers are moved, and every reader of floats reads
+//! what the integers stand for, so that a value is stored once. Both operands get one more channel of zeros where the
+//! number of terms is odd, as kernels multiply two terms at a time.
+
+use super::{Layer, Range, sites::sites, scales_path, weights_path};
+use crate::rewrite::{Fuel, Rewriter};
+use nnc_graph::{BinaryOp, DType, Dim, Graph, Node, Op, Shape, TensorType, UnaryOp, ValueId, WindowOp};
+use std::collections::BTreeMap;
+
+/// Integers that stand for floats.
+#[derive(Clone, Copy)]
+struct Integers {
+    /// In the new graph.
+    value: ValueId,
+    range: Range,
+}
+
+/// The graph with those products quantised that `layers` name; layers that it has no product for are passed over.
+pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
+    let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
+    let sites = sites(graph);
+    let chosen = sites.iter().filter_map(|site| Some((site, *by_name.get(site.name.as_str())?)));
+    let chosen: Vec<_> = chosen.collect();
+    let mut roots = vec![None; graph.value_count()];
+    for (site, range) in &chosen {
+        mark(graph, site.input, *range, &mut roots);
+    }
+    let mut unlimited = Fuel::new(None);
+    let rewriter = Rewriter::new(graph, &mut unlimited);
+    let mut pass = Pass { rewriter, integers: vec![None; graph.value_count()] };
+    for (id, node) in graph.nodes() {
+        pass.rewriter.at(id);
+        let product = chosen.iter().find(|(site, _)| site.node == id);
+        match product {
+            Some((site, range)) => pass.product(node, &site.name, (site.channel_axis, *range)),
+            None if pass.moved(node) => {}
+            None => {
+                pass.rewriter.copy(id);
+            }
+        }
+        for &result in &node.results {
+            if let (Some(range), None) = (roots[result.index()], pass.integers[result.index()]) {
+                pass.round(result, range);
+            }
+        }
+    }
+    pass.rewriter.finish()
+}
+
+/// Notes the range of the values that `value` is taken of by moving and comparing alone; the first range stands.
+fn mark(graph: &Graph, value: ValueId, range: Range, roots: &mut [Option<Range>]) {
+    let node = graph.definition(value);
+    if moves(&node.op) {
+        let operands = if matches!(node.op, Op::Concat { .. }) { &node.operands[..] } else { &node.operands[..1] };
+        return operands.iter().for_each(|&operand| mark(graph, operand, range, roots));
+    }
+    roots[value.index()].get_or_insert(range);
+}
+
+/// Whether every element of the result is an element of the operands, or 0.
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat { .. } => true,
+        Op::Window { op, .. } => *op == WindowOp::Max,
+        _ => false,
+    }
+}
+
+struct Pass<'a> {
+    rewriter: Rewriter<'a>,
+    /// By old value.
+    integers: Vec<Option<Integers>>,
+}
+
+impl Pass<'_> {
+    /// Makes the integers of a value that is there, and lets all further readers read what they stand for.
+    fn round(&mut self, old: ValueId, range: Range) {
+        let x = self.rewriter.value(old);
+        let x = if range.signed { x } else { self.without_relu(x) };
+        let scaled = self.with_number(BinaryOp::Mul, x, f64::from(1.0 / range.scale));
+        let whole = self.rewriter.emit(Op::Unary(UnaryOp::Round), &[scaled]);
+        let raised = self.with_number(BinaryOp::Max, whole, f64::from(range.least()));
+        let clamped = self.with_number(BinaryOp::Min, raised, f64::from(range.levels()));
+        let value = self.rewriter.emit(Op::Cast(DType::I16), &[clamped]);
+        self.stand_for(old, Integers { value, range });
+    }
+
+    /// From here on integers stand for an old value.
+    fn stand_for(&mut self, old: ValueId, integers: Integers) {
+        self.integers[old.index()] = Some(integers);
+        let float = self.rewriter.emit(Op::Cast(DType::F32), &[integers.value]);
+        let float = self.with_number(BinaryOp::Mul, float, f64::from(integers.range.scale));
+        self.rewriter.replace(old, float);
+    }
+
+    /// What a relu is applied to: clamping at 0 does the same.
+    fn without_relu(&self, x: ValueId) -> ValueId {
+        let (op, operands) = self.rewriter.definition(x);
+        let is_zero = |value: ValueId| match self.rewriter.definition(value) {
+            (Op::Constant(tensor), _) => tensor.to_f64().iter().all(|&number| number == 0.0),
+            (Op::Broadcast { .. }, operands) => match self.rewriter.definition(operands[0]).0 {
+                Op::Constant(tensor) => tensor.to_f64().iter().all(|&number| number == 0.0),
+                _ => false,
+            },
+            _ => false,
+        };
+        match (op, operands) {
+            (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(b) => a,
+            (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(a) => b,
+            _ => x,
+        }
+    }
+
+    fn with_number(&mut self, op: BinaryOp, x: ValueId, number: f64) -> ValueId {
+        let ty = self.rewriter.ty(x).clone();
+        let number = self.rewriter.graph_mut().splat(&ty, number);
+        self.rewriter.emit(Op::Binary(op), &[x, number])
+    }
+
+    /// Moves integers instead of floats, where all that is moved is integers of one range.
+    fn moved(&mut self, node: &Node) -> bool {
+        if !moves(&node.op) {
+            return false;
+        }
+        let operands: Option<Vec<Integers>> = node.operands.iter().map(|value| self.integers[value.index()]).collect();
+        let Some(operands) = operands else { return false };
+        let range = operands[0].range;
+        if operands.iter().any(|operand| operand.range != range) {
+            return false;
+        }
+        let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();
+        let value = self.rewriter.emit(node.op.clone(), &values);
+        self.stand_for(node.results[0], Integers { value, range });
+        true
+    }
+
+    /// A product of integers, and its result as floats. The scales of a layer hold that of the activations it was
+    /// quantised for; where these come by another range, the difference is made up.
+    fn product(&mut self, node: &Node, name: &str, (channel_axis, range): (usize, Range)) {
+        let old = self.rewriter.old();
+        let Some(x) = self.integers[node.operands[0].index()] else {
+            unreachable!("compiler bug: the activations of `{name}` were not rounded")
+        };
+        let shape = old.ty(node.operands[1]).shape.clone();
+        let channels = shape[channel_axis].clone();
+        let param = |path: String, ty: TensorType| Op::Param { path, ty };
+        let weights = self.rewriter.emit(param(weights_path(name), TensorType::new(DType::I8, shape)), &[]);
+        let weights = self.rewriter.emit(Op::Cast(DType::I16), &[weights]);
+        let [terms_of_x, terms_of_w] = terms(&node.op);
+        let x_even = self.with_even(x.value, terms_of_x);
+        let w_even = self.with_even(weights, terms_of_w);
+        let sums = self.rewriter.emit(node.op.clone(), &[x_even, w_even]);
+        let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
+        let scales = param(scales_path(name), TensorType::new(DType::F32, Shape(vec![channels])));
+        let mut scales = self.rewriter.emit(scales, &[]);
+        if x.range.scale != range.scale {
+            scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale / range.scale));
+        }
+        let ty = old.ty(node.results[0]);
+        let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { ty.shape.rank() - 1 };
+        let scales = self.rewriter.emit(Op::Broadcast { shape: ty.shape.clone(), axes: vec![axis] }, &[scales]);
+        let y = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
+        self.rewriter.replace(node.results[0], y);
+    }
+
+    /// A value with zeros behind the others along an axis whose size is odd.
+    fn with_even(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
+        let shape = self.rewriter.ty(value).shape.clone();
+        let Some(axis) = axis.filter(|&axis| shape[axis].as_number().is_some_and(|size| size % 2 > 0)) else {
+            return value;
+        };
+        let none = vec![Dim::from(0i64); shape.rank()];
+        let mut high = none.clone();
+        high[axis] = Dim::from(1i64);
+        let zero = self.rewriter.graph_mut().scalar(DType::I16, 0.0);
+        self.rewriter.emit(Op::Pad { low: none, high }, &[value, zero])
+    }
+}
+
+/// The axes of activations and weights along which terms are added; none where channels are single.
+fn terms(op: &Op) -> [Option<usize>; 2] {
+    match op {
+        Op::Conv(at) if at.groups.is(1) => [Some(1), Some(1)],
+        Op::Dot { a_axes, b_axes, .. } => [Some(a_axes[0]), Some(b_axes[0])],
+        _ => [None, None],
+    }
+}

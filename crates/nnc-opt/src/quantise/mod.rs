@@ -1,0 +1,73 @@
+//! Quantisation, a lossy stage that is only run when asked: products of floats become products of small integers.
+//!
+//! `y = x * w` with `x ≈ s q` and `w ≈ t v`, where `q` and `v` are integers of eight bits, is `s t (q * v)`, and the product
+//! of integers is exact (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+//! Integer-Arithmetic-Only Inference", 2018). Both scales are symmetric, so that 0 is 0: activations have one scale for
+//! the tensor, weights one for each output channel. `q = clamp(round(x / s))`, ties to even.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`sites`] | which products of a graph can be quantised, and what they are called |
+//! | [`apply`] | the rewrite |
+//!
+//! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
+//! i16 tensors that hold eight-bit numbers, its weights are the parameter `NAME.q8` (i8) and its scales `NAME.scale`
+//! (f32, one for each output channel, the activation's scale included). What follows from there is exact: the same bits
+//! on every engine. How far the results are from those before is measured, not promised.
+
+mod apply;
+mod sites;
+
+pub use apply::quantise;
+pub use sites::{Site, sites};
+
+/// The largest magnitude of a weight.
+pub const WEIGHT_LEVELS: f32 = 127.0;
+
+/// How a tensor of activations is quantised.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Range {
+    /// The distance of neighbouring numbers.
+    pub scale: f32,
+    /// Whether there are negative ones: then they go from -127 to 127, else from 0 to 255.
+    pub signed: bool,
+}
+
+impl Range {
+    /// The range that holds `least` and `most`; `None` if they are not finite, or there is nothing but zeros.
+    pub fn covering(least: f32, most: f32) -> Option<Self> {
+        let signed = least < 0.0;
+        let magnitude = most.max(-least);
+        let scale = magnitude / Self { scale: 1.0, signed }.levels();
+        (magnitude.is_finite() && scale > 0.0 && scale.is_normal()).then_some(Self { scale, signed })
+    }
+
+    /// The largest number.
+    pub fn levels(self) -> f32 {
+        if self.signed { 127.0 } else { 255.0 }
+    }
+
+    /// The least number.
+    pub fn least(self) -> f32 {
+        if self.signed { -127.0 } else { 0.0 }
+    }
+}
+
+/// A product that is quantised.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Layer {
+    /// What it is called: [`Site::name`].
+    pub name: String,
+    /// How its activations are quantised.
+    pub input: Range,
+}
+
+/// The path of a layer's weights, i8 of the shape that they have in the graph.
+pub fn weights_path(name: &str) -> String {
+    format!("{name}.q8")
+}
+
+/// The path of a layer's scales, f32 with one for each output channel.
+pub fn scales_path(name: &str) -> String {
+    format!("{name}.scale")
+}

@@ -1,0 +1,135 @@
+//! `nnc quantise FILE --weights W --data DIR -o OUT`.
+
+use crate::arguments::{Calibration, Quantise};
+use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::{Failure, output, setup};
+use indicatif::{ProgressBar, ProgressStyle};
+use nnc_driver::quantise::observe::Method;
+use nnc_driver::quantise::{Outcome, Report, Request, Row, file, quantise};
+use nnc_driver::{Dataset, DriverError, Learned, Session, Wanted, checkpoint, executable};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
+    setup::refuse_batch_size(&options.file)?;
+    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
+    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
+    let project = setup::project(&options.file)?;
+    let recipe = project.recipe(options.file.only.as_deref())?;
+    let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
+    let loaded = checkpoint::load(&options.weights)?;
+    refuse_quantised(&options.weights, &loaded)?;
+    let mut session = Session::without_files(&project, &recipe.name, compiler.clone(), 0)?;
+    super::eval::check_exactly(&mut session, &options.weights, &loaded)?;
+    let root = options.data.as_deref().unwrap_or(project.folder());
+    let dataset = Dataset::open(session.data(), root, recipe.seed.unwrap_or(0) as u64, Wanted::All, &Learned::of(&loaded))?;
+    let request = request(options);
+    let bar = spinner();
+    let mut told = |what: &str| bar.set_message(what.to_owned());
+    let outcome = quantise((&project, recipe), &compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
+    bar.finish_and_clear();
+    let Outcome { report, layers, store, project } = outcome;
+    let wanted = file::wanted(&project, project.recipe(Some(&recipe.name))?)?;
+    let staged = file::stage(&options.output, &store, (&wanted, &layers), loaded.metadata.as_deref())?;
+    staged.commit().map_err(DriverError::from)?;
+    if options.json {
+        return output::line(&format!("{:#}", as_json(&report)));
+    }
+    warn(&report);
+    output::print(&shown(&report))?;
+    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+}
+
+fn request(options: &Quantise) -> Request {
+    let method = match options.range {
+        Calibration::MinMax => Method::MinMax,
+        Calibration::Percentile => Method::Percentile(options.percentile / 100.0),
+        Calibration::Entropy => Method::Entropy,
+    };
+    let (examples, metric) = (options.examples.get(), options.metric.clone());
+    Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all }
+}
+
+/// Numbers that are rounded already are not rounded again.
+pub(crate) fn refuse_quantised(path: &Path, loaded: &checkpoint::Checkpoint) -> Result<(), Failure> {
+    let wrong = |reason: String| Failure::Driver(DriverError::Weights { path: path.to_owned(), reason });
+    match file::layers(&loaded.tensors).map_err(wrong)?.is_empty() {
+        true => Ok(()),
+        false => Err(wrong("these weights are quantised: give the floats that they were made of".to_owned())),
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+fn warn(report: &Report) {
+    use nnc_driver::quantise::Reason;
+    for row in report.rows.iter().filter(|row| row.choice == Err(Reason::NeverExercised)) {
+        let message = format!("the calibration examples never exercise `{}`: its inputs were all 0", row.name);
+        terminal::print_warning(&message);
+    }
+    for row in report.rows.iter().filter(|row| row.choice == Err(Reason::NotFinite)) {
+        terminal::print_warning(&format!("`{}` holds a NaN or an infinity, and stays f32", row.name));
+    }
+}
+
+fn shown(report: &Report) -> String {
+    let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    lines.extend(report.rows.iter().map(line));
+    let [before, after] = report.values;
+    let metric = format!(
+        "{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {}; calibrated on {}\n",
+        report.metric,
+        terminal::counted(report.measured_on, "example"),
+        terminal::counted(report.calibrated_on, "example"),
+    );
+    let [from, to] = report.bytes;
+    let share = 100.0 * to as f64 / from.max(1) as f64;
+    let size = format!(
+        "{QUIET}weights{QUIET:#} {} -> {} ({share:.1} %)\n",
+        terminal::bytes(from as u64),
+        terminal::bytes(to as u64)
+    );
+    terminal::table(&lines) + &metric + &size
+}
+
+fn line(row: &Row) -> Vec<String> {
+    let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
+    let (kind, why) = match row.choice {
+        Ok(range) => ("int8", if range.signed { "-127 to 127" } else { "0 to 255" }.to_owned()),
+        Err(reason) => ("f32", reason.to_string()),
+    };
+    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
+    vec![
+        row.name.clone(),
+        terminal::grouped(row.elements as u64),
+        terminal::grouped(row.products as u64),
+        kind.to_owned(),
+        time(row.times.map(|times| times.float)),
+        time(row.times.map(|times| times.integers)),
+        why + &drop,
+    ]
+}
+
+fn as_json(report: &Report) -> Value {
+    let rows = report.rows.iter().map(|row| {
+        let choice = match row.choice {
+            Ok(range) => json!({"int8": {"scale": range.scale, "signed": range.signed}}),
+            Err(reason) => json!({"f32": reason.to_string()}),
+        };
+        let times = row.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
+        json!({"layer": row.name, "weights": row.elements, "products": row.products, "choice": choice,
+               "seconds": times, "drop": row.drop})
+    });
+    json!({
+        "metric": report.metric, "f32": report.values[0], "int8": report.values[1], "drop": report.drop(),
+        "examples": report.measured_on, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
+        "layers": rows.collect::<Vec<_>>(),
+    })
+}
