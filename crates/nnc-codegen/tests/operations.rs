@@ -289,11 +289,14 @@ fn dot_steps() {
             let acc = b.bitcast(acc, Elem::I32);
             b.dot_i8(acc, x, y)
         });
-        suite.add("dot_i16", Elem::I16, Elem::I32, |b, [x, y, z], at| {
-            let (x, y) = (b.load(x, at, 2 * lanes), b.load(y, at, 2 * lanes));
-            let acc = b.load(z, at, 2 * lanes);
+        suite.add("dot_i7", Elem::I8, Elem::I32, |b, [x, y, z], at| {
+            let (x, y) = (b.load(x, at, 4 * lanes), b.load(y, at, 4 * lanes));
+            let x = b.bitcast(x, Elem::U8);
+            let one = b.number(Type::vector(Elem::I8, 4 * lanes), 1.0);
+            let y = b.binary(BinaryOp::Sar, y, one);
+            let acc = b.load(z, at, 4 * lanes);
             let acc = b.bitcast(acc, Elem::I32);
-            b.dot_i16(acc, x, y)
+            b.dot_i7(acc, x, y)
         });
         suite.add("dot_bf16", Elem::Bf16, Elem::F32, |b, [x, y, z], at| {
             let (x, y) = (b.load(x, at, 2 * lanes), b.load(y, at, 2 * lanes));

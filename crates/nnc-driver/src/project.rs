@@ -3,9 +3,9 @@
 use crate::error::DriverError;
 use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
-use nnc_opt::quantise::{self, Layer};
-use nnc_opt::pipeline;
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
+use nnc_opt::pipeline;
+use nnc_opt::quantise::{self, Layer};
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,7 @@ pub enum DType {
     I8,
     /// Unsigned 8-bit integer.
     U8,
-    /// Signed 16-bit integer: quantised numbers while they are multiplied.
+    /// Signed 16-bit integer.
     I16,
     /// Signed 32-bit integer.
     I32,

@@ -93,7 +93,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
         (Op::ConvLast(attributes), [x, w]) => conv_last(x, w, attributes),
         (Op::ConvInputGrad { attributes, input }, [dy, w]) => conv_input_grad(dy, w, attributes, input),
         (Op::ConvWeightGrad { attributes, kernel }, [x, dy]) => conv_weight_grad(x, dy, attributes, kernel),
-        (Op::Window { op: WindowOp::Max, attributes }, [x]) if x.dtype == DType::I16 => windows(x, attributes),
+        (Op::Window { op: WindowOp::Max, attributes }, [x]) if x.dtype == DType::U8 => windows(x, attributes),
         (Op::Window { attributes, .. }, [x]) => window(x, attributes),
         (Op::WindowGrad { op, attributes, input }, _) => window_grad(*op, operands, attributes, input),
         (Op::WindowPick(attributes), [x, v]) => {
@@ -312,9 +312,10 @@ fn reduce(op: crate::ReduceOp, x: &TensorType, axes: &[usize]) -> Checked<Tensor
 }
 
 fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &[usize]) -> Checked<TensorType> {
-    if a.dtype != b.dtype || !(a.dtype.is_float() || matches!(a.dtype, DType::I16 | DType::I32)) {
-        return fault(format!("multiplies floats, i16 or i32 of one dtype, not {a} by {b}"));
-    }
+    let dtype = sum_of(a.dtype, b.dtype);
+    let Some(dtype) = dtype else {
+        return fault(format!("multiplies floats or i32 of one dtype, or u8 by i8, not {a} by {b}"));
+    };
     let contracted_well = |x: &TensorType, axes: &[usize]| {
         let distinct = axes.iter().enumerate().all(|(i, axis)| !axes[..i].contains(axis));
         distinct && axes.iter().all(|&axis| axis >= batch && axis < x.shape.rank())
@@ -332,12 +333,15 @@ fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &
     }
     let free =
         |x: &TensorType, axes: &[usize]| without_axes(&x.shape, &[axes, &(0..batch).collect::<Vec<_>>()].concat());
-    Ok(TensorType::new(sum_of(a.dtype), [a.shape[..batch].to_vec(), free(a, a_axes), free(b, b_axes)].concat()))
+    Ok(TensorType::new(dtype, [a.shape[..batch].to_vec(), free(a, a_axes), free(b, b_axes)].concat()))
 }
 
-/// The dtype of a sum of products: that of the factors, but i32 for i16.
-fn sum_of(factors: DType) -> DType {
-    if factors == DType::I16 { DType::I32 } else { factors }
+/// The dtype of a sum of products, if there are such: that of both factors, or i32 for u8 by i8.
+fn sum_of(a: DType, b: DType) -> Option<DType> {
+    match (a, b) {
+        (DType::U8, DType::I8) => Some(DType::I32),
+        _ => (a == b && (a.is_float() || a == DType::I32)).then_some(a),
+    }
 }
 
 /// `floor((x + low + high - dilation * (k - 1) - 1) / stride) + 1`, for one axis.
@@ -371,8 +375,8 @@ fn conv_geometry(spatial: &[Dim], kernel: &[Dim], at: &ConvAttributes) -> Checke
 }
 
 fn conv_ranks(x: &TensorType, w: &TensorType) -> Checked<()> {
-    if x.dtype != w.dtype || !(x.dtype.is_float() || x.dtype == DType::I16) {
-        return fault(format!("convolves floats or i16 of one dtype, not {x} with {w}"));
+    if sum_of(x.dtype, w.dtype).is_none_or(|sum| sum == DType::I32 && x.dtype == DType::I32) {
+        return fault(format!("convolves floats of one dtype, or u8 with i8, not {x} with {w}"));
     }
     if x.shape.rank() < 3 || w.shape.rank() != x.shape.rank() {
         return fault(format!("{x} and {w} are not [N, C, ...] and [Co, Ci, ...] of one rank"));
@@ -391,7 +395,8 @@ fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorTy
         return fault(format!("{co} output channels do not divide into {groups} groups"));
     }
     let spatial = conv_geometry(&x.shape[2..], &w.shape[2..], at)?;
-    Ok(TensorType::new(sum_of(x.dtype), [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
+    let dtype = sum_of(x.dtype, w.dtype).unwrap_or(x.dtype);
+    Ok(TensorType::new(dtype, [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
 }
 
 fn conv_last(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorType> {

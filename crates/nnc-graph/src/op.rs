@@ -138,8 +138,8 @@ pub enum Op {
         axis: usize,
     },
     /// `(a, b) -> y`: contraction. The first `batch` axes are shared, `a_axes[i]` is summed against `b_axes[i]`
-    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s. Floats, i32, or i16, whose products are added in i32;
-    /// sums of integers wrap.
+    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s. Floats or i32 of one dtype, or u8 by i8, whose products are
+    /// added in i32; sums of integers wrap.
     Dot {
         /// Number of leading shared axes.
         batch: usize,
@@ -148,8 +148,8 @@ pub enum Op {
         /// Contracted axes of `b`.
         b_axes: Vec<usize>,
     },
-    /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats or of i16, whose products
-    /// are added in i32 and wrap.
+    /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats of one dtype, or of u8
+    /// with i8, whose products are added in i32 and wrap.
     Conv(ConvAttributes),
     /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
     /// side. The pass `layout` of `nnc-opt` makes it.
@@ -168,7 +168,7 @@ pub enum Op {
         /// `...K`.
         kernel: Vec<Dim>,
     },
-    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows of floats, or the maximum of i16; padding counts
+    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows of floats, or the maximum of u8; padding counts
     /// as the least number, or 0.
     Window {
         /// What is computed of each window.

@@ -122,6 +122,9 @@ fn is_flat(name: &str) -> bool {
         "reduce_bool",
         "reduce_int",
         "argmax",
+        "dot_of_bytes",
+        "conv_of_bytes",
+        "window_of_bytes",
     ]
     .contains(&name)
 }

@@ -201,29 +201,6 @@ impl Translator<'_, '_> {
         Lanes::new(32, vec![sum])
     }
 
-    /// Products of words, two to each sum: `pmaddwd`.
-    pub(super) fn dot_i16(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
-        let ty = self.phase.type_of(acc);
-        let (acc, a, b) = (self.value(acc), self.value(a), self.value(b));
-        if ty.lanes == 1 {
-            let products = self.word_products(a.scalar(), b.scalar());
-            let products = self.b.ins().extractlane(products, 0);
-            return Lanes::new(32, vec![self.b.ins().iadd(acc.scalar(), products)]);
-        }
-        let parts = (0..acc.parts.len()).map(|i| {
-            let products = self.word_products(a.parts[i], b.parts[i]);
-            self.b.ins().iadd(acc.parts[i], products)
-        });
-        Lanes::new(32, parts.collect())
-    }
-
-    fn word_products(&mut self, a: ir::Value, b: ir::Value) -> ir::Value {
-        let (a_low, b_low) = (self.b.ins().swiden_low(a), self.b.ins().swiden_low(b));
-        let (a_high, b_high) = (self.b.ins().swiden_high(a), self.b.ins().swiden_high(b));
-        let (low, high) = (self.b.ins().imul(a_low, b_low), self.b.ins().imul(a_high, b_high));
-        self.b.ins().iadd_pairwise(low, high)
-    }
-
     /// The even bf16 lanes are the low halves of 32-bit lanes, the odd ones the high halves.
     pub(super) fn dot_bf16(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
         let ty = self.phase.type_of(acc);

@@ -50,7 +50,9 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
     let mut wanted = Store::wanted(&project.inference(project.unit.evaluate(name, 1))?);
     for answer in &recipe.answers {
         match answer.parameters {
-            None => wanted.extend(Store::wanted(&project.inference(project.unit.answer(name, Some(&answer.name), 1))?)),
+            None => {
+                wanted.extend(Store::wanted(&project.inference(project.unit.answer(name, Some(&answer.name), 1))?))
+            }
             Some(_) => wanted.extend(made(&project.graph(project.unit.init(name))?)),
         }
     }

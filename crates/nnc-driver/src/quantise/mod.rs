@@ -26,8 +26,8 @@ use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use nnc_opt::pipeline;
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
 use observe::{Examples, Method};
-pub use timing::Times;
 use std::collections::BTreeMap;
+pub use timing::Times;
 use weights::Quantised;
 
 /// What is asked for.

@@ -27,8 +27,7 @@ pub fn floats(
     (compiler, store): (&Compiler, &mut Store),
 ) -> Result<Vec<Tensor>, DriverError> {
     let name = |at: usize| format!("w{at}");
-    let results: Vec<(String, ValueId)> =
-        sites.iter().enumerate().map(|(at, site)| (name(at), site.weights)).collect();
+    let results: Vec<(String, ValueId)> = sites.iter().enumerate().map(|(at, site)| (name(at), site.weights)).collect();
     let mut program = compiler.compile(&with_results(graph, &results))?;
     program.run(store).map_err(failed)?;
     let tensor = |at: usize| {
@@ -37,7 +36,7 @@ pub fn floats(
     (0..sites.len()).map(tensor).collect()
 }
 
-/// Rounds weights to the nearest of 255 numbers in each channel, ties to even; `None` if one is no finite number. A channel
+/// Rounds weights to the nearest of 129 numbers in each channel, ties to even; `None` if one is no finite number. A channel
 /// of zeros has scale 0.
 pub fn quantise(site: &Site, weights: &Tensor, input: Range) -> Option<Quantised> {
     let dims = weights.dims();
@@ -84,10 +83,10 @@ mod tests {
         };
         let input = Range { scale: 0.5, signed: false };
         let made = quantise(&site, &weights, input).unwrap();
-        assert_eq!(made.weights.to_i64(), [64, -127, 32, 0, 0, 127]);
-        assert_eq!(made.scales.to_f64()[1], 1.0);
+        assert_eq!(made.weights.to_i64(), [32, -64, 16, 0, 0, 64]);
+        assert_eq!(made.scales.to_f64()[1], 254.0 / 64.0 * 0.5);
         let columns = Site { channel_axis: 1, channels: 3, ..site };
         let made = quantise(&columns, &weights, input).unwrap();
-        assert_eq!(made.weights.to_i64(), [127, -127, 0, 0, 0, 127]);
+        assert_eq!(made.weights.to_i64(), [64, -64, 0, 0, 0, 64]);
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: 
 
 /// The dtype of sums of an array's elements by others.
 fn sums_of(x: &Array) -> DType {
-    if x.dtype == DType::I16 { DType::I32 } else { x.dtype }
+    if x.dtype == DType::U8 { DType::I32 } else { x.dtype }
 }
 
 /// The offset in `x` of every index over `axes`, in row-major order.

@@ -34,10 +34,7 @@ pub(super) fn window(op: WindowOp, x: &Array, at: &WindowAttributes, dims: &[usi
     };
     let of_windows = indices(dims).map(of_window);
     match x.dtype {
-        DType::I16 => {
-            let least = f64::from(i16::MIN);
-            Array::ints(x.dtype, dims, of_windows.map(|value| value.max(least) as i64).collect())
-        }
+        DType::U8 => Array::ints(x.dtype, dims, of_windows.map(|value| value.max(0.0) as i64).collect()),
         _ => Array::floats(x.dtype, dims, of_windows.collect()),
     }
 }

@@ -43,9 +43,9 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("dot_of_two_axes", dot_of_two_axes),
     ("conv", conv),
     ("conv_last", conv_last),
-    ("dot_of_words", dot_of_words),
-    ("conv_of_words", conv_of_words),
-    ("window_of_words", window_of_words),
+    ("dot_of_bytes", dot_of_bytes),
+    ("conv_of_bytes", conv_of_bytes),
+    ("window_of_bytes", window_of_bytes),
     ("conv_input_grad", conv_input_grad),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
@@ -479,7 +479,8 @@ fn conv_case_of(g: &mut Generator, dtype: DType, channels: i64) -> (ConvAttribut
     let attributes = ConvAttributes { stride, low, high, dilation, groups: groups.into() };
     let batch = Dim::from(g.rng.int(1, 2));
     let x = TensorType::new(dtype, [vec![batch, (groups * per_group).into()], size].concat());
-    let w = TensorType::new(dtype, [vec![(groups * out_per_group).into(), per_group.into()], kernel].concat());
+    let w_dtype = if dtype == DType::U8 { DType::I8 } else { dtype };
+    let w = TensorType::new(w_dtype, [vec![(groups * out_per_group).into(), per_group.into()], kernel].concat());
     let y = crate::infer(&Op::Conv(attributes.clone()), &[x.clone(), w.clone()]).expect("drawn to fit")[0].clone();
     (attributes, [x, w, y])
 }
@@ -503,30 +504,38 @@ fn conv_last(g: &mut Generator) {
     g.emit(Op::ConvLast(attributes), &[x, w], fact);
 }
 
-/// Quantised numbers: 16-bit factors, 32-bit sums, which become floats.
-fn words(g: &mut Generator, op: Op, [x, w]: [&TensorType; 2]) {
-    let (x, w) = (g.of_type(x), g.of_type(w));
+/// Quantised numbers: factors of a byte, sums of four, which become floats. Half of the weights are known to be small.
+fn bytes(g: &mut Generator, op: Op, [x, w]: [&TensorType; 2]) {
+    let w = &TensorType::new(DType::I8, w.shape.clone());
+    let (x, mut w) = (g.of_type(x), g.of_type(w));
+    if g.rng.one_in(2) {
+        let (ty, fact) = (g.ty(w), g.fact(w));
+        for (op, limit) in [(BinaryOp::Max, -64.0), (BinaryOp::Min, 64.0)] {
+            let limit = g.splat(&ty, limit);
+            w = g.emit(Op::Binary(op), &[w, limit], fact);
+        }
+    }
     let fact = Fact { bound: 1e5, exact: true };
     let sums = g.emit(op, &[x, w], fact);
     let float = g.options.float;
     g.emit(Op::Cast(float), &[sums], fact);
 }
 
-fn dot_of_words(g: &mut Generator) {
+fn dot_of_bytes(g: &mut Generator) {
     let [rows, depth, columns] = [6, 24, 40].map(|most| g.rng.int(1, most));
-    let ty = |dims: [i64; 2]| TensorType::new(DType::I16, dims.map(Dim::from).to_vec());
+    let ty = |dims: [i64; 2]| TensorType::new(DType::U8, dims.map(Dim::from).to_vec());
     let (turned, x) = (g.rng.one_in(2), ty([rows, depth]));
     let (w, axis) = if turned { (ty([depth, columns]), 0) } else { (ty([columns, depth]), 1) };
-    words(g, Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![axis] }, [&x, &w]);
+    bytes(g, Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![axis] }, [&x, &w]);
 }
 
-fn conv_of_words(g: &mut Generator) {
-    let (attributes, [mut x, w, _]) = conv_case_of(g, DType::I16, 12);
+fn conv_of_bytes(g: &mut Generator) {
+    let (attributes, [mut x, w, _]) = conv_case_of(g, DType::U8, 12);
     if g.rng.one_in(3) {
-        return words(g, Op::Conv(attributes), [&x, &w]);
+        return bytes(g, Op::Conv(attributes), [&x, &w]);
     }
     x.shape.0[1..].rotate_left(1);
-    words(g, Op::ConvLast(attributes), [&x, &w]);
+    bytes(g, Op::ConvLast(attributes), [&x, &w]);
 }
 
 fn conv_input_grad(g: &mut Generator) {
@@ -572,9 +581,9 @@ fn window(g: &mut Generator) {
     g.emit(Op::Window { op, attributes }, &[x], fact);
 }
 
-fn window_of_words(g: &mut Generator) {
+fn window_of_bytes(g: &mut Generator) {
     let (attributes, [x, _]) = window_case(g);
-    let x = g.of_type(&TensorType::new(DType::I16, x.shape));
+    let x = g.of_type(&TensorType::new(DType::U8, x.shape));
     let fact = Fact { bound: 9.0, exact: true };
     let largest = g.emit(Op::Window { op: WindowOp::Max, attributes }, &[x], fact);
     let float = g.options.float;

@@ -230,15 +230,9 @@ impl Run<'_> {
                 }
                 lanes
             }
-            Op::DotI8(acc, a, b) => each(&|i| {
+            Op::DotI8(acc, a, b) | Op::DotI7(acc, a, b) => each(&|i| {
                 let product = |j: usize| i32::from(self.lanes(*a)[j] as u8) * i32::from(self.lanes(*b)[j] as i8);
                 let sum = (4 * i..4 * i + 4).map(product).fold(self.lanes(*acc)[i] as i32, i32::wrapping_add);
-                u64::from(sum as u32)
-            }),
-            Op::DotI16(acc, a, b) => each(&|i| {
-                let half = |of: Value, j: usize| i32::from(self.lanes(of)[j] as i16);
-                let product = |j: usize| half(*a, j) * half(*b, j);
-                let sum = product(2 * i).wrapping_add(product(2 * i + 1)).wrapping_add(self.lanes(*acc)[i] as i32);
                 u64::from(sum as u32)
             }),
             Op::DotBf16(acc, a, b) => each(&|i| {

@@ -166,9 +166,9 @@ pub enum Op {
     /// `(acc i32xN, a u8x4N, b i8x4N) -> i32xN`: lane `i` is `acc[i] + Σ_{j<4} a[4i+j] * b[4i+j]`, exact products,
     /// sums wrapping in i32 (no saturation).
     DotI8(Value, Value, Value),
-    /// `(acc i32xN, a i16x2N, b i16x2N) -> i32xN`: lane `i` is `acc[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1]`, exact
-    /// products, sums wrapping in i32.
-    DotI16(Value, Value, Value),
+    /// As [`Op::DotI8`], where every `b` is known to lie between -64 and 64, so that the sum of two products fits 16 bits. Of others
+    /// the result is unspecified.
+    DotI7(Value, Value, Value),
     /// `(acc f32xN, a bf16x2N, b bf16x2N) -> f32xN`: lane `i` is `fma(a[2i+1], b[2i+1], fma(a[2i], b[2i], acc[i]))`
     /// on the operands widened to f32.
     DotBf16(Value, Value, Value),
@@ -320,7 +320,7 @@ impl Op {
             Self::Select(a, b, c)
             | Self::Fma(a, b, c)
             | Self::DotI8(a, b, c)
-            | Self::DotI16(a, b, c)
+            | Self::DotI7(a, b, c)
             | Self::DotBf16(a, b, c) => vec![*a, *b, *c],
             Self::Load(address, access) => address.index.into_iter().chain(access.operand()).collect(),
         }

@@ -16,7 +16,7 @@
 //! - Splat, insert: a scalar of the same element. Extract, insert: a lane that exists. Shuffle: operands of one type,
 //!   a pattern of lanes that exist, as long as the result. Look-up: integer indices, as many as the result's lanes.
 //! - Reduce: of a number add, mul, min, max; of integers and bool and, or.
-//! - Dots: operands as [`Op::DotI8`], [`Op::DotI16`] and [`Op::DotBf16`] say.
+//! - Dots: operands as [`Op::DotI8`], [`Op::DotI7`] and [`Op::DotBf16`] say.
 //!
 //! **Memory.** A parameter is accessed with its own element, read and written only as its direction allows. Scratch
 //! parts begin at a multiple of 64 inside the kernel's scratch. Offsets, counts and strides are scalar i64; masks and
@@ -345,8 +345,7 @@ fn is_well_typed(op: &Op, ty: Type, types: &[Type]) -> bool {
             };
             takes && types[0].elem == elem && ty.lanes == 1
         }
-        Op::DotI8(..) => is_dot(ty, types, [Elem::I32, Elem::U8, Elem::I8], 4),
-        Op::DotI16(..) => is_dot(ty, types, [Elem::I32, Elem::I16, Elem::I16], 2),
+        Op::DotI8(..) | Op::DotI7(..) => is_dot(ty, types, [Elem::I32, Elem::U8, Elem::I8], 4),
         Op::DotBf16(..) => is_dot(ty, types, [Elem::F32, Elem::Bf16, Elem::Bf16], 2),
         Op::Load(..) => true,
     }

@@ -103,15 +103,15 @@ pub fn lower(
     }
 }
 
-/// Image and weights as kernels multiply them: 16-bit integers as words where channels are even in number.
+/// Image and weights as kernels multiply them: bytes as words where channels are a multiple of four.
 pub fn factors(
     lowering: &mut Lowering<'_>,
     (x, image): (ValueId, Place),
     (w, weights): (ValueId, Place),
     has_channels: bool,
 ) -> Result<(Place, Place, Factors), LowerError> {
-    if has_channels && let Some((image, weights)) = words::pairs(lowering, &image, (w, &weights))? {
-        return Ok((image, weights, Factors::Pairs));
+    if has_channels && let Some(words) = words::words(lowering, (x, &image), (w, &weights))? {
+        return Ok(words);
     }
     Ok((words::widened(lowering, x, image)?, words::widened(lowering, w, weights)?, Factors::One))
 }

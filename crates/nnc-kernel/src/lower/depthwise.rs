@@ -10,8 +10,8 @@ use super::image::{self, Channels, Padded};
 use super::loops::{Split, coordinates, span, widths};
 use super::memory::{KernelDraft, Place};
 use super::product::Target;
-use super::words::Factors;
 use super::window::load_pairs;
+use super::words::Factors;
 use crate::ir::{Builder, Memory, Type, Value};
 
 /// Multiply-adds of a task.

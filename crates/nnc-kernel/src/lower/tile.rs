@@ -40,14 +40,14 @@ impl Tile {
         Self::choose_for(rows, columns, (lanes, Factors::One), target)
     }
 
-    /// As [`Self::choose`], for elements of several factors: their products take a register before they are added.
+    /// As [`Self::choose`], for elements of several factors.
     pub fn choose_for(rows: usize, columns: usize, (lanes, factors): (u8, Factors), target: Target) -> Self {
         let registers = if target.f32_lanes == 16 { 32 } else { 16 };
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
         let most_rows = if narrow { 8 } else { registers };
-        let working = factors.terms();
+        let working = factors.working();
         let mut tile = Self { rows: 1, vectors: 1, lanes, factors };
         let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {

@@ -1,16 +1,20 @@
-//! 16-bit integers as the factors of a product: two neighbouring terms make a word of 32 bits.
+//! Bytes as the factors of a product: four neighbouring terms make a word of 32 bits.
 //!
-//! Where the terms of both operands lie side by side and are even in number, a product takes words for elements: half as
-//! many, and a step multiplies two terms at once ([`crate::ir::Op::DotI16`]). Elsewhere the operands are widened to i32
-//! first. Sums of integers wrap, so both ways give the same bits.
+//! Where the terms of both operands lie side by side and are a multiple of four, a product takes words for elements: a
+//! quarter as many, and a step multiplies four terms at once ([`crate::ir::Op::DotI8`]). Elsewhere the operands are widened
+//! to i32 first. Sums of integers wrap, so both ways give the same bits.
 
 use super::loops::{Split, span};
 use super::memory::{KernelDraft, Place, Source};
-use super::{LowerError, Lowering};
+use super::{LowerError, Lowering, base};
 use crate::ir::{Builder, Direction, Elem, Value};
-use nnc_graph::{DType, ValueId};
+use nnc_graph::{BinaryOp, DType, Graph, Op, ValueId};
 use nnc_opt::fuse::Layout;
 
+/// Terms of a word.
+const TERMS: usize = 4;
+/// The largest magnitude of a narrow factor: the sum of two products with unsigned bytes fits 16 bits.
+const NARROW: f64 = 64.0;
 /// Elements that a task widens.
 const TASK: usize = 1 << 16;
 
@@ -19,8 +23,11 @@ const TASK: usize = 1 << 16;
 pub enum Factors {
     /// One factor.
     One,
-    /// A word: the factors of two neighbouring terms, 16-bit integers.
-    Pairs,
+    /// A word: the factors of four neighbouring terms, unsigned bytes by signed ones.
+    Bytes {
+        /// Whether the signed ones are known to be narrow.
+        narrow: bool,
+    },
 }
 
 impl Factors {
@@ -28,7 +35,7 @@ impl Factors {
     pub fn terms(self) -> usize {
         match self {
             Self::One => 1,
-            Self::Pairs => 2,
+            Self::Bytes { .. } => TERMS,
         }
     }
 
@@ -40,75 +47,119 @@ impl Factors {
                 let product = b.mul(x, y);
                 b.add(product, sum)
             }
-            Self::Pairs => {
-                let (x, y) = (b.bitcast(x, Elem::I16), b.bitcast(y, Elem::I16));
-                b.dot_i16(sum, x, y)
+            Self::Bytes { narrow } => {
+                let (x, y) = (b.bitcast(x, Elem::U8), b.bitcast(y, Elem::I8));
+                if narrow { b.dot_i7(sum, x, y) } else { b.dot_i8(sum, x, y) }
             }
+        }
+    }
+
+    /// Vectors that a step needs besides those of sums and operands.
+    pub fn working(self) -> usize {
+        match self {
+            Self::One | Self::Bytes { narrow: true } => 1,
+            Self::Bytes { narrow: false } => 4,
         }
     }
 }
 
-/// The place of 16-bit integers as words along its last axis, if they lie so.
-pub fn paired(place: &Place) -> Option<Place> {
+/// The place of bytes as words along its last axis, if they lie so.
+fn grouped(place: &Place) -> Option<Place> {
     let layout = &place.layout;
     let last = layout.dims.len() - 1;
-    let is_even = |stride: &i64| stride % 2 == 0;
-    let fits = place.elem == Elem::I16
-        && layout.dims[last].is_multiple_of(2)
+    let is_whole = |stride: &i64| stride % TERMS as i64 == 0;
+    let fits = place.elem.size() == 1
+        && layout.dims[last].is_multiple_of(TERMS)
         && layout.strides[last] == 1
-        && is_even(&layout.offset)
-        && layout.strides[..last].iter().all(is_even);
+        && is_whole(&layout.offset)
+        && layout.strides[..last].iter().all(is_whole);
     fits.then(|| {
+        let part = |stride: &i64| stride / TERMS as i64;
         let mut words = Layout {
             dims: layout.dims.clone(),
-            strides: layout.strides.iter().map(|stride| stride / 2).collect(),
-            offset: layout.offset / 2,
+            strides: layout.strides.iter().map(part).collect(),
+            offset: part(&layout.offset),
         };
-        words.dims[last] /= 2;
+        words.dims[last] /= TERMS;
         words.strides[last] = 1;
         Place { buffer: place.buffer, elem: Elem::I32, layout: words }
     })
 }
 
-/// The operands of a product as words, if both lie so; the right one, of such dims, is brought into that order if it is
-/// constant.
+/// The operands of a product as words, if both can be had so; what they hold, or a part of it, is brought into order where
+/// its terms are far apart.
 ///
 /// # Errors
 /// A bug in the compiler.
-pub fn pairs(
+pub fn words(
     lowering: &mut Lowering<'_>,
-    left: &Place,
-    (value, right): (ValueId, &Place),
-) -> Result<Option<(Place, Place)>, LowerError> {
-    let Some(left) = paired(left) else { return Ok(None) };
-    if let Some(right) = paired(right) {
-        return Ok(Some((left, right)));
-    }
-    if !lowering.is_constant(value) || right.layout.dims.last().is_none_or(|terms| terms % 2 > 0) {
+    left: (ValueId, &Place),
+    right: (ValueId, &Place),
+) -> Result<Option<(Place, Place, Factors)>, LowerError> {
+    let is_whole = |place: &Place| place.layout.dims.last().is_some_and(|terms| terms.is_multiple_of(TERMS));
+    if left.1.elem != Elem::U8 || right.1.elem != Elem::I8 || !is_whole(left.1) || !is_whole(right.1) {
         return Ok(None);
     }
-    let dims = &right.layout.dims;
-    let buffer = lowering.copied(value, Source::Stored(right.clone()), dims)?;
-    let ordered = Place { buffer, elem: Elem::I16, layout: Layout::contiguous(dims) };
-    Ok(paired(&ordered).map(|right| (left, right)))
+    let factors = Factors::Bytes { narrow: is_narrow(lowering.graph, right.0) };
+    Ok(Some((in_order(lowering, left)?, in_order(lowering, right)?, factors)))
 }
 
-/// The operand of a product, which holds `value` or a part of it, with elements that kernels multiply one by one: 16-bit
-/// integers become i32.
+/// Bytes as words, copied if they do not lie so.
+fn in_order(lowering: &mut Lowering<'_>, (value, place): (ValueId, &Place)) -> Result<Place, LowerError> {
+    if let Some(words) = grouped(place) {
+        return Ok(words);
+    }
+    let dims = &place.layout.dims;
+    let buffer = lowering.copied(value, Source::Stored(place.clone()), dims)?;
+    let ordered = Place { buffer, elem: place.elem, layout: Layout::contiguous(dims) };
+    grouped(&ordered).ok_or_else(|| LowerError::bug("bytes in order that are no words"))
+}
+
+/// Whether integers are clamped to the range of narrow factors where they are made.
+fn is_narrow(graph: &Graph, value: ValueId) -> bool {
+    let padded = graph.definition(base(graph, value));
+    let value = if matches!(padded.op, Op::Pad { .. }) { padded.operands[0] } else { value };
+    let outer = graph.definition(base(graph, value));
+    let limit = |op: BinaryOp, value: ValueId| {
+        let node = graph.definition(base(graph, value));
+        let is_op = node.op == Op::Binary(op);
+        let limits = node.operands.iter().filter(|_| is_op).filter_map(|&operand| constant(graph, operand));
+        limits.fold(None, |_, number| Some((number, node.operands[0])))
+    };
+    let [result] = outer.results[..] else { return false };
+    let Some((most, inner)) = limit(BinaryOp::Min, result) else { return false };
+    limit(BinaryOp::Max, inner).is_some_and(|(least, _)| most <= NARROW && least >= -NARROW)
+}
+
+/// The number that every element of a constant is.
+fn constant(graph: &Graph, value: ValueId) -> Option<f64> {
+    match &graph.definition(base(graph, value)).op {
+        Op::Constant(tensor) => {
+            let mut numbers = tensor.to_f64().into_iter();
+            let first = numbers.next()?;
+            numbers.all(|number| number == first).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+/// The operand of a product, which holds `value` or a part of it, with elements that kernels multiply one by one: bytes
+/// become i32.
 ///
 /// # Errors
 /// A bug in the compiler.
 pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: Place) -> Result<Place, LowerError> {
-    if place.elem != Elem::I16 {
+    if place.elem.size() > 1 {
         return Ok(place);
     }
     let dims = place.layout.dims.clone();
     let count: usize = dims.iter().product();
+    let elem = place.elem;
     let narrow = lowering.copied(value, Source::Stored(place), &dims)?;
     lowering.preparing(lowering.is_constant(value), |lowering| {
         let buffer = lowering.memory(count * DType::I32.size());
         let mut draft = KernelDraft::new("widen");
-        let from = draft.param(narrow, Elem::I16, Direction::In);
+        let from = draft.param(narrow, elem, Direction::In);
         let to = draft.param(buffer, Elem::I32, Direction::Out);
         let lanes = 2 * lowering.lanes_of(Elem::I32);
         let split = Split::new(count, TASK, usize::from(lanes));

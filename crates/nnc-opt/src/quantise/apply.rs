@@ -2,13 +2,20 @@
 //!
 //! The activations of a quantised product are rounded where they are made: behind what only moves or compares elements,
 //! in the end at the value that these are taken of. From there on integers are moved, and every reader of floats reads
-//! what the integers stand for, so that a value is stored once. Both operands get one more channel of zeros where the
-//! number of terms is odd, as kernels multiply two terms at a time.
+//! what the integers stand for, so that a value is stored once. Both operands get more channels of zeros where the number
+//! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
+//! a border of its own around them, of what stands for 0.
 
-use super::{Layer, Range, sites::sites, scales_path, weights_path};
+use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, scales_path, sites::sites, weights_path};
+use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
-use nnc_graph::{BinaryOp, DType, Dim, Graph, Node, Op, Shape, TensorType, UnaryOp, ValueId, WindowOp};
+use nnc_graph::{
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Node, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId, WindowOp,
+};
 use std::collections::BTreeMap;
+
+/// Terms that kernels multiply at a time.
+const WORD: i64 = 4;
 
 /// Integers that stand for floats.
 #[derive(Clone, Copy)]
@@ -47,7 +54,8 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
             }
         }
     }
-    pass.rewriter.finish()
+    let graph = pass.rewriter.finish();
+    eliminate_dead_code(&graph, &mut unlimited)
 }
 
 /// Notes the range of the values that `value` is taken of by moving and comparing alone; the first range stands.
@@ -84,15 +92,18 @@ impl Pass<'_> {
         let whole = self.rewriter.emit(Op::Unary(UnaryOp::Round), &[scaled]);
         let raised = self.with_number(BinaryOp::Max, whole, f64::from(range.least()));
         let clamped = self.with_number(BinaryOp::Min, raised, f64::from(range.levels()));
-        let value = self.rewriter.emit(Op::Cast(DType::I16), &[clamped]);
+        let moved = if range.signed { self.with_number(BinaryOp::Add, clamped, f64::from(MIDDLE)) } else { clamped };
+        let value = self.rewriter.emit(Op::Cast(DType::U8), &[moved]);
         self.stand_for(old, Integers { value, range });
     }
 
     /// From here on integers stand for an old value.
     fn stand_for(&mut self, old: ValueId, integers: Integers) {
         self.integers[old.index()] = Some(integers);
+        let range = integers.range;
         let float = self.rewriter.emit(Op::Cast(DType::F32), &[integers.value]);
-        let float = self.with_number(BinaryOp::Mul, float, f64::from(integers.range.scale));
+        let float = if range.signed { self.with_number(BinaryOp::Sub, float, f64::from(MIDDLE)) } else { float };
+        let float = self.with_number(BinaryOp::Mul, float, f64::from(range.scale));
         self.rewriter.replace(old, float);
     }
 
@@ -148,34 +159,77 @@ impl Pass<'_> {
         let channels = shape[channel_axis].clone();
         let param = |path: String, ty: TensorType| Op::Param { path, ty };
         let weights = self.rewriter.emit(param(weights_path(name), TensorType::new(DType::I8, shape)), &[]);
-        let weights = self.rewriter.emit(Op::Cast(DType::I16), &[weights]);
-        let [terms_of_x, terms_of_w] = terms(&node.op);
-        let x_even = self.with_even(x.value, terms_of_x);
-        let w_even = self.with_even(weights, terms_of_w);
-        let sums = self.rewriter.emit(node.op.clone(), &[x_even, w_even]);
+        let weights = self.with_number(BinaryOp::Max, weights, -f64::from(WEIGHT_LEVELS));
+        let weights = self.with_number(BinaryOp::Min, weights, f64::from(WEIGHT_LEVELS));
+        let sums = self.sums(&node.op, x, weights);
+        let sums = match x.range.signed {
+            true => self.without_middle(node, sums, (weights, channel_axis)),
+            false => sums,
+        };
         let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
         let scales = param(scales_path(name), TensorType::new(DType::F32, Shape(vec![channels])));
         let mut scales = self.rewriter.emit(scales, &[]);
         if x.range.scale != range.scale {
             scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale / range.scale));
         }
-        let ty = old.ty(node.results[0]);
-        let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { ty.shape.rank() - 1 };
-        let scales = self.rewriter.emit(Op::Broadcast { shape: ty.shape.clone(), axes: vec![axis] }, &[scales]);
+        let scales = self.along_channels(node, scales);
         let y = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
         self.rewriter.replace(node.results[0], y);
     }
 
-    /// A value with zeros behind the others along an axis whose size is odd.
-    fn with_even(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
-        let shape = self.rewriter.ty(value).shape.clone();
-        let Some(axis) = axis.filter(|&axis| shape[axis].as_number().is_some_and(|size| size % 2 > 0)) else {
-            return value;
+    /// The sums of products with as many terms as kernels want.
+    fn sums(&mut self, op: &Op, x: Integers, weights: ValueId) -> ValueId {
+        let [terms_of_x, terms_of_w] = terms(op);
+        let (op, x) = match op {
+            Op::Conv(at) if x.range.signed => self.bordered(at, x),
+            _ => (op.clone(), x.value),
         };
+        let x = self.with_whole_words(x, terms_of_x);
+        let weights = self.with_whole_words(weights, terms_of_w);
+        self.rewriter.emit(op, &[x, weights])
+    }
+
+    /// A convolution whose image has its border, of what stands for 0.
+    fn bordered(&mut self, at: &ConvAttributes, x: Integers) -> (Op, ValueId) {
+        let none = vec![Dim::from(0i64); at.low.len()];
+        let inside = ConvAttributes { low: none.clone(), high: none.clone(), ..at.clone() };
+        if at.low == none && at.high == none {
+            return (Op::Conv(inside), x.value);
+        }
+        let leading = [Dim::from(0i64), Dim::from(0i64)];
+        let [low, high] = [&at.low, &at.high].map(|side| [&leading[..], &side[..]].concat());
+        let zero = self.rewriter.graph_mut().scalar(DType::U8, f64::from(x.range.zero()));
+        (Op::Conv(inside), self.rewriter.emit(Op::Pad { low, high }, &[x.value, zero]))
+    }
+
+    /// Sums without what they have too much because 0 is not 0.
+    fn without_middle(&mut self, node: &Node, sums: ValueId, (weights, channel_axis): (ValueId, usize)) -> ValueId {
+        let rank = self.rewriter.ty(weights).shape.rank();
+        let wide = self.rewriter.emit(Op::Cast(DType::I32), &[weights]);
+        let axes = (0..rank).filter(|&axis| axis != channel_axis).collect();
+        let of_channels = self.rewriter.emit(Op::Reduce { op: ReduceOp::Sum, axes }, &[wide]);
+        let excess = self.with_number(BinaryOp::Mul, of_channels, f64::from(MIDDLE));
+        let excess = self.along_channels(node, excess);
+        self.rewriter.emit(Op::Binary(BinaryOp::Sub), &[sums, excess])
+    }
+
+    /// A number for each output channel, at every place of a product's result.
+    fn along_channels(&mut self, node: &Node, numbers: ValueId) -> ValueId {
+        let shape = self.rewriter.old().ty(node.results[0]).shape.clone();
+        let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { shape.rank() - 1 };
+        self.rewriter.emit(Op::Broadcast { shape, axes: vec![axis] }, &[numbers])
+    }
+
+    /// A value with zeros behind the others along an axis whose size is no multiple of a word's terms.
+    fn with_whole_words(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
+        let ty = self.rewriter.ty(value).clone();
+        let shape = ty.shape;
+        let missing = axis.and_then(|axis| Some((axis, (-shape[axis].as_number()?).rem_euclid(WORD))));
+        let Some((axis, missing)) = missing.filter(|(_, missing)| *missing > 0) else { return value };
         let none = vec![Dim::from(0i64); shape.rank()];
         let mut high = none.clone();
-        high[axis] = Dim::from(1i64);
-        let zero = self.rewriter.graph_mut().scalar(DType::I16, 0.0);
+        high[axis] = Dim::from(missing);
+        let zero = self.rewriter.graph_mut().scalar(ty.dtype, 0.0);
         self.rewriter.emit(Op::Pad { low: none, high }, &[value, zero])
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! `y = x * w` with `x ≈ s q` and `w ≈ t v`, where `q` and `v` are integers of eight bits, is `s t (q * v)`, and the product
 //! of integers is exact (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-//! Integer-Arithmetic-Only Inference", 2018). Both scales are symmetric, so that 0 is 0: activations have one scale for
-//! the tensor, weights one for each output channel. `q = clamp(round(x / s))`, ties to even.
+//! Integer-Arithmetic-Only Inference", 2018). Both scales are symmetric: activations have one for the tensor, weights one
+//! for each output channel. `q = clamp(round(x / s))`, ties to even.
+//!
+//! Activations are unsigned bytes, as the instructions want them that multiply bytes: of those with a sign `q + 128` is kept,
+//! and 128 times the sum of a channel's weights is taken off its sums. Weights go from -64 to 64: then two products fit 16
+//! bits, and a machine without instructions for it adds them exactly in three steps for 32 of them. It costs one of
+//! eight bits of the weights' resolution.
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -11,7 +16,7 @@
 //! | [`apply`] | the rewrite |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
-//! i16 tensors that hold eight-bit numbers, its weights are the parameter `NAME.q8` (i8) and its scales `NAME.scale`
+//! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and its scales `NAME.scale`
 //! (f32, one for each output channel, the activation's scale included). What follows from there is exact: the same bits
 //! on every engine. How far the results are from those before is measured, not promised.
 
@@ -22,7 +27,10 @@ pub use apply::quantise;
 pub use sites::{Site, sites};
 
 /// The largest magnitude of a weight.
-pub const WEIGHT_LEVELS: f32 = 127.0;
+pub const WEIGHT_LEVELS: f32 = 64.0;
+
+/// What stands for 0 where activations have a sign.
+const MIDDLE: f32 = 128.0;
 
 /// How a tensor of activations is quantised.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -50,6 +58,11 @@ impl Range {
     /// The least number.
     pub fn least(self) -> f32 {
         if self.signed { -127.0 } else { 0.0 }
+    }
+
+    /// What stands for 0.
+    fn zero(self) -> f32 {
+        if self.signed { MIDDLE } else { 0.0 }
     }
 }
 

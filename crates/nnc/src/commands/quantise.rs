@@ -23,7 +23,8 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let mut session = Session::without_files(&project, &recipe.name, compiler.clone(), 0)?;
     super::eval::check_exactly(&mut session, &options.weights, &loaded)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
-    let dataset = Dataset::open(session.data(), root, recipe.seed.unwrap_or(0) as u64, Wanted::All, &Learned::of(&loaded))?;
+    let dataset =
+        Dataset::open(session.data(), root, recipe.seed.unwrap_or(0) as u64, Wanted::All, &Learned::of(&loaded))?;
     let request = request(options);
     let bar = spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
@@ -62,7 +63,9 @@ pub(crate) fn refuse_quantised(path: &Path, loaded: &checkpoint::Checkpoint) -> 
 
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

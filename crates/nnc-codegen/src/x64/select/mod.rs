@@ -144,8 +144,8 @@ impl Selector<'_> {
             Op::Shuffle(a, b, pattern) => self.shuffle(*a, *b, pattern),
             Op::LookUp(table, indices) => self.look_up(*table, *indices),
             Op::Reduce(op, a) => self.reduce(*op, *a),
-            Op::DotI8(acc, a, b) => self.dot_i8(*acc, *a, *b),
-            Op::DotI16(acc, a, b) => self.dot_i16(*acc, *a, *b),
+            Op::DotI8(acc, a, b) => self.dot_i8(*acc, *a, *b, false),
+            Op::DotI7(acc, a, b) => self.dot_i8(*acc, *a, *b, true),
             Op::DotBf16(acc, a, b) => self.dot_bf16(ty, *acc, *a, *b),
             Op::Load(address, access) => self.load(ty, *address, *access),
         }

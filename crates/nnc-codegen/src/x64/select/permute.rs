@@ -143,33 +143,35 @@ impl Selector<'_> {
     }
 
     /// Sums of four products of bytes, exact, wrapping in 32 bits.
-    pub(super) fn dot_i8(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
+    /// `narrow` tells that the sums of two products fit 16 bits.
+    pub(super) fn dot_i8(&mut self, acc: Value, a: Value, b: Value, narrow: bool) -> Lanes {
         let ty = self.phase.type_of(acc);
         if ty.lanes == 1 {
-            return self.dot_i8_scalar(acc, a, b);
+            return self.dot_i8_scalar(acc, a, b, narrow);
         }
         let width = self.width(ty);
         let (acc, a, b) = (self.value(acc), self.value(a), self.value(b));
         let parts = (0..acc.parts.len()).map(|at| {
             let (acc, a, b) = (acc.parts[at], a.parts[at], b.parts[at]);
-            if self.isa == Isa::Avx512 {
-                self.over(forms::PDPBUSD, width, acc, a, b)
-            } else {
-                self.dot_words(width, acc, a, b)
-            }
+            self.add_products(width, acc, (a, b), narrow)
         });
         Lanes::new(32, parts.collect())
     }
 
     /// The accumulator of one lane is in a general register, its four bytes in vectors.
-    fn dot_i8_scalar(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
+    fn dot_i8_scalar(&mut self, acc: Value, a: Value, b: Value, narrow: bool) -> Lanes {
         let (sum, a, b) = (self.scalar(acc), self.value(a).scalar(), self.value(b).scalar());
         let sum = self.vector_of(sum, 32);
-        let sum = match self.isa {
-            Isa::Avx512 => self.over(forms::PDPBUSD, Width::X, sum, a, b),
-            Isa::Avx2 => self.dot_words(Width::X, sum, a, b),
-        };
+        let sum = self.add_products(Width::X, sum, (a, b), narrow);
         Lanes::new(32, vec![self.general_of(sum, 32)])
+    }
+
+    fn add_products(&mut self, width: Width, acc: VReg, (a, b): (VReg, VReg), narrow: bool) -> VReg {
+        match self.isa {
+            Isa::Avx512 => self.over(forms::PDPBUSD, width, acc, a, b),
+            Isa::Avx2 if narrow => self.dot_bytes(width, acc, a, b),
+            Isa::Avx2 => self.dot_words(width, acc, a, b),
+        }
     }
 
     /// Even and odd bytes as words, whose products and sums of two are exact in 32 bits.
@@ -183,31 +185,15 @@ impl Selector<'_> {
         let even = self.three(forms::PMADDWD, width, even_a, even_b);
         let odd = self.three(forms::PMADDWD, width, odd_a, odd_b);
         let both = self.three(forms::PADDD, width, even, odd);
-        self.three(forms::PADDD, width, acc, both)
+        self.onto(forms::PADDD, width, acc, both)
     }
 
-    pub(super) fn dot_i16(&mut self, acc: Value, a: Value, b: Value) -> Lanes {
-        let ty = self.phase.type_of(acc);
-        let (sum, a, b) = (self.value(acc), self.value(a), self.value(b));
-        if ty.lanes == 1 {
-            let sum = self.vector_of(sum.scalar(), 32);
-            let sum = self.add_products(Width::X, sum, a.scalar(), b.scalar());
-            return Lanes::new(32, vec![self.general_of(sum, 32)]);
-        }
-        let width = self.width(ty);
-        let parts = (0..sum.parts.len()).map(|at| self.add_products(width, sum.parts[at], a.parts[at], b.parts[at]));
-        Lanes::new(32, parts.collect())
-    }
-
-    /// Adds the products of words, two to each sum.
-    fn add_products(&mut self, width: Width, acc: VReg, a: VReg, b: VReg) -> VReg {
-        match self.isa {
-            Isa::Avx512 => self.over(forms::PDPWSSD, width, acc, a, b),
-            Isa::Avx2 => {
-                let products = self.three(forms::PMADDWD, width, a, b);
-                self.onto(forms::PADDD, width, acc, products)
-            }
-        }
+    /// Products of bytes by numbers so small that the sums of two fit 16 bits.
+    fn dot_bytes(&mut self, width: Width, acc: VReg, a: VReg, b: VReg) -> VReg {
+        let pairs = self.three(forms::PMADDUBSW, width, a, b);
+        let ones = self.constant_operand(16, 1, width);
+        let fours = self.three(forms::PMADDWD, width, pairs, ones);
+        self.onto(forms::PADDD, width, acc, fours)
     }
 
     /// Two fused multiply-adds of the halves of each lane, widened: the instruction for it rounds otherwise.

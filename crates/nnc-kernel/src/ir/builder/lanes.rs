@@ -86,9 +86,9 @@ impl Builder {
         self.define(self.type_of(a).with_lanes(1), Op::Reduce(op, a))
     }
 
-    /// [`Op::DotI16`].
-    pub fn dot_i16(&mut self, acc: Value, a: Value, b: Value) -> Value {
-        self.define(self.type_of(acc), Op::DotI16(acc, a, b))
+    /// [`Op::DotI7`].
+    pub fn dot_i7(&mut self, acc: Value, a: Value, b: Value) -> Value {
+        self.define(self.type_of(acc), Op::DotI7(acc, a, b))
     }
 
     /// [`Op::DotI8`].

@@ -105,7 +105,7 @@ impl Numbers {
             | Op::Insert(a, b, _)
             | Op::Shuffle(a, b, _)
             | Op::LookUp(a, b) => self.read_all([a, b]),
-            Op::Select(a, b, c) | Op::Fma(a, b, c) | Op::DotI8(a, b, c) | Op::DotI16(a, b, c) | Op::DotBf16(a, b, c) => {
+            Op::Select(a, b, c) | Op::Fma(a, b, c) | Op::DotI8(a, b, c) | Op::DotI7(a, b, c) | Op::DotBf16(a, b, c) => {
                 self.read_all([a, b, c]);
             }
             Op::Load(address, access) => {

@@ -465,7 +465,7 @@ fn plain(word: &str, operands: &[Value]) -> Option<Op> {
             "select" => Some(Op::Select(a, b, c)),
             "fma" => Some(Op::Fma(a, b, c)),
             "dot_i8" => Some(Op::DotI8(a, b, c)),
-            "dot_i16" => Some(Op::DotI16(a, b, c)),
+            "dot_i7" => Some(Op::DotI7(a, b, c)),
             "dot_bf16" => Some(Op::DotBf16(a, b, c)),
             _ => None,
         },

@@ -148,7 +148,7 @@ fn operation(ty: Type, op: &Op) -> String {
         | Op::LookUp(..)
         | Op::Reduce(..)
         | Op::DotI8(..)
-        | Op::DotI16(..)
+        | Op::DotI7(..)
         | Op::DotBf16(..) => format!("{} {}", word(op), list(&op.operands())),
     }
 }
@@ -168,7 +168,7 @@ fn word(op: &Op) -> String {
         Op::Splat(_) => "splat".to_string(),
         Op::LookUp(..) => "look_up".to_string(),
         Op::DotI8(..) => "dot_i8".to_string(),
-        Op::DotI16(..) => "dot_i16".to_string(),
+        Op::DotI7(..) => "dot_i7".to_string(),
         Op::DotBf16(..) => "dot_bf16".to_string(),
         Op::Constant(_) => "const".to_string(),
         Op::Iota => "iota".to_string(),

@@ -8,7 +8,9 @@ pub(super) fn constant(tensor: &Tensor) -> Expression {
     let number = |value: &f64| match tensor.dtype() {
         DType::F32 => format!("{}", *value as f32),
         DType::Bool => (*value != 0.0).to_string(),
-        DType::F16 | DType::Bf16 | DType::F64 | DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 => value.to_string(),
+        DType::F16 | DType::Bf16 | DType::F64 | DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 => {
+            value.to_string()
+        }
     };
     let values = tensor.to_f64();
     if let ([value], []) = (values.as_slice(), tensor.dims()) {
