@@ -10,6 +10,7 @@ use crate::index_fault::IndexFault;
 use crate::index_graph::{HELD, OUTSIDE, index_graph};
 use crate::pretrained;
 use crate::project::Project;
+use crate::prune;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, Tensor};
@@ -71,6 +72,8 @@ struct Programs<'a> {
     project: &'a Project,
     recipe: &'a RecipeInfo,
     compiler: Compiler,
+    /// Parameters whose pruned elements stay 0.
+    masked: BTreeSet<String>,
     compiled: BTreeMap<(Purpose, usize), CompiledGraph>,
     compile_time: Duration,
 }
@@ -93,6 +96,9 @@ impl Programs<'_> {
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
+        }
+        if matches!(vacant.key().0, Purpose::Train(_)) && !self.masked.is_empty() {
+            graph = nnc_opt::prune::hold(&graph, &self.masked);
         }
         let compiled = self.compiler.compile(&graph)?;
         self.compile_time += compiled.compile_time;
@@ -140,7 +146,8 @@ impl<'a> Session<'a> {
         let store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
-        let programs = Programs { project, recipe, compiler, compiled: BTreeMap::new(), compile_time: Duration::ZERO };
+        let (masked, compiled, compile_time) = (BTreeSet::new(), BTreeMap::new(), Duration::ZERO);
+        let programs = Programs { project, recipe, compiler, masked, compiled, compile_time };
         Ok(Self { data, seed, store, metric_start, programs })
     }
 
@@ -173,6 +180,19 @@ impl<'a> Session<'a> {
     /// What does not fit on either side, as [`Self::load_weights`] would tell.
     pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         self.store.mismatches(weights, &self.recipe().pretrained.names)
+    }
+
+    /// Takes the masks of a file of pruned weights, whose weights were loaded: what they do not keep is and stays 0.
+    ///
+    /// # Errors
+    /// What is wrong with a mask, in words; then nothing was changed.
+    pub fn adopt_masks(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        let masked = prune::adopt(&mut self.store, tensors)?;
+        if masked != self.programs.masked {
+            self.programs.compiled.retain(|(purpose, _), _| !matches!(purpose, Purpose::Train(_)));
+            self.programs.masked = masked;
+        }
+        Ok(())
     }
 
     /// The compiler and its threads.
