@@ -7,9 +7,10 @@
 use crate::checkpoint;
 use crate::compiled::host_tensor;
 use crate::error::DriverError;
+use crate::pretrained::listed;
 use crate::project::Project;
 use crate::session::Session;
-use crate::store::{Entry, RESERVED, Store};
+use crate::store::{Entry, Mismatch, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Tensor};
 use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
@@ -232,6 +233,42 @@ fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
     let wanted = Tensor::from_bytes(DType::Bool, dims, vec![0; dims.iter().product()]).map(|tensor| tensor.ty());
     let wanted = wanted.map_or(String::new(), |ty| format!("; {ty} is wanted"));
     Err(format!("the mask of `{parameter}` is {}{wanted}", mask.ty()))
+}
+
+/// The least share of zeros at which a weight is told to the compiler: sparse kernels need about this much to be faster.
+const TOLD: f64 = 0.4;
+
+/// The graph of a program that is compiled for these weights alone: those with many zeros are constants of it. A graph
+/// that updates something stays as it is.
+pub fn specialised(graph: &Graph, store: &Store) -> Graph {
+    prune::known(graph, |path| store.tensor(path).filter(is_sparse))
+}
+
+fn is_sparse(tensor: &Tensor) -> bool {
+    let size = tensor.dtype().size();
+    let zeros = || tensor.bytes().chunks_exact(size).filter(|element| element.iter().all(|&byte| byte == 0)).count();
+    tensor.dims().len() >= 2 && tensor.dtype().is_float() && zeros() as f64 >= TOLD * tensor.elements() as f64
+}
+
+/// Lays the weights of a file over a program's first ones.
+///
+/// # Errors
+/// The file cannot be read, or does not have all of them.
+pub fn load_weights(project: &Project, only: Option<&str>, path: &Path, store: &mut Store) -> Result<(), DriverError> {
+    let loaded = checkpoint::load(path)?;
+    let names = match project.unit.recipes.is_empty() {
+        true => Default::default(),
+        false => project.recipe(only)?.pretrained.names.clone(),
+    };
+    let mut mismatches = store.load_weights(&loaded.tensors, &names);
+    mismatches.retain(|mismatch| !matches!(mismatch, Mismatch::Unknown { .. }));
+    match mismatches.is_empty() {
+        true => Ok(()),
+        false => {
+            let reason = format!("these are the weights of another model:{}", listed(&mismatches));
+            Err(DriverError::Weights { path: path.to_owned(), reason })
+        }
+    }
 }
 
 /// Writes the weights, states and masks of a store, with the metadata that its weights came with.

@@ -366,6 +366,9 @@ pub struct Bench {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Threads to use, at most as many as may run at once [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
@@ -390,6 +393,9 @@ pub struct Profile {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,
@@ -416,6 +422,9 @@ pub struct Explain {
     pub file: FileOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,

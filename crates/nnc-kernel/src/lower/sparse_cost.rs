@@ -4,6 +4,7 @@
 //! the machine is that code is made for: the choice decides which tables a program has, and programs of several
 //! instruction sets share them. Each way adds the terms of a sum in the order of k, so they all give the same bits.
 
+use super::sparse_elements::vectors;
 use super::sparse_lists::{Form, LOOKED_UP, Lists};
 use super::sparse_pattern::Pattern;
 use std::fmt;
@@ -16,10 +17,10 @@ const WORTH: f64 = 0.9;
 const WIDTHS: [usize; 2] = [16, 8];
 /// Rows of a tile of blocks.
 pub const TILE_ROWS: usize = 6;
-/// Rows of a block that is transposed for single elements: two vectors.
-const ELEMENT_ROWS: usize = 16;
 /// The most rows whose elements are looked up.
 const LOOKED_UP_ROWS: usize = 8;
+/// Bytes of tables that stay in the first cache, beside rows.
+const FIRST_CACHE: usize = 64 << 10;
 /// Bytes of the second cache that are left for a matrix.
 const SECOND_CACHE: usize = 384 << 10;
 /// Bytes of a last cache.
@@ -104,11 +105,18 @@ impl Product<'_> {
     }
 
     fn elements(&self) -> f64 {
-        let blocks = self.rows.div_ceil(ELEMENT_ROWS) as f64;
-        // A block of transposed rows that leaves the first cache is read from the second.
-        let far = if self.pattern.depth * ELEMENT_ROWS * 4 > 24 << 10 { 2.1 } else { 1.6 };
-        let turned = (self.pattern.depth + self.pattern.columns) * ELEMENT_ROWS;
-        blocks * (self.pattern.count() as f64 * far + turned as f64 * 0.5)
+        let vectors = vectors(self.rows);
+        let height = 8 * vectors;
+        let blocks = self.rows.div_ceil(height) as f64;
+        let near = match vectors {
+            1 => 1.7,
+            2 => 2.2,
+            _ => 3.6,
+        };
+        // Tables that leave the first cache come from the second.
+        let each = if 8 * self.pattern.count() > FIRST_CACHE { 1.8 * near } else { near };
+        let turned = (self.pattern.depth + self.pattern.columns) * height;
+        blocks * (self.pattern.count() as f64 * each + turned as f64 * 1.1)
     }
 
     /// `None` where rows are many or shorter than a window.
@@ -117,8 +125,8 @@ impl Product<'_> {
             return None;
         }
         let entries = Lists::in_order(self.pattern, Form::LookUp, together(Form::LookUp, self.rows)).entries();
-        let arithmetic = entries as f64 * (1.0 + 1.2 * self.rows as f64);
-        Some(arithmetic.max(reading(entries * (4 * LOOKED_UP + LOOKED_UP + 4))))
+        let arithmetic = entries as f64 * (1.2 + 1.2 * self.rows as f64);
+        Some(arithmetic.max(1.3 * reading(entries * (4 * LOOKED_UP + LOOKED_UP + 4))))
     }
 }
 
@@ -135,7 +143,8 @@ fn reading(bytes: usize) -> f64 {
 /// How many lists are walked side by side: enough sums to hide the latency of each, and few enough for the registers.
 pub fn together(form: Form, rows: usize) -> usize {
     match (form, rows) {
-        (Form::Elements, _) | (_, 1) => 4,
+        (Form::Elements, _) => 8 / vectors(rows),
+        (_, 1) => 4,
         (Form::LookUp, 2..=3) | (Form::Blocks(_), 2..=3) => 2,
         (Form::LookUp | Form::Blocks(_), _) => 1,
     }

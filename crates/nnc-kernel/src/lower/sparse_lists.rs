@@ -67,15 +67,16 @@ impl Lists {
         Self::bundled(form, together, &lists)
     }
 
-    /// The lists of these single columns.
-    pub fn of_columns(pattern: &Pattern, columns: &[usize], together: usize) -> Self {
-        let lists: Vec<List> = columns.iter().map(|&column| list(pattern, Form::Elements, column)).collect();
-        Self::bundled(Form::Elements, together, &lists)
+    /// Lists of single elements: of each its column, the k that its terms count from, and those.
+    pub fn of_elements(lists: &[(usize, usize, Vec<usize>)], together: usize) -> Self {
+        let list = |(column, start, terms): &(usize, usize, Vec<usize>)| -> List {
+            terms.iter().map(|&k| (k, vec![(0, Some((*column, start + k)))])).collect()
+        };
+        Self::bundled(Form::Elements, together, &lists.iter().map(list).collect::<Vec<_>>())
     }
 
     fn bundled(form: Form, together: usize, lists: &[List]) -> Self {
-        let mut made =
-            Self { form, together, starts: vec![0], indices: vec![], places: vec![], elements: vec![] };
+        let mut made = Self { form, together, starts: vec![0], indices: vec![], places: vec![], elements: vec![] };
         for bundle in lists.chunks(together) {
             let steps = bundle.iter().map(Vec::len).max().unwrap_or(0);
             for step in 0..steps {

@@ -128,13 +128,21 @@ impl Panels<'_> {
             let entry = b.affine(&[(step, together as i64)], at as i64);
             let index = self.tables.index(b, entry);
             let elements = b.mul_index(entry, tile.columns() as i64);
-            let vectors: Vec<Value> = (0..tile.vectors as i64)
-                .map(|vector| {
-                    let place = b.add_index(elements, vector * i64::from(tile.lanes));
-                    b.load(self.tables.elements, place, tile.lanes)
-                })
-                .collect();
             let places = (self.tables.form == Form::LookUp).then(|| self.tables.places(b, entry, tile.lanes));
+            let vector = |b: &mut Builder, vector: usize| {
+                let place = b.add_index(elements, vector as i64 * i64::from(tile.lanes));
+                b.load(self.tables.elements, place, tile.lanes)
+            };
+            if tile.rows == 1 {
+                // Read but once, a vector is an operand of its multiply-add.
+                let x = self.factor(b, tile, (first, 0), index, places);
+                for (at, &sum) in sums.iter().enumerate() {
+                    let vector = vector(b, at);
+                    next.push(b.fma(x, vector, sum));
+                }
+                continue;
+            }
+            let vectors: Vec<Value> = (0..tile.vectors).map(|at| vector(b, at)).collect();
             for row in 0..tile.rows {
                 let x = self.factor(b, tile, (first, row), index, places);
                 let sums = sums[row * tile.vectors..][..tile.vectors].iter().zip(&vectors);

@@ -43,9 +43,10 @@ impl Pattern {
         (0..self.depth).filter(move |&k| self.is_kept(column, k))
     }
 
-    /// How many terms a column has.
-    pub fn terms_of(&self, column: usize) -> usize {
-        self.terms(column).count()
+    /// The terms of a column within a range, counted from its start.
+    pub fn terms_within(&self, column: usize, range: std::ops::Range<usize>) -> Vec<usize> {
+        let within = range.start..range.end.min(self.depth);
+        within.filter(|&k| self.is_kept(column, k)).map(|k| k - range.start).collect()
     }
 
     /// How many elements are kept.
@@ -75,9 +76,7 @@ fn nonzero(graph: &Graph, value: ValueId) -> Option<Vec<bool>> {
             let dims = graph.ty(node.operands[0]).shape.sizes();
             Some(permuted(&nonzero(graph, node.operands[0])?, &dims, order))
         }
-        Op::Binary(BinaryOp::Mul) => {
-            nonzero(graph, node.operands[0]).or_else(|| nonzero(graph, node.operands[1]))
-        }
+        Op::Binary(BinaryOp::Mul) => nonzero(graph, node.operands[0]).or_else(|| nonzero(graph, node.operands[1])),
         Op::Binary(BinaryOp::Div) => nonzero(graph, node.operands[0]),
         _ => None,
     }
@@ -126,7 +125,10 @@ mod tests {
         let product = graph.emit(Op::Binary(BinaryOp::Mul), &[w, scale]);
         let turned = graph.emit(Op::Transpose(vec![1, 0]), &[product]);
         let pattern = Pattern::of(&graph, turned, &[1, 0], (2, 3)).unwrap();
-        assert_eq!((0..2).map(|column| pattern.terms(column).collect()).collect::<Vec<Vec<_>>>(), [vec![0, 2], vec![2]]);
+        assert_eq!(
+            (0..2).map(|column| pattern.terms(column).collect()).collect::<Vec<Vec<_>>>(),
+            [vec![0, 2], vec![2]]
+        );
         assert_eq!((pattern.count(), pattern.a_zero()), (3, Some((0, 1))));
         assert!(Pattern::of(&graph, scale, &[0, 1], (2, 3)).is_none());
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`uses`] | what each parameter of a graph is used for: only matrices that are multiplied may be pruned |
 //! | [`select`] | the elements, or blocks of them, that count least |
+//! | [`known`] | weights as constants of a graph, so that kernels may leave zeros out |
 //! | [`hold`] | a training step that keeps pruned weights at zero |
 //!
 //! A mask is a state beside its weight: a bool tensor of the weight's shape, at [`mask_path`], true where an element is
@@ -11,10 +12,12 @@
 //! a network computes; nothing here is part of [`crate::pipeline`].
 
 pub mod hold;
+pub mod known;
 pub mod select;
 pub mod uses;
 
 pub use hold::hold;
+pub use known::known;
 pub use select::{Block, Scope, Weight, kept};
 pub use uses::{Use, uses};
 

@@ -15,7 +15,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
         if project.unit.recipes.is_empty() { &[Which::Answer] } else { &[Which::Train, Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {
-        let wanted = Wanted { only, which, rows, time: options.seconds, ablate: options.ablate };
+        let (time, ablate, weights) = (options.seconds, options.ablate, options.weights.as_deref());
+        let wanted = Wanted { only, which, rows, time, ablate, weights };
         comparisons.push(compare(&project, wanted, &compiler)?);
     }
     if options.json {

@@ -129,9 +129,7 @@ impl Selector<'_> {
             return self.splat(&table, result);
         }
         let is_register = |ty: Type, lanes: &Lanes| ty.elem.size() == 4 && ty.lanes >= 8 && lanes.parts.len() == 1;
-        if table_type.lanes == index_type.lanes
-            && is_register(table_type, &table)
-            && is_register(index_type, &indices)
+        if table_type.lanes == index_type.lanes && is_register(table_type, &table) && is_register(index_type, &indices)
         {
             let width = self.width(table_type);
             return Lanes::new(table.bits, vec![self.three(forms::PERMD, width, indices.parts[0], table.parts[0])]);
