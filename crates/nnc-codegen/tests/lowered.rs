@@ -3,7 +3,10 @@
 
 mod common;
 
-use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs};
+use nnc_graph::testing::{
+    GraphOptions, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs,
+    sparse_product,
+};
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_kernel::ir::{Elem, Target, interpret};
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
@@ -103,4 +106,19 @@ fn a_convolution_in_three_axes() {
 fn random_graphs() {
     let lowerable = (0..60).filter(|&seed| check(&random_graph_with(seed, &GraphOptions::default()), seed)).count();
     assert!(lowerable > 30, "only {lowerable} graphs could be lowered");
+}
+
+#[test]
+fn sparse_products() {
+    let product = SparseProduct { rows: 1, depth: 61, columns: 43, block: 1, sparsity: 0.9, turned: false };
+    let cases = [
+        product,
+        SparseProduct { rows: 3, ..product },
+        SparseProduct { rows: 37, turned: true, ..product },
+        SparseProduct { rows: 1, columns: 90, block: 16, sparsity: 0.75, ..product },
+        SparseProduct { rows: 20, columns: 44, block: 8, sparsity: 0.75, ..product },
+    ];
+    for (seed, product) in cases.iter().enumerate() {
+        assert!(check(&sparse_product(product, seed as u64), seed as u64), "{product:?}");
+    }
 }

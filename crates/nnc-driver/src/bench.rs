@@ -7,13 +7,15 @@
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::prune;
 use crate::session::initial_store;
 use crate::stage::{self, Which};
 use crate::store::Store;
-use nnc_graph::{DType, TensorType, tensor};
+use nnc_graph::{DType, Graph, Op, TensorType, tensor};
 use nnc_opt::fuse::FuseOptions;
 use nnc_opt::pipeline;
 use serde::Serialize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One side of a comparison. Times are in seconds.
@@ -78,6 +80,8 @@ pub struct Wanted<'a> {
     pub time: Duration,
     /// Whether each kind of fusion is switched off in turn.
     pub ablate: bool,
+    /// The weights, if they are not to be made up.
+    pub weights: Option<&'a Path>,
 }
 
 /// Compares a program with its unfused form, and with variants that lack one kind of fusion if that is wanted.
@@ -91,14 +95,25 @@ pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Re
     let mut variants = vec![FuseOptions::ALL, FuseOptions::NONE];
     let kinds: &[_] = if wanted.ablate { &FuseOptions::without_each() } else { &[] };
     variants.extend(kinds.iter().map(|(_, options)| *options));
-    let mut programs = Vec::new();
+    let store = || -> Result<Store, DriverError> {
+        let mut store = initial_store(compiler, &init, 0)?;
+        project.hold_store(&graph, &mut store);
+        wanted.weights.map_or(Ok(()), |path| prune::load_weights(project, only, path, &mut store))?;
+        Ok(store)
+    };
+    let (mut programs, mut kinds) = (Vec::new(), kinds.iter().map(|&(kind, _)| kind).collect::<Vec<_>>());
+    let specialised = prune::specialised(&graph, &store()?);
     for fuse in variants {
         let passes = pipeline::Options { fuse, ..compiler.passes.clone() };
-        let mut program = Compiler { passes, ..compiler.clone() }.compile(&graph)?;
+        let mut program = Compiler { passes, ..compiler.clone() }.compile(&specialised)?;
         fill_inputs(&mut program);
-        let mut store = initial_store(compiler, &init, 0)?;
-        store.complete(&graph);
-        programs.push((program, store));
+        programs.push((program, store()?));
+    }
+    if has_sparse(&specialised, &graph) {
+        let mut program = compiler.compile(&graph)?;
+        fill_inputs(&mut program);
+        programs.push((program, store()?));
+        kinds.push(SPARSE);
     }
     let times = alternate(&mut programs, wanted.time)?;
     let mut sides = programs.iter().zip(&times).map(|((program, _), times)| side(program, times));
@@ -107,8 +122,7 @@ pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Re
     };
     let speed_up = |other: &Side| other.median / fused.median.max(1e-12);
     let ablations = kinds.iter().zip(sides);
-    let ablations =
-        ablations.map(|(&(without, _), side)| Ablation { without, speed_up: speed_up(&side), side }).collect();
+    let ablations = ablations.map(|(&without, side)| Ablation { without, speed_up: speed_up(&side), side }).collect();
     let rows = rows.unwrap_or(match (which, project.unit.recipes.is_empty()) {
         (Which::Train | Which::Evaluate, false) => Project::batch(project.recipe(only)?),
         _ => 1,
@@ -121,6 +135,15 @@ pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Re
     };
     let (program, rounds, speed_up) = (program.to_owned(), times[0].len(), speed_up(&unfused));
     Ok(Comparison { program, rows, rounds, fused, unfused, speed_up, ablations })
+}
+
+/// What a program is without that knows nothing of the zeros of its weights.
+const SPARSE: &str = "sparse kernels";
+
+/// Whether parameters of a graph are constants of its specialised form.
+fn has_sparse(specialised: &Graph, graph: &Graph) -> bool {
+    let parameters = |graph: &Graph| graph.nodes().filter(|(_, node)| matches!(node.op, Op::Param { .. })).count();
+    parameters(specialised) < parameters(graph)
 }
 
 /// At least this many rounds, whatever the time.

@@ -8,6 +8,7 @@
 //! Format: <https://github.com/huggingface/safetensors>.
 
 use crate::error::DriverError;
+use crate::prune;
 use crate::store::Store;
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
@@ -49,7 +50,8 @@ pub fn stage(path: &Path, store: &Store, metadata: &str) -> Result<Staged, Drive
 /// Reads a safetensors file, each tensor to where it stays, so that nothing is in memory twice.
 ///
 /// # Errors
-/// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have.
+/// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have or a
+/// mask that does not fit its tensor.
 pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
     let io = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
     let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
@@ -73,6 +75,7 @@ pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
             .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
         tensors.insert(name, tensor);
     }
+    prune::check_masks(&tensors).map_err(wrong)?;
     let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
     Ok(Checkpoint { tensors, metadata })
 }

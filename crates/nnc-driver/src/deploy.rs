@@ -9,6 +9,7 @@ use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
 use crate::layout;
+use crate::prune;
 use crate::store::Store;
 use nnc_codegen::Backend;
 use nnc_data::{FieldType, Vocabulary};
@@ -84,7 +85,7 @@ impl Deployment {
         compiler: &Compiler,
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
-        let optimised = compiler.optimise(subject.graph)?;
+        let optimised = compiler.optimise(&prune::specialised(subject.graph, weights.store()))?;
         let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine)?));
         let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
         let Some((_, lowered)) = programs.first() else {

@@ -4,6 +4,7 @@ use crate::bench::{failed, fill_inputs, quantile};
 use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::prune;
 use crate::roofline::{Bound, Roofline};
 use crate::session::initial_store;
 use crate::stage::{self, Which};
@@ -11,6 +12,7 @@ use nnc_graph::{Graph, Op, ValueId};
 use nnc_kernel::KernelReport;
 use nnc_opt::fuse::{self, Class};
 use serde::Serialize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A kernel launch.
@@ -71,15 +73,16 @@ pub fn profile(
     project: &Project,
     only: Option<&str>,
     which: Which,
-    rows: Option<usize>,
+    (rows, weights): (Option<usize>, Option<&Path>),
     compiler: &Compiler,
     time: Duration,
 ) -> Result<Profile, DriverError> {
     let graph = stage::graph(project, only, which, rows)?;
     let init = stage::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
-    store.complete(&graph);
-    let mut program = compiler.compile_to_measure(&graph)?;
+    project.hold_store(&graph, &mut store);
+    weights.map_or(Ok(()), |path| prune::load_weights(project, only, path, &mut store))?;
+    let mut program = compiler.compile_to_measure(&prune::specialised(&graph, &store))?;
     fill_inputs(&mut program);
     let roofline = Roofline::measure(compiler)?;
     let mut rounds: Vec<Vec<Duration>> = vec![];

@@ -10,6 +10,7 @@ use crate::index_fault::IndexFault;
 use crate::index_graph::{HELD, OUTSIDE, index_graph};
 use crate::pretrained;
 use crate::project::Project;
+use crate::prune;
 use crate::quantise::file;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
@@ -72,12 +73,16 @@ struct Programs<'a> {
     project: &'a Project,
     recipe: &'a RecipeInfo,
     compiler: Compiler,
+    /// Parameters whose pruned elements stay 0.
+    masked: BTreeSet<String>,
+    /// Whether the weights stay what they are, so that programs are compiled for them alone.
+    fixed: bool,
     compiled: BTreeMap<(Purpose, usize), CompiledGraph>,
     compile_time: Duration,
 }
 
 impl Programs<'_> {
-    fn get(&mut self, purpose: Purpose, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
+    fn get(&mut self, purpose: Purpose, rows: usize, store: &Store) -> Result<&mut CompiledGraph, DriverError> {
         let vacant = match self.compiled.entry((purpose, rows)) {
             Entry::Occupied(compiled) => return Ok(compiled.into_mut()),
             Entry::Vacant(vacant) => vacant,
@@ -95,6 +100,12 @@ impl Programs<'_> {
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
+        }
+        if matches!(vacant.key().0, Purpose::Train(_)) && !self.masked.is_empty() {
+            graph = nnc_opt::prune::hold(&graph, &self.masked);
+        }
+        if self.fixed {
+            graph = prune::specialised(&graph, store);
         }
         let compiled = self.compiler.compile(&graph)?;
         self.compile_time += compiled.compile_time;
@@ -145,7 +156,9 @@ impl<'a> Session<'a> {
         }
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
-        let programs = Programs { project, recipe, compiler, compiled: BTreeMap::new(), compile_time: Duration::ZERO };
+        let (masked, compiled, compile_time) = (BTreeSet::new(), BTreeMap::new(), Duration::ZERO);
+        let fixed = false;
+        let programs = Programs { project, recipe, compiler, masked, fixed, compiled, compile_time };
         Ok(Self { data, seed, store, metric_start, programs })
     }
 
@@ -180,6 +193,26 @@ impl<'a> Session<'a> {
         self.store.mismatches(weights, &self.recipe().pretrained.names)
     }
 
+    /// Says that the weights stay what they are from here on: programs other than the training step are compiled for them
+    /// alone. Weights that are changed nevertheless make their programs wrong.
+    pub fn fix_weights(&mut self) {
+        self.programs.fixed = true;
+        self.programs.compiled.clear();
+    }
+
+    /// Takes the masks of a file of pruned weights, whose weights were loaded: what they do not keep is and stays 0.
+    ///
+    /// # Errors
+    /// What is wrong with a mask, in words; then nothing was changed.
+    pub fn adopt_masks(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        let masked = prune::adopt(&mut self.store, tensors)?;
+        if masked != self.programs.masked {
+            self.programs.compiled.retain(|(purpose, _), _| !matches!(purpose, Purpose::Train(_)));
+            self.programs.masked = masked;
+        }
+        Ok(())
+    }
+
     /// The compiler and its threads.
     pub fn compiler(&self) -> &Compiler {
         &self.programs.compiler
@@ -201,7 +234,7 @@ impl<'a> Session<'a> {
     /// Diagnostics or a failure to compile.
     pub fn training_program(&mut self, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
         let all = self.recipe().steps.iter().map(|step| step.name.clone()).collect();
-        self.programs.get(Purpose::Train(all), rows)
+        self.programs.get(Purpose::Train(all), rows, &self.store)
     }
 
     /// The compiled answer for `rows` examples; `None` asks for the recipe's only one.
@@ -209,7 +242,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Diagnostics or a failure to compile.
     pub fn answer_program(&mut self, answer: Option<&str>, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        self.programs.get(Purpose::Answer(answer.map(str::to_owned)), rows)
+        self.programs.get(Purpose::Answer(answer.map(str::to_owned)), rows, &self.store)
     }
 
     /// One step of training on a batch.
@@ -219,7 +252,7 @@ impl<'a> Session<'a> {
     pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<Step, DriverError> {
         let recipe = self.recipe();
         let purpose = Purpose::Train(recipe.due(moment.iteration));
-        let program = self.programs.get(purpose.clone(), batch.rows)?;
+        let program = self.programs.get(purpose.clone(), batch.rows, &self.store)?;
         fill(program, self.data, batch)?;
         program.set_i64("$seed", self.seed);
         program.set_i64("$iteration", moment.iteration);
@@ -280,7 +313,7 @@ impl<'a> Session<'a> {
         let mut means = Means::new(recipe);
         let mut matrices = Vec::new();
         while let Some(batch) = batches.next_batch()? {
-            let program = self.programs.get(Purpose::Evaluate, batch.rows)?;
+            let program = self.programs.get(Purpose::Evaluate, batch.rows, &self.store)?;
             fill(program, self.data, batch)?;
             program.set_i64("$seed", self.seed);
             if let Err(error) = program.run(&mut self.store) {
@@ -304,7 +337,7 @@ impl<'a> Session<'a> {
         let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         let Some(batch) = batches.next_batch()? else { return Ok(Vec::new()) };
-        let program = self.programs.get(Purpose::Picture, batch.rows)?;
+        let program = self.programs.get(Purpose::Picture, batch.rows, &self.store)?;
         fill(program, self.data, batch)?;
         program.set_i64("$seed", self.seed);
         if let Err(error) = program.run(&mut self.store) {
@@ -326,7 +359,7 @@ impl<'a> Session<'a> {
         let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         while let Some(batch) = batches.next_batch()? {
-            let program = self.programs.get(Purpose::Indices, batch.rows)?;
+            let program = self.programs.get(Purpose::Indices, batch.rows, &self.store)?;
             fill(program, self.data, batch)?;
             let stopped = match program.run(&mut self.store) {
                 Ok(()) if program.output(OUTSIDE) != Some(&[1]) => continue,
@@ -360,8 +393,8 @@ impl<'a> Session<'a> {
     /// The first example of a batch that has an index out of range by itself: they are evaluated one by one, and the
     /// one that fails again with one field after the other replaced by zeros.
     fn culprit(&mut self, batch: &Batch) -> Option<IndexFault> {
+        let program = self.programs.get(Purpose::Evaluate, 1, &self.store).ok()?;
         let (data, store) = (self.data, &mut self.store);
-        let program = self.programs.get(Purpose::Evaluate, 1).ok()?;
         let mut fails = |example: &Batch| -> Option<String> {
             fill(program, data, example).ok()?;
             match program.run(store) {
@@ -389,7 +422,7 @@ impl<'a> Session<'a> {
 impl Session<'_> {
     /// Whether an index that the example itself holds is out of range.
     fn is_held(&mut self, example: &Batch) -> bool {
-        let Ok(program) = self.programs.get(Purpose::Indices, 1) else { return false };
+        let Ok(program) = self.programs.get(Purpose::Indices, 1, &self.store) else { return false };
         if fill(program, self.data, example).is_err() {
             return false;
         }
@@ -401,7 +434,7 @@ impl Session<'_> {
 
     /// The operation that an index out of range meets on an example.
     fn maker(&mut self, example: &Batch) -> Option<String> {
-        let program = self.programs.get(Purpose::Evaluate, 1).ok()?;
+        let program = self.programs.get(Purpose::Evaluate, 1, &self.store).ok()?;
         fill(program, self.data, example).ok()?;
         program.place_out_of_range(&self.store)
     }

@@ -132,20 +132,16 @@ impl Store {
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
-    /// Puts in zeros for what a graph wants and the store lacks.
-    pub(crate) fn complete(&mut self, graph: &Graph) {
-        for (path, ty) in Self::wanted(graph) {
-            if self.get(&path).is_none() {
+    /// Drops what is not wanted, but for the compiler's own, and puts in zeros for what is lacking.
+    pub(crate) fn hold_to(&mut self, wanted: &BTreeMap<String, TensorType>) {
+        self.entries.retain(|path, _| path.starts_with(RESERVED) || wanted.contains_key(path));
+        for (path, ty) in wanted {
+            if self.get(path).is_none() {
                 let zeros = vec![0; ty.bytes()];
-                self.insert(&path, &host_tensor(&ty, &zeros));
+                self.insert(path, &host_tensor(ty, &zeros));
             }
         }
-    }
-
-    /// Drops every tensor whose path does not pass.
-    pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
         self.touch();
-        self.entries.retain(|path, _| keeps(path));
     }
 
     /// Takes the tensor at a path out.

@@ -13,6 +13,7 @@
 //! | [`dce`] | nodes that no output needs go |
 //! | [`tidy`] | loops without what no step needs, or every step would do alike |
 //! | [`quantise`] | lossy, only when asked: products of eight-bit integers |
+//! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
@@ -30,6 +31,7 @@ pub mod fuse;
 pub mod grad;
 mod layout;
 pub mod pipeline;
+pub mod prune;
 pub mod quantise;
 pub mod rewrite;
 pub mod runner;

@@ -4,6 +4,7 @@ use crate::values;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
+use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub enum Command {
     Run(Run),
     /// Write a native executable that needs nothing else.
     Build(Build),
+    /// Set the weights that count least to zero.
+    Prune(Prune),
     /// Do the products of trained weights with integers of eight bits.
     Quantise(Quantise),
     /// Print the derivative of the loss as a person would write it.
@@ -278,6 +281,36 @@ pub struct Build {
     pub answer: Option<String>,
 }
 
+/// Set the weights that count least to zero, and keep beside them which those are.
+///
+/// The result is a file of weights like any other. `nnc train FILE --init OUT` trains it further and keeps the zeros.
+#[derive(Args, Debug)]
+pub struct Prune {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// The weights: a checkpoint or any safetensors file.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// The share of the weights that go.
+    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = values::sparsity, allow_negative_numbers = true)]
+    pub sparsity: f64,
+    /// What goes or stays together: so many neighbouring inputs by so many neighbouring outputs, as `1x16`.
+    #[arg(long, value_name = "RxC", default_value = "1x1", value_parser = values::block)]
+    pub block: Block,
+    /// What the share is a share of: all weights together, or each by itself.
+    #[arg(long, value_name = "SCOPE", default_value = "global", value_parser = values::scope())]
+    pub scope: Scope,
+    /// Prune only these parameters, or those of these layers [default: every factor of a product].
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub over: Vec<String>,
+    /// The file of pruned weights to write.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How the range of activations is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Calibration {
@@ -370,7 +403,7 @@ pub enum Stage {
 pub struct Dump {
     #[command(flatten)]
     pub file: FileOptions,
-    /// Weights whose form the program takes: products of integers, where they are quantised.
+    /// The weights, whose form the program takes [default: first values].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
@@ -396,11 +429,11 @@ pub struct Dump {
 pub struct Bench {
     #[command(flatten)]
     pub file: FileOptions,
-    /// Weights whose form the program takes: products of integers, where they are quantised.
-    #[arg(long, value_name = "WEIGHTS")]
-    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Threads to use, at most as many as may run at once [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
@@ -423,11 +456,11 @@ pub struct Bench {
 pub struct Profile {
     #[command(flatten)]
     pub file: FileOptions,
-    /// Weights whose form the program takes: products of integers, where they are quantised.
-    #[arg(long, value_name = "WEIGHTS")]
-    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,
@@ -452,11 +485,11 @@ pub struct Profile {
 pub struct Explain {
     #[command(flatten)]
     pub file: FileOptions,
-    /// Weights whose form the program takes: products of integers, where they are quantised.
-    #[arg(long, value_name = "WEIGHTS")]
-    pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub isa: IsaOptions,
+    /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<PathBuf>,
     /// Which program.
     #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
     pub program: Which,

@@ -6,6 +6,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
+use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
@@ -69,6 +70,31 @@ pub(crate) fn percentile(text: &str) -> Result<f64, String> {
 pub(crate) fn points(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|&number| number >= 0.0 && number <= 100.0);
     number.ok_or_else(|| "a number of points from 0 to 100 is wanted".to_owned())
+}
+
+/// A share of weights that go.
+pub(crate) fn sparsity(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|&share| share > 0.0 && share < 1.0);
+    number.ok_or_else(|| "a share lies between 0 and 1, as 0.9".to_owned())
+}
+
+/// A block of weights: inputs by outputs.
+pub(crate) fn block(text: &str) -> Result<Block, String> {
+    let side = |text: &str| text.parse().ok().filter(|&size: &usize| (1..=LARGEST_BLOCK).contains(&size));
+    let sides = text.split_once('x').and_then(|(rows, columns)| Some((side(rows)?, side(columns)?)));
+    let (rows, columns) =
+        sides.ok_or_else(|| format!("a block is inputs by outputs, as 1x16, with sides from 1 to {LARGEST_BLOCK}"))?;
+    Ok(Block { rows, columns })
+}
+
+/// The largest side of a block.
+const LARGEST_BLOCK: usize = 1024;
+
+/// What a share of weights is a share of.
+pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
+    let values = [("global", "All weights together"), ("layer", "Each weight by itself")];
+    let values = values.map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).map(|name| if name == "layer" { Scope::Layer } else { Scope::Global })
 }
 
 /// How long to measure.

@@ -2,7 +2,6 @@
 //! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones), beside the floats that are left.
 
 use crate::checkpoint;
-use crate::compiled::host_tensor;
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::store::{RESERVED, Store};
@@ -69,14 +68,7 @@ fn made(graph: &Graph) -> BTreeMap<String, TensorType> {
 /// # Errors
 /// As [`wanted`].
 pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Result<(), DriverError> {
-    let wanted = wanted(project, recipe)?;
-    store.retain(|path| path.starts_with(RESERVED) || wanted.contains_key(path));
-    for (path, ty) in wanted {
-        if store.get(&path).is_none() {
-            let zeros = vec![0; ty.bytes()];
-            store.insert(&path, &host_tensor(&ty, &zeros));
-        }
-    }
+    store.hold_to(&wanted(project, recipe)?);
     Ok(())
 }
 

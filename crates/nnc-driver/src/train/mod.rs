@@ -245,6 +245,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         if !mismatches.is_empty() {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));
         }
+        self.session.adopt_masks(&loaded.tensors).map_err(wrong)?;
         let kept = |path: &str| path.starts_with(RESERVED);
         let other = loaded.tensors.keys().find(|path| kept(path) && self.session.store().get(path).is_none());
         if let Some(path) = other {

@@ -9,9 +9,11 @@ mod builders;
 mod generator;
 mod loops;
 mod rng;
+mod sparse;
 
 use crate::{DType, Graph, Op, Tensor};
 pub use rng::Rng;
+pub use sparse::{SparseProduct, sparse_product};
 use std::collections::BTreeMap;
 
 /// What random graphs are made of.

@@ -8,6 +8,7 @@ use super::frame::{Axes, Frame};
 use super::matmul;
 use super::matmul_shape::{Operand, Operands, Right, STREAMED, parts};
 use super::memory::{KernelDraft, Place, Source, elem};
+use super::sparse::{self, Outcome};
 use super::words;
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
@@ -27,12 +28,34 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     let Op::Dot { batch, a_axes, b_axes } = &node.op else { return Err(LowerError::bug("a dot that is none")) };
     let a = matrix_operand(lowering, node.operands[0], *batch, a_axes)?;
     let b = matrix_operand(lowering, node.operands[1], *batch, b_axes)?;
+    if *batch == 0 {
+        match sparse::lower(lowering, (group, anchor), (node.operands[1], b_axes), (&a, &b))? {
+            Outcome::Done => return Ok(()),
+            Outcome::Dense(None) => {}
+            Outcome::Dense(Some(why)) => {
+                lower_dense(lowering, (group, anchor), (*batch, &a, &b))?;
+                lowering.remark(&why);
+                return Ok(());
+            }
+        }
+    }
+    lower_dense(lowering, (group, anchor), (*batch, &a, &b))
+}
+
+/// Lowers a dot whose matrices are full.
+fn lower_dense(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    (batch, a, b): (usize, &Place, &Place),
+) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
     let [left, right] = [node.operands[0], node.operands[1]];
-    if *batch == 0 && is_packed_once(lowering, right, (&a, &b)) {
-        let (a, b, factors) = conv_last::factors(lowering, (left, a), (right, b), true)?;
+    if batch == 0 && is_packed_once(lowering, right, (a, b)) {
+        let (a, b, factors) = conv_last::factors(lowering, (left, a.clone()), (right, b.clone()), true)?;
         return conv_last::emit(lowering, group, anchor, (right, &conv_last::of_rows(&a, &b, factors)));
     }
-    let (a, b) = (words::widened(lowering, left, a)?, words::widened(lowering, right, b)?);
+    let (a, b) = (&words::widened(lowering, left, a.clone())?, &words::widened(lowering, right, b.clone())?);
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -42,11 +65,11 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
         memory: draft.param(place.buffer, elem, Direction::In),
         layout: place.layout.clone(),
     };
-    let (left, right) = (operand(&mut draft, &a), operand(&mut draft, &b));
-    let (rows, columns) = (a.layout.dims[*batch], b.layout.dims[*batch]);
+    let (left, right) = (operand(&mut draft, a), operand(&mut draft, b));
+    let (rows, columns) = (a.layout.dims[batch], b.layout.dims[batch]);
     let flip = columns < usize::from(lowering.lanes_of(elem)) && rows > columns;
     let (left, right) = if flip { (right, left) } else { (left, right) };
-    let operands = Operands { left, right: Right::Strided(right), batch: *batch, flip, elem };
+    let operands = Operands { left, right: Right::Strided(right), batch, flip, elem };
     matmul::emit(lowering, draft, &frame, operands, (node.results[0], &group.outputs))
 }
 

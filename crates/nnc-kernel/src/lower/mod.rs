@@ -15,6 +15,8 @@
 //! | [`tile`], [`product`], [`pack`], [`words`] | the microkernel, the loops around it, packing, 16-bit factors |
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
+//! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
+//! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
 //! | [`depthwise`] | convolutions of single channels |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
@@ -53,6 +55,12 @@ mod rows;
 mod scalar;
 mod scan;
 mod scatter;
+mod sparse;
+mod sparse_cost;
+mod sparse_elements;
+mod sparse_lists;
+mod sparse_panels;
+mod sparse_pattern;
 mod tile;
 mod update;
 mod window;
@@ -464,6 +472,13 @@ impl<'g> Lowering<'g> {
         let (group, scans) = (self.group, self.scans.clone());
         self.launches().push(Pending { kernel, args, replaceable, group, scans, work, how, flops: work });
         Ok(())
+    }
+
+    /// Says more of how the last launch does its work.
+    fn remark(&mut self, what: &str) {
+        if let Some(launch) = self.launches().last_mut() {
+            launch.how = format!("{}; {what}", launch.how);
+        }
     }
 
     /// The launches that what is made now is a part of.

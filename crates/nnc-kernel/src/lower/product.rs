@@ -268,7 +268,7 @@ impl Target<'_, '_> {
     }
 
     /// Puts a finished tile, of which `width` columns count, through the epilogue.
-    fn finish(
+    pub fn finish(
         &self,
         b: &mut Builder,
         tile: Tile,

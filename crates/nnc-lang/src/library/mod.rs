@@ -1,7 +1,8 @@
 //! The standard library: `.nn` source that ships in the binary and that a user can open, copy and change.
 //!
 //! Its names are seen by every program, behind the program's own. Everything here is written with the primitives of
-//! `elaborate/builtins`; nothing of it is known to the compiler by name, but for [`CLIP_SCALE`].
+//! `elaborate/builtins`; nothing of it is known to the compiler by name, but for [`CLIP_SCALE`],
+//! [`MAGNITUDE`] and [`SHARE_BELOW`].
 
 /// Each file of the library: its name in diagnostics, and its text. In the order in which they are read.
 pub const FILES: &[(&str, &str)] = &[
@@ -22,10 +23,17 @@ pub const FILES: &[(&str, &str)] = &[
     ("library/optimizers.nn", include_str!("optimizers.nn")),
     ("library/schedules.nn", include_str!("schedules.nn")),
     ("library/augmentation.nn", include_str!("augmentation.nn")),
+    ("library/pruning.nn", include_str!("pruning.nn")),
 ];
 
 /// The function that `minimize ..., clip_norm=` scales gradients with.
 pub const CLIP_SCALE: &str = "clip_scale";
+
+/// What weights are judged by unless `prune` says otherwise.
+pub const MAGNITUDE: &str = "magnitude";
+
+/// The function that finds which scores are the least.
+pub const SHARE_BELOW: &str = "share_below";
 
 /// A first network. `FILE` stands for the name of the file, `NAME` for that of the data, `MODEL` for that of the model.
 const TEMPLATE: &str = include_str!("template.nn");

@@ -13,11 +13,13 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
-    let programs: &[Which] =
-        if project.unit.recipes.is_empty() { &[Which::Answer] } else { &[Which::Train, Which::Answer] };
+    // Integers are not trained.
+    let is_trained = !project.unit.recipes.is_empty() && project.quantised.is_empty();
+    let programs: &[Which] = if is_trained { &[Which::Train, Which::Answer] } else { &[Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {
-        let wanted = Wanted { only, which, rows, time: options.seconds, ablate: options.ablate };
+        let (time, ablate, weights) = (options.seconds, options.ablate, options.weights.as_deref());
+        let wanted = Wanted { only, which, rows, time, ablate, weights };
         comparisons.push(compare(&project, wanted, &compiler)?);
     }
     if options.json {

@@ -17,6 +17,7 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
     let mut session = Session::without_files(&project, recipe, setup::compiler(&options.engine)?, seed)?;
     check_exactly(&mut session, &options.weights, &loaded)?;
+    session.fix_weights();
     let learned = Learned::of(&loaded);
     let root = options.data.as_deref().unwrap_or(project.folder());
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::Test, &learned)?;

@@ -3,15 +3,18 @@
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_driver::DriverError;
 use nnc_driver::compiled;
 use nnc_driver::profile;
-use nnc_driver::stage;
+use nnc_driver::prune;
+use nnc_driver::session::initial_store;
+use nnc_driver::stage::{self, Which};
+use nnc_driver::{DriverError, Project};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::{Lowered, PeakBuffer};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
+use std::path::Path;
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
@@ -19,6 +22,10 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
+    let graph = match &options.weights {
+        Some(path) => with_weights(&project, options, (graph, rows), path)?,
+        None => graph,
+    };
     let passes = setup::passes(options.passes, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
@@ -27,6 +34,21 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
     }
     output::print(&shown(&optimised, &lowered))
+}
+
+/// The graph as it is compiled for the weights of a file.
+fn with_weights(
+    project: &Project,
+    options: &Explain,
+    (graph, rows): (Graph, Option<usize>),
+    path: &Path,
+) -> Result<Graph, Failure> {
+    let only = options.file.only.as_deref();
+    let init = stage::graph(project, only, Which::Init, rows)?;
+    let compiler = setup::native(None, options.isa.isa, options.passes)?;
+    let mut store = initial_store(&compiler, &init, 0)?;
+    prune::load_weights(project, only, path, &mut store)?;
+    Ok(prune::specialised(&graph, &store))
 }
 
 fn shown(optimised: &Optimised, lowered: &Lowered) -> String {

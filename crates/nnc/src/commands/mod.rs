@@ -11,6 +11,7 @@ pub(crate) mod fmt;
 pub(crate) mod grad;
 pub(crate) mod new;
 pub(crate) mod profile;
+pub(crate) mod prune;
 pub(crate) mod quantise;
 pub(crate) mod run;
 pub(crate) mod show;

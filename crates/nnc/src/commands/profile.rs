@@ -17,7 +17,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
-    let found = profile(&project, options.file.only.as_deref(), options.program, rows, &compiler, options.seconds)?;
+    let found = profile(
+        &project,
+        options.file.only.as_deref(),
+        options.program,
+        (rows, options.weights.as_deref()),
+        &compiler,
+        options.seconds,
+    )?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
         write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(DriverError::from)?;

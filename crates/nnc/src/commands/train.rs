@@ -134,6 +134,8 @@ fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Fail
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }
+    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
+    session.adopt_masks(&loaded.tensors).map_err(wrong)?;
     let Learned { classes, vocabularies } = Learned::of(&loaded);
     let (declared, tables) = (session.data().vocabulary(), &session.data().tables);
     let unit = nnc_driver::dataset::unit(session.data());

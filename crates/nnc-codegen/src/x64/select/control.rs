@@ -59,8 +59,13 @@ impl Selector<'_> {
     }
 
     fn block(&mut self, block: &kernel::Block) -> Vec<Lanes> {
-        for statement in &block.statements {
-            self.statement(statement);
+        let mut statements = block.statements.iter().peekable();
+        while let Some(statement) = statements.next() {
+            if self.folds(statement, statements.peek().copied()) {
+                statements.next();
+            } else {
+                self.statement(statement);
+            }
         }
         block.results.iter().map(|&value| self.value(value)).collect()
     }

@@ -25,7 +25,7 @@ pub(super) fn masked_forms(bits: u32) -> (Form, Form) {
 }
 
 impl Selector<'_> {
-    fn place(&mut self, address: Address, elem: Elem) -> Place {
+    pub(super) fn place(&mut self, address: Address, elem: Elem) -> Place {
         let size = elem.size() as i64;
         let (base, mut plus) = match address.base {
             KernelBase::Param(param) => (self.params[param.index()], 0),

@@ -6,6 +6,7 @@
 mod assemble;
 mod control;
 mod convert;
+mod folding;
 mod index;
 mod integer;
 mod lanes;
@@ -37,6 +38,8 @@ struct Selector<'a> {
     scratch: VReg,
     /// Index computations of the open blocks, the innermost last.
     known_indices: Vec<index::Known>,
+    /// How often each value is read.
+    uses: Vec<u32>,
 }
 
 /// Selects for a phase of a verified kernel.
@@ -63,6 +66,7 @@ pub(super) fn select(isa: Isa, kernel: &Kernel, phase: &Phase) -> VCode {
         elems: kernel.params.iter().map(|param| param.elem).collect(),
         scratch,
         known_indices: vec![],
+        uses: folding::uses(phase),
     };
     selector.params = (0..kernel.params.len()).map(|at| selector.load_quad(args, 8 * at as i32)).collect();
     selector.tasks(begin, end);

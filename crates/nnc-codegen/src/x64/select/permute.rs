@@ -119,13 +119,20 @@ impl Selector<'_> {
         self.three_by_number(forms::PBLENDD, full, first, second, chosen)
     }
 
-    /// Through memory: lanes of a table that is not known until the code runs.
+    /// Lanes of a table that is not known until the code runs: a permutation where table and indices are one register of
+    /// eight or sixteen lanes of 32 bits, else through memory.
     pub(super) fn look_up(&mut self, table: Value, indices: Value) -> Lanes {
         let (table_type, index_type) = (self.phase.type_of(table), self.phase.type_of(indices));
         let (table, indices) = (self.value(table), self.value(indices));
         let result = table_type.with_lanes(index_type.lanes);
         if table_type.lanes == 1 {
             return self.splat(&table, result);
+        }
+        let is_register = |ty: Type, lanes: &Lanes| ty.elem.size() == 4 && ty.lanes >= 8 && lanes.parts.len() == 1;
+        if table_type.lanes == index_type.lanes && is_register(table_type, &table) && is_register(index_type, &indices)
+        {
+            let width = self.width(table_type);
+            return Lanes::new(table.bits, vec![self.three(forms::PERMD, width, indices.parts[0], table.parts[0])]);
         }
         let (row, numbers, out) = (Place::frame(0), Place::frame(ROW), Place::frame(2 * ROW));
         self.code.reserve(3 * ROW);

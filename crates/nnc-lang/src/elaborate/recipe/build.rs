@@ -6,6 +6,7 @@
 
 use super::answers::{AnswerInfo, Asked};
 use super::average::Averaged;
+use super::prune::{Pruning, Trained};
 use super::settings::Settings;
 use super::step::Steps;
 use super::{Accumulation, METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
@@ -71,6 +72,10 @@ pub(crate) struct Builder<'p> {
     pub(super) answer_infos: Vec<AnswerInfo>,
     /// New values of parameters by path.
     pub(super) new_parameters: BTreeMap<String, ValueId>,
+    /// What `prune` says.
+    pub(super) pruning: Option<Pruning>,
+    /// What the `minimize` of the recipe trains.
+    pub(super) trained_weights: Vec<Trained>,
     /// Parameters that are the mean of what is trained.
     pub(super) averaged: Vec<Averaged>,
     /// Paths of parameters that some `minimize` reaches; `None` when one of them has errors.
@@ -116,6 +121,8 @@ impl<'p> Builder<'p> {
             asked: Asked::No,
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
+            pruning: None,
+            trained_weights: Vec::new(),
             averaged: Vec::new(),
             trained: Some(BTreeSet::new()),
             is_model: false,
@@ -158,6 +165,7 @@ impl<'p> Builder<'p> {
             stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
             steps: self.steps.declared.clone(),
             accumulations: self.accumulations.clone(),
+            prunes_every: self.pruning.as_ref().map(|pruning| pruning.every),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
             answers: self.answers_told(),
@@ -286,6 +294,9 @@ impl<'p> Builder<'p> {
             StmtKind::Step { name, every, body } => self.step(name, every.as_ref(), body),
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "stop_early") => {
                 self.stop_early(arguments, *span);
+            }
+            StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "prune") => {
+                self.prune(arguments, *span);
             }
             StmtKind::Expr(_) | StmtKind::Layer(_) | StmtKind::If { .. } | StmtKind::For { .. } => {
                 self.elaborator.exec(stmt);
@@ -456,6 +467,7 @@ impl<'p> Builder<'p> {
             self.missing("nothing is minimised here", help);
         }
         self.check_steps();
+        self.apply_pruning();
         if self.purpose == Purpose::Train {
             self.report_unreached();
         }

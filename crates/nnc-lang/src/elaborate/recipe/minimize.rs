@@ -8,6 +8,7 @@
 
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
+use super::prune::Trained;
 use super::{Accumulation, OPTIMIZER_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::builtins::emit;
@@ -174,7 +175,7 @@ impl Builder<'_> {
     }
 
     /// The path that `over` names: a layer, the model, or a part of either.
-    fn prefix(&mut self, over: &Expr) -> Option<String> {
+    pub(super) fn prefix(&mut self, over: &Expr) -> Option<String> {
         let text: String = self.elaborator.program.text(over.span).chars().filter(|c| !c.is_whitespace()).collect();
         let (first, rest) = match text.find(['.', '[']) {
             Some(at) => text.split_at(at),
@@ -296,6 +297,11 @@ impl Builder<'_> {
             self.clip(&mut targets, limit, *place);
         }
         let before = self.elaborator.store.snapshot();
+        let trained = |target: &Target| {
+            let (path, value, gradient) = (target.path.clone(), target.value, target.gradient);
+            Trained { path, value, gradient }
+        };
+        self.trained_weights.extend(targets.iter().map(trained));
         for target in &targets {
             if let Some(new) = self.update(&parts[target.part], target) {
                 self.new_parameters.insert(target.path.clone(), new);
@@ -371,7 +377,7 @@ impl Builder<'_> {
 }
 
 /// Whether a path is, or lies behind, the prefix.
-fn covers(prefix: &str, path: &str) -> bool {
+pub(super) fn covers(prefix: &str, path: &str) -> bool {
     prefix.is_empty()
         || path == prefix
         || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('['))

@@ -22,6 +22,7 @@ pub(crate) mod copy;
 mod minimize;
 pub(crate) mod names;
 mod output;
+mod prune;
 mod settings;
 mod step;
 
@@ -60,6 +61,8 @@ pub struct RecipeInfo {
     pub steps: Vec<StepInfo>,
     /// Each `accumulate` that collects more than one step.
     pub accumulations: Vec<Accumulation>,
+    /// `prune` chooses weights that go after so many steps.
+    pub prunes_every: Option<i64>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
     /// Names of the metrics that are square matrices, added up over a split.
@@ -85,9 +88,11 @@ impl RecipeInfo {
         self.losses().into_iter().chain(self.metrics.iter().map(|metric| metric.name.clone()))
     }
 
-    /// The names of the steps that are done in an iteration, counted from 0.
+    /// The names of the steps that are done in an iteration, counted from 0; the choice of what is pruned is one.
     pub fn due(&self, iteration: i64) -> BTreeSet<String> {
-        self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone()).collect()
+        let steps = self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone());
+        let choice = self.prunes_every.filter(|every| (iteration + 1) % every == 0).map(|_| prune::CHOICE.to_owned());
+        steps.chain(choice).collect()
     }
 
     /// The answer called `name`. Without a name: `None` when the recipe has answers without parameters, which then go

@@ -141,6 +141,9 @@ impl<'p> Builder<'p> {
             {
                 "stop_early"
             }
+            StmtKind::Expr(Expr { kind: ExprKind::Call(callee, _), .. }) if super::build::is_name(callee, "prune") => {
+                "prune"
+            }
             _ => return self.statement(stmt),
         };
         let message = format!("`{word}` stands in the recipe itself, not in a step");

@@ -1,0 +1,314 @@
+//! Pruning of given weights by magnitude, and the masks that say what was pruned.
+//!
+//! [`prune`] zeroes elements of a session's weights and puts a mask beside each; what is written then is an ordinary
+//! file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
+//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s.
+
+use crate::checkpoint;
+use crate::compiled::host_tensor;
+use crate::error::DriverError;
+use crate::pretrained::listed;
+use crate::project::Project;
+use crate::session::Session;
+use crate::store::{Entry, Mismatch, RESERVED, Store};
+use nnc_data::Staged;
+use nnc_graph::{DType, Graph, Op, Tensor};
+use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What is to be pruned.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// The share of blocks that go, above 0 and below 1.
+    pub sparsity: f64,
+    /// What goes or stays together.
+    pub block: Block,
+    /// What the share is a share of.
+    pub scope: Scope,
+    /// Paths of parameters, or of layers, that may be pruned; empty for all.
+    pub over: Vec<String>,
+}
+
+/// Why a parameter is left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeftAlone {
+    /// It was not asked for.
+    NotAsked,
+    /// It has one axis or none: a bias, or a factor of channels.
+    Vector,
+    /// Rows of it are picked by number.
+    Table,
+    /// It is no factor of a product.
+    NotMultiplied,
+    /// It is a factor, but no axis of it counts outputs, which blocks are made of.
+    NoOutputs,
+    /// Blocks are larger than it.
+    SmallerThanBlock,
+    /// It holds no floats.
+    NoFloats,
+}
+
+impl std::fmt::Display for LeftAlone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotAsked => "not asked for",
+            Self::Vector => "a vector",
+            Self::Table => "rows are picked by number",
+            Self::NotMultiplied => "no factor of a product",
+            Self::NoOutputs => "no axis of it counts outputs",
+            Self::SmallerThanBlock => "smaller than a block",
+            Self::NoFloats => "no floats",
+        })
+    }
+}
+
+/// What became of a parameter.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Row {
+    /// Its path.
+    pub path: String,
+    /// Its dims.
+    pub dims: Vec<usize>,
+    /// Elements.
+    pub elements: usize,
+    /// Elements that are 0 now, if it was pruned, or why it was not.
+    pub pruned: Result<usize, LeftAlone>,
+}
+
+/// Zeroes what counts least, and puts masks beside the weights. Gives what became of each parameter, in the order of
+/// paths.
+///
+/// # Errors
+/// [`DriverError::Usage`] for a path that names nothing, or when nothing may be pruned. Then nothing was changed.
+pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Vec<Row>, DriverError> {
+    let recipe = session.recipe();
+    let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
+    let (uses, parameters) = (prune::uses(&graph), parameters(&graph));
+    check_over(&request.over, &parameters)?;
+    let store = session.store_mut();
+    let judged = |path: &String| {
+        let entry = store.get(path)?;
+        Some((path.clone(), judge(path, entry, uses.get(path).copied(), request)))
+    };
+    let judged: Vec<(String, Result<usize, LeftAlone>)> = parameters.iter().filter_map(judged).collect();
+    let chosen: Vec<(&String, usize)> =
+        judged.iter().filter_map(|(path, verdict)| Some((path, *verdict.as_ref().ok()?))).collect();
+    if chosen.is_empty() {
+        return Err(DriverError::Usage(nothing_to_prune(&judged)));
+    }
+    let weights: Vec<Weight> = chosen.iter().filter_map(|(path, outputs)| weight(store, path, *outputs)).collect();
+    let masks = prune::kept(&weights, request.sparsity, request.block, request.scope);
+    for ((path, _), mask) in chosen.iter().zip(&masks) {
+        apply(store, path, mask);
+    }
+    Ok(judged.into_iter().filter_map(|(path, verdict)| row(store, path, verdict)).collect())
+}
+
+/// The paths of the parameters of a graph, without states.
+fn parameters(graph: &Graph) -> BTreeSet<String> {
+    let path = |op: &Op| match op {
+        Op::Param { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    graph.nodes().filter_map(|(_, node)| path(&node.op)).collect()
+}
+
+/// The axis of outputs of a parameter that may be pruned.
+fn judge(path: &str, entry: &Entry, used: Option<Use>, request: &Request) -> Result<usize, LeftAlone> {
+    let dims = entry.ty.shape.sizes();
+    if !request.over.is_empty() && !request.over.iter().any(|over| covers(over, path)) {
+        return Err(LeftAlone::NotAsked);
+    }
+    if !entry.ty.dtype.is_float() {
+        return Err(LeftAlone::NoFloats);
+    }
+    if dims.len() < 2 {
+        return Err(LeftAlone::Vector);
+    }
+    let outputs = match used {
+        Some(Use::Multiplied { outputs }) => outputs,
+        Some(Use::Picked) => return Err(LeftAlone::Table),
+        Some(Use::Elementwise) | None => return Err(LeftAlone::NotMultiplied),
+    };
+    if request.block == Block::ELEMENT {
+        return Ok(outputs.unwrap_or(dims.len() - 1));
+    }
+    let outputs = outputs.ok_or(LeftAlone::NoOutputs)?;
+    let elements: usize = dims.iter().product();
+    let (rows, columns) = (elements / dims[outputs].max(1), dims[outputs]);
+    match rows >= request.block.rows && columns >= request.block.columns {
+        true => Ok(outputs),
+        false => Err(LeftAlone::SmallerThanBlock),
+    }
+}
+
+/// Whether a path is, or lies behind, what was asked for.
+fn covers(over: &str, path: &str) -> bool {
+    path == over || path.strip_prefix(over).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('['))
+}
+
+fn check_over(over: &[String], parameters: &BTreeSet<String>) -> Result<(), DriverError> {
+    let Some(wrong) = over.iter().find(|over| !parameters.iter().any(|path| covers(over, path))) else {
+        return Ok(());
+    };
+    let meant = nnc_lang::diagnostic::closest(wrong, parameters.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
+    let message = format!("--over {wrong}: no parameter has this path{}", meant.unwrap_or_default());
+    Err(DriverError::Usage(message))
+}
+
+fn nothing_to_prune(judged: &[(String, Result<usize, LeftAlone>)]) -> String {
+    let listed: String =
+        judged.iter().filter_map(|(path, verdict)| Some(format!("\n  {path}: {}", verdict.as_ref().err()?))).collect();
+    format!("nothing of this can be pruned:{listed}")
+}
+
+fn weight(store: &Store, path: &str, outputs: usize) -> Option<Weight> {
+    let tensor = store.tensor(path)?;
+    Some(Weight { values: tensor.to_f64(), dims: tensor.dims().to_vec(), outputs })
+}
+
+/// Zeroes what a mask does not keep, and puts the mask beside the weight.
+fn apply(store: &mut Store, path: &str, kept: &[bool]) {
+    let Some(tensor) = store.tensor(path) else { return };
+    let size = tensor.dtype().size();
+    let mut bytes = tensor.bytes().to_vec();
+    for (element, _) in bytes.chunks_exact_mut(size).zip(kept).filter(|(_, kept)| !**kept) {
+        element.fill(0);
+    }
+    let mask: Vec<u8> = kept.iter().map(|&kept| u8::from(kept)).collect();
+    let pruned = Tensor::from_bytes(tensor.dtype(), tensor.dims(), bytes).expect("as many bytes as before");
+    store.insert(path, &pruned);
+    let mask = Tensor::from_bytes(DType::Bool, tensor.dims(), mask).expect("a byte for each element");
+    store.insert(&mask_path(path), &mask);
+}
+
+fn row(store: &Store, path: String, verdict: Result<usize, LeftAlone>) -> Option<Row> {
+    let tensor = store.tensor(&path)?;
+    let zeros = || tensor.to_f64().iter().filter(|value| **value == 0.0).count();
+    let pruned = verdict.map(|_| zeros());
+    Some(Row { path, dims: tensor.dims().to_vec(), elements: tensor.elements(), pruned })
+}
+
+/// Takes masks of a file into a store that has the weights already, zeroes what they do not keep, and gives the paths
+/// of the parameters that have one.
+///
+/// # Errors
+/// What is wrong with a mask, in words: it fits no parameter of the store, or not its shape.
+pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<BTreeSet<String>, String> {
+    let masks = masks(tensors);
+    for &(parameter, mask) in &masks {
+        let entry =
+            store.get(parameter).ok_or_else(|| format!("it has a mask for `{parameter}`, which the model lacks"))?;
+        check(parameter, &entry.ty.shape.sizes(), mask)?;
+    }
+    for (parameter, mask) in &masks {
+        let kept: Vec<bool> = mask.bytes().iter().map(|&byte| byte != 0).collect();
+        apply(store, parameter, &kept);
+    }
+    Ok(masks.into_iter().map(|(parameter, _)| parameter.to_owned()).collect())
+}
+
+/// The masks among some tensors, by the parameters that they are for.
+fn masks(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
+    tensors.iter().filter_map(|(path, tensor)| Some((masked_parameter(path)?, tensor))).collect()
+}
+
+/// Whether each mask among some tensors fits the tensor that it is for.
+///
+/// # Errors
+/// What does not, in words.
+pub fn check_masks(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    masks(tensors).into_iter().try_for_each(|(parameter, mask)| match tensors.get(parameter) {
+        Some(tensor) => check(parameter, tensor.dims(), mask),
+        None => Err(format!("it has a mask for `{parameter}`, and no such tensor")),
+    })
+}
+
+fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
+    if mask.dtype() == DType::Bool && mask.dims() == dims {
+        return Ok(());
+    }
+    let wanted = Tensor::from_bytes(DType::Bool, dims, vec![0; dims.iter().product()]).map(|tensor| tensor.ty());
+    let wanted = wanted.map_or(String::new(), |ty| format!("; {ty} is wanted"));
+    Err(format!("the mask of `{parameter}` is {}{wanted}", mask.ty()))
+}
+
+/// The least share of zeros at which a weight is told to the compiler: sparse kernels need about this much to be faster.
+const TOLD: f64 = 0.4;
+
+/// The graph of a program that is compiled for these weights alone: those with many zeros are constants of it. A graph
+/// that updates something stays as it is.
+pub fn specialised(graph: &Graph, store: &Store) -> Graph {
+    prune::known(graph, |path| store.tensor(path).filter(is_sparse))
+}
+
+fn is_sparse(tensor: &Tensor) -> bool {
+    let size = tensor.dtype().size();
+    let zeros = || tensor.bytes().chunks_exact(size).filter(|element| element.iter().all(|&byte| byte == 0)).count();
+    tensor.dims().len() >= 2 && tensor.dtype().is_float() && zeros() as f64 >= TOLD * tensor.elements() as f64
+}
+
+/// Lays the weights of a file over a program's first ones.
+///
+/// # Errors
+/// The file cannot be read, or does not have all of them.
+pub fn load_weights(project: &Project, only: Option<&str>, path: &Path, store: &mut Store) -> Result<(), DriverError> {
+    let loaded = checkpoint::load(path)?;
+    let names = match project.unit.recipes.is_empty() {
+        true => Default::default(),
+        false => project.recipe(only)?.pretrained.names.clone(),
+    };
+    let mut mismatches = store.load_weights(&loaded.tensors, &names);
+    mismatches.retain(|mismatch| !matches!(mismatch, Mismatch::Unknown { .. }));
+    match mismatches.is_empty() {
+        true => Ok(()),
+        false => {
+            let reason = format!("these are the weights of another model:{}", listed(&mismatches));
+            Err(DriverError::Weights { path: path.to_owned(), reason })
+        }
+    }
+}
+
+/// Writes the weights, states and masks of a store, with the metadata that its weights came with.
+///
+/// # Errors
+/// The file cannot be written; an earlier one then stands.
+pub fn stage(path: &Path, store: &Store, metadata: Option<&str>) -> Result<Staged, DriverError> {
+    let mut written = Store::default();
+    let is_kept = |path: &str| !path.starts_with(RESERVED) || masked_parameter(path).is_some();
+    for (path, entry) in store.iter().filter(|(path, _)| is_kept(path)) {
+        written.insert(path, &host_tensor(&entry.ty, entry.buffer.bytes()));
+    }
+    checkpoint::stage(path, &written, metadata.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors(mask: &Tensor) -> BTreeMap<String, Tensor> {
+        let weight = Tensor::from_f64(DType::F32, &[2, 2], &[1., 2., 3., 4.]);
+        BTreeMap::from([("a.w".to_owned(), weight), ("$prune.a.w.mask".to_owned(), mask.clone())])
+    }
+
+    #[test]
+    fn a_mask_is_taken_with_its_zeros() {
+        let given = tensors(&Tensor::from_f64(DType::Bool, &[2, 2], &[1., 0., 0., 1.]));
+        let mut store = Store::of([("a.w", &given["a.w"])].into_iter());
+        assert_eq!(adopt(&mut store, &given).unwrap(), BTreeSet::from(["a.w".to_owned()]));
+        assert_eq!(store.tensor("a.w").unwrap().to_f64(), [1., 0., 0., 4.]);
+        assert_eq!(store.tensor("$prune.a.w.mask").unwrap(), given["$prune.a.w.mask"]);
+    }
+
+    #[test]
+    fn a_mask_that_does_not_fit_changes_nothing() {
+        let given = tensors(&Tensor::from_f64(DType::Bool, &[4], &[1., 0., 0., 1.]));
+        assert_eq!(check_masks(&given).unwrap_err(), "the mask of `a.w` is bool[4]; bool[2, 2] is wanted");
+        let mut store = Store::of([("a.w", &given["a.w"])].into_iter());
+        assert!(adopt(&mut store, &given).is_err());
+        assert_eq!(store.tensor("a.w").unwrap(), given["a.w"]);
+        assert_eq!(store.iter().count(), 1);
+    }
+}

@@ -1,0 +1,247 @@
+//! Products of rows by a sparse constant matrix: only what is not zero is loaded and multiplied.
+//!
+//! On entry `y = A * B` with A as `[rows, depth]` and a constant B as `[columns, depth]`, whose pattern is known when the
+//! program is compiled ([`super::sparse_pattern`]). The pattern becomes tables ([`super::sparse_lists`]); the elements
+//! that are kept are brought into the order of the tables once, when the weights are given. The terms of a sum are added
+//! in the order of k by fused multiply-adds, so that the result has the bits of the dense product of finite numbers.
+//!
+//! Whether it is worth it, and in which form, is decided by [`super::sparse_cost`].
+
+use super::evaluate::Point;
+use super::frame::{Axes, Frame};
+use super::loops::{Split, span};
+use super::matmul_shape::parts;
+use super::memory::{BufferId, KernelDraft, Place};
+use super::product::Target;
+use super::sparse_cost::{Choice, Product, together};
+use super::sparse_lists::{Form, Lists};
+use super::sparse_pattern::Pattern;
+use super::{LowerError, Lowering, sparse_elements, sparse_panels};
+use crate::ir::{Builder, Direction, Elem, Memory, Value};
+use crate::plan::{Access, Role};
+use nnc_graph::{DType, NodeId, Shape, Tensor, TensorType, ValueId};
+use nnc_opt::fuse::Group;
+
+/// What became of a product.
+pub enum Outcome {
+    /// It is lowered.
+    Done,
+    /// It is to be lowered as a dense one; why, if the matrix has zeros.
+    Dense(Option<String>),
+}
+
+/// Lowers the product of rows by the constant matrix `value` if that is worth it.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn lower(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    (value, contracted): (ValueId, &[usize]),
+    (a, b): (&Place, &Place),
+) -> Result<Outcome, LowerError> {
+    let (rows, columns, depth) = (a.layout.dims[0], b.layout.dims[0], b.layout.dims[1]);
+    if a.elem != Elem::F32 || !lowering.is_constant(value) || !lowering.scans.is_empty() {
+        return Ok(Outcome::Dense(None));
+    }
+    let rank = lowering.graph.ty(value).shape.rank();
+    let free = (0..rank).filter(|axis| !contracted.contains(axis));
+    let order: Vec<usize> = free.chain(contracted.iter().copied()).collect();
+    let Some(pattern) = Pattern::of(lowering.graph, value, &order, (columns, depth)) else {
+        return Ok(Outcome::Dense(None));
+    };
+    let zeros = format!("{:.0} % zeros", 100.0 * pattern.sparsity());
+    if parts(rows * columns, depth).tasks() > 1 {
+        return Ok(Outcome::Dense(Some(format!("{zeros}, dense as its long sums are cut into parts"))));
+    }
+    let form = match (Product { rows, pattern: &pattern }).choose() {
+        Choice::NotSparse => return Ok(Outcome::Dense(None)),
+        Choice::Dense { cycles: (dense, sparse) } => {
+            let ratio = sparse / dense;
+            return Ok(Outcome::Dense(Some(format!("{zeros}, dense as sparse would take {ratio:.1} times as long"))));
+        }
+        Choice::Sparse { form, cycles: (dense, sparse) } => {
+            let mut draft = KernelDraft::new("sparse");
+            draft.how = format!("{zeros}: {form}, {:.1} times as fast by estimate", dense / sparse);
+            (form, draft)
+        }
+    };
+    emit(lowering, (group, anchor), (a, b), &pattern, form)?;
+    Ok(Outcome::Done)
+}
+
+fn emit(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    (a, b): (&Place, &Place),
+    pattern: &Pattern,
+    (form, mut draft): (Form, KernelDraft),
+) -> Result<(), LowerError> {
+    let node = lowering.graph.node(anchor);
+    let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
+    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let rows = a.layout.dims[0];
+    let shape = Sizes { rows, columns: pattern.columns, depth: pattern.depth };
+    let target = Target {
+        frame: &frame,
+        result: node.results[0],
+        outputs: &group.outputs,
+        row_axis: 0,
+        column_axis: 1,
+        spill: None,
+    };
+    let side_by_side = together(form, rows);
+    let packed = match form {
+        Form::Blocks(_) | Form::LookUp => {
+            let lists = Lists::in_order(pattern, form, side_by_side);
+            let tables = Tables::new(lowering, &mut draft, &lists, (b, pattern))?;
+            sparse_panels::emit(lowering, &mut draft, target, &shape, (a, &tables));
+            tables.packed
+        }
+        Form::Elements => {
+            let blocks = sparse_elements::Blocks::new(&shape, pattern.count());
+            let (lists, order) = blocks.lists(pattern, side_by_side);
+            let tables = Tables::new(lowering, &mut draft, &lists, (b, pattern))?;
+            let order = constant(lowering, &mut draft, &order);
+            sparse_elements::emit(lowering, &mut draft, &target, &blocks, (a, &tables, order));
+            tables.packed
+        }
+    };
+    let work = 2 * rows * pattern.count();
+    lowering.launch_with(draft, &frame, work, &[a.buffer, packed])
+}
+
+/// Sizes of a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Rows of A.
+    pub rows: usize,
+    /// Columns of the result.
+    pub columns: usize,
+    /// Terms of a sum.
+    pub depth: usize,
+}
+
+/// The tables of a matrix in memory, as parameters of a kernel.
+pub struct Tables {
+    /// What entries are.
+    pub form: Form,
+    /// Lists of a bundle.
+    pub together: usize,
+    /// How many bundles there are.
+    pub bundles: usize,
+    starts: Memory,
+    indices: Memory,
+    places: Option<Memory>,
+    /// Elements in the order of entries.
+    pub elements: Memory,
+    packed: BufferId,
+}
+
+impl Tables {
+    fn new(
+        lowering: &mut Lowering<'_>,
+        draft: &mut KernelDraft,
+        lists: &Lists,
+        (b, pattern): (&Place, &Pattern),
+    ) -> Result<Self, LowerError> {
+        let packed = pack(lowering, lists, (b, pattern))?;
+        let places = (lists.form == Form::LookUp).then(|| {
+            let tensor = Tensor::from_bytes(DType::U8, &[lists.places.len()], lists.places.clone());
+            let tensor = tensor.expect("a byte for each");
+            let buffer = external(lowering, tensor);
+            draft.param(buffer, Elem::U8, Direction::In)
+        });
+        Ok(Self {
+            form: lists.form,
+            together: lists.together,
+            bundles: lists.bundles(),
+            starts: constant(lowering, draft, &lists.starts),
+            indices: constant(lowering, draft, &lists.indices),
+            places,
+            elements: draft.param(packed, Elem::F32, Direction::In),
+            packed,
+        })
+    }
+
+    /// The first step of a bundle, and the end of its steps.
+    pub fn steps(&self, b: &mut Builder, bundle: Value) -> (Value, Value) {
+        let next = b.add_index(bundle, 1);
+        (number(b, self.starts, bundle), number(b, self.starts, next))
+    }
+
+    /// The k of an entry, or the first of its window.
+    pub fn index(&self, b: &mut Builder, entry: Value) -> Value {
+        number(b, self.indices, entry)
+    }
+
+    /// The places in the window of an entry, as `i32`.
+    pub fn places(&self, b: &mut Builder, entry: Value, lanes: u8) -> Value {
+        let Some(places) = self.places else { unreachable!("compiler bug: places of what is not looked up") };
+        let at = b.mul_index(entry, i64::from(lanes));
+        let bytes = b.load(places, at, lanes);
+        b.convert(bytes, Elem::I32)
+    }
+}
+
+/// A number of a table, as an index.
+pub fn number(b: &mut Builder, table: Memory, at: Value) -> Value {
+    let number = b.load(table, at, 1);
+    b.convert(number, Elem::I64)
+}
+
+/// A table of numbers as a parameter.
+fn constant(lowering: &mut Lowering<'_>, draft: &mut KernelDraft, numbers: &[usize]) -> Memory {
+    let buffer = external(lowering, numbers_tensor(numbers));
+    draft.param(buffer, Elem::I32, Direction::In)
+}
+
+fn numbers_tensor(numbers: &[usize]) -> Tensor {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|&number| (number as i32).to_le_bytes()).collect();
+    Tensor::from_bytes(DType::I32, &[numbers.len()], bytes).expect("four bytes for each")
+}
+
+fn external(lowering: &mut Lowering<'_>, tensor: Tensor) -> BufferId {
+    let ty = TensorType::new(tensor.dtype(), Shape::of(tensor.dims()));
+    lowering.external(Role::Constant(tensor), ty, Access::Read)
+}
+
+/// Elements that a task of packing moves.
+const PACKED: usize = 1 << 14;
+
+/// Brings the elements into the order of entries, once; what fills lists up is a zero of the matrix.
+fn pack(lowering: &mut Lowering<'_>, lists: &Lists, (b, pattern): (&Place, &Pattern)) -> Result<BufferId, LowerError> {
+    let Some(zero) = pattern.a_zero() else { return Err(LowerError::bug("a sparse matrix without a zero")) };
+    let offset = |(column, k): (usize, usize)| {
+        let [along, down] = [b.layout.strides[0], b.layout.strides[1]];
+        (b.layout.offset + column as i64 * along + k as i64 * down) as usize
+    };
+    let from: Vec<usize> = lists.elements.iter().map(|element| offset(element.unwrap_or(zero))).collect();
+    // At least one vector, so that an empty table is one, too.
+    let count = from.len().max(1);
+    lowering.preparing(true, |lowering| {
+        let buffer = lowering.memory(count * Elem::F32.size());
+        let mut draft = KernelDraft::new("pack sparse");
+        let table = constant(lowering, &mut draft, &from);
+        let source = draft.param(b.buffer, b.elem, Direction::In);
+        let to = draft.param(buffer, Elem::F32, Direction::Out);
+        let split = Split::new(from.len(), PACKED, 1);
+        draft.builder.phase(split.tasks(), |b, task| {
+            let range = split.bounds(b, task);
+            let zero = b.index(0);
+            span(b, range, &[8, 1], |b, at, lanes| {
+                let places = b.load(table, at, lanes);
+                let elements = b.load_indexed(source, zero, places);
+                b.store(to, at, elements);
+            });
+        });
+        lowering.append(draft, vec![], from.len())?;
+        Ok(buffer)
+    })
+}
+
+/// The point of a frame at its first row and column.
+pub fn origin(b: &mut Builder) -> Point {
+    let zero = b.index(0);
+    Point { coordinates: vec![zero, zero], vector: 1, lanes: 1 }
+}

@@ -1,0 +1,151 @@
+//! What products by a sparse constant matrix cost, and which way is the best: a pure function of shape and pattern.
+//!
+//! Costs are cycles of one core with vectors of eight f32, two multiply-adds and two loads of vectors in a cycle, whatever
+//! the machine is that code is made for: the choice decides which tables a program has, and programs of several
+//! instruction sets share them. Each way adds the terms of a sum in the order of k, so they all give the same bits.
+
+use super::sparse_elements::vectors;
+use super::sparse_lists::{Form, LOOKED_UP, Lists};
+use super::sparse_pattern::Pattern;
+use std::fmt;
+
+/// Below this share of zeros nothing is tried.
+const LEAST_SPARSITY: f64 = 0.4;
+/// What is gained must be worth the tables.
+const WORTH: f64 = 0.9;
+/// The widths of blocks that are looked at: a vector, and two.
+const WIDTHS: [usize; 2] = [16, 8];
+/// Rows of a tile of blocks.
+pub const TILE_ROWS: usize = 6;
+/// The most rows whose elements are looked up.
+const LOOKED_UP_ROWS: usize = 8;
+/// Bytes of tables that stay in the first cache, beside rows.
+const FIRST_CACHE: usize = 64 << 10;
+/// Bytes of the second cache that are left for a matrix.
+const SECOND_CACHE: usize = 384 << 10;
+/// Bytes of a last cache.
+const LAST_CACHE: usize = 16 << 20;
+
+/// A product by a sparse constant matrix.
+pub struct Product<'a> {
+    /// Rows of A.
+    pub rows: usize,
+    /// The matrix.
+    pub pattern: &'a Pattern,
+}
+
+/// What was decided.
+pub enum Choice {
+    /// The matrix has too few zeros that anybody would look.
+    NotSparse,
+    /// The dense kernel is as fast.
+    Dense {
+        /// Cycles of the dense kernel, and of the best sparse one.
+        cycles: (f64, f64),
+    },
+    /// The lists to be walked.
+    Sparse {
+        /// What entries are.
+        form: Form,
+        /// Cycles of the dense kernel, and of this one.
+        cycles: (f64, f64),
+    },
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocks(width) => write!(f, "blocks of 1x{width}"),
+            Self::LookUp => f.write_str("elements looked up"),
+            Self::Elements => f.write_str("single elements, rows transposed"),
+        }
+    }
+}
+
+impl Product<'_> {
+    /// The best way.
+    pub fn choose(&self) -> Choice {
+        if self.pattern.sparsity() < LEAST_SPARSITY || self.pattern.a_zero().is_none() {
+            return Choice::NotSparse;
+        }
+        let dense = self.dense();
+        let mut best = (Form::Elements, self.elements());
+        let blocks = WIDTHS.map(|width| (Form::Blocks(width), self.blocks(width)));
+        for (form, cycles) in blocks.into_iter().chain(self.look_up().map(|cycles| (Form::LookUp, cycles))) {
+            if cycles < best.1 {
+                best = (form, cycles);
+            }
+        }
+        let (form, cycles) = best;
+        match cycles < WORTH * dense {
+            true => Choice::Sparse { form, cycles: (dense, cycles) },
+            false => Choice::Dense { cycles: (dense, cycles) },
+        }
+    }
+
+    fn dense(&self) -> f64 {
+        let elements = self.pattern.columns * self.pattern.depth;
+        let arithmetic = (self.rows * elements) as f64 / 16.0;
+        arithmetic.max(reading(4 * elements))
+    }
+
+    fn blocks(&self, width: usize) -> f64 {
+        let lists = self.pattern.columns.div_ceil(width);
+        let any = |list: usize, k: usize| (list * width..(list + 1) * width).any(|at| self.pattern.is_kept(at, k));
+        let entries = (0..lists).map(|list| (0..self.pattern.depth).filter(|&k| any(list, k)).count());
+        let entries: usize = entries.sum();
+        let vectors = width as f64 / 8.0;
+        let step = |rows: usize| {
+            let (products, loads) = (rows as f64 * vectors, rows as f64 + vectors + 0.5);
+            products.max(loads) / 2.0 + 0.2
+        };
+        let (whole, rest) = (self.rows / TILE_ROWS, self.rows % TILE_ROWS);
+        let steps = whole as f64 * step(TILE_ROWS) + if rest > 0 { step(rest) } else { 0.0 };
+        (entries as f64 * steps).max(reading(entries * (4 * width + 4)))
+    }
+
+    fn elements(&self) -> f64 {
+        let vectors = vectors(self.rows);
+        let height = 8 * vectors;
+        let blocks = self.rows.div_ceil(height) as f64;
+        let near = match vectors {
+            1 => 1.7,
+            2 => 2.2,
+            _ => 3.6,
+        };
+        // Tables that leave the first cache come from the second.
+        let each = if 8 * self.pattern.count() > FIRST_CACHE { 1.8 * near } else { near };
+        let turned = (self.pattern.depth + self.pattern.columns) * height;
+        blocks * (self.pattern.count() as f64 * each + turned as f64 * 1.1)
+    }
+
+    /// `None` where rows are many or shorter than a window.
+    fn look_up(&self) -> Option<f64> {
+        if self.rows > LOOKED_UP_ROWS || self.pattern.depth < LOOKED_UP {
+            return None;
+        }
+        let entries = Lists::in_order(self.pattern, Form::LookUp, together(Form::LookUp, self.rows)).entries();
+        let arithmetic = entries as f64 * (1.2 + 1.2 * self.rows as f64);
+        Some(arithmetic.max(1.3 * reading(entries * (4 * LOOKED_UP + LOOKED_UP + 4))))
+    }
+}
+
+/// Cycles in which so many bytes are read.
+fn reading(bytes: usize) -> f64 {
+    let in_a_cycle = match bytes {
+        bytes if bytes <= SECOND_CACHE => 32.0,
+        bytes if bytes <= LAST_CACHE => 20.0,
+        _ => 6.0,
+    };
+    bytes as f64 / in_a_cycle
+}
+
+/// How many lists are walked side by side: enough sums to hide the latency of each, and few enough for the registers.
+pub fn together(form: Form, rows: usize) -> usize {
+    match (form, rows) {
+        (Form::Elements, _) => 8 / vectors(rows),
+        (_, 1) => 4,
+        (Form::LookUp, 2..=3) | (Form::Blocks(_), 2..=3) => 2,
+        (Form::LookUp | Form::Blocks(_), _) => 1,
+    }
+}

@@ -1,0 +1,197 @@
+//! Rows by a sparse matrix, vectors along its columns: blocks of neighbouring columns, and elements that are looked up.
+//!
+//! A bundle of lists gives a panel of columns each. For a few rows of A the sums of all its panels stay in registers while
+//! the steps of the lists are walked: an entry's elements are loaded once for all rows. A block repeats A's element at
+//! its k; a look-up takes A's elements of its window by their places there.
+
+use super::Lowering;
+use super::loops::Split;
+use super::memory::{KernelDraft, Place};
+use super::product::Target;
+use super::sparse::{Sizes, Tables, origin};
+use super::sparse_cost::TILE_ROWS;
+use super::sparse_lists::{Form, LOOKED_UP};
+use super::tile::Tile;
+use super::words::Factors;
+use crate::ir::{Builder, Direction, Elem, Memory, Type, Value};
+
+/// Rows of a tile of look-ups.
+const LOOK_UP_ROWS: usize = 8;
+/// Entries of a task.
+const TASK_ENTRIES: usize = 1 << 12;
+/// The most tasks that bundles are cut into.
+const MOST_TASKS: usize = 8;
+/// Multiply-adds of a task.
+const TASK_PRODUCTS: usize = 1 << 19;
+
+/// Builds the kernel's phase.
+pub fn emit(
+    lowering: &Lowering<'_>,
+    draft: &mut KernelDraft,
+    target: Target<'_, '_>,
+    shape: &Sizes,
+    (a, tables): (&Place, &Tables),
+) {
+    let (lanes, most_rows) = match tables.form {
+        Form::LookUp => (LOOKED_UP as u8, LOOK_UP_ROWS),
+        Form::Blocks(_) | Form::Elements => (lowering.lanes_of(Elem::F32), TILE_ROWS),
+    };
+    let width = tables.form.width();
+    let lanes = lanes.min(width as u8);
+    let tile =
+        Tile { rows: shape.rows.min(most_rows), vectors: width / usize::from(lanes), lanes, factors: Factors::One };
+    let spill = draft.builder.scratch(Elem::F32, tile.rows * tile.columns());
+    let memory = draft.param(a.buffer, a.elem, Direction::In);
+    let panels = Panels { shape: *shape, tile, a: (a, memory), tables };
+    let target = Target { spill: Some(spill), ..target };
+    let (rows, bundles) = panels.tasks();
+    draft.builder.phase(rows.tasks() * bundles.tasks(), |b, task| {
+        let count = b.index(bundles.tasks() as i64);
+        let (row, bundle) = (b.div(task, count), b.rem(task, count));
+        let (rows, bundles) = (rows.bounds(b, row), bundles.bounds(b, bundle));
+        panels.rows(b, &target, rows, bundles);
+    });
+}
+
+struct Panels<'a> {
+    shape: Sizes,
+    tile: Tile,
+    a: (&'a Place, Memory),
+    tables: &'a Tables,
+}
+
+impl Panels<'_> {
+    /// How rows and bundles are cut into tasks.
+    fn tasks(&self) -> (Split, Split) {
+        let entries = self.tables.bundles * self.tables.together;
+        let products = self.shape.rows * self.shape.columns * self.shape.depth;
+        let wanted = (products / TASK_PRODUCTS).clamp(1, 32);
+        let tiles = self.shape.rows.div_ceil(self.tile.rows);
+        let row_tasks = wanted.min(tiles);
+        let bundle_tasks = match row_tasks {
+            1 => (self.shape.columns * self.shape.depth / 8 / TASK_ENTRIES).clamp(1, MOST_TASKS).min(entries),
+            _ => 1,
+        };
+        let rows = Split::new(self.shape.rows, tiles.div_ceil(row_tasks) * self.tile.rows, self.tile.rows);
+        (rows, Split::new(self.tables.bundles, self.tables.bundles.div_ceil(bundle_tasks), 1))
+    }
+
+    /// Some rows, a tile's at a time.
+    fn rows(&self, b: &mut Builder, target: &Target<'_, '_>, rows: (Value, Value), bundles: (Value, Value)) {
+        let height = self.tile.rows as i64;
+        let rest = self.shape.rows % self.tile.rows;
+        let full_end = if rest == 0 {
+            rows.1
+        } else {
+            let height = b.index(height);
+            let length = b.sub(rows.1, rows.0);
+            let count = b.div(length, height);
+            let whole = b.mul(count, height);
+            b.add(rows.0, whole)
+        };
+        let step = b.index(height);
+        b.for_loop(rows.0, full_end, step, &[], |b, row, _| {
+            self.bundles(b, target, self.tile, row, bundles);
+            vec![]
+        });
+        if rest > 0 {
+            let left = b.lt(full_end, rows.1);
+            let tile = Tile { rows: rest, ..self.tile };
+            b.if_then(left, |b| self.bundles(b, target, tile, full_end, bundles));
+        }
+    }
+
+    /// A tile's rows by some bundles.
+    fn bundles(&self, b: &mut Builder, target: &Target<'_, '_>, tile: Tile, row: Value, bundles: (Value, Value)) {
+        let layout = &self.a.0.layout;
+        let first = b.affine(&[(row, layout.strides[0])], layout.offset);
+        let together = self.tables.together;
+        let one = b.index(1);
+        b.for_loop(bundles.0, bundles.1, one, &[], |b, bundle, _| {
+            let (start, end) = self.tables.steps(b, bundle);
+            let zero = b.zero(Type::vector(Elem::F32, tile.lanes));
+            let sums = vec![zero; together * tile.rows * tile.vectors];
+            let sums = b.for_loop(start, end, one, &sums, |b, step, sums| self.step(b, tile, first, step, sums));
+            let each = tile.rows * tile.vectors;
+            for (at, sums) in sums.chunks(each).enumerate() {
+                let list = b.affine(&[(bundle, together as i64)], at as i64);
+                self.finish(b, target, tile, (row, list), sums);
+            }
+            vec![]
+        });
+    }
+
+    /// One step of every list of a bundle.
+    fn step(&self, b: &mut Builder, tile: Tile, first: Value, step: Value, sums: &[Value]) -> Vec<Value> {
+        let together = self.tables.together;
+        let each = tile.rows * tile.vectors;
+        let mut next = Vec::with_capacity(sums.len());
+        for (at, sums) in sums.chunks(each).enumerate() {
+            let entry = b.affine(&[(step, together as i64)], at as i64);
+            let index = self.tables.index(b, entry);
+            let elements = b.mul_index(entry, tile.columns() as i64);
+            let places = (self.tables.form == Form::LookUp).then(|| self.tables.places(b, entry, tile.lanes));
+            let vector = |b: &mut Builder, vector: usize| {
+                let place = b.add_index(elements, vector as i64 * i64::from(tile.lanes));
+                b.load(self.tables.elements, place, tile.lanes)
+            };
+            if tile.rows == 1 {
+                // Read but once, a vector is an operand of its multiply-add.
+                let x = self.factor(b, tile, (first, 0), index, places);
+                for (at, &sum) in sums.iter().enumerate() {
+                    let vector = vector(b, at);
+                    next.push(b.fma(x, vector, sum));
+                }
+                continue;
+            }
+            let vectors: Vec<Value> = (0..tile.vectors).map(|at| vector(b, at)).collect();
+            for row in 0..tile.rows {
+                let x = self.factor(b, tile, (first, row), index, places);
+                let sums = sums[row * tile.vectors..][..tile.vectors].iter().zip(&vectors);
+                next.extend(sums.map(|(&sum, &vector)| b.fma(x, vector, sum)));
+            }
+        }
+        next
+    }
+
+    /// A's element at a k in every lane, or the elements of a window at their places.
+    fn factor(
+        &self,
+        b: &mut Builder,
+        tile: Tile,
+        (first, row): (Value, usize),
+        index: Value,
+        places: Option<Value>,
+    ) -> Value {
+        let [down, along] = [self.a.0.layout.strides[0], self.a.0.layout.strides[1]];
+        let place = b.affine(&[(first, 1), (index, along)], row as i64 * down);
+        match places {
+            None => b.load_splat(self.a.1, place, tile.lanes),
+            Some(places) => {
+                let window = b.load(self.a.1, place, tile.lanes);
+                b.look_up(window, places)
+            }
+        }
+    }
+
+    /// The epilogue of a panel; the last one may have fewer columns, and lists that fill up a bundle have none.
+    fn finish(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        tile: Tile,
+        (row, list): (Value, Value),
+        sums: &[Value],
+    ) {
+        let (full, rest) = (self.shape.columns / tile.columns(), self.shape.columns % tile.columns());
+        let point = origin(b);
+        let column = b.mul_index(list, tile.columns() as i64);
+        let whole = b.index(full as i64);
+        let is_whole = b.lt(list, whole);
+        b.if_then(is_whole, |b| target.finish(b, tile, &point, (row, column), tile.columns(), sums));
+        if rest > 0 {
+            let is_last = b.eq(list, whole);
+            b.if_then(is_last, |b| target.finish(b, tile, &point, (row, column), rest, sums));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global")`: weights that go while training.
+//!
+//! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`; what a step writes to the weight is 0 where
+//! the mask does not hold. In every `every`-th iteration masks are chosen anew: all weights of a scope are judged by a
+//! function of `.nn`, and those of the lowest scores go, so many that the sparsity is what it should be then. What went
+//! stays away. In the other iterations nothing of the choice is in the program.
+//!
+//! A function that reads the score from before keeps it in a state, `$prune.PATH.score`.
+
+use super::Purpose;
+use super::build::Builder;
+use super::copy::differentiable_ancestors;
+use super::minimize::covers;
+use crate::diagnostic::{Code, Span};
+use crate::elaborate::builtins::emit;
+use crate::elaborate::store::{Entry, Resident};
+use crate::elaborate::value::{Args, Callable, Value};
+use crate::library::{MAGNITUDE, SHARE_BELOW};
+use crate::syntax::ast::{Arg, ItemKind};
+use nnc_graph::{BinaryOp, CompareOp, DType, Op, ReduceOp, Shape, TensorType, ValueId};
+use std::rc::Rc;
+
+/// What stands for the choice of masks among the steps that are due.
+pub(super) const CHOICE: &str = "$prune";
+/// Masks are chosen anew after so many steps unless the recipe says otherwise.
+const EVERY: i64 = 100;
+const HELP: &str = "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\")`";
+
+/// What a recipe prunes.
+pub(super) struct Pruning {
+    span: Span,
+    sparsity: (Value, Span),
+    by: Option<(Value, Span)>,
+    over: String,
+    pub every: i64,
+    is_global: bool,
+}
+
+/// A weight that a step trains.
+#[derive(Clone)]
+pub(super) struct Trained {
+    pub path: String,
+    /// What it is before the step.
+    pub value: ValueId,
+    pub gradient: ValueId,
+}
+
+/// A weight that may go.
+struct Weight {
+    path: String,
+    mask: ValueId,
+    score: ValueId,
+}
+
+impl Builder<'_> {
+    /// `prune(...)`.
+    pub(super) fn prune(&mut self, arguments: &[Arg], span: Span) {
+        if self.pruning.is_some() {
+            return self.elaborator.fail(Code::E0601, span, "there is a `prune` already", None);
+        }
+        let Some(first) = arguments.iter().find(|argument| is(argument, "sparsity", arguments)) else {
+            let message = "`prune` is told how many of the weights go";
+            return self.elaborator.fail(Code::E0601, span, message, Some(HELP.to_owned()));
+        };
+        let sparsity = (self.elaborator.eval(&first.value), first.value.span);
+        let mut pruning = Pruning { span, sparsity, by: None, over: String::new(), every: EVERY, is_global: true };
+        for argument in arguments.iter().filter(|argument| !is(argument, "sparsity", arguments)) {
+            if self.prune_option(argument, &mut pruning).is_none() {
+                return;
+            }
+        }
+        self.pruning = Some(pruning);
+    }
+
+    fn prune_option(&mut self, argument: &Arg, pruning: &mut Pruning) -> Option<()> {
+        let (value, place) = (&argument.value, argument.value.span);
+        match argument.name.as_ref().map(|name| name.text.as_str()) {
+            Some("every") => {
+                let given = self.elaborator.eval(value);
+                pruning.every = self.elaborator.known_int(&given, place)?;
+                if pruning.every < 1 {
+                    let message = format!("masks are chosen after at least 1 step, not {}", pruning.every);
+                    self.elaborator.fail(Code::E0601, place, message, None);
+                    return None;
+                }
+            }
+            Some("by") => pruning.by = Some((self.elaborator.eval_callee(value)?, place)),
+            Some("over") => pruning.over = self.prefix(value)?,
+            Some("scope") => match self.elaborator.eval(value) {
+                Value::Str(Some(scope)) if matches!(&*scope, "global" | "layer") => {
+                    pruning.is_global = &*scope == "global";
+                }
+                _ => {
+                    let message = "a scope is \"global\" or \"layer\"";
+                    self.elaborator.fail(Code::E0601, place, message, None);
+                    return None;
+                }
+            },
+            other => {
+                let place = argument.name.as_ref().map_or(place, |name| name.span);
+                let message = format!("`prune` has no `{}`", other.unwrap_or("second argument"));
+                self.elaborator.fail(Code::E0601, place, message, Some(HELP.to_owned()));
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Masks what the training step writes.
+    pub(super) fn apply_pruning(&mut self) {
+        let Some(pruning) = self.pruning.take() else { return };
+        if self.check_pruning(&pruning).is_some() && self.purpose == Purpose::Train {
+            self.mask_updates(&pruning);
+        }
+        self.pruning = Some(pruning);
+    }
+
+    /// Whether the pruning goes together with the rest of the recipe.
+    fn check_pruning(&mut self, pruning: &Pruning) -> Option<()> {
+        let other = match () {
+            () if !self.steps.declared.is_empty() => "steps",
+            () if !self.accumulations.is_empty() => "`accumulate`",
+            () if !self.averaged.is_empty() => "`average`",
+            () => return Some(()),
+        };
+        let message = format!("a recipe with {other} does not prune yet");
+        let help = "prune what it has trained: `nnc prune`, then `nnc train --init`".to_owned();
+        self.elaborator.fail(Code::E0701, pruning.span, message, Some(help));
+        None
+    }
+
+    fn mask_updates(&mut self, pruning: &Pruning) {
+        let trained = self.trained_weights.clone();
+        let may_go = trained.iter().filter(|trained| self.may_go(trained, &pruning.over));
+        let may_go: Vec<Trained> = may_go.cloned().collect();
+        if may_go.is_empty() {
+            let message = "nothing that is trained here has two axes, as what is pruned has";
+            return self.elaborator.fail(Code::E0603, pruning.span, message, None);
+        }
+        let weights: Option<Vec<Weight>> = may_go.iter().map(|trained| self.judged(pruning, trained)).collect();
+        let Some(weights) = weights else { return };
+        let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(CHOICE));
+        let groups: Vec<&[Weight]> = if pruning.is_global { vec![&weights] } else { weights.chunks(1).collect() };
+        for group in groups {
+            let threshold = if is_due { self.threshold(pruning, group) } else { None };
+            for weight in group {
+                self.mask_update(weight, threshold);
+            }
+        }
+    }
+
+    /// A matrix, or more, that the loss does not only pick rows of.
+    fn may_go(&self, trained: &Trained, over: &str) -> bool {
+        let graph = &self.elaborator.graph;
+        let ty = graph.ty(trained.value);
+        let mut readers = graph.nodes();
+        let is_table =
+            readers.any(|(_, node)| matches!(node.op, Op::Gather { .. }) && node.operands[0] == trained.value);
+        ty.shape.rank() >= 2 && ty.dtype.is_float() && covers(over, &trained.path) && !is_table
+    }
+
+    /// The mask and the score of a weight; what they are kept in is made.
+    fn judged(&mut self, pruning: &Pruning, trained: &Trained) -> Option<Weight> {
+        let shape = self.elaborator.ty(trained.value).shape.clone();
+        let path = |what: &str| format!("$prune.{}.{what}", trained.path);
+        let mask = self.kept_state(path("mask"), TensorType::new(DType::Bool, shape), 1.0);
+        let ty = self.elaborator.ty(trained.value).clone();
+        let before = self.elaborator.graph.emit(Op::State { path: path("score"), ty: ty.clone() }, &[]);
+        let (by, place) = match &pruning.by {
+            Some(by) => by.clone(),
+            None => (self.library_function(MAGNITUDE)?, pruning.span),
+        };
+        let args = [trained.value, trained.gradient, before].map(Value::Tensor);
+        let score = match self.elaborator.call(&by, Args::positional(args, place), place, None) {
+            Value::Tensor(score) if *self.elaborator.ty(score) == ty => score,
+            Value::Poison => return None,
+            other => {
+                let shown = self.elaborator.describe(&other);
+                let message = format!("`by` gives a score for each element of a weight, and this gives {shown}");
+                self.elaborator.fail(Code::E0311, place, message, None);
+                return None;
+            }
+        };
+        let reads = differentiable_ancestors(&self.elaborator.graph, &[score]);
+        if reads.contains(&self.elaborator.graph.value(before).node) {
+            self.enter_state(path("score"), (before, score), 0.0);
+        }
+        Some(Weight { path: trained.path.clone(), mask, score })
+    }
+
+    /// A state that nothing has changed yet, with one number as its first value throughout.
+    fn kept_state(&mut self, path: String, ty: TensorType, first: f64) -> ValueId {
+        let leaf = self.elaborator.graph.emit(Op::State { path: path.clone(), ty }, &[]);
+        self.enter_state(path, (leaf, leaf), first);
+        leaf
+    }
+
+    fn enter_state(&mut self, path: String, (leaf, current): (ValueId, ValueId), first: f64) {
+        let elaborator = &mut self.elaborator;
+        let ty = elaborator.ty(leaf).clone();
+        let first = Some(elaborator.first_values.splat(&ty, first));
+        let span = self.train.name.span;
+        elaborator.store.insert(Entry { path, kind: Resident::State, ty, leaf, current, first, frozen: false, span });
+    }
+
+    fn library_function(&self, name: &str) -> Option<Value> {
+        let mut library = self.elaborator.program.library_items();
+        let is_it = |item: &ItemKind| matches!(item, ItemKind::Function(function) if function.name.text == name);
+        library.find(|(_, item)| is_it(&item.kind)).map(|(item, _)| Value::Function(Rc::new(Callable::Item(item))))
+    }
+
+    /// The score that what stays is above, over some weights together. What went before counts as the least.
+    fn threshold(&mut self, pruning: &Pruning, weights: &[Weight]) -> Option<ValueId> {
+        let (sparsity, place) = &pruning.sparsity;
+        let share = self.scalar(sparsity, *place, "a sparsity")?;
+        let graph = &mut self.elaborator.graph;
+        let mut flat = |value: fn(&Weight) -> ValueId| {
+            let parts = weights.iter().map(value).map(|value| {
+                let elements = graph.ty(value).shape.elements();
+                graph.emit(Op::Reshape(Shape::from(vec![elements])), &[value])
+            });
+            let parts: Vec<ValueId> = parts.collect();
+            if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
+        };
+        let (scores, masks) = (flat(|weight| weight.score), flat(|weight| weight.mask));
+        let shape = graph.ty(scores).shape.clone();
+        let least = graph.emit(Op::Reduce { op: ReduceOp::Min, axes: vec![0] }, &[scores]);
+        let least = graph.broadcast_scalar(least, &shape);
+        let scores = graph.emit(Op::Select, &[masks, scores, least]);
+        let function = self.library_function(SHARE_BELOW)?;
+        let args = Args::positional([Value::Tensor(scores), Value::Tensor(share)], *place);
+        match self.elaborator.call(&function, args, *place, None) {
+            Value::Tensor(threshold) => Some(threshold),
+            _ => None,
+        }
+    }
+
+    /// What the step writes to a weight, and to its mask if that is chosen anew.
+    fn mask_update(&mut self, weight: &Weight, threshold: Option<ValueId>) {
+        let Some(new) = self.new_parameters.get(&weight.path).copied() else { return };
+        let graph = &mut self.elaborator.graph;
+        let mut mask = weight.mask;
+        if let Some(threshold) = threshold {
+            let shape = graph.ty(weight.score).shape.clone();
+            let threshold = graph.broadcast_scalar(threshold, &shape);
+            let above = graph.emit(Op::Compare(CompareOp::Gt), &[weight.score, threshold]);
+            mask = emit::binary(graph, BinaryOp::And, mask, above);
+        }
+        let zero = graph.splat(&graph.ty(new).clone(), 0.0);
+        let kept = graph.emit(Op::Select, &[mask, new, zero]);
+        self.new_parameters.insert(weight.path.clone(), kept);
+        if let Some(entry) = self.elaborator.store.get_mut(&format!("$prune.{}.mask", weight.path)) {
+            entry.current = mask;
+        }
+    }
+}
+
+/// Whether an argument is the one of this name, which may also stand first without a name.
+fn is(argument: &Arg, name: &str, all: &[Arg]) -> bool {
+    match &argument.name {
+        Some(own) => own.text == name,
+        None => std::ptr::eq(argument, &raw const all[0]),
+    }
+}

@@ -1,0 +1,37 @@
+//! Pruning: which weights may go, which of them go, and how those that went stay away.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`uses`] | what each parameter of a graph is used for: only matrices that are multiplied may be pruned |
+//! | [`select`] | the elements, or blocks of them, that count least |
+//! | [`known`] | weights as constants of a graph, so that kernels may leave zeros out |
+//! | [`hold`] | a training step that keeps pruned weights at zero |
+//!
+//! A mask is a state beside its weight: a bool tensor of the weight's shape, at [`mask_path`], true where an element is
+//! kept. What is pruned is 0 in the weight itself, so that whoever only reads weights needs no mask. Pruning changes what
+//! a network computes; nothing here is part of [`crate::pipeline`].
+
+pub mod hold;
+pub mod known;
+pub mod select;
+pub mod uses;
+
+pub use hold::hold;
+pub use known::known;
+pub use select::{Block, Scope, Weight, kept};
+pub use uses::{Use, uses};
+
+/// What the paths of masks begin with.
+const PREFIX: &str = "$prune.";
+/// What they end with.
+const SUFFIX: &str = ".mask";
+
+/// Where the mask of a parameter lies.
+pub fn mask_path(parameter: &str) -> String {
+    format!("{PREFIX}{parameter}{SUFFIX}")
+}
+
+/// The parameter whose mask lies at a path.
+pub fn masked_parameter(path: &str) -> Option<&str> {
+    path.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
+}

@@ -1,0 +1,99 @@
+//! `nnc prune FILE --weights W -o OUT`.
+
+use crate::arguments::Prune;
+use crate::commands::eval::check_exactly;
+use crate::terminal::{self, GOOD, STRONG};
+use crate::{Failure, output, setup};
+use nnc_driver::prune::{Request, Row, prune, stage};
+use nnc_driver::{Compiler, DriverError, Engine, Session, checkpoint, executable};
+use nnc_opt::pipeline;
+use nnc_runtime::Pool;
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
+    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
+    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
+    let project = setup::project(&options.file)?;
+    let recipe = setup::recipe(&project, &options.file)?;
+    let mut session = Session::without_files(&project, recipe, compiler()?, 0)?;
+    let loaded = checkpoint::load(&options.weights)?;
+    super::quantise::refuse_quantised(&options.weights, &loaded)?;
+    check_exactly(&mut session, &options.weights, &loaded)?;
+    let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
+    if let Some(path) = session.store().first_not_finite() {
+        return Err(Failure::Driver(wrong(format!("`{path}` holds a NaN or an infinity, which has no magnitude"))));
+    }
+    session.adopt_masks(&loaded.tensors).map_err(wrong)?;
+    let (sparsity, block, scope) = (options.sparsity, options.block, options.scope);
+    let request = Request { sparsity, block, scope, over: options.over.clone() };
+    let rows = prune(&mut session, &project, &request)?;
+    stage(&options.output, session.store(), loaded.metadata.as_deref())?.commit().map_err(DriverError::from)?;
+    warn(&rows, options.sparsity);
+    if options.json {
+        return output::line(&format!("{:#}", as_json(&rows)));
+    }
+    output::print(&shown(&rows))?;
+    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+}
+
+/// Nothing heavy runs here: the session only makes and holds tensors.
+fn compiler() -> Result<Compiler, Failure> {
+    let pool = Pool::with_limit(Some(NonZeroUsize::MIN));
+    let pool = pool.map_err(|error| Failure::Message(format!("cannot start threads: {error}")))?;
+    Ok(Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() })
+}
+
+/// What was asked for and is not as a person would expect it.
+fn warn(rows: &[Row], wanted: f64) {
+    for row in rows.iter().filter(|row| row.pruned == Ok(row.elements)) {
+        let advice = "`--scope layer` takes the same share of each weight";
+        terminal::print_warning(&format!("nothing is left of `{}`; {advice}", row.path));
+    }
+    let (zeros, elements) = totals(rows);
+    let reached = zeros as f64 / elements.max(1) as f64;
+    if (reached - wanted).abs() > 0.01 {
+        let [reached, wanted] = [reached, wanted].map(|share| share * 100.0);
+        let message = format!("{reached:.1} % of what may be pruned is zero, not {wanted:.1} %");
+        terminal::print_warning(&format!("{message}: weights have few blocks, or had zeros before"));
+    }
+}
+
+/// Zeros and elements of what was pruned.
+fn totals(rows: &[Row]) -> (usize, usize) {
+    let pruned = rows.iter().filter_map(|row| Some((row.pruned.ok()?, row.elements)));
+    pruned.fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1))
+}
+
+fn shown(rows: &[Row]) -> String {
+    let mut lines = vec![["weight", "shape", "elements", "zeros", "left alone"].map(str::to_owned).to_vec()];
+    for row in rows {
+        let dims: Vec<String> = row.dims.iter().map(usize::to_string).collect();
+        let (zeros, why) = match row.pruned {
+            Ok(zeros) => (share(zeros, row.elements), String::new()),
+            Err(why) => (String::new(), why.to_string()),
+        };
+        lines.push(vec![row.path.clone(), dims.join("x"), terminal::grouped(row.elements as u64), zeros, why]);
+    }
+    let (zeros, elements) = totals(rows);
+    let all = vec!["pruned".to_owned(), String::new(), terminal::grouped(elements as u64), share(zeros, elements)];
+    lines.push(all);
+    terminal::table(&lines)
+}
+
+fn share(zeros: usize, elements: usize) -> String {
+    format!("{:.1} %", 100.0 * zeros as f64 / elements.max(1) as f64)
+}
+
+fn as_json(rows: &[Row]) -> Value {
+    let one = |row: &Row| match row.pruned {
+        Ok(zeros) => json!({"weight": row.path, "shape": row.dims, "elements": row.elements, "zeros": zeros}),
+        Err(why) => {
+            let why = why.to_string();
+            json!({"weight": row.path, "shape": row.dims, "elements": row.elements, "left_alone": why})
+        }
+    };
+    json!({"weights": rows.iter().map(one).collect::<Vec<_>>()})
+}
