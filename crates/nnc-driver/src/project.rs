@@ -101,7 +101,7 @@ impl Project {
     }
 
     /// Brings first values to what a graph with products of integers reads.
-    pub(crate) fn hold_store(&self, graph: &Graph, store: &mut Store) {
+    pub fn hold_store(&self, graph: &Graph, store: &mut Store) {
         if !self.quantised.is_empty() {
             store.hold_to(&Store::wanted(graph));
         }

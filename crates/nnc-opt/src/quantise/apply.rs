@@ -55,7 +55,24 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
         }
     }
     let graph = pass.rewriter.finish();
-    eliminate_dead_code(&graph, &mut unlimited)
+    without_unread(&eliminate_dead_code(&graph, &mut unlimited))
+}
+
+/// The graph without the parameters and states that nothing reads: the floats that became integers.
+fn without_unread(graph: &Graph) -> Graph {
+    let mut read = vec![false; graph.value_count()];
+    let operands = graph.nodes().flat_map(|(_, node)| &node.operands);
+    let given_out = graph.outputs().iter().map(|output| &output.value);
+    operands.chain(given_out).for_each(|value| read[value.index()] = true);
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    for (id, node) in graph.nodes() {
+        let is_resident = matches!(node.op, Op::Param { .. } | Op::State { .. });
+        if !is_resident || node.results.iter().any(|result| read[result.index()]) {
+            rewriter.copy(id);
+        }
+    }
+    rewriter.finish()
 }
 
 /// Notes the range of the values that `value` is taken of by moving and comparing alone; the first range stands.

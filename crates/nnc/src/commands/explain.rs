@@ -47,6 +47,7 @@ fn with_weights(
     let init = stage::graph(project, only, Which::Init, rows)?;
     let compiler = setup::native(None, options.isa.isa, options.passes)?;
     let mut store = initial_store(&compiler, &init, 0)?;
+    project.hold_store(&graph, &mut store);
     prune::load_weights(project, only, path, &mut store)?;
     Ok(prune::specialised(&graph, &store))
 }

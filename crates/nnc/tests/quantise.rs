@@ -1,0 +1,152 @@
+//! Quantisation as a user meets it: what is chosen, that every engine gives the same bits, and what is refused.
+
+mod common;
+
+use common::{digits, fails, nnc, ok};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const FLOATS: &str = "floats/last.safetensors";
+
+/// The digits, trained for a few epochs, and quantised whatever the time says.
+fn quantised() -> (TempDir, PathBuf) {
+    let (keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=3", "--out", "floats"]);
+    ok(&folder, &["quantise", "digits.nn", "--weights", FLOATS, "--all", "-o", "q.safetensors"]);
+    (keep, folder)
+}
+
+fn names(file: &Path) -> Vec<String> {
+    let bytes = fs::read(file).unwrap();
+    SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect()
+}
+
+fn accuracy(folder: &Path, weights: &str, engine: &str) -> f64 {
+    let text = ok(folder, &["eval", "digits.nn", "--weights", weights, "--engine", engine, "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    told["test"]["accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn the_network_stays_as_good_and_becomes_small() {
+    let (_keep, folder) = quantised();
+    let names = names(&folder.join("q.safetensors"));
+    assert!(
+        names.iter().any(|name| name == "dense_1.q8") && !names.iter().any(|name| name == "dense_1.w"),
+        "{names:?}"
+    );
+    let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| accuracy(&folder, file, "native"));
+    assert!((floats - integers).abs() <= 0.02, "{floats} became {integers}");
+    let told = ok(&folder, &["quantise", "digits.nn", "--weights", FLOATS, "--all", "-o", "p.safetensors", "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let [before, after] = [0, 1].map(|at| told["bytes"][at].as_f64().unwrap());
+    assert!(after < 0.35 * before, "{after} of {before}");
+    // What a file of weights taught stays with it.
+    assert_eq!(fs::read(folder.join("p.safetensors")).unwrap(), fs::read(folder.join("q.safetensors")).unwrap());
+}
+
+#[test]
+fn every_engine_gives_the_same_bits() {
+    let (_keep, folder) = quantised();
+    let answer = |engine: &str, threads: &str| {
+        let line = ["run", "digits.nn", "--weights", "q.safetensors", "--engine", engine, "--threads", threads];
+        let input = ["--input", "row.csv", "--output", "y.npy"];
+        ok(&folder, &[&line[..], &input[..]].concat());
+        fs::read(folder.join("y.npy")).unwrap()
+    };
+    let pixels: Vec<String> = (0..64).map(|at| ((at * 7) % 17).to_string()).collect();
+    fs::write(folder.join("row.csv"), pixels.join(",") + "\n").unwrap();
+    let first = answer("native", "1");
+    for (engine, threads) in [("native", "2"), ("cranelift", "1"), ("cranelift", "2")] {
+        assert_eq!(answer(engine, threads), first, "{engine} on {threads}");
+    }
+    assert_eq!(accuracy(&folder, "q.safetensors", "interp"), accuracy(&folder, "q.safetensors", "cranelift"));
+    ok(&folder, &["build", "digits.nn", "--weights", "q.safetensors", "-o", "digits"]);
+    let ran = Command::new(folder.join("digits")).args(["row.csv", "--output", "z.npy"]).current_dir(&folder).output();
+    let ran = ran.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(fs::read(folder.join("z.npy")).unwrap(), first, "the executable");
+}
+
+#[test]
+fn every_command_takes_the_file() {
+    let (_keep, folder) = quantised();
+    let with = |words: &[&str]| ok(&folder, &[words, &["--weights", "q.safetensors"]].concat());
+    assert!(with(&["explain", "digits.nn", "--program", "answer"]).contains("u8["));
+    with(&["profile", "digits.nn", "--program", "answer", "--seconds", "0.05"]);
+    with(&["bench", "digits.nn", "--seconds", "0.05"]);
+    assert!(with(&["dump", "digits.nn", "--program", "answer", "--at", "graph"]).contains("dense_1.q8"));
+    let kernels = with(&["dump", "digits.nn", "--program", "answer", "--at", "kernel"]);
+    assert!(kernels.contains("dot_i7"), "four terms at a time");
+}
+
+#[test]
+fn a_metric_that_drops_takes_products_back() {
+    let (_keep, folder) = quantised();
+    let line = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "--metric", "loss", "--max-drop", "0", "--json"];
+    let told = ok(&folder, &[&line[..], &["-o", "p.safetensors"]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert!(told["drop"].as_f64().unwrap() <= 0.0, "{told}");
+    for method in ["percentile", "entropy"] {
+        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "--range", method, "-o", "p.safetensors"];
+        ok(&folder, &line);
+        let [floats, integers] = [FLOATS, "p.safetensors"].map(|file| accuracy(&folder, file, "native"));
+        assert!((floats - integers).abs() <= 0.03, "{method}: {floats} became {integers}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (_keep, folder) = quantised();
+    let before = fs::read(folder.join(FLOATS)).unwrap();
+    let quantise = |words: &[&str]| fails(&folder, &[&["quantise", "digits.nn", "--weights"], words].concat());
+    assert!(quantise(&["q.safetensors", "-o", "p.safetensors"]).contains("are quantised"));
+    assert!(quantise(&[FLOATS, "-o", FLOATS]).contains("safetensors"));
+    assert!(quantise(&[FLOATS, "-o", "p.safetensors", "--metric", "acuracy"]).contains("`accuracy`"));
+    assert!(quantise(&[FLOATS, "-o", "p.safetensors", "--examples", "0"]).contains("whole number from 1"));
+    assert!(quantise(&[FLOATS, "-o", "p.safetensors", "--max-drop", "-1"]).contains("from 0 to 100"));
+    assert!(!folder.join("p.safetensors").exists());
+    assert_eq!(fs::read(folder.join(FLOATS)).unwrap(), before);
+    let trained = fails(&folder, &["train", "digits.nn", "--init", "q.safetensors", "--out", "again"]);
+    assert!(trained.contains("are quantised"), "{trained}");
+    let other = "model Other(x: f32[N, 8]) -> f32[N, 2] { return dense(x, 2) }\n";
+    fs::write(folder.join("other.nn"), other).unwrap();
+    fs::write(folder.join("x.csv"), "1,2,3,4,5,6,7,8\n").unwrap();
+    let ran = fails(&folder, &["run", "other.nn", "--weights", "q.safetensors", "--input", "x.csv"]);
+    assert!(ran.contains("another model"), "{ran}");
+}
+
+/// Half of the network never has an input: told by name, and left as it was.
+#[test]
+fn what_is_never_exercised_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let rows: String = (0..64).map(|at| format!("{},{},{},1,{}\n", at % 5, at % 7, at % 3, at % 2)).collect();
+    fs::write(folder.join("t.csv"), rows).unwrap();
+    let text = "model Two(x: f32[N, 4]) -> f32[N, 2] {
+    h = dense(x, 32) |> relu
+    return dense(h, 2) + dense(dense(relu(h * 0.0 - 0.0), 16), 2)
+}
+data table {
+    train: (f32[4], u8) = csv(\"t.csv\")
+    validation = 0.25
+    x: f32[4] = train.0
+    label: i32 = i32(train.1)
+}
+train Two on table {
+    epochs = 1; batch = 8
+    minimize cross_entropy(Two(x), label) using sgd(lr=0.1)
+}
+";
+    fs::write(folder.join("two.nn"), text).unwrap();
+    ok(folder, &["train", "two.nn", "--out", "run"]);
+    let line = ["quantise", "two.nn", "--weights", "run/last.safetensors", "-o", "q.safetensors", "--all"];
+    let output = nnc(folder, &line);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && err.contains("never exercise `dense_3`"), "{err}");
+    ok(folder, &["dump", "two.nn", "--weights", "q.safetensors", "--program", "eval", "--at", "graph"]);
+}
