@@ -7,8 +7,8 @@
 //! its schedules.
 
 use super::build::Builder;
-use super::prune::Trained;
 use super::copy::differentiable_ancestors;
+use super::prune::Trained;
 use super::{Accumulation, OPTIMIZER_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::builtins::emit;
