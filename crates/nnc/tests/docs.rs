@@ -66,8 +66,17 @@ fn the_models_of_the_readme_check() {
 
 #[test]
 fn the_commands_of_the_readme_run() {
+    run_commands("README.md");
+}
+
+#[test]
+fn the_commands_of_the_page_on_compression_run() {
+    run_commands("docs/compression.md");
+}
+
+fn run_commands(page: &str) {
     let folder = examples();
-    let found = blocks("README.md", "console");
+    let found = blocks(page, "console");
     assert!(found.iter().any(|(_, runnable)| *runnable));
     for (block, _) in found.iter().filter(|(_, runnable)| *runnable) {
         write_shown_files(folder.path(), block);

@@ -117,3 +117,65 @@ fn a_mask_that_does_not_fit_is_an_error_of_every_command() {
     }
     assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
 }
+
+/// A recipe that prunes, and the zeros that it leaves in each weight.
+fn pruned_in_training(options: &str) -> (TempDir, PathBuf, Vec<f64>) {
+    let (keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let source = source.replace("    metric accuracy", &format!("    prune({options})\n    metric accuracy"));
+    fs::write(folder.join("digits.nn"), source).unwrap();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=2", "batch=128", "--out", "run"]);
+    let share = |name: &&str| {
+        let weights = floats(&folder.join("run/last.safetensors"), name);
+        weights.iter().filter(|&&weight| weight == 0.0).count() as f64 / weights.len() as f64
+    };
+    let zeros = PRUNED.iter().map(share).collect();
+    (keep, folder, zeros)
+}
+
+#[test]
+fn a_recipe_prunes_each_layer_to_its_share() {
+    for by in ["magnitude", "movement"] {
+        let (_keep, _, zeros) = pruned_in_training(&format!("cubic(0.75), every=3, by={by}, scope=\"layer\""));
+        assert!(zeros.iter().all(|share| (share - 0.75).abs() < 0.01), "{by}: {zeros:?}");
+    }
+}
+
+#[test]
+fn a_recipe_that_prunes_goes_on_with_the_same_bits() {
+    let (_keep, folder, _) = pruned_in_training("cubic(0.8), every=3");
+    let whole = fs::read(folder.join("run/last.safetensors")).unwrap();
+    let set = ["--set", "epochs=2", "batch=128"];
+    ok(&folder, &[&["train", "digits.nn", "--out", "again"][..], &set].concat());
+    assert!(whole == fs::read(folder.join("again/last.safetensors")).unwrap(), "two runs differ");
+    let weights = floats(&folder.join("run/last.safetensors"), "dense_1.w");
+    let mask = tensor(&folder.join("run/last.safetensors"), "$prune.dense_1.w.mask");
+    assert!(weights.iter().zip(&mask).all(|(&weight, &kept)| kept == 1 || weight == 0.0));
+    assert!(mask.contains(&0));
+    // What is trained on from there keeps its zeros, too.
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    fs::write(folder.join("plain.nn"), source.replace("    prune(cubic(0.8), every=3)\n", "")).unwrap();
+    let init = ["train", "plain.nn", "--init", "run/last.safetensors", "--out", "tuned"];
+    ok(&folder, &[&init[..], &["--set", "epochs=1", "batch=128"]].concat());
+    assert_eq!(tensor(&folder.join("tuned/last.safetensors"), "$prune.dense_1.w.mask"), mask);
+}
+
+#[test]
+fn sparse_weights_run_and_build_as_dense_ones_do() {
+    let (_keep, folder) = trained();
+    let sparse =
+        ["prune", "digits.nn", "--weights", DENSE, "--sparsity", "0.9", "--scope", "layer", "-o", "p.safetensors"];
+    ok(&folder, &sparse);
+    let explained = ok(&folder, &["explain", "digits.nn", "--program", "answer", "--weights", "p.safetensors"]);
+    assert!(explained.contains("90 % zeros: "), "{explained}");
+    let row: Vec<String> = (0..64).map(|at| (at % 17).to_string()).collect();
+    fs::write(folder.join("x.csv"), row.join(",") + "\n").unwrap();
+    let run = ["run", "digits.nn", "--weights", "p.safetensors", "--input", "x.csv", "--json"];
+    let native = ok(&folder, &run);
+    let portable = ok(&folder, &[&run[..], &["--engine", "cranelift"]].concat());
+    assert_eq!(native, portable);
+    ok(&folder, &["build", "digits.nn", "--weights", "p.safetensors", "-o", "digits"]);
+    let built =
+        std::process::Command::new(folder.join("digits")).current_dir(&folder).args(["x.csv"]).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+}
