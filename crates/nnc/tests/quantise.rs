@@ -76,7 +76,7 @@ fn every_engine_gives_the_same_bits() {
 fn every_command_takes_the_file() {
     let (_keep, folder) = quantised();
     let with = |words: &[&str]| ok(&folder, &[words, &["--weights", "q.safetensors"]].concat());
-    assert!(with(&["explain", "digits.nn", "--program", "answer"]).contains("u8["));
+    assert!(with(&["explain", "digits.nn", "--program", "answer"]).contains("of narrow bytes"));
     with(&["profile", "digits.nn", "--program", "answer", "--seconds", "0.05"]);
     with(&["bench", "digits.nn", "--seconds", "0.05"]);
     assert!(with(&["dump", "digits.nn", "--program", "answer", "--at", "graph"]).contains("dense_1.q8"));

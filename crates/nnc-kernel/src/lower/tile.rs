@@ -24,7 +24,7 @@ pub struct Tile {
 
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tile {} x {}", self.rows, self.columns())
+        write!(f, "tile {} x {}{}", self.rows, self.columns(), self.factors)
     }
 }
 

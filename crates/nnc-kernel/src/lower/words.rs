@@ -10,6 +10,7 @@ use super::{LowerError, Lowering, base};
 use crate::ir::{Builder, Direction, Elem, Value};
 use nnc_graph::{BinaryOp, DType, Graph, Op, ValueId};
 use nnc_opt::fuse::Layout;
+use std::fmt;
 
 /// Terms of a word.
 const TERMS: usize = 4;
@@ -28,6 +29,16 @@ pub enum Factors {
         /// Whether the signed ones are known to be narrow.
         narrow: bool,
     },
+}
+
+impl fmt::Display for Factors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "",
+            Self::Bytes { narrow: true } => " of narrow bytes",
+            Self::Bytes { narrow: false } => " of bytes",
+        })
+    }
 }
 
 impl Factors {
