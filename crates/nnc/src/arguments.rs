@@ -338,6 +338,9 @@ pub struct Quantise {
     /// Folder that the data paths start at [default: the file's own].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// For a model without a recipe: what one call is given, as `name=path`.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub input: Vec<String>,
     /// The file of quantised weights to write.
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,

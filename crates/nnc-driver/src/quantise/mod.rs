@@ -7,7 +7,8 @@
 //!    floats, those first that cost most by themselves.
 //! 5. [`file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
-//! The rewrite itself is [`nnc_opt::quantise`].
+//! A model without a recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is
+//! [`nnc_opt::quantise`].
 
 pub mod file;
 pub mod observe;
@@ -21,7 +22,7 @@ use crate::project::Project;
 use crate::session::{Metrics, Session, fill};
 use crate::store::Store;
 use nnc_data::Batches;
-use nnc_graph::Tensor;
+use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use nnc_opt::pipeline;
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
@@ -92,12 +93,8 @@ pub struct Row {
 /// What came of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
-    /// The metric that counted.
-    pub metric: String,
-    /// The metric with floats, and in the end.
-    pub values: [f64; 2],
-    /// Examples that it was taken on.
-    pub measured_on: usize,
+    /// What was measured; nothing where there is no recipe.
+    pub measured: Option<Measured>,
     /// Calibration examples.
     pub calibrated_on: usize,
     /// Bytes of all tensors that inference reads, before and after.
@@ -106,8 +103,19 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-impl Report {
-    /// By how much the metric dropped.
+/// A metric before and after.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measured {
+    /// What it is called.
+    pub metric: String,
+    /// With floats, and in the end.
+    pub values: [f64; 2],
+    /// Examples that it was taken on.
+    pub examples: usize,
+}
+
+impl Measured {
+    /// By how much it dropped: points of a hundred, or per cent of a loss.
     pub fn drop(&self) -> f64 {
         drop_of(&self.metric, self.values[0], self.values[1])
     }
@@ -170,6 +178,34 @@ pub fn quantise(
     trial.outcome(candidates, [before, after])
 }
 
+/// Quantises the products of a model by itself, whose weights are in `store`, by what one call with `inputs` shows. No metric
+/// is taken.
+///
+/// # Errors
+/// An input that the model does not have, no products, or what cannot be compiled or run.
+pub fn quantise_model(
+    project: &Project,
+    graph: &Graph,
+    compiler: &Compiler,
+    (mut store, inputs): (Store, &BTreeMap<String, Vec<u8>>),
+    (request, rows): (&Request, usize),
+) -> Result<Outcome, DriverError> {
+    let before: usize = Store::wanted(graph).values().map(|ty| ty.bytes()).sum();
+    let float = pipeline::inference(graph).map_err(|error| DriverError::Internal(error.to_string()))?;
+    let mut examples = OneCall { inputs, is_given: false };
+    let mut candidates = candidates(float, rows, (compiler, &mut store), (&mut examples, rows), request)?;
+    if request.measure {
+        candidates.time(compiler)?;
+    }
+    let layers = candidates.layers();
+    candidates.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
+    let project = Project { quantised: layers.clone(), ..project.clone() };
+    let after = Store::wanted(&project.inference(Ok(graph.clone()))?).values().map(|ty| ty.bytes()).sum();
+    let rows = candidates.all.into_iter().map(|candidate| candidate.row).collect();
+    let report = Report { measured: None, calibrated_on: candidates.calibrated_on, bytes: [before, after], rows };
+    Ok(Outcome { report, layers, store, project })
+}
+
 /// The measure that counts.
 fn metric(recipe: &RecipeInfo, request: &Request) -> Result<String, DriverError> {
     let known: Vec<String> = recipe.measured().collect();
@@ -192,7 +228,7 @@ struct Candidate {
 }
 
 struct Candidates {
-    graph: nnc_graph::Graph,
+    graph: Graph,
     all: Vec<Candidate>,
     calibrated_on: usize,
 }
@@ -229,6 +265,37 @@ impl Candidates {
     }
 }
 
+/// Every product with its range and its integers, or why it has none. `rows` are the examples of a call.
+fn candidates(
+    graph: Graph,
+    rows: usize,
+    (compiler, store): (&Compiler, &mut Store),
+    (examples, calibrated_on): (&mut dyn Examples, usize),
+    request: &Request,
+) -> Result<Candidates, DriverError> {
+    let sites = sites(&graph);
+    if sites.is_empty() {
+        let message = "this network has no product of activations by weights outside of loops";
+        return Err(DriverError::Usage(message.to_owned()));
+    }
+    let seen = observe::observe(&graph, &sites, request.method, (compiler, store), examples)?;
+    let floats = weights::floats(&graph, &sites, (compiler, store))?;
+    let candidate = |(site, weights): (Site, Tensor)| {
+        let range = seen.get(&site.input).and_then(|seen| seen.range(request.method));
+        let made = range.and_then(|range| Some((range, weights::quantise(&site, &weights, range)?)));
+        let choice = match &made {
+            _ if site.depth < LEAST_TERMS || site.channels < LEAST_CHANNELS => Err(Reason::Small),
+            Some((range, _)) => Ok(*range),
+            None if seen.get(&site.input).is_some_and(|seen| seen.most == 0.0) => Err(Reason::NeverExercised),
+            None => Err(Reason::NotFinite),
+        };
+        let (name, elements, products) = (site.name.clone(), weights.elements(), site.products / rows);
+        Candidate { made, row: Row { name, elements, products, choice, times: None, drop: None }, site }
+    };
+    let all = sites.into_iter().zip(floats).map(candidate).collect();
+    Ok(Candidates { all, graph, calibrated_on })
+}
+
 /// A recipe whose metric is taken with these or those products quantised.
 struct Trial<'a> {
     project: &'a Project,
@@ -258,29 +325,10 @@ impl Trial<'_> {
         let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
         let graph = self.project.graph(self.project.unit.evaluate(&self.recipe.name, rows))?;
         let graph = pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))?;
-        let sites = sites(&graph);
-        if sites.is_empty() {
-            let message = "this network has no product of activations by weights outside of loops";
-            return Err(DriverError::Usage(message.to_owned()));
-        }
         let mut store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
-        let calibrated_on = examples.count();
-        let seen = observe::observe(&graph, &sites, request.method, (self.compiler, &mut store), &mut examples)?;
-        let floats = weights::floats(&graph, &sites, (self.compiler, &mut store))?;
-        let candidate = |(site, weights): (Site, Tensor)| {
-            let range = seen.get(&site.input).and_then(|seen| seen.range(request.method));
-            let made = range.and_then(|range| Some((range, weights::quantise(&site, &weights, range)?)));
-            let choice = match &made {
-                _ if site.depth < LEAST_TERMS || site.channels < LEAST_CHANNELS => Err(Reason::Small),
-                Some((range, _)) => Ok(*range),
-                None if seen.get(&site.input).is_some_and(|seen| seen.most == 0.0) => Err(Reason::NeverExercised),
-                None => Err(Reason::NotFinite),
-            };
-            let (name, elements, products) = (site.name.clone(), weights.elements(), site.products / rows);
-            Candidate { made, row: Row { name, elements, products, choice, times: None, drop: None }, site }
-        };
-        Ok(Candidates { all: sites.into_iter().zip(floats).map(candidate).collect(), graph, calibrated_on })
+        let count = examples.count();
+        candidates(graph, rows, (self.compiler, &mut store), (&mut examples, count), request)
     }
 
     /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the
@@ -328,14 +376,37 @@ impl Trial<'_> {
             Ok(file::wanted(project, self.recipe)?.values().map(|ty| ty.bytes()).sum())
         };
         let report = Report {
-            metric: self.metric.to_owned(),
-            values,
-            measured_on: self.part.rows.len(),
+            measured: Some(Measured { metric: self.metric.to_owned(), values, examples: self.part.rows.len() }),
             calibrated_on: candidates.calibrated_on,
             bytes: [bytes(self.project)?, bytes(&project)?],
             rows: candidates.all.into_iter().map(|candidate| candidate.row).collect(),
         };
         Ok(Outcome { report, layers, store, project })
+    }
+}
+
+/// What a model is given for one call.
+struct OneCall<'a> {
+    inputs: &'a BTreeMap<String, Vec<u8>>,
+    is_given: bool,
+}
+
+impl Examples for OneCall<'_> {
+    fn rewind(&mut self) -> Result<(), DriverError> {
+        self.is_given = false;
+        Ok(())
+    }
+
+    fn fill(&mut self, program: &mut CompiledGraph) -> Result<bool, DriverError> {
+        for (name, bytes) in self.inputs {
+            let Some(input) = program.input_mut(name) else { continue };
+            if input.len() != bytes.len() {
+                let (found, wanted) = (bytes.len(), input.len());
+                return Err(DriverError::Usage(format!("--input {name} has {found} bytes, a call takes {wanted}")));
+            }
+            input.copy_from_slice(bytes);
+        }
+        Ok(!std::mem::replace(&mut self.is_given, true))
     }
 }
 

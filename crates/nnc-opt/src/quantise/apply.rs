@@ -107,9 +107,8 @@ impl Pass<'_> {
         let x = if range.signed { x } else { self.without_relu(x) };
         let scaled = self.with_number(BinaryOp::Mul, x, f64::from(1.0 / range.scale));
         let whole = self.rewriter.emit(Op::Unary(UnaryOp::Round), &[scaled]);
-        let raised = self.with_number(BinaryOp::Max, whole, f64::from(range.least()));
-        let clamped = self.with_number(BinaryOp::Min, raised, f64::from(range.levels()));
-        let moved = if range.signed { self.with_number(BinaryOp::Add, clamped, f64::from(MIDDLE)) } else { clamped };
+        // The cast saturates.
+        let moved = if range.signed { self.with_number(BinaryOp::Add, whole, f64::from(MIDDLE)) } else { whole };
         let value = self.rewriter.emit(Op::Cast(DType::U8), &[moved]);
         self.stand_for(old, Integers { value, range });
     }

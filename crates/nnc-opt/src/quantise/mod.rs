@@ -37,7 +37,7 @@ const MIDDLE: f32 = 128.0;
 pub struct Range {
     /// The distance of neighbouring numbers.
     pub scale: f32,
-    /// Whether there are negative ones: then they go from -127 to 127, else from 0 to 255.
+    /// Whether there are negative ones: then they go from -128 to 127, else from 0 to 255.
     pub signed: bool,
 }
 
@@ -53,11 +53,6 @@ impl Range {
     /// The largest number.
     pub fn levels(self) -> f32 {
         if self.signed { 127.0 } else { 255.0 }
-    }
-
-    /// The least number.
-    pub fn least(self) -> f32 {
-        if self.signed { -127.0 } else { 0.0 }
     }
 
     /// What stands for 0.

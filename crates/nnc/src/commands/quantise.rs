@@ -1,38 +1,37 @@
 //! `nnc quantise FILE --weights W --data DIR -o OUT`.
 
 use crate::arguments::{Calibration, Quantise};
+use crate::given::Givens;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
+use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::checkpoint::Checkpoint;
+use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
-use nnc_driver::quantise::{Outcome, Report, Request, Row, file, quantise};
-use nnc_driver::{Dataset, DriverError, Learned, Session, Wanted, checkpoint, executable};
+use nnc_driver::quantise::{Outcome, Report, Request, Row, file, quantise, quantise_model};
+use nnc_driver::store::Store;
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
+use nnc_graph::TensorType;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
-    setup::refuse_batch_size(&options.file)?;
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let project = setup::project(&options.file)?;
-    let recipe = project.recipe(options.file.only.as_deref())?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let loaded = checkpoint::load(&options.weights)?;
     refuse_quantised(&options.weights, &loaded)?;
-    let mut session = Session::without_files(&project, &recipe.name, compiler.clone(), 0)?;
-    super::eval::check_exactly(&mut session, &options.weights, &loaded)?;
-    let root = options.data.as_deref().unwrap_or(project.folder());
-    let dataset =
-        Dataset::open(session.data(), root, recipe.seed.unwrap_or(0) as u64, Wanted::All, &Learned::of(&loaded))?;
-    let request = request(options);
-    let bar = spinner();
-    let mut told = |what: &str| bar.set_message(what.to_owned());
-    let outcome = quantise((&project, recipe), &compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
-    bar.finish_and_clear();
-    let Outcome { report, layers, store, project } = outcome;
-    let wanted = file::wanted(&project, project.recipe(Some(&recipe.name))?)?;
-    let staged = file::stage(&options.output, &store, (&wanted, &layers), loaded.metadata.as_deref())?;
+    let metadata = loaded.metadata.clone();
+    let (outcome, wanted) = match project.unit.recipes.is_empty() {
+        true => of_model(&project, options, &compiler, loaded)?,
+        false => of_recipe(&project, options, &compiler, &loaded)?,
+    };
+    let Outcome { report, layers, store, .. } = outcome;
+    let staged = file::stage(&options.output, &store, (&wanted, &layers), metadata.as_deref())?;
     staged.commit().map_err(DriverError::from)?;
     if options.json {
         return output::line(&format!("{:#}", as_json(&report)));
@@ -40,6 +39,60 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     warn(&report);
     output::print(&shown(&report))?;
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+}
+
+/// The tensors that inference reads, by path.
+type Wanted = BTreeMap<String, TensorType>;
+
+/// A recipe, calibrated on its data and held to its metric.
+fn of_recipe(
+    project: &Project,
+    options: &Quantise,
+    compiler: &Compiler,
+    loaded: &Checkpoint,
+) -> Result<(Outcome, Wanted), Failure> {
+    if let Some(input) = options.input.first() {
+        return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
+    }
+    setup::refuse_batch_size(&options.file)?;
+    let recipe = project.recipe(options.file.only.as_deref())?;
+    let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
+    super::eval::check_exactly(&mut session, &options.weights, loaded)?;
+    let root = options.data.as_deref().unwrap_or(project.folder());
+    let dataset = Dataset::open(
+        session.data(),
+        root,
+        recipe.seed.unwrap_or(0) as u64,
+        dataset::Wanted::All,
+        &Learned::of(loaded),
+    )?;
+    let request = request(options);
+    let bar = spinner();
+    let mut told = |what: &str| bar.set_message(what.to_owned());
+    let outcome = quantise((project, recipe), compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
+    bar.finish_and_clear();
+    let wanted = file::wanted(&outcome.project, recipe)?;
+    Ok((outcome, wanted))
+}
+
+/// A model by itself, calibrated on one call.
+fn of_model(
+    project: &Project,
+    options: &Quantise,
+    compiler: &Compiler,
+    mut loaded: Checkpoint,
+) -> Result<(Outcome, Wanted), Failure> {
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
+    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
+    let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
+    let deployment = Deployment::new(&graphs.subject(&loaded), &store, compiler)?;
+    let columns = Givens::new(&options.input).columns(deployment.manifest())?;
+    let names = deployment.manifest().inputs.iter().map(|port| port.name.clone());
+    let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
+    let request = request(options);
+    let outcome = quantise_model(project, &graphs.graph, compiler, (store, &inputs), (&request, rows))?;
+    let wanted = Store::wanted(&outcome.project.inference(Ok(graphs.graph.clone()))?);
+    Ok((outcome, wanted))
 }
 
 fn request(options: &Quantise) -> Request {
@@ -85,13 +138,11 @@ fn shown(report: &Report) -> String {
     let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.rows.iter().map(line));
-    let [before, after] = report.values;
-    let metric = format!(
-        "{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {}; calibrated on {}\n",
-        report.metric,
-        terminal::counted(report.measured_on, "example"),
-        terminal::counted(report.calibrated_on, "example"),
-    );
+    let calibrated = terminal::counted(report.calibrated_on, "example");
+    let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
+        let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
+        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; calibrated on {calibrated}\n", measured.metric)
+    });
     let [from, to] = report.bytes;
     let share = 100.0 * to as f64 / from.max(1) as f64;
     let size = format!(
@@ -105,7 +156,7 @@ fn shown(report: &Report) -> String {
 fn line(row: &Row) -> Vec<String> {
     let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
     let (kind, why) = match row.choice {
-        Ok(range) => ("int8", if range.signed { "-127 to 127" } else { "0 to 255" }.to_owned()),
+        Ok(range) => ("int8", if range.signed { "-128 to 127" } else { "0 to 255" }.to_owned()),
         Err(reason) => ("f32", reason.to_string()),
     };
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
@@ -130,9 +181,12 @@ fn as_json(report: &Report) -> Value {
         json!({"layer": row.name, "weights": row.elements, "products": row.products, "choice": choice,
                "seconds": times, "drop": row.drop})
     });
+    let measured = report.measured.as_ref().map(|measured| {
+        json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],
+               "drop": measured.drop(), "examples": measured.examples})
+    });
     json!({
-        "metric": report.metric, "f32": report.values[0], "int8": report.values[1], "drop": report.drop(),
-        "examples": report.measured_on, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
+        "measured": measured, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(),
     })
 }
