@@ -230,7 +230,7 @@ fn single_shuffle(units: &[(u32, u32)]) -> Option<((forms::Form, u8), [u32; 2])>
     let whole = |half: &[(u32, u32)]| {
         let (of, start) = half[0];
         let follows = half.iter().zip(start..).all(|(&unit, at)| unit == (of, at));
-        (start as usize % HALF == 0 && follows).then_some((of, start as usize / HALF))
+        ((start as usize).is_multiple_of(HALF) && follows).then_some((of, start as usize / HALF))
     };
     if let [Some((a, low)), Some((b, high))] = halves.map(whole) {
         return Some(((forms::PERM2F128, (low | (2 + high) << 4) as u8), [a, b]));
