@@ -109,14 +109,14 @@ impl Product<'_> {
         let height = 8 * vectors;
         let blocks = self.rows.div_ceil(height) as f64;
         let near = match vectors {
-            1 => 1.7,
-            2 => 2.2,
+            1 => 1.15,
+            2 => 2.0,
             _ => 3.6,
         };
         // Tables that leave the first cache come from the second.
-        let each = if 8 * self.pattern.count() > FIRST_CACHE { 1.8 * near } else { near };
+        let each = if 8 * self.pattern.count() > FIRST_CACHE { 1.4 * near } else { near };
         let turned = (self.pattern.depth + self.pattern.columns) * height;
-        blocks * (self.pattern.count() as f64 * each + turned as f64 * 1.1)
+        blocks * (self.pattern.count() as f64 * each + turned as f64 * 0.5)
     }
 
     /// `None` where rows are many or shorter than a window.

@@ -246,9 +246,28 @@ impl Body<'_> {
         let [down, along] = [layout.strides[0], layout.strides[1]];
         let first = b.affine(&[(row, down), (terms.0, along)], layout.offset);
         let terms = b.sub(terms.1, terms.0);
-        if along == 1 && self.blocks.shape.rows.is_multiple_of(self.height) {
-            return self.turn_whole(b, first, down, terms);
+        if along != 1 {
+            return self.turn_some(b, first, (count, terms));
         }
+        let all = b.index(self.height as i64);
+        let is_whole = b.eq(count, all);
+        b.if_else(
+            is_whole,
+            |b| {
+                self.turn_whole(b, first, down, terms);
+                vec![]
+            },
+            |b| {
+                self.turn_some(b, first, (count, terms));
+                vec![]
+            },
+        );
+    }
+
+    /// As [`Self::turn`], of any number of rows by any strides.
+    fn turn_some(&self, b: &mut Builder, first: Value, (count, terms): (Value, Value)) {
+        let layout = &self.a.0.layout;
+        let [down, along] = [layout.strides[0], layout.strides[1]];
         let from = Matrix { memory: self.a.1, first, row: along, column: down };
         let (depth, height) = (self.blocks.slabs.grain, self.height as i64);
         let zero = b.index(0);

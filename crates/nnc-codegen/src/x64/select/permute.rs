@@ -113,6 +113,10 @@ impl Selector<'_> {
             let indices = self.pool_vector(&bytes(&|(of, unit)| of * 16 + unit), full);
             return self.over(forms::PERMT2D, full, first, indices, second);
         }
+        if let Some(((form, number), [a, b])) = single_shuffle(&numbers) {
+            let [a, b] = [a, b].map(|of| if of == 0 { first } else { second });
+            return self.three_by_number(form, full, a, b, number);
+        }
         let indices = self.pool_vector(&bytes(&|(_, unit)| unit), full);
         let [first, second] = [first, second].map(|register| self.three(forms::PERMD, full, indices, register));
         let chosen = numbers.iter().enumerate().fold(0u8, |mask, (at, &(of, _))| mask | (of as u8) << at);
@@ -219,5 +223,56 @@ impl Selector<'_> {
             self.over(forms::FMA231PS, width, sum, high_a, high_b)
         });
         Lanes::new(32, parts.collect())
+    }
+}
+
+/// Units of 32 bits in half of a register.
+const HALF: usize = 4;
+
+/// The instruction that takes eight units of two registers at once, and which of them are its operands: two units of one
+/// and two of the other in each half (`vshufps`), or whole halves (`vperm2f128`). Each unit is the number of its register
+/// and its place there.
+fn single_shuffle(units: &[(u32, u32)]) -> Option<((forms::Form, u8), [u32; 2])> {
+    if units.len() != 2 * HALF {
+        return None;
+    }
+    let halves = [&units[..HALF], &units[HALF..]];
+    let whole = |half: &[(u32, u32)]| {
+        let (of, start) = half[0];
+        let follows = half.iter().zip(start..).all(|(&unit, at)| unit == (of, at));
+        ((start as usize).is_multiple_of(HALF) && follows).then_some((of, start as usize / HALF))
+    };
+    if let [Some((a, low)), Some((b, high))] = halves.map(whole) {
+        return Some(((forms::PERM2F128, (low | (2 + high) << 4) as u8), [a, b]));
+    }
+    let number = |half: usize| {
+        let base = (half * HALF) as u32;
+        let inside = halves[half].iter().all(|&(_, unit)| (base..base + HALF as u32).contains(&unit));
+        let bits = halves[half]
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (at, &(_, unit))| bits | (unit - base.min(unit)) << (2 * at));
+        inside.then_some(bits)
+    };
+    let [a, b] = [units[0].0, units[2].0];
+    let own = |half: &[(u32, u32)]| half.iter().zip([a, a, b, b]).all(|(&(of, _), wanted)| of == wanted);
+    let same = number(0).filter(|low| number(1) == Some(*low))?;
+    halves.into_iter().all(own).then_some(((forms::SHUFPS, same as u8), [a, b]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffles_within_halves_and_of_halves_are_one_instruction() {
+        let of = |pattern: [u32; 8]| pattern.map(|lane| (lane / 8, lane % 8));
+        let in_halves = single_shuffle(&of([0, 2, 8, 10, 4, 6, 12, 14])).map(|((_, number), of)| (number, of));
+        assert_eq!(in_halves, Some((0b1000_1000, [0, 1])));
+        let turned = single_shuffle(&of([10, 11, 2, 3, 14, 15, 6, 7])).map(|((_, number), of)| (number, of));
+        assert_eq!(turned, Some((0b1110_1110, [1, 0])));
+        let halves = single_shuffle(&of([4, 5, 6, 7, 12, 13, 14, 15])).map(|((_, number), of)| (number, of));
+        assert_eq!(halves, Some((0x31, [0, 1])));
+        assert!(single_shuffle(&of([0, 8, 1, 9, 2, 10, 3, 11])).is_none());
     }
 }
