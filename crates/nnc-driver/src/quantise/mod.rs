@@ -97,6 +97,8 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Calibration examples.
     pub calibrated_on: usize,
+    /// Seconds of all kernels of a run, if times were asked for.
+    pub times: Option<Times>,
     /// Bytes of all tensors that inference reads, before and after.
     pub bytes: [usize; 2],
     /// The products in program order.
@@ -175,7 +177,8 @@ pub fn quantise(
     }
     told("measuring the integers");
     let after = trial.settle(&mut candidates, (before, request.max_drop), told)?;
-    trial.outcome(candidates, [before, after])
+    let times = candidates.whole_times(request, compiler)?;
+    trial.outcome(candidates, ([before, after], times))
 }
 
 /// Quantises the products of a model by itself, whose weights are in `store`, by what one call with `inputs` shows. No metric
@@ -201,8 +204,10 @@ pub fn quantise_model(
     candidates.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
     let project = Project { quantised: layers.clone(), ..project.clone() };
     let after = Store::wanted(&project.inference(Ok(graph.clone()))?).values().map(|ty| ty.bytes()).sum();
+    let times = candidates.whole_times(request, compiler)?;
     let rows = candidates.all.into_iter().map(|candidate| candidate.row).collect();
-    let report = Report { measured: None, calibrated_on: candidates.calibrated_on, bytes: [before, after], rows };
+    let (measured, calibrated_on) = (None, candidates.calibrated_on);
+    let report = Report { measured, calibrated_on, times, bytes: [before, after], rows };
     Ok(Outcome { report, layers, store, project })
 }
 
@@ -244,6 +249,15 @@ impl Candidates {
             }
         }
         Ok(())
+    }
+
+    /// Times of the whole network, if they were asked for.
+    fn whole_times(&self, request: &Request, compiler: &Compiler) -> Result<Option<Times>, DriverError> {
+        let layers = self.layers();
+        match request.measure && !layers.is_empty() {
+            true => timing::measure_all(&self.graph, &layers, compiler).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Those that are quantised.
@@ -367,7 +381,11 @@ impl Trial<'_> {
         Ok(value)
     }
 
-    fn outcome(self, candidates: Candidates, values: [f64; 2]) -> Result<Outcome, DriverError> {
+    fn outcome(
+        self,
+        candidates: Candidates,
+        (values, times): ([f64; 2], Option<Times>),
+    ) -> Result<Outcome, DriverError> {
         let layers = candidates.layers();
         let project = Project { quantised: layers.clone(), ..self.project.clone() };
         let mut store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
@@ -378,6 +396,7 @@ impl Trial<'_> {
         let report = Report {
             measured: Some(Measured { metric: self.metric.to_owned(), values, examples: self.part.rows.len() }),
             calibrated_on: candidates.calibrated_on,
+            times,
             bytes: [bytes(self.project)?, bytes(&project)?],
             rows: candidates.all.into_iter().map(|candidate| candidate.row).collect(),
         };

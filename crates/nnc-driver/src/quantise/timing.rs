@@ -1,10 +1,11 @@
 //! How long a product takes by floats and by integers, measured: its kernel, after one that makes its activations.
 
 use crate::bench::{failed, fill_inputs};
-use crate::compiled::{CompiledGraph, Compiler};
+use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::store::Store;
 use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, Tensor, TensorType, UnaryOp, channels_first, channels_last};
+use nnc_kernel::KernelReport;
 use nnc_opt::quantise::{Layer, Range, Site, quantise, sites};
 use std::time::{Duration, Instant};
 
@@ -33,18 +34,36 @@ pub fn measure(graph: &Graph, site: &Site, compiler: &Compiler) -> Result<Times,
         Some(only) => quantise(&rounded, &[Layer { name: only.name.clone(), input: range }]),
         None => return Err(DriverError::Internal("a product that is none".to_owned())),
     };
+    compare([&floats, &integers], compiler, product_seconds)
+}
+
+/// Measures a whole graph, and the same with such layers of integers.
+///
+/// # Errors
+/// What cannot be compiled or run.
+pub fn measure_all(graph: &Graph, layers: &[Layer], compiler: &Compiler) -> Result<Times, DriverError> {
+    compare([graph, &quantise(graph, layers)], compiler, all_seconds)
+}
+
+/// The least of what `seconds` says of some runs that take turns.
+fn compare(
+    graphs: [&Graph; 2],
+    compiler: &Compiler,
+    seconds: fn(&[KernelReport], &[Duration]) -> f64,
+) -> Result<Times, DriverError> {
     let mut programs = Vec::new();
-    for graph in [floats, integers] {
-        let store = zeros(&graph);
-        let mut program = compiler.compile_to_measure(&graph)?;
+    for graph in graphs {
+        let mut program = compiler.compile_to_measure(graph)?;
         fill_inputs(&mut program);
-        programs.push((program, store, f64::INFINITY));
+        programs.push((program, zeros(graph), f64::INFINITY));
     }
     let started = Instant::now();
     let mut runs = 0;
     while runs < LEAST_RUNS || started.elapsed() < 2 * TIME {
         for (program, store, least) in &mut programs {
-            *least = least.min(run(program, store)?);
+            let times = program.run_timed(store).map_err(failed)?;
+            let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
+            *least = least.min(seconds(report, &times));
         }
         runs += 1;
     }
@@ -52,12 +71,15 @@ pub fn measure(graph: &Graph, site: &Site, compiler: &Compiler) -> Result<Times,
 }
 
 /// Seconds of the kernel that has most to do.
-fn run(program: &mut CompiledGraph, store: &mut Store) -> Result<f64, DriverError> {
-    let times = program.run_timed(store).map_err(failed)?;
-    let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
-    let in_each_run = report.iter().zip(&times).filter(|(kernel, _)| kernel.runs > 0);
+fn product_seconds(report: &[KernelReport], times: &[Duration]) -> f64 {
+    let in_each_run = report.iter().zip(times).filter(|(kernel, _)| kernel.runs > 0);
     let product = in_each_run.max_by_key(|(kernel, _)| kernel.flops);
-    Ok(product.map_or(f64::INFINITY, |(_, time)| time.as_secs_f64()))
+    product.map_or(f64::INFINITY, |(_, time)| time.as_secs_f64())
+}
+
+/// Seconds of all kernels of a run.
+fn all_seconds(report: &[KernelReport], times: &[Duration]) -> f64 {
+    report.iter().zip(times).filter(|(kernel, _)| kernel.runs > 0).map(|(_, time)| time.as_secs_f64()).sum()
 }
 
 /// The product by itself, of activations that another kernel makes, followed by a relu. Channels come and go side by side, as

@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
         return output::line(&format!("{:#}", as_json(&report)));
     }
     warn(&report);
+    warn_of_time(&report);
     output::print(&shown(&report))?;
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
 }
@@ -134,6 +135,14 @@ fn warn(report: &Report) {
     }
 }
 
+/// Products that are faster by themselves may still cost more in changes between bytes and floats.
+fn warn_of_time(report: &Report) {
+    if report.times.is_some_and(|times| times.integers > times.float) {
+        let advice = "`--all` quantises every product, so that less is changed to and fro";
+        terminal::print_warning(&format!("the network as a whole is not faster with integers; {advice}"));
+    }
+}
+
 fn shown(report: &Report) -> String {
     let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
@@ -150,7 +159,11 @@ fn shown(report: &Report) -> String {
         terminal::bytes(from as u64),
         terminal::bytes(to as u64)
     );
-    terminal::table(&lines) + &metric + &size
+    let time = report.times.map_or_else(String::new, |times| {
+        let [float, integers] = [times.float, times.integers].map(terminal::duration);
+        format!("{QUIET}a run{QUIET:#} {float} -> {integers} ({:.2}x)\n", times.float / times.integers)
+    });
+    terminal::table(&lines) + &metric + &size + &time
 }
 
 fn line(row: &Row) -> Vec<String> {
@@ -185,8 +198,9 @@ fn as_json(report: &Report) -> Value {
         json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],
                "drop": measured.drop(), "examples": measured.examples})
     });
+    let times = report.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
     json!({
-        "measured": measured, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
+        "measured": measured, "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(),
     })
 }

@@ -170,7 +170,9 @@ impl Builder<'_> {
         let mut metrics = Vec::new();
         metric_names(&self.train.body, &mut metrics);
         let known: Vec<&str> = losses.iter().chain(&metrics).map(String::as_str).collect();
-        let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some());
+        let is_source =
+            |data: &crate::elaborate::data::DataInfo| data.splits.iter().any(|split| split.name == "validation");
+        let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some() || is_source(data));
         if !matches!(split, "train" | "validation") {
             let message = format!("there is no split `{split}` to watch");
             self.elaborator.fail(Code::E0601, span, message, Some("watch `validation.loss`".to_owned()));
