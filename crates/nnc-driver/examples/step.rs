@@ -118,11 +118,11 @@ fn made_up(data: &DataInfo, rows: usize, number: u64) -> Batch {
         let draw = |uniform: f64| match ty.dtype {
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => 2.0 * uniform - 1.0,
             DType::Bool => (2.0 * uniform).floor().min(1.0),
-            DType::I8 | DType::U8 | DType::I32 | DType::I64 if sizes.is_empty() => {
+            DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 if sizes.is_empty() => {
                 (classes * uniform).floor().min(classes - 1.0)
             }
             DType::U8 => (256.0 * uniform).floor().min(255.0),
-            DType::I8 | DType::I32 | DType::I64 => (128.0 * uniform).floor().min(127.0),
+            DType::I8 | DType::I16 | DType::I32 | DType::I64 => (128.0 * uniform).floor().min(127.0),
         };
         let values: Vec<f64> = (0..count).map(|_| draw(uniform())).collect();
         Tensor::from_f64(ty.dtype, &[count], &values).bytes().to_vec()
