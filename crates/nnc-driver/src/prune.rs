@@ -1,6 +1,6 @@
 //! Pruning of given weights by magnitude, and the masks that say what was pruned.
 //!
-//! [`prune`] zeroes elements of a session's weights and puts a mask beside each; what is written then is an ordinary
+//! [`prune()`] zeroes elements of a session's weights and puts a mask beside each; what is written then is an ordinary
 //! file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
 //! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s.
 

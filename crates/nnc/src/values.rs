@@ -68,7 +68,7 @@ pub(crate) fn percentile(text: &str) -> Result<f64, String> {
 
 /// Points that a metric may drop.
 pub(crate) fn points(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|&number| number >= 0.0 && number <= 100.0);
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
     number.ok_or_else(|| "a number of points from 0 to 100 is wanted".to_owned())
 }
 

@@ -5,7 +5,7 @@
 //! 3. [`timing`]: a product stays as it is where integers measure slower.
 //! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
 //!    floats, those first that cost most by themselves.
-//! 5. [`file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
+//! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! A model without a recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is
 //! [`nnc_opt::quantise`].
