@@ -2,10 +2,10 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`uses`] | what each parameter of a graph is used for: only matrices that are multiplied may be pruned |
-//! | [`select`] | the elements, or blocks of them, that count least |
-//! | [`known`] | weights as constants of a graph, so that kernels may leave zeros out |
-//! | [`hold`] | a training step that keeps pruned weights at zero |
+//! | [`mod@uses`] | what each parameter of a graph is used for: only matrices that are multiplied may be pruned |
+//! | [`mod@select`] | the elements, or blocks of them, that count least |
+//! | [`mod@known`] | weights as constants of a graph, so that kernels may leave zeros out |
+//! | [`mod@hold`] | a training step that keeps pruned weights at zero |
 //!
 //! A mask is a state beside its weight: a bool tensor of the weight's shape, at [`mask_path`], true where an element is
 //! kept. What is pruned is 0 in the weight itself, so that whoever only reads weights needs no mask. Pruning changes what

@@ -12,8 +12,8 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`sites`] | which products of a graph can be quantised, and what they are called |
-//! | [`apply`] | the rewrite |
+//! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
+//! | [`mod@apply`] | the rewrite |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
 //! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and its scales `NAME.scale`
