@@ -4,11 +4,11 @@
 //! Inputs are random bytes for u8, small positive numbers for floats and zeros for other integers; weights are freshly
 //! initialised. Alternation cancels what drifts on a machine; the figures are medians with quartiles.
 
+use crate::checkpoint::Checkpoint;
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::prune;
-use crate::session::initial_store;
 use crate::stage::{self, Which};
 use crate::store::Store;
 use nnc_graph::{DType, Graph, Op, TensorType, tensor};
@@ -81,7 +81,7 @@ pub struct Wanted<'a> {
     /// Whether each kind of fusion is switched off in turn.
     pub ablate: bool,
     /// The weights, if they are not to be made up.
-    pub weights: Option<&'a Path>,
+    pub weights: Option<(&'a Path, &'a Checkpoint)>,
 }
 
 /// Compares a program with its unfused form, and with variants that lack one kind of fusion if that is wanted.
@@ -91,16 +91,10 @@ pub struct Wanted<'a> {
 pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Result<Comparison, DriverError> {
     let Wanted { only, which, rows, .. } = wanted;
     let graph = stage::graph(project, only, which, rows)?;
-    let init = stage::graph(project, only, Which::Init, rows)?;
     let mut variants = vec![FuseOptions::ALL, FuseOptions::NONE];
     let kinds: &[_] = if wanted.ablate { &FuseOptions::without_each() } else { &[] };
     variants.extend(kinds.iter().map(|(_, options)| *options));
-    let store = || -> Result<Store, DriverError> {
-        let mut store = initial_store(compiler, &init, 0)?;
-        project.hold_store(&graph, &mut store);
-        wanted.weights.map_or(Ok(()), |path| prune::load_weights(project, only, path, &mut store))?;
-        Ok(store)
-    };
+    let store = || stage::store(project, only, (&graph, rows), compiler, wanted.weights);
     let (mut programs, mut kinds) = (Vec::new(), kinds.iter().map(|&(kind, _)| kind).collect::<Vec<_>>());
     let specialised = prune::specialised(&graph, &store()?);
     for fuse in variants {

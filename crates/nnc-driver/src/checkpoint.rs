@@ -9,7 +9,7 @@
 
 use crate::error::DriverError;
 use crate::prune;
-use crate::store::Store;
+use crate::store::Entry;
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
@@ -31,14 +31,18 @@ pub struct Checkpoint {
     pub metadata: Option<String>,
 }
 
-/// Writes a store with its metadata, to be put at `path`.
+/// Writes tensors of a store, by path and in its order, with their metadata, to be put at `path`.
 ///
 /// # Errors
 /// [`DriverError::Data`]; an earlier checkpoint at `path` then stands.
-pub fn stage(path: &Path, store: &Store, metadata: &str) -> Result<Staged, DriverError> {
+pub fn stage<'s>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'s str, &'s Entry)>,
+    metadata: &str,
+) -> Result<Staged, DriverError> {
     let broken = |error: safetensors::SafeTensorError| DriverError::Internal(format!("a checkpoint: {error}"));
     let mut views = Vec::new();
-    for (name, entry) in store.iter() {
+    for (name, entry) in tensors {
         let view = TensorView::new(to_safe(entry.ty.dtype), entry.ty.shape.sizes(), entry.buffer.bytes());
         views.push((name, view.map_err(broken)?));
     }
@@ -134,6 +138,7 @@ fn from_safe(dtype: Dtype) -> Option<DType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use std::fs;
 
     fn store() -> Store {
@@ -145,7 +150,7 @@ mod tests {
     }
 
     fn save(path: &Path, store: &Store, metadata: &str) {
-        stage(path, store, metadata).unwrap().commit().unwrap();
+        stage(path, store.iter(), metadata).unwrap().commit().unwrap();
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Where the time of a program goes: each kernel launch timed, beside what the machine could do at best.
 
 use crate::bench::{failed, fill_inputs, quantile};
+use crate::checkpoint::Checkpoint;
 use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::prune;
 use crate::roofline::{Bound, Roofline};
-use crate::session::initial_store;
 use crate::stage::{self, Which};
 use nnc_graph::{Graph, Op, ValueId};
 use nnc_kernel::KernelReport;
@@ -73,15 +73,12 @@ pub fn profile(
     project: &Project,
     only: Option<&str>,
     which: Which,
-    (rows, weights): (Option<usize>, Option<&Path>),
+    (rows, weights): (Option<usize>, Option<(&Path, &Checkpoint)>),
     compiler: &Compiler,
     time: Duration,
 ) -> Result<Profile, DriverError> {
     let graph = stage::graph(project, only, which, rows)?;
-    let init = stage::graph(project, only, Which::Init, rows)?;
-    let mut store = initial_store(compiler, &init, 0)?;
-    project.hold_store(&graph, &mut store);
-    weights.map_or(Ok(()), |path| prune::load_weights(project, only, path, &mut store))?;
+    let mut store = stage::store(project, only, (&graph, rows), compiler, weights)?;
     let mut program = compiler.compile_to_measure(&prune::specialised(&graph, &store))?;
     fill_inputs(&mut program);
     let roofline = Roofline::measure(compiler)?;

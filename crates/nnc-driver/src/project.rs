@@ -1,7 +1,6 @@
 //! A `.nn` file with what it uses, read and checked.
 
 use crate::error::DriverError;
-use crate::store::Store;
 use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
@@ -98,13 +97,6 @@ impl Project {
         }
         let graph = pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))?;
         Ok(quantise::quantise(&graph, &self.quantised))
-    }
-
-    /// Brings first values to what a graph with products of integers reads.
-    pub fn hold_store(&self, graph: &Graph, store: &mut Store) {
-        if !self.quantised.is_empty() {
-            store.hold_to(&Store::wanted(graph));
-        }
     }
 
     /// What the front end made, or its diagnostics with the texts they point into.

@@ -5,12 +5,10 @@
 //! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s.
 
 use crate::checkpoint;
-use crate::compiled::host_tensor;
 use crate::error::DriverError;
-use crate::pretrained::listed;
 use crate::project::Project;
 use crate::session::Session;
-use crate::store::{Entry, Mismatch, RESERVED, Store};
+use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Tensor};
 use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
@@ -250,38 +248,13 @@ fn is_sparse(tensor: &Tensor) -> bool {
     tensor.dims().len() >= 2 && tensor.dtype().is_float() && zeros() as f64 >= TOLD * tensor.elements() as f64
 }
 
-/// Lays the weights of a file over a program's first ones.
-///
-/// # Errors
-/// The file cannot be read, or does not have all of them.
-pub fn load_weights(project: &Project, only: Option<&str>, path: &Path, store: &mut Store) -> Result<(), DriverError> {
-    let loaded = checkpoint::load(path)?;
-    let names = match project.unit.recipes.is_empty() {
-        true => Default::default(),
-        false => project.recipe(only)?.pretrained.names.clone(),
-    };
-    let mut mismatches = store.load_weights(&loaded.tensors, &names);
-    mismatches.retain(|mismatch| !matches!(mismatch, Mismatch::Unknown { .. }));
-    match mismatches.is_empty() {
-        true => Ok(()),
-        false => {
-            let reason = format!("these are the weights of another model:{}", listed(&mismatches));
-            Err(DriverError::Weights { path: path.to_owned(), reason })
-        }
-    }
-}
-
 /// Writes the weights, states and masks of a store, with the metadata that its weights came with.
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, store: &Store, metadata: Option<&str>) -> Result<Staged, DriverError> {
-    let mut written = Store::default();
     let is_kept = |path: &str| !path.starts_with(RESERVED) || masked_parameter(path).is_some();
-    for (path, entry) in store.iter().filter(|(path, _)| is_kept(path)) {
-        written.insert(path, &host_tensor(&entry.ty, entry.buffer.bytes()));
-    }
-    checkpoint::stage(path, &written, metadata.unwrap_or_default())
+    checkpoint::stage(path, store.iter().filter(|(path, _)| is_kept(path)), metadata.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
-//! The programs of a file by name, for `dump`, `explain`, `bench` and `grad`.
+//! The programs of a file by name, for `dump`, `explain`, `bench` and `grad`, and what they begin with.
 
 use crate::answer::AnswerGraphs;
+use crate::checkpoint::Checkpoint;
+use crate::compiled::Compiler;
 use crate::error::DriverError;
+use crate::pretrained::listed;
 use crate::project::Project;
+use crate::session::initial_store;
+use crate::store::{Mismatch, Store};
 use nnc_graph::Graph;
+use nnc_lang::elaborate::weight_names::WeightNames;
+use std::path::Path;
 
 /// Which program of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +58,38 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
         Which::Init => project.graph(project.unit.init(&recipe.name)),
         Which::Evaluate => project.inference(project.unit.evaluate(&recipe.name, rows)),
         Which::Answer => project.inference(project.unit.answer(&recipe.name, None, rows)),
+    }
+}
+
+/// First values for a program, whose graph is given, with the weights of a file over them.
+///
+/// # Errors
+/// Diagnostics, what cannot be compiled, or weights that lack a tensor.
+pub fn store(
+    project: &Project,
+    only: Option<&str>,
+    (graph, rows): (&Graph, Option<usize>),
+    compiler: &Compiler,
+    weights: Option<(&Path, &Checkpoint)>,
+) -> Result<Store, DriverError> {
+    let init = self::graph(project, only, Which::Init, rows)?;
+    let mut store = initial_store(compiler, &init, 0)?;
+    if !project.quantised.is_empty() {
+        store.hold_to(&Store::wanted(graph));
+    }
+    let Some((path, loaded)) = weights else { return Ok(store) };
+    let names = match project.unit.recipes.is_empty() {
+        true => WeightNames::default(),
+        false => project.recipe(only)?.pretrained.names.clone(),
+    };
+    let mut mismatches = store.load_weights(&loaded.tensors, &names);
+    mismatches.retain(|mismatch| !matches!(mismatch, Mismatch::Unknown { .. }));
+    match mismatches.is_empty() {
+        true => Ok(store),
+        false => {
+            let reason = format!("these are the weights of another model:{}", listed(&mismatches));
+            Err(DriverError::Weights { path: path.to_owned(), reason })
+        }
     }
 }
 

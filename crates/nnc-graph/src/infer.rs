@@ -312,8 +312,7 @@ fn reduce(op: crate::ReduceOp, x: &TensorType, axes: &[usize]) -> Checked<Tensor
 }
 
 fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &[usize]) -> Checked<TensorType> {
-    let dtype = sum_of(a.dtype, b.dtype);
-    let Some(dtype) = dtype else {
+    let Some(dtype) = sum_of(a.dtype, b.dtype) else {
         return fault(format!("multiplies floats or i32 of one dtype, or u8 by i8, not {a} by {b}"));
     };
     let contracted_well = |x: &TensorType, axes: &[usize]| {
@@ -337,7 +336,7 @@ fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &
 }
 
 /// The dtype of a sum of products, if there are such: that of both factors, or i32 for u8 by i8.
-fn sum_of(a: DType, b: DType) -> Option<DType> {
+pub(crate) fn sum_of(a: DType, b: DType) -> Option<DType> {
     match (a, b) {
         (DType::U8, DType::I8) => Some(DType::I32),
         _ => (a == b && (a.is_float() || a == DType::I32)).then_some(a),
@@ -374,18 +373,19 @@ fn conv_geometry(spatial: &[Dim], kernel: &[Dim], at: &ConvAttributes) -> Checke
     (0..rank).map(axis).collect()
 }
 
-fn conv_ranks(x: &TensorType, w: &TensorType) -> Checked<()> {
-    if sum_of(x.dtype, w.dtype).is_none_or(|sum| sum == DType::I32 && x.dtype == DType::I32) {
+/// Gives the dtype of the sums.
+fn conv_ranks(x: &TensorType, w: &TensorType) -> Checked<DType> {
+    let Some(dtype) = sum_of(x.dtype, w.dtype).filter(|_| x.dtype != DType::I32) else {
         return fault(format!("convolves floats of one dtype, or u8 with i8, not {x} with {w}"));
-    }
+    };
     if x.shape.rank() < 3 || w.shape.rank() != x.shape.rank() {
         return fault(format!("{x} and {w} are not [N, C, ...] and [Co, Ci, ...] of one rank"));
     }
-    Ok(())
+    Ok(dtype)
 }
 
 fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorType> {
-    conv_ranks(x, w)?;
+    let dtype = conv_ranks(x, w)?;
     if at.groups.clone() * w.shape[1].clone() != x.shape[1] {
         return fault(format!("{x} has {} channels, {w} in {} groups takes others", x.shape[1], at.groups));
     }
@@ -395,7 +395,6 @@ fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorTy
         return fault(format!("{co} output channels do not divide into {groups} groups"));
     }
     let spatial = conv_geometry(&x.shape[2..], &w.shape[2..], at)?;
-    let dtype = sum_of(x.dtype, w.dtype).unwrap_or(x.dtype);
     Ok(TensorType::new(dtype, [vec![x.shape[0].clone(), w.shape[0].clone()], spatial].concat()))
 }
 

@@ -138,8 +138,8 @@ pub enum Op {
         axis: usize,
     },
     /// `(a, b) -> y`: contraction. The first `batch` axes are shared, `a_axes[i]` is summed against `b_axes[i]`
-    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s. Floats or i32 of one dtype, or u8 by i8, whose products are
-    /// added in i32; sums of integers wrap.
+    /// (absolute axis numbers); the result has the batch axes, then `a`'s free axes, then `b`'s.
+    /// Floats or i32 of one dtype, or u8 by i8, whose products are added in i32; sums of integers wrap.
     Dot {
         /// Number of leading shared axes.
         batch: usize,

@@ -10,7 +10,7 @@ use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
-use nnc_opt::{fuse::FuseOptions, pipeline};
+use nnc_opt::{fuse::FuseOptions, pipeline, quantise::Layer};
 use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
@@ -92,15 +92,30 @@ fn settings(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 /// The file of weights, when one is given.
-pub(crate) fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
+fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
     file.map_or_else(|| Ok(Checkpoint::default()), checkpoint::load)
 }
 
-/// The project with products of integers where its weights have them.
-pub(crate) fn held_to(project: Project, file: Option<&Path>, loaded: &Checkpoint) -> Result<Project, DriverError> {
-    let wrong = |reason| DriverError::Weights { path: file.unwrap_or(Path::new("")).to_owned(), reason };
-    let quantised = quantise::file::layers(&loaded.tensors).map_err(wrong)?;
-    Ok(Project { quantised, ..project })
+/// A project with a file of weights, if one is given: it has products of integers where these have them.
+pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
+    let (project, loaded) = (project(options)?, checkpoint(weights)?);
+    let quantised = quantised(weights, &loaded)?;
+    Ok((Project { quantised, ..project }, loaded))
+}
+
+/// The quantised layers of a file of weights.
+fn quantised(weights: Option<&Path>, loaded: &Checkpoint) -> Result<Vec<Layer>, DriverError> {
+    let wrong = |reason| DriverError::Weights { path: weights.unwrap_or(Path::new("")).to_owned(), reason };
+    quantise::file::layers(&loaded.tensors).map_err(wrong)
+}
+
+/// Integers are neither trained nor rounded again.
+pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
+    if quantised(Some(weights), loaded)?.is_empty() {
+        return Ok(());
+    }
+    let reason = "these weights are quantised: give the floats that they were made of".to_owned();
+    Err(DriverError::Weights { path: weights.to_owned(), reason })
 }
 
 /// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,

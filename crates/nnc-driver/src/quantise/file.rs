@@ -4,6 +4,7 @@
 use crate::checkpoint;
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::quantise::Outcome;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
@@ -76,20 +77,10 @@ pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Res
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
-pub fn stage(
-    path: &Path,
-    store: &Store,
-    (wanted, layers): (&BTreeMap<String, TensorType>, &[Layer]),
-    metadata: Option<&str>,
-) -> Result<Staged, DriverError> {
-    let mut written = Store::default();
-    let read = |path: &&String| !path.starts_with(RESERVED);
-    for (path, tensor) in wanted.keys().filter(read).filter_map(|path| Some((path, store.tensor(path)?))) {
-        written.insert(path, &tensor);
-    }
-    for layer in layers {
-        let (path, tensor) = range_tensor(layer);
-        written.insert(&path, &tensor);
-    }
-    checkpoint::stage(path, &written, metadata.unwrap_or_default())
+pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
+    let is_read = |path: &str| match path.starts_with(RESERVED) {
+        true => path.starts_with(RANGE),
+        false => outcome.wanted.contains_key(path),
+    };
+    checkpoint::stage(path, outcome.store.iter().filter(|(path, _)| is_read(path)), metadata.unwrap_or_default())
 }

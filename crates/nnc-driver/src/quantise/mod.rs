@@ -22,7 +22,7 @@ use crate::project::Project;
 use crate::session::{Metrics, Session, fill};
 use crate::store::Store;
 use nnc_data::Batches;
-use nnc_graph::{Graph, Tensor};
+use nnc_graph::{Graph, Tensor, TensorType};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use nnc_opt::pipeline;
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
@@ -128,13 +128,14 @@ impl Measured {
 pub struct Outcome {
     /// What was chosen.
     pub report: Report,
-    /// The layers.
-    pub layers: Vec<Layer>,
-    /// All tensors.
+    /// All tensors, with the integers and ranges of what is quantised.
     pub store: Store,
-    /// The file's project with these layers.
-    pub project: Project,
+    /// The tensors that inference reads.
+    pub wanted: Wanted,
 }
+
+/// Types of tensors by path.
+type Wanted = BTreeMap<String, TensorType>;
 
 /// Fewer terms than this, or fewer output channels than a vector has lanes, are no work for integers.
 const LEAST_TERMS: usize = 16;
@@ -176,9 +177,10 @@ pub fn quantise(
         candidates.time(compiler)?;
     }
     told("measuring the integers");
-    let after = trial.settle(&mut candidates, (before, request.max_drop), told)?;
-    let times = candidates.whole_times(request, compiler)?;
-    trial.outcome(candidates, ([before, after], times))
+    let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
+    let measured = Measured { values: [before, after], examples: trial.part.rows.len(), metric: metric.clone() };
+    let store = trial.floats();
+    candidates.outcome((project, store), (request, compiler), Some(measured), |project| file::wanted(project, recipe))
 }
 
 /// Quantises the products of a model by itself, whose weights are in `store`, by what one call with `inputs` shows. No metric
@@ -193,22 +195,14 @@ pub fn quantise_model(
     (mut store, inputs): (Store, &BTreeMap<String, Vec<u8>>),
     (request, rows): (&Request, usize),
 ) -> Result<Outcome, DriverError> {
-    let before: usize = Store::wanted(graph).values().map(|ty| ty.bytes()).sum();
     let float = pipeline::inference(graph).map_err(|error| DriverError::Internal(error.to_string()))?;
     let mut examples = OneCall { inputs, is_given: false };
     let mut candidates = candidates(float, rows, (compiler, &mut store), (&mut examples, rows), request)?;
     if request.measure {
         candidates.time(compiler)?;
     }
-    let layers = candidates.layers();
-    candidates.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
-    let project = Project { quantised: layers.clone(), ..project.clone() };
-    let after = Store::wanted(&project.inference(Ok(graph.clone()))?).values().map(|ty| ty.bytes()).sum();
-    let times = candidates.whole_times(request, compiler)?;
-    let rows = candidates.all.into_iter().map(|candidate| candidate.row).collect();
-    let (measured, calibrated_on) = (None, candidates.calibrated_on);
-    let report = Report { measured, calibrated_on, times, bytes: [before, after], rows };
-    Ok(Outcome { report, layers, store, project })
+    let wanted = |project: &Project| Ok(Store::wanted(&project.inference(Ok(graph.clone()))?));
+    candidates.outcome((project, store), (request, compiler), None, wanted)
 }
 
 /// The measure that counts.
@@ -249,6 +243,26 @@ impl Candidates {
             }
         }
         Ok(())
+    }
+
+    /// What is written and told: `wanted` says what a project's inference reads.
+    fn outcome(
+        self,
+        (project, mut store): (&Project, Store),
+        (request, compiler): (&Request, &Compiler),
+        measured: Option<Measured>,
+        wanted: impl Fn(&Project) -> Result<Wanted, DriverError>,
+    ) -> Result<Outcome, DriverError> {
+        let layers = self.layers();
+        layers.iter().map(file::range_tensor).for_each(|(path, tensor)| store.insert(&path, &tensor));
+        self.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
+        let bytes = |wanted: &Wanted| wanted.values().map(TensorType::bytes).sum();
+        let before = bytes(&wanted(project)?);
+        let wanted = wanted(&Project { quantised: layers, ..project.clone() })?;
+        let (times, calibrated_on) = (self.whole_times(request, compiler)?, self.calibrated_on);
+        let rows = self.all.into_iter().map(|candidate| candidate.row).collect();
+        let report = Report { measured, calibrated_on, times, bytes: [before, bytes(&wanted)], rows };
+        Ok(Outcome { report, store, wanted })
     }
 
     /// Times of the whole network, if they were asked for.
@@ -339,7 +353,7 @@ impl Trial<'_> {
         let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
         let graph = self.project.graph(self.project.unit.evaluate(&self.recipe.name, rows))?;
         let graph = pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))?;
-        let mut store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
+        let mut store = self.floats();
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
         let count = examples.count();
         candidates(graph, rows, (self.compiler, &mut store), (&mut examples, count), request)
@@ -347,7 +361,7 @@ impl Trial<'_> {
 
     /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the
     /// metric.
-    fn settle(
+    fn take_back(
         &mut self,
         candidates: &mut Candidates,
         (before, max_drop): (f64, f64),
@@ -381,26 +395,9 @@ impl Trial<'_> {
         Ok(value)
     }
 
-    fn outcome(
-        self,
-        candidates: Candidates,
-        (values, times): ([f64; 2], Option<Times>),
-    ) -> Result<Outcome, DriverError> {
-        let layers = candidates.layers();
-        let project = Project { quantised: layers.clone(), ..self.project.clone() };
-        let mut store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
-        candidates.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
-        let bytes = |project: &Project| -> Result<usize, DriverError> {
-            Ok(file::wanted(project, self.recipe)?.values().map(|ty| ty.bytes()).sum())
-        };
-        let report = Report {
-            measured: Some(Measured { metric: self.metric.to_owned(), values, examples: self.part.rows.len() }),
-            calibrated_on: candidates.calibrated_on,
-            times,
-            bytes: [bytes(self.project)?, bytes(&project)?],
-            rows: candidates.all.into_iter().map(|candidate| candidate.row).collect(),
-        };
-        Ok(Outcome { report, layers, store, project })
+    /// The weights as they were given.
+    fn floats(&self) -> Store {
+        Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
     }
 }
 
@@ -446,7 +443,7 @@ impl<'a> OfData<'a> {
         }
         let rows = (0..wanted).map(|at| all[at * all.len() / wanted]).collect();
         let part = dataset.train.with_rows(rows);
-        let batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        let batches = batches(&part, size)?;
         Ok(Self { data, part, size, batches })
     }
 
@@ -455,9 +452,13 @@ impl<'a> OfData<'a> {
     }
 }
 
+fn batches(part: &Part, size: usize) -> Result<Batches, DriverError> {
+    Ok(Batches::new(part.table.clone(), part.rows.clone(), size, 0)?)
+}
+
 impl Examples for OfData<'_> {
     fn rewind(&mut self) -> Result<(), DriverError> {
-        self.batches = Batches::new(self.part.table.clone(), self.part.rows.clone(), self.size, 0)?;
+        self.batches = batches(&self.part, self.size)?;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! What activations are like on real examples, and the range that each is quantised by.
 //!
 //! Three ways to choose it: the least and the largest that was seen; the magnitude that all but a small share stay below; or
-//! the one whose histogram of so many steps tells least less than the histogram of floats, by the relative entropy
-//! of Kullback and Leibler (Migacz, "8-bit Inference with TensorRT", 2017).
+//! the one that loses least of the histogram when that is rounded to as many steps, by the relative entropy of Kullback and
+//! Leibler (Migacz, "8-bit Inference with TensorRT", 2017).
 
 use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};

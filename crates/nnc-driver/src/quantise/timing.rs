@@ -4,7 +4,7 @@ use crate::bench::{failed, fill_inputs};
 use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::store::Store;
-use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, Tensor, TensorType, UnaryOp, channels_first, channels_last};
+use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, TensorType, UnaryOp, channels_first, channels_last};
 use nnc_kernel::KernelReport;
 use nnc_opt::quantise::{Layer, Range, Site, quantise, sites};
 use std::time::{Duration, Instant};
@@ -55,7 +55,9 @@ fn compare(
     for graph in graphs {
         let mut program = compiler.compile_to_measure(graph)?;
         fill_inputs(&mut program);
-        programs.push((program, zeros(graph), f64::INFINITY));
+        let mut zeros = Store::default();
+        zeros.hold_to(&Store::wanted(graph));
+        programs.push((program, zeros, f64::INFINITY));
     }
     let started = Instant::now();
     let mut runs = 0;
@@ -110,15 +112,4 @@ fn alone(graph: &Graph, site: &Site, rounded: bool) -> Graph {
     }
     alone.add_output("y", y, OutputKind::Result);
     alone
-}
-
-fn zeros(graph: &Graph) -> Store {
-    let tensors: Vec<(String, Tensor)> = Store::wanted(graph)
-        .into_iter()
-        .map(|(path, ty)| {
-            let bytes = vec![0; ty.bytes()];
-            (path, crate::compiled::host_tensor(&ty, &bytes))
-        })
-        .collect();
-    Store::of(tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
 }

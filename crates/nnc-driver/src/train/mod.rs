@@ -421,7 +421,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             return Err(DriverError::Usage(format!("{message}; {help}")));
         }
         let metadata = self.progress.to_text(&self.dataset.learned);
-        checkpoint::stage(path, self.session.store(), &metadata)
+        checkpoint::stage(path, self.session.store().iter(), &metadata)
     }
 
     /// Loss and metrics on the test split, with the best weights when validation chose some.

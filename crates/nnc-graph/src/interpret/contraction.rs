@@ -3,6 +3,7 @@
 
 use super::array::{Array, Data, indices, ravel, strides};
 use super::movement;
+use crate::infer::sum_of;
 use crate::{ConvAttributes, DType, channels_first, channels_last};
 
 pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: &[usize], dims: &[usize]) -> Array {
@@ -30,15 +31,15 @@ pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: 
         }
         (Data::Int(x), Data::Int(y)) => {
             let add = |sum: i64, (p, q): (usize, usize)| sum.wrapping_add(x[p].wrapping_mul(y[q]));
-            Array::ints(sums_of(a), dims, places.into_iter().map(|place| taps(place).fold(0, add)).collect())
+            Array::ints(sums_of(a, b), dims, places.into_iter().map(|place| taps(place).fold(0, add)).collect())
         }
         (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => unreachable!("one dtype"),
     }
 }
 
-/// The dtype of sums of an array's elements by others.
-fn sums_of(x: &Array) -> DType {
-    if x.dtype == DType::U8 { DType::I32 } else { x.dtype }
+/// The dtype of the sums of products of two arrays.
+fn sums_of(x: &Array, y: &Array) -> DType {
+    sum_of(x.dtype, y.dtype).expect("a verified graph multiplies what has products")
 }
 
 /// The offset in `x` of every index over `axes`, in row-major order.
@@ -76,7 +77,7 @@ pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[us
     if let (Data::Int(xs), Data::Int(ws)) = (&x.data, &w.data) {
         let mut y = vec![0i64; count];
         walk(&x.dims, &w.dims, dims, attributes, &mut |i, j, k| y[k] = y[k].wrapping_add(xs[i].wrapping_mul(ws[j])));
-        return Array::ints(sums_of(x), dims, y);
+        return Array::ints(sums_of(x, w), dims, y);
     }
     let (xs, ws) = (x.to_floats(), w.to_floats());
     let mut y = vec![0.0; count];

@@ -1,7 +1,7 @@
 //! Pooling windows and their transposes.
 
-use super::array::{Array, indices, ravel};
-use crate::{DType, WindowAttributes, WindowOp};
+use super::array::{Array, Data, indices, ravel};
+use crate::{WindowAttributes, WindowOp};
 
 /// The positions in `x` that a window covers, in row-major order; padding is left out.
 fn covered(out: &[usize], x: &[usize], at: &WindowAttributes) -> Vec<usize> {
@@ -33,9 +33,10 @@ pub(super) fn window(op: WindowOp, x: &Array, at: &WindowAttributes, dims: &[usi
         }
     };
     let of_windows = indices(dims).map(of_window);
-    match x.dtype {
-        DType::U8 => Array::ints(x.dtype, dims, of_windows.map(|value| value.max(0.0) as i64).collect()),
-        _ => Array::floats(x.dtype, dims, of_windows.collect()),
+    match x.data {
+        // The least unsigned number stands for a window of padding alone.
+        Data::Int(_) => Array::ints(x.dtype, dims, of_windows.map(|value| value.max(0.0) as i64).collect()),
+        Data::Float(_) => Array::floats(x.dtype, dims, of_windows.collect()),
     }
 }
 

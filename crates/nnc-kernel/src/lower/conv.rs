@@ -126,7 +126,7 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let axes = spatial.forward();
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    let (image, weights) = (words::widened(lowering, x, image)?, words::widened(lowering, w, weights)?);
+    let (image, weights) = (words::widened(lowering, x, &image)?, words::widened(lowering, w, &weights)?);
     emit(lowering, group, anchor, x, Operands { image, weights, axes, rows, channels, last: false })
 }
 

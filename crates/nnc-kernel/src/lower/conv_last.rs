@@ -87,7 +87,7 @@ pub fn lower(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let (image, weights, factors) = factors(lowering, (x, image), (w, weights), spatial.groups == 1)?;
+    let (image, weights, factors) = words::factors(lowering, (x, &image), (w, &weights), spatial.groups == 1)?;
     let operands = Operands { image, weights, axes, has_images: true, factors };
     let operands = match spatial.groups == 1 || kernel[1] == 1 {
         true => operands.upright(),
@@ -101,19 +101,6 @@ pub fn lower(
         groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
-}
-
-/// Image and weights as kernels multiply them: bytes as words where channels are a multiple of four.
-pub fn factors(
-    lowering: &mut Lowering<'_>,
-    (x, image): (ValueId, Place),
-    (w, weights): (ValueId, Place),
-    has_channels: bool,
-) -> Result<(Place, Place, Factors), LowerError> {
-    if has_channels && let Some(words) = words::words(lowering, (x, &image), (w, &weights))? {
-        return Ok(words);
-    }
-    Ok((words::widened(lowering, x, image)?, words::widened(lowering, w, weights)?, Factors::One))
 }
 
 /// Lines from so many windows on are not to be had in one piece.

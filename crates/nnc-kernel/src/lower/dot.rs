@@ -28,18 +28,16 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId) -> Resu
     let Op::Dot { batch, a_axes, b_axes } = &node.op else { return Err(LowerError::bug("a dot that is none")) };
     let a = matrix_operand(lowering, node.operands[0], *batch, a_axes)?;
     let b = matrix_operand(lowering, node.operands[1], *batch, b_axes)?;
-    if *batch == 0 {
-        match sparse::lower(lowering, (group, anchor), (node.operands[1], b_axes), (&a, &b))? {
+    let why_dense = match *batch {
+        0 => match sparse::lower(lowering, (group, anchor), (node.operands[1], b_axes), (&a, &b))? {
             Outcome::Done => return Ok(()),
-            Outcome::Dense(None) => {}
-            Outcome::Dense(Some(why)) => {
-                lower_dense(lowering, (group, anchor), (*batch, &a, &b))?;
-                lowering.remark(&why);
-                return Ok(());
-            }
-        }
-    }
-    lower_dense(lowering, (group, anchor), (*batch, &a, &b))
+            Outcome::Dense(why) => why,
+        },
+        _ => None,
+    };
+    lower_dense(lowering, (group, anchor), (*batch, &a, &b))?;
+    why_dense.iter().for_each(|why| lowering.remark(why));
+    Ok(())
 }
 
 /// Lowers a dot whose matrices are full.
@@ -52,10 +50,10 @@ fn lower_dense(
     let node = graph.node(anchor);
     let [left, right] = [node.operands[0], node.operands[1]];
     if batch == 0 && is_packed_once(lowering, right, (a, b)) {
-        let (a, b, factors) = conv_last::factors(lowering, (left, a.clone()), (right, b.clone()), true)?;
+        let (a, b, factors) = words::factors(lowering, (left, a), (right, b), true)?;
         return conv_last::emit(lowering, group, anchor, (right, &conv_last::of_rows(&a, &b, factors)));
     }
-    let (a, b) = (&words::widened(lowering, left, a.clone())?, &words::widened(lowering, right, b.clone())?);
+    let (a, b) = (&words::widened(lowering, left, a)?, &words::widened(lowering, right, b)?);
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;

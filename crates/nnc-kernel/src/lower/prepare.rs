@@ -25,7 +25,7 @@ impl Lowering<'_> {
     }
 
     /// Whether a group is computed once: all of it follows from what is made once, and none of it is given out.
-    pub fn is_prepared(&self, group: &Group) -> bool {
+    fn is_prepared(&self, group: &Group) -> bool {
         let is_inside = |value: &ValueId| self.is_constant(*value) && !self.planned.contains_key(value);
         self.scans.is_empty()
             && group.kind != GroupKind::Loop

@@ -249,7 +249,7 @@ impl Product<'_> {
 }
 
 /// The end of the whole multiples of `size` between `start` and `end`.
-fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
+pub fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
     let length = b.sub(end, start);
     let size = b.index(size as i64);
     let count = b.div(length, size);

@@ -7,7 +7,7 @@
 use super::Lowering;
 use super::loops::Split;
 use super::memory::{KernelDraft, Place};
-use super::product::Target;
+use super::product::{Target, whole};
 use super::sparse::{Sizes, Tables, origin};
 use super::sparse_cost::TILE_ROWS;
 use super::sparse_lists::{Form, LOOKED_UP};
@@ -78,18 +78,9 @@ impl Panels<'_> {
 
     /// Some rows, a tile's at a time.
     fn rows(&self, b: &mut Builder, target: &Target<'_, '_>, rows: (Value, Value), bundles: (Value, Value)) {
-        let height = self.tile.rows as i64;
         let rest = self.shape.rows % self.tile.rows;
-        let full_end = if rest == 0 {
-            rows.1
-        } else {
-            let height = b.index(height);
-            let length = b.sub(rows.1, rows.0);
-            let count = b.div(length, height);
-            let whole = b.mul(count, height);
-            b.add(rows.0, whole)
-        };
-        let step = b.index(height);
+        let full_end = if rest == 0 { rows.1 } else { whole(b, rows.0, rows.1, self.tile.rows) };
+        let step = b.index(self.tile.rows as i64);
         b.for_loop(rows.0, full_end, step, &[], |b, row, _| {
             self.bundles(b, target, self.tile, row, bundles);
             vec![]

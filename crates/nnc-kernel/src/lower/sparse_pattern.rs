@@ -5,6 +5,7 @@
 //! themselves may be known only when the program runs.
 
 use nnc_graph::{BinaryOp, Graph, Op, Tensor, ValueId};
+use nnc_opt::fuse::Layout;
 
 /// Which elements of a matrix `[columns, depth]` may be other than zero.
 #[derive(Clone, Debug)]
@@ -96,17 +97,14 @@ fn has_zeros(tensor: &Tensor) -> Option<Vec<bool>> {
 
 /// Elements in the order of permuted axes.
 fn permuted(kept: &[bool], dims: &[usize], order: &[usize]) -> Vec<bool> {
-    let mut strides = vec![1; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis] * dims[axis];
-    }
+    let strides = Layout::contiguous(dims).strides;
     let mut offsets = vec![0];
     for &axis in order {
         let along = |offset: &usize| {
             let offset = *offset;
             (0..dims[axis]).map(move |at| (at, offset))
         };
-        offsets = offsets.iter().flat_map(along).map(|(at, offset)| offset + at * strides[axis]).collect();
+        offsets = offsets.iter().flat_map(along).map(|(at, offset)| offset + at * strides[axis] as usize).collect();
     }
     offsets.into_iter().map(|offset| kept[offset]).collect()
 }

@@ -10,12 +10,16 @@ use super::{LowerError, Lowering, base};
 use crate::ir::{Builder, Direction, Elem, Value};
 use nnc_graph::{BinaryOp, DType, Graph, Op, ValueId};
 use nnc_opt::fuse::Layout;
+use nnc_opt::quantise::{WEIGHT_LEVELS, WORD};
+use nnc_opt::simplify::matching::number;
 use std::fmt;
 
 /// Terms of a word.
 const TERMS: usize = 4;
 /// The largest magnitude of a narrow factor: the sum of two products with unsigned bytes fits 16 bits.
 const NARROW: f64 = 64.0;
+// What quantisation makes is what is fast here.
+const _: () = assert!(WORD == TERMS && WEIGHT_LEVELS as f64 <= NARROW);
 /// Elements that a task widens.
 const TASK: usize = 1 << 16;
 
@@ -97,12 +101,25 @@ fn grouped(place: &Place) -> Option<Place> {
     })
 }
 
-/// The operands of a product as words, if both can be had so; what they hold, or a part of it, is brought into order where
-/// its terms are far apart.
+/// The operands of a product as kernels multiply them: bytes as words where `has_terms` side by side, a multiple of four.
 ///
 /// # Errors
 /// A bug in the compiler.
-pub fn words(
+pub fn factors(
+    lowering: &mut Lowering<'_>,
+    (x, left): (ValueId, &Place),
+    (w, right): (ValueId, &Place),
+    has_terms: bool,
+) -> Result<(Place, Place, Factors), LowerError> {
+    if has_terms && let Some(words) = words(lowering, (x, left), (w, right))? {
+        return Ok(words);
+    }
+    Ok((widened(lowering, x, left)?, widened(lowering, w, right)?, Factors::One))
+}
+
+/// The operands of a product as words, if both can be had so; what they hold, or a part of it, is brought into order where
+/// its terms are far apart.
+fn words(
     lowering: &mut Lowering<'_>,
     left: (ValueId, &Place),
     right: (ValueId, &Place),
@@ -130,28 +147,13 @@ fn in_order(lowering: &mut Lowering<'_>, (value, place): (ValueId, &Place)) -> R
 fn is_narrow(graph: &Graph, value: ValueId) -> bool {
     let padded = graph.definition(base(graph, value));
     let value = if matches!(padded.op, Op::Pad { .. }) { padded.operands[0] } else { value };
-    let outer = graph.definition(base(graph, value));
-    let limit = |op: BinaryOp, value: ValueId| {
+    let limited = |op: BinaryOp, value: ValueId| {
         let node = graph.definition(base(graph, value));
-        let is_op = node.op == Op::Binary(op);
-        let limits = node.operands.iter().filter(|_| is_op).filter_map(|&operand| constant(graph, operand));
-        limits.fold(None, |_, number| Some((number, node.operands[0])))
+        (node.op == Op::Binary(op)).then(|| (node.operands[0], number(graph, node.operands[1])))
     };
-    let [result] = outer.results[..] else { return false };
-    let Some((most, inner)) = limit(BinaryOp::Min, result) else { return false };
-    limit(BinaryOp::Max, inner).is_some_and(|(least, _)| most <= NARROW && least >= -NARROW)
-}
-
-/// The number that every element of a constant is.
-fn constant(graph: &Graph, value: ValueId) -> Option<f64> {
-    match &graph.definition(base(graph, value)).op {
-        Op::Constant(tensor) => {
-            let mut numbers = tensor.to_f64().into_iter();
-            let first = numbers.next()?;
-            numbers.all(|number| number == first).then_some(first)
-        }
-        _ => None,
-    }
+    let Some((inner, Some(most))) = limited(BinaryOp::Min, value) else { return false };
+    let least = limited(BinaryOp::Max, inner).and_then(|(_, least)| least);
+    most <= NARROW && least.is_some_and(|least| least >= -NARROW)
 }
 
 /// The operand of a product, which holds `value` or a part of it, with elements that kernels multiply one by one: bytes
@@ -159,14 +161,14 @@ fn constant(graph: &Graph, value: ValueId) -> Option<f64> {
 ///
 /// # Errors
 /// A bug in the compiler.
-pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: Place) -> Result<Place, LowerError> {
+pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place) -> Result<Place, LowerError> {
     if place.elem.size() > 1 {
-        return Ok(place);
+        return Ok(place.clone());
     }
     let dims = place.layout.dims.clone();
     let count: usize = dims.iter().product();
     let elem = place.elem;
-    let narrow = lowering.copied(value, Source::Stored(place), &dims)?;
+    let narrow = lowering.copied(value, Source::Stored(place.clone()), &dims)?;
     lowering.preparing(lowering.is_constant(value), |lowering| {
         let buffer = lowering.memory(count * DType::I32.size());
         let mut draft = KernelDraft::new("widen");

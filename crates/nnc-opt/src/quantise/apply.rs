@@ -6,16 +6,14 @@
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
-use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, scales_path, sites::sites, weights_path};
+use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, sites::sites, weights_path};
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
+use crate::simplify::matching::number;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Node, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId, WindowOp,
 };
 use std::collections::BTreeMap;
-
-/// Terms that kernels multiply at a time.
-const WORD: i64 = 4;
 
 /// Integers that stand for floats.
 #[derive(Clone, Copy)]
@@ -29,10 +27,10 @@ struct Integers {
 pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
     let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
     let sites = sites(graph);
-    let chosen = sites.iter().filter_map(|site| Some((site, *by_name.get(site.name.as_str())?)));
-    let chosen: Vec<_> = chosen.collect();
+    let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
+    let chosen: BTreeMap<_, _> = chosen.collect();
     let mut roots = vec![None; graph.value_count()];
-    for (site, range) in &chosen {
+    for (site, range) in chosen.values() {
         mark(graph, site.input, *range, &mut roots);
     }
     let mut unlimited = Fuel::new(None);
@@ -40,8 +38,7 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
     let mut pass = Pass { rewriter, integers: vec![None; graph.value_count()] };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
-        let product = chosen.iter().find(|(site, _)| site.node == id);
-        match product {
+        match chosen.get(&id) {
             Some((site, range)) => pass.product(node, &site.name, (site.channel_axis, *range)),
             None if pass.moved(node) => {}
             None => {
@@ -125,15 +122,8 @@ impl Pass<'_> {
 
     /// What a relu is applied to: clamping at 0 does the same.
     fn without_relu(&self, x: ValueId) -> ValueId {
+        let is_zero = |value: ValueId| number(self.rewriter.graph(), value) == Some(0.0);
         let (op, operands) = self.rewriter.definition(x);
-        let is_zero = |value: ValueId| match self.rewriter.definition(value) {
-            (Op::Constant(tensor), _) => tensor.to_f64().iter().all(|&number| number == 0.0),
-            (Op::Broadcast { .. }, operands) => match self.rewriter.definition(operands[0]).0 {
-                Op::Constant(tensor) => tensor.to_f64().iter().all(|&number| number == 0.0),
-                _ => false,
-            },
-            _ => false,
-        };
         match (op, operands) {
             (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(b) => a,
             (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(a) => b,
@@ -240,7 +230,7 @@ impl Pass<'_> {
     fn with_whole_words(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
         let ty = self.rewriter.ty(value).clone();
         let shape = ty.shape;
-        let missing = axis.and_then(|axis| Some((axis, (-shape[axis].as_number()?).rem_euclid(WORD))));
+        let missing = axis.and_then(|axis| Some((axis, (-shape[axis].as_number()?).rem_euclid(WORD as i64))));
         let Some((axis, missing)) = missing.filter(|(_, missing)| *missing > 0) else { return value };
         let none = vec![Dim::from(0i64); shape.rank()];
         let mut high = none.clone();

@@ -26,6 +26,9 @@ mod sites;
 pub use apply::quantise;
 pub use sites::{Site, sites};
 
+/// Terms that kernels multiply at a time.
+pub const WORD: usize = 4;
+
 /// The largest magnitude of a weight.
 pub const WEIGHT_LEVELS: f32 = 64.0;
 

@@ -7,9 +7,7 @@ use nnc_driver::bench::{Comparison, Side, Wanted, compare};
 use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
-    let project = setup::project(&options.file)?;
-    let loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
@@ -18,7 +16,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let programs: &[Which] = if is_trained { &[Which::Train, Which::Answer] } else { &[Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {
-        let (time, ablate, weights) = (options.seconds, options.ablate, options.weights.as_deref());
+        let (time, ablate, weights) =
+            (options.seconds, options.ablate, options.weights.as_deref().map(|path| (path, &loaded)));
         let wanted = Wanted { only, which, rows, time, ablate, weights };
         comparisons.push(compare(&project, wanted, &compiler)?);
     }

@@ -14,9 +14,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let started = Instant::now();
     let inputs: Vec<&Path> = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref()).collect();
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
-    let project = setup::project(&options.file)?;
-    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, mut loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;

@@ -27,9 +27,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         }
         return Ok(format!("{module:#?}\n"));
     }
-    let project = setup::project(&options.file)?;
-    let loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, _) = setup::weighted(&options.file, options.weights.as_deref())?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
     if options.at == Stage::Graph {

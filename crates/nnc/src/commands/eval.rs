@@ -10,13 +10,11 @@ use std::path::Path;
 
 pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
     setup::refuse_batch_size(&options.file)?;
-    let project = setup::project(&options.file)?;
-    let loaded = checkpoint::load(&options.weights)?;
-    let project = setup::held_to(project, Some(&options.weights), &loaded)?;
+    let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = project.recipe(Some(recipe))?.seed.unwrap_or(0);
     let mut session = Session::without_files(&project, recipe, setup::compiler(&options.engine)?, seed)?;
-    check_exactly(&mut session, &options.weights, &loaded)?;
+    load_exactly(&mut session, &options.weights, &loaded)?;
     session.fix_weights();
     let learned = Learned::of(&loaded);
     let root = options.data.as_deref().unwrap_or(project.folder());
@@ -37,7 +35,7 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
 }
 
 /// Loads weights that must fit the model tensor by tensor.
-pub(crate) fn check_exactly(
+pub(crate) fn load_exactly(
     session: &mut Session<'_>,
     weights: &Path,
     loaded: &checkpoint::Checkpoint,

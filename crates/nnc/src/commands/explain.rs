@@ -6,24 +6,23 @@ use crate::{Failure, output, setup};
 use nnc_driver::compiled;
 use nnc_driver::profile;
 use nnc_driver::prune;
-use nnc_driver::session::initial_store;
-use nnc_driver::stage::{self, Which};
-use nnc_driver::{DriverError, Project};
+use nnc_driver::{DriverError, stage};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::{Lowered, PeakBuffer};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
-use std::path::Path;
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
-    let project = setup::project(&options.file)?;
-    let loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
     let graph = match &options.weights {
-        Some(path) => with_weights(&project, options, (graph, rows), path)?,
+        Some(path) => {
+            let compiler = setup::native(None, options.isa.isa, options.passes)?;
+            let (only, weights) = (options.file.only.as_deref(), Some((path.as_path(), &loaded)));
+            prune::specialised(&graph, &stage::store(&project, only, (&graph, rows), &compiler, weights)?)
+        }
         None => graph,
     };
     let passes = setup::passes(options.passes, None);
@@ -34,22 +33,6 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
     }
     output::print(&shown(&optimised, &lowered))
-}
-
-/// The graph as it is compiled for the weights of a file.
-fn with_weights(
-    project: &Project,
-    options: &Explain,
-    (graph, rows): (Graph, Option<usize>),
-    path: &Path,
-) -> Result<Graph, Failure> {
-    let only = options.file.only.as_deref();
-    let init = stage::graph(project, only, Which::Init, rows)?;
-    let compiler = setup::native(None, options.isa.isa, options.passes)?;
-    let mut store = initial_store(&compiler, &init, 0)?;
-    project.hold_store(&graph, &mut store);
-    prune::load_weights(project, only, path, &mut store)?;
-    Ok(prune::specialised(&graph, &store))
 }
 
 fn shown(optimised: &Optimised, lowered: &Lowered) -> String {

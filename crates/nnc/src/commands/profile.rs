@@ -12,16 +12,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         executable::check_target(trace, &[&options.file.file]).map_err(|error| error.to_string())?;
         check_writable(trace).map_err(DriverError::from)?;
     }
-    let project = setup::project(&options.file)?;
-    let loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
     let found = profile(
         &project,
         options.file.only.as_deref(),
         options.program,
-        (rows, options.weights.as_deref()),
+        (rows, options.weights.as_deref().map(|path| (path, &loaded))),
         &compiler,
         options.seconds,
     )?;

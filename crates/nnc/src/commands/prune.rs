@@ -1,27 +1,26 @@
 //! `nnc prune FILE --weights W -o OUT`.
 
-use crate::arguments::Prune;
-use crate::commands::eval::check_exactly;
+use crate::arguments::{PassOptions, Prune};
+use crate::commands::eval::load_exactly;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::prune::{Request, Row, prune, stage};
-use nnc_driver::{Compiler, DriverError, Engine, Session, checkpoint, executable};
-use nnc_opt::pipeline;
-use nnc_runtime::Pool;
+use nnc_driver::{DriverError, Engine, Session, checkpoint, executable};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let project = setup::project(&options.file)?;
     let recipe = setup::recipe(&project, &options.file)?;
-    let mut session = Session::without_files(&project, recipe, compiler()?, 0)?;
+    // Nothing heavy runs here: the session only makes and holds tensors.
+    let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
+    let mut session = Session::without_files(&project, recipe, compiler, 0)?;
     let loaded = checkpoint::load(&options.weights)?;
-    super::quantise::refuse_quantised(&options.weights, &loaded)?;
-    check_exactly(&mut session, &options.weights, &loaded)?;
+    setup::refuse_quantised(&options.weights, &loaded)?;
+    load_exactly(&mut session, &options.weights, &loaded)?;
     let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
     if let Some(path) = session.store().first_not_finite() {
         return Err(Failure::Driver(wrong(format!("`{path}` holds a NaN or an infinity, which has no magnitude"))));
@@ -37,13 +36,6 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     }
     output::print(&shown(&rows))?;
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
-}
-
-/// Nothing heavy runs here: the session only makes and holds tensors.
-fn compiler() -> Result<Compiler, Failure> {
-    let pool = Pool::with_limit(Some(NonZeroUsize::MIN));
-    let pool = pool.map_err(|error| Failure::Message(format!("cannot start threads: {error}")))?;
-    Ok(Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() })
 }
 
 /// What was asked for and is not as a person would expect it.

@@ -10,11 +10,8 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{Outcome, Report, Request, Row, file, quantise, quantise_model};
-use nnc_driver::store::Store;
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
-use nnc_graph::TensorType;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,15 +21,14 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let loaded = checkpoint::load(&options.weights)?;
-    refuse_quantised(&options.weights, &loaded)?;
+    setup::refuse_quantised(&options.weights, &loaded)?;
     let metadata = loaded.metadata.clone();
-    let (outcome, wanted) = match project.unit.recipes.is_empty() {
+    let outcome = match project.unit.recipes.is_empty() {
         true => of_model(&project, options, &compiler, loaded)?,
         false => of_recipe(&project, options, &compiler, &loaded)?,
     };
-    let Outcome { report, layers, store, .. } = outcome;
-    let staged = file::stage(&options.output, &store, (&wanted, &layers), metadata.as_deref())?;
-    staged.commit().map_err(DriverError::from)?;
+    file::stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
+    let report = outcome.report;
     if options.json {
         return output::line(&format!("{:#}", as_json(&report)));
     }
@@ -42,23 +38,20 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
 }
 
-/// The tensors that inference reads, by path.
-type Wanted = BTreeMap<String, TensorType>;
-
 /// A recipe, calibrated on its data and held to its metric.
 fn of_recipe(
     project: &Project,
     options: &Quantise,
     compiler: &Compiler,
     loaded: &Checkpoint,
-) -> Result<(Outcome, Wanted), Failure> {
+) -> Result<Outcome, Failure> {
     if let Some(input) = options.input.first() {
         return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
     }
     setup::refuse_batch_size(&options.file)?;
     let recipe = project.recipe(options.file.only.as_deref())?;
     let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
-    super::eval::check_exactly(&mut session, &options.weights, loaded)?;
+    super::eval::load_exactly(&mut session, &options.weights, loaded)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
     let dataset = Dataset::open(
         session.data(),
@@ -72,8 +65,7 @@ fn of_recipe(
     let mut told = |what: &str| bar.set_message(what.to_owned());
     let outcome = quantise((project, recipe), compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
-    let wanted = file::wanted(&outcome.project, recipe)?;
-    Ok((outcome, wanted))
+    Ok(outcome)
 }
 
 /// A model by itself, calibrated on one call.
@@ -82,7 +74,7 @@ fn of_model(
     options: &Quantise,
     compiler: &Compiler,
     mut loaded: Checkpoint,
-) -> Result<(Outcome, Wanted), Failure> {
+) -> Result<Outcome, Failure> {
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
     let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
@@ -91,9 +83,7 @@ fn of_model(
     let names = deployment.manifest().inputs.iter().map(|port| port.name.clone());
     let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
     let request = request(options);
-    let outcome = quantise_model(project, &graphs.graph, compiler, (store, &inputs), (&request, rows))?;
-    let wanted = Store::wanted(&outcome.project.inference(Ok(graphs.graph.clone()))?);
-    Ok((outcome, wanted))
+    Ok(quantise_model(project, &graphs.graph, compiler, (store, &inputs), (&request, rows))?)
 }
 
 fn request(options: &Quantise) -> Request {
@@ -104,15 +94,6 @@ fn request(options: &Quantise) -> Request {
     };
     let (examples, metric) = (options.examples.get(), options.metric.clone());
     Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all }
-}
-
-/// Numbers that are rounded already are not rounded again.
-pub(crate) fn refuse_quantised(path: &Path, loaded: &checkpoint::Checkpoint) -> Result<(), Failure> {
-    let wrong = |reason: String| Failure::Driver(DriverError::Weights { path: path.to_owned(), reason });
-    match file::layers(&loaded.tensors).map_err(wrong)?.is_empty() {
-        true => Ok(()),
-        false => Err(wrong("these weights are quantised: give the floats that they were made of".to_owned())),
-    }
 }
 
 fn spinner() -> ProgressBar {

@@ -20,9 +20,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     if let Some(file) = &options.output {
         refuse_inputs(file, options)?;
     }
-    let project = setup::project(&options.file)?;
-    let mut loaded = setup::checkpoint(options.weights.as_deref())?;
-    let project = setup::held_to(project, options.weights.as_deref(), &loaded)?;
+    let (project, mut loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
     let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));

@@ -129,7 +129,7 @@ fn resume_command(options: &Train, out: &Path) -> String {
 /// as many as the data has: their numbers are kept.
 fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Failure> {
     let loaded = checkpoint::load(weights)?;
-    super::quantise::refuse_quantised(weights, &loaded)?;
+    setup::refuse_quantised(weights, &loaded)?;
     let mismatches = session.load_weights(&loaded.tensors);
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));

@@ -153,8 +153,7 @@ impl Selector<'_> {
         self.load_row(result, out)
     }
 
-    /// Sums of four products of bytes, exact, wrapping in 32 bits.
-    /// `narrow` tells that the sums of two products fit 16 bits.
+    /// Sums of four products of bytes, exact, wrapping in 32 bits. `narrow` tells that the sums of two products fit 16 bits.
     pub(super) fn dot_i8(&mut self, acc: Value, a: Value, b: Value, narrow: bool) -> Lanes {
         let ty = self.phase.type_of(acc);
         if ty.lanes == 1 {
