@@ -149,7 +149,12 @@ impl AnswerGraphs {
         let data = project.data(&recipe.data)?;
         let (classes, data) = (data.classes.clone().unwrap_or_default(), Some(data.clone()));
         let answer = inputs.answer.as_deref();
-        let make = |rows: usize| project.inference(project.unit.answer_sized(&recipe.name, answer, rows, sizes));
+        // What an answer with parameters computes was not looked at when weights were quantised.
+        let is_looked_at = recipe.asked(answer).ok().flatten().is_none_or(|asked| asked.parameters.is_none());
+        let make = |rows: usize| {
+            let graph = project.unit.answer_sized(&recipe.name, answer, rows, sizes);
+            if is_looked_at { project.inference(graph) } else { project.graph(graph) }
+        };
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
         Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding: Holding::Part })

@@ -14,7 +14,7 @@ use crate::prune;
 use crate::quantise::file;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
-use nnc_graph::{Graph, Op, Tensor};
+use nnc_graph::{Graph, Op, OutputKind, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
@@ -334,17 +334,35 @@ impl<'a> Session<'a> {
         if recipe.pictures.is_empty() {
             return Ok(Vec::new());
         }
-        let size = Project::batch(recipe).min(part.rows.len().max(1));
+        let drawn = &recipe.pictures;
+        let Some(program) = self.of_first_batch(Purpose::Picture, part)? else { return Ok(Vec::new()) };
+        Ok(drawn.iter().filter_map(|name| Some((name.clone(), program.output_tensor(name)?))).collect())
+    }
+
+    /// What an answer without parameters is for the first batch of a split: its results by name.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn answer(&mut self, answer: &str, part: &Part) -> Result<Vec<(String, Tensor)>, DriverError> {
+        let purpose = Purpose::Answer(Some(answer.to_owned()));
+        let Some(program) = self.of_first_batch(purpose, part)? else { return Ok(Vec::new()) };
+        let results = program.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
+        let tensor = |name: &str| Some((name.to_owned(), program.output_tensor(name)?));
+        Ok(results.filter_map(|output| tensor(&output.name)).collect())
+    }
+
+    /// A program that has run on the first batch of a split, unless that has none.
+    fn of_first_batch(&mut self, purpose: Purpose, part: &Part) -> Result<Option<&CompiledGraph>, DriverError> {
+        let size = Project::batch(self.recipe()).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
-        let Some(batch) = batches.next_batch()? else { return Ok(Vec::new()) };
-        let program = self.programs.get(Purpose::Picture, batch.rows, &self.store)?;
+        let Some(batch) = batches.next_batch()? else { return Ok(None) };
+        let program = self.programs.get(purpose.clone(), batch.rows, &self.store)?;
         fill(program, self.data, batch)?;
         program.set_i64("$seed", self.seed);
         if let Err(error) = program.run(&mut self.store) {
-            return Err(self.explained(error, Purpose::Picture, batch).in_files(part));
+            return Err(self.explained(error, purpose, batch).in_files(part));
         }
-        let drawn = recipe.pictures.iter();
-        Ok(drawn.filter_map(|name| Some((name.clone(), program.output_tensor(name)?))).collect())
+        Ok(self.programs.compiled.get(&(purpose, batch.rows)))
     }
 
     /// Looks at every index of a split that comes from the examples alone, as labels do, before it is computed with.

@@ -1,10 +1,10 @@
 //! Quantised graphs on the interpreter: near to the floats that they stand for, and exact where they say so.
 
 use nnc_graph::{
-    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, Shape, Tensor, TensorType, ValueId, WindowAttributes,
-    WindowOp, interpret,
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
+    ValueId, WindowAttributes, WindowOp, interpret, verify,
 };
-use nnc_opt::quantise::{Layer, Range, quantise, scales_path, sites, weights_path};
+use nnc_opt::quantise::{Layer, Range, quantise, roots, scales_path, sites, weights_path};
 use std::collections::BTreeMap;
 
 fn ty(dims: &[usize]) -> TensorType {
@@ -68,12 +68,19 @@ fn given(graph: &Graph) -> BTreeMap<String, Tensor> {
 
 /// Every product quantised by what the interpreter sees, and the tensors that the graph then reads.
 fn quantised(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Graph, BTreeMap<String, Tensor>) {
+    let (layers, made) = rounded(graph, given);
+    (quantise(graph, &layers), given.clone().into_iter().chain(made).collect())
+}
+
+/// The layers of a graph with the ranges that the interpreter sees, and their integers.
+fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTreeMap<String, Tensor>) {
     let run = interpret::run(graph, given).unwrap();
-    let (mut layers, mut tensors) = (Vec::new(), given.clone());
+    let (mut ranges, mut tensors) = (BTreeMap::<String, Range>::new(), BTreeMap::new());
     for site in sites(graph) {
-        let seen = run.value(site.input).to_f64();
-        let (least, most) = seen.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
-        let input = Range::covering(least as f32, most as f32).unwrap();
+        let seen = roots(graph, site.input).into_iter().flat_map(|root| run.value(root).to_f64());
+        let (least, most) = seen.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
+        let range = Range::covering(least as f32, most as f32).unwrap();
+        ranges.entry(site.name.clone()).and_modify(|other| *other = other.and(range)).or_insert(range);
         let weights = run.value(site.weights);
         let inner: usize = weights.dims()[site.channel_axis + 1..].iter().product();
         let channel = |at: usize| at / inner % site.channels;
@@ -83,11 +90,23 @@ fn quantised(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Graph, BTreeMa
         let whole: Vec<f64> =
             values.iter().enumerate().map(|(at, x)| (x / scales[channel(at)]).round_ties_even()).collect();
         tensors.insert(weights_path(&site.name), Tensor::from_f64(DType::I8, weights.dims(), &whole));
-        let scales: Vec<f64> = scales.iter().map(|scale| scale * f64::from(input.scale)).collect();
         tensors.insert(scales_path(&site.name), Tensor::from_f64(DType::F32, &[site.channels], &scales));
-        layers.push(Layer { name: site.name, input });
     }
-    (quantise(graph, &layers), tensors)
+    (ranges.into_iter().map(|(name, input)| Layer { name, input }).collect(), tensors)
+}
+
+/// Holds the integers of a graph to its floats, relative to the largest.
+fn stays_near(graph: &Graph, tolerance: f64) -> Graph {
+    let given = given(graph);
+    let (integers, tensors) = quantised(graph, &given);
+    verify::verify(&integers).unwrap();
+    let wanted = interpret::run(graph, &given).unwrap().value(graph.outputs()[0].value).to_f64();
+    let found = interpret::run(&integers, &tensors).unwrap().value(integers.outputs()[0].value).to_f64();
+    let largest = wanted.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    for (wanted, found) in wanted.iter().zip(&found) {
+        assert!((wanted - found).abs() < tolerance * largest, "{wanted} became {found}, of {largest}");
+    }
+    integers
 }
 
 fn products(graph: &Graph, dtype: DType) -> usize {
@@ -96,22 +115,104 @@ fn products(graph: &Graph, dtype: DType) -> usize {
 }
 
 #[test]
-fn sites_have_the_names_of_their_layers() {
+fn sites_have_the_names_of_their_weights() {
     let names: Vec<String> = sites(&network()).into_iter().map(|site| site.name).collect();
-    assert_eq!(names, ["first", "single", "second", "head"]);
+    assert_eq!(names, ["first.w", "single.w", "second.w", "head.w"]);
 }
 
 #[test]
 fn integers_stay_near_to_the_floats() {
-    let graph = network();
-    let given = given(&graph);
-    let (integers, tensors) = quantised(&graph, &given);
+    let integers = stays_near(&network(), 0.05);
     assert_eq!((products(&integers, DType::I32), products(&integers, DType::F32)), (4, 0));
-    let wanted = interpret::run(&graph, &given).unwrap().value(graph.outputs()[0].value).to_f64();
-    let found = interpret::run(&integers, &tensors).unwrap().value(integers.outputs()[0].value).to_f64();
-    let largest = wanted.iter().fold(0f64, |largest, x| largest.max(x.abs()));
-    for (wanted, found) in wanted.iter().zip(&found) {
-        assert!((wanted - found).abs() < 0.05 * largest, "{wanted} became {found}, of {largest}");
+}
+
+fn image(graph: &mut Graph) -> ValueId {
+    graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[1, 8, 6, 6]) }, &[])
+}
+
+fn scaled(graph: &mut Graph, x: ValueId, factor: f64) -> ValueId {
+    let factor = graph.splat(&graph.ty(x).clone(), factor);
+    graph.emit(Op::Binary(BinaryOp::Mul), &[x, factor])
+}
+
+/// Branches of other ranges, one of them read by a product of its own as well.
+#[test]
+fn concatenated_branches_have_one_range() {
+    let mut graph = Graph::new("branches");
+    let x = image(&mut graph);
+    let a = conv(&mut graph, x, "a", &[8, 8, 3, 3], 1);
+    let a = relu(&mut graph, a);
+    let small = conv(&mut graph, a, "small", &[8, 8, 1, 1], 1);
+    let large = scaled(&mut graph, small, 30.0);
+    let both = graph.emit(Op::Concat { axis: 1 }, &[a, large]);
+    let y = conv(&mut graph, both, "last", &[8, 16, 1, 1], 1);
+    graph.add_output("y", y, OutputKind::Result);
+    let integers = stays_near(&graph, 0.05);
+    assert_eq!((products(&integers, DType::I32), products(&integers, DType::F32)), (3, 0));
+}
+
+/// A part of a value feeds a product, all of it a sum.
+#[test]
+fn the_range_of_a_part_does_not_cut_the_whole() {
+    let mut graph = Graph::new("parts");
+    let x = image(&mut graph);
+    let large = scaled(&mut graph, x, 100.0);
+    let both = graph.emit(Op::Concat { axis: 1 }, &[x, large]);
+    let w = graph.emit(Op::Param { path: "mix.w".to_owned(), ty: ty(&[16]) }, &[]);
+    let w = graph.emit(Op::Broadcast { shape: Shape::of(&[1, 16, 6, 6]), axes: vec![1] }, &[w]);
+    let mixed = graph.emit(Op::Binary(BinaryOp::Mul), &[both, w]);
+    let all = |size: usize| SliceRange { start: 0.into(), size: size.into(), step: 1 };
+    let part = graph.emit(Op::Slice([1, 8, 6, 6].map(all).to_vec()), &[mixed]);
+    let y = conv(&mut graph, part, "of_part", &[8, 8, 1, 1], 1);
+    let whole = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1, 2, 3] }, &[mixed]);
+    let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1, 2, 3] }, &[y]);
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[whole, sum]);
+    graph.add_output("y", y, OutputKind::Result);
+    let integers = stays_near(&graph, 0.05);
+    assert_eq!(products(&integers, DType::I32), 1);
+}
+
+/// What a layer is used on several times has one set of integers, and a range for all.
+#[test]
+fn weights_that_are_used_twice_are_kept_once() {
+    let mut graph = Graph::new("twice");
+    let x = image(&mut graph);
+    let y = conv(&mut graph, x, "shared", &[8, 8, 3, 3], 1);
+    let y = conv(&mut graph, y, "shared", &[8, 8, 3, 3], 1);
+    graph.add_output("y", y, OutputKind::Result);
+    assert_eq!(sites(&graph).iter().map(|site| site.name.as_str()).collect::<Vec<_>>(), ["shared.w", "shared.w"]);
+    let integers = stays_near(&graph, 0.1);
+    assert_eq!(products(&integers, DType::I32), 2);
+    assert!(!integers.nodes().any(|(_, node)| matches!(&node.op, Op::Param { path, .. } if path == "shared.w")));
+}
+
+/// A program that makes other weights of a parameter, or lays channels along another axis, does not get these integers.
+#[test]
+fn other_weights_of_a_parameter_are_left_alone() {
+    let with = |change: &dyn Fn(&mut Graph, ValueId) -> ValueId| {
+        let mut graph = Graph::new("one");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 16]) }, &[]);
+        let w = graph.emit(Op::Param { path: "head.w".to_owned(), ty: ty(&[16, 16]) }, &[]);
+        let w = change(&mut graph, w);
+        let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        graph
+    };
+    let plain = with(&|_, w| w);
+    let halved = with(&|graph, w| scaled(graph, w, 0.5));
+    let thirds = with(&|graph, w| scaled(graph, w, 1.0 / 3.0));
+    let mut turned = Graph::new("turned");
+    let x = turned.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 16]) }, &[]);
+    let w = turned.emit(Op::Param { path: "head.w".to_owned(), ty: ty(&[16, 16]) }, &[]);
+    let y = turned.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![1] }, &[x, w]);
+    turned.add_output("y", y, OutputKind::Result);
+    let graphs = [plain, halved, thirds, turned];
+    for one in &graphs {
+        let (layers, _) = rounded(one, &given(one));
+        for other in &graphs {
+            let is_same = std::ptr::eq(one, other);
+            assert_eq!(products(&quantise(other, &layers), DType::I32), usize::from(is_same), "{layers:?}");
+        }
     }
 }
 
@@ -128,11 +229,11 @@ fn numbers_that_are_whole_come_out_exactly() {
     let mut tensors = given(&graph);
     tensors.insert("x".to_owned(), whole(&tensors["x"], 127.0));
     tensors.insert("only.w".to_owned(), whole(&tensors["only.w"], 64.0));
-    let layer = Layer { name: "only".to_owned(), input: Range { scale: 1.0, signed: true } };
+    let layer = Layer { name: "only.w".to_owned(), input: Range { scale: 1.0, signed: true } };
     let integers = quantise(&graph, &[layer]);
     let weights = Tensor::from_f64(DType::I8, &[8, 3, 3, 3], &tensors["only.w"].to_f64());
-    tensors.insert(weights_path("only"), weights);
-    tensors.insert(scales_path("only"), Tensor::from_f64(DType::F32, &[8], &[1.0; 8]));
+    tensors.insert(weights_path("only.w"), weights);
+    tensors.insert(scales_path("only.w"), Tensor::from_f64(DType::F32, &[8], &[1.0; 8]));
     let wanted = interpret::run(&graph, &tensors).unwrap().value(graph.outputs()[0].value).to_f64();
     let found = interpret::run(&integers, &tensors).unwrap().value(integers.outputs()[0].value).to_f64();
     assert_eq!(wanted, found, "borders and the middle of the range, too");

@@ -414,9 +414,9 @@ pub struct Dump {
     /// Which stage.
     #[arg(long, value_name = "STAGE")]
     pub at: Stage,
-    /// Which program.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
-    pub program: Which,
+    /// Which program [default: train; with quantised weights answer].
+    #[arg(long, value_name = "PROGRAM", value_parser = values::program())]
+    pub program: Option<Which>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// Stop the optimiser after this many rewrites.
@@ -464,9 +464,9 @@ pub struct Profile {
     /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
-    /// Which program.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
-    pub program: Which,
+    /// Which program [default: train; with quantised weights answer].
+    #[arg(long, value_name = "PROGRAM", value_parser = values::program())]
+    pub program: Option<Which>,
     /// Threads to use, at most as many as may run at once [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
@@ -493,9 +493,9 @@ pub struct Explain {
     /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
-    /// Which program.
-    #[arg(long, value_name = "PROGRAM", default_value = "train", value_parser = values::program())]
-    pub program: Which,
+    /// Which program [default: train; with quantised weights answer].
+    #[arg(long, value_name = "PROGRAM", value_parser = values::program())]
+    pub program: Option<Which>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// Print as JSON.

@@ -6,6 +6,7 @@ use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::quantise;
+use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
@@ -116,6 +117,18 @@ pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<()
     }
     let reason = "these weights are quantised: give the floats that they were made of".to_owned();
     Err(DriverError::Weights { path: weights.to_owned(), reason })
+}
+
+/// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.
+pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, Failure> {
+    match (asked, project.quantised.is_empty() || project.unit.recipes.is_empty()) {
+        (Some(Which::Train), false) => Err(Failure::Message(
+            "--program train: quantised weights are not trained; choose answer or eval".to_owned(),
+        )),
+        (Some(asked), _) => Ok(asked),
+        (None, true) => Ok(Which::Train),
+        (None, false) => Ok(Which::Answer),
+    }
 }
 
 /// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,

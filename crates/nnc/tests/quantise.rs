@@ -36,7 +36,7 @@ fn the_network_stays_as_good_and_becomes_small() {
     let (_keep, folder) = quantised();
     let names = names(&folder.join("q.safetensors"));
     assert!(
-        names.iter().any(|name| name == "dense_1.q8") && !names.iter().any(|name| name == "dense_1.w"),
+        names.iter().any(|name| name == "dense_1.w.q8") && !names.iter().any(|name| name == "dense_1.w"),
         "{names:?}"
     );
     let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| accuracy(&folder, file, "native"));
@@ -79,7 +79,8 @@ fn every_command_takes_the_file() {
     assert!(with(&["explain", "digits.nn", "--program", "answer"]).contains("of narrow bytes"));
     with(&["profile", "digits.nn", "--program", "answer", "--seconds", "0.05"]);
     with(&["bench", "digits.nn", "--seconds", "0.05"]);
-    assert!(with(&["dump", "digits.nn", "--program", "answer", "--at", "graph"]).contains("dense_1.q8"));
+    assert!(with(&["explain", "digits.nn"]).contains("of narrow bytes"), "not the training step");
+    assert!(with(&["dump", "digits.nn", "--program", "answer", "--at", "graph"]).contains("dense_1.w.q8"));
     let kernels = with(&["dump", "digits.nn", "--program", "answer", "--at", "kernel"]);
     assert!(kernels.contains("dot_i7"), "four terms at a time");
 }
@@ -113,6 +114,11 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(fs::read(folder.join(FLOATS)).unwrap(), before);
     let trained = fails(&folder, &["train", "digits.nn", "--init", "q.safetensors", "--out", "again"]);
     assert!(trained.contains("are quantised"), "{trained}");
+    let explained = fails(&folder, &["explain", "digits.nn", "--program", "train", "--weights", "q.safetensors"]);
+    assert!(explained.contains("not trained"), "{explained}");
+    fs::copy(folder.join("q.safetensors"), folder.join("floats/last.safetensors")).unwrap();
+    let resumed = fails(&folder, &["train", "digits.nn", "--resume", "--out", "floats"]);
+    assert!(resumed.contains("are quantised"), "{resumed}");
     let other = "model Other(x: f32[N, 8]) -> f32[N, 2] { return dense(x, 2) }\n";
     fs::write(folder.join("other.nn"), other).unwrap();
     fs::write(folder.join("x.csv"), "1,2,3,4,5,6,7,8\n").unwrap();
@@ -149,4 +155,74 @@ train Two on table {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && err.contains("never exercise `dense_3`"), "{err}");
     ok(folder, &["dump", "two.nn", "--weights", "q.safetensors", "--program", "eval", "--at", "graph"]);
+}
+
+/// Layers with two matrices, used twice, used otherwise by answers; branches of different ranges; a part and a whole.
+const TANGLED: &str = "
+model both(x: f32[N, I], units: int) -> f32[N, units] {
+    param v: f32[I, units] = glorot_uniform()
+    param w: f32[I, units] = glorot_uniform()
+    return x @ v + relu(x) @ w
+}
+model Net(x: f32[N, 16]) -> f32[N, 4] {
+    layer encode = both(24)
+    a = relu(encode(x))
+    b = relu(encode(x * 0.5)) * 4
+    joined = concat([a, b], axis=1)
+    part = dense(joined[:, 0..24], 16)
+    return dense(concat([part, joined], axis=1), 4)
+}
+data table {
+    train: f32[20] = csv(\"t.csv\")
+    validation = 0.25
+    x: f32[16] = train[0..16]
+    y: f32[4] = train[16..20] * 3
+}
+train Net on table {
+    epochs = 3; batch = 16
+    z = Net(x)
+    minimize mean((z - y) ** 2) using adam(lr=0.01)
+    metric mae = mean(abs(z - y))
+    answer guess = z
+    answer other = Net(x * 3 - 1)
+    answer sized(k: int = 2) { return Net(x) * k }
+}
+";
+
+#[test]
+fn answers_stay_near_however_layers_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let number = |at: usize| (((at + 1) * 7919) % 2003) as f32 / 1001.0 - 1.0;
+    let row = |row: usize| (0..20).map(|at| number(row * 31 + at).to_string()).collect::<Vec<_>>().join(",");
+    fs::write(folder.join("t.csv"), (0..128).map(|at| row(at) + "\n").collect::<String>()).unwrap();
+    fs::write(folder.join("net.nn"), TANGLED).unwrap();
+    ok(folder, &["train", "net.nn", "--out", "floats"]);
+    let told = ok(
+        folder,
+        &["quantise", "net.nn", "--weights", FLOATS, "--all", "--max-drop", "20", "-o", "q.safetensors", "--json"],
+    );
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["measured"]["metric"], "mae");
+    let layers: Vec<&str> =
+        told["layers"].as_array().unwrap().iter().map(|row| row["layer"].as_str().unwrap()).collect();
+    assert!(layers.contains(&"encode.v") && layers.contains(&"encode.w"), "{layers:?}");
+    for answer in ["guess", "other", "sized"] {
+        let values = |weights: &str| -> Vec<f64> {
+            ok(
+                folder,
+                &["run", "net.nn", "--answer", answer, "--weights", weights, "--input", "x=t.csv", "--output", "y.npy"],
+            );
+            let bytes = fs::read(folder.join("y.npy")).unwrap();
+            let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+            let floats = bytes[header..].chunks_exact(4);
+            floats.map(|four| f64::from(f32::from_le_bytes([four[0], four[1], four[2], four[3]]))).collect()
+        };
+        let (floats, integers) = (values(FLOATS), values("q.safetensors"));
+        let largest = floats.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+        assert!(floats.len() == integers.len() && floats.len() > 3, "{answer}");
+        for (float, integer) in floats.iter().zip(&integers) {
+            assert!((float - integer).abs() < 0.1 * largest, "{answer}: {float} became {integer}, of {largest}");
+        }
+    }
 }

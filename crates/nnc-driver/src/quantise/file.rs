@@ -9,8 +9,8 @@ use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::quantise::{Layer, Range};
-use std::collections::BTreeMap;
+use nnc_opt::quantise::{Layer, Range, scales_path, weights_path};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the path of a range starts with.
@@ -25,36 +25,48 @@ pub fn range_tensor(layer: &Layer) -> (String, Tensor) {
 /// The quantised layers of a file, by name; none if its weights are floats.
 ///
 /// # Errors
-/// What is wrong with a range, in words.
+/// What is wrong with a range, or with the integers that it is for, in words.
 pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> {
     let named = tensors.iter().filter_map(|(path, tensor)| Some((path.strip_prefix(RANGE)?, tensor)));
-    let layer = |(name, tensor): (&str, &Tensor)| {
-        let numbers = tensor.to_f64();
-        let wrong = || format!("the range of the quantised `{name}` is no scale and sign");
-        let [scale, signed] = numbers[..] else { return Err(wrong()) };
-        let is_scale = tensor.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
-        let is_sign = signed == 0.0 || signed == 1.0;
-        let input = Range { scale: scale as f32, signed: signed == 1.0 };
-        if is_scale && is_sign { Ok(Layer { name: name.to_owned(), input }) } else { Err(wrong()) }
-    };
-    named.map(layer).collect()
+    named.map(|(name, range)| layer(tensors, name, range)).collect()
 }
 
-/// The tensors that inference of a recipe reads: its evaluation and its answers. An answer with parameters has no graph
-/// before these are known: then all floats are wanted.
+fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Result<Layer, String> {
+    let numbers = range.to_f64();
+    let wrong = || format!("the range of the quantised `{name}` is no scale and sign");
+    let [scale, signed] = numbers[..] else { return Err(wrong()) };
+    let is_scale = range.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
+    let is_sign = signed == 0.0 || signed == 1.0;
+    if !is_scale || !is_sign {
+        return Err(wrong());
+    }
+    for (path, dtype) in [(weights_path(name), DType::I8), (scales_path(name), DType::F32)] {
+        if tensors.get(&path).is_none_or(|tensor| tensor.dtype() != dtype) {
+            return Err(format!("there is a range for `{name}`, but no `{path}` of {dtype}"));
+        }
+    }
+    Ok(Layer { name: name.to_owned(), input: Range { scale: scale as f32, signed: signed == 1.0 } })
+}
+
+/// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of rows
+/// read is among it, as a product by one row may be no product any more. An answer with parameters has no graph before
+/// these are known, and is not quantised: then all floats are wanted.
 ///
 /// # Errors
 /// Diagnostics, or a bug in the compiler.
 pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String, TensorType>, DriverError> {
-    let name = recipe.name.as_str();
-    let mut wanted = Store::wanted(&project.inference(project.unit.evaluate(name, 1))?);
-    for answer in &recipe.answers {
-        match answer.parameters {
-            None => {
-                wanted.extend(Store::wanted(&project.inference(project.unit.answer(name, Some(&answer.name), 1))?))
-            }
-            Some(_) => wanted.extend(made(&project.graph(project.unit.init(name))?)),
+    let (unit, name) = (&project.unit, recipe.name.as_str());
+    let mut wanted = BTreeMap::new();
+    for rows in BTreeSet::from([1, 2, Project::batch(recipe)]) {
+        let plain = recipe.answers.iter().filter(|answer| answer.parameters.is_none());
+        let answers = plain.map(|answer| unit.answer(name, Some(&answer.name), rows));
+        let pictures = (!recipe.pictures.is_empty()).then(|| unit.pictures(name, rows));
+        for made in std::iter::once(unit.evaluate(name, rows)).chain(answers).chain(pictures) {
+            wanted.extend(Store::wanted(&project.inference(made)?));
         }
+    }
+    if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
+        wanted.extend(made(&project.graph(unit.init(name))?));
     }
     Ok(wanted)
 }

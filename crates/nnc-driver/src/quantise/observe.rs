@@ -7,11 +7,12 @@
 use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
+use crate::quantise::examples::Examples;
 use crate::store::Store;
 use nnc_graph::{Graph, ValueId};
-use nnc_opt::quantise::{Range, Site};
+use nnc_opt::quantise::{Range, roots, sites};
 use nnc_opt::rewrite::with_results;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a range is chosen.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -22,21 +23,6 @@ pub enum Method {
     Percentile(f64),
     /// The least relative entropy.
     Entropy,
-}
-
-/// Examples that programs run on.
-pub trait Examples {
-    /// Starts again from the first.
-    ///
-    /// # Errors
-    /// The data cannot be read.
-    fn rewind(&mut self) -> Result<(), DriverError>;
-
-    /// Fills the inputs of a program for as many examples as it takes; `false` if there are none left.
-    ///
-    /// # Errors
-    /// The data cannot be read.
-    fn fill(&mut self, program: &mut CompiledGraph) -> Result<bool, DriverError>;
 }
 
 /// Steps of a histogram.
@@ -130,39 +116,75 @@ fn divergence(counts: &[f64], bins: usize, levels: usize) -> f64 {
     sum
 }
 
-/// What the activations of sites are like: by value, in the order of the sites, each once.
+/// What activations are like, by the names of sites: all that is rounded for one, in any of some graphs. A graph that is
+/// only one of several programs may lack inputs that others have.
 ///
 /// # Errors
 /// What cannot be compiled or run.
 pub fn observe(
-    graph: &Graph,
-    sites: &[Site],
+    graphs: &[Graph],
     method: Method,
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
-) -> Result<BTreeMap<ValueId, Observation>, DriverError> {
-    let mut inputs: Vec<ValueId> = sites.iter().map(|site| site.input).collect();
-    inputs.sort_unstable();
-    inputs.dedup();
-    let results: Vec<(String, ValueId)> = inputs.iter().map(|&value| (value.to_string(), value)).collect();
-    let mut program = compiler.compile(&with_results(graph, &results))?;
-    let mut found: BTreeMap<ValueId, Observation> = inputs.iter().map(|&value| (value, Observation::new())).collect();
+) -> Result<BTreeMap<String, Observation>, DriverError> {
+    let mut found: BTreeMap<String, Observation> = BTreeMap::new();
+    let mut programs = Vec::new();
+    for graph in graphs {
+        let looked = Looked::new(graph);
+        found.extend(looked.names().map(|name| (name.to_owned(), Observation::new())));
+        programs.push((compiler.compile(&looked.graph)?, looked));
+    }
     let passes: &[Look] = if method == Method::MinMax { &[Look::Ends] } else { &[Look::Ends, Look::Counts] };
     for look in passes {
-        examples.rewind()?;
-        while examples.fill(&mut program)? {
-            program.run(store).map_err(failed)?;
-            for (name, value) in &results {
-                let (Some(bytes), Some(seen)) = (program.output(name), found.get_mut(value)) else { continue };
-                let floats = bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-                match look {
-                    Look::Ends => seen.extend(floats),
-                    Look::Counts => seen.count(floats),
-                }
+        for (program, looked) in &mut programs {
+            examples.rewind()?;
+            while examples.fill(program)? {
+                program.run(store).map_err(failed)?;
+                looked.look(program, *look, &mut found);
             }
         }
     }
     Ok(found)
+}
+
+/// A graph that gives out the roots of its sites' activations.
+struct Looked {
+    graph: Graph,
+    /// The name of each of these results, and the sites that are rounded there.
+    sites_of: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Looked {
+    fn new(graph: &Graph) -> Self {
+        let mut by_value: BTreeMap<ValueId, BTreeSet<String>> = BTreeMap::new();
+        for site in sites(graph) {
+            for root in roots(graph, site.input) {
+                by_value.entry(root).or_default().insert(site.name.clone());
+            }
+        }
+        let results: Vec<(String, ValueId)> = by_value.keys().map(|&value| (value.to_string(), value)).collect();
+        let sites_of = by_value.into_iter().map(|(value, names)| (value.to_string(), names)).collect();
+        Self { graph: with_results(graph, &results), sites_of }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.sites_of.values().flatten().map(String::as_str)
+    }
+
+    /// Adds what a run gave.
+    fn look(&self, program: &CompiledGraph, look: Look, found: &mut BTreeMap<String, Observation>) {
+        for (result, names) in &self.sites_of {
+            let Some(bytes) = program.output(result) else { continue };
+            let floats = || bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+            for name in names {
+                let Some(seen) = found.get_mut(name) else { continue };
+                match look {
+                    Look::Ends => seen.extend(floats()),
+                    Look::Counts => seen.count(floats()),
+                }
+            }
+        }
+    }
 }
 
 /// What a pass over the examples finds.

@@ -5,7 +5,7 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::store::Store;
 use nnc_graph::{DType, Graph, Tensor, ValueId};
-use nnc_opt::quantise::{Range, Site, WEIGHT_LEVELS};
+use nnc_opt::quantise::{Site, WEIGHT_LEVELS};
 use nnc_opt::rewrite::with_results;
 
 /// Weights and their scales.
@@ -13,7 +13,7 @@ use nnc_opt::rewrite::with_results;
 pub struct Quantised {
     /// i8, as the weights of the site.
     pub weights: Tensor,
-    /// f32, one for each output channel: the weight's scale times that of the activations.
+    /// f32, one for each output channel.
     pub scales: Tensor,
 }
 
@@ -38,7 +38,7 @@ pub fn floats(
 
 /// Rounds weights to the nearest of 129 numbers in each channel, ties to even; `None` if one is no finite number. A channel
 /// of zeros has scale 0.
-pub fn quantise(site: &Site, weights: &Tensor, input: Range) -> Option<Quantised> {
+pub fn quantise(site: &Site, weights: &Tensor) -> Option<Quantised> {
     let dims = weights.dims();
     let inner: usize = dims[site.channel_axis + 1..].iter().product();
     let values = weights.to_f64();
@@ -56,7 +56,6 @@ pub fn quantise(site: &Site, weights: &Tensor, input: Range) -> Option<Quantised
         scale => (value / scale).round_ties_even(),
     };
     let numbers: Vec<f64> = values.iter().enumerate().map(number).collect();
-    let scales: Vec<f64> = scales.iter().map(|scale| scale * f64::from(input.scale)).collect();
     Some(Quantised {
         weights: Tensor::from_f64(DType::I8, dims, &numbers),
         scales: Tensor::from_f64(DType::F32, &[site.channels], &scales),
@@ -81,12 +80,11 @@ mod tests {
             depth: 3,
             products: 6,
         };
-        let input = Range { scale: 0.5, signed: false };
-        let made = quantise(&site, &weights, input).unwrap();
+        let made = quantise(&site, &weights).unwrap();
         assert_eq!(made.weights.to_i64(), [32, -64, 16, 0, 0, 64]);
-        assert_eq!(made.scales.to_f64()[1], 254.0 / 64.0 * 0.5);
+        assert_eq!(made.scales.to_f64()[1], 254.0 / 64.0);
         let columns = Site { channel_axis: 1, channels: 3, ..site };
-        let made = quantise(&columns, &weights, input).unwrap();
+        let made = quantise(&columns, &weights).unwrap();
         assert_eq!(made.weights.to_i64(), [64, -64, 0, 0, 0, 64]);
     }
 }

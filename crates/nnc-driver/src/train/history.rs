@@ -42,11 +42,6 @@ impl Row {
 }
 
 impl History {
-    /// Whether a smaller value of the metric is the better one: for losses and errors.
-    pub fn smaller_is_better(name: &str) -> bool {
-        ["loss", "error", "perplexity"].iter().any(|word| name.contains(word))
-    }
-
     /// `epoch,iteration,train.loss,...,validation.loss,...`, with floats in the shortest form that reads back equal. What
     /// an epoch does not tell of is empty.
     pub fn to_csv(&self) -> String {

@@ -4,11 +4,13 @@
 //! into every checkpoint; a resumed run continues from it and ends with the same bits as one that was never stopped.
 //! Nothing here prints: an [`Observer`] hears of everything.
 
+mod better;
 mod history;
 mod observer;
 mod progress;
 mod trace;
 
+pub use better::Better;
 pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;
@@ -19,6 +21,7 @@ use crate::dataset::{Dataset, field_type};
 use crate::error::DriverError;
 use crate::pretrained::listed;
 use crate::project::Project;
+use crate::quantise;
 use crate::session::{Means, Metrics, Moment, Session, Step};
 use crate::store::RESERVED;
 use nnc_data::{Batch, Batches, Staged};
@@ -241,6 +244,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let loaded = checkpoint::load(last)?;
         let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
         let progress = Progress::parse(&text).map_err(wrong)?;
+        if !quantise::file::layers(&loaded.tensors).map_err(wrong)?.is_empty() {
+            return Err(wrong("these weights are quantised: give the floats that they were made of".to_owned()));
+        }
         let mismatches = self.session.mismatches(&loaded.tensors);
         if !mismatches.is_empty() {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));

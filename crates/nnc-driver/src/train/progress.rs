@@ -2,6 +2,7 @@
 //!
 //! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
 
+use super::better::Better;
 use super::history::{History, Row};
 use crate::learned::{Learned, SavedTable};
 use crate::session::Sum;
@@ -127,7 +128,7 @@ impl Progress {
         let default = if row.validation.is_some() { "validation.loss" } else { "train.loss" };
         let watched = stop.map_or(default, |stop| stop.on.as_str());
         let Some(value) = row.value(watched).filter(|value| !value.is_nan()) else { return false };
-        let smaller_is_better = History::smaller_is_better(watched);
+        let smaller_is_better = Better::of(watched) == Better::Smaller;
         let improved = self.best.is_none_or(|best| if smaller_is_better { value < best } else { value > best });
         if improved {
             (self.best, self.best_epoch, self.stale) = (Some(value), row.epoch, 0);

@@ -6,12 +6,13 @@
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
-use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, sites::sites, weights_path};
+use super::sites::{Site, moves, sites};
+use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
 use crate::simplify::matching::number;
 use nnc_graph::{
-    BinaryOp, ConvAttributes, DType, Dim, Graph, Node, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId, WindowOp,
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
 };
 use std::collections::BTreeMap;
 
@@ -28,31 +29,80 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
     let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
     let sites = sites(graph);
     let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
-    let chosen: BTreeMap<_, _> = chosen.collect();
-    let mut roots = vec![None; graph.value_count()];
-    for (site, range) in chosen.values() {
-        mark(graph, site.input, *range, &mut roots);
-    }
+    let chosen: BTreeMap<NodeId, (&Site, Range)> = chosen.collect();
+    let ranges = Ranges::of(graph, chosen.values());
     let mut unlimited = Fuel::new(None);
     let rewriter = Rewriter::new(graph, &mut unlimited);
-    let mut pass = Pass { rewriter, integers: vec![None; graph.value_count()] };
+    let mut pass = Pass { rewriter, ranges, integers: vec![None; graph.value_count()], parameters: BTreeMap::new() };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
-            Some((site, range)) => pass.product(node, &site.name, (site.channel_axis, *range)),
+            Some((site, range)) => pass.product(node, site, *range),
             None if pass.moved(node) => {}
             None => {
                 pass.rewriter.copy(id);
             }
         }
         for &result in &node.results {
-            if let (Some(range), None) = (roots[result.index()], pass.integers[result.index()]) {
+            if let (Some(range), None) = (pass.ranges.get(result), pass.integers[result.index()]) {
                 pass.round(result, range);
             }
         }
     }
     let graph = pass.rewriter.finish();
     without_unread(&eliminate_dead_code(&graph, &mut unlimited))
+}
+
+/// The ranges of the values that are rounded, or joined of rounded ones: where activations of products come from by moves of
+/// one value. Several products that read the same have one range that covers theirs.
+#[derive(Default)]
+struct Ranges {
+    /// Of what products read.
+    direct: BTreeMap<ValueId, Range>,
+    /// Of what is only read as a part of a concatenation.
+    parts: BTreeMap<ValueId, Range>,
+}
+
+impl Ranges {
+    fn of<'s>(graph: &Graph, chosen: impl Iterator<Item = &'s (&'s Site, Range)>) -> Self {
+        let mut ranges = Self::default();
+        for (site, range) in chosen {
+            let origin = origin(graph, site.input);
+            note(&mut ranges.direct, origin, *range);
+            ranges.note_parts(graph, origin, *range);
+        }
+        ranges
+    }
+
+    fn note_parts(&mut self, graph: &Graph, value: ValueId, range: Range) {
+        let node = graph.definition(value);
+        if matches!(node.op, Op::Concat { .. }) {
+            for &operand in &node.operands {
+                let origin = origin(graph, operand);
+                note(&mut self.parts, origin, range);
+                self.note_parts(graph, origin, range);
+            }
+        }
+    }
+
+    fn get(&self, value: ValueId) -> Option<Range> {
+        self.direct.get(&value).or_else(|| self.parts.get(&value)).copied()
+    }
+}
+
+fn note(ranges: &mut BTreeMap<ValueId, Range>, value: ValueId, range: Range) {
+    ranges.entry(value).and_modify(|known| *known = known.and(range)).or_insert(range);
+}
+
+/// The concatenation or other value that `value` is taken of by moves.
+fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
+    loop {
+        let node = graph.definition(value);
+        if !moves(&node.op) || matches!(node.op, Op::Concat { .. }) {
+            return value;
+        }
+        value = node.operands[0];
+    }
 }
 
 /// The graph without the parameters and states that nothing reads: the floats that became integers.
@@ -72,42 +122,32 @@ fn without_unread(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
-/// Notes the range of the values that `value` is taken of by moving and comparing alone; the first range stands.
-fn mark(graph: &Graph, value: ValueId, range: Range, roots: &mut [Option<Range>]) {
-    let node = graph.definition(value);
-    if moves(&node.op) {
-        let operands = if matches!(node.op, Op::Concat { .. }) { &node.operands[..] } else { &node.operands[..1] };
-        return operands.iter().for_each(|&operand| mark(graph, operand, range, roots));
-    }
-    roots[value.index()].get_or_insert(range);
-}
-
-/// Whether every element of the result is an element of the operands, or 0.
-fn moves(op: &Op) -> bool {
-    match op {
-        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat { .. } => true,
-        Op::Window { op, .. } => *op == WindowOp::Max,
-        _ => false,
-    }
-}
-
 struct Pass<'a> {
     rewriter: Rewriter<'a>,
+    ranges: Ranges,
     /// By old value.
     integers: Vec<Option<Integers>>,
+    /// Those of integers and scales by path.
+    parameters: BTreeMap<String, ValueId>,
 }
 
 impl Pass<'_> {
     /// Makes the integers of a value that is there, and lets all further readers read what they stand for.
-    fn round(&mut self, old: ValueId, range: Range) {
+    fn round(&mut self, old: ValueId, range: Range) -> Integers {
         let x = self.rewriter.value(old);
+        let integers = Integers { value: self.rounded(x, range), range };
+        self.stand_for(old, integers);
+        integers
+    }
+
+    /// The integers of floats.
+    fn rounded(&mut self, x: ValueId, range: Range) -> ValueId {
         let x = if range.signed { x } else { self.without_relu(x) };
         let scaled = self.with_number(BinaryOp::Mul, x, f64::from(1.0 / range.scale));
         let whole = self.rewriter.emit(Op::Unary(UnaryOp::Round), &[scaled]);
         // The cast saturates.
         let moved = if range.signed { self.with_number(BinaryOp::Add, whole, f64::from(MIDDLE)) } else { whole };
-        let value = self.rewriter.emit(Op::Cast(DType::U8), &[moved]);
-        self.stand_for(old, Integers { value, range });
+        self.rewriter.emit(Op::Cast(DType::U8), &[moved])
     }
 
     /// From here on integers stand for an old value.
@@ -137,50 +177,62 @@ impl Pass<'_> {
         self.rewriter.emit(Op::Binary(op), &[x, number])
     }
 
-    /// Moves integers instead of floats, where all that is moved is integers of one range.
+    /// Moves integers instead of floats, where all that is moved is integers. Those of other ranges than the one that is
+    /// wanted of a concatenation are rounded once more.
     fn moved(&mut self, node: &Node) -> bool {
         if !moves(&node.op) {
             return false;
         }
         let operands: Option<Vec<Integers>> = node.operands.iter().map(|value| self.integers[value.index()]).collect();
         let Some(operands) = operands else { return false };
-        let range = operands[0].range;
-        if operands.iter().any(|operand| operand.range != range) {
+        let wanted = self.ranges.get(node.results[0]);
+        let range = wanted.unwrap_or(operands[0].range);
+        if wanted.is_none() && operands.iter().any(|operand| operand.range != range) {
             return false;
         }
-        let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();
+        let mut values = Vec::new();
+        for (&old, operand) in node.operands.iter().zip(operands) {
+            let float = self.rewriter.value(old);
+            values.push(if operand.range == range { operand.value } else { self.rounded(float, range) });
+        }
         let value = self.rewriter.emit(node.op.clone(), &values);
         self.stand_for(node.results[0], Integers { value, range });
         true
     }
 
-    /// A product of integers, and its result as floats. The scales of a layer hold that of the activations it was
-    /// quantised for; where these come by another range, the difference is made up.
-    fn product(&mut self, node: &Node, name: &str, (channel_axis, range): (usize, Range)) {
-        let old = self.rewriter.old();
-        let Some(x) = self.integers[node.operands[0].index()] else {
-            unreachable!("compiler bug: the activations of `{name}` were not rounded")
+    /// A product of integers, and its result as floats.
+    fn product(&mut self, node: &Node, site: &Site, range: Range) {
+        let x = match self.integers[site.input.index()] {
+            Some(x) => x,
+            None => self.round(site.input, range),
         };
-        let shape = old.ty(node.operands[1]).shape.clone();
-        let channels = shape[channel_axis].clone();
-        let param = |path: String, ty: TensorType| Op::Param { path, ty };
-        let weights = self.rewriter.emit(param(weights_path(name), TensorType::new(DType::I8, shape)), &[]);
+        let shape = self.rewriter.old().ty(site.weights).shape.clone();
+        let channels = shape[site.channel_axis].clone();
+        let weights = self.parameter(weights_path(&site.name), TensorType::new(DType::I8, shape));
         let weights = self.with_number(BinaryOp::Max, weights, -f64::from(WEIGHT_LEVELS));
         let weights = self.with_number(BinaryOp::Min, weights, f64::from(WEIGHT_LEVELS));
         let sums = self.sums(&node.op, x, weights);
         let sums = match x.range.signed {
-            true => self.without_middle(node, sums, (weights, channel_axis)),
+            true => self.without_middle(node, sums, (weights, site.channel_axis)),
             false => sums,
         };
         let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
-        let scales = param(scales_path(name), TensorType::new(DType::F32, Shape(vec![channels])));
-        let mut scales = self.rewriter.emit(scales, &[]);
-        if x.range.scale != range.scale {
-            scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale / range.scale));
-        }
+        let scales = TensorType::new(DType::F32, Shape(vec![channels]));
+        let scales = self.parameter(scales_path(&site.name), scales);
+        let scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale));
         let scales = self.along_channels(node, scales);
         let y = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
         self.rewriter.replace(node.results[0], y);
+    }
+
+    /// The one parameter of a path.
+    fn parameter(&mut self, path: String, ty: TensorType) -> ValueId {
+        if let Some(&made) = self.parameters.get(&path) {
+            return made;
+        }
+        let made = self.rewriter.emit(Op::Param { path: path.clone(), ty }, &[]);
+        self.parameters.insert(path, made);
+        made
     }
 
     /// The sums of products with as many terms as kernels want.

@@ -16,15 +16,16 @@
 //! | [`mod@apply`] | the rewrite |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
-//! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and its scales `NAME.scale`
-//! (f32, one for each output channel, the activation's scale included). What follows from there is exact: the same bits
+//! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for each output
+//! channel). A layer's range holds for all of its uses; a value that several layers read is rounded once, by a range that
+//! covers those of all. What follows from there is exact: the same bits
 //! on every engine. How far the results are from those before is measured, not promised.
 
 mod apply;
 mod sites;
 
 pub use apply::quantise;
-pub use sites::{Site, sites};
+pub use sites::{Site, roots, sites};
 
 /// Terms that kernels multiply at a time.
 pub const WORD: usize = 4;
@@ -53,6 +54,17 @@ impl Range {
         (magnitude.is_finite() && scale > 0.0 && scale.is_normal()).then_some(Self { scale, signed })
     }
 
+    /// The range that covers both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let signed = self.signed || other.signed;
+        let joint = |range: Self| match range.signed == signed {
+            true => range.scale,
+            false => range.scale * range.levels() / Self { scale: 1.0, signed }.levels(),
+        };
+        Self { scale: joint(self).max(joint(other)), signed }
+    }
+
     /// The largest number.
     pub fn levels(self) -> f32 {
         if self.signed { 127.0 } else { 255.0 }
@@ -78,7 +90,7 @@ pub fn weights_path(name: &str) -> String {
     format!("{name}.q8")
 }
 
-/// The path of a layer's scales, f32 with one for each output channel.
+/// The path of the scales of a layer's weights, f32 with one for each output channel.
 pub fn scales_path(name: &str) -> String {
     format!("{name}.scale")
 }

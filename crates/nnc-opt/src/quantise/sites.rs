@@ -1,14 +1,18 @@
 //! Which products of a graph can be quantised: those of activations by what follows from parameters.
+//!
+//! The programs of a file share one set of quantised weights, so a product needs a name that means the same in all of
+//! them: it says what is computed for the weights, from which parameters ([`Site::name`]). Where another program makes
+//! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
 use crate::constants::constants;
 use nnc_graph::{Graph, NodeId, Op, ValueId};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// A product that can be quantised.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Site {
-    /// The path of its weights without the last part, as `block[0].conv2d_1`; later products by the same have `#2` and so
-    /// on behind it.
+    /// What its weights are: the path of the parameter if they are nothing else, and channels lie where they do by
+    /// custom; else the largest parameter they follow from, `@`, and eight digits that stand for what is computed.
     pub name: String,
     /// The product.
     pub node: NodeId,
@@ -29,24 +33,40 @@ pub struct Site {
 /// The products of a graph whose dims are bound, in program order. Those inside of loops are none.
 pub fn sites(graph: &Graph) -> Vec<Site> {
     let constants = constants(graph, |_| false, |_| false);
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut found = Vec::new();
-    for (id, _) in graph.nodes() {
-        let Some(mut site) = site(graph, &constants, id) else { continue };
-        let times = seen.entry(site.name.clone()).or_default();
-        *times += 1;
-        if *times > 1 {
-            site.name = format!("{}#{times}", site.name);
+    graph.nodes().filter_map(|(id, _)| site(graph, &constants, id)).collect()
+}
+
+/// The values that `value` is taken of by moving and comparing elements alone, each once: where activations are rounded.
+pub fn roots(graph: &Graph, value: ValueId) -> Vec<ValueId> {
+    let (mut waiting, mut seen, mut found) = (vec![value], BTreeSet::new(), Vec::new());
+    while let Some(value) = waiting.pop() {
+        if !seen.insert(value) {
+            continue;
         }
-        found.push(site);
+        let node = graph.definition(value);
+        match &node.op {
+            Op::Concat { .. } => waiting.extend(&node.operands),
+            op if moves(op) => waiting.push(node.operands[0]),
+            _ => found.push(value),
+        }
     }
     found
 }
 
+/// Whether every element of the result is an element of the operands, or 0.
+pub(super) fn moves(op: &Op) -> bool {
+    match op {
+        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat { .. } => true,
+        Op::Window { op, .. } => *op == nnc_graph::WindowOp::Max,
+        _ => false,
+    }
+}
+
 fn site(graph: &Graph, constants: &[bool], id: NodeId) -> Option<Site> {
     let node = graph.node(id);
+    let custom = if matches!(node.op, Op::Conv(_)) { 0 } else { 1 };
     let channel_axis = match &node.op {
-        Op::Conv(_) => 0,
+        Op::Conv(_) => custom,
         Op::Dot { batch: 0, a_axes, b_axes } if a_axes.len() == 1 && is_matrix(graph, node.operands[1]) => {
             1 - b_axes[0]
         }
@@ -62,7 +82,11 @@ fn site(graph: &Graph, constants: &[bool], id: NodeId) -> Option<Site> {
     let results = graph.ty(node.results[0]).shape.elements().size();
     let channels = sizes[channel_axis];
     let depth = elements.checked_div(channels)?;
-    let name = parameter(graph, weights)?;
+    let path = largest_parameter(graph, weights)?;
+    let name = match graph.definition(weights).op {
+        Op::Param { .. } if channel_axis == custom => path.to_owned(),
+        _ => format!("{path}@{:08x}", fingerprint(graph, weights, channel_axis)),
+    };
     Some(Site { name, node: id, input, weights, channel_axis, channels, depth, products: results * depth })
 }
 
@@ -70,25 +94,51 @@ fn is_matrix(graph: &Graph, value: ValueId) -> bool {
     graph.ty(value).shape.rank() == 2
 }
 
-/// The name of the first parameter that a value follows from: the one with the most elements, as weights are larger than
-/// what is multiplied with them.
-fn parameter(graph: &Graph, value: ValueId) -> Option<String> {
-    let mut waiting = vec![value];
-    let mut best: Option<(usize, &str)> = None;
-    let mut seen = vec![false; graph.value_count()];
+/// The values that a value follows from, itself among them, in program order.
+fn ancestors(graph: &Graph, value: ValueId) -> BTreeSet<ValueId> {
+    let (mut waiting, mut seen) = (vec![value], BTreeSet::new());
     while let Some(value) = waiting.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
+        if seen.insert(value) {
+            waiting.extend(&graph.definition(value).operands);
         }
-        let node = graph.definition(value);
-        if let Op::Param { path, ty } = &node.op {
-            let elements = ty.shape.elements().size();
-            if best.is_none_or(|(most, first)| (elements, first) > (most, path)) {
-                best = Some((elements, path));
-            }
-        }
-        waiting.extend(&node.operands);
     }
-    let (_, path) = best?;
-    Some(path.rsplit_once('.').map_or(path, |(layer, _)| layer).to_owned())
+    seen
+}
+
+/// The parameter with the most elements that a value follows from, as weights are larger than what is multiplied with
+/// them; of several the first by name.
+fn largest_parameter(graph: &Graph, value: ValueId) -> Option<&str> {
+    let parameters = ancestors(graph, value).into_iter().filter_map(|value| match &graph.definition(value).op {
+        Op::Param { path, ty } => Some((std::cmp::Reverse(ty.shape.elements().size()), path.as_str())),
+        _ => None,
+    });
+    parameters.min().map(|(_, path)| path)
+}
+
+/// A number that stands for what is computed for a value, whatever else its graph holds: ops, operands and types, the
+/// hash of Fowler, Noll and Vo folded to 32 bits.
+fn fingerprint(graph: &Graph, value: ValueId, channel_axis: usize) -> u32 {
+    let ancestors = ancestors(graph, value);
+    let mut hashes: Vec<u64> = vec![0; graph.value_count()];
+    for (_, node) in graph.nodes().filter(|(_, node)| node.results.iter().any(|result| ancestors.contains(result))) {
+        let op = match &node.op {
+            Op::Constant(tensor) => hash(&[tensor.bytes()]),
+            op => hash(&[format!("{op:?}").as_bytes()]),
+        };
+        for (at, result) in node.results.iter().enumerate() {
+            let operands = node.operands.iter().map(|operand| hashes[operand.index()].to_le_bytes());
+            let ty = format!("{at} {}", graph.ty(*result));
+            let parts: Vec<Vec<u8>> =
+                [op.to_le_bytes()].into_iter().chain(operands).map(Vec::from).chain([ty.into_bytes()]).collect();
+            hashes[result.index()] = hash(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+    }
+    let whole = hashes[value.index()] ^ channel_axis as u64;
+    (whole ^ whole >> 32) as u32
+}
+
+/// The hash of Fowler, Noll and Vo, variant 1a, of some parts.
+fn hash(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().copied());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -28,8 +28,9 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         return Ok(format!("{module:#?}\n"));
     }
     let (project, _) = setup::weighted(&options.file, options.weights.as_deref())?;
+    let program = setup::program(options.program, &project)?;
     let rows = setup::rows(&options.file)?;
-    let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
+    let graph = stage::graph(&project, options.file.only.as_deref(), program, rows)?;
     if options.at == Stage::Graph {
         return Ok(text::print(&graph));
     }

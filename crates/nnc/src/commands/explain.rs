@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
+    let program = setup::program(options.program, &project)?;
     let rows = setup::rows(&options.file)?;
-    let graph = stage::graph(&project, options.file.only.as_deref(), options.program, rows)?;
+    let graph = stage::graph(&project, options.file.only.as_deref(), program, rows)?;
     let graph = match &options.weights {
         Some(path) => {
             let compiler = setup::native(None, options.isa.isa, options.passes)?;

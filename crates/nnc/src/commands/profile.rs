@@ -13,12 +13,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         check_writable(trace).map_err(DriverError::from)?;
     }
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
+    let program = setup::program(options.program, &project)?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
     let found = profile(
         &project,
         options.file.only.as_deref(),
-        options.program,
+        program,
         (rows, options.weights.as_deref().map(|path| (path, &loaded))),
         &compiler,
         options.seconds,

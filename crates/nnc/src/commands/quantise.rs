@@ -9,7 +9,7 @@ use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
-use nnc_driver::quantise::{Outcome, Report, Request, Row, file, quantise, quantise_model};
+use nnc_driver::quantise::{Outcome, Reason, Report, Request, Row, file, quantise, quantise_model};
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -29,11 +29,10 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     };
     file::stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
     let report = outcome.report;
+    warn(&report);
     if options.json {
         return output::line(&format!("{:#}", as_json(&report)));
     }
-    warn(&report);
-    warn_of_time(&report);
     output::print(&shown(&report))?;
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
 }
@@ -105,22 +104,33 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-fn warn(report: &Report) {
-    use nnc_driver::quantise::Reason;
-    for row in report.rows.iter().filter(|row| row.choice == Err(Reason::NeverExercised)) {
-        let message = format!("the calibration examples never exercise `{}`: its inputs were all 0", row.name);
-        terminal::print_warning(&message);
-    }
-    for row in report.rows.iter().filter(|row| row.choice == Err(Reason::NotFinite)) {
-        terminal::print_warning(&format!("`{}` holds a NaN or an infinity, and stays f32", row.name));
-    }
-}
+/// An answer that moved further than this, of its largest magnitude, is worth a warning.
+const FAR: f64 = 0.25;
 
-/// Products that are faster by themselves may still cost more in changes between bytes and floats.
-fn warn_of_time(report: &Report) {
-    if report.times.is_some_and(|times| times.integers > times.float) {
-        let advice = "`--all` quantises every product, so that less is changed to and fro";
-        terminal::print_warning(&format!("the network as a whole is not faster with integers; {advice}"));
+fn warn(report: &Report) {
+    for row in &report.rows {
+        let layer = &row.layer;
+        match row.choice {
+            Err(Reason::NeverExercised) => terminal::print_warning(&format!(
+                "the calibration examples never exercise `{layer}`: its inputs were all 0"
+            )),
+            Err(Reason::NotFinite) => terminal::print_warning(&format!(
+                "the inputs of `{layer}` hold a NaN or an infinity on calibration examples; it stays f32"
+            )),
+            Err(Reason::WeightsNotFinite) => {
+                terminal::print_warning(&format!("the weights of `{layer}` hold a NaN or an infinity; it stays f32"));
+            }
+            Ok(_) | Err(Reason::Small | Reason::Slower | Reason::Accuracy) => {}
+        }
+    }
+    for drift in report.answers.iter().filter(|drift| drift.largest > FAR) {
+        let (answer, largest) = (&drift.answer, 100.0 * drift.largest);
+        terminal::print_warning(&format!("answer `{answer}` moves by up to {largest:.0} % of its largest magnitude"));
+    }
+    if report.rows.iter().all(|row| row.choice.is_err()) {
+        let slower = report.rows.iter().any(|row| row.choice == Err(Reason::Slower));
+        let advice = if slower { "; `--all` does not ask for the time, for a file that is small" } else { "" };
+        terminal::print_warning(&format!("nothing is quantised{advice}"));
     }
 }
 
@@ -144,7 +154,12 @@ fn shown(report: &Report) -> String {
         let [float, integers] = [times.float, times.integers].map(terminal::duration);
         format!("{QUIET}a run{QUIET:#} {float} -> {integers} ({:.2}x)\n", times.float / times.integers)
     });
-    terminal::table(&lines) + &metric + &size + &time
+    let moved = report.answers.iter().fold(String::new(), |text, drift| {
+        let [mean, largest] = [drift.mean, drift.largest].map(|share| 100.0 * share);
+        let name = &drift.answer;
+        text + &format!("{QUIET}answer{QUIET:#} {name} moves by {mean:.2} % in the mean, {largest:.1} % at most\n")
+    });
+    terminal::table(&lines) + &metric + &moved + &size + &time
 }
 
 fn line(row: &Row) -> Vec<String> {
@@ -155,7 +170,7 @@ fn line(row: &Row) -> Vec<String> {
     };
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     vec![
-        row.name.clone(),
+        row.layer.clone(),
         terminal::grouped(row.elements as u64),
         terminal::grouped(row.products as u64),
         kind.to_owned(),
@@ -172,7 +187,7 @@ fn as_json(report: &Report) -> Value {
             Err(reason) => json!({"f32": reason.to_string()}),
         };
         let times = row.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
-        json!({"layer": row.name, "weights": row.elements, "products": row.products, "choice": choice,
+        json!({"layer": row.layer, "name": row.name, "weights": row.elements, "products": row.products, "choice": choice,
                "seconds": times, "drop": row.drop})
     });
     let measured = report.measured.as_ref().map(|measured| {
@@ -180,8 +195,12 @@ fn as_json(report: &Report) -> Value {
                "drop": measured.drop(), "examples": measured.examples})
     });
     let times = report.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
+    let answers = report
+        .answers
+        .iter()
+        .map(|drift| json!({"answer": drift.answer, "largest": drift.largest, "mean": drift.mean}));
     json!({
-        "measured": measured, "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
+        "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(),
     })
 }
