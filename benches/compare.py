@@ -1,4 +1,4 @@
-"""nnc beside its peers: `python benches/compare.py [--kind infer|train] [--only MODEL,...] [--peers PEER,...]`.
+"""nnc beside its peers: `python benches/compare.py [--kind infer|int8|train] [--only MODEL,...] [--peers PEER,...]`.
 
 Each round measures every engine once, one after the other, so that a slow minute of the machine hits all of them. A
 round is as many steps as take a third of a second (or `--steps`), and counts with its fastest one: on a machine that does
@@ -9,6 +9,9 @@ of their median. Rounds that other programs disturb are taken again while there 
 A step of training is one step of Adam on a batch; nnc's copies its batch in, the peers' tensors are in place already. A
 step of inference is one call of a host program, for nnc with the input copied in and the answer copied out; every engine
 has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed.
+
+Rows of kind int8 are networks quantised after training, nnc's by `nnc quantise` (its choice of products, and all of them:
+in turns), beside nnc's f32 without Winograd's form and the peers' int8.
 
 Networks and their sizes are those of `peers_models.py` and `jax_models.py`, in nnc's language below `models/`. Needs
 `pip install torch torchvision safetensors onnx onnxscript onnxruntime openvino jax`; peers that are not installed are
@@ -60,6 +63,9 @@ def wait_for_quiet(patience: float) -> bool:
 def start(kind: str, model: str, arguments: argparse.Namespace) -> dict[str, engines.Engine]:
     """The engines that run a model, nnc first."""
     started = {"nnc": engines.nnc(kind, model, arguments.threads)}
+    if kind == "int8":
+        started |= {"nnc, all": engines.nnc("int8 all", model, arguments.threads)}
+        started |= {"nnc, f32": engines.nnc("f32", model, arguments.threads)}
     if arguments.unfused and kind == "train":
         started["nnc, unfused"] = engines.nnc(kind, model, arguments.threads, unfused=True)
     for name in engines.PEERS[kind]:
@@ -153,7 +159,7 @@ def row(kind, model, threads, rounds, memory, facts, machine) -> dict:
         "peer_rss_mb": memory[frugal] if frugal else None,
         "peak_percent": 100 * flops / medians["nnc"] / machine[0] if flops else None,
         "bandwidth_percent": bandwidth,
-    }
+    } | ({"over_f32": ratio(rounds, "nnc, f32"), "over_all": ratio(rounds, "nnc, all")} if kind == "int8" else {})
 
 
 def print_engines(kind: str, model: str, rounds: dict, memory: dict, compiling: dict):
@@ -171,7 +177,7 @@ def print_rows(rows: list[dict], machine: tuple[float, float]):
     """The table of all models."""
     print(f"\nthis machine: {machine[0] / 1e9:.0f} GFLOP/s by multiply-add, {machine[1] / 1e9:.1f} GB/s from memory")
     heading = f"{'model':20} {'nnc ms':>10} {'best peer':>14} {'ms':>10} {'ratio':>7} {'peak':>6} {'memory':>7}"
-    for kind in ("infer", "train"):
+    for kind in engines.PEERS:
         own = [row for row in rows if row["kind"] == kind]
         if not own:
             continue
@@ -196,7 +202,8 @@ def line_of(row: dict) -> str:
 
 def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
     """The kinds and names of the models to be measured."""
-    known = [("infer", model) for model in engines.INFERENCE] + [("train", model) for model in engines.TRAINING]
+    models = {"infer": engines.INFERENCE, "int8": engines.INTEGERS, "train": engines.TRAINING}
+    known = [(kind, model) for kind, names in models.items() for model in names]
     known = [(kind, model) for kind, model in known if arguments.kind in (None, kind)]
     names = [model for _, model in known]
     unknown = [model for model in arguments.only if model not in names]
@@ -208,7 +215,7 @@ def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> li
 def main():
     names = lambda text: [name for name in text.split(",") if name]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=["infer", "train"], help="both without it")
+    parser.add_argument("--kind", choices=list(engines.PEERS), help="all without it")
     parser.add_argument("--only", type=names, default=[], metavar="MODEL,...", help="all without it")
     parser.add_argument("--peers", type=names, default=[], metavar="PEER,...", help="all without it")
     parser.add_argument("--threads", type=int, default=2)

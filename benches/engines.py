@@ -30,6 +30,8 @@ INFERENCE = {
     "alexnet_b1": ("alexnet.nn", 1, "image"),
     "googlenet_b1": ("googlenet.nn", 1, "image"),
 }
+# Those that are measured with integers of eight bits, too.
+INTEGERS = ["mnist_cnn_b64", "mlp_b64", "resnet50_b1", "mobilenet_b1", "minilm_b1"]
 # The name in peers_models.TRAIN: the file below models/, the batch.
 TRAINING = {
     "mlp_b128": ("mlp.nn", 128),
@@ -42,6 +44,7 @@ TRAINING = {
 }
 PEERS = {
     "infer": ["torch", "torch.compile", "onnxruntime", "openvino"],
+    "int8": ["onnxruntime", "openvino"],
     "train": ["torch", "torch.compile", "jax"],
 }
 
@@ -85,7 +88,7 @@ class Engine:
 
 def build():
     """By cargo, so that what is measured is what the sources say."""
-    command = ["cargo", "build", "--release", "-q", "-p", "nnc-driver", "--example", "infer", "--example", "step"]
+    command = ["cargo", "build", "--release", "-q", "--workspace", "--bins", "--examples"]
     subprocess.run(command, check=True, cwd=HERE.parent)
 
 
@@ -98,8 +101,32 @@ def reference(model: str) -> pathlib.Path:
     return folder
 
 
+def quantised(kind: str, model: str) -> pathlib.Path:
+    """The weights of a model in eight bits: nnc's (`int8`, `int8 all`), or the peers' form (`onnx`); made once a sitting."""
+    folder = reference(model)
+    if kind == "onnx":
+        path = folder / "model.int8.onnx"
+        command = [sys.executable, HERE / "int8_form.py", model, folder]
+    else:
+        path = folder / f"weights.{kind.replace(' ', '.')}.safetensors"
+        file, rows, name = INFERENCE[model]
+        command = [TARGET / "release" / "nnc", "quantise", HERE / "models" / "inference" / file, "-o", path]
+        command += ["--weights", folder / "weights.safetensors", "--input", f"{name}={folder / 'input.npy'}"]
+        command += ["--bind", f"N={rows}"] + (["--all"] if kind == "int8 all" else [])
+    if path not in MADE:
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if done.returncode:
+            raise Failed((done.stderr.strip().splitlines() or ["it could not be quantised"])[-1])
+        MADE.add(path)
+    return path
+
+
+# What `quantised` has made.
+MADE: set[pathlib.Path] = set()
+
+
 def nnc(kind: str, model: str, threads: int, unfused: bool = False) -> Engine:
-    """nnc's engine for a model."""
+    """nnc's engine for a model; of kind `f32` without Winograd's form."""
     examples = TARGET / "release" / "examples"
     if kind == "train":
         file, batch = TRAINING[model]
@@ -109,12 +136,15 @@ def nnc(kind: str, model: str, threads: int, unfused: bool = False) -> Engine:
     folder = reference(model)
     command = [examples / "infer", HERE / "models" / "inference" / file, "--rows", rows, "--threads", threads]
     command += ["--input", f"{name}={folder / 'input.npy'}", "--output", folder / "answer.npy"]
-    return Engine(command + ["--weights", folder / "weights.safetensors"])
+    weights = quantised(kind, model) if kind.startswith("int8") else folder / "weights.safetensors"
+    return Engine(command + ["--weights", weights] + (["--no-winograd"] if kind == "f32" else []))
 
 
 def peer(kind: str, name: str, model: str, threads: int) -> Engine:
     """A peer's engine for a model."""
-    folder = [reference(model)] if kind == "infer" else []
+    folder = [reference(model)] if kind != "train" else []
+    if kind == "int8":
+        quantised("onnx", model)
     return Engine([sys.executable, HERE / "peer.py", kind, name, model, threads] + folder)
 
 

@@ -1,4 +1,4 @@
-"""One peer on one model, waiting for orders: `python peer.py infer|train PEER MODEL THREADS [FOLDER]`.
+"""One peer on one model, waiting for orders: `python peer.py infer|int8|train PEER MODEL THREADS [FOLDER]`.
 
 Prints `ready COMPILE_SECONDS`; then each line `K` on stdin runs K steps and prints the seconds of each. `FOLDER` is what
 `reference.py` wrote. A peer imports what it needs alone, so that its memory is its own.
@@ -33,22 +33,22 @@ def torch_infer(compiled: bool, model: str, folder: pathlib.Path, threads: int):
     return step
 
 
-def onnxruntime_infer(model: str, folder: pathlib.Path, threads: int):
+def onnxruntime_infer(form: pathlib.Path, folder: pathlib.Path, threads: int):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(form, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: input_of(folder)}
     return lambda: session.run(None, feed)
 
 
-def openvino_infer(model: str, folder: pathlib.Path, threads: int):
+def openvino_infer(form: pathlib.Path, folder: pathlib.Path, threads: int):
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(folder / "model.onnx", "CPU", settings).create_infer_request()
+    request = openvino.Core().compile_model(form, "CPU", settings).create_infer_request()
     example = input_of(folder)
     return lambda: request.infer([example], share_inputs=True, share_outputs=True)
 
@@ -97,10 +97,11 @@ def make(kind: str, peer: str, model: str, threads: int, folder: pathlib.Path | 
         if peer == "jax":
             return jax_train(model, threads)
         return torch_train(peer == "torch.compile", model, threads)
+    form = folder / ("model.int8.onnx" if kind == "int8" else "model.onnx")
     if peer == "onnxruntime":
-        return onnxruntime_infer(model, folder, threads)
+        return onnxruntime_infer(form, folder, threads)
     if peer == "openvino":
-        return openvino_infer(model, folder, threads)
+        return openvino_infer(form, folder, threads)
     return torch_infer(peer == "torch.compile", model, folder, threads)
 
 

@@ -1,6 +1,6 @@
 //! Times inference on request, for `benches/compare.py`.
 //!
-//! `infer FILE.nn --input NAME=FILE.npy [--weights W.safetensors] [--rows 1] [--threads 2] [--output OUT.npy]` compiles
+//! `infer FILE.nn --input NAME=FILE.npy [--weights W.safetensors] [--rows 1] [--threads 2] [--output OUT.npy] [--no-winograd]` compiles
 //! the answer of a file (or its last model) with its weights, as `nnc run` does, computes it once, writes the answer, and
 //! prints one line `ready COMPILE_SECONDS FLOPS BYTES`: the operations of one call, and the bytes of weights, inputs and
 //! answers, which it cannot help but touch. Then each line `K` on stdin makes K calls and prints the seconds of each on
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const USAGE: &str = "usage: infer FILE.nn --input NAME=FILE.npy [--weights W.safetensors] [--rows 1] [--threads 2] \
-                     [--output OUT.npy] | --roofline [--threads 2]";
+                     [--output OUT.npy] [--no-winograd] | --roofline [--threads 2]";
 /// Calls before the first measured one.
 const WARM_UP: usize = 5;
 
@@ -39,11 +39,12 @@ struct Arguments {
     rows: usize,
     threads: NonZeroUsize,
     roofline: bool,
+    winograd: bool,
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
     let (mut file, mut weights, mut inputs, mut output) = (None, None, Vec::new(), None);
-    let (mut rows, mut threads, mut roofline) = (1, 2, false);
+    let (mut rows, mut threads, mut roofline, mut winograd) = (1, 2, false, true);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(USAGE);
@@ -58,17 +59,19 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
             "--rows" => rows = value()?.parse()?,
             "--threads" => threads = value()?.parse()?,
             "--roofline" => roofline = true,
+            "--no-winograd" => winograd = false,
             path => file = Some(PathBuf::from(path)),
         }
     }
     let threads = NonZeroUsize::new(threads).ok_or(USAGE)?;
-    Ok(Arguments { file, weights, inputs, output, rows, threads, roofline })
+    Ok(Arguments { file, weights, inputs, output, rows, threads, roofline, winograd })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
     let pool = Arc::new(Pool::with_limit(Some(arguments.threads))?);
-    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default() };
+    let passes = pipeline::Options { winograd: arguments.winograd, ..pipeline::Options::default() };
+    let compiler = Compiler { engine: Engine::host(), pool, passes };
     if arguments.roofline {
         let found = Roofline::measure(&compiler)?.max(Roofline::measure(&compiler)?);
         println!("{} {}", found.flops, found.bytes);

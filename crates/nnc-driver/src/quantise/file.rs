@@ -57,12 +57,16 @@ fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Resu
 pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String, TensorType>, DriverError> {
     let (unit, name) = (&project.unit, recipe.name.as_str());
     let mut wanted = BTreeMap::new();
-    for rows in BTreeSet::from([1, 2, Project::batch(recipe)]) {
+    let batch = Project::batch(recipe);
+    for rows in BTreeSet::from([1, 2, batch]) {
         let plain = recipe.answers.iter().filter(|answer| answer.parameters.is_none());
         let answers = plain.map(|answer| unit.answer(name, Some(&answer.name), rows));
         let pictures = (!recipe.pictures.is_empty()).then(|| unit.pictures(name, rows));
         for made in std::iter::once(unit.evaluate(name, rows)).chain(answers).chain(pictures) {
-            wanted.extend(Store::wanted(&project.inference(made)?));
+            // A program may want more than a few rows, as one with `x[0..8]` does.
+            if rows == batch || made.is_ok() {
+                wanted.extend(Store::wanted(&project.inference(made)?));
+            }
         }
     }
     if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {

@@ -104,8 +104,8 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-/// An answer that moved further than this, of its largest magnitude, is worth a warning.
-const FAR: f64 = 0.25;
+/// An answer whose elements moved further than this in the mean, of its largest magnitude, is worth a warning.
+const FAR: f64 = 0.05;
 
 fn warn(report: &Report) {
     for row in &report.rows {
@@ -123,9 +123,11 @@ fn warn(report: &Report) {
             Ok(_) | Err(Reason::Small | Reason::Slower | Reason::Accuracy) => {}
         }
     }
-    for drift in report.answers.iter().filter(|drift| drift.largest > FAR) {
-        let (answer, largest) = (&drift.answer, 100.0 * drift.largest);
-        terminal::print_warning(&format!("answer `{answer}` moves by up to {largest:.0} % of its largest magnitude"));
+    for drift in report.answers.iter().filter(|drift| drift.mean > FAR) {
+        let (answer, mean) = (&drift.answer, 100.0 * drift.mean);
+        terminal::print_warning(&format!(
+            "answer `{answer}` moves by {mean:.0} % of its largest magnitude in the mean"
+        ));
     }
     if report.rows.iter().all(|row| row.choice.is_err()) {
         let slower = report.rows.iter().any(|row| row.choice == Err(Reason::Slower));
