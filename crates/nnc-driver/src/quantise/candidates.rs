@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 const LEAST_TERMS: usize = 16;
 const LEAST_CHANNELS: usize = 8;
 
+fn is_small(site: &Site) -> bool {
+    site.depth < LEAST_TERMS && !site.is_single || site.channels < LEAST_CHANNELS
+}
+
 /// Weights that may be quantised, with the products by them.
 pub struct Candidate {
     /// Its products, one at least.
@@ -63,7 +67,7 @@ impl Candidates {
             let range = seen.and_then(|seen| seen.range(request.method));
             let made = range.and_then(|range| Some((range, weights::quantise(first, &weights)?)));
             let choice = match (&made, range) {
-                _ if first.depth < LEAST_TERMS || first.channels < LEAST_CHANNELS => Err(Reason::Small),
+                _ if is_small(first) => Err(Reason::Small),
                 (Some((range, _)), _) => Ok(*range),
                 (None, Some(_)) => Err(Reason::WeightsNotFinite),
                 (None, None) if seen.is_some_and(|seen| seen.most == 0.0) => Err(Reason::NeverExercised),

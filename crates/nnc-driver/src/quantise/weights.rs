@@ -78,6 +78,7 @@ mod tests {
             channel_axis: 0,
             channels: 2,
             depth: 3,
+            is_single: false,
             products: 6,
         };
         let made = quantise(&site, &weights).unwrap();

@@ -25,7 +25,7 @@ use super::windows::Windows;
 use super::words;
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Memory, Value};
-use nnc_graph::{ConvAttributes, Dim, NodeId, ValueId};
+use nnc_graph::{ConvAttributes, DType, Dim, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
 /// Below so many output channels it costs more to lay out windows than to compute a few columns for nothing.
@@ -126,7 +126,8 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let axes = spatial.forward();
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
-    let (image, weights) = (words::widened(lowering, x, &image)?, words::widened(lowering, w, &weights)?);
+    let (image, weights) =
+        (words::widened(lowering, x, &image, DType::I32)?, words::widened(lowering, w, &weights, DType::I32)?);
     emit(lowering, group, anchor, x, Operands { image, weights, axes, rows, channels, last: false })
 }
 

@@ -25,7 +25,7 @@ use super::winograd::Tiles;
 use super::words::{self, Factors};
 use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
-use nnc_graph::{ConvAttributes, NodeId, ValueId};
+use nnc_graph::{ConvAttributes, DType, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
 /// A convolution with channels last.
@@ -87,7 +87,11 @@ pub fn lower(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let (image, weights, factors) = words::factors(lowering, (x, &image), (w, &weights), spatial.groups == 1)?;
+    let is_single = spatial.groups > 1 && kernel[1] == 1 && kernel[0] == spatial.groups;
+    let (image, weights, factors) = match is_single && image.elem == Elem::U8 && words::are_exact_in_floats(taps) {
+        true => (image, words::widened(lowering, w, &weights, DType::F32)?, Factors::One),
+        false => words::factors(lowering, (x, &image), (w, &weights), spatial.groups == 1)?,
+    };
     let operands = Operands { image, weights, axes, has_images: true, factors };
     let operands = match spatial.groups == 1 || kernel[1] == 1 {
         true => operands.upright(),
@@ -98,7 +102,7 @@ pub fn lower(
             Some(tiles) => conv_winograd::emit(lowering, group, anchor, (w, &operands), tiles),
             None => emit(lowering, group, anchor, (w, &operands)),
         },
-        groups if kernel[1] == 1 && kernel[0] == groups => depthwise_last::lower(lowering, group, anchor, &operands),
+        _ if is_single => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
 }

@@ -3,7 +3,8 @@
 //! Vectors lie along channels, whatever the image's size and stride. A task has some lines of an image and some channels; where
 //! windows reach outside it copies its part with zeros around it. For a vector of channels the taps' weights stay in
 //! registers while the windows of a line are computed a few at a time, so that an element that several of them share is
-//! read once. Terms are added in the order of taps, as everywhere.
+//! read once. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies its part: their few
+//! products and sums are exact, and a step of floats is cheaper than one of wide integers.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
@@ -11,12 +12,12 @@ use super::frame::{Axes, Frame};
 use super::image::Axis;
 use super::lines_last::{Lines, Windows};
 use super::loops::{Split, coordinates, span, widths_of};
-use super::memory::{KernelDraft, Place, Source};
+use super::memory::{self, KernelDraft, Place, Source};
 use super::product::Target;
-use super::words::Factors;
+use super::words::{Factors, whole};
 use super::{LowerError, Lowering};
-use crate::ir::{Builder, Direction, Memory, Type, Value};
-use nnc_graph::NodeId;
+use crate::ir::{Builder, Direction, Elem, Memory, Type, Value};
+use nnc_graph::{DType, Graph, NodeId, Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 use std::collections::BTreeMap;
 
@@ -42,13 +43,14 @@ pub fn lower(
     operands: &Operands,
 ) -> Result<(), LowerError> {
     let node = lowering.graph.node(anchor);
-    let elem = operands.image.elem;
+    let elem = operands.weights.elem;
     let lanes = lowering.lanes_of(elem);
     let weights = by_tap(lowering, node.operands[1], &operands.weights)?;
     let mut draft = KernelDraft::new("conv");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
-    let (result, outputs) = (node.results[0], &group.outputs);
+    let outputs = &group.outputs;
+    let result = if elem.is_float() { as_floats(lowering.graph, group, node.results[0]) } else { node.results[0] };
     let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
     let blocks = Blocks::new(operands, lanes);
     let padded = (!blocks.direct).then(|| {
@@ -57,10 +59,11 @@ pub fn lower(
     });
     let body = Body {
         blocks: &blocks,
-        image: (&operands.image, draft.param(operands.image.buffer, elem, Direction::In)),
+        image: (&operands.image, draft.param(operands.image.buffer, operands.image.elem, Direction::In)),
         weights: draft.param(weights.buffer, elem, Direction::In),
         padded,
         lanes,
+        result: memory::elem(lowering.graph.ty(result).dtype)?,
     };
     let counts = [blocks.images, blocks.lines.tasks() as usize, blocks.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
@@ -73,8 +76,17 @@ pub fn lower(
     lowering.launch_with(draft, &frame, work, &[operands.image.buffer, weights.buffer])
 }
 
+/// The integers of a convolution as floats, if all that its group reads of them is these.
+fn as_floats(graph: &Graph, group: &Group, integers: ValueId) -> ValueId {
+    let mut readers = group.nodes.iter().map(|&id| graph.node(id)).filter(|node| node.operands.contains(&integers));
+    match (readers.next(), readers.next()) {
+        (Some(only), None) if only.op == Op::Cast(DType::F32) && !group.outputs.contains(&integers) => only.results[0],
+        _ => integers,
+    }
+}
+
 /// Weights `[channel, tap, 1]` as `[tap, channel]` in order.
-fn by_tap(lowering: &mut Lowering<'_>, value: nnc_graph::ValueId, weights: &Place) -> Result<Place, LowerError> {
+fn by_tap(lowering: &mut Lowering<'_>, value: ValueId, weights: &Place) -> Result<Place, LowerError> {
     let [channels, taps] = [weights.layout.dims[0], weights.layout.dims[1]];
     let layout = weights.layout.transpose(&[2, 1, 0]);
     let from = Source::Stored(Place { layout, ..weights.clone() });
@@ -98,7 +110,8 @@ impl Blocks {
         let layout = &operands.image.layout;
         let axes = operands.axes;
         let channels = Split::new(layout.dims[3], VECTORS * usize::from(lanes), usize::from(lanes));
-        let direct = axes.iter().all(Axis::is_inside) && layout.strides[3] == 1;
+        let direct =
+            axes.iter().all(Axis::is_inside) && layout.strides[3] == 1 && operands.image.elem == operands.weights.elem;
         let width = axes[1].reach(axes[1].windows);
         let grain = channels.grain as usize;
         let products = axes[1].windows * axes[0].taps * axes[1].taps * grain;
@@ -121,6 +134,8 @@ struct Body<'a> {
     weights: Memory,
     padded: Option<Memory>,
     lanes: u8,
+    /// The element of the result.
+    result: Elem,
 }
 
 impl Body<'_> {
@@ -225,6 +240,7 @@ impl Body<'_> {
             }
         }
         for (window, sum) in sums.into_iter().enumerate() {
+            let sum = if self.result == Elem::I32 && b.type_of(sum).elem == Elem::F32 { whole(b, sum) } else { sum };
             let row = b.affine(&[(line, horizontal.windows as i64), (column, 1)], window as i64);
             target.at(b, &vector.point, (row, vector.channel), vector.lanes, &vector.known, sum);
         }

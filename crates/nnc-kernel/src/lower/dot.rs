@@ -12,7 +12,7 @@ use super::sparse::{self, Outcome};
 use super::words;
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
-use nnc_graph::{NodeId, Op, ValueId};
+use nnc_graph::{DType, NodeId, Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
 /// So few rows leave nothing to share between them.
@@ -53,7 +53,8 @@ fn lower_dense(
         let (a, b, factors) = words::factors(lowering, (left, a), (right, b), true)?;
         return conv_last::emit(lowering, group, anchor, (right, &conv_last::of_rows(&a, &b, factors)));
     }
-    let (a, b) = (&words::widened(lowering, left, a)?, &words::widened(lowering, right, b)?);
+    let wide = DType::I32;
+    let (a, b) = (&words::widened(lowering, left, a, wide)?, &words::widened(lowering, right, b, wide)?);
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;

@@ -184,14 +184,22 @@ impl<'g> Frame<'g> {
 
     /// Whether every member can be computed for several neighbours along `axis` at once, wherever they begin.
     pub fn vectorises(&self, axis: usize) -> bool {
-        self.members.iter().all(|&id| indexed::neighbours(self, id, axis).is_none())
+        self.members.iter().all(|&id| indexed::neighbours(self, id, axis, false).is_none())
     }
 
     /// At most so many `lanes` along `axis` as every member can be computed in at once, if the first lane's coordinate
-    /// is a multiple of their number.
-    pub fn lanes_along(&self, axis: usize, lanes: u8) -> u8 {
-        let most = self.members.iter().filter_map(|&id| indexed::neighbours(self, id, axis)).min();
+    /// is a multiple of their number; or, if the kernel stops at the places of [`Self::seams_along`], whatever it is.
+    pub fn lanes_along(&self, axis: usize, lanes: u8, stops: bool) -> u8 {
+        let most = self.members.iter().filter_map(|&id| indexed::neighbours(self, id, axis, stops)).min();
         most.map_or(lanes, |most| lanes.min(most as u8))
+    }
+
+    /// Where along `axis` some member begins to read elsewhere, in order, and where the axis ends.
+    pub fn seams_along(&self, axis: usize) -> Vec<usize> {
+        let size = self.axes.dims[axis];
+        let all = self.members.iter().flat_map(|&id| indexed::seams_along(self, id, axis)).chain([size]);
+        let inside: BTreeSet<usize> = all.filter(|&seam| seam > 0 && seam <= size).collect();
+        inside.into_iter().collect()
     }
 
     /// The buffers that output `value` may be written over: each element is read only where it is written.

@@ -123,36 +123,72 @@ pub fn step(lowering: &mut Lowering<'_>, id: NodeId) -> Result<i64, LowerError> 
     })
 }
 
-/// How many neighbours along `axis` the op can be computed for at once, if the first one's coordinate is a multiple of
-/// that: a power of two; `None` is any number. Where the elements come from must not change among them.
-pub fn neighbours(frame: &Frame<'_>, id: NodeId, axis: usize) -> Option<usize> {
+/// The places along each axis of the result at which the op begins to read elsewhere.
+fn seams(frame: &Frame<'_>, id: NodeId) -> Vec<(usize, Vec<usize>)> {
     let node = frame.graph.node(id);
     let size = |operand: usize, along: usize| frame.graph.ty(node.operands[operand]).shape[along].size();
-    let between = |along: usize, seams: &mut dyn Iterator<Item = usize>| {
-        let factors = frame.coordinates.get(&(id, along)).filter(|factors| factors[axis] != 0)?;
-        let others = factors.iter().enumerate().filter(|(at, _)| *at != axis).map(|(_, factor)| factor.unsigned_abs());
-        let all = seams.map(|seam| seam as u64).chain(others).fold(0, |all, number| all | number);
-        let moves_along = factors[axis] == 1;
-        Some(if moves_along { 1 << all.trailing_zeros().min(6) } else { 1 })
-    };
     match &node.op {
         Op::Pad { low, .. } => {
-            let seams = |along: usize| [low[along].size(), low[along].size() + size(0, along)].into_iter();
-            (0..low.len()).filter_map(|along| between(along, &mut seams(along))).min()
+            let ends = |along: usize| vec![low[along].size(), low[along].size() + size(0, along)];
+            (0..low.len()).map(|along| (along, ends(along))).collect()
         }
-        Op::Concat { axis: along } => {
+        Op::Concat { axis } => {
             let mut end = 0;
-            between(
-                *along,
-                &mut (0..node.operands.len()).map(|operand| {
-                    end += size(operand, *along);
-                    end
-                }),
-            )
+            let ends = (0..node.operands.len()).map(|operand| {
+                end += size(operand, *axis);
+                end
+            });
+            vec![(*axis, ends.collect())]
         }
-        Op::DynamicUpdate { axis: along } => between(*along, &mut std::iter::once(1)),
-        _ => None,
+        // It starts anywhere.
+        Op::DynamicUpdate { axis } => vec![(*axis, vec![1])],
+        _ => Vec::new(),
     }
+}
+
+/// How the coordinate of an op along an axis of its own follows from those of a kernel.
+struct Follows {
+    /// What a step along the kernel's axis that is asked for adds.
+    step: i64,
+    /// What steps along the other ones add; no zeros.
+    others: Vec<u64>,
+}
+
+impl Follows {
+    fn new(frame: &Frame<'_>, id: NodeId, along: usize, axis: usize) -> Option<Self> {
+        let factors = frame.coordinates.get(&(id, along)).filter(|factors| factors[axis] != 0)?;
+        let others = factors.iter().enumerate().filter(|(at, factor)| *at != axis && **factor != 0);
+        Some(Self { step: factors[axis], others: others.map(|(_, factor)| factor.unsigned_abs()).collect() })
+    }
+
+    /// Whether it is that of the kernel's axis.
+    fn is_same(&self) -> bool {
+        self.step == 1 && self.others.is_empty()
+    }
+}
+
+/// Where along a kernel's `axis` the op begins to read elsewhere, if these places are the same whatever the other
+/// coordinates are.
+pub fn seams_along(frame: &Frame<'_>, id: NodeId, axis: usize) -> Vec<usize> {
+    let is_fixed = !matches!(frame.graph.node(id).op, Op::DynamicUpdate { .. });
+    let same = |along: usize| Follows::new(frame, id, along, axis).is_some_and(|follows| follows.is_same());
+    seams(frame, id).into_iter().filter(|(along, _)| is_fixed && same(*along)).flat_map(|(_, seams)| seams).collect()
+}
+
+/// How many neighbours along `axis` the op can be computed for at once, if the first one's coordinate is a multiple of
+/// that: a power of two; `None` is any number. Where the elements come from must not change among them, but for what
+/// [`seams_along`] says where the kernel itself stops there.
+pub fn neighbours(frame: &Frame<'_>, id: NodeId, axis: usize, stops: bool) -> Option<usize> {
+    let is_fixed = !matches!(frame.graph.node(id).op, Op::DynamicUpdate { .. });
+    let between = |(along, seams): (usize, Vec<usize>)| {
+        let follows = Follows::new(frame, id, along, axis)?;
+        if stops && is_fixed && follows.is_same() {
+            return None;
+        }
+        let all = seams.iter().map(|&seam| seam as u64).chain(follows.others).fold(0, |all, number| all | number);
+        Some(if follows.step == 1 { 1 << all.trailing_zeros().min(6) } else { 1 })
+    };
+    seams(frame, id).into_iter().filter_map(between).min()
 }
 
 /// The op at a point.

@@ -1,5 +1,5 @@
 //! Lines of an image with channels last, copied into scratch memory with zeros around them, so that every window of
-//! them lies inside.
+//! them lies inside. Elements become what the copy has.
 
 use super::image::{self, Axis};
 use super::loops::{span, widths, widths_of};
@@ -114,6 +114,7 @@ impl Lines<'_> {
                 span(b, (zero, channels), &widths, |b, at, lanes| {
                     let source = b.add(source, at);
                     let value = b.load(from, source, lanes);
+                    let value = pack::as_stored(b, value, to);
                     let target = b.add(target, at);
                     b.store(to, target, value);
                 });
@@ -143,6 +144,7 @@ fn copy_strided(
         let target = b.affine(&[(target, 1), (at, stride)], 0);
         let (step, stride) = (b.index(step), b.index(stride));
         let value = b.load_strided(from, source, step, lanes);
+        let value = pack::as_stored(b, value, to);
         match lanes {
             1 => b.store(to, target, value),
             _ => b.store_strided(to, target, stride, value),

@@ -3,8 +3,8 @@
 use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame, Read, Walk};
 use super::loops::{Split, coordinates, span, widths};
-use super::memory::{BufferId, KernelDraft, Source};
-use super::{LowerError, Lowering, cost};
+use super::memory::{BufferId, KernelDraft, Place, Source};
+use super::{LowerError, Lowering, cost, interleave};
 use crate::ir::{Builder, Direction, Value};
 use nnc_graph::ValueId;
 use nnc_opt::fuse::Group;
@@ -36,7 +36,6 @@ pub fn copy_as(
     source: Source,
     (dims, to): (&[usize], BufferId),
 ) -> Result<(), LowerError> {
-    let mut draft = KernelDraft::new("copy");
     let elem = source.elem();
     let mut axes = Axes { classes: vec![0; dims.len()], dims: dims.to_vec() };
     let mut target = nnc_opt::fuse::Layout::contiguous(dims);
@@ -45,6 +44,13 @@ pub fn copy_as(
         Source::Uniform(..) => nnc_opt::fuse::Layout { strides: vec![0; dims.len()], ..target.clone() },
     };
     super::frame::join_axes(&mut axes, vec![&mut target.strides, &mut from.strides]);
+    if let Source::Stored(place) = &source {
+        let place = Place { layout: from.clone(), ..place.clone() };
+        if interleave::fits(&place, &axes.dims) {
+            return interleave::copy(lowering, &place, (&axes.dims, to));
+        }
+    }
+    let mut draft = KernelDraft::new("copy");
     let read = match source {
         Source::Uniform(elem, bits) => Read::Uniform(elem, bits),
         Source::Stored(place) => {
@@ -82,8 +88,11 @@ fn emit(
     let inner = dims.last().copied().unwrap_or(1);
     let rows: usize = dims.iter().rev().skip(1).product();
     let last = dims.len().saturating_sub(1);
-    let widths = if dims.is_empty() { vec![1] } else { widths(inner, frame.lanes_along(last, lanes)) };
-    let body = Body { frame, outputs, widths: &widths };
+    let body = if dims.is_empty() {
+        Body { frame, outputs, ends: vec![1], lanes: 1 }
+    } else {
+        Body::new(frame, outputs, (last, lanes), rows > 1)
+    };
     let grain = (TASK_WORK / work.max(1)).max(64);
     if rows == 1 {
         let split = Split::new(inner, grain, 64);
@@ -95,13 +104,28 @@ fn emit(
     lowering.launch(draft, frame, inner * rows * work)
 }
 
+/// A line is cut into at most so many pieces where what it reads changes.
+const MOST_PIECES: usize = 8;
+
 struct Body<'a, 'g> {
     frame: &'a Frame<'g>,
     outputs: &'a [ValueId],
-    widths: &'a [u8],
+    /// Where the pieces of a line end.
+    ends: Vec<usize>,
+    lanes: u8,
 }
 
-impl Body<'_, '_> {
+impl<'a, 'g> Body<'a, 'g> {
+    /// With lines along the axis `last`, whole ones or not.
+    fn new(frame: &'a Frame<'g>, outputs: &'a [ValueId], (last, lanes): (usize, u8), is_whole: bool) -> Self {
+        let (size, ends) = (frame.axes.dims[last], frame.seams_along(last));
+        let plain = frame.lanes_along(last, lanes, false);
+        match is_whole && plain < lanes && ends.len() <= MOST_PIECES {
+            true => Self { frame, outputs, lanes: frame.lanes_along(last, lanes, true), ends },
+            false => Self { frame, outputs, lanes: plain, ends: vec![size] },
+        }
+    }
+
     /// A part of the only axis.
     fn flat(&self, b: &mut Builder, task: Value, split: Split) {
         let range = split.bounds(b, task);
@@ -118,7 +142,7 @@ impl Body<'_, '_> {
     /// Some of the rows that the innermost axis makes.
     fn rows(&self, b: &mut Builder, task: Value, split: Split) {
         let dims = &self.frame.axes.dims;
-        let (last, inner) = (dims.len() - 1, dims[dims.len() - 1]);
+        let last = dims.len() - 1;
         let scalar = Point { coordinates: vec![b.index(0); dims.len()], vector: last, lanes: 1 };
         let mut known = Known::default();
         self.frame.hoist(b, &scalar, &mut known, |_| true);
@@ -129,15 +153,23 @@ impl Body<'_, '_> {
             let mut known = known.clone();
             let first = Point { coordinates: [&outer[..], &[b.index(0)]].concat(), vector: last, lanes: 1 };
             self.frame.hoist(b, &first, &mut known, |axis| axis == last);
-            let range = (b.index(0), b.index(inner as i64));
-            self.line(b, &known, &outer, range);
+            let mut start = b.index(0);
+            for &end in &self.ends {
+                let end = b.index(end as i64);
+                self.line(b, &known, &outer, (start, end));
+                start = end;
+            }
             vec![]
         });
     }
 
     /// The innermost axis at fixed outer coordinates.
     fn line(&self, b: &mut Builder, known: &Known, outer: &[Value], range: (Value, Value)) {
-        span(b, range, self.widths, |b, at, lanes| {
+        // A part of a line is whole vectors but for the line's own rest.
+        let whole = self.ends.last().copied().unwrap_or(1);
+        let count = b.sub(range.1, range.0);
+        let widths = widths(b.known_index(count).map_or(whole, |count| count as usize), self.lanes);
+        span(b, range, &widths, |b, at, lanes| {
             let coordinates = [outer, &[at]].concat();
             let point = Point { coordinates, vector: outer.len(), lanes };
             self.frame.evaluate_and_write(b, &point, &mut known.clone(), self.outputs);

@@ -12,7 +12,7 @@
 //! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
-//! | [`tile`], [`product`], [`pack`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
+//! | [`tile`], [`product`], [`pack`], [`interleave`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
@@ -40,6 +40,7 @@ mod evaluate;
 mod frame;
 mod image;
 mod indexed;
+mod interleave;
 mod lines_last;
 mod loops;
 mod map;

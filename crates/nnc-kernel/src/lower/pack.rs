@@ -178,7 +178,13 @@ pub fn copy_line(b: &mut Builder, from: (Memory, Value), to: (Memory, Value), ra
     span(b, range, &[lanes, 1], |b, at, lanes| {
         let place = b.add(from.1, at);
         let value = b.load(from.0, place, lanes);
+        let value = as_stored(b, value, to.0);
         let place = b.add(to.1, at);
         b.store(to.0, place, value);
     });
+}
+
+/// A value as an element of a memory.
+pub fn as_stored(b: &mut Builder, value: Value, to: Memory) -> Value {
+    if b.type_of(value).elem == to.elem { value } else { b.convert(value, to.elem) }
 }

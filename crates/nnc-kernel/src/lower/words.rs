@@ -2,7 +2,7 @@
 //!
 //! Where the terms of both operands lie side by side and are a multiple of four, a product takes words for elements: a
 //! quarter as many, and a step multiplies four terms at once ([`crate::ir::Op::DotI8`]). Elsewhere the operands are widened
-//! to i32 first. Sums of integers wrap, so both ways give the same bits.
+//! to i32 first, or to f32 where sums are so few that they are exact. Sums of integers wrap, so all ways give the same bits.
 
 use super::loops::{Split, span};
 use super::memory::{KernelDraft, Place, Source};
@@ -114,7 +114,7 @@ pub fn factors(
     if has_terms && let Some(words) = words(lowering, (x, left), (w, right))? {
         return Ok(words);
     }
-    Ok((widened(lowering, x, left)?, widened(lowering, w, right)?, Factors::One))
+    Ok((widened(lowering, x, left, DType::I32)?, widened(lowering, w, right, DType::I32)?, Factors::One))
 }
 
 /// The operands of a product as words, if both can be had so; what they hold, or a part of it, is brought into order where
@@ -156,35 +156,51 @@ fn is_narrow(graph: &Graph, value: ValueId) -> bool {
     most <= NARROW && least.is_some_and(|least| least >= -NARROW)
 }
 
+/// Whether sums of so many products of bytes, and all on the way to them, are exact in f32, with room for [`whole`].
+pub fn are_exact_in_floats(terms: usize) -> bool {
+    const LARGEST_PRODUCT: usize = 255 * 128;
+    terms * LARGEST_PRODUCT < 1 << (f32::MANTISSA_DIGITS - 2)
+}
+
+/// Floats below 2^22 that are whole, as i32: next to 1.5 * 2^23 the last bit of a float counts ones.
+pub fn whole(b: &mut Builder, number: Value) -> Value {
+    const ONES: f32 = 12_582_912.0;
+    let lanes = b.lanes(number);
+    let beside = b.f32(ONES, lanes);
+    let beside = b.add(number, beside);
+    let (bits, zero) = (b.bitcast(beside, Elem::I32), b.i32(ONES.to_bits() as i32, lanes));
+    b.sub(bits, zero)
+}
+
 /// The operand of a product, which holds `value` or a part of it, with elements that kernels multiply one by one: bytes
-/// become i32.
+/// become numbers of `dtype`, i32 or f32.
 ///
 /// # Errors
 /// A bug in the compiler.
-pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place) -> Result<Place, LowerError> {
+pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, dtype: DType) -> Result<Place, LowerError> {
     if place.elem.size() > 1 {
         return Ok(place.clone());
     }
     let dims = place.layout.dims.clone();
     let count: usize = dims.iter().product();
-    let elem = place.elem;
+    let (elem, wide) = (place.elem, super::memory::elem(dtype)?);
     let narrow = lowering.copied(value, Source::Stored(place.clone()), &dims)?;
     lowering.preparing(lowering.is_constant(value), |lowering| {
-        let buffer = lowering.memory(count * DType::I32.size());
+        let buffer = lowering.memory(count * dtype.size());
         let mut draft = KernelDraft::new("widen");
         let from = draft.param(narrow, elem, Direction::In);
-        let to = draft.param(buffer, Elem::I32, Direction::Out);
-        let lanes = 2 * lowering.lanes_of(Elem::I32);
+        let to = draft.param(buffer, wide, Direction::Out);
+        let lanes = 2 * lowering.lanes_of(wide);
         let split = Split::new(count, TASK, usize::from(lanes));
         draft.builder.phase(split.tasks(), |b, task| {
             let range = split.bounds(b, task);
             span(b, range, &[lanes, 1], |b, at, lanes| {
                 let value = b.load(from, at, lanes);
-                let value = b.convert(value, Elem::I32);
+                let value = b.convert(value, wide);
                 b.store(to, at, value);
             });
         });
         lowering.append(draft, vec![], count)?;
-        Ok(Place { buffer, elem: Elem::I32, layout: Layout::contiguous(&dims) })
+        Ok(Place { buffer, elem: wide, layout: Layout::contiguous(&dims) })
     })
 }

@@ -16,6 +16,9 @@ use nnc_graph::{
 };
 use std::collections::BTreeMap;
 
+/// How many ops a factor is followed back.
+const CHAIN: usize = 8;
+
 /// Integers that stand for floats.
 #[derive(Clone, Copy)]
 struct Integers {
@@ -143,11 +146,39 @@ impl Pass<'_> {
     /// The integers of floats.
     fn rounded(&mut self, x: ValueId, range: Range) -> ValueId {
         let x = if range.signed { x } else { self.without_relu(x) };
-        let scaled = self.with_number(BinaryOp::Mul, x, f64::from(1.0 / range.scale));
+        let steps = f64::from(1.0 / range.scale);
+        let scaled = match self.times(x, steps, CHAIN) {
+            Some(scaled) => scaled,
+            None => self.with_number(BinaryOp::Mul, x, steps),
+        };
         let whole = self.rewriter.emit(Op::Unary(UnaryOp::Round), &[scaled]);
         // The cast saturates.
         let moved = if range.signed { self.with_number(BinaryOp::Add, whole, f64::from(MIDDLE)) } else { whole };
         self.rewriter.emit(Op::Cast(DType::U8), &[moved])
+    }
+
+    /// A value times a positive number, where that is a factor of what is broadcast or constant in it, so that nothing is
+    /// multiplied point by point: `k max(s q + b, 0)` is `max((k s) q + k b, 0)`. So many steps back, at most.
+    fn times(&mut self, x: ValueId, factor: f64, steps: usize) -> Option<ValueId> {
+        let ty = self.rewriter.ty(x).clone();
+        if let Some(number) = number(self.rewriter.graph(), x) {
+            return Some(self.rewriter.graph_mut().splat(&ty, number * factor));
+        }
+        let steps = steps.checked_sub(1)?;
+        let (op, operands) = self.rewriter.definition(x);
+        let (op, operands) = (op.clone(), operands.to_vec());
+        let operands = match op {
+            Op::Broadcast { .. } => vec![self.with_number(BinaryOp::Mul, operands[0], factor)],
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Max | BinaryOp::Min) => {
+                vec![self.times(operands[0], factor, steps)?, self.times(operands[1], factor, steps)?]
+            }
+            Op::Binary(BinaryOp::Mul) => match self.times(operands[1], factor, steps) {
+                Some(second) => vec![operands[0], second],
+                None => vec![self.times(operands[0], factor, steps)?, operands[1]],
+            },
+            _ => return None,
+        };
+        Some(self.rewriter.emit(op, &operands))
     }
 
     /// From here on integers stand for an old value.

@@ -26,6 +26,8 @@ pub struct Site {
     pub channels: usize,
     /// Terms of a sum.
     pub depth: usize,
+    /// Whether it is a convolution whose output channels are each made of one channel of the image.
+    pub is_single: bool,
     /// Multiply-adds of the whole product.
     pub products: usize,
 }
@@ -87,7 +89,8 @@ fn site(graph: &Graph, constants: &[bool], id: NodeId) -> Option<Site> {
         Op::Param { .. } if channel_axis == custom => path.to_owned(),
         _ => format!("{path}@{:08x}", fingerprint(graph, weights, channel_axis)),
     };
-    Some(Site { name, node: id, input, weights, channel_axis, channels, depth, products: results * depth })
+    let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
+    Some(Site { name, node: id, input, weights, channel_axis, channels, depth, is_single, products: results * depth })
 }
 
 fn is_matrix(graph: &Graph, value: ValueId) -> bool {

@@ -176,6 +176,9 @@ impl Selector<'_> {
 
     fn floats_to_integers(&mut self, a: &Lanes, from: Type, ty: Type) -> Lanes {
         let width = self.width(from);
+        if (from.elem, ty.elem) == (Elem::F32, Elem::U8) {
+            return self.floats_to_bytes(a, (from, ty), forms::CVTTPS2DQ);
+        }
         let number = self.each(a, |s, a| s.without_nan(from.elem, width, a));
         let int = ty.with_elem(Elem::I32);
         let integers = match (from.elem, ty.elem) {
@@ -196,6 +199,25 @@ impl Selector<'_> {
             }
         };
         self.resize(&integers.with_bits(32), Elem::I32, ty.elem, ty.lanes)
+    }
+
+    /// Unsigned bytes of f32, by an instruction that makes integers of 32 bits. The maximum of a NaN and 0 is 0, as that comes
+    /// second. With AVX-512 the upper end is left to a step that narrows with saturation; what is too large for 32 bits
+    /// counts as 2^31 there.
+    pub(super) fn floats_to_bytes(&mut self, a: &Lanes, (from, ty): (Type, Type), by: Form) -> Lanes {
+        let width = self.width(from);
+        let number = self.each(a, |s, a| match s.isa {
+            Isa::Avx512 => {
+                let zero = s.constant_operand(32, 0, width);
+                s.three(forms::MAXPS, width, a, zero)
+            }
+            Isa::Avx2 => s.clamp(Elem::F32, width, a, ty.elem),
+        });
+        let integers = self.each(&number, |s, a| s.two(by, width, a));
+        match self.isa {
+            Isa::Avx512 => self.narrow_by(forms::PMOVUSDB, &integers, from, ty),
+            Isa::Avx2 => self.resize(&integers, Elem::I32, ty.elem, ty.lanes),
+        }
     }
 
     /// Saturating, with AVX-512.

@@ -1,6 +1,8 @@
 //! Loads as memory operands: a load whose only reader is the statement behind it becomes a part of that instruction.
 //!
-//! The reader is a fused multiply-add, a conversion that extends, or a look-up in a register. Nothing stands between the
+//! And a rounding whose only reader makes bytes of it, as the instruction that converts rounds by itself.
+//!
+//! The reader of a load is a fused multiply-add, a conversion that extends, or a look-up in a register. Nothing stands between the
 //! two, so memory is read when it would have been read.
 
 use super::super::forms;
@@ -10,7 +12,7 @@ use super::assemble::Rm;
 use super::lanes::Lanes;
 use super::vector::float_form;
 use iced_x86::Code;
-use nnc_kernel::ir::{Access, Address, Block, Elem, Op, Phase, Statement, Type, Value};
+use nnc_kernel::ir::{Access, Address, Block, Elem, Op, Phase, Statement, Type, UnaryOp, Value};
 
 /// How often each value of a phase is read.
 pub(super) fn uses(phase: &Phase) -> Vec<u32> {
@@ -49,6 +51,9 @@ fn count(block: &Block, uses: &mut [u32]) {
 impl Selector<'_> {
     /// Does two statements as one where the first is a load that only the second reads; gives whether it did.
     pub(super) fn folds(&mut self, first: &Statement, second: Option<&Statement>) -> bool {
+        if self.folds_rounding(first, second) {
+            return true;
+        }
         let (Statement::Let(loaded, Op::Load(address, Access::Contiguous)), Some(Statement::Let(result, op))) =
             (first, second)
         else {
@@ -65,6 +70,26 @@ impl Selector<'_> {
         };
         let Some(lanes) = lanes else { return false };
         self.set(*result, lanes);
+        true
+    }
+
+    /// As [`Self::folds`] for floats that are rounded and become unsigned bytes.
+    fn folds_rounding(&mut self, first: &Statement, second: Option<&Statement>) -> bool {
+        let (
+            Statement::Let(rounded, Op::Unary(UnaryOp::Nearest, number)),
+            Some(Statement::Let(result, Op::Convert(a))),
+        ) = (first, second)
+        else {
+            return false;
+        };
+        let (from, ty) = (self.phase.type_of(*number), self.phase.type_of(*result));
+        let fits = a == rounded && (from.elem, ty.elem) == (Elem::F32, Elem::U8) && ty.lanes > 1;
+        if !fits || self.uses[rounded.index()] != 1 {
+            return false;
+        }
+        let number = self.value(*number);
+        let bytes = self.floats_to_bytes(&number, (from, ty), forms::CVTPS2DQ);
+        self.set(*result, bytes);
         true
     }
 
