@@ -145,7 +145,7 @@ impl Pass<'_> {
 
     /// The integers of floats.
     fn rounded(&mut self, x: ValueId, range: Range) -> ValueId {
-        let x = if range.signed { x } else { self.without_relu(x) };
+        let x = self.without_limits(x, range);
         let steps = f64::from(1.0 / range.scale);
         let scaled = match self.times(x, steps, CHAIN) {
             Some(scaled) => scaled,
@@ -191,13 +191,20 @@ impl Pass<'_> {
         self.rewriter.replace(old, float);
     }
 
-    /// What a relu is applied to: clamping at 0 does the same.
-    fn without_relu(&self, x: ValueId) -> ValueId {
-        let is_zero = |value: ValueId| number(self.rewriter.graph(), value) == Some(0.0);
-        let (op, operands) = self.rewriter.definition(x);
-        match (op, operands) {
-            (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(b) => a,
-            (Op::Binary(BinaryOp::Max), &[a, b]) if is_zero(a) => b,
+    /// What limits are applied to that are no tighter than those of the bytes, which saturate: at 0, or where numbers
+    /// become the largest byte anyway, as those of a relu that stops at 6 on activations up to 6.
+    fn without_limits(&self, x: ValueId, range: Range) -> ValueId {
+        let top = f64::from(range.levels() - 0.5) * f64::from(range.scale);
+        let known = |value: ValueId| number(self.rewriter.graph(), value);
+        let is_loose = |op: BinaryOp, limit: f64| match op {
+            BinaryOp::Max => !range.signed && limit == 0.0,
+            BinaryOp::Min => limit >= top,
+            _ => false,
+        };
+        let (&Op::Binary(op), &[a, b]) = self.rewriter.definition(x) else { return x };
+        match (known(a), known(b)) {
+            (_, Some(limit)) if is_loose(op, limit) => self.without_limits(a, range),
+            (Some(limit), _) if is_loose(op, limit) => self.without_limits(b, range),
             _ => x,
         }
     }
