@@ -6,7 +6,7 @@ use super::conv_last::Operands;
 use super::image::{self, Axis};
 use super::loops::Split;
 use super::matmul_shape::{PACKED, longest};
-use super::tile::Tile;
+use super::tile::{self, Tile};
 use crate::ir::Target;
 use std::fmt;
 
@@ -105,8 +105,11 @@ impl Shape {
         let (images, channels) = (layout.dims[0], layout.dims[3]);
         let columns = operands.weights.layout.dims[0];
         let places = axes[0].windows * axes[1].windows;
-        let tile = Tile::choose_for(places, columns, (lanes, operands.factors), target);
         let direct = axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || channels == 1);
+        let along = if axes[1].windows > 1 { 1 } else { 0 };
+        let apart = layout.strides[along + 1].unsigned_abs() as usize * axes[along].step * operands.image.elem.size();
+        let most_rows = if direct { tile::most_rows(apart) } else { usize::MAX };
+        let tile = Tile::choose_low(places, columns, (lanes, operands.factors), (target, most_rows));
         let slabs = Slabs::new(axes, channels);
         let width = axes[1].reach(axes[1].windows);
         let mut shape = Self {

@@ -42,16 +42,26 @@ impl Tile {
 
     /// As [`Self::choose`], for elements of several factors.
     pub fn choose_for(rows: usize, columns: usize, (lanes, factors): (u8, Factors), target: Target) -> Self {
+        Self::choose_low(rows, columns, (lanes, factors), (target, usize::MAX))
+    }
+
+    /// As [`Self::choose_for`], with at most so many rows.
+    pub fn choose_low(
+        rows: usize,
+        columns: usize,
+        (lanes, factors): (u8, Factors),
+        (target, most_rows): (Target, usize),
+    ) -> Self {
         let registers = if target.f32_lanes == 16 { 32 } else { 16 };
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
-        let most_rows = if narrow { 8 } else { registers };
+        let most = most_rows.min(if narrow { 8 } else { registers });
         let working = factors.working();
         let mut tile = Self { rows: 1, vectors: 1, lanes, factors };
         let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {
-            for rows_of_tile in 1..=most_rows.min(rows.max(1)) {
+            for rows_of_tile in 1..=most.min(rows.max(1)) {
                 let sums = rows_of_tile * vectors;
                 if sums + vectors + working > registers || (narrow && vectors > 1 && sums > 8) {
                     continue;
@@ -85,6 +95,12 @@ impl Tile {
         let line = |rows: usize| across as f64 * step(rows, self.vectors) + step(rows, rest_vectors);
         down as f64 * line(self.rows) + line(rest_rows)
     }
+}
+
+/// The most rows of A that a tile reads where they lie, with so many bytes from one to the next. Rows a multiple of 4096 bytes
+/// apart all share the same lines of a first cache of 64 sets, which has eight ways at least; some are left to B.
+pub fn most_rows(bytes: usize) -> usize {
+    if bytes > 0 && bytes.is_multiple_of(4096) { 6 } else { usize::MAX }
 }
 
 /// The most vectors in a row of a tile.
