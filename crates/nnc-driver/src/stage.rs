@@ -9,7 +9,6 @@ use crate::project::Project;
 use crate::session::initial_store;
 use crate::store::{Mismatch, Store};
 use nnc_graph::Graph;
-use nnc_lang::elaborate::weight_names::WeightNames;
 use std::path::Path;
 
 /// Which program of a file.
@@ -79,7 +78,10 @@ pub fn store(
     }
     let Some((path, loaded)) = weights else { return Ok(store) };
     let names = match project.unit.recipes.is_empty() {
-        true => WeightNames::default(),
+        true => {
+            let model = crate::answer::model_name(project, only)?;
+            project.checked(project.unit.model_with_weights(&model, &batch_of(rows.unwrap_or(1))))?.1.names
+        }
         false => project.recipe(only)?.pretrained.names.clone(),
     };
     let mut mismatches = store.load_weights(&loaded.tensors, &names);
