@@ -308,6 +308,18 @@ impl Body<'_> {
         });
     }
 
+    /// Where the windows of a task begin, from a place on: evenly spaced over all of its lines, along each, or as noted.
+    fn rows(&self, windows: &Windows, from: Value) -> RowSource {
+        let [vertical, horizontal] = self.shape.axes;
+        let (line, column) = (vertical.step as i64 * windows.line, horizontal.step as i64 * windows.column);
+        match horizontal.windows {
+            1 => RowSource::Even(from, line),
+            across if across as i64 * column == line => RowSource::Even(from, column),
+            across if across.is_multiple_of(self.shape.tile.rows) => RowSource::Lines(self.starts, from, column),
+            _ => RowSource::Table(self.starts, from),
+        }
+    }
+
     /// The product of a task from some term on.
     fn product<'l>(
         &self,
@@ -325,7 +337,7 @@ impl Body<'_> {
             tile: shape.tile,
             rows: shape.places(),
             columns: shape.columns,
-            a: (windows.memory, RowSource::Table(self.starts, from)),
+            a: (windows.memory, self.rows(windows, from)),
             b: (self.weights, packed, depth),
             gathered: None,
             levels,

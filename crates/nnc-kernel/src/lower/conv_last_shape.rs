@@ -29,6 +29,9 @@ const WINDOW_COST: f64 = 0.3;
 /// Copying an element, in multiply-adds of a vector.
 const COPY_COST: f64 = 0.4;
 
+/// How much more a tile may cost whose rows are evenly spaced.
+const EVEN: f64 = 1.08;
+
 /// Which terms are added at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slabs {
@@ -97,6 +100,32 @@ impl fmt::Display for Shape {
     }
 }
 
+/// The register tile. Of windows in place, rows must not crowd the lines of a cache; where lines of windows lie apart, a tile
+/// that does not reach from one into the next finds its rows by a single address, which is worth a little.
+fn tile_of(
+    operands: &Operands,
+    direct: bool,
+    (places, columns): (usize, usize),
+    (lanes, target): (u8, Target),
+) -> Tile {
+    let [_, horizontal] = operands.axes;
+    let strides = &operands.image.layout.strides;
+    let along = if horizontal.windows > 1 { 1 } else { 0 };
+    let apart = strides[along + 1].unsigned_abs() as usize * operands.axes[along].step * operands.image.elem.size();
+    let most_rows = if direct { tile::most_rows(apart) } else { usize::MAX };
+    let among = |fits: &dyn Fn(usize) -> bool| {
+        Tile::choose_among(
+            places,
+            columns,
+            (lanes, operands.factors),
+            (target, &|rows| rows <= most_rows && fits(rows)),
+        )
+    };
+    let (any, least) = among(&|_| true);
+    let (even, cost) = among(&|rows| horizontal.windows.is_multiple_of(rows));
+    if horizontal.windows > 1 && cost <= EVEN * least { even } else { any }
+}
+
 impl Shape {
     /// The shape of a convolution, and its blocks.
     pub fn new(operands: &Operands, lanes: u8, target: Target) -> Self {
@@ -106,10 +135,7 @@ impl Shape {
         let columns = operands.weights.layout.dims[0];
         let places = axes[0].windows * axes[1].windows;
         let direct = axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || channels == 1);
-        let along = if axes[1].windows > 1 { 1 } else { 0 };
-        let apart = layout.strides[along + 1].unsigned_abs() as usize * axes[along].step * operands.image.elem.size();
-        let most_rows = if direct { tile::most_rows(apart) } else { usize::MAX };
-        let tile = Tile::choose_low(places, columns, (lanes, operands.factors), (target, most_rows));
+        let tile = tile_of(operands, direct, (places, columns), (lanes, target));
         let slabs = Slabs::new(axes, channels);
         let width = axes[1].reach(axes[1].windows);
         let mut shape = Self {

@@ -52,6 +52,8 @@ pub enum RowSource {
     Even(Value, i64),
     /// A table of `i64` offsets, one for each row, to which the value is added.
     Table(Memory, Value),
+    /// The same for rows that are even within a tile: only the first of each is looked up.
+    Lines(Memory, Value, i64),
 }
 
 /// How a tile's rows of A lie when they were brought together.
@@ -243,6 +245,10 @@ impl Product<'_> {
                     starts.push(b.add(offset, *base));
                 }
                 Rows::Each(starts)
+            }
+            RowSource::Lines(table, base, step) => {
+                let offset = b.load(*table, row, 1);
+                Rows::Even(b.add(offset, *base), *step)
             }
         }
     }

@@ -42,26 +42,26 @@ impl Tile {
 
     /// As [`Self::choose`], for elements of several factors.
     pub fn choose_for(rows: usize, columns: usize, (lanes, factors): (u8, Factors), target: Target) -> Self {
-        Self::choose_low(rows, columns, (lanes, factors), (target, usize::MAX))
+        Self::choose_among(rows, columns, (lanes, factors), (target, &|_| true)).0
     }
 
-    /// As [`Self::choose_for`], with at most so many rows.
-    pub fn choose_low(
+    /// As [`Self::choose_for`], of those with such numbers of rows, one of them 1; and its cost.
+    pub fn choose_among(
         rows: usize,
         columns: usize,
         (lanes, factors): (u8, Factors),
-        (target, most_rows): (Target, usize),
-    ) -> Self {
+        (target, fits): (Target, &dyn Fn(usize) -> bool),
+    ) -> (Self, f64) {
         let registers = if target.f32_lanes == 16 { 32 } else { 16 };
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
-        let most = most_rows.min(if narrow { 8 } else { registers });
+        let most = if narrow { 8 } else { registers };
         let working = factors.working();
         let mut tile = Self { rows: 1, vectors: 1, lanes, factors };
         let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {
-            for rows_of_tile in 1..=most.min(rows.max(1)) {
+            for rows_of_tile in (1..=most.min(rows.max(1))).filter(|&rows| fits(rows)) {
                 let sums = rows_of_tile * vectors;
                 if sums + vectors + working > registers || (narrow && vectors > 1 && sums > 8) {
                     continue;
@@ -73,7 +73,7 @@ impl Tile {
                 }
             }
         }
-        tile
+        (tile, least)
     }
 
     /// Cycles for one step of k over the whole product, in halves: two multiply-adds and two loads each cycle, and no
