@@ -10,8 +10,8 @@ A step of training is one step of Adam on a batch; nnc's copies its batch in, th
 step of inference is one call of a host program, for nnc with the input copied in and the answer copied out; every engine
 has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed.
 
-Rows of kind int8 are networks quantised after training, nnc's by `nnc quantise` (its choice of products, and all of them:
-in turns), beside nnc's f32 without Winograd's form and the peers' int8.
+Rows of kind int8 are networks quantised after training: nnc's by `nnc quantise`, with the products that it chooses and with all
+of them, beside nnc's f32 without Winograd's form and the peers' int8.
 
 Networks and their sizes are those of `peers_models.py` and `jax_models.py`, in nnc's language below `models/`. Needs
 `pip install torch torchvision safetensors onnx onnxscript onnxruntime openvino jax`; peers that are not installed are

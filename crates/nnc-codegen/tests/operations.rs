@@ -207,6 +207,12 @@ fn conversions() {
         for from in Elem::ALL {
             for to in Elem::ALL.into_iter().filter(|&to| to != from) {
                 suite.unary("convert", from, to, |b, x| b.convert(x, to));
+                if from == Elem::F32 && to.is_int() {
+                    suite.unary("convert of nearest", from, to, |b, x| {
+                        let rounded = b.nearest(x);
+                        b.convert(rounded, to)
+                    });
+                }
                 // The payload of a NaN may differ: only numbers are looked at as bits.
                 let fits = usize::from(lanes) * from.size() % to.size() == 0;
                 let few = usize::from(lanes) * from.size() / to.size() <= 64;

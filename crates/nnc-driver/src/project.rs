@@ -95,8 +95,15 @@ impl Project {
         if self.quantised.is_empty() {
             return Ok(graph);
         }
-        let graph = pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))?;
-        Ok(quantise::quantise(&graph, &self.quantised))
+        Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised))
+    }
+
+    /// The form of a graph that updates nothing in which products are quantised.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn before_rounding(graph: &Graph) -> Result<Graph, DriverError> {
+        pipeline::inference(graph).map_err(|error| DriverError::Internal(error.to_string()))
     }
 
     /// What the front end made, or its diagnostics with the texts they point into.

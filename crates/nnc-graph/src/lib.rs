@@ -14,6 +14,7 @@
 //! | [`tensor`] | host data: constants, and what the interpreter computes with |
 //! | [`verify`] | the rules a graph keeps |
 //! | [`text`] | print and parse; `print(parse(s)) == s` |
+//! | [`hash`] | a hash that is the same in every build |
 //! | [`interpret`] | the definition of what a graph means |
 //! | `testing` | random graphs, behind the feature of that name |
 //!
@@ -23,6 +24,7 @@
 pub mod dim;
 pub mod dtype;
 pub mod graph;
+pub mod hash;
 pub mod infer;
 pub mod interpret;
 pub mod op;
@@ -37,6 +39,7 @@ pub mod verify;
 pub use dim::Dim;
 pub use dtype::DType;
 pub use graph::{Graph, Node, NodeId, Origin, OriginId, Output, OutputKind, Value, ValueId};
+pub use hash::fnv1a;
 pub use infer::{TypeError, infer};
 pub use op::{BinaryOp, CompareOp, ConvAttributes, Op, ReduceOp, SliceRange, UnaryOp, WindowAttributes, WindowOp};
 pub use op::{channels_first, channels_last};

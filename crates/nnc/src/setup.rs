@@ -112,11 +112,8 @@ fn quantised(weights: Option<&Path>, loaded: &Checkpoint) -> Result<Vec<Layer>, 
 
 /// Integers are neither trained nor rounded again.
 pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
-    if quantised(Some(weights), loaded)?.is_empty() {
-        return Ok(());
-    }
-    let reason = "these weights are quantised: give the floats that they were made of".to_owned();
-    Err(DriverError::Weights { path: weights.to_owned(), reason })
+    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
+    quantise::file::refuse(&loaded.tensors).map_err(wrong)
 }
 
 /// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.

@@ -98,25 +98,29 @@ impl Candidates {
             }
             candidate.row.times = Some(whole);
         }
+        let share = |times: Option<Times>| times.map_or(1.0, |times| times.integers / times.float);
+        self.times = self.whole_times(compiler)?;
         let every: Vec<_> = self.all.iter().map(|candidate| candidate.row.choice).collect();
-        let all = self.whole_times(compiler)?;
-        for row in self.all.iter_mut().map(|candidate| &mut candidate.row).filter(|row| row.choice.is_ok()) {
-            if row.times.is_some_and(|times| times.integers > times.float) {
-                row.choice = Err(Reason::Slower);
+        if self.leave(|row| row.times.is_some_and(|times| times.integers > times.float)) > 0 {
+            let some = self.whole_times(compiler)?;
+            if share(some) < share(self.times) {
+                self.times = some;
+            } else {
+                self.all.iter_mut().zip(every).for_each(|(candidate, choice)| candidate.row.choice = choice);
             }
         }
-        let some = self.whole_times(compiler)?;
-        let share = |times: Option<Times>| times.map_or(1.0, |times| times.integers / times.float);
-        if share(all) <= share(some) {
-            self.all.iter_mut().zip(every).for_each(|(candidate, choice)| candidate.row.choice = choice);
-        }
-        self.times = if share(all) <= share(some) { all } else { some };
         if share(self.times) > 1.0 {
-            let rows = self.all.iter_mut().map(|candidate| &mut candidate.row);
-            rows.filter(|row| row.choice.is_ok()).for_each(|row| row.choice = Err(Reason::Slower));
+            self.leave(|_| true);
             self.times = None;
         }
         Ok(())
+    }
+
+    /// Leaves those of the chosen products alone as slower that are meant; says how many.
+    fn leave(&mut self, is_meant: impl Fn(&Row) -> bool) -> usize {
+        let rows = self.all.iter_mut().map(|candidate| &mut candidate.row);
+        let meant = rows.filter(|row| row.choice.is_ok() && is_meant(row));
+        meant.map(|row| row.choice = Err(Reason::Slower)).count()
     }
 
     /// Times of the whole network as it is chosen now; nothing if no product is quantised.

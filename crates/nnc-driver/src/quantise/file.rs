@@ -31,6 +31,17 @@ pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> 
     named.map(|(name, range)| layer(tensors, name, range)).collect()
 }
 
+/// Integers are neither trained nor rounded again.
+///
+/// # Errors
+/// These weights are quantised, or badly so, in words.
+pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    match layers(tensors)?.is_empty() {
+        true => Ok(()),
+        false => Err("these weights are quantised: give the floats that they were made of".to_owned()),
+    }
+}
+
 fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Result<Layer, String> {
     let numbers = range.to_f64();
     let wrong = || format!("the range of the quantised `{name}` is no scale and sign");

@@ -2,13 +2,14 @@
 //!
 //! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
-//! 3. [`timing`]: a product stays as it is where integers measure slower.
+//! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
 //!    floats, those first that cost most by themselves.
 //! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
-//! A model without a recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is
-//! [`nnc_opt::quantise`].
+//! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
+//! [`mod@trial`] a recipe with some of them quantised. A model without a recipe has no metric: [`quantise_model`] looks at one
+//! call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
 mod examples;
@@ -28,7 +29,6 @@ use candidates::Candidates;
 use examples::OneCall;
 use nnc_graph::{Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::pipeline;
 use nnc_opt::quantise::Range;
 use observe::Method;
 use std::collections::BTreeMap;
@@ -202,7 +202,7 @@ pub fn quantise_model(
     (mut store, inputs): (Store, &BTreeMap<String, Vec<u8>>),
     (request, rows): (&Request, usize),
 ) -> Result<Outcome, DriverError> {
-    let float = vec![pipeline::inference(graph).map_err(|error| DriverError::Internal(error.to_string()))?];
+    let float = vec![Project::before_rounding(graph)?];
     let mut examples = OneCall::new(inputs);
     let mut candidates = Candidates::new(float, rows, (compiler, &mut store), (&mut examples, rows), request)?;
     if request.measure {

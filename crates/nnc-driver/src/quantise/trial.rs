@@ -12,7 +12,6 @@ use crate::store::Store;
 use crate::train::Better;
 use nnc_graph::Tensor;
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::pipeline;
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 
@@ -50,10 +49,7 @@ impl Trial<'_> {
         let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
         let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
         let answers = self.answers().map(|answer| unit.answer(name, Some(answer), rows));
-        let inference = |made| {
-            let graph = self.project.graph(made)?;
-            pipeline::inference(&graph).map_err(|error| DriverError::Internal(error.to_string()))
-        };
+        let inference = |made| Project::before_rounding(&self.project.graph(made)?);
         let graphs: Result<Vec<_>, _> =
             std::iter::once(unit.evaluate(name, rows)).chain(answers).map(inference).collect();
         let mut store = self.floats();

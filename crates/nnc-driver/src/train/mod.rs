@@ -244,9 +244,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let loaded = checkpoint::load(last)?;
         let text = loaded.metadata.ok_or_else(|| wrong("this is no checkpoint of a run, only weights".to_owned()))?;
         let progress = Progress::parse(&text).map_err(wrong)?;
-        if !quantise::file::layers(&loaded.tensors).map_err(wrong)?.is_empty() {
-            return Err(wrong("these weights are quantised: give the floats that they were made of".to_owned()));
-        }
+        quantise::file::refuse(&loaded.tensors).map_err(wrong)?;
         let mismatches = self.session.mismatches(&loaded.tensors);
         if !mismatches.is_empty() {
             return Err(wrong(format!("these are the weights of another model:{}", listed(&mismatches))));

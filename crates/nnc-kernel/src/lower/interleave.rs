@@ -41,8 +41,9 @@ pub fn copy(lowering: &mut Lowering<'_>, place: &Place, (dims, to): (&[usize], B
         let (at, part) = at.split_at(rank - 2);
         let terms: Vec<(Value, i64)> = at.iter().copied().zip(strides.iter().copied()).collect();
         let source = b.affine(&terms, place.layout.offset);
-        let whole = number_of(b, at, outer);
-        let target = b.mul_index(whole, line as i64);
+        let tasks_of_line = b.index(split.tasks() as i64);
+        let number = b.div(task, tasks_of_line);
+        let target = b.mul_index(number, line as i64);
         let (start, end) = split.bounds(b, part[0]);
         let count = b.sub(end, start);
         let widths = widths_of(b, count, lanes);
@@ -54,12 +55,6 @@ pub fn copy(lowering: &mut Lowering<'_>, place: &Place, (dims, to): (&[usize], B
         });
     });
     lowering.append(draft, vec![], 2 * dims.iter().product::<usize>())
-}
-
-/// The row-major number of a point.
-fn number_of(b: &mut Builder, at: &[Value], dims: &[usize]) -> Value {
-    let zero = b.index(0);
-    at.iter().zip(dims).fold(zero, |number, (&at, &size)| b.affine(&[(number, size as i64), (at, 1)], 0))
 }
 
 /// Words of neighbouring bytes of four planes, the first plane's lowest.

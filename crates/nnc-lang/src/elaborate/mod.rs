@@ -61,7 +61,7 @@ mod operators;
 mod recipe;
 
 use crate::diagnostic::Span;
-use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId};
+use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId, fnv1a};
 use program::Program;
 use scope::Frame;
 use std::collections::BTreeMap;
@@ -317,11 +317,6 @@ impl<'p> Elaborator<'p> {
             }
         }
     }
-}
-
-/// The hash of Fowler, Noll and Vo, variant 1a, 64 bits.
-fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
-use super::sites::{Site, moves, sites};
+use super::sites::{Site, moves, origin, sites};
 use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
@@ -95,17 +95,6 @@ impl Ranges {
 
 fn note(ranges: &mut BTreeMap<ValueId, Range>, value: ValueId, range: Range) {
     ranges.entry(value).and_modify(|known| *known = known.and(range)).or_insert(range);
-}
-
-/// The concatenation or other value that `value` is taken of by moves.
-fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
-    loop {
-        let node = graph.definition(value);
-        if !moves(&node.op) || matches!(node.op, Op::Concat { .. }) {
-            return value;
-        }
-        value = node.operands[0];
-    }
 }
 
 /// The graph without the parameters and states that nothing reads: the floats that became integers.

@@ -18,8 +18,8 @@
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
 //! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for each output
 //! channel). A layer's range holds for all of its uses; a value that several layers read is rounded once, by a range that
-//! covers those of all. What follows from there is exact: the same bits
-//! on every engine. How far the results are from those before is measured, not promised.
+//! covers those of all. Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64
+//! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
 
 mod apply;
 mod sites;

@@ -5,7 +5,7 @@
 //! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
 use crate::constants::constants;
-use nnc_graph::{Graph, NodeId, Op, ValueId};
+use nnc_graph::{Graph, NodeId, Op, ValueId, fnv1a};
 use std::collections::BTreeSet;
 
 /// A product that can be quantised.
@@ -42,17 +42,28 @@ pub fn sites(graph: &Graph) -> Vec<Site> {
 pub fn roots(graph: &Graph, value: ValueId) -> Vec<ValueId> {
     let (mut waiting, mut seen, mut found) = (vec![value], BTreeSet::new(), Vec::new());
     while let Some(value) = waiting.pop() {
+        let value = origin(graph, value);
         if !seen.insert(value) {
             continue;
         }
         let node = graph.definition(value);
         match &node.op {
             Op::Concat { .. } => waiting.extend(&node.operands),
-            op if moves(op) => waiting.push(node.operands[0]),
             _ => found.push(value),
         }
     }
     found
+}
+
+/// The concatenation or other value that `value` is taken of by moves of one value.
+pub(super) fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
+    loop {
+        let node = graph.definition(value);
+        if !moves(&node.op) || matches!(node.op, Op::Concat { .. }) {
+            return value;
+        }
+        value = node.operands[0];
+    }
 }
 
 /// Whether every element of the result is an element of the operands, or 0.
@@ -125,23 +136,15 @@ fn fingerprint(graph: &Graph, value: ValueId, channel_axis: usize) -> u32 {
     let mut hashes: Vec<u64> = vec![0; graph.value_count()];
     for (_, node) in graph.nodes().filter(|(_, node)| node.results.iter().any(|result| ancestors.contains(result))) {
         let op = match &node.op {
-            Op::Constant(tensor) => hash(&[tensor.bytes()]),
-            op => hash(&[format!("{op:?}").as_bytes()]),
+            Op::Constant(tensor) => fnv1a(tensor.bytes().iter().copied()),
+            op => fnv1a(format!("{op:?}").bytes()),
         };
         for (at, result) in node.results.iter().enumerate() {
-            let operands = node.operands.iter().map(|operand| hashes[operand.index()].to_le_bytes());
+            let operands = node.operands.iter().flat_map(|operand| hashes[operand.index()].to_le_bytes());
             let ty = format!("{at} {}", graph.ty(*result));
-            let parts: Vec<Vec<u8>> =
-                [op.to_le_bytes()].into_iter().chain(operands).map(Vec::from).chain([ty.into_bytes()]).collect();
-            hashes[result.index()] = hash(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            hashes[result.index()] = fnv1a(op.to_le_bytes().into_iter().chain(operands).chain(ty.bytes()));
         }
     }
     let whole = hashes[value.index()] ^ channel_axis as u64;
     (whole ^ whole >> 32) as u32
-}
-
-/// The hash of Fowler, Noll and Vo, variant 1a, of some parts.
-fn hash(parts: &[&[u8]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter().copied());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

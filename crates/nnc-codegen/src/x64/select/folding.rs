@@ -1,9 +1,8 @@
-//! Loads as memory operands: a load whose only reader is the statement behind it becomes a part of that instruction.
+//! Two statements as one instruction, where the second is the only reader of the first: loads as memory operands, and
+//! roundings of floats that become bytes.
 //!
-//! And a rounding whose only reader makes bytes of it, as the instruction that converts rounds by itself.
-//!
-//! The reader of a load is a fused multiply-add, a conversion that extends, or a look-up in a register. Nothing stands between the
-//! two, so memory is read when it would have been read.
+//! The reader of a load is a fused multiply-add, a conversion that extends, or a look-up in a register. Nothing stands
+//! between the two, so memory is read when it would have been read. The instruction that makes integers rounds by itself.
 
 use super::super::forms;
 use super::super::vcode::{Draft, Place};
@@ -49,7 +48,7 @@ fn count(block: &Block, uses: &mut [u32]) {
 }
 
 impl Selector<'_> {
-    /// Does two statements as one where the first is a load that only the second reads; gives whether it did.
+    /// Does two statements as one where the first is a load or a rounding that only the second reads; gives whether it did.
     pub(super) fn folds(&mut self, first: &Statement, second: Option<&Statement>) -> bool {
         if self.folds_rounding(first, second) {
             return true;
