@@ -3,7 +3,9 @@
 //! Two dims agree when their normal forms are equal. What cannot be decided while a name is unbound (does this window
 //! fit?) passes here and is decided once the name is bound, since every graph is checked again then.
 
-use crate::{ConvAttributes, DType, Dim, Op, Shape, SliceRange, TensorType, UnaryOp, WindowAttributes, WindowOp};
+use crate::{
+    ConvAttributes, DType, Dim, Op, Shape, SliceRange, Stored, TensorType, UnaryOp, WindowAttributes, WindowOp,
+};
 use std::fmt;
 
 /// Why operands do not fit an op.
@@ -89,6 +91,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
             Ok(TensorType::new(DType::I32, without_axes(&x.shape, &[*axis])))
         }
         (Op::Dot { batch, a_axes, b_axes }, [a, b]) => dot(a, b, *batch, a_axes, b_axes),
+        (Op::DotStored(stored), [x, rest @ ..]) => dot_stored(*stored, x, rest),
         (Op::Conv(attributes), [x, w]) => conv(x, w, attributes),
         (Op::ConvLast(attributes), [x, w]) => conv_last(x, w, attributes),
         (Op::ConvInputGrad { attributes, input }, [dy, w]) => conv_input_grad(dy, w, attributes, input),
@@ -115,7 +118,8 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::WindowGrad { op: WindowOp::Sum, .. } => 1,
         Op::Random { .. } | Op::Binary(_) | Op::Compare(_) | Op::Pad { .. } | Op::DynamicSlice { .. } => 2,
         Op::Gather { .. } | Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) => 2,
-        Op::ConvInputGrad { .. } => 2,
+        Op::ConvInputGrad { .. } | Op::DotStored(Stored::Bf16) => 2,
+        Op::DotStored(Stored::Bytes { .. } | Stored::Nibbles { .. }) => 3,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
         Op::Select | Op::DynamicUpdate { .. } | Op::ScatterAdd { .. } => 3,
         Op::Concat { .. } | Op::Grad | Op::Scan(_) => return None,
@@ -333,6 +337,27 @@ fn dot(a: &TensorType, b: &TensorType, batch: usize, a_axes: &[usize], b_axes: &
     let free =
         |x: &TensorType, axes: &[usize]| without_axes(&x.shape, &[axes, &(0..batch).collect::<Vec<_>>()].concat());
     Ok(TensorType::new(dtype, [a.shape[..batch].to_vec(), free(a, a_axes), free(b, b_axes)].concat()))
+}
+
+fn dot_stored(stored: Stored, x: &TensorType, rest: &[TensorType]) -> Checked<TensorType> {
+    let Some((terms, rows)) = x.shape.0.split_last().filter(|_| x.dtype == DType::F32) else {
+        return fault_at(0, format!("multiplies f32 of one axis at least, not {x}"));
+    };
+    let columns = rest[0].shape.0.last().and_then(Dim::as_number);
+    let (Some(depth), Some(columns)) = (terms.as_number().map(|depth| depth as usize), columns) else {
+        return fault(format!("{x} by {}: both have so many terms and columns as are known", rest[0]));
+    };
+    let columns = columns as usize;
+    if !stored.fits(depth) {
+        return fault(format!("{depth} terms cannot be kept as {stored}"));
+    }
+    let wanted = [Some(stored.matrix(depth, columns)), stored.scales(depth, columns)];
+    for (at, (wanted, found)) in wanted.iter().flatten().zip(rest).enumerate() {
+        if wanted != found {
+            return fault_at(at + 1, format!("{depth} terms as {stored} are {wanted}, not {found}"));
+        }
+    }
+    Ok(TensorType::new(DType::F32, [rows, &[Dim::from(columns)]].concat()))
 }
 
 /// The dtype of a sum of products, if there are such: that of both factors, or i32 for u8 by i8.

@@ -30,6 +30,7 @@ pub mod interpret;
 pub mod op;
 pub mod scan;
 pub mod shape;
+pub mod stored;
 pub mod tensor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -45,4 +46,5 @@ pub use op::{BinaryOp, CompareOp, ConvAttributes, Op, ReduceOp, SliceRange, Unar
 pub use op::{channels_first, channels_last};
 pub use scan::{BodyTypes, Scan};
 pub use shape::{Shape, TensorType};
+pub use stored::Stored;
 pub use tensor::Tensor;

@@ -5,7 +5,7 @@
 //! [`mod@crate::infer`], its meaning in `interpret`. Elementwise ops take operands of one shape: a stretch is a
 //! [`Op::Broadcast`] of its own, so that broadcasting has one rule and one gradient.
 
-use crate::{DType, Dim, Scan, Shape, Tensor, TensorType};
+use crate::{DType, Dim, Scan, Shape, Stored, Tensor, TensorType};
 
 /// An operation. The doc of each variant lists its operands in order as `(a, b) -> result`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -148,6 +148,10 @@ pub enum Op {
         /// Contracted axes of `b`.
         b_axes: Vec<usize>,
     },
+    /// `(x f32[...R, K], stored, scales f32) -> y f32[...R, N]`: rows by a matrix `[K, N]` of few bits. Integers are multiplied by
+    /// the activations and added in groups of terms, and the sums of groups, each times its scale, are added. Without
+    /// scales where the form has none. A lossy stage of `nnc-opt` makes it.
+    DotStored(Stored),
     /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats of one dtype, or of u8
     /// with i8, whose products are added in i32 and wrap.
     Conv(ConvAttributes),
@@ -390,6 +394,7 @@ impl Op {
             Op::Reduce { .. } => "reduce",
             Op::ArgMax { .. } => "argmax",
             Op::Dot { .. } => "dot",
+            Op::DotStored(_) => "dot_stored",
             Op::Conv(_) => "conv",
             Op::ConvLast(_) => "conv_last",
             Op::ConvInputGrad { .. } => "conv_input_grad",

@@ -200,7 +200,8 @@ impl Op {
             Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Iota { .. } => Vec::new(),
             Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Cast(_) | Op::Transpose(_) => Vec::new(),
             Op::Concat { .. } | Op::DynamicUpdate { .. } | Op::Gather { .. } | Op::ScatterAdd { .. } => Vec::new(),
-            Op::Reduce { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::Grad | Op::StopGradient => Vec::new(),
+            Op::Reduce { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::DotStored(_) => Vec::new(),
+            Op::Grad | Op::StopGradient => Vec::new(),
         }
     }
 }

@@ -4,7 +4,8 @@
 use super::array::{Array, Data, indices, ravel, strides};
 use super::movement;
 use crate::infer::sum_of;
-use crate::{ConvAttributes, DType, channels_first, channels_last};
+use crate::stored::NIBBLE_ZERO;
+use crate::{ConvAttributes, DType, Stored, channels_first, channels_last};
 
 pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: &[usize], dims: &[usize]) -> Array {
     let inner: Vec<usize> = a_axes.iter().map(|&axis| a.dims[axis]).collect();
@@ -35,6 +36,29 @@ pub(super) fn dot(a: &Array, b: &Array, batch: usize, a_axes: &[usize], b_axes: 
         }
         (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => unreachable!("one dtype"),
     }
+}
+
+/// Sums of groups of terms, each times its scale; a group of all where there are none.
+pub(super) fn dot_stored(stored: Stored, operands: &[&Array], dims: &[usize]) -> Array {
+    let (x, w) = (operands[0].to_floats(), operands[1].to_floats());
+    let (depth, columns) = (operands[0].dims[operands[0].dims.len() - 1], dims[dims.len() - 1]);
+    let scales = operands.get(2).map(|scales| scales.to_floats());
+    let element = |k: usize, n: usize| match stored {
+        Stored::Bf16 | Stored::Bytes { .. } => w[k * columns + n],
+        Stored::Nibbles { .. } => {
+            let byte = w[k / 2 * columns + n] as i64;
+            ((byte >> (4 * (k % 2)) & 15) - NIBBLE_ZERO) as f64
+        }
+    };
+    let group = stored.group().unwrap_or(depth).max(1);
+    let sum_of_group = |row: usize, at: usize, n: usize| -> f64 {
+        let terms = at * group..(at + 1) * group;
+        let sum: f64 = terms.map(|k| x[row * depth + k] * element(k, n)).sum();
+        sum * scales.as_ref().map_or(1.0, |scales| scales[at * columns + n])
+    };
+    let places = (0..dims.iter().product()).map(|place: usize| (place / columns, place % columns));
+    let sums = places.map(|(row, n)| (0..depth / group).map(|at| sum_of_group(row, at, n)).sum());
+    Array::floats(DType::F32, dims, sums.collect())
 }
 
 /// The dtype of the sums of products of two arrays.

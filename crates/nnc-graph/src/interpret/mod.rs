@@ -191,6 +191,7 @@ fn apply(op: &Op, x: &[&Array], dtype: crate::DType, dims: &[usize]) -> Result<A
         Op::Reduce { op, axes } => reduction::reduce(*op, x[0], axes, dims),
         Op::ArgMax { axis } => reduction::argmax(x[0], *axis, dims),
         Op::Dot { batch, a_axes, b_axes } => contraction::dot(x[0], x[1], *batch, a_axes, b_axes, dims),
+        Op::DotStored(stored) => contraction::dot_stored(*stored, x, dims),
         Op::Conv(attributes) => contraction::conv(x[0], x[1], attributes, dims),
         Op::ConvLast(attributes) => contraction::conv_last(x[0], x[1], attributes, dims),
         Op::ConvInputGrad { attributes, .. } => contraction::conv_input_grad(x[0], x[1], attributes, dims),

@@ -3,8 +3,8 @@
 use super::generator::{Fact, Generator};
 use super::loops;
 use crate::{
-    BinaryOp, CompareOp, ConvAttributes, DType, Dim, Op, ReduceOp, Shape, SliceRange, TensorType, UnaryOp, ValueId,
-    WindowAttributes, WindowOp,
+    BinaryOp, CompareOp, ConvAttributes, DType, Dim, Op, ReduceOp, Shape, SliceRange, Stored, Tensor, TensorType,
+    UnaryOp, ValueId, WindowAttributes, WindowOp,
 };
 
 type Builder = fn(&mut Generator);
@@ -44,6 +44,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("conv", conv),
     ("conv_last", conv_last),
     ("dot_of_bytes", dot_of_bytes),
+    ("dot_stored", dot_stored),
     ("conv_of_bytes", conv_of_bytes),
     ("window_of_bytes", window_of_bytes),
     ("conv_input_grad", conv_input_grad),
@@ -527,6 +528,37 @@ fn dot_of_bytes(g: &mut Generator) {
     let (turned, x) = (g.rng.one_in(2), ty([rows, depth]));
     let (w, axis) = if turned { (ty([depth, columns]), 0) } else { (ty([columns, depth]), 1) };
     bytes(g, Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![axis] }, [&x, &w]);
+}
+
+/// Rows by a matrix of few bits, of all numbers that these can be.
+fn dot_stored(g: &mut Generator) {
+    if g.options.float != DType::F32 {
+        return dot(g);
+    }
+    let group = 8 * (1 + g.rng.index(3));
+    let (depth, columns) = (group * (1 + g.rng.index(3)), 1 + g.rng.index(40));
+    let stored = g.rng.choose(&[Stored::Bf16, Stored::Bytes { group }, Stored::Nibbles { group }]);
+    let rows: Vec<Dim> = (0..1 + g.rng.index(2)).map(|_| Dim::from(g.rng.int(1, 5))).collect();
+    let x = g.of_type(&TensorType::new(DType::F32, [rows, vec![Dim::from(depth)]].concat()));
+    let ty = stored.matrix(depth, columns);
+    let dims = ty.shape.sizes();
+    let count: usize = dims.iter().product();
+    let matrix = match ty.dtype {
+        DType::Bf16 => {
+            let numbers: Vec<f64> = (0..count).map(|_| g.rng.int(-100, 100) as f64 / 8.0).collect();
+            Tensor::from_f64(DType::Bf16, &dims, &numbers)
+        }
+        dtype => {
+            let bytes: Vec<u8> = (0..count).map(|_| g.rng.int(0, 255) as u8).collect();
+            Tensor::from_bytes(dtype, &dims, bytes).expect("a byte for each")
+        }
+    };
+    let bound = g.fact(x).bound * 128.0 * depth as f64;
+    let matrix = g.emit(Op::Constant(matrix), &[], Fact { bound: 255.0, exact: true });
+    let scales = stored.scales(depth, columns).map(|ty| g.of_type(&ty));
+    let scale = scales.map_or(1.0, |scales| g.fact(scales).bound);
+    let operands: Vec<ValueId> = [x, matrix].into_iter().chain(scales).collect();
+    g.emit(Op::DotStored(stored), &operands, rounded(bound * scale));
 }
 
 fn conv_of_bytes(g: &mut Generator) {

@@ -2,8 +2,8 @@
 
 use super::cursor::Read;
 use crate::{
-    BinaryOp, CompareOp, ConvAttributes, Dim, Graph, Op, ReduceOp, Scan, Shape, SliceRange, TensorType, UnaryOp,
-    WindowAttributes, WindowOp,
+    BinaryOp, CompareOp, ConvAttributes, Dim, Graph, Op, ReduceOp, Scan, Shape, SliceRange, Stored, TensorType,
+    UnaryOp, WindowAttributes, WindowOp,
 };
 use std::sync::Arc;
 
@@ -70,6 +70,7 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
         Op::Dot { batch, a_axes, b_axes } => {
             vec![("batch", number(*batch)), ("a", numbers(a_axes)), ("b", numbers(b_axes))]
         }
+        Op::DotStored(stored) => vec![("bits", number(stored.bits())), ("group", number(stored.group().unwrap_or(0)))],
         Op::Conv(at) | Op::ConvLast(at) => conv(at),
         Op::ConvInputGrad { attributes, .. } | Op::ConvWeightGrad { attributes, .. } => conv(attributes),
         Op::Window { op, attributes } | Op::WindowGrad { op, attributes, .. } => {
@@ -206,6 +207,11 @@ pub(super) fn op(name: &str, attributes: &Attributes, ty: &TensorType) -> Read<O
         "dot" => {
             let (a_axes, b_axes) = (given.indices("a")?, given.indices("b")?);
             Op::Dot { batch: given.index("batch")?, a_axes, b_axes }
+        }
+        "dot_stored" => {
+            let bits = given.index("bits")?;
+            let stored = Stored::of_bits(bits, given.index("group")?);
+            Op::DotStored(stored.ok_or_else(|| format!("nothing is stored in {bits} bits"))?)
         }
         "conv" => Op::Conv(given.conv()?),
         "conv_last" => Op::ConvLast(given.conv()?),

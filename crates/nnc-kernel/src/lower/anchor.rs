@@ -1,7 +1,9 @@
 //! Nodes with a kernel of their own: which file lowers which, and what their operands have in common.
 
 use super::memory::{Place, Source, elem};
-use super::{LowerError, Lowering, argmax, conv, conv_last, conv_weight, dot, scatter, window, window_grad};
+use super::{
+    LowerError, Lowering, argmax, conv, conv_last, conv_weight, dot, dot_stored, scatter, window, window_grad,
+};
 use nnc_graph::{Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
@@ -10,6 +12,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let Some(anchor) = group.anchor else { return Err(LowerError::bug("an anchor group without an anchor")) };
     match &lowering.graph.node(anchor).op {
         Op::Dot { .. } => dot::lower(lowering, group, anchor),
+        Op::DotStored(stored) => dot_stored::lower(lowering, group, anchor, *stored),
         Op::ArgMax { axis } => argmax::lower(lowering, group, anchor, *axis),
         Op::ScatterAdd { axis, batch } => scatter::lower(lowering, group, anchor, (*axis, *batch)),
         Op::Window { op, attributes } => window::lower(lowering, group, anchor, window::Kind::Whole(*op), attributes),
@@ -26,7 +29,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
 /// An operand in memory under the given dims; copied if it is uniform or strides cannot say it.
 pub fn stored(lowering: &mut Lowering<'_>, value: ValueId, dims: &[usize]) -> Result<Place, LowerError> {
     let source = lowering.source(value)?;
-    let elem = elem(lowering.graph.ty(value).dtype)?;
+    let elem = elem(lowering.graph.ty(value).dtype);
     if let Source::Stored(place) = &source
         && let Some(layout) = place.layout.reshape(dims)
     {

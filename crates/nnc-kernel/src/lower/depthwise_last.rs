@@ -63,7 +63,7 @@ pub fn lower(
         weights: draft.param(weights.buffer, elem, Direction::In),
         padded,
         lanes,
-        result: memory::elem(lowering.graph.ty(result).dtype)?,
+        result: memory::elem(lowering.graph.ty(result).dtype),
     };
     let counts = [blocks.images, blocks.lines.tasks() as usize, blocks.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {

@@ -58,7 +58,7 @@ fn lower_dense(
     let mut draft = KernelDraft::new("dot");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
-    let elem = elem(graph.ty(node.results[0]).dtype)?;
+    let elem = elem(graph.ty(node.results[0]).dtype);
     let operand = |draft: &mut KernelDraft, place: &Place| Operand {
         buffer: place.buffer,
         memory: draft.param(place.buffer, elem, Direction::In),
@@ -96,7 +96,7 @@ fn matrix_operand(
     let order: Vec<usize> = (0..batch).chain(free.iter().copied()).chain(contracted.iter().copied()).collect();
     let size = |axes: &[usize]| axes.iter().map(|&axis| dims[axis]).product::<usize>();
     let shape = [&dims[..batch], &[size(&free), size(contracted)]].concat();
-    let elem = elem(lowering.graph.ty(value).dtype)?;
+    let elem = elem(lowering.graph.ty(value).dtype);
     let source = lowering.source(value)?;
     if let Source::Stored(place) = &source
         && let Some(layout) = place.layout.transpose(&order).reshape(&shape)

@@ -3,7 +3,6 @@
 //! A buffer is an external (input, parameter, output, ...), a part of the arena that the plan will place, or a row of
 //! another buffer that moves with the steps of a loop.
 
-use super::LowerError;
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
 use nnc_graph::{DType, NodeId, Tensor, ValueId};
 use nnc_opt::fuse::Layout;
@@ -92,11 +91,8 @@ impl Source {
 }
 
 /// The element type of memory that holds a dtype.
-///
-/// # Errors
-/// f16 and bf16 are not lowered yet.
-pub fn elem(dtype: DType) -> Result<Elem, LowerError> {
-    Ok(match dtype {
+pub fn elem(dtype: DType) -> Elem {
+    match dtype {
         DType::F32 => Elem::F32,
         DType::F64 => Elem::F64,
         DType::I8 => Elem::I8,
@@ -105,8 +101,9 @@ pub fn elem(dtype: DType) -> Result<Elem, LowerError> {
         DType::I32 => Elem::I32,
         DType::I64 => Elem::I64,
         DType::Bool => Elem::Bool,
-        DType::F16 | DType::Bf16 => return Err(LowerError::Unsupported(format!("{dtype} tensors in kernels"))),
-    })
+        DType::F16 => Elem::F16,
+        DType::Bf16 => Elem::Bf16,
+    }
 }
 
 /// The bits that every element of a tensor has, if they are the same everywhere.

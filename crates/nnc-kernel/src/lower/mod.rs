@@ -17,6 +17,7 @@
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
 //! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
+//! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
 //! | [`depthwise`] | convolutions of single channels |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
@@ -36,6 +37,7 @@ mod cost;
 mod depthwise;
 mod depthwise_last;
 mod dot;
+mod dot_stored;
 mod evaluate;
 mod frame;
 mod image;
@@ -62,6 +64,7 @@ mod sparse_elements;
 mod sparse_lists;
 mod sparse_panels;
 mod sparse_pattern;
+mod stored_panels;
 mod tile;
 mod update;
 mod window;
@@ -173,10 +176,29 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         },
         prepares: false,
     };
+    refuse_storage_floats(graph)?;
     lowering.leaves()?;
     let destinations = lowering.destinations()?;
     lowering.lower_all(partition, &destinations)?;
     plan::assemble(partition, lowering.line, lowering.buffers, lowering.externals)
+}
+
+/// Floats of 16 bits are only read as stored matrices: nothing else computes with them yet.
+fn refuse_storage_floats(graph: &Graph) -> Result<(), LowerError> {
+    let is_storage = |value: &ValueId| matches!(graph.ty(*value).dtype, DType::F16 | DType::Bf16);
+    for (_, node) in graph.nodes() {
+        match &node.op {
+            Op::Scan(scan) => refuse_storage_floats(&scan.body)?,
+            Op::Param { .. } | Op::State { .. } | Op::Input { .. } | Op::Constant(_) | Op::DotStored(_) => {}
+            _ => {
+                if let Some(&value) = node.operands.iter().chain(&node.results).find(|value| is_storage(value)) {
+                    let dtype = graph.ty(value).dtype;
+                    return Err(LowerError::Unsupported(format!("{} of {dtype} tensors in kernels", node.op.name())));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where an output is to be.
@@ -244,7 +266,7 @@ impl<'g> Lowering<'g> {
                 Op::State { path, .. } => Role::State(path.clone()),
                 Op::Constant(tensor) => match memory::uniform(tensor) {
                     Some(bits) => {
-                        self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype)?, bits));
+                        self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype), bits));
                         continue;
                     }
                     None => Role::Constant(tensor.clone()),
@@ -252,14 +274,14 @@ impl<'g> Lowering<'g> {
                 Op::Extent { dim, dtype } => {
                     let number = nnc_graph::Tensor::scalar(*dtype, dim.size() as f64);
                     let bits = memory::uniform(&number).unwrap_or_default();
-                    self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype)?, bits));
+                    self.sources[value.index()] = Some(Source::Uniform(elem(ty.dtype), bits));
                     continue;
                 }
                 _ => return Err(LowerError::bug("a leaf that is none")),
             };
             let buffer = self.external(role, ty.clone(), Access::Read);
             let layout = Layout::contiguous(&ty.shape.sizes());
-            self.sources[value.index()] = Some(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }));
+            self.sources[value.index()] = Some(Source::Stored(Place { buffer, elem: elem(ty.dtype), layout }));
         }
         Ok(())
     }
@@ -315,7 +337,7 @@ impl<'g> Lowering<'g> {
         let source = self.source(value)?;
         map::copy(self, value, source, buffer)?;
         let layout = Layout::contiguous(&ty.shape.sizes());
-        Ok(Source::Stored(Place { buffer, elem: elem(ty.dtype)?, layout }))
+        Ok(Source::Stored(Place { buffer, elem: elem(ty.dtype), layout }))
     }
 
     fn leaf_buffer(&mut self, leaf: ValueId) -> Result<BufferId, LowerError> {
@@ -392,7 +414,7 @@ impl<'g> Lowering<'g> {
                 buffer
             }
         };
-        let place = Place { buffer, elem: elem(ty.dtype)?, layout: Layout::contiguous(&ty.shape.sizes()) };
+        let place = Place { buffer, elem: elem(ty.dtype), layout: Layout::contiguous(&ty.shape.sizes()) };
         self.sources[value.index()] = Some(Source::Stored(place.clone()));
         Ok(place)
     }

@@ -305,7 +305,7 @@ impl Body<'_, '_> {
     fn finish(&self, b: &mut Builder, point: &Point, value: Value) {
         let graph = self.frame.graph;
         let result = graph.node(self.id).results[0];
-        let to = elem(graph.ty(result).dtype).expect("storage types are refused before");
+        let to = elem(graph.ty(result).dtype);
         let mut known = Known::default();
         let value = self.shape.combine.leave(b, value, to);
         known.bind(result, value, point.lanes);

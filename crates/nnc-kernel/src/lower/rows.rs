@@ -35,7 +35,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let row: usize = group.domain[outer..].iter().product();
     let mut kept = BTreeMap::new();
     for value in passes.worth_keeping(graph, row) {
-        kept.insert(value, draft.builder.scratch(elem(graph.ty(value).dtype)?, row));
+        kept.insert(value, draft.builder.scratch(elem(graph.ty(value).dtype), row));
     }
     let work = cost::of_nodes(graph, &group.nodes) + 1;
     let outer = frame.axes.classes.iter().filter(|&&class| class == 0).count();
@@ -210,7 +210,7 @@ impl Body<'_, '_> {
         }
         for (&id, sum) in reductions.iter().zip(accumulators.finish(b, &sums)) {
             let result = graph.node(id).results[0];
-            let to = elem(graph.ty(result).dtype).expect("storage types are refused before");
+            let to = elem(graph.ty(result).dtype);
             let sum = combine(graph, id).leave(b, sum, to);
             known.bind(result, sum, 1);
         }
@@ -267,5 +267,5 @@ pub fn combine(graph: &Graph, id: NodeId) -> Combine {
         Op::Reduce { op, .. } => *op,
         _ => ReduceOp::Sum,
     };
-    Combine::new(op, elem(graph.ty(node.operands[0]).dtype).expect("storage types are refused before"))
+    Combine::new(op, elem(graph.ty(node.operands[0]).dtype))
 }

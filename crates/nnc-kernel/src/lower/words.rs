@@ -183,7 +183,7 @@ pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, dtype
     }
     let dims = place.layout.dims.clone();
     let count: usize = dims.iter().product();
-    let (elem, wide) = (place.elem, super::memory::elem(dtype)?);
+    let (elem, wide) = (place.elem, super::memory::elem(dtype));
     let narrow = lowering.copied(value, Source::Stored(place.clone()), &dims)?;
     lowering.preparing(lowering.is_constant(value), |lowering| {
         let buffer = lowering.memory(count * dtype.size());

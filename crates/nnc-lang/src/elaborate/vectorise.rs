@@ -187,6 +187,13 @@ impl Batcher<'_> {
             Op::Reduce { op, axes } => self.emit(Op::Reduce { op: *op, axes: behind(axes) }, &[operands[0].value]),
             Op::ArgMax { axis } => self.emit(Op::ArgMax { axis: axis + 1 }, &[operands[0].value]),
             Op::Dot { batch, a_axes, b_axes } => self.dot(*batch, a_axes, b_axes, operands),
+            Op::DotStored(_) if operands[1..].iter().any(|operand| operand.batched) => {
+                return Err("stored weights of its own for each example".to_owned());
+            }
+            Op::DotStored(_) => {
+                let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();
+                self.emit(op.clone(), &values)
+            }
             Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
                 self.over_merged_batch(op, &[operands[0]], Some(operands[1].value))
             }

@@ -32,7 +32,7 @@ pub fn class(op: &Op) -> Class {
         Op::Reduce { .. } => Class::Reduce,
         Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::Conv(_) => Class::Anchor,
         Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => Class::Anchor,
-        Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad => Class::Anchor,
+        Op::DotStored(_) | Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad => Class::Anchor,
         Op::Scan(_) => Class::Loop,
     }
 }

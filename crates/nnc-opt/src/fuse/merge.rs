@@ -369,7 +369,7 @@ fn feeds_update(graph: &Graph) -> Vec<bool> {
 fn takes_epilogue(op: &Op) -> bool {
     let multiplies = matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. });
     multiplies
-        || matches!(op, Op::ConvLast(_))
+        || matches!(op, Op::ConvLast(_) | Op::DotStored(_))
         || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
@@ -382,6 +382,10 @@ fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
         Op::Dot { batch, a_axes, .. } => {
             let rows_end = graph.ty(node.operands[0]).shape.rank() - a_axes.len();
             [&sizes[..*batch], &[elements(&sizes[*batch..rows_end]), elements(&sizes[rows_end..])]].concat()
+        }
+        Op::DotStored(_) => {
+            let rows_end = sizes.len() - 1;
+            vec![elements(&sizes[..rows_end]), sizes[rows_end]]
         }
         Op::Conv(_) | Op::ConvInputGrad { .. } => vec![sizes[0], sizes[1], elements(&sizes[2..])],
         Op::ConvLast(_) => vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]],

@@ -1,6 +1,8 @@
 //! The words that rules are written in: ops on values of a graph, with constants that take the type of a value.
 
-use nnc_graph::{BinaryOp, CompareOp, Dim, Graph, Op, ReduceOp, Shape, SliceRange, TensorType, UnaryOp, ValueId};
+use nnc_graph::{
+    BinaryOp, CompareOp, Dim, Graph, Op, ReduceOp, Shape, SliceRange, Stored, TensorType, UnaryOp, ValueId,
+};
 
 /// Appends ops to a graph.
 pub struct Builder<'g> {
@@ -50,6 +52,11 @@ impl<'g> Builder<'g> {
 
     pub(super) fn unary(&mut self, op: UnaryOp, x: ValueId) -> ValueId {
         self.emit(Op::Unary(op), &[x])
+    }
+
+    /// The matrix that a stored one stands for.
+    pub(super) fn floats(&mut self, stored: Stored, operands: &[ValueId]) -> ValueId {
+        stored.floats(self.graph, operands)
     }
 
     pub(super) fn neg(&mut self, x: ValueId) -> ValueId {

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::rules::Site;
-use nnc_graph::{Op, ValueId};
+use nnc_graph::{Op, Stored, ValueId};
 
 /// Axes of the result are batch, `a`'s free axes, `b`'s free axes. By `a`: contract `b`'s free axes of the cotangent with
 /// those of `b`; by `b`: `a`'s free axes. What comes out has the batch axes, then the wanted operand's free and contracted
@@ -24,6 +24,16 @@ pub(super) fn dot(b: &mut Builder<'_>, site: &Site<'_>, batch: usize, a_axes: &[
     let mut permutation: Vec<usize> = (0..batch + order.len()).collect();
     order.iter().enumerate().for_each(|(at, &axis)| permutation[axis] = batch + at);
     b.transpose(product, permutation)
+}
+
+/// By the activations: the cotangent by the floats that the matrix stands for. What is stored is not differentiated.
+pub(super) fn dot_stored(b: &mut Builder<'_>, site: &Site<'_>, stored: Stored) -> Option<ValueId> {
+    if site.wanted != 0 {
+        return None;
+    }
+    let w = b.floats(stored, &site.operands[1..]);
+    let along = b.rank(site.cotangent) - 1;
+    Some(b.emit(Op::Dot { batch: 0, a_axes: vec![along], b_axes: vec![1] }, &[site.cotangent, w]))
 }
 
 /// For each of the other operand's contracted axes in increasing order, the wanted operand's axis it is summed against.

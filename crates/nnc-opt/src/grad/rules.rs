@@ -47,6 +47,7 @@ pub fn vjp(b: &mut Builder<'_>, site: &Site<'_>) -> Option<ValueId> {
         Op::ScatterAdd { axis, batch } => indexing::scatter_add(b, site, *axis, *batch),
         Op::Reduce { op, axes } => reduction::reduce(b, site, *op, axes),
         Op::Dot { batch, a_axes, b_axes } => Some(contraction::dot(b, site, *batch, a_axes, b_axes)),
+        Op::DotStored(stored) => contraction::dot_stored(b, site, *stored),
         Op::Conv(attributes) => Some(convolution::conv(b, site, attributes)),
         Op::ConvLast(attributes) => Some(convolution::conv_last(b, site, attributes)),
         Op::ConvInputGrad { attributes, .. } => Some(convolution::input_grad(b, site, attributes)),

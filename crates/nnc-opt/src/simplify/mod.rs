@@ -74,7 +74,7 @@ pub fn rules_of(op: &Op) -> &'static [&'static [Rule]] {
         Op::DynamicUpdate { .. } => &[movement::DYNAMIC_UPDATE],
         Op::Iota { .. } | Op::Random { .. } => &[],
         Op::Gather { .. } | Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Conv(_) | Op::ConvLast(_) => &[],
-        Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
+        Op::DotStored(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
         Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) | Op::StopGradient => &[],
     }
 }

@@ -40,7 +40,12 @@ impl Data {
 fn is_layer(node: &Node) -> bool {
     matches!(
         node.op,
-        Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. }
+        Op::Dot { .. }
+            | Op::DotStored(_)
+            | Op::Conv(_)
+            | Op::ConvLast(_)
+            | Op::ConvInputGrad { .. }
+            | Op::ConvWeightGrad { .. }
     )
 }
 

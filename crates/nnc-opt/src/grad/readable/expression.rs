@@ -231,6 +231,7 @@ impl<'g> Writer<'g> {
             Op::Reduce { op, axes } => self.reduction(reduce_name(*op), x[0], axes),
             Op::ArgMax { axis } => call("argmax", x, format!("axis={axis}")),
             Op::Dot { batch, a_axes, b_axes } => self.dot(x, *batch, a_axes, b_axes),
+            Op::DotStored(stored) => call("dot_stored", x, format!("bits={}", stored.bits())),
             Op::Conv(at) => call("conv", x, conv(at)),
             Op::ConvLast(at) => call("conv_last", x, conv(at)),
             Op::ConvInputGrad { attributes, .. } => call("conv_input_grad", x, conv(attributes)),

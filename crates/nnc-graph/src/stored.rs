@@ -1,0 +1,152 @@
+//! Matrices that are kept in fewer bits than a float has: weights of products that are bound by memory.
+//!
+//! Integers have one scale for each group of neighbouring terms in a column (Frantar et al., "GPTQ: Accurate Post-Training
+//! Quantization for Generative Pre-trained Transformers", 2023, among others); activations stay floats. What a matrix stands for
+//! is its integers times their scales ([`Stored::floats`]), or its brain floats as they are.
+
+use crate::{BinaryOp, DType, Dim, Graph, Op, Shape, TensorType, ValueId};
+use std::fmt;
+
+/// How a matrix `[K, N]` of K terms and N columns is kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Stored {
+    /// `bf16[K, N]`: the upper halves of floats.
+    Bf16,
+    /// `i8[K, N]`, with scales `f32[K / group, N]`.
+    Bytes {
+        /// Terms that share a scale; it divides K.
+        group: usize,
+    },
+    /// `u8[K / 2, N]`, with scales as [`Self::Bytes`]: the lower four bits of byte `(k, n)` plus -8 are element
+    /// `(2k, n)`, the upper four are `(2k + 1, n)`.
+    Nibbles {
+        /// Terms that share a scale; a multiple of eight that divides K.
+        group: usize,
+    },
+}
+
+/// Elements of four bits that a word holds: groups have whole words.
+pub const NIBBLES: usize = 8;
+
+/// What stands for 0 in four bits.
+pub const NIBBLE_ZERO: i64 = 8;
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bf16 => f.write_str("bf16"),
+            Self::Bytes { group } => write!(f, "int8 in groups of {group}"),
+            Self::Nibbles { group } => write!(f, "int4 in groups of {group}"),
+        }
+    }
+}
+
+impl Stored {
+    /// Bits of an element, without its share of a scale.
+    pub fn bits(self) -> usize {
+        match self {
+            Self::Bf16 => 16,
+            Self::Bytes { .. } => 8,
+            Self::Nibbles { .. } => 4,
+        }
+    }
+
+    /// The form of so many bits; `group` is passed over where there are no scales.
+    pub fn of_bits(bits: usize, group: usize) -> Option<Self> {
+        match bits {
+            16 => Some(Self::Bf16),
+            8 => Some(Self::Bytes { group }),
+            4 => Some(Self::Nibbles { group }),
+            _ => None,
+        }
+    }
+
+    /// Terms that share a scale, where there are scales.
+    pub fn group(self) -> Option<usize> {
+        match self {
+            Self::Bf16 => None,
+            Self::Bytes { group } | Self::Nibbles { group } => Some(group),
+        }
+    }
+
+    /// Whether a matrix of so many terms can be kept so.
+    pub fn fits(self, terms: usize) -> bool {
+        let whole = |group: usize| group > 0 && terms.is_multiple_of(group);
+        match self {
+            Self::Bf16 => true,
+            Self::Bytes { group } => whole(group),
+            Self::Nibbles { group } => whole(group) && group.is_multiple_of(NIBBLES),
+        }
+    }
+
+    /// The type that a matrix `[K, N]` is kept in.
+    pub fn matrix(self, terms: usize, columns: usize) -> TensorType {
+        match self {
+            Self::Bf16 => TensorType::new(DType::Bf16, Shape::of(&[terms, columns])),
+            Self::Bytes { .. } => TensorType::new(DType::I8, Shape::of(&[terms, columns])),
+            Self::Nibbles { .. } => TensorType::new(DType::U8, Shape::of(&[terms / 2, columns])),
+        }
+    }
+
+    /// The type of its scales.
+    pub fn scales(self, terms: usize, columns: usize) -> Option<TensorType> {
+        let shape = |group: usize| Shape::of(&[terms / group, columns]);
+        self.group().map(|group| TensorType::new(DType::F32, shape(group)))
+    }
+
+    /// The matrix `f32[K, N]` that `operands`, the stored matrix and its scales, stand for, as further nodes of their graph.
+    pub fn floats(self, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
+        let stored = graph.ty(operands[0]).shape.sizes();
+        let columns = Dim::from(stored[1]);
+        let (group, integers) = match self {
+            Self::Bf16 => return graph.emit(Op::Cast(DType::F32), &[operands[0]]),
+            Self::Bytes { group } => (group, operands[0]),
+            Self::Nibbles { group } => (group, nibbles(graph, operands[0])),
+        };
+        let floats = graph.emit(Op::Cast(DType::F32), &[integers]);
+        let groups = Dim::from(graph.ty(operands[1]).shape.sizes()[0]);
+        let shape = Shape(vec![groups, Dim::from(group), columns]);
+        let whole = graph.ty(floats).shape.clone();
+        let floats = graph.emit(Op::Reshape(shape.clone()), &[floats]);
+        let scales = graph.emit(Op::Broadcast { shape, axes: vec![0, 2] }, &[operands[1]]);
+        let scaled = graph.emit(Op::Binary(BinaryOp::Mul), &[floats, scales]);
+        graph.emit(Op::Reshape(whole), &[scaled])
+    }
+}
+
+/// The numbers `i32[K, N]` that bytes `[K / 2, N]` hold in halves.
+fn nibbles(graph: &mut Graph, bytes: ValueId) -> ValueId {
+    let wide = graph.emit(Op::Cast(DType::I32), &[bytes]);
+    let ty = graph.ty(wide).clone();
+    let (sixteen, zero) = (graph.splat(&ty, 16.0), graph.splat(&ty, NIBBLE_ZERO as f64));
+    let [halves, columns] = [ty.shape[0].clone(), ty.shape[1].clone()];
+    let mut both = Vec::new();
+    for op in [BinaryOp::Rem, BinaryOp::Div] {
+        let half = graph.emit(Op::Binary(op), &[wide, sixteen]);
+        let number = graph.emit(Op::Binary(BinaryOp::Sub), &[half, zero]);
+        let apart = Shape(vec![halves.clone(), Dim::from(1i64), columns.clone()]);
+        both.push(graph.emit(Op::Reshape(apart), &[number]));
+    }
+    let joined = graph.emit(Op::Concat { axis: 1 }, &both);
+    graph.emit(Op::Reshape(Shape(vec![halves * Dim::from(2i64), columns])), &[joined])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Tensor, interpret};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn halves_of_bytes_are_numbers_from_minus_eight() {
+        let mut graph = Graph::new("g");
+        let bytes = [0x0f, 0x80, 0x9a, 0x78, 0x21, 0x43, 0x65, 0x87];
+        let bytes = graph.emit(Op::Constant(Tensor::from_bytes(DType::U8, &[8, 1], bytes.to_vec()).unwrap()), &[]);
+        let scales = graph.emit(Op::Constant(Tensor::from_f64(DType::F32, &[2, 1], &[1., 2.])), &[]);
+        let floats = Stored::Nibbles { group: 8 }.floats(&mut graph, &[bytes, scales]);
+        let run = interpret::run(&graph, &BTreeMap::new()).unwrap();
+        let first = [7., -8., -8., 0., 2., 1., 0., -1.];
+        let second = [-14., -12., -10., -8., -6., -4., -2., 0.];
+        assert_eq!(run.value(floats).to_f64(), [first, second].concat());
+    }
+}
