@@ -13,6 +13,7 @@
 //! | [`dce`] | nodes that no output needs go |
 //! | [`tidy`] | loops without what no step needs, or every step would do alike |
 //! | [`quantise`] | lossy, only when asked: products of eight-bit integers |
+//! | [`narrow`] | lossy, only when asked: weights that are stored in few bits |
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
 //!
@@ -30,6 +31,7 @@ pub mod fold;
 pub mod fuse;
 pub mod grad;
 mod layout;
+pub mod narrow;
 pub mod pipeline;
 pub mod prune;
 pub mod quantise;

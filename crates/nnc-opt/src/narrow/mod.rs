@@ -1,0 +1,136 @@
+//! Weights of few bits, a lossy stage that is only run when asked: matrices are stored in bf16, int8 or int4, and products
+//! read them so.
+//!
+//! Activations stay floats. It serves products that are bound by memory: those of one row or a few by a large matrix, as in
+//! the generation of text, where each element is read for a single multiply-add.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`mod@round`] | the numbers that stand for a matrix |
+//! | [`mod@apply`] | the rewrite |
+//! | [`mod@product`] | products by a parameter, perhaps turned |
+//!
+//! **Contract.** On entry a graph without `grad`, every dim bound. On exit each parameter that [`Matrix`] names is the
+//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`Op::DotStored`], and
+//! every other reader, as one that picks rows, reads the floats that these stand for. So no floats are left in a file. How far
+//! results are from those before is measured, not promised.
+
+mod apply;
+mod product;
+mod round;
+
+pub use apply::narrow;
+pub use round::{Rounded, round};
+
+use nnc_graph::{DType, Graph, Op, Stored, TensorType};
+use product::{Product, Traced};
+
+/// A parameter that is stored in few bits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Matrix {
+    /// The path of the parameter, `f32` of two axes.
+    pub path: String,
+    /// Its axis that products sum over: what is stored has it first.
+    pub terms_axis: usize,
+    /// How it is stored.
+    pub form: Stored,
+}
+
+impl Matrix {
+    /// The path of what is stored.
+    pub fn stored_path(&self) -> String {
+        format!("{}.stored", self.path)
+    }
+
+    /// The path of its scales, if the form has some.
+    pub fn scales_path(&self) -> String {
+        format!("{}.scales", self.path)
+    }
+
+    /// Terms and columns of a parameter of such a type, if it can be stored so.
+    pub fn sizes(&self, ty: &TensorType) -> Option<(usize, usize)> {
+        let dims = matrix_dims(ty)?;
+        let (terms, columns) = (*dims.get(self.terms_axis)?, dims[1 - self.terms_axis]);
+        self.form.fits(terms).then_some((terms, columns))
+    }
+
+    /// The paths and types of what stands for the parameter.
+    pub fn tensors(&self, ty: &TensorType) -> Vec<(String, TensorType)> {
+        let Some((terms, columns)) = self.sizes(ty) else { return Vec::new() };
+        let scales = self.form.scales(terms, columns).map(|ty| (self.scales_path(), ty));
+        [(self.stored_path(), self.form.matrix(terms, columns))].into_iter().chain(scales).collect()
+    }
+}
+
+/// A parameter that products read, and that could be stored in few bits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its path.
+    pub path: String,
+    /// Its dims.
+    pub dims: [usize; 2],
+    /// The axis that the first product sums over.
+    pub terms_axis: usize,
+    /// Multiply-adds of all products that sum over it.
+    pub products: usize,
+}
+
+/// The parameters that could be stored, in the order of the first product.
+pub fn candidates(graph: &Graph) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    look(graph, vec![None; graph.value_count()], 1, &mut found);
+    found
+}
+
+/// The dims of a matrix of floats.
+fn matrix_dims(ty: &TensorType) -> Option<[usize; 2]> {
+    let is_matrix = ty.dtype == DType::F32 && ty.shape.rank() == 2 && ty.shape.is_bound();
+    is_matrix.then(|| ty.shape.sizes().try_into().expect("there are two"))
+}
+
+/// Notes the products of a graph that runs so many times.
+fn look(
+    graph: &Graph,
+    mut traced: Vec<Option<Traced<(String, [usize; 2])>>>,
+    times: usize,
+    found: &mut Vec<Candidate>,
+) {
+    for (_, node) in graph.nodes() {
+        match &node.op {
+            Op::Param { path, ty } => {
+                let whole = |dims| Traced { what: (path.clone(), dims), axes: [0, 1] };
+                traced[node.results[0].index()] = matrix_dims(ty).map(whole);
+            }
+            Op::Scan(scan) => {
+                let mut inside = vec![None; scan.body.value_count()];
+                for (at, operand) in node.operands.iter().skip(scan.carries + scan.slices).enumerate() {
+                    inside[scan.capture(at).index()] = traced[operand.index()].clone();
+                }
+                look(&scan.body, inside, times * scan.length.size(), found);
+            }
+            op => {
+                if let Some(product) = Product::of(graph, node, |value| traced[value.index()].is_some())
+                    && let Some(weights) = &traced[node.operands[product.at].index()]
+                {
+                    let products = times * graph.ty(node.operands[1 - product.at]).shape.elements().size();
+                    note(found, weights, product.weights_axis, products);
+                } else if let Some(from) = node.operands.first().and_then(|value| traced[value.index()].as_ref()) {
+                    let moved = from.moved(op);
+                    traced[node.results[0].index()] = moved;
+                }
+            }
+        }
+    }
+}
+
+/// Notes a product of so many activations.
+fn note(found: &mut Vec<Candidate>, weights: &Traced<(String, [usize; 2])>, axis: usize, activations: usize) {
+    let (path, dims) = &weights.what;
+    let terms_axis = weights.axes[axis];
+    let products = activations * dims[1 - terms_axis];
+    match found.iter_mut().find(|known| known.path == *path) {
+        Some(known) if known.terms_axis == terms_axis => known.products += products,
+        Some(_) => {}
+        None => found.push(Candidate { path: path.clone(), dims: *dims, terms_axis, products }),
+    }
+}
