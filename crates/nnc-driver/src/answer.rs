@@ -153,7 +153,7 @@ impl AnswerGraphs {
         let is_looked_at = recipe.asked(answer).ok().flatten().is_none_or(|asked| asked.parameters.is_none());
         let make = |rows: usize| {
             let graph = project.unit.answer_sized(&recipe.name, answer, rows, sizes);
-            if is_looked_at { project.inference(graph) } else { project.graph(graph) }
+            if is_looked_at { project.inference(graph) } else { project.unobserved(graph) }
         };
         let (graph, wider) = (make(rows)?, make(rows + 1)?);
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());

@@ -18,6 +18,7 @@
 //! | [`mod@prune`] | weights that are set to zero, and their masks |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
+//! | [`mod@narrow`] | matrices of weights in few bits |
 //! | [`mod@quantise`] | products of integers, chosen on real examples |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
@@ -38,6 +39,7 @@ mod index_fault;
 mod index_graph;
 mod layout;
 pub mod learned;
+pub mod narrow;
 pub mod pretrained;
 pub mod profile;
 pub mod project;

@@ -4,6 +4,7 @@ use crate::error::DriverError;
 use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
+use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
 use nnc_opt::quantise::{self, Layer};
 use std::fs;
@@ -22,6 +23,8 @@ pub struct Project {
     pub sources: Sources,
     /// The products that inference does with integers, as its weights say.
     pub quantised: Vec<Layer>,
+    /// The matrices that its weights have in few bits.
+    pub stored: Vec<Matrix>,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -65,7 +68,7 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new() })
+                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new(), stored: Vec::new() })
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
@@ -91,11 +94,28 @@ impl Project {
     /// # Errors
     /// [`DriverError::Diagnostics`], or a bug in the compiler.
     pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        let graph = self.checked(graph)?;
         if self.quantised.is_empty() {
-            return Ok(graph);
+            return self.unobserved(graph);
         }
-        Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised))
+        Ok(quantise::quantise(&Self::before_rounding(&self.checked(graph)?)?, &self.quantised))
+    }
+
+    /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they
+    /// are stored, but not of integers.
+    ///
+    /// # Errors
+    /// As [`Self::inference`].
+    pub fn unobserved(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        let graph = self.checked(graph)?;
+        match self.stored.is_empty() {
+            true => Ok(graph),
+            false => Ok(narrow(&Self::before_rounding(&graph)?, &self.stored)),
+        }
+    }
+
+    /// Whether its weights are no floats any more, which alone are trained.
+    pub fn is_rounded(&self) -> bool {
+        !self.quantised.is_empty() || !self.stored.is_empty()
     }
 
     /// The form of a graph that updates nothing in which products are quantised.

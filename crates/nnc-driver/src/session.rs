@@ -8,6 +8,7 @@ use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
 use crate::index_graph::{HELD, OUTSIDE, index_graph};
+use crate::narrow;
 use crate::pretrained;
 use crate::project::Project;
 use crate::prune;
@@ -154,6 +155,7 @@ impl<'a> Session<'a> {
         if !project.quantised.is_empty() {
             file::prepare(project, recipe, &mut store)?;
         }
+        narrow::file::prepare(&project.stored, &mut store);
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
         let (masked, compiled, compile_time) = (BTreeSet::new(), BTreeMap::new(), Duration::ZERO);

@@ -73,7 +73,7 @@ pub fn store(
 ) -> Result<Store, DriverError> {
     let init = self::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
-    if !project.quantised.is_empty() {
+    if project.is_rounded() {
         store.hold_to(&Store::wanted(graph));
     }
     let Some((path, loaded)) = weights else { return Ok(store) };

@@ -4,6 +4,7 @@ use crate::values;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
+use nnc_graph::Stored;
 use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -311,6 +312,28 @@ pub struct Prune {
     pub json: bool,
 }
 
+/// In how many bits weights are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Bits {
+    /// The upper halves of floats.
+    Bf16,
+    /// Integers of eight bits, a scale for each group.
+    Int8,
+    /// Integers of four bits, a scale for each group.
+    Int4,
+}
+
+impl Bits {
+    /// The form of such bits, where there are groups of so many terms.
+    pub fn stored(self, group: usize) -> Stored {
+        match self {
+            Self::Bf16 => Stored::Bf16,
+            Self::Int8 => Stored::Bytes { group },
+            Self::Int4 => Stored::Nibbles { group },
+        }
+    }
+}
+
 /// How the range of activations is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Calibration {
@@ -344,6 +367,12 @@ pub struct Quantise {
     /// The file of quantised weights to write.
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
+    /// Store the weights alone in few bits, in float products: for networks that are bound by memory.
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile", "examples", "all"])]
+    pub weights_only: Option<Bits>,
+    /// Neighbouring terms that share a scale, with `--weights-only int8` or `int4` [default: 64].
+    #[arg(long, value_name = "N", requires = "weights_only", value_parser = values::group, allow_negative_numbers = true)]
+    pub group: Option<NonZeroUsize>,
     /// How the range of activations is chosen.
     #[arg(long, value_name = "METHOD", default_value = "minmax")]
     pub range: Calibration,

@@ -5,13 +5,13 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
-use nnc_driver::quantise;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
+use nnc_driver::{narrow, quantise};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
-use nnc_opt::{fuse::FuseOptions, pipeline, quantise::Layer};
+use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
@@ -100,14 +100,10 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
 /// A project with a file of weights, if one is given: it has products of integers where these have them.
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
-    let quantised = quantised(weights, &loaded)?;
-    Ok((Project { quantised, ..project }, loaded))
-}
-
-/// The quantised layers of a file of weights.
-fn quantised(weights: Option<&Path>, loaded: &Checkpoint) -> Result<Vec<Layer>, DriverError> {
     let wrong = |reason| DriverError::Weights { path: weights.unwrap_or(Path::new("")).to_owned(), reason };
-    quantise::file::layers(&loaded.tensors).map_err(wrong)
+    let quantised = quantise::file::layers(&loaded.tensors).map_err(wrong)?;
+    let stored = narrow::file::matrices(&loaded.tensors).map_err(wrong)?;
+    Ok((Project { quantised, stored, ..project }, loaded))
 }
 
 /// Integers are neither trained nor rounded again.
@@ -118,7 +114,7 @@ pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<()
 
 /// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.
 pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, Failure> {
-    match (asked, project.quantised.is_empty() || project.unit.recipes.is_empty()) {
+    match (asked, !project.is_rounded() || project.unit.recipes.is_empty()) {
         (Some(Which::Train), false) => Err(Failure::Message(
             "--program train: quantised weights are not trained; choose answer or eval".to_owned(),
         )),

@@ -6,6 +6,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
+use nnc_graph::stored::NIBBLES;
 use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -53,6 +54,12 @@ pub(crate) fn rewrites(text: &str) -> Result<u64, String> {
 /// A number of classes.
 pub(crate) fn classes(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "a number of classes is a whole number from 1".to_owned())
+}
+
+/// Terms that share a scale: whole words of four bits.
+pub(crate) fn group(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get().is_multiple_of(NIBBLES));
+    number.ok_or_else(|| format!("a group is a multiple of {NIBBLES}, as 32, 64 or 128"))
 }
 
 /// A number of examples.

@@ -3,6 +3,7 @@
 
 use crate::checkpoint;
 use crate::error::DriverError;
+use crate::narrow;
 use crate::project::Project;
 use crate::quantise::Outcome;
 use crate::store::{RESERVED, Store};
@@ -36,7 +37,7 @@ pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> 
 /// # Errors
 /// These weights are quantised, or badly so, in words.
 pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
-    match layers(tensors)?.is_empty() {
+    match layers(tensors)?.is_empty() && narrow::file::matrices(tensors)?.is_empty() {
         true => Ok(()),
         false => Err("these weights are quantised: give the floats that they were made of".to_owned()),
     }

@@ -170,7 +170,7 @@ pub fn quantise(
     dataset: &Dataset,
     (request, told): (&Request, &mut dyn FnMut(&str)),
 ) -> Result<Outcome, DriverError> {
-    let metric = metric(recipe, request)?;
+    let metric = metric(recipe, request.metric.as_deref())?;
     let measured = dataset.validation.as_ref().or(dataset.test.as_ref()).unwrap_or(&dataset.train).clone();
     let trial = Trial { project, recipe, compiler, tensors, part: measured, metric: &metric };
     told("measuring the floats");
@@ -211,12 +211,15 @@ pub fn quantise_model(
     candidates.outcome((project, store), |project| Ok(Store::wanted(&project.inference(Ok(graph.clone()))?)))
 }
 
-/// The measure that counts.
-fn metric(recipe: &RecipeInfo, request: &Request) -> Result<String, DriverError> {
+/// The measure that counts: the one asked for, or the first of the recipe.
+///
+/// # Errors
+/// The recipe does not measure it, or nothing.
+pub fn metric(recipe: &RecipeInfo, asked: Option<&str>) -> Result<String, DriverError> {
     let known: Vec<String> = recipe.measured().collect();
     let first = || recipe.metrics.first().map(|metric| metric.name.clone()).or_else(|| known.first().cloned());
-    match &request.metric {
-        Some(name) if known.contains(name) => Ok(name.clone()),
+    match asked {
+        Some(name) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
         Some(name) => {
             let listed = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             Err(DriverError::Usage(format!("--metric {name}: the recipe measures {listed}")))

@@ -88,10 +88,13 @@ fn choose(rows: usize, columns: usize, target: ir::Target) -> Tile {
     best
 }
 
-/// Half cycles of a step of k over the whole product.
+/// Half cycles of a step of k over the whole product, on one, two and four threads that share its panels or its rows.
 fn cost(tile: Tile, rows: usize, columns: usize) -> usize {
     let step = (tile.rows * tile.vectors + DECODE * tile.vectors).max(LATENCY) + 1;
-    rows.div_ceil(tile.rows) * columns.div_ceil(tile.columns()) * step
+    let (tiles, panels) = (rows.div_ceil(tile.rows), columns.div_ceil(tile.columns()));
+    let on =
+        |threads: usize| (threads * (tiles * panels.div_ceil(threads)).min(panels * tiles.div_ceil(threads))) * step;
+    on(1) + 2 * on(2) + on(4)
 }
 
 #[derive(Clone, Copy)]

@@ -141,6 +141,8 @@ pub struct Lowering<'g> {
     sources: Vec<Option<Source>>,
     /// Buffers decided before their value is computed: outputs, and parameters updated in place.
     planned: BTreeMap<ValueId, BufferId>,
+    /// Results of run-time updates that may lie where their first operand does.
+    written_in_place: BTreeSet<ValueId>,
     buffers: Vec<Buffer>,
     externals: Vec<External>,
     line: Line,
@@ -164,6 +166,7 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
         target: *target,
         sources: vec![None; graph.value_count()],
         planned: BTreeMap::new(),
+        written_in_place: BTreeSet::new(),
         buffers: Vec::new(),
         externals: Vec::new(),
         line: Line::default(),
@@ -216,6 +219,7 @@ impl<'g> Lowering<'g> {
         let updates = destinations.iter().enumerate().filter_map(|(at, to)| Some((at, to.updates?))).collect();
         let schedule = Schedule::new(self.graph, partition, &updates);
         let late = self.outputs(&schedule, destinations)?;
+        self.written_in_place = schedule.written_in_place;
         for &at in &schedule.order {
             self.group = Some(at);
             let group = &partition.groups[at];

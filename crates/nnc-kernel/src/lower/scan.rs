@@ -11,7 +11,7 @@ use crate::ir::Elem;
 use crate::plan::Repeat;
 use nnc_graph::{DType, Graph, NodeId, Op, Scan, ValueId};
 use nnc_opt::fuse::{Group, Layout, Partition, Views};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lowers a loop group.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
@@ -49,6 +49,7 @@ struct Scope<'g> {
     graph: &'g Graph,
     sources: Vec<Option<Source>>,
     planned: BTreeMap<ValueId, BufferId>,
+    written_in_place: BTreeSet<ValueId>,
     group: Option<usize>,
     constants: Vec<bool>,
 }
@@ -59,6 +60,7 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         graph: std::mem::replace(&mut lowering.graph, scope.graph),
         sources: std::mem::replace(&mut lowering.sources, scope.sources),
         planned: std::mem::replace(&mut lowering.planned, scope.planned),
+        written_in_place: std::mem::replace(&mut lowering.written_in_place, scope.written_in_place),
         group: std::mem::replace(&mut lowering.group, scope.group),
         constants: std::mem::replace(&mut lowering.constants, scope.constants),
     }
@@ -73,8 +75,9 @@ impl<'g> Loop<'g> {
         let body: &'g Graph = &self.scan.body;
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
+        let (planned, written_in_place) = (BTreeMap::new(), BTreeSet::new());
         let outer =
-            exchange(lowering, Scope { graph: body, sources, planned: BTreeMap::new(), group: None, constants });
+            exchange(lowering, Scope { graph: body, sources, planned, written_in_place, group: None, constants });
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());

@@ -14,8 +14,7 @@ use nnc_graph::{NodeId, Op, ValueId};
 use nnc_opt::fuse::Group;
 use std::collections::BTreeSet;
 
-/// Lowers a map group that is one update whose result is planned to lie where its first operand does. Gives whether it
-/// is one.
+/// Lowers a map group that is one update whose result is to lie where its first operand does. Gives whether it is one.
 ///
 /// # Errors
 /// A bug in the compiler.
@@ -26,7 +25,13 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<bool, LowerEr
     let (whole, result) = (node.operands[0], node.results[0]);
     let Source::Stored(place) = lowering.source(whole)? else { return Ok(false) };
     let stays = place.layout.is_contiguous() && place.layout.offset == 0;
-    if !stays || lowering.planned.get(&result) != Some(&place.buffer) {
+    if !stays || lowering.is_constant(whole) {
+        return Ok(false);
+    }
+    if lowering.written_in_place.contains(&result) && !lowering.planned.contains_key(&result) {
+        lowering.planned.insert(result, place.buffer);
+    }
+    if lowering.planned.get(&result) != Some(&place.buffer) {
         return Ok(false);
     }
     let place = lowering.store(result)?;

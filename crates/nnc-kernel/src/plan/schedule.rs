@@ -2,14 +2,15 @@
 //!
 //! An update is in place if the group that computes the new value can run after every other reader of the old one, and
 //! itself reads the old value only where it writes. The readers then have to come first: those are further edges of the
-//! order, added one update at a time as long as no cycle arises.
+//! order, added one update at a time as long as no cycle arises. The same holds where a run-time update (`dynamic_update`)
+//! follows another, as when each layer writes its part of a cache: all of a chain then lie in one place.
 //!
 //! Of the groups that can run, one that gives back at least as much memory as it takes runs first, as an optimiser's update
 //! does, while its gradient is still in the caches; one that takes next to nothing does not wait, so that nothing waits for it;
 //! otherwise the order is that of the partition.
 
 use nnc_graph::{Graph, Op, OutputKind, ValueId};
-use nnc_opt::fuse::{Class, GroupKind, Partition, Reach, Views, base, class};
+use nnc_opt::fuse::{Class, Group, GroupKind, Partition, Reach, Views, base, class};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An order of groups.
@@ -19,6 +20,8 @@ pub struct Schedule {
     pub order: Vec<usize>,
     /// The outputs, by place, that are updates in place.
     pub in_place: BTreeSet<usize>,
+    /// Results of run-time updates that lie where their first operand does.
+    pub written_in_place: BTreeSet<ValueId>,
 }
 
 /// The group graph, with the further edges.
@@ -39,6 +42,51 @@ impl Edges {
             pending.extend(self.before[at].iter().copied().filter(|&next| seen.insert(next)));
         }
         false
+    }
+
+    /// Makes `writer`, which computes what replaces `old`, come after all others that read that, if it can.
+    fn comes_last(
+        &mut self,
+        graph: &Graph,
+        (partition, views): (&Partition, &Views),
+        writer: usize,
+        old: ValueId,
+        readers: &BTreeSet<usize>,
+    ) -> bool {
+        let others: Vec<usize> = readers.iter().copied().filter(|&reader| reader != writer).collect();
+        let nodes = &partition.groups[writer].nodes;
+        let fits = !readers.contains(&writer) || reads_in_step(graph, nodes, views, old);
+        let can = fits && !others.iter().any(|&reader| self.reaches(writer, reader));
+        if can {
+            self.before[writer].extend(others);
+        }
+        can
+    }
+}
+
+/// The run-time updates that are groups of their own: the group, its result, and the value that it replaces a part of.
+fn links(graph: &Graph, partition: &Partition, views: &Views) -> Vec<(usize, ValueId, ValueId)> {
+    let link = |(at, group): (usize, &Group)| {
+        let &[id] = &group.nodes[..] else { return None };
+        let node = graph.node(id);
+        let whole = matches!(node.op, Op::DynamicUpdate { .. }).then(|| node.operands[0])?;
+        Some((at, node.results[0], views.base(whole)))
+    };
+    partition.groups.iter().enumerate().filter_map(link).collect()
+}
+
+/// The last of the run-time updates that follow a value, each of the one before alone.
+fn end_of_chain(graph: &Graph, views: &Views, mut value: ValueId) -> ValueId {
+    loop {
+        let next = graph.users(graph.value(value).node).into_iter().find_map(|user| {
+            let node = graph.node(user);
+            let follows = matches!(node.op, Op::DynamicUpdate { .. }) && views.base(node.operands[0]) == value;
+            follows.then(|| node.results[0])
+        });
+        match next {
+            Some(next) => value = next,
+            None => return value,
+        }
     }
 }
 
@@ -64,17 +112,27 @@ impl Schedule {
             if !computed(graph, output.value) || !updated.insert(output.value) {
                 continue;
             }
-            let readers = &readers[leaf.index()];
-            let others: Vec<usize> = readers.iter().copied().filter(|&reader| reader != writer).collect();
-            let nodes = &partition.groups[writer].nodes;
-            let fits = !readers.contains(&writer) || reads_in_step(graph, nodes, &views, leaf);
-            if fits && !others.iter().any(|&reader| edges.reaches(writer, reader)) {
-                edges.before[writer].extend(others);
+            if edges.comes_last(graph, (partition, &views), writer, leaf, &readers[leaf.index()]) {
                 in_place.insert(at);
             }
         }
-        let memory = Memory::new(graph, partition, &views, &readers, &in_place);
-        Self { order: in_order(partition, &edges, memory), in_place }
+        let mut written_in_place = BTreeSet::new();
+        for (writer, result, old) in links(graph, partition, &views) {
+            let ends_in_leaf = updates.iter().any(|(&at, &leaf)| {
+                leaf == old
+                    && in_place.contains(&at)
+                    && end_of_chain(graph, &views, result) == graph.outputs()[at].value
+            });
+            let is_free = computed(graph, old) && graph.outputs().iter().all(|output| views.base(output.value) != old);
+            if (is_free || ends_in_leaf)
+                && edges.comes_last(graph, (partition, &views), writer, old, &readers[old.index()])
+            {
+                written_in_place.insert(result);
+            }
+        }
+        let mut memory = Memory::new(graph, partition, &views, &readers, &in_place);
+        written_in_place.iter().for_each(|value| memory.bytes[value.index()] = 0);
+        Self { order: in_order(partition, &edges, memory), in_place, written_in_place }
     }
 
     /// Whether a kernel computes `value` itself, so that it can be made where it is wanted.

@@ -16,10 +16,14 @@ pub struct Rounded {
     pub stored: Tensor,
     /// As [`Stored::scales`] says.
     pub scales: Option<Tensor>,
+    /// The root of the mean squared difference from the floats, as a share of the root of their mean square.
+    pub error: f64,
 }
 
 /// The largest number of eight bits.
 const BYTE_LEVELS: f32 = 127.0;
+/// The largest number of four bits; the least is one further.
+const NIBBLE_LEVELS: f32 = 7.0;
 /// The shares of the largest magnitude that scales of four bits are tried with.
 const SHARES: [f32; 5] = [1.0, 0.95, 0.9, 0.85, 0.78];
 
@@ -38,41 +42,59 @@ pub fn round(matrix: &Matrix, floats: &Tensor) -> Option<Rounded> {
         Stored::Bf16 => {
             let floats: Vec<f64> = all.map(|(k, n)| f64::from(element(k, n))).collect();
             let stored = Tensor::from_f64(DType::Bf16, &[terms, columns], &floats);
-            Some(Rounded { stored, scales: None })
+            let error = share(stored.to_f64().into_iter().zip(floats));
+            Some(Rounded { stored, scales: None, error })
         }
         Stored::Bytes { group } => {
-            let (numbers, scales) = in_groups(&element, (terms, columns), (group, &scale_of_bytes), BYTE_LEVELS);
-            let bytes: Vec<u8> = numbers.iter().map(|&number| number as u8).collect();
-            whole(matrix, (terms, columns), bytes, scales)
+            let made = in_groups(&element, (terms, columns), (group, &scale_of_bytes), BYTE_LEVELS);
+            let bytes: Vec<u8> = made.numbers.iter().map(|&number| number as u8).collect();
+            made.whole(matrix, (terms, columns), bytes)
         }
         Stored::Nibbles { group } => {
-            let (numbers, scales) = in_groups(&element, (terms, columns), (group, &scale_of_nibbles), 7.0);
+            let made = in_groups(&element, (terms, columns), (group, &scale_of_nibbles), NIBBLE_LEVELS);
             let halves = |pair: usize, n: usize| {
-                let half = |k: usize| (i64::from(numbers[k * columns + n]) + NIBBLE_ZERO) as u8;
+                let half = |k: usize| (i64::from(made.numbers[k * columns + n]) + NIBBLE_ZERO) as u8;
                 half(2 * pair) | half(2 * pair + 1) << 4
             };
             let bytes = (0..terms / 2).flat_map(|pair| (0..columns).map(move |n| (pair, n)));
             let bytes: Vec<u8> = bytes.map(|(pair, n)| halves(pair, n)).collect();
-            whole(matrix, (terms, columns), bytes, scales)
+            made.whole(matrix, (terms, columns), bytes)
         }
     }
 }
 
-fn whole(matrix: &Matrix, (terms, columns): (usize, usize), bytes: Vec<u8>, scales: Vec<f32>) -> Option<Rounded> {
-    let ty = matrix.form.matrix(terms, columns);
-    let stored = Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?;
-    let ty = matrix.form.scales(terms, columns)?;
-    let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-    Some(Rounded { stored, scales: Some(Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?) })
+/// Numbers of all elements, row-major, and the scale of each group of each column.
+struct InGroups {
+    numbers: Vec<i8>,
+    scales: Vec<f32>,
+    error: f64,
 }
 
-/// The numbers of all elements, row-major, and the scale of each group of each column.
+impl InGroups {
+    fn whole(&self, matrix: &Matrix, (terms, columns): (usize, usize), bytes: Vec<u8>) -> Option<Rounded> {
+        let ty = matrix.form.matrix(terms, columns);
+        let stored = Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?;
+        let ty = matrix.form.scales(terms, columns)?;
+        let bytes: Vec<u8> = self.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        let scales = Some(Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?);
+        Some(Rounded { stored, scales, error: self.error })
+    }
+}
+
+/// The root of the mean squared difference of pairs, as a share of that of the second.
+fn share(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let add = |(error, whole): (f64, f64), (a, b): (f64, f64)| (error + (a - b).powi(2), whole + b * b);
+    let (error, whole) = pairs.fold((0.0, 0.0), add);
+    if error == 0.0 { 0.0 } else { (error / whole).sqrt() }
+}
+
 fn in_groups(
     element: &dyn Fn(usize, usize) -> f32,
     (terms, columns): (usize, usize),
     (group, scale): (usize, &dyn Fn(&[f32]) -> f32),
     most: f32,
-) -> (Vec<i8>, Vec<f32>) {
+) -> InGroups {
+    let (mut error, mut whole) = (0.0, 0.0);
     let mut numbers = vec![0; terms * columns];
     let mut scales = Vec::with_capacity(terms / group * columns);
     let mut values = vec![0.0; group];
@@ -82,11 +104,15 @@ fn in_groups(
             let scale = scale(&values);
             scales.push(scale);
             for (k, &value) in values.iter().enumerate() {
-                numbers[(first + k) * columns + n] = number(value, scale, most) as i8;
+                let number = number(value, scale, most);
+                numbers[(first + k) * columns + n] = number as i8;
+                error += f64::from(number * scale - value).powi(2);
+                whole += f64::from(value).powi(2);
             }
         }
     }
-    (numbers, scales)
+    let error = if error == 0.0 { 0.0 } else { f64::sqrt(error / whole) };
+    InGroups { numbers, scales, error }
 }
 
 /// The number that stands for a value, at most so large; one more below 0 where there are four bits.
@@ -102,8 +128,11 @@ fn scale_of_bytes(values: &[f32]) -> f32 {
 fn scale_of_nibbles(values: &[f32]) -> f32 {
     let largest = values.iter().fold(0.0f32, |most, &value| if value.abs() > most.abs() { value } else { most });
     let (mut best, mut least) = (0.0, f32::INFINITY);
-    for scale in SHARES.iter().flat_map(|share| [largest * share / -8.0, largest.abs() * share / 7.0]) {
-        let error = |value: &f32| (number(*value, scale, 7.0) * scale - value).powi(2);
+    for scale in SHARES
+        .iter()
+        .flat_map(|share| [largest * share / (-NIBBLE_LEVELS - 1.0), largest.abs() * share / NIBBLE_LEVELS])
+    {
+        let error = |value: &f32| (number(*value, scale, NIBBLE_LEVELS) * scale - value).powi(2);
         let sum: f32 = values.iter().map(error).sum();
         if sum < least {
             (best, least) = (normal(scale), sum);

@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod grad;
+pub(crate) mod narrow;
 pub(crate) mod new;
 pub(crate) mod profile;
 pub(crate) mod prune;

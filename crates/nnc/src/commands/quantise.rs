@@ -12,8 +12,12 @@ use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{Outcome, Reason, Report, Request, Row, file, quantise, quantise_model};
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
+
+/// Terms that share a scale, unless it is said.
+const DEFAULT_GROUP: usize = 64;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
@@ -22,6 +26,10 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let loaded = checkpoint::load(&options.weights)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
+    if let Some(bits) = options.weights_only {
+        let form = bits.stored(options.group.map_or(DEFAULT_GROUP, NonZeroUsize::get));
+        return super::narrow::run(options, form, (&project, &compiler), loaded);
+    }
     let metadata = loaded.metadata.clone();
     let outcome = match project.unit.recipes.is_empty() {
         true => of_model(&project, options, &compiler, loaded)?,

@@ -1,0 +1,75 @@
+//! Stored weights in a file: of each matrix what is stored (`PATH.stored`), its scales (`PATH.scales`), and how to read them
+//! (`$stored.PATH`: bits, terms of a group, the axis that products sum over), in the place of the floats.
+
+use crate::store::Store;
+use nnc_graph::{DType, Shape, Stored, Tensor, TensorType};
+use nnc_opt::narrow::Matrix;
+use std::collections::BTreeMap;
+
+/// What the path of a record starts with.
+const RECORD: &str = "$stored.";
+
+/// The tensor that says how a matrix is stored, and its path.
+pub fn record(matrix: &Matrix) -> (String, Tensor) {
+    let group = matrix.form.group().unwrap_or(0);
+    let numbers = [matrix.form.bits(), group, matrix.terms_axis];
+    let bytes: Vec<u8> = numbers.iter().flat_map(|&number| (number as i64).to_le_bytes()).collect();
+    let tensor = Tensor::from_bytes(DType::I64, &[numbers.len()], bytes).expect("eight bytes for each");
+    (format!("{RECORD}{}", matrix.path), tensor)
+}
+
+/// The stored matrices of a file, by path; none if its weights are floats.
+///
+/// # Errors
+/// What is wrong with a record, or with what it is for, in words.
+pub fn matrices(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Matrix>, String> {
+    let named = tensors.iter().filter_map(|(path, tensor)| Some((path.strip_prefix(RECORD)?, tensor)));
+    named.map(|(path, record)| matrix(tensors, path, record)).collect()
+}
+
+fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Result<Matrix, String> {
+    let wrong = || format!("the record of the stored `{path}` is no number of bits, group and axis");
+    if record.dtype() != DType::I64 {
+        return Err(wrong());
+    }
+    let numbers = record.to_i64();
+    let [bits, group, axis] = numbers[..] else { return Err(wrong()) };
+    let whole = |number: i64| usize::try_from(number).ok();
+    let form = whole(bits).zip(whole(group)).and_then(|(bits, group)| Stored::of_bits(bits, group));
+    let (Some(form), Some(terms_axis @ (0 | 1))) = (form, whole(axis)) else { return Err(wrong()) };
+    let matrix = Matrix { path: path.to_owned(), terms_axis, form };
+    let wanted = matrix.tensors(&float_type(tensors, &matrix).ok_or_else(|| lacks(&matrix))?);
+    match wanted.iter().find(|(path, ty)| tensors.get(path).is_none_or(|tensor| tensor.ty() != *ty)) {
+        None if !wanted.is_empty() => Ok(matrix),
+        None => Err(lacks(&matrix)),
+        Some((path, ty)) => Err(format!("`{path}` of {ty} is lacking, which the record of a stored matrix asks for")),
+    }
+}
+
+fn lacks(matrix: &Matrix) -> String {
+    format!("there is a record for the stored `{}`, but no such `{}`", matrix.path, matrix.stored_path())
+}
+
+/// The type of the parameter that a stored matrix stands for.
+fn float_type(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> Option<TensorType> {
+    let stored = tensors.get(&matrix.stored_path())?;
+    let &[lines, columns] = stored.dims() else { return None };
+    let terms = match matrix.form {
+        Stored::Bf16 | Stored::Bytes { .. } => lines,
+        Stored::Nibbles { .. } => 2 * lines,
+    };
+    let dims = if matrix.terms_axis == 0 { [terms, columns] } else { [columns, terms] };
+    Some(TensorType::new(DType::F32, Shape::of(&dims)))
+}
+
+/// Brings a freshly initialised store to what programs by stored matrices read.
+pub fn prepare(matrices: &[Matrix], store: &mut Store) {
+    for matrix in matrices {
+        let Some(float) = store.take(&matrix.path) else { continue };
+        for (path, ty) in matrix.tensors(&float.ty) {
+            let zeros = vec![0; ty.bytes()];
+            let tensor = Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), zeros).expect("as many as it has");
+            store.insert(&path, &tensor);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Weights of few bits: which matrices are stored in bf16, int8 or int4, held to the metric.
+//!
+//! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that were
+//! not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
+//! themselves. The numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written.
+
+pub mod file;
+
+use crate::checkpoint;
+use crate::compiled::Compiler;
+use crate::dataset::{Dataset, Part};
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::session::Session;
+use crate::store::{RESERVED, Store};
+use crate::train::Better;
+use nnc_data::Staged;
+use nnc_graph::{Graph, Stored, Tensor};
+use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Matrices with fewer elements are no work for memory.
+const LEAST_ELEMENTS: usize = 4096;
+
+/// Why a matrix stays one of floats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// It has too few elements.
+    Small,
+    /// Its terms are no whole number of groups.
+    Group,
+    /// It holds what is no finite number.
+    NotFinite,
+    /// The metric dropped too much with it.
+    Accuracy,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Small => "few elements",
+            Self::Group => "its terms are no whole groups",
+            Self::NotFinite => "it holds what is no finite number",
+            Self::Accuracy => "costs too much accuracy",
+        })
+    }
+}
+
+/// What became of a matrix.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Row {
+    /// The path of the parameter.
+    pub path: String,
+    /// Its dims.
+    pub dims: [usize; 2],
+    /// How it is stored, or why it is not.
+    pub choice: Result<Stored, Reason>,
+    /// The root of the mean squared rounding error, as a share of that of the weights.
+    pub error: Option<f64>,
+    /// How much the metric drops with this matrix alone stored, if that was asked.
+    pub drop: Option<f64>,
+}
+
+/// A metric before and after.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measured {
+    /// What it is called.
+    pub metric: String,
+    /// With floats, and in the end.
+    pub values: [f64; 2],
+    /// Examples that it was taken on.
+    pub examples: usize,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// What was measured; nothing where there is no recipe.
+    pub measured: Option<Measured>,
+    /// Bytes of all tensors of weights, before and after.
+    pub bytes: [usize; 2],
+    /// The matrices in the order of their first products.
+    pub rows: Vec<Row>,
+}
+
+/// Stored weights, ready to be written.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was chosen.
+    pub report: Report,
+    /// What the file holds.
+    pub store: Store,
+}
+
+/// The matrices that may be stored, and what stands for each.
+struct Chosen {
+    rows: Vec<Row>,
+    made: BTreeMap<String, (Matrix, Rounded)>,
+}
+
+impl Chosen {
+    fn new(found: Vec<Candidate>, form: Stored, tensors: &BTreeMap<String, Tensor>) -> Self {
+        let mut chosen = Self { rows: Vec::new(), made: BTreeMap::new() };
+        for candidate in found {
+            let Some(floats) = tensors.get(&candidate.path) else { continue };
+            let Candidate { path, dims, terms_axis, .. } = candidate;
+            let matrix = Matrix { path: path.clone(), terms_axis, form };
+            let choice = match round(&matrix, floats) {
+                _ if floats.elements() < LEAST_ELEMENTS => Err(Reason::Small),
+                None if matrix.sizes(&floats.ty()).is_none() => Err(Reason::Group),
+                None => Err(Reason::NotFinite),
+                Some(made) => Ok(made),
+            };
+            let error = choice.as_ref().ok().map(|made| made.error);
+            let row = Row {
+                path: path.clone(),
+                dims,
+                choice: choice.as_ref().map(|_| form).map_err(|why| *why),
+                error,
+                drop: None,
+            };
+            chosen.rows.push(row);
+            choice.into_iter().for_each(|made| drop(chosen.made.insert(path.clone(), (matrix.clone(), made))));
+        }
+        chosen
+    }
+
+    /// Those that are stored.
+    fn matrices(&self) -> Vec<Matrix> {
+        let stored = self.rows.iter().filter(|row| row.choice.is_ok());
+        stored.map(|row| self.made[&row.path].0.clone()).collect()
+    }
+
+    /// What a file holds when these matrices are stored.
+    fn tensors(&self, matrices: &[Matrix], floats: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        let mut tensors = floats.clone();
+        tensors.retain(|path, _| !path.starts_with(RESERVED));
+        for matrix in matrices {
+            let made = &self.made[&matrix.path].1;
+            tensors.remove(&matrix.path);
+            tensors.insert(matrix.stored_path(), made.stored.clone());
+            made.scales.iter().for_each(|scales| drop(tensors.insert(matrix.scales_path(), scales.clone())));
+        }
+        tensors
+    }
+
+    fn outcome(self, floats: &BTreeMap<String, Tensor>, measured: Option<Measured>) -> Outcome {
+        let bytes = |tensors: &BTreeMap<String, Tensor>| tensors.values().map(|tensor| tensor.bytes().len()).sum();
+        let matrices = self.matrices();
+        let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
+        let report = Report { measured, bytes: [bytes(&before), bytes(&after)], rows: self.rows };
+        let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();
+        let store = Store::of(after.iter().chain(&records).map(|(path, tensor)| (path.as_str(), tensor)));
+        Outcome { report, store }
+    }
+}
+
+/// A recipe with floats, whose metric is taken with these or those matrices stored.
+struct Trial<'a> {
+    project: &'a Project,
+    recipe: &'a RecipeInfo,
+    compiler: &'a Compiler,
+    floats: &'a BTreeMap<String, Tensor>,
+    part: Part,
+    metric: &'a str,
+}
+
+impl Trial<'_> {
+    fn run(&self, chosen: &Chosen, matrices: &[Matrix]) -> Result<f64, DriverError> {
+        let project = Project { stored: matrices.to_vec(), ..self.project.clone() };
+        let mut session = Session::without_files(&project, &self.recipe.name, self.compiler.clone(), 0)?;
+        session.load_weights(&chosen.tensors(matrices, self.floats));
+        let metrics = session.evaluate(&self.part)?;
+        let value = metrics.iter().find(|(name, _)| name == self.metric).map(|(_, value)| *value);
+        value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
+    }
+
+    /// Takes matrices back to floats until the metric is good enough, those first that cost most by themselves.
+    fn take_back(&self, chosen: &mut Chosen, (before, max_drop): (f64, f64)) -> Result<f64, DriverError> {
+        let drop = |value: f64| Better::of(self.metric).worse_by(before, value);
+        let mut value = self.run(chosen, &chosen.matrices())?;
+        if drop(value) <= max_drop {
+            return Ok(value);
+        }
+        let mut order = Vec::new();
+        for at in 0..chosen.rows.len() {
+            if chosen.rows[at].choice.is_ok() {
+                let alone = chosen.made[&chosen.rows[at].path].0.clone();
+                let cost = drop(self.run(chosen, &[alone])?);
+                chosen.rows[at].drop = Some(cost);
+                order.push((cost, at));
+            }
+        }
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, at) in order {
+            chosen.rows[at].choice = Err(Reason::Accuracy);
+            value = self.run(chosen, &chosen.matrices())?;
+            if drop(value) <= max_drop {
+                break;
+            }
+        }
+        Ok(value)
+    }
+}
+
+/// Stores the matrices of a recipe's products in few bits, as far as `metric` drops by no more than `max_drop`
+/// ([`Better::worse_by`]).
+///
+/// # Errors
+/// No matrices, or what cannot be compiled or run.
+pub fn narrow(
+    (project, recipe): (&Project, &RecipeInfo),
+    compiler: &Compiler,
+    floats: &BTreeMap<String, Tensor>,
+    dataset: &Dataset,
+    (form, metric, max_drop): (Stored, &str, f64),
+) -> Result<Outcome, DriverError> {
+    let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
+    let mut chosen = chosen(&graph, form, floats)?;
+    let part = dataset.validation.as_ref().or(dataset.test.as_ref()).unwrap_or(&dataset.train).clone();
+    let trial = Trial { project, recipe, compiler, floats, part, metric };
+    let before = trial.run(&chosen, &[])?;
+    let after = trial.take_back(&mut chosen, (before, max_drop))?;
+    let examples = trial.part.rows.len();
+    let measured = Measured { metric: metric.to_owned(), values: [before, after], examples };
+    Ok(chosen.outcome(floats, Some(measured)))
+}
+
+/// Stores the matrices of a model by itself. No metric is taken.
+///
+/// # Errors
+/// No matrices, or a bug in the compiler.
+pub fn narrow_model(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Outcome, DriverError> {
+    Ok(chosen(graph, form, floats)?.outcome(floats, None))
+}
+
+fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
+    let chosen = Chosen::new(candidates(&Project::before_rounding(graph)?), form, floats);
+    let problem = |message: &str| Err(DriverError::Usage(message.to_owned()));
+    if chosen.rows.is_empty() {
+        return problem("this network has no product by a matrix of weights: there is nothing to store in few bits");
+    }
+    if chosen.rows.iter().all(|row| row.choice.is_err()) {
+        let group = form.group().unwrap_or(0);
+        return problem(&match chosen.rows.iter().any(|row| row.choice == Err(Reason::Group)) {
+            true => format!("no matrix can be stored: none has terms that are a multiple of {group}; see `--group`"),
+            false => format!("no matrix can be stored: all have fewer than {LEAST_ELEMENTS} elements or NaN"),
+        });
+    }
+    Ok(chosen)
+}
+
+/// Writes what came of it, with the metadata that the weights came with.
+///
+/// # Errors
+/// The file cannot be written; an earlier one then stands.
+pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
+    checkpoint::stage(path, outcome.store.iter(), metadata.unwrap_or_default())
+}

@@ -1,0 +1,105 @@
+//! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
+
+use crate::arguments::Quantise;
+use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::{Failure, output, setup};
+use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::checkpoint::Checkpoint;
+use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
+use nnc_driver::store::{RESERVED, Store};
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset};
+use nnc_graph::{Stored, Tensor};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(crate) fn run(
+    options: &Quantise,
+    form: Stored,
+    (project, compiler): (&Project, &Compiler),
+    loaded: Checkpoint,
+) -> Result<(), Failure> {
+    let metadata = loaded.metadata.clone();
+    let outcome = match project.unit.recipes.is_empty() {
+        true => of_model(project, options, form, loaded)?,
+        false => of_recipe(options, form, (project, compiler), &loaded)?,
+    };
+    stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
+    if options.json {
+        return output::line(&format!("{:#}", as_json(&outcome.report)));
+    }
+    output::print(&shown(&outcome.report))?;
+    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+}
+
+/// A recipe, held to its metric.
+fn of_recipe(
+    options: &Quantise,
+    form: Stored,
+    (project, compiler): (&Project, &Compiler),
+    loaded: &Checkpoint,
+) -> Result<Outcome, Failure> {
+    setup::refuse_batch_size(&options.file)?;
+    let recipe = project.recipe(options.file.only.as_deref())?;
+    let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
+    super::eval::load_exactly(&mut session, &options.weights, loaded)?;
+    let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
+    let root = options.data.as_deref().unwrap_or(project.folder());
+    let seed = recipe.seed.unwrap_or(0) as u64;
+    let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
+    let floats = floats(session.store());
+    Ok(narrow((project, recipe), compiler, &floats, &dataset, (form, &metric, options.max_drop))?)
+}
+
+/// A model by itself.
+fn of_model(project: &Project, options: &Quantise, form: Stored, mut loaded: Checkpoint) -> Result<Outcome, Failure> {
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
+    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
+    let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
+    Ok(narrow_model(&graphs.graph, form, &floats(&store))?)
+}
+
+/// The weights of a network, by path.
+fn floats(store: &Store) -> BTreeMap<String, Tensor> {
+    let own = store.iter().map(|(path, _)| path).filter(|path| !path.starts_with(RESERVED));
+    own.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect()
+}
+
+fn shown(report: &Report) -> String {
+    let heading = ["matrix", "shape", "elements", "as", "rounding error", "why"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    lines.extend(report.rows.iter().map(line));
+    let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
+        let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
+        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}\n", measured.metric)
+    });
+    let [from, to] = report.bytes;
+    let share = 100.0 * to as f64 / from.max(1) as f64;
+    let [from, to] = [from, to].map(|bytes| terminal::bytes(bytes as u64));
+    terminal::table(&lines) + &metric + &format!("{QUIET}weights{QUIET:#} {from} -> {to} ({share:.1} %)\n")
+}
+
+fn line(row: &Row) -> Vec<String> {
+    let (kind, why) = match row.choice {
+        Ok(form) => (form.to_string(), String::new()),
+        Err(reason) => ("f32".to_owned(), reason.to_string()),
+    };
+    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
+    let error = row.error.map_or(String::new(), |error| format!("{:.2} %", 100.0 * error));
+    let [height, width] = row.dims;
+    let elements = terminal::grouped((height * width) as u64);
+    vec![row.path.clone(), format!("{height}x{width}"), elements, kind, error, (why + &drop).trim().to_owned()]
+}
+
+fn as_json(report: &Report) -> Value {
+    let rows = report.rows.iter().map(|row| {
+        let choice = match row.choice {
+            Ok(form) => json!({"bits": form.bits(), "group": form.group()}),
+            Err(reason) => json!({"f32": reason.to_string()}),
+        };
+        json!({"path": row.path, "dims": row.dims, "choice": choice, "error": row.error, "drop": row.drop})
+    });
+    let measured = report.measured.as_ref().map(|measured| {
+        json!({"metric": measured.metric, "before": measured.values[0], "after": measured.values[1], "examples": measured.examples})
+    });
+    json!({"measured": measured, "bytes": report.bytes, "matrices": rows.collect::<Vec<_>>()})
+}
