@@ -8,6 +8,7 @@ use nnc_graph::testing::{
     sparse_product,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
+use nnc_graph::{Stored, Tensor};
 use nnc_kernel::ir::{Elem, Target, interpret};
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
 use nnc_opt::fuse::{FuseOptions, partition};
@@ -120,5 +121,56 @@ fn sparse_products() {
     ];
     for (seed, product) in cases.iter().enumerate() {
         assert!(check(&sparse_product(product, seed as u64), seed as u64), "{product:?}");
+    }
+}
+
+/// Rows by a stored matrix, with a bias and what follows it.
+fn stored_product(rows: usize, (depth, columns): (usize, usize), stored: Stored) -> Graph {
+    let mut graph = Graph::new("stored");
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let mut input = |name: &str, ty| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]);
+    let (x, bias) = (input("x", ty(&[rows, depth])), input("bias", ty(&[columns])));
+    let scales = stored.scales(depth, columns).map(|ty| input("scales", ty));
+    let ty = stored.matrix(depth, columns);
+    let dims = ty.shape.sizes();
+    let bytes = ty.bytes();
+    // Brain floats below 2; any byte is a number otherwise.
+    let byte = |at: usize| if ty.dtype == DType::Bf16 && at % 2 == 1 { 0x3f } else { (at * 167 % 251) as u8 };
+    let matrix = Tensor::from_bytes(ty.dtype, &dims, (0..bytes).map(byte).collect::<Vec<_>>()).unwrap();
+    let matrix = graph.emit(Op::Constant(matrix), &[]);
+    let operands: Vec<_> = [x, matrix].into_iter().chain(scales).collect();
+    let y = graph.emit(Op::DotStored(stored), &operands);
+    let shape = graph.ty(y).shape.clone();
+    let bias = graph.emit(Op::Broadcast { shape, axes: vec![1] }, &[bias]);
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
+    let y = graph.emit(Op::Unary(nnc_graph::UnaryOp::Tanh), &[y]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+/// Few rows and many, columns that fill panels and that do not.
+#[test]
+fn products_by_matrices_of_few_bits() {
+    for (rows, columns) in [(1, 272), (1, 9), (3, 96), (13, 50), (40, 33)] {
+        for stored in [Stored::Bf16, Stored::Bytes { group: 24 }, Stored::Nibbles { group: 24 }] {
+            assert!(check(&stored_product(rows, (72, columns), stored), 3), "{rows} x {columns}, {stored}");
+        }
+    }
+}
+
+/// Lines of several vectors, with equal largest elements, with NaN, and with what is left over.
+#[test]
+fn the_first_largest_of_many() {
+    for (size, largest) in [(300, vec![17, 18, 140]), (256, vec![255]), (131, vec![130, 64, 65]), (97, vec![])] {
+        let mut values: Vec<f64> = (0..2 * size).map(|at| ((at * 7919) % 1009) as f64).collect();
+        for &at in &largest {
+            values[at] = 5000.0;
+            values[size + at] = f64::NAN;
+        }
+        let mut graph = Graph::new("argmax");
+        let x = graph.emit(Op::Constant(Tensor::from_f64(DType::F32, &[2, size], &values)), &[]);
+        let y = graph.emit(Op::ArgMax { axis: 1 }, &[x]);
+        graph.add_output("y", y, OutputKind::Result);
+        assert!(check(&graph, 0));
     }
 }

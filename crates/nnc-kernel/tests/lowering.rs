@@ -6,7 +6,8 @@ mod common;
 use common::check;
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with};
 use nnc_graph::{
-    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, TensorType, UnaryOp, ValueId,
+    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, SliceRange, TensorType, UnaryOp,
+    ValueId,
 };
 use nnc_kernel::ir::Target;
 use nnc_kernel::lower;
@@ -149,6 +150,51 @@ fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
         let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
         let in_place = lowered.program.kernels.iter().any(|kernel| kernel.name == "update");
         assert_eq!(in_place, !twice);
+    }
+}
+
+/// A cache that a loop carries, of which each of three layers writes its part: `cache[layer] = sum(cache[layer]) + x`. With
+/// `late` the first layer's cache is read at the end again, so that only the others follow in place.
+fn layered_cache(late: bool) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[3, 19])], slices: vec![ty(&[1, 19])], captures: vec![] };
+    let mut body = Scan::inputs("cache", &types);
+    let (mut cache, mut x) = (ValueId(1), ValueId(2));
+    let mut first = None;
+    for layer in 0..3 {
+        let own = |start: usize| SliceRange { start: Dim::from(start), size: Dim::from(1usize), step: 1 };
+        let all = SliceRange { start: Dim::from(0usize), size: Dim::from(19usize), step: 1 };
+        let part = body.emit(Op::Slice(vec![own(layer), all]), &[cache]);
+        x = body.emit(Op::Binary(BinaryOp::Add), &[part, x]);
+        let at = body.scalar(DType::I64, layer as f64);
+        cache = body.emit(Op::DynamicUpdate { axis: 0 }, &[cache, x, at]);
+        first = first.or(Some(cache));
+    }
+    let read = if late { first.unwrap_or(cache) } else { cache };
+    let sum = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[read]);
+    let sum = if late { body.emit(Op::Binary(BinaryOp::Sub), &[sum, sum]) } else { sum };
+    let last = body.emit(Op::Reshape(Shape::of(&[19])), &[x]);
+    let sum = body.emit(Op::Binary(BinaryOp::Add), &[sum, last]);
+    Scan::outputs(&mut body, &[cache], &[sum]);
+    let mut graph = Graph::new("cache");
+    let inputs = [("start", ty(&[3, 19])), ("x", ty(&[4, 1, 19]))];
+    let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse: false, carries: 1, slices: 1 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    graph.add_output("cache", results[0], OutputKind::Result);
+    graph.add_output("sums", results[1], OutputKind::Result);
+    graph
+}
+
+#[test]
+fn updates_that_follow_one_another_lie_in_one_place() {
+    for (late, least) in [(false, 3), (true, 1)] {
+        let graph = layered_cache(late);
+        check(&graph, 4).unwrap();
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
+        let kernels = lowered.program.launches.iter().map(|launch| &lowered.program.kernels[launch.kernel as usize]);
+        let in_place = kernels.filter(|kernel| kernel.name == "update").count();
+        assert!(in_place >= least, "{in_place} with late reading {late}");
     }
 }
 

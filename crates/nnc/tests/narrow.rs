@@ -1,0 +1,138 @@
+//! Weights of few bits as a user meets them: smaller files that every command takes, the same bits everywhere, refusals.
+
+mod common;
+
+use common::{digits, fails, ok};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const FLOATS: &str = "floats/last.safetensors";
+
+/// The digits, trained for a few epochs, and their weights in each form.
+fn stored() -> (TempDir, PathBuf) {
+    let (keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=3", "--out", "floats"]);
+    for form in ["bf16", "int8", "int4"] {
+        let output = format!("{form}.safetensors");
+        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", form, "--max-drop", "100"];
+        ok(&folder, &[&line[..], &["-o", &output]].concat());
+    }
+    (keep, folder)
+}
+
+fn accuracy(folder: &Path, weights: &str, engine: &str) -> f64 {
+    let text = ok(folder, &["eval", "digits.nn", "--weights", weights, "--engine", engine, "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    told["test"]["accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn files_become_small_and_stay_good() {
+    let (_keep, folder) = stored();
+    let size = |file: &str| fs::metadata(folder.join(file)).unwrap().len() as f64;
+    let floats = accuracy(&folder, FLOATS, "native");
+    for (form, share, lost) in [("bf16", 0.62, 0.01), ("int8", 0.45, 0.01), ("int4", 0.36, 0.05)] {
+        let file = format!("{form}.safetensors");
+        let smaller = size(&file) / size(FLOATS);
+        assert!(smaller < share, "{form}: {smaller}");
+        let accurate = accuracy(&folder, &file, "native");
+        assert!((floats - accurate).abs() <= lost, "{form}: {floats} became {accurate}");
+        assert_eq!(accurate, accuracy(&folder, &file, "interp"), "{form}");
+    }
+    let bytes = fs::read(folder.join("int4.safetensors")).unwrap();
+    let names: Vec<String> = SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect();
+    let has = |name: &str| names.iter().any(|other| other == name);
+    assert!(has("dense_1.w.stored") && has("dense_1.w.scales") && has("$stored.dense_1.w"), "{names:?}");
+    assert!(!has("dense_1.w") && has("dense_1.b") && has("dense_2.w"), "{names:?}");
+}
+
+#[test]
+fn every_engine_gives_the_same_bits() {
+    let (_keep, folder) = stored();
+    let pixels: Vec<String> = (0..64).map(|at| ((at * 7) % 17).to_string()).collect();
+    fs::write(folder.join("row.csv"), pixels.join(",") + "\n").unwrap();
+    for form in ["bf16", "int8", "int4"] {
+        let file = format!("{form}.safetensors");
+        let answer = |engine: &str, threads: &str| {
+            let line = ["run", "digits.nn", "--weights", &file, "--engine", engine, "--threads", threads];
+            ok(&folder, &[&line[..], &["--input", "row.csv", "--output", "y.npy"]].concat());
+            fs::read(folder.join("y.npy")).unwrap()
+        };
+        let first = answer("native", "1");
+        for (engine, threads) in [("native", "2"), ("cranelift", "1"), ("cranelift", "2")] {
+            assert_eq!(answer(engine, threads), first, "{form}, {engine} on {threads}");
+        }
+        ok(&folder, &["build", "digits.nn", "--weights", &file, "-o", "digits"]);
+        let mut command = Command::new(folder.join("digits"));
+        let ran = command.args(["row.csv", "--output", "z.npy"]).current_dir(&folder).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(fs::read(folder.join("z.npy")).unwrap(), first, "the executable of {form}");
+    }
+}
+
+#[test]
+fn every_command_takes_the_file() {
+    let (_keep, folder) = stored();
+    let with = |words: &[&str]| ok(&folder, &[words, &["--weights", "int4.safetensors"]].concat());
+    assert!(with(&["explain", "digits.nn"]).contains("int4 in groups of 64"));
+    with(&["profile", "digits.nn", "--program", "eval", "--seconds", "0.05"]);
+    with(&["bench", "digits.nn", "--seconds", "0.05"]);
+    assert!(with(&["dump", "digits.nn", "--program", "answer", "--at", "graph"]).contains("dot_stored[bits=4"));
+}
+
+#[test]
+fn a_metric_that_drops_takes_matrices_back() {
+    let (_keep, folder) = stored();
+    let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "int4", "--metric", "loss"];
+    let told = ok(&folder, &[&line[..], &["--max-drop", "0", "--json", "-o", "p.safetensors"]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let [before, after] = ["before", "after"].map(|when| told["measured"][when].as_f64().unwrap());
+    assert!(after <= before, "{told}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (_keep, folder) = stored();
+    let quantise = |words: &[&str]| {
+        fails(&folder, &[&["quantise", "digits.nn", "-o", "p.safetensors", "--weights"], words].concat())
+    };
+    assert!(quantise(&[FLOATS, "--weights-only", "int4", "--group", "12"]).contains("a multiple of 8"));
+    assert!(quantise(&[FLOATS, "--weights-only", "int8", "--group", "4096"]).contains("`--group`"));
+    assert!(quantise(&[FLOATS, "--group", "32"]).contains("--weights-only"));
+    assert!(quantise(&[FLOATS, "--weights-only", "int8", "--range", "entropy"]).contains("cannot be used with"));
+    assert!(quantise(&["int8.safetensors", "--weights-only", "int4"]).contains("are quantised"));
+    assert!(!folder.join("p.safetensors").exists());
+    let trained = fails(&folder, &["train", "digits.nn", "--init", "int8.safetensors", "--out", "again"]);
+    assert!(trained.contains("are quantised"), "{trained}");
+    let other = "model Other(x: f32[N, 8]) -> f32[N, 2] { return dense(x, 2) }\n";
+    fs::write(folder.join("other.nn"), other).unwrap();
+    fs::write(folder.join("x.csv"), "1,2,3,4,5,6,7,8\n").unwrap();
+    let ran = fails(&folder, &["run", "other.nn", "--weights", "int8.safetensors", "--input", "x.csv"]);
+    assert!(ran.contains("another model"), "{ran}");
+    broken_records(&folder);
+}
+
+/// Records that are lies, each told in one sentence.
+fn broken_records(folder: &Path) {
+    let bytes = fs::read(folder.join("int8.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for (numbers, told) in [([9, 64, 0], "no number of bits"), ([8, 48, 0], "no such"), ([4, 64, 0], "is lacking")] {
+        let record: Vec<u8> = numbers.iter().flat_map(|number: &i64| number.to_le_bytes()).collect();
+        let tensors = file.tensors().into_iter().map(|(name, tensor)| {
+            let is_record = name == "$stored.dense_1.w";
+            let data = if is_record { record.clone() } else { tensor.data().to_vec() };
+            (name, (tensor.dtype(), tensor.shape().to_vec(), data))
+        });
+        let tensors: Vec<_> = tensors.collect();
+        let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+            (name.as_str(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
+        });
+        fs::write(folder.join("broken.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+        let read = fails(folder, &["eval", "digits.nn", "--weights", "broken.safetensors"]);
+        assert!(read.contains(told), "{numbers:?}: {read}");
+    }
+}
