@@ -73,12 +73,14 @@ fn lower_dense(
 }
 
 /// Whether a product is one of rows by a constant matrix that is worth packing for all runs: one that comes from memory
-/// and is read but once in a run, row by row, is better off where it is.
+/// and is read but once in a run, row by row, is better off where it is. In a loop it is read in every step.
 fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &Place)) -> bool {
     let (rows, columns) = (left.layout.dims[0], right.layout.dims[0]);
     let lanes = usize::from(lowering.lanes_of(left.elem));
     let is_large = right.layout.elements() >= STREAMED;
-    let streams = is_large && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let is_read_once = lowering.scans.is_empty();
+    let streams =
+        is_large && is_read_once && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
     lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams && !is_cut
