@@ -5,6 +5,7 @@ use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::pipeline;
+use nnc_opt::prune::channels::{self, Record};
 use nnc_opt::quantise::{self, Layer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct Project {
     pub sources: Sources,
     /// The products that inference does with integers, as its weights say.
     pub quantised: Vec<Layer>,
+    /// The channels that are left, as its weights say; every graph is made for them.
+    pub channels: Record,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -65,7 +68,7 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new() })
+                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new(), channels: Record::default() })
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
@@ -78,20 +81,29 @@ impl Project {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// A graph, or its diagnostics with the texts they point into.
+    /// A graph of the channels that the weights have, or its diagnostics with the texts they point into.
     ///
     /// # Errors
-    /// [`DriverError::Diagnostics`].
+    /// [`DriverError::Diagnostics`]; [`DriverError::Usage`] if it needs channels that are gone.
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        self.checked(graph)
+        let graph = self.checked(graph)?;
+        channels::narrow(&graph, &self.channels)
+            .map_err(|why| DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}")))
     }
 
-    /// A graph that updates nothing, with products of integers where the weights have them, or its diagnostics.
+    /// As [`Self::graph`], of a graph that updates nothing, with products of integers where the weights have them.
     ///
     /// # Errors
-    /// [`DriverError::Diagnostics`], or a bug in the compiler.
+    /// As [`Self::graph`], or a bug in the compiler.
     pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        let graph = self.checked(graph)?;
+        self.rounded(self.graph(graph)?)
+    }
+
+    /// A graph of [`Self::graph`] that updates nothing, with products of integers where the weights have them.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn rounded(&self, graph: Graph) -> Result<Graph, DriverError> {
         if self.quantised.is_empty() {
             return Ok(graph);
         }

@@ -5,6 +5,7 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
+use nnc_driver::prune::channels::adopt_channels;
 use nnc_driver::quantise;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
@@ -101,7 +102,22 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
     let quantised = quantised(weights, &loaded)?;
-    Ok((Project { quantised, ..project }, loaded))
+    let project = narrowed(Project { quantised, ..project }, options, weights, &loaded)?;
+    Ok((project, loaded))
+}
+
+/// A project with the channels that a file of weights has.
+fn narrowed(
+    project: Project,
+    options: &FileOptions,
+    weights: Option<&Path>,
+    loaded: &Checkpoint,
+) -> Result<Project, DriverError> {
+    let adopted = adopt_channels(project, options.only.as_deref(), &loaded.tensors);
+    adopted.map_err(|error| match (error, weights) {
+        (DriverError::Usage(reason), Some(path)) => DriverError::Weights { path: path.to_owned(), reason },
+        (error, _) => error,
+    })
 }
 
 /// The quantised layers of a file of weights.

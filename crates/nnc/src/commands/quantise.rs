@@ -10,7 +10,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{Outcome, Reason, Report, Request, Row, file, quantise, quantise_model};
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, executable};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -18,9 +18,8 @@ use std::time::Duration;
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
-    let project = setup::project(&options.file)?;
+    let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
-    let loaded = checkpoint::load(&options.weights)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     let metadata = loaded.metadata.clone();
     let outcome = match project.unit.recipes.is_empty() {

@@ -87,7 +87,12 @@ fn common_divisor(a: usize, b: usize) -> usize {
 }
 
 /// Why a group stays, if it does.
-pub fn stays(group: &Group, multiple: usize, asked: bool, cost: &Cost, gone: &BTreeSet<Label>) -> Option<Stays> {
+pub fn stays(
+    group: &Group,
+    (multiple, asked): (usize, bool),
+    cost: &Cost,
+    gone: &BTreeSet<Label>,
+) -> Option<Stays> {
     match group.fixed {
         Some(reason) => Some(Stays::Fixed(reason)),
         None if !asked => Some(Stays::NotAsked),
