@@ -55,7 +55,7 @@ pub fn stage<'s>(
 ///
 /// # Errors
 /// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have or a
-/// mask that does not fit its tensor.
+/// mask or a record of channels that does not fit its tensor.
 pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
     let io = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
     let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
@@ -79,7 +79,7 @@ pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
             .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
         tensors.insert(name, tensor);
     }
-    prune::check_masks(&tensors).map_err(wrong)?;
+    prune::check_tensors(&tensors).map_err(wrong)?;
     let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
     Ok(Checkpoint { tensors, metadata })
 }

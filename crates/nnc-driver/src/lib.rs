@@ -15,7 +15,7 @@
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
 //! | [`pretrained`] | weights from elsewhere, by the names that models say |
-//! | [`mod@prune`] | weights that are set to zero, and their masks |
+//! | [`mod@prune`] | weights that are set to zero, and their masks; channels that go |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`mod@narrow`] | matrices of weights in few bits |

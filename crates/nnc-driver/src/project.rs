@@ -6,6 +6,7 @@ use nnc_lang::diagnostic::{Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
+use nnc_opt::prune::channels::{self, Record};
 use nnc_opt::quantise::{self, Layer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Project {
     pub quantised: Vec<Layer>,
     /// The matrices that its weights have in few bits.
     pub stored: Vec<Matrix>,
+    /// The channels that are left, as its weights say; every graph is made for them.
+    pub channels: Record,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -68,7 +71,8 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new(), stored: Vec::new() })
+                let (quantised, stored, channels) = (Vec::new(), Vec::new(), Record::default());
+                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised, stored, channels })
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
@@ -81,23 +85,33 @@ impl Project {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// A graph, or its diagnostics with the texts they point into.
+    /// A graph of the channels that the weights have, or its diagnostics with the texts they point into.
     ///
     /// # Errors
-    /// [`DriverError::Diagnostics`].
+    /// [`DriverError::Diagnostics`]; [`DriverError::Usage`] if it needs channels that are gone.
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        self.checked(graph)
+        let graph = self.checked(graph)?;
+        channels::narrow(&graph, &self.channels)
+            .map_err(|why| DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}")))
     }
 
-    /// A graph that updates nothing, with products of integers where the weights have them, or its diagnostics.
+    /// As [`Self::graph`], of a graph that updates nothing, with products of integers where the weights have them.
     ///
     /// # Errors
-    /// [`DriverError::Diagnostics`], or a bug in the compiler.
+    /// As [`Self::graph`], or a bug in the compiler.
     pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        if self.quantised.is_empty() {
-            return self.unobserved(graph);
+        self.rounded(self.graph(graph)?)
+    }
+
+    /// A graph of [`Self::graph`] that updates nothing, with products of integers where the weights have them.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn rounded(&self, graph: Graph) -> Result<Graph, DriverError> {
+        match self.quantised.is_empty() {
+            true => self.stored_in(graph),
+            false => Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised)),
         }
-        Ok(quantise::quantise(&Self::before_rounding(&self.checked(graph)?)?, &self.quantised))
     }
 
     /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they
@@ -106,7 +120,11 @@ impl Project {
     /// # Errors
     /// As [`Self::inference`].
     pub fn unobserved(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        let graph = self.checked(graph)?;
+        self.stored_in(self.graph(graph)?)
+    }
+
+    /// A graph with the matrices as they are stored.
+    fn stored_in(&self, graph: Graph) -> Result<Graph, DriverError> {
         match self.stored.is_empty() {
             true => Ok(graph),
             false => Ok(narrow(&Self::before_rounding(&graph)?, &self.stored)),

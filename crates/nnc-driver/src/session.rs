@@ -151,7 +151,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
-        let mut store = initial_store(&compiler, &project.graph(project.unit.init(&recipe.name))?, seed)?;
+        let mut store = initial_store(&compiler, &project.checked(project.unit.init(&recipe.name))?, seed)?;
+        prune::channels::fit(&mut store, project);
         if !project.quantised.is_empty() {
             file::prepare(project, recipe, &mut store)?;
         }

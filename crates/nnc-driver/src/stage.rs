@@ -6,6 +6,7 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::pretrained::listed;
 use crate::project::Project;
+use crate::prune;
 use crate::session::initial_store;
 use crate::store::{Mismatch, Store};
 use nnc_graph::Graph;
@@ -45,7 +46,7 @@ impl Which {
 pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<usize>) -> Result<Graph, DriverError> {
     if project.unit.recipes.is_empty() && which == Which::Init {
         let model = crate::answer::model_name(project, only)?;
-        return project.graph(project.unit.model_init(&model));
+        return project.checked(project.unit.model_init(&model));
     }
     if project.unit.recipes.is_empty() || which == Which::Answer {
         return Ok(AnswerGraphs::new(project, only, None, rows.unwrap_or(1))?.graph);
@@ -54,7 +55,7 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
     let rows = rows.unwrap_or(Project::batch(recipe));
     match which {
         Which::Train => project.graph(project.unit.train_step(&recipe.name, rows)),
-        Which::Init => project.graph(project.unit.init(&recipe.name)),
+        Which::Init => project.checked(project.unit.init(&recipe.name)),
         Which::Evaluate => project.inference(project.unit.evaluate(&recipe.name, rows)),
         Which::Answer => project.inference(project.unit.answer(&recipe.name, None, rows)),
     }
@@ -73,6 +74,7 @@ pub fn store(
 ) -> Result<Store, DriverError> {
     let init = self::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
+    prune::channels::fit(&mut store, project);
     if project.is_rounded() {
         store.hold_to(&Store::wanted(graph));
     }

@@ -282,9 +282,10 @@ pub struct Build {
     pub answer: Option<String>,
 }
 
-/// Set the weights that count least to zero, and keep beside them which those are.
+/// Set the weights that count least to zero, or take whole channels and heads out.
 ///
-/// The result is a file of weights like any other. `nnc train FILE --init OUT` trains it further and keeps the zeros.
+/// The result is a file of weights like any other, with what was pruned beside them. `nnc train FILE --init OUT` trains it
+/// further, keeps the zeros, and does not bring back channels.
 #[derive(Args, Debug)]
 pub struct Prune {
     #[command(flatten)]
@@ -295,13 +296,20 @@ pub struct Prune {
     /// The share of the weights that go.
     #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = values::sparsity, allow_negative_numbers = true)]
     pub sparsity: f64,
+    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone.
+    #[arg(long, value_name = "SHARE", value_parser = values::sparsity, allow_negative_numbers = true, conflicts_with_all = ["sparsity", "block"])]
+    pub channels: Option<f64>,
+    /// With `--channels`: where channels go, a multiple of so many stays.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = values::multiple, requires = "channels")]
+    pub multiple: usize,
     /// What goes or stays together: so many neighbouring inputs by so many neighbouring outputs, as `1x16`.
     #[arg(long, value_name = "RxC", default_value = "1x1", value_parser = values::block)]
     pub block: Block,
-    /// What the share is a share of: all weights together, or each by itself.
+    /// What the share is a share of: all weights or groups of channels together, or each by itself.
     #[arg(long, value_name = "SCOPE", default_value = "global", value_parser = values::scope())]
     pub scope: Scope,
-    /// Prune only these parameters, or those of these layers [default: every factor of a product].
+    /// Prune only these parameters or those of these layers, or only channels that these have [default: every factor of a
+    /// product].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub over: Vec<String>,
     /// The file of pruned weights to write.

@@ -5,6 +5,7 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
+use nnc_driver::prune::channels::adopt_channels;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
@@ -103,7 +104,22 @@ pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<
     let wrong = |reason| DriverError::Weights { path: weights.unwrap_or(Path::new("")).to_owned(), reason };
     let quantised = quantise::file::layers(&loaded.tensors).map_err(wrong)?;
     let stored = narrow::file::matrices(&loaded.tensors).map_err(wrong)?;
-    Ok((Project { quantised, stored, ..project }, loaded))
+    let project = with_channels(Project { quantised, stored, ..project }, options, weights, &loaded)?;
+    Ok((project, loaded))
+}
+
+/// A project with the channels that a file of weights has.
+fn with_channels(
+    project: Project,
+    options: &FileOptions,
+    weights: Option<&Path>,
+    loaded: &Checkpoint,
+) -> Result<Project, DriverError> {
+    let adopted = adopt_channels(project, options.only.as_deref(), &loaded.tensors);
+    adopted.map_err(|error| match (error, weights) {
+        (DriverError::Usage(reason), Some(path)) => DriverError::Weights { path: path.to_owned(), reason },
+        (error, _) => error,
+    })
 }
 
 /// Integers are neither trained nor rounded again.

@@ -85,6 +85,12 @@ pub(crate) fn sparsity(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a share lies between 0 and 1, as 0.9".to_owned())
 }
 
+/// What a number of channels is a multiple of.
+pub(crate) fn multiple(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| (1..=LARGEST_BLOCK).contains(number));
+    number.ok_or_else(|| format!("write a number of channels from 1 to {LARGEST_BLOCK}"))
+}
+
 /// A block of weights: inputs by outputs.
 pub(crate) fn block(text: &str) -> Result<Block, String> {
     let side = |text: &str| text.parse().ok().filter(|&size: &usize| (1..=LARGEST_BLOCK).contains(&size));
@@ -99,7 +105,7 @@ const LARGEST_BLOCK: usize = 1024;
 
 /// What a share of weights is a share of.
 pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
-    let values = [("global", "All weights together"), ("layer", "Each weight by itself")];
+    let values = [("global", "All weights or groups together"), ("layer", "Each weight or group by itself")];
     let values = values.map(|(name, help)| PossibleValue::new(name).help(help));
     PossibleValuesParser::new(values).map(|name| if name == "layer" { Scope::Layer } else { Scope::Global })
 }

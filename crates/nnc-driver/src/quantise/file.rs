@@ -5,11 +5,13 @@ use crate::checkpoint;
 use crate::error::DriverError;
 use crate::narrow;
 use crate::project::Project;
+use crate::prune::channels::fitted;
 use crate::quantise::Outcome;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::quantise::{Layer, Range, scales_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -82,7 +84,8 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
         }
     }
     if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
-        wanted.extend(made(&project.graph(unit.init(name))?));
+        let made = made(&project.checked(unit.init(name))?);
+        wanted.extend(made.into_iter().map(|(path, ty)| (path.clone(), fitted(&path, &ty, project))));
     }
     Ok(wanted)
 }
@@ -107,7 +110,7 @@ pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Res
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
     let is_read = |path: &str| match path.starts_with(RESERVED) {
-        true => path.starts_with(RANGE),
+        true => path.starts_with(RANGE) || recorded_axis(path).is_some(),
         false => outcome.wanted.contains_key(path),
     };
     checkpoint::stage(path, outcome.store.iter().filter(|(path, _)| is_read(path)), metadata.unwrap_or_default())

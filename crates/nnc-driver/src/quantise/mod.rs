@@ -208,7 +208,7 @@ pub fn quantise_model(
     if request.measure {
         candidates.time(compiler)?;
     }
-    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.inference(Ok(graph.clone()))?)))
+    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.rounded(graph.clone())?)))
 }
 
 /// The measure that counts: the one asked for, or the first of the recipe.

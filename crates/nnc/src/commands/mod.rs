@@ -13,6 +13,7 @@ pub(crate) mod narrow;
 pub(crate) mod new;
 pub(crate) mod profile;
 pub(crate) mod prune;
+pub(crate) mod prune_channels;
 pub(crate) mod quantise;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -25,7 +25,9 @@ pub(crate) fn run(
     };
     stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
     if outcome.report.rows.iter().all(|row| row.choice.is_err()) {
-        terminal::print_warning("nothing is stored in few bits; `--max-drop` allows for more, a smaller `--group` is finer");
+        terminal::print_warning(
+            "nothing is stored in few bits; `--max-drop` allows for more, a smaller `--group` is finer",
+        );
     }
     if options.json {
         return output::line(&format!("{:#}", as_json(&outcome.report)));

@@ -2,10 +2,11 @@
 
 use crate::arguments::{PassOptions, Prune};
 use crate::commands::eval::load_exactly;
+use crate::commands::prune_channels;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::prune::{Request, Row, prune, stage};
-use nnc_driver::{DriverError, Engine, Session, checkpoint, executable};
+use nnc_driver::{DriverError, Engine, Project, Session, executable};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,12 +14,11 @@ use std::path::Path;
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
-    let project = setup::project(&options.file)?;
+    let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let recipe = setup::recipe(&project, &options.file)?;
     // Nothing heavy runs here: the session only makes and holds tensors.
     let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
     let mut session = Session::without_files(&project, recipe, compiler, 0)?;
-    let loaded = checkpoint::load(&options.weights)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     load_exactly(&mut session, &options.weights, &loaded)?;
     let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
@@ -26,10 +26,23 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
         return Err(Failure::Driver(wrong(format!("`{path}` holds a NaN or an infinity, which has no magnitude"))));
     }
     session.adopt_masks(&loaded.tensors).map_err(wrong)?;
+    match options.channels {
+        Some(share) => prune_channels::run(&mut session, &project, (options, share), loaded.metadata.as_deref()),
+        None => elements(&mut session, &project, options, loaded.metadata.as_deref()),
+    }
+}
+
+/// Elements, or blocks of them, become zeros.
+fn elements(
+    session: &mut Session<'_>,
+    project: &Project,
+    options: &Prune,
+    metadata: Option<&str>,
+) -> Result<(), Failure> {
     let (sparsity, block, scope) = (options.sparsity, options.block, options.scope);
     let request = Request { sparsity, block, scope, over: options.over.clone() };
-    let rows = prune(&mut session, &project, &request)?;
-    stage(&options.output, session.store(), loaded.metadata.as_deref())?.commit().map_err(DriverError::from)?;
+    let rows = prune(session, project, &request)?;
+    stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
     warn(&rows, options.sparsity);
     if options.json {
         return output::line(&format!("{:#}", as_json(&rows)));

@@ -10,7 +10,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{Outcome, Reason, Report, Request, Row, file, quantise, quantise_model};
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, checkpoint, dataset, executable};
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, executable};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -22,9 +22,8 @@ const DEFAULT_GROUP: usize = 64;
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let inputs: [&Path; 2] = [&options.file.file, &options.weights];
     executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
-    let project = setup::project(&options.file)?;
+    let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
-    let loaded = checkpoint::load(&options.weights)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if let Some(bits) = options.weights_only {
         let form = bits.stored(options.group.map_or(DEFAULT_GROUP, NonZeroUsize::get));

@@ -6,8 +6,9 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
+use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
-use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, checkpoint, executable, report};
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, executable, report};
 use nnc_stub::present::printable;
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -18,18 +19,24 @@ use std::time::Instant;
 
 pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     setup::refuse_batch_size(&options.file)?;
-    let project = setup::project(&options.file)?;
+    let given = options.init.clone().or_else(|| last_of(options));
+    let (project, loaded) = setup::weighted(&options.file, given.as_deref())?;
+    if let Some(given) = &given {
+        setup::refuse_quantised(given, &loaded)?;
+    }
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
     let compiler = setup::compiler(&options.engine)?;
-    // What a run goes on with is in its folder.
-    let open = if options.resume { Session::without_files } else { Session::new };
+    // What a run goes on with is in its folder, and what lost channels is not what layers name.
+    let is_given = options.resume || !project.channels.is_empty();
+    let open = if is_given { Session::without_files } else { Session::new };
     let mut session = open(&project, recipe, compiler, seed)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
     let learned = match &options.init {
-        Some(weights) => start_from(&mut session, weights)?,
+        Some(weights) => start_from(&mut session, weights, &loaded)?,
         None => Learned::default(),
     };
+    drop(loaded);
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All, &learned)?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
@@ -127,16 +134,14 @@ fn resume_command(options: &Train, out: &Path) -> String {
 
 /// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on, if they are
 /// as many as the data has: their numbers are kept.
-fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Failure> {
-    let loaded = checkpoint::load(weights)?;
-    setup::refuse_quantised(weights, &loaded)?;
+fn start_from(session: &mut Session<'_>, weights: &Path, loaded: &Checkpoint) -> Result<Learned, Failure> {
     let mismatches = session.load_weights(&loaded.tensors);
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }
     let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
     session.adopt_masks(&loaded.tensors).map_err(wrong)?;
-    let Learned { classes, vocabularies } = Learned::of(&loaded);
+    let Learned { classes, vocabularies } = Learned::of(loaded);
     let (declared, tables) = (session.data().vocabulary(), &session.data().tables);
     let unit = nnc_driver::dataset::unit(session.data());
     let fit = vocabularies.len() == tables.len()
@@ -145,6 +150,13 @@ fn start_from(session: &mut Session<'_>, weights: &Path) -> Result<Learned, Fail
         classes: classes.filter(|characters| declared == Some(characters.len())),
         vocabularies: if fit { vocabularies } else { Vec::new() },
     })
+}
+
+/// The checkpoint that a run goes on with, if it is there.
+fn last_of(options: &Train) -> Option<PathBuf> {
+    let folder = options.out.as_deref().filter(|_| options.resume)?;
+    let [last, ..] = files_of(folder);
+    last.exists().then_some(last)
 }
 
 /// A folder below `runs/` that is not there yet.

@@ -1,8 +1,10 @@
-//! Pruning of given weights by magnitude, and the masks that say what was pruned.
+//! Pruning of given weights by magnitude, and the masks that say what was pruned; whole channels go by [`channels`].
 //!
 //! [`prune()`] zeroes elements of a session's weights and puts a mask beside each; what is written then is an ordinary
 //! file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
 //! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s.
+
+pub mod channels;
 
 use crate::checkpoint;
 use crate::error::DriverError;
@@ -11,6 +13,7 @@ use crate::session::Session;
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Tensor};
+use nnc_opt::prune::channels::{Record, recorded_axis};
 use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -213,11 +216,12 @@ fn masks(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
     tensors.iter().filter_map(|(path, tensor)| Some((masked_parameter(path)?, tensor))).collect()
 }
 
-/// Whether each mask among some tensors fits the tensor that it is for.
+/// Whether each mask among some tensors, and each record of channels, fits the tensor that it is for.
 ///
 /// # Errors
 /// What does not, in words.
-pub fn check_masks(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+pub fn check_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    Record::of_tensors(tensors)?;
     masks(tensors).into_iter().try_for_each(|(parameter, mask)| match tensors.get(parameter) {
         Some(tensor) => check(parameter, tensor.dims(), mask),
         None => Err(format!("it has a mask for `{parameter}`, and no such tensor")),
@@ -248,12 +252,17 @@ fn is_sparse(tensor: &Tensor) -> bool {
     tensor.dims().len() >= 2 && tensor.dtype().is_float() && zeros() as f64 >= TOLD * tensor.elements() as f64
 }
 
-/// Writes the weights, states and masks of a store, with the metadata that its weights came with.
+/// Whether a path is that of a mask or of a record of channels.
+pub fn is_told(path: &str) -> bool {
+    masked_parameter(path).is_some() || recorded_axis(path).is_some()
+}
+
+/// Writes the weights, states, masks and records of a store, with the metadata that its weights came with.
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, store: &Store, metadata: Option<&str>) -> Result<Staged, DriverError> {
-    let is_kept = |path: &str| !path.starts_with(RESERVED) || masked_parameter(path).is_some();
+    let is_kept = |path: &str| !path.starts_with(RESERVED) || is_told(path);
     checkpoint::stage(path, store.iter().filter(|(path, _)| is_kept(path)), metadata.unwrap_or_default())
 }
 
@@ -278,7 +287,7 @@ mod tests {
     #[test]
     fn a_mask_that_does_not_fit_changes_nothing() {
         let given = tensors(&Tensor::from_f64(DType::Bool, &[4], &[1., 0., 0., 1.]));
-        assert_eq!(check_masks(&given).unwrap_err(), "the mask of `a.w` is bool[4]; bool[2, 2] is wanted");
+        assert_eq!(check_tensors(&given).unwrap_err(), "the mask of `a.w` is bool[4]; bool[2, 2] is wanted");
         let mut store = Store::of([("a.w", &given["a.w"])].into_iter());
         assert!(adopt(&mut store, &given).is_err());
         assert_eq!(store.tensor("a.w").unwrap(), given["a.w"]);

@@ -1,0 +1,193 @@
+//! Structured pruning of a recipe's weights: channels that go, tensors that get smaller, and the record of it.
+//!
+//! The `.nn` file declares the full widths. What was kept is in the file of weights, `$prune.PATH.channels.AXIS`, and from
+//! there in [`Project::channels`](crate::Project::channels), by which every graph of the project is made smaller. The
+//! analysis and the choice are [`nnc_opt::prune::channels`]'s.
+
+use super::{Scope, check_over, covers, parameters};
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::session::Session;
+use crate::store::{RESERVED, Store};
+use nnc_graph::{Graph, Tensor, TensorType};
+use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::prune::channels::{Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
+use nnc_opt::prune::masked_parameter;
+use std::collections::BTreeMap;
+
+/// What is to go.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// The share of the multiply-adds that go, above 0 and below 1.
+    pub share: f64,
+    /// Whether the least channels of all groups go, or the same share of each.
+    pub scope: Scope,
+    /// What the number of channels that stay is a multiple of, where it changes.
+    pub multiple: usize,
+    /// Paths of parameters, or of layers, whose groups may lose channels; empty for all.
+    pub over: Vec<String>,
+}
+
+/// What became of a group of coupled channels.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Row {
+    /// The parameters and states that have its channels, each with the axis.
+    pub members: Vec<(String, usize)>,
+    /// Channels before and after.
+    pub channels: [usize; 2],
+    /// Multiply-adds of an example, of all products that its channels take part in, before and after.
+    pub multiply_adds: [u64; 2],
+    /// Why it was left alone, if it was.
+    pub stays: Option<Stays>,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// The groups in program order.
+    pub rows: Vec<Row>,
+    /// Multiply-adds of the evaluation of an example, before and after.
+    pub multiply_adds: [u64; 2],
+    /// Elements of parameters and states, before and after.
+    pub elements: [usize; 2],
+    /// Their bytes.
+    pub bytes: [usize; 2],
+}
+
+/// Removes the channels that count least from a session's weights and masks, and puts the record beside them. The session's
+/// programs are still those of the weights before.
+///
+/// # Errors
+/// [`DriverError::Usage`] for a path that names nothing, when nothing may go, or not as much. Then nothing was changed.
+pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Report, DriverError> {
+    let recipe = session.recipe();
+    let network = network(project, recipe, &project.channels)?;
+    check_over(&request.over, &parameters(&project.graph(evaluation(project, recipe))?))?;
+    let groups = network.groups();
+    let store = session.store_mut();
+    let judged: Vec<Option<Stays>> = groups.iter().map(|group| judge(group, &network, request)).collect();
+    let free: Vec<&Group> = groups.iter().zip(&judged).filter(|(_, stays)| stays.is_none()).map(|(g, _)| g).collect();
+    if free.is_empty() {
+        return Err(DriverError::Usage(nothing_may_go(&groups, &judged)));
+    }
+    let worth = network.importance(|path| store.tensor(path));
+    let wanted = Wanted { share: request.share, scope: request.scope, multiple: request.multiple };
+    let gone = choose(&free, &worth, (&network.cost, &network.gone), wanted).map_err(|most| too_much(most, request))?;
+    let rows = Project::batch(recipe) as u64;
+    let costs = |group: &Group| [&network.gone, &gone].map(|gone| network.cost.of_group(group, gone) / rows);
+    let left = |group: &Group| group.channels.iter().filter(|class| !gone.contains(class)).count();
+    let row = |(group, stays): (&Group, Option<Stays>)| Row {
+        members: group.members.iter().map(|member| (member.path.clone(), member.axis)).collect(),
+        channels: [group.channels.len(), left(group)],
+        multiply_adds: costs(group),
+        stays,
+    };
+    let rows_of_groups = groups.iter().zip(judged).map(row).collect();
+    let before = sizes(store);
+    cut(store, &project.channels, &network.record(&gone));
+    let after = sizes(store);
+    Ok(Report {
+        rows: rows_of_groups,
+        multiply_adds: [&network.gone, &gone].map(|gone| network.cost.of(gone) / rows),
+        elements: [before.0, after.0],
+        bytes: [before.1, after.1],
+    })
+}
+
+fn evaluation(project: &Project, recipe: &RecipeInfo) -> Result<Graph, Vec<nnc_lang::diagnostic::Diagnostic>> {
+    project.unit.evaluate(&recipe.name, Project::batch(recipe))
+}
+
+/// The channels of a recipe, followed through all of its programs whose sizes are known, the evaluation first.
+fn network(project: &Project, recipe: &RecipeInfo, record: &Record) -> Result<Network, DriverError> {
+    let (unit, name, batch) = (&project.unit, recipe.name.as_str(), Project::batch(recipe));
+    let plain = recipe.answers.iter().filter(|answer| answer.parameters.is_none());
+    let answers = plain.map(|answer| unit.answer(name, Some(&answer.name), batch));
+    let pictures = (!recipe.pictures.is_empty()).then(|| unit.pictures(name, batch));
+    let first = [evaluation(project, recipe), unit.train_step(name, batch)];
+    let graphs: Result<Vec<Graph>, DriverError> =
+        first.into_iter().chain(answers).chain(pictures).map(|made| project.checked(made)).collect();
+    Network::new(&graphs?, record).map_err(DriverError::Usage)
+}
+
+fn judge(group: &Group, network: &Network, request: &Request) -> Option<Stays> {
+    let asked = |over: &String| group.members.iter().any(|member| covers(over, &member.path));
+    let is_asked = request.over.is_empty() || request.over.iter().any(asked);
+    stays(group, (request.multiple, is_asked), &network.cost, &network.gone)
+}
+
+fn nothing_may_go(groups: &[Group], judged: &[Option<Stays>]) -> String {
+    let line = |(group, stays): (&Group, &Option<Stays>)| {
+        let first = group.members.first()?;
+        Some(format!("\n  {} axis {}: {}", first.path, first.axis, stays.as_ref()?))
+    };
+    let listed: String = groups.iter().zip(judged).filter_map(line).collect();
+    format!("no channels of this can go:{listed}")
+}
+
+fn too_much(most: f64, request: &Request) -> DriverError {
+    let [asked, most] = [request.share, most].map(|share| share * 100.0);
+    let advice = "ask for less, or let fewer channels stay with a smaller `--multiple`";
+    let message = format!("--channels: {most:.1} % of the multiply-adds can go at most, not {asked:.1} %: {advice}");
+    DriverError::Usage(message)
+}
+
+/// Elements and bytes of parameters and states.
+fn sizes(store: &Store) -> (usize, usize) {
+    let own = store.iter().filter(|(path, _)| !path.starts_with(RESERVED));
+    own.fold((0, 0), |sum, (_, entry)| (sum.0 + entry.ty.shape.elements().size(), sum.1 + entry.ty.bytes()))
+}
+
+/// What a path of the store has the channels of: a mask those of its parameter.
+fn resident(path: &str) -> &str {
+    masked_parameter(path).unwrap_or(path)
+}
+
+/// Brings a store from what one record says is left to what another does, which keeps no more, and puts that beside it.
+fn cut(store: &mut Store, before: &Record, after: &Record) {
+    let paths: Vec<String> = store.iter().map(|(path, _)| path.to_owned()).collect();
+    for path in paths {
+        for (axis, kept) in after.of(resident(&path)) {
+            let Some(tensor) = store.tensor(&path) else { continue };
+            let known = before.of(resident(&path)).find(|(other, _)| *other == axis).map(|(_, kept)| kept);
+            let was_there = |at: usize| known.is_none_or(|known| known[at]);
+            let kept: Vec<bool> = (0..kept.len()).filter(|&at| was_there(at)).map(|at| kept[at]).collect();
+            store.insert(&path, &without(&tensor, axis, &kept));
+        }
+    }
+    let own = |path: &str| recorded_axis(path).is_some_and(|(resident, _)| !resident.starts_with(RESERVED));
+    after.tensors().filter(|(path, _)| own(path)).for_each(|(path, tensor)| store.insert(&path, &tensor));
+}
+
+/// Brings freshly initialised tensors, of the full widths, to what the weights of a project have.
+pub(crate) fn fit(store: &mut Store, project: &Project) {
+    cut(store, &Record::default(), &project.channels);
+}
+
+/// The type that is left of a parameter or state of the full widths.
+pub(crate) fn fitted(path: &str, ty: &TensorType, project: &Project) -> TensorType {
+    let mut sizes = ty.shape.sizes();
+    for (axis, kept) in project.channels.of(path) {
+        sizes[axis] = kept.iter().filter(|&&kept| kept).count();
+    }
+    TensorType::new(ty.dtype, nnc_graph::Shape::of(&sizes))
+}
+
+/// A project whose graphs are those of a file of weights that lost channels, if it did. Of a recipe it is told from its
+/// training step what the optimiser keeps of them.
+///
+/// # Errors
+/// What does not fit, in words; or diagnostics.
+pub fn adopt_channels(
+    project: Project,
+    only: Option<&str>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Project, DriverError> {
+    let record = Record::of_tensors(tensors).map_err(DriverError::Usage)?;
+    if record.is_empty() || project.unit.recipes.is_empty() {
+        return Ok(Project { channels: record, ..project });
+    }
+    let network = network(&project, project.recipe(only)?, &record)?;
+    let channels = network.record(&network.gone);
+    Ok(Project { channels, ..project })
+}

@@ -1,0 +1,145 @@
+//! The choice of the channels that go.
+//!
+//! What a channel is worth is the sum of the squares of all weights that are its own, divided by the mean of its group, so
+//! that groups of different layers compare (Fang and others, 2023, section 3.3). The least go first, in steps that keep
+//! vectors full, until a share of the multiply-adds is gone; the last step of a group stays.
+
+use super::groups::{Cost, Group};
+use super::labels::{Fixed, Label};
+use super::trace::Channels;
+use crate::prune::Scope;
+use nnc_graph::Tensor;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What is to go.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Wanted {
+    /// The share of the multiply-adds, above 0 and below 1.
+    pub share: f64,
+    /// Whether the least channels of all groups go, or the same share of each group.
+    pub scope: Scope,
+    /// What the number of channels that stay is a multiple of, where it changes.
+    pub multiple: usize,
+}
+
+/// Why a group is left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stays {
+    /// Its channels must stay.
+    Fixed(Fixed),
+    /// It was not asked for.
+    NotAsked,
+    /// It has no more channels than stay in any case.
+    Few,
+    /// No product gets smaller by it.
+    NoProducts,
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(reason) => reason.fmt(f),
+            Self::NotAsked => f.write_str("not asked for"),
+            Self::Few => f.write_str("few channels"),
+            Self::NoProducts => f.write_str("no product gets smaller"),
+        }
+    }
+}
+
+/// Channels of a group that go together, and their rank among all.
+struct Step {
+    rank: f64,
+    channels: Vec<Label>,
+}
+
+/// What the channels of each class are worth, by the tensors of parameters, which lack what is `gone` already.
+pub fn importance(
+    channels: &Channels,
+    gone: &BTreeSet<Label>,
+    tensor: impl Fn(&str) -> Option<Tensor>,
+) -> BTreeMap<Label, f64> {
+    let mut worth: BTreeMap<Label, f64> = BTreeMap::new();
+    for (path, axes) in channels.residents.iter().filter(|(path, _)| !path.starts_with('$')) {
+        let Some(tensor) = tensor(path).filter(|tensor| tensor.dtype().is_float()) else { continue };
+        let values = tensor.to_f64();
+        for (axis, labels) in axes.iter().enumerate() {
+            let inner: usize = tensor.dims()[axis + 1..].iter().product();
+            let left = labels.iter().map(|&label| channels.labels.class(label)).filter(|class| !gone.contains(class));
+            let left: Vec<Label> = left.collect();
+            for (run, &class) in values.chunks_exact(inner).zip(left.iter().cycle()) {
+                *worth.entry(class).or_default() += run.iter().map(|value| value * value).sum::<f64>();
+            }
+        }
+    }
+    worth
+}
+
+/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions where
+/// it can.
+pub fn step(group: &Group, multiple: usize) -> usize {
+    let positions = group.members.iter().map(|member| member.positions).min().unwrap_or(1);
+    multiple / common_divisor(multiple, positions)
+}
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+/// Why a group stays, if it does.
+pub fn stays(group: &Group, (multiple, asked): (usize, bool), cost: &Cost, gone: &BTreeSet<Label>) -> Option<Stays> {
+    match group.fixed {
+        Some(reason) => Some(Stays::Fixed(reason)),
+        None if !asked => Some(Stays::NotAsked),
+        None if cost.of_group(group, gone) == 0 => Some(Stays::NoProducts),
+        None if group.channels.len() <= step(group, multiple) => Some(Stays::Few),
+        None => None,
+    }
+}
+
+/// What is gone when the share of the multiply-adds is, together with what was before.
+///
+/// # Errors
+/// The share of all that may go, if that is less.
+pub fn choose(
+    groups: &[&Group],
+    worth: &BTreeMap<Label, f64>,
+    (cost, before): (&Cost, &BTreeSet<Label>),
+    wanted: Wanted,
+) -> Result<BTreeSet<Label>, f64> {
+    let mut steps: Vec<Step> = groups.iter().flat_map(|group| steps(group, worth, wanted)).collect();
+    steps.sort_by(|a, b| a.rank.total_cmp(&b.rank).then_with(|| a.channels.cmp(&b.channels)));
+    let without = |count: usize| -> BTreeSet<Label> {
+        let first = steps[..count].iter().flat_map(|step| &step.channels);
+        before.iter().chain(first).copied().collect()
+    };
+    let whole = cost.of(before) as f64;
+    let share = |count: usize| 1.0 - cost.of(&without(count)) as f64 / whole.max(1.0);
+    if share(steps.len()) < wanted.share {
+        return Err(share(steps.len()));
+    }
+    let counts: Vec<usize> = (0..=steps.len()).collect();
+    Ok(without(counts.partition_point(|&count| share(count) < wanted.share)))
+}
+
+/// The steps in which a group loses its channels, the least first.
+fn steps(group: &Group, worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
+    let mut ranked: Vec<(f64, Label)> =
+        group.channels.iter().map(|&class| (worth.get(&class).copied().unwrap_or_default(), class)).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mean = ranked.iter().map(|(worth, _)| worth).sum::<f64>() / ranked.len() as f64;
+    let (size, count) = (step(group, wanted.multiple), ranked.len());
+    // The first step leaves a multiple.
+    let first = (count - 1) % size + 1;
+    let (mut start, mut end, mut made) = (0, first, Vec::new());
+    while end < count {
+        let part = &ranked[start..end];
+        let rank = match wanted.scope {
+            Scope::Global => part.iter().map(|(worth, _)| worth).sum::<f64>() / part.len() as f64 / mean.max(1e-30),
+            Scope::Layer => end as f64 / count as f64,
+        };
+        made.push(Step { rank, channels: part.iter().map(|&(_, class)| class).collect() });
+        (start, end) = (end, end + size);
+    }
+    made
+}

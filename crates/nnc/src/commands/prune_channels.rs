@@ -1,0 +1,95 @@
+//! `nnc prune FILE --weights W --channels SHARE -o OUT`.
+
+use crate::arguments::Prune;
+use crate::terminal::{self, GOOD, STRONG};
+use crate::{Failure, output};
+use nnc_driver::prune::channels::{Report, Request, Row, prune_channels};
+use nnc_driver::prune::stage;
+use nnc_driver::{DriverError, Project, Session};
+use serde_json::{Value, json};
+
+pub(crate) fn run(
+    session: &mut Session<'_>,
+    project: &Project,
+    (options, share): (&Prune, f64),
+    metadata: Option<&str>,
+) -> Result<(), Failure> {
+    let (scope, multiple, over) = (options.scope, options.multiple, options.over.clone());
+    let report = prune_channels(session, project, &Request { share, scope, multiple, over })?;
+    stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
+    if options.json {
+        return output::line(&format!("{:#}", as_json(&report)));
+    }
+    output::print(&shown(&report))?;
+    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+}
+
+fn shown(report: &Report) -> String {
+    let mut lines = vec![["channels of", "before", "after", "multiply-adds", "after", "left alone"].map(str::to_owned)];
+    for row in &report.rows {
+        let numbers = numbers(row.channels.map(|count| count as u64), row.multiply_adds, row.stays.is_some());
+        let why = row.stays.map_or(String::new(), |stays| stays.to_string());
+        let [before, after, cost, cost_after] = numbers;
+        lines.push([layers(row), before, after, cost, cost_after, why]);
+    }
+    let lines: Vec<Vec<String>> = lines.into_iter().map(|line| line.to_vec()).collect();
+    let [before, after] = report.multiply_adds;
+    let share = |now: f64, then: f64| format!("{:.1} %", 100.0 * now / then.max(1.0));
+    let [elements, elements_after] = report.elements.map(|count| terminal::grouped(count as u64));
+    let [bytes, bytes_after] = report.bytes.map(|bytes| terminal::bytes(bytes as u64));
+    terminal::table(&lines)
+        + &format!(
+            "multiply-adds {} -> {} ({})\n",
+            terminal::grouped(before),
+            terminal::grouped(after),
+            share(after as f64, before as f64)
+        )
+        + &format!(
+            "parameters {elements} -> {elements_after} ({}), {bytes} -> {bytes_after}\n",
+            share(report.elements[1] as f64, report.elements[0] as f64)
+        )
+}
+
+/// Numbers before and after; what was left alone is told once.
+fn numbers(channels: [u64; 2], costs: [u64; 2], is_left_alone: bool) -> [String; 4] {
+    let [before, after] = channels.map(terminal::grouped);
+    let [cost, cost_after] = costs.map(terminal::grouped);
+    let after = if is_left_alone { String::new() } else { after };
+    [before, after, cost, cost_after]
+}
+
+/// Layers that a line names.
+const NAMED: usize = 2;
+
+/// The layers that have the channels of a group, the first of them by name.
+fn layers(row: &Row) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (path, _) in &row.members {
+        let layer = path.rsplit_once('.').map_or(path.as_str(), |(layer, _)| layer);
+        if !names.contains(&layer) {
+            names.push(layer);
+        }
+    }
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
+}
+
+fn as_json(report: &Report) -> Value {
+    let member = |(path, axis): &(String, usize)| json!({"parameter": path, "axis": axis});
+    let group = |row: &Row| {
+        json!({
+            "members": row.members.iter().map(member).collect::<Vec<_>>(),
+            "channels": row.channels,
+            "multiply_adds": row.multiply_adds,
+            "left_alone": row.stays.map(|stays| stays.to_string()),
+        })
+    };
+    json!({
+        "groups": report.rows.iter().map(group).collect::<Vec<_>>(),
+        "multiply_adds": report.multiply_adds,
+        "elements": report.elements,
+        "bytes": report.bytes,
+    })
+}
