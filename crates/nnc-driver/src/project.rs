@@ -1,11 +1,13 @@
 //! A `.nn` file with what it uses, read and checked.
 
 use crate::error::DriverError;
-use nnc_graph::Graph;
-use nnc_lang::diagnostic::{Diagnostic, Sources};
+use crate::quantise::file;
+use nnc_graph::{Graph, Tensor};
+use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::pipeline;
-use nnc_opt::quantise::{self, Layer};
+use nnc_opt::quantise::{self, Layer, Range};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,9 @@ pub struct Project {
     pub sources: Sources,
     /// The products that inference does with integers, as its weights say.
     pub quantised: Vec<Layer>,
+    /// The ranges of layers, if its weights are floats that were trained with rounding: inference rounds as they were
+    /// trained.
+    pub rounded: BTreeMap<String, Range>,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -65,12 +70,41 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new() })
+                let (quantised, rounded) = (Vec::new(), BTreeMap::new());
+                let mut project = Self { path: path.to_owned(), unit, warnings, sources, quantised, rounded };
+                project.find_rounded()?;
+                Ok(project)
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
             }
         }
+    }
+
+    /// Finds the layers that recipes round while they train.
+    fn find_rounded(&mut self) -> Result<(), DriverError> {
+        for recipe in &self.unit.recipes {
+            let Some(asked) = &recipe.quantise else { continue };
+            let graph = self.graph(self.unit.train_step(&recipe.name, Self::batch(recipe)))?;
+            let layers: Vec<String> =
+                quantise::layers_to_round(&graph).into_iter().filter(|layer| asked.covers(layer)).collect();
+            if layers.is_empty() {
+                let message = "nothing that is trained here has a product that integers serve";
+                let help = "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops";
+                let diagnostic = Diagnostic::new(Code::E0603, asked.span, message).help(help);
+                return self.checked(Err(vec![diagnostic]));
+            }
+            self.unit.rounded.insert(recipe.name.clone(), layers);
+        }
+        Ok(())
+    }
+
+    /// The project with weights that these tensors are: it rounds as they say.
+    ///
+    /// # Errors
+    /// What is wrong with a range or its integers, in words.
+    pub fn with_weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<Self, String> {
+        Ok(Self { quantised: file::layers(tensors)?, rounded: file::ranges(tensors)?, ..self })
     }
 
     /// The folder that data paths start at, when the user names no other.
@@ -91,11 +125,33 @@ impl Project {
     /// # Errors
     /// [`DriverError::Diagnostics`], or a bug in the compiler.
     pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        self.rounding(graph, &self.rounded)
+    }
+
+    /// As [`Self::inference`], with other ranges of layers whose weights are floats.
+    ///
+    /// # Errors
+    /// As [`Self::inference`].
+    pub fn rounding(
+        &self,
+        graph: Result<Graph, Vec<Diagnostic>>,
+        rounded: &BTreeMap<String, Range>,
+    ) -> Result<Graph, DriverError> {
         let graph = self.checked(graph)?;
-        if self.quantised.is_empty() {
-            return Ok(graph);
-        }
-        Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised))
+        Ok(match (self.quantised.is_empty(), rounded.is_empty()) {
+            (true, true) => graph,
+            (true, false) => quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded),
+            (false, _) => quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised),
+        })
+    }
+
+    /// A training step, which rounds where its recipe says so, or its diagnostics.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`].
+    pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        let graph = self.checked(graph)?;
+        Ok(if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) })
     }
 
     /// The form of a graph that updates nothing in which products are quantised.

@@ -11,7 +11,7 @@ use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
-use nnc_opt::{fuse::FuseOptions, pipeline, quantise::Layer};
+use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
@@ -100,14 +100,14 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
 /// A project with a file of weights, if one is given: it has products of integers where these have them.
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
-    let quantised = quantised(weights, &loaded)?;
-    Ok((Project { quantised, ..project }, loaded))
+    let project = rounding_as(project, weights.unwrap_or(Path::new("")), &loaded)?;
+    Ok((project, loaded))
 }
 
-/// The quantised layers of a file of weights.
-fn quantised(weights: Option<&Path>, loaded: &Checkpoint) -> Result<Vec<Layer>, DriverError> {
-    let wrong = |reason| DriverError::Weights { path: weights.unwrap_or(Path::new("")).to_owned(), reason };
-    quantise::file::layers(&loaded.tensors).map_err(wrong)
+/// A project that rounds as its weights say.
+pub(crate) fn rounding_as(project: Project, weights: &Path, loaded: &Checkpoint) -> Result<Project, DriverError> {
+    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
+    project.with_weights(&loaded.tensors).map_err(wrong)
 }
 
 /// Integers are neither trained nor rounded again.
