@@ -12,7 +12,6 @@ use nnc_data::{Column, write_npy};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::deploy::Deployment;
-use nnc_driver::quantise::file;
 use nnc_driver::roofline::Roofline;
 use nnc_driver::{Compiler, Engine, Project};
 use nnc_lang::elaborate::Options;
@@ -124,7 +123,7 @@ fn deployment(
         None => Checkpoint::default(),
     };
     let started = Instant::now();
-    let project = &Project { quantised: file::layers(&loaded.tensors)?, ..project.clone() };
+    let project = &project.clone().with_weights(&loaded.tensors)?;
     let graphs = AnswerGraphs::new(project, None, None, arguments.rows)?;
     let store = graphs.store(&mut loaded, arguments.weights.as_deref().unwrap_or(Path::new("")))?;
     let deployment = Deployment::consuming(&graphs.subject(&loaded), store, compiler, &[compiler.engine])?;

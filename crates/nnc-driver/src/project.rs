@@ -1,13 +1,15 @@
 //! A `.nn` file with what it uses, read and checked.
 
 use crate::error::DriverError;
-use nnc_graph::Graph;
-use nnc_lang::diagnostic::{Diagnostic, Sources};
+use crate::quantise::file;
+use nnc_graph::{Graph, Tensor};
+use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
 use nnc_opt::prune::channels::{self, Record};
-use nnc_opt::quantise::{self, Layer};
+use nnc_opt::quantise::{self, Layer, Range};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,9 @@ pub struct Project {
     pub stored: Vec<Matrix>,
     /// The channels that are left, as its weights say; every graph is made for them.
     pub channels: Record,
+    /// The ranges of layers, if its weights are floats that were trained with rounding: inference rounds as they were
+    /// trained.
+    pub rounded: BTreeMap<String, Range>,
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -71,13 +76,51 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                let (quantised, stored, channels) = (Vec::new(), Vec::new(), Record::default());
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised, stored, channels })
+                let mut project = Self {
+                    path: path.to_owned(),
+                    unit,
+                    warnings,
+                    sources,
+                    quantised: Vec::new(),
+                    stored: Vec::new(),
+                    channels: Record::default(),
+                    rounded: BTreeMap::new(),
+                };
+                project.find_rounded()?;
+                Ok(project)
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })
             }
         }
+    }
+
+    /// Finds the layers that recipes round while they train.
+    fn find_rounded(&mut self) -> Result<(), DriverError> {
+        for recipe in &self.unit.recipes {
+            let Some(asked) = &recipe.quantise else { continue };
+            let graph = self.graph(self.unit.train_step(&recipe.name, Self::batch(recipe)))?;
+            let layers: Vec<String> =
+                quantise::layers_to_round(&graph).into_iter().filter(|layer| asked.covers(layer)).collect();
+            if layers.is_empty() {
+                let message = "nothing that is trained here has a product that integers serve";
+                let help =
+                    "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops";
+                let diagnostic = Diagnostic::new(Code::E0603, asked.span, message).help(help);
+                return self.checked(Err(vec![diagnostic]));
+            }
+            self.unit.rounded.insert(recipe.name.clone(), layers);
+        }
+        Ok(())
+    }
+
+    /// The project with weights that these tensors are: it rounds as they say.
+    ///
+    /// # Errors
+    /// What is wrong with a range or its integers, or with a stored matrix, in words.
+    pub fn with_weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<Self, String> {
+        let stored = crate::narrow::file::matrices(tensors)?;
+        Ok(Self { quantised: file::layers(tensors)?, rounded: file::ranges(tensors)?, stored, ..self })
     }
 
     /// The folder that data paths start at, when the user names no other.
@@ -100,18 +143,32 @@ impl Project {
     /// # Errors
     /// As [`Self::graph`], or a bug in the compiler.
     pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        self.rounded(self.graph(graph)?)
+        self.rounding(graph, &self.rounded)
+    }
+
+    /// As [`Self::inference`], with other ranges of layers whose weights are floats.
+    ///
+    /// # Errors
+    /// As [`Self::inference`].
+    pub fn rounding(
+        &self,
+        graph: Result<Graph, Vec<Diagnostic>>,
+        rounded: &BTreeMap<String, Range>,
+    ) -> Result<Graph, DriverError> {
+        let graph = self.graph(graph)?;
+        match (self.quantised.is_empty(), rounded.is_empty()) {
+            (true, true) => self.stored_in(graph),
+            (true, false) => Ok(quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded)),
+            (false, _) => self.with_integers(&graph),
+        }
     }
 
     /// A graph of [`Self::graph`] that updates nothing, with products of integers where the weights have them.
     ///
     /// # Errors
     /// A bug in the compiler.
-    pub fn rounded(&self, graph: Graph) -> Result<Graph, DriverError> {
-        match self.quantised.is_empty() {
-            true => self.stored_in(graph),
-            false => Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised)),
-        }
+    pub fn with_integers(&self, graph: &Graph) -> Result<Graph, DriverError> {
+        Ok(quantise::quantise(&Self::before_rounding(graph)?, &self.quantised))
     }
 
     /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they
@@ -129,6 +186,15 @@ impl Project {
             true => Ok(graph),
             false => Ok(narrow(&Self::before_rounding(&graph)?, &self.stored)),
         }
+    }
+
+    /// A training step, which rounds where its recipe says so, or its diagnostics.
+    ///
+    /// # Errors
+    /// As [`Self::graph`].
+    pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        let graph = self.graph(graph)?;
+        Ok(if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) })
     }
 
     /// Whether its weights are no floats any more, which alone are trained.

@@ -17,6 +17,7 @@ use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, OutputKind, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
+use nnc_opt::quantise::{RANGE, Range};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,26 +79,31 @@ struct Programs<'a> {
     masked: BTreeSet<String>,
     /// Whether the weights stay what they are, so that programs are compiled for them alone.
     fixed: bool,
+    /// How programs that update nothing round, as the store says: by layer, of training that rounded.
+    rounded: BTreeMap<String, Range>,
     compiled: BTreeMap<(Purpose, usize), CompiledGraph>,
     compile_time: Duration,
 }
 
 impl Programs<'_> {
     fn get(&mut self, purpose: Purpose, rows: usize, store: &Store) -> Result<&mut CompiledGraph, DriverError> {
+        let is_inference = matches!(purpose, Purpose::Evaluate | Purpose::Answer(_) | Purpose::Picture);
+        if is_inference {
+            self.follow_ranges(store)?;
+        }
         let vacant = match self.compiled.entry((purpose, rows)) {
             Entry::Occupied(compiled) => return Ok(compiled.into_mut()),
             Entry::Vacant(vacant) => vacant,
         };
         let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-        let graph = match &vacant.key().0 {
-            Purpose::Train(due) => unit.train_steps(name, rows, due),
-            Purpose::Evaluate => unit.evaluate(name, rows),
-            Purpose::Indices => unit.evaluate(name, rows),
-            Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
-            Purpose::Picture => unit.pictures(name, rows),
+        let inference = |graph| self.project.rounding(graph, &self.rounded);
+        let mut graph = match &vacant.key().0 {
+            Purpose::Train(due) => self.project.training(unit.train_steps(name, rows, due))?,
+            Purpose::Indices => self.project.graph(unit.evaluate(name, rows))?,
+            Purpose::Evaluate => inference(unit.evaluate(name, rows))?,
+            Purpose::Answer(answer) => inference(unit.answer(name, answer.as_deref(), rows))?,
+            Purpose::Picture => inference(unit.pictures(name, rows))?,
         };
-        let is_inference = matches!(vacant.key().0, Purpose::Evaluate | Purpose::Answer(_) | Purpose::Picture);
-        let mut graph = if is_inference { self.project.inference(graph)? } else { self.project.graph(graph)? };
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
@@ -111,6 +117,18 @@ impl Programs<'_> {
         let compiled = self.compiler.compile(&graph)?;
         self.compile_time += compiled.compile_time;
         Ok(vacant.insert(compiled))
+    }
+
+    /// Lets go of the programs whose ranges are no longer those of the store.
+    fn follow_ranges(&mut self, store: &Store) -> Result<(), DriverError> {
+        let kept = store.iter().filter(|(path, _)| path.starts_with(RANGE));
+        let kept = kept.filter_map(|(path, _)| Some((path.to_owned(), store.tensor(path)?))).collect();
+        let rounded = file::ranges(&kept).map_err(DriverError::Usage)?;
+        if rounded != self.rounded {
+            self.compiled.retain(|(purpose, _), _| matches!(purpose, Purpose::Train(_) | Purpose::Indices));
+            self.rounded = rounded;
+        }
+        Ok(())
     }
 }
 
@@ -160,8 +178,8 @@ impl<'a> Session<'a> {
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
         let (masked, compiled, compile_time) = (BTreeSet::new(), BTreeMap::new(), Duration::ZERO);
-        let fixed = false;
-        let programs = Programs { project, recipe, compiler, masked, fixed, compiled, compile_time };
+        let (fixed, rounded) = (false, BTreeMap::new());
+        let programs = Programs { project, recipe, compiler, masked, fixed, rounded, compiled, compile_time };
         Ok(Self { data, seed, store, metric_start, programs })
     }
 
@@ -216,6 +234,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes the ranges of weights that were trained with rounding, so that programs other than the training step round
+    /// as it did; a store that has other ones loses them.
+    pub fn adopt_ranges(&mut self, tensors: &BTreeMap<String, Tensor>) {
+        for (path, tensor) in tensors.iter().filter(|(path, _)| path.starts_with(RANGE)) {
+            self.store.insert(path, tensor);
+        }
+    }
+
     /// The compiler and its threads.
     pub fn compiler(&self) -> &Compiler {
         &self.programs.compiler
@@ -236,7 +262,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Diagnostics or a failure to compile.
     pub fn training_program(&mut self, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
-        let all = self.recipe().steps.iter().map(|step| step.name.clone()).collect();
+        let all = self.recipe().all_steps();
         self.programs.get(Purpose::Train(all), rows, &self.store)
     }
 
@@ -254,7 +280,7 @@ impl<'a> Session<'a> {
     /// A failure to compile, or an index of the batch that is out of range.
     pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<Step, DriverError> {
         let recipe = self.recipe();
-        let purpose = Purpose::Train(recipe.due(moment.iteration));
+        let purpose = Purpose::Train(recipe.due(moment.iteration, moment.iterations));
         let program = self.programs.get(purpose.clone(), batch.rows, &self.store)?;
         fill(program, self.data, batch)?;
         program.set_i64("$seed", self.seed);
@@ -281,7 +307,7 @@ impl<'a> Session<'a> {
     /// In words, the first operation of the training step at `moment` on `rows` examples, the last that was done, that
     /// made a value which is no finite number from values that are; or the parameter or state that held one before.
     pub fn first_non_finite(&self, rows: usize, moment: Moment) -> Option<String> {
-        let purpose = Purpose::Train(self.recipe().due(moment.iteration));
+        let purpose = Purpose::Train(self.recipe().due(moment.iteration, moment.iterations));
         let program = self.programs.compiled.get(&(purpose, rows))?;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;

@@ -123,7 +123,7 @@ fn a_step_of_every_third_iteration_is_no_part_of_the_others() {
     let (mut a, mut b) = ([0.5, 0.5], [0.5, 0.5]);
     let mut rule = adam(0.0, 0.0);
     for iteration in 0..7 {
-        let due = recipe.due(iteration);
+        let due = recipe.due(iteration, 10);
         let graph = unit.train_steps("turns", 3, &due).expect("it builds");
         assert_eq!(
             graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { path, .. } if path == "b.w")),
@@ -152,7 +152,7 @@ fn random_numbers_of_steps_are_their_own() {
          step second { minimize mean((b(x) - y - normal([N])) ** 2) over b using sgd }",
     ));
     let losses = |iteration: i64| {
-        let graph = unit.train_steps("turns", 3, &unit.recipes[0].due(iteration)).expect("it builds");
+        let graph = unit.train_steps("turns", 3, &unit.recipes[0].due(iteration, 10)).expect("it builds");
         step(&nnc_opt::grad::expand(&graph), &mut first_values(&unit, "turns", 1), &examples(), 1)
     };
     let (both, one) = (losses(1), losses(0));

@@ -6,10 +6,10 @@ use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::prune::channels::adopt_channels;
+use nnc_driver::quantise;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Engine, Project};
-use nnc_driver::{narrow, quantise};
 use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
 use nnc_opt::{fuse::FuseOptions, pipeline};
@@ -101,11 +101,15 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
 /// A project with a file of weights, if one is given: it has products of integers where these have them.
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
-    let wrong = |reason| DriverError::Weights { path: weights.unwrap_or(Path::new("")).to_owned(), reason };
-    let quantised = quantise::file::layers(&loaded.tensors).map_err(wrong)?;
-    let stored = narrow::file::matrices(&loaded.tensors).map_err(wrong)?;
-    let project = with_channels(Project { quantised, stored, ..project }, options, weights, &loaded)?;
+    let project = rounding_as(project, weights.unwrap_or(Path::new("")), &loaded)?;
+    let project = with_channels(project, options, weights, &loaded)?;
     Ok((project, loaded))
+}
+
+/// A project that rounds as its weights say.
+fn rounding_as(project: Project, weights: &Path, loaded: &Checkpoint) -> Result<Project, DriverError> {
+    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
+    project.with_weights(&loaded.tensors).map_err(wrong)
 }
 
 /// A project with the channels that a file of weights has.

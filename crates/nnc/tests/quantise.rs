@@ -7,7 +7,9 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const FLOATS: &str = "floats/last.safetensors";
@@ -225,4 +227,171 @@ fn answers_stay_near_however_layers_are_used() {
             assert!((float - integer).abs() < 0.1 * largest, "{answer}: {float} became {integer}, of {largest}");
         }
     }
+}
+
+/// The digits with a recipe that rounds, trained for a few epochs.
+fn rounded_in_training(options: &str, more: &[&str]) -> (TempDir, PathBuf) {
+    let (keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let source = source.replace("    metric accuracy", &format!("    {options}\n    metric accuracy"));
+    fs::write(folder.join("digits.nn"), source).unwrap();
+    ok(&folder, &[&["train", "digits.nn", "--set", "epochs=3", "--out", "floats"], more].concat());
+    (keep, folder)
+}
+
+fn answers(folder: &Path, weights: &str, engine: &str) -> Vec<u8> {
+    let pixels = |row: usize| (0..64).map(|at| ((at * (row + 3)) % 17).to_string()).collect::<Vec<_>>().join(",");
+    fs::write(folder.join("rows.csv"), (0..16).map(|row| pixels(row) + "\n").collect::<String>()).unwrap();
+    let line = ["run", "digits.nn", "--weights", weights, "--engine", engine, "--input", "rows.csv"];
+    ok(folder, &[&line[..], &["--output", "y.npy"]].concat());
+    fs::read(folder.join("y.npy")).unwrap()
+}
+
+/// What was trained with rounding is, as floats and as integers, one network with the same bits.
+#[test]
+fn what_was_trained_with_rounding_loses_nothing() {
+    for options in ["quantise(start=0.4)", "quantise(range=learned, start=0.4)"] {
+        let (_keep, folder) = rounded_in_training(options, &[]);
+        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "-o", "q.safetensors"];
+        let told = ok(&folder, &line);
+        assert!(told.contains("ranges as they were trained") && !told.contains("calibrated"), "{told}");
+        let names = names(&folder.join("q.safetensors"));
+        assert!(names.iter().any(|name| name == "dense_1.w.q8"), "{names:?}");
+        assert!(!names.iter().any(|name| name == "dense_1.w" || name.starts_with("$quantise.")), "{names:?}");
+        for engine in ["native", "cranelift", "interp"] {
+            let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| accuracy(&folder, file, engine));
+            assert_eq!(floats, integers, "{options} on {engine}");
+            assert!(floats > 0.8, "{options}: {floats}");
+            let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| answers(&folder, file, engine));
+            assert_eq!(floats, integers, "{options} on {engine}");
+        }
+        // Without the rounding it is another network.
+        let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+        fs::write(folder.join("digits.nn"), source.replace(options, "")).unwrap();
+        assert_eq!(answers(&folder, FLOATS, "native"), answers(&folder, "q.safetensors", "native"), "the file says it");
+        let explained = ok(&folder, &["explain", "digits.nn", "--weights", FLOATS, "--program", "answer"]);
+        assert!(explained.contains("of narrow bytes"), "{explained}");
+    }
+}
+
+/// A run that is killed on either side of the start goes on with the same bits, on every engine, whatever else is in the
+/// recipe.
+#[test]
+fn a_recipe_that_rounds_goes_on_with_the_same_bits() {
+    for options in ["quantise(start=0.5)", "quantise(range=learned, start=0.5)\n    prune(cubic(0.5), every=3)"] {
+        let (_keep, folder) = rounded_in_training(options, &[]);
+        let more = ["--set", "epochs=4", "--checkpoint-every", "3"];
+        let line = |out| [&["train", "digits.nn", "--out", out][..], &more].concat();
+        ok(&folder, &line("whole"));
+        ok(&folder, &[&line("other")[..], &["--threads", "1", "--engine", "cranelift"]].concat());
+        let whole = fs::read(folder.join("whole/last.safetensors")).unwrap();
+        assert!(whole == fs::read(folder.join("other/last.safetensors")).unwrap(), "{options}: engines differ");
+        assert!(floats_of(&whole, "$quantise.dense_1.w.top")[0] > 0.0, "{options}");
+        let resumed = || match folder.join("killed/last.safetensors").exists() {
+            true => [&line("killed")[..], &["--resume"]].concat(),
+            false => line("killed"),
+        };
+        for wait in [100, 150, 200] {
+            let mut child = common::command(&folder, &resumed()).stdout(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_millis(wait));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        ok(&folder, &resumed());
+        for file in ["last.safetensors", "best.safetensors", "metrics.csv"] {
+            let read = |run: &str| fs::read(folder.join(run).join(file)).unwrap();
+            assert!(read("whole") == read("killed"), "{options}: {file} differs");
+        }
+    }
+}
+
+fn floats_of(file: &[u8], name: &str) -> Vec<f32> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let words = tensors.tensor(name).unwrap().data().to_vec();
+    words.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+/// Normalisation by the batch, dropout, a residual sum, and two steps of which one trains what is rounded.
+const NORMED: &str = "
+model Body(image: f32[N, 1, 8, 8]) -> f32[N, 16, 4, 4] {
+    x = image |> conv_norm_relu(16, kernel=3, padding=1) |> max_pool2d(2)
+    return x |> residual_block(16) |> dropout(0.2)
+}
+model Head(x: f32[N, 16, 4, 4]) -> f32[N, 10] = x |> flatten |> dense(32) |> relu |> dense(10)
+data digits {
+    train: (f32[64], u8) = csv(\"data/digits.csv.gz\")
+    test = every(5)
+    image: f32[1, 8, 8] = reshape(train.0 / 16, [1, 8, 8])
+    label: i32 = i32(train.1)
+}
+train net on digits {
+    epochs = 3; batch = 64
+    layer body = Body()
+    layer head = Head()
+    MINIMISE
+    quantise(start=0.3, RANGE)
+    metric accuracy = accuracy(head(body(image)), label)
+    answer probabilities = softmax(head(body(image)))
+}
+";
+
+#[test]
+fn normalised_networks_and_steps_are_rounded_as_they_were_trained() {
+    let whole = "minimize cross_entropy(head(body(image)), label) using adam(lr=3e-3)";
+    let steps = format!("step first {{ {whole} }}\n step second every 2 {{ {whole} }}");
+    let both = format!("{whole}, accumulate=2, average=0.9, clip_norm=1.0");
+    for (minimise, range) in
+        [(whole, "over=body"), (&steps, "range=learned"), (&both, "range=learned"), (&both, "over=head")]
+    {
+        let (_keep, folder) = digits();
+        let source = NORMED.replace("MINIMISE", minimise).replace("RANGE", range);
+        fs::write(folder.join("digits.nn"), source).unwrap();
+        ok(&folder, &["train", "digits.nn", "--out", "floats"]);
+        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "-o", "q.safetensors", "--json"];
+        let told: Value = serde_json::from_str(&ok(&folder, &line)).unwrap();
+        let rows = told["layers"].as_array().unwrap();
+        for row in rows {
+            let name = row["name"].as_str().unwrap();
+            let is_asked = range.strip_prefix("over=").is_none_or(|part| name.starts_with(part));
+            let is_large = name != "body.conv_norm_relu_1.conv2d_1.w" && row["weights"].as_u64() > Some(144);
+            assert_eq!(!row["choice"]["int8"].is_null(), is_asked && is_large, "{minimise}, {range}: {row}");
+        }
+        let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| accuracy(&folder, file, "native"));
+        assert!(floats == integers && floats > 0.5, "{minimise}, {range}: {floats} became {integers}");
+        let [floats, integers] = [FLOATS, "q.safetensors"].map(|file| answers(&folder, file, "native"));
+        assert_eq!(floats, integers, "{minimise}, {range}");
+    }
+}
+
+#[test]
+fn a_recipe_without_products_to_round_says_so() {
+    let (_keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let model = source.find("model ").unwrap();
+    let end = model + source[model..].find("\n}\n").unwrap() + 3;
+    let small = "model Digits(image: f32[N, 1, 8, 8]) -> f32[N, 10] = image |> avg_pool2d(4) |> flatten |> dense(10)\n";
+    let source = format!("{}{small}{}", &source[..model], &source[end..]);
+    fs::write(folder.join("digits.nn"), source.replace("    metric acc", "    quantise(start=0.5)\n    metric acc"))
+        .unwrap();
+    let said = fails(&folder, &["train", "digits.nn", "--out", "run"]);
+    assert!(
+        said.contains("E0603") && said.contains("integers serve") && said.contains("quantise(start=0.5)"),
+        "{said}"
+    );
+    assert!(!folder.join("run").exists());
+}
+
+#[test]
+fn a_range_that_is_none_is_refused() {
+    let (_keep, folder) = rounded_in_training("quantise()", &[]);
+    let mut file = fs::read(folder.join(FLOATS)).unwrap();
+    let text = String::from_utf8_lossy(&file).into_owned();
+    let at = text.find("$quantise.dense_1.w.sign").unwrap();
+    file[at + "$quantise.dense_1.w.".len()] = b'x';
+    fs::write(folder.join("bad.safetensors"), &file).unwrap();
+    for words in [&["eval", "digits.nn"][..], &["quantise", "digits.nn", "-o", "q.safetensors"]] {
+        let said = fails(&folder, &[words, &["--weights", "bad.safetensors"]].concat());
+        assert!(said.contains("bad.safetensors") && said.contains("the range of `dense_1.w`"), "{said}");
+    }
+    assert!(!folder.join("q.safetensors").exists());
 }

@@ -11,14 +11,6 @@ use nnc_graph::{Graph, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
 use std::collections::BTreeMap;
 
-/// Fewer terms than this, or fewer output channels than a vector has lanes, are no work for integers.
-const LEAST_TERMS: usize = 16;
-const LEAST_CHANNELS: usize = 8;
-
-fn is_small(site: &Site) -> bool {
-    site.depth < LEAST_TERMS && !site.is_single || site.channels < LEAST_CHANNELS
-}
-
 /// Weights that may be quantised, with the products by them.
 pub struct Candidate {
     /// Its products, one at least.
@@ -34,14 +26,14 @@ pub struct Candidates {
     graph: Graph,
     /// In program order.
     pub all: Vec<Candidate>,
-    calibrated_on: usize,
+    calibrated_on: Option<usize>,
     /// Seconds of a run, if that was asked for.
     times: Option<Times>,
 }
 
 impl Candidates {
-    /// Every product of the first of some programs, with its range, as activations are in all of them, and its integers, or
-    /// why it has none. `rows` are the examples of a call.
+    /// Every product of the first of some programs, with its range, as activations are in all of them or as it was trained,
+    /// and its integers, or why it has none. `rows` are the examples of a call.
     ///
     /// # Errors
     /// No products, or what cannot be compiled or run.
@@ -50,26 +42,33 @@ impl Candidates {
         rows: usize,
         (compiler, store): (&Compiler, &mut Store),
         (examples, calibrated_on): (&mut dyn Examples, usize),
-        request: &Request,
+        (request, trained): (&Request, &BTreeMap<String, Range>),
     ) -> Result<Self, DriverError> {
         let uses = by_name(sites(&graphs[0]));
         if uses.is_empty() {
             let message = "this network has no product of activations by weights outside of loops";
             return Err(DriverError::Usage(message.to_owned()));
         }
-        let seen = observe::observe(&graphs, request.method, (compiler, store), examples)?;
+        let (seen, calibrated_on) = match trained.is_empty() {
+            true => (observe::observe(&graphs, request.method, (compiler, store), examples)?, Some(calibrated_on)),
+            false => (BTreeMap::new(), None),
+        };
         let firsts: Vec<Site> = uses.iter().map(|uses| uses[0].clone()).collect();
         let floats = weights::floats(&graphs[0], &firsts, (compiler, store))?;
         let layers = layers_of(&firsts);
         let candidate = |((sites, weights), layer): ((Vec<Site>, Tensor), String)| {
             let first = &sites[0];
             let seen = seen.get(&first.name);
-            let range = seen.and_then(|seen| seen.range(request.method));
+            let range = match calibrated_on {
+                Some(_) => seen.and_then(|seen| seen.range(request.method)),
+                None => trained.get(first.layer()).copied(),
+            };
             let made = range.and_then(|range| Some((range, weights::quantise(first, &weights)?)));
             let choice = match (&made, range) {
-                _ if is_small(first) => Err(Reason::Small),
+                _ if first.is_small() => Err(Reason::Small),
                 (Some((range, _)), _) => Ok(*range),
                 (None, Some(_)) => Err(Reason::WeightsNotFinite),
+                (None, None) if calibrated_on.is_none() => Err(Reason::NotTrained),
                 (None, None) if seen.is_some_and(|seen| seen.most == 0.0) => Err(Reason::NeverExercised),
                 (None, None) => Err(Reason::NotFinite),
             };

@@ -12,11 +12,11 @@ use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::prune::channels::recorded_axis;
-use nnc_opt::quantise::{Layer, Range, scales_path, weights_path};
+use nnc_opt::quantise::{self, Layer, Range, scales_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What the path of a range starts with.
+/// What the path of the range of integers starts with.
 const RANGE: &str = "$quantised.";
 
 /// The tensor that keeps a layer's range, and its path.
@@ -32,6 +32,35 @@ pub fn range_tensor(layer: &Layer) -> (String, Tensor) {
 pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> {
     let named = tensors.iter().filter_map(|(path, tensor)| Some((path.strip_prefix(RANGE)?, tensor)));
     named.map(|(name, range)| layer(tensors, name, range)).collect()
+}
+
+/// The ranges that weights were trained with, by layer: none unless their recipe rounds, and had begun to. A layer that never
+/// saw anything but 0 has none.
+///
+/// # Errors
+/// What is wrong with a range, in words.
+pub fn ranges(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Range>, String> {
+    let mut found = BTreeMap::new();
+    for (path, top) in tensors {
+        let Some(layer) = path.strip_prefix(quantise::RANGE).and_then(|rest| rest.strip_suffix(quantise::TOP)) else {
+            continue;
+        };
+        let sign = tensors.get(&format!("{}{layer}{}", quantise::RANGE, quantise::SIGN));
+        let [Some(top), Some(sign)] = [Some(top), sign].map(|end| end.and_then(scalar)) else {
+            return Err(format!("the range of `{layer}` that was trained is no magnitude and sign"));
+        };
+        let least = if sign > 0.0 { -top } else { 0.0 };
+        found.extend(Range::covering(least, top).map(|range| (layer.to_owned(), range)));
+    }
+    Ok(found)
+}
+
+/// The number that a tensor is.
+fn scalar(tensor: &Tensor) -> Option<f32> {
+    match tensor.to_f64()[..] {
+        [number] if tensor.dtype() == DType::F32 && number.is_finite() => Some(number as f32),
+        _ => None,
+    }
 }
 
 /// Integers are neither trained nor rounded again.

@@ -1,6 +1,7 @@
 //! Quantisation after training: which products are done with integers, by what was observed on real examples.
 //!
-//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range.
+//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range. What was
+//!    trained with rounding has its ranges already.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
@@ -59,6 +60,8 @@ pub enum Reason {
     NotFinite,
     /// Its weights held what is no finite number.
     WeightsNotFinite,
+    /// It was not rounded in the training that others were rounded in.
+    NotTrained,
     /// Too few terms or channels for integers to serve.
     Small,
     /// Integers measured slower.
@@ -73,6 +76,7 @@ impl std::fmt::Display for Reason {
             Self::NeverExercised => "its inputs were all 0",
             Self::NotFinite => "its inputs hold what is no finite number",
             Self::WeightsNotFinite => "its weights hold what is no finite number",
+            Self::NotTrained => "trained in floats",
             Self::Small => "few terms",
             Self::Slower => "int8 is slower",
             Self::Accuracy => "costs too much accuracy",
@@ -104,8 +108,8 @@ pub struct Row {
 pub struct Report {
     /// What was measured; nothing where there is no recipe.
     pub measured: Option<Measured>,
-    /// Calibration examples.
-    pub calibrated_on: usize,
+    /// Calibration examples; none where ranges are those of the training.
+    pub calibrated_on: Option<usize>,
     /// What became of the answers.
     pub answers: Vec<Drift>,
     /// Seconds of all kernels of a run, if times were asked for.
@@ -204,11 +208,13 @@ pub fn quantise_model(
 ) -> Result<Outcome, DriverError> {
     let float = vec![Project::before_rounding(graph)?];
     let mut examples = OneCall::new(inputs);
-    let mut candidates = Candidates::new(float, rows, (compiler, &mut store), (&mut examples, rows), request)?;
+    let request_and_ranges = (request, &project.rounded);
+    let mut candidates =
+        Candidates::new(float, rows, (compiler, &mut store), (&mut examples, rows), request_and_ranges)?;
     if request.measure {
         candidates.time(compiler)?;
     }
-    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.rounded(graph.clone())?)))
+    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.with_integers(graph)?)))
 }
 
 /// The measure that counts: the one asked for, or the first of the recipe.

@@ -51,9 +51,10 @@ pub fn quantise(site: &Site, weights: &Tensor) -> Option<Quantised> {
         }
     }
     let scales: Vec<f64> = largest.iter().map(|largest| largest / f64::from(WEIGHT_LEVELS)).collect();
-    let number = |(at, value): (usize, &f64)| match scales[channel(at)] {
+    // In f32, as programs round that were trained so.
+    let number = |(at, value): (usize, &f64)| match scales[channel(at)] as f32 {
         0.0 => 0.0,
-        scale => (value / scale).round_ties_even(),
+        scale => f64::from((*value as f32 / scale).round_ties_even()),
     };
     let numbers: Vec<f64> = values.iter().enumerate().map(number).collect();
     Some(Quantised {

@@ -360,7 +360,11 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             validation,
         };
         self.progress.end_epoch();
-        let improved = self.progress.judge(&row, self.session.recipe().stop_early.as_ref());
+        // What is not rounded yet is no candidate.
+        let recipe = self.session.recipe();
+        let last = self.progress.iteration.saturating_sub(1) as i64;
+        let counts = recipe.quantise.is_none() || recipe.rounds(last, self.iterations() as i64);
+        let improved = counts && self.progress.judge(&row, recipe.stop_early.as_ref());
         self.progress.history.rows.push(row.clone());
         if improved {
             self.keep_best();
@@ -432,6 +436,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
     fn test(&mut self, observer: &mut dyn Observer) -> Result<Option<Metrics>, DriverError> {
         if let (Some(best), true) = (&self.best, self.dataset.validation.is_some()) {
             self.session.load_weights(best);
+            self.session.adopt_ranges(best);
         }
         let Some(part) = &self.dataset.test else { return Ok(None) };
         let (metrics, matrices) = self.session.measure(part)?;

@@ -60,6 +60,9 @@ pub struct Unit {
     pub data: Vec<DataInfo>,
     /// Its recipes.
     pub recipes: Vec<RecipeInfo>,
+    /// The layers that recipes with `quantise` round, by the name of the recipe: the parameters that products are by. Whoever
+    /// knows products says so; the training step then has ranges of them.
+    pub rounded: BTreeMap<String, Vec<String>>,
     pub(super) program: Arc<Program>,
     pub(super) options: Options,
 }
@@ -100,8 +103,8 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
     }
     let syntax_is_sound = !parsed.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     let models = models(&mut elaborator);
-    let mut unit =
-        Unit { models, data: Vec::new(), recipes: Vec::new(), program: Arc::clone(program), options: options.clone() };
+    let (data, recipes, rounded) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut unit = Unit { models, data, recipes, rounded, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
         diagnostics.extend(super::narrow::check(program));

@@ -2,7 +2,7 @@
 //!
 //! Its names are seen by every program, behind the program's own. Everything here is written with the primitives of
 //! `elaborate/builtins`; nothing of it is known to the compiler by name, but for [`CLIP_SCALE`],
-//! [`MAGNITUDE`] and [`SHARE_BELOW`].
+//! [`MAGNITUDE`], [`SHARE_BELOW`] and [`MOVING_RANGE`].
 
 /// Each file of the library: its name in diagnostics, and its text. In the order in which they are read.
 pub const FILES: &[(&str, &str)] = &[
@@ -24,6 +24,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("library/schedules.nn", include_str!("schedules.nn")),
     ("library/augmentation.nn", include_str!("augmentation.nn")),
     ("library/pruning.nn", include_str!("pruning.nn")),
+    ("library/quantising.nn", include_str!("quantising.nn")),
 ];
 
 /// The function that `minimize ..., clip_norm=` scales gradients with.
@@ -34,6 +35,9 @@ pub const MAGNITUDE: &str = "magnitude";
 
 /// The function that finds which scores are the least.
 pub const SHARE_BELOW: &str = "share_below";
+
+/// The function that moves a range by what a batch shows.
+pub const MOVING_RANGE: &str = "moving_range";
 
 /// A first network. `FILE` stands for the name of the file, `NAME` for that of the data, `MODEL` for that of the model.
 const TEMPLATE: &str = include_str!("template.nn");

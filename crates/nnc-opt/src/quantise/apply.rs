@@ -7,6 +7,7 @@
 //! a border of its own around them, of what stands for 0.
 
 use super::sites::{Site, moves, origin, sites};
+use super::weights::rounded_weights;
 use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
@@ -27,8 +28,29 @@ struct Integers {
     range: Range,
 }
 
+/// Where the integers of weights come from.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    /// Parameters of their own.
+    File,
+    /// The program rounds its floats.
+    Floats,
+}
+
 /// The graph with those products quantised that `layers` name; layers that it has no product for are passed over.
 pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
+    rewritten(graph, layers, Source::File)
+}
+
+/// The graph with every product quantised that integers serve and that there is a range for, by the parameter that its
+/// weights follow from ([`Site::layer`]). It reads the floats of weights, and rounds them itself.
+pub fn quantise_floats(graph: &Graph, ranges: &BTreeMap<String, Range>) -> Graph {
+    let served = sites(graph).into_iter().filter(|site| !site.is_small());
+    let layer = |site: Site| Some(Layer { input: *ranges.get(site.layer())?, name: site.name });
+    rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), Source::Floats)
+}
+
+fn rewritten(graph: &Graph, layers: &[Layer], source: Source) -> Graph {
     let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
     let sites = sites(graph);
     let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
@@ -36,7 +58,8 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
     let ranges = Ranges::of(graph, chosen.values());
     let mut unlimited = Fuel::new(None);
     let rewriter = Rewriter::new(graph, &mut unlimited);
-    let mut pass = Pass { rewriter, ranges, integers: vec![None; graph.value_count()], parameters: BTreeMap::new() };
+    let integers = vec![None; graph.value_count()];
+    let mut pass = Pass { rewriter, ranges, source, integers, weights: BTreeMap::new() };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
@@ -119,8 +142,9 @@ struct Pass<'a> {
     ranges: Ranges,
     /// By old value.
     integers: Vec<Option<Integers>>,
-    /// Those of integers and scales by path.
-    parameters: BTreeMap<String, ValueId>,
+    source: Source,
+    /// Integers and scales of weights by the name of their site.
+    weights: BTreeMap<String, [ValueId; 2]>,
 }
 
 impl Pass<'_> {
@@ -233,9 +257,7 @@ impl Pass<'_> {
             Some(x) => x,
             None => self.round(site.input, range),
         };
-        let shape = self.rewriter.old().ty(site.weights).shape.clone();
-        let channels = shape[site.channel_axis].clone();
-        let weights = self.parameter(weights_path(&site.name), TensorType::new(DType::I8, shape));
+        let [weights, scales] = self.weights(site);
         let weights = self.with_number(BinaryOp::Max, weights, -f64::from(WEIGHT_LEVELS));
         let weights = self.with_number(BinaryOp::Min, weights, f64::from(WEIGHT_LEVELS));
         let sums = self.sums(&node.op, x, weights);
@@ -244,21 +266,32 @@ impl Pass<'_> {
             false => sums,
         };
         let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
-        let scales = TensorType::new(DType::F32, Shape(vec![channels]));
-        let scales = self.parameter(scales_path(&site.name), scales);
         let scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale));
         let scales = self.along_channels(node, scales);
         let y = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
         self.rewriter.replace(node.results[0], y);
     }
 
-    /// The one parameter of a path.
-    fn parameter(&mut self, path: String, ty: TensorType) -> ValueId {
-        if let Some(&made) = self.parameters.get(&path) {
+    /// The integers and scales of a site's weights, the same for all sites of a name.
+    fn weights(&mut self, site: &Site) -> [ValueId; 2] {
+        if let Some(&made) = self.weights.get(&site.name) {
             return made;
         }
-        let made = self.rewriter.emit(Op::Param { path: path.clone(), ty }, &[]);
-        self.parameters.insert(path, made);
+        let made = match self.source {
+            Source::File => {
+                let shape = self.rewriter.old().ty(site.weights).shape.clone();
+                let scales = TensorType::new(DType::F32, Shape(vec![shape[site.channel_axis].clone()]));
+                let weights = Op::Param { path: weights_path(&site.name), ty: TensorType::new(DType::I8, shape) };
+                let scales = Op::Param { path: scales_path(&site.name), ty: scales };
+                [weights, scales].map(|parameter| self.rewriter.emit(parameter, &[]))
+            }
+            Source::Floats => {
+                let weights = self.rewriter.value(site.weights);
+                let rounded = rounded_weights(self.rewriter.graph_mut(), weights, site.channel_axis);
+                [self.rewriter.emit(Op::Cast(DType::I8), &[rounded.numbers]), rounded.scales]
+            }
+        };
+        self.weights.insert(site.name.clone(), made);
         made
     }
 

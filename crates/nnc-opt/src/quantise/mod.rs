@@ -14,6 +14,8 @@
 //! | --- | --- |
 //! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
 //! | [`mod@apply`] | the rewrite |
+//! | [`mod@weights`] | weights in whole numbers, computed by a graph |
+//! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
 //! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for each output
@@ -22,9 +24,12 @@
 //! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
 
 mod apply;
+mod fake;
 mod sites;
+mod weights;
 
-pub use apply::quantise;
+pub use apply::{quantise, quantise_floats};
+pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
 pub use sites::{Site, roots, sites};
 
 /// Terms that kernels multiply at a time.

@@ -32,6 +32,22 @@ pub struct Site {
     pub products: usize,
 }
 
+/// Fewer terms than this, or fewer output channels than a vector has lanes, are no work for integers.
+const LEAST_TERMS: usize = 16;
+const LEAST_CHANNELS: usize = 8;
+
+impl Site {
+    /// Whether it is too small for integers to serve.
+    pub fn is_small(&self) -> bool {
+        self.depth < LEAST_TERMS && !self.is_single || self.channels < LEAST_CHANNELS
+    }
+
+    /// The parameter that its weights follow from, the largest of them.
+    pub fn layer(&self) -> &str {
+        self.name.split('@').next().unwrap_or(&self.name)
+    }
+}
+
 /// The products of a graph whose dims are bound, in program order. Those inside of loops are none.
 pub fn sites(graph: &Graph) -> Vec<Site> {
     let constants = constants(graph, |_| false, |_| false);

@@ -42,6 +42,7 @@ pub(crate) fn load_exactly(
 ) -> Result<(), Failure> {
     let mismatches = session.load_weights(&loaded.tensors);
     if mismatches.is_empty() {
+        session.adopt_ranges(&loaded.tensors);
         return Ok(());
     }
     let listed = nnc_driver::pretrained::listed(&mismatches);

@@ -127,7 +127,7 @@ fn warn(report: &Report) {
             Err(Reason::WeightsNotFinite) => {
                 terminal::print_warning(&format!("the weights of `{layer}` hold a NaN or an infinity; it stays f32"));
             }
-            Ok(_) | Err(Reason::Small | Reason::Slower | Reason::Accuracy) => {}
+            Ok(_) | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::Accuracy) => {}
         }
     }
     for drift in report.answers.iter().filter(|drift| drift.mean > FAR) {
@@ -147,10 +147,13 @@ fn shown(report: &Report) -> String {
     let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.rows.iter().map(line));
-    let calibrated = terminal::counted(report.calibrated_on, "example");
+    let calibrated = report.calibrated_on.map_or_else(
+        || "ranges as they were trained".to_owned(),
+        |examples| format!("calibrated on {}", terminal::counted(examples, "example")),
+    );
     let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
-        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; calibrated on {calibrated}\n", measured.metric)
+        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}\n", measured.metric)
     });
     let [from, to] = report.bytes;
     let share = 100.0 * to as f64 / from.max(1) as f64;

@@ -7,6 +7,7 @@
 use super::answers::{AnswerInfo, Asked};
 use super::average::Averaged;
 use super::prune::{Pruning, Trained};
+use super::quantise::Quantisation;
 use super::settings::Settings;
 use super::step::Steps;
 use super::{Accumulation, METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
@@ -74,6 +75,10 @@ pub(crate) struct Builder<'p> {
     pub(super) new_parameters: BTreeMap<String, ValueId>,
     /// What `prune` says.
     pub(super) pruning: Option<Pruning>,
+    /// What `quantise` says.
+    pub(super) quantisation: Option<Quantisation>,
+    /// The layers that it may round.
+    pub(super) rounded: Vec<String>,
     /// What the `minimize` of the recipe trains.
     pub(super) trained_weights: Vec<Trained>,
     /// Parameters that are the mean of what is trained.
@@ -122,6 +127,8 @@ impl<'p> Builder<'p> {
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
             pruning: None,
+            quantisation: None,
+            rounded: Vec::new(),
             trained_weights: Vec::new(),
             averaged: Vec::new(),
             trained: Some(BTreeSet::new()),
@@ -166,6 +173,7 @@ impl<'p> Builder<'p> {
             steps: self.steps.declared.clone(),
             accumulations: self.accumulations.clone(),
             prunes_every: self.pruning.as_ref().map(|pruning| pruning.every),
+            quantise: self.quantise_info(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
             answers: self.answers_told(),
@@ -297,6 +305,9 @@ impl<'p> Builder<'p> {
             }
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "prune") => {
                 self.prune(arguments, *span);
+            }
+            StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "quantise") => {
+                self.quantise(arguments, *span);
             }
             StmtKind::Expr(_) | StmtKind::Layer(_) | StmtKind::If { .. } | StmtKind::For { .. } => {
                 self.elaborator.exec(stmt);
@@ -467,6 +478,7 @@ impl<'p> Builder<'p> {
             self.missing("nothing is minimised here", help);
         }
         self.check_steps();
+        self.move_ranges();
         self.apply_pruning();
         if self.purpose == Purpose::Train {
             self.report_unreached();

@@ -9,7 +9,7 @@
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
 use super::prune::Trained;
-use super::{Accumulation, OPTIMIZER_PREFIX, Purpose};
+use super::{Accumulation, OPTIMIZER_PREFIX, Purpose, quantise};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::program::ItemId;
@@ -69,6 +69,7 @@ impl Builder<'_> {
         if self.purpose != Purpose::Train {
             return;
         }
+        self.quantise_first();
         let Some(extras) = self.extras(&minimize.options) else {
             self.trained = None;
             return;
@@ -222,6 +223,12 @@ impl Builder<'_> {
                 return None;
             }
         }
+        let paths: Vec<String> = found.iter().map(|(path, _, _)| path.clone()).collect();
+        for (layer, path, value) in self.learned_ranges(&paths) {
+            let of_layer = found.iter().find(|(path, _, _)| *path == layer).map(|(_, _, part)| *part);
+            self.trained.iter_mut().for_each(|trained| trained.extend([path.clone()]));
+            found.extend(of_layer.map(|part| (path, value, part)));
+        }
         let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, value, _)| *value)).collect();
         let gradients = self.elaborator.emit_all(Op::Grad, &operands, span)?;
         let targets = found.into_iter().zip(gradients);
@@ -311,7 +318,7 @@ impl Builder<'_> {
             self.hold_back(&targets, &before, step);
         }
         if let Some(decay) = extras.average {
-            for target in &targets {
+            for target in targets.iter().filter(|target| !target.path.starts_with(quantise::PREFIX)) {
                 self.average(&target.path, format!("{}.fast", self.optimizer_path(&target.path)), decay);
             }
         }

@@ -12,6 +12,7 @@
 //! | [`minimize`] | gradients, clipping, optimisers |
 //! | [`average`] | weights that are a running mean |
 //! | [`step`] | training that alternates |
+//! | [`prune`], [`quantise`] | weights that go, and rounding, while training |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
@@ -23,6 +24,7 @@ mod minimize;
 pub(crate) mod names;
 mod output;
 mod prune;
+mod quantise;
 mod settings;
 mod step;
 
@@ -63,6 +65,8 @@ pub struct RecipeInfo {
     pub accumulations: Vec<Accumulation>,
     /// `prune` chooses weights that go after so many steps.
     pub prunes_every: Option<i64>,
+    /// Products are rounded while training.
+    pub quantise: Option<QuantiseInfo>,
     /// In order of declaration.
     pub metrics: Vec<MetricInfo>,
     /// Names of the metrics that are square matrices, added up over a split.
@@ -88,11 +92,24 @@ impl RecipeInfo {
         self.losses().into_iter().chain(self.metrics.iter().map(|metric| metric.name.clone()))
     }
 
-    /// The names of the steps that are done in an iteration, counted from 0; the choice of what is pruned is one.
-    pub fn due(&self, iteration: i64) -> BTreeSet<String> {
+    /// The names of the steps that are done in an iteration, counted from 0, of so many; the choice of what is pruned is
+    /// one, and so is the rounding of products.
+    pub fn due(&self, iteration: i64, iterations: i64) -> BTreeSet<String> {
         let steps = self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone());
         let choice = self.prunes_every.filter(|every| (iteration + 1) % every == 0).map(|_| prune::CHOICE.to_owned());
-        steps.chain(choice).collect()
+        let rounding = self.rounds(iteration, iterations).then(|| quantise::ROUNDING.to_owned());
+        steps.chain(choice).chain(rounding).collect()
+    }
+
+    /// Whether products are rounded in an iteration, counted from 0, of so many.
+    pub fn rounds(&self, iteration: i64, iterations: i64) -> bool {
+        self.quantise.as_ref().is_some_and(|known| iteration as f64 >= known.start * iterations as f64)
+    }
+
+    /// The steps of the recipe, and what else is done beside them from the first iteration on.
+    pub fn all_steps(&self) -> BTreeSet<String> {
+        let rounding = self.rounds(0, 1).then(|| quantise::ROUNDING.to_owned());
+        self.steps.iter().map(|step| step.name.clone()).chain(rounding).collect()
     }
 
     /// The answer called `name`. Without a name: `None` when the recipe has answers without parameters, which then go
@@ -119,6 +136,24 @@ pub struct Accumulation {
     pub step: Option<String>,
     /// It updates after so many steps.
     pub every: i64,
+}
+
+/// `quantise(start=0.5, over=net)`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct QuantiseInfo {
+    /// The share of the training after which products are rounded.
+    pub start: f64,
+    /// The paths of the layers that it is said of begin with this.
+    pub over: String,
+    /// Where the recipe says so.
+    pub span: Span,
+}
+
+impl QuantiseInfo {
+    /// Whether it is said of a layer.
+    pub fn covers(&self, layer: &str) -> bool {
+        minimize::covers(&self.over, layer)
+    }
 }
 
 /// `stop_early(on=validation.loss, patience=3)`.
@@ -437,6 +472,7 @@ impl Unit {
             return Err(vec![Diagnostic::new(Code::E0201, place, format!("there is no recipe `{recipe}`"))]);
         };
         let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
+        builder.rounded = self.rounded.get(recipe).cloned().unwrap_or_default();
         prepare(&mut builder);
         builder.run();
         let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);

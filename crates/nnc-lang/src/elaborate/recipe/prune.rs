@@ -203,7 +203,7 @@ impl Builder<'_> {
         elaborator.store.insert(Entry { path, kind: Resident::State, ty, leaf, current, first, frozen: false, span });
     }
 
-    fn library_function(&self, name: &str) -> Option<Value> {
+    pub(super) fn library_function(&self, name: &str) -> Option<Value> {
         let mut library = self.elaborator.program.library_items();
         let is_it = |item: &ItemKind| matches!(item, ItemKind::Function(function) if function.name.text == name);
         library.find(|(_, item)| is_it(&item.kind)).map(|(item, _)| Value::Function(Rc::new(Callable::Item(item))))

@@ -144,6 +144,11 @@ impl<'p> Builder<'p> {
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, _), .. }) if super::build::is_name(callee, "prune") => {
                 "prune"
             }
+            StmtKind::Expr(Expr { kind: ExprKind::Call(callee, _), .. })
+                if super::build::is_name(callee, "quantise") =>
+            {
+                "quantise"
+            }
             _ => return self.statement(stmt),
         };
         let message = format!("`{word}` stands in the recipe itself, not in a step");
