@@ -96,21 +96,24 @@ impl Stored {
 
     /// The matrix `f32[K, N]` that `operands`, the stored matrix and its scales, stand for, as further nodes of their graph.
     pub fn floats(self, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
-        let stored = graph.ty(operands[0]).shape.sizes();
-        let columns = Dim::from(stored[1]);
-        let (group, integers) = match self {
-            Self::Bf16 => return graph.emit(Op::Cast(DType::F32), &[operands[0]]),
-            Self::Bytes { group } => (group, operands[0]),
-            Self::Nibbles { group } => (group, nibbles(graph, operands[0])),
-        };
-        let floats = graph.emit(Op::Cast(DType::F32), &[integers]);
-        let groups = Dim::from(graph.ty(operands[1]).shape.sizes()[0]);
-        let shape = Shape(vec![groups, Dim::from(group), columns]);
+        let floats = self.without_scales(graph, operands[0]);
+        let Some(group) = self.group() else { return floats };
         let whole = graph.ty(floats).shape.clone();
+        let groups = graph.ty(operands[1]).shape[0].clone();
+        let shape = Shape(vec![groups, Dim::from(group), whole[1].clone()]);
         let floats = graph.emit(Op::Reshape(shape.clone()), &[floats]);
         let scales = graph.emit(Op::Broadcast { shape, axes: vec![0, 2] }, &[operands[1]]);
         let scaled = graph.emit(Op::Binary(BinaryOp::Mul), &[floats, scales]);
         graph.emit(Op::Reshape(whole), &[scaled])
+    }
+
+    /// The numbers `f32[K, N]` of a stored matrix, before scales.
+    pub fn without_scales(self, graph: &mut Graph, matrix: ValueId) -> ValueId {
+        let numbers = match self {
+            Self::Bf16 | Self::Bytes { .. } => matrix,
+            Self::Nibbles { .. } => nibbles(graph, matrix),
+        };
+        graph.emit(Op::Cast(DType::F32), &[numbers])
     }
 }
 

@@ -11,8 +11,8 @@
 mod scan;
 
 use nnc_graph::{
-    BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, Origin, Shape, SliceRange, TensorType,
-    ValueId, WindowOp,
+    BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, Origin, ReduceOp, Shape, SliceRange,
+    Stored, TensorType, ValueId, WindowOp,
 };
 use std::collections::BTreeMap;
 
@@ -187,13 +187,7 @@ impl Batcher<'_> {
             Op::Reduce { op, axes } => self.emit(Op::Reduce { op: *op, axes: behind(axes) }, &[operands[0].value]),
             Op::ArgMax { axis } => self.emit(Op::ArgMax { axis: axis + 1 }, &[operands[0].value]),
             Op::Dot { batch, a_axes, b_axes } => self.dot(*batch, a_axes, b_axes, operands),
-            Op::DotStored(_) if operands[1..].iter().any(|operand| operand.batched) => {
-                return Err("stored weights of its own for each example".to_owned());
-            }
-            Op::DotStored(_) => {
-                let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();
-                self.emit(op.clone(), &values)
-            }
+            Op::DotStored(stored) => self.dot_stored(*stored, operands),
             Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
                 self.over_merged_batch(op, &[operands[0]], Some(operands[1].value))
             }
@@ -330,6 +324,35 @@ impl Batcher<'_> {
         }
         let lifted = self.all_lifted(operands);
         self.emit(Op::Dot { batch: batch + 1, a_axes: behind(a_axes), b_axes: behind(b_axes) }, &lifted)
+    }
+
+    /// Matrices that differ from example to example lie below one another, which is a stored matrix again; of its numbers
+    /// there is a product for each group, whose sums are multiplied by the scales and added.
+    fn dot_stored(&mut self, stored: Stored, operands: &[Lane]) -> ValueId {
+        if operands[1..].iter().all(|operand| !operand.batched) {
+            let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();
+            return self.emit(Op::DotStored(stored), &values);
+        }
+        let lifted = self.all_lifted(operands);
+        let (mut shape, n) = (self.shape(lifted[0]), self.n.clone());
+        let terms = shape.pop().expect("rows have terms");
+        let rows = shape[1..].iter().fold(Dim::from(1i64), |rows, dim| rows * dim.clone());
+        let group = stored.group().map_or(terms.clone(), Dim::from);
+        let groups = terms.floor_div(&group).expect("groups divide the terms");
+        let x = self.emit(Op::Reshape(Shape(vec![n.clone(), rows, groups.clone(), group.clone()])), &[lifted[0]]);
+        let x = self.emit(Op::Transpose(vec![0, 2, 1, 3]), &[x]);
+        let below = self.merge(lifted[1], 0);
+        let numbers = stored.without_scales(self.target, below);
+        let numbers = self.split(numbers, 0, &[n, groups, group]);
+        let mut sums = self.emit(Op::Dot { batch: 2, a_axes: vec![3], b_axes: vec![2] }, &[x, numbers]);
+        if let Some(&scales) = lifted.get(2) {
+            let wide = self.ty(sums).shape;
+            let scales = self.emit(Op::Broadcast { shape: wide, axes: vec![0, 1, 3] }, &[scales]);
+            sums = self.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
+        }
+        let columns = self.shape(sums)[3].clone();
+        let y = self.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1] }, &[sums]);
+        self.emit(Op::Reshape(Shape([shape, vec![columns]].concat())), &[y])
     }
 
     /// An op that works on each entry of its first axis alone: the batch is merged into that axis. `shared` is a
