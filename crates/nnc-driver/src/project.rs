@@ -90,7 +90,8 @@ impl Project {
                 quantise::layers_to_round(&graph).into_iter().filter(|layer| asked.covers(layer)).collect();
             if layers.is_empty() {
                 let message = "nothing that is trained here has a product that integers serve";
-                let help = "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops";
+                let help =
+                    "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops";
                 let diagnostic = Diagnostic::new(Code::E0603, asked.span, message).help(help);
                 return self.checked(Err(vec![diagnostic]));
             }

@@ -340,7 +340,8 @@ fn normalised_networks_and_steps_are_rounded_as_they_were_trained() {
     let whole = "minimize cross_entropy(head(body(image)), label) using adam(lr=3e-3)";
     let steps = format!("step first {{ {whole} }}\n step second every 2 {{ {whole} }}");
     let both = format!("{whole}, accumulate=2, average=0.9, clip_norm=1.0");
-    for (minimise, range) in [(whole, "over=body"), (&steps, "range=learned"), (&both, "range=learned"), (&both, "over=head")]
+    for (minimise, range) in
+        [(whole, "over=body"), (&steps, "range=learned"), (&both, "range=learned"), (&both, "over=head")]
     {
         let (_keep, folder) = digits();
         let source = NORMED.replace("MINIMISE", minimise).replace("RANGE", range);
@@ -370,9 +371,13 @@ fn a_recipe_without_products_to_round_says_so() {
     let end = model + source[model..].find("\n}\n").unwrap() + 3;
     let small = "model Digits(image: f32[N, 1, 8, 8]) -> f32[N, 10] = image |> avg_pool2d(4) |> flatten |> dense(10)\n";
     let source = format!("{}{small}{}", &source[..model], &source[end..]);
-    fs::write(folder.join("digits.nn"), source.replace("    metric acc", "    quantise(start=0.5)\n    metric acc")).unwrap();
+    fs::write(folder.join("digits.nn"), source.replace("    metric acc", "    quantise(start=0.5)\n    metric acc"))
+        .unwrap();
     let said = fails(&folder, &["train", "digits.nn", "--out", "run"]);
-    assert!(said.contains("E0603") && said.contains("integers serve") && said.contains("quantise(start=0.5)"), "{said}");
+    assert!(
+        said.contains("E0603") && said.contains("integers serve") && said.contains("quantise(start=0.5)"),
+        "{said}"
+    );
     assert!(!folder.join("run").exists());
 }
 

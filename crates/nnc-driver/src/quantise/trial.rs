@@ -55,7 +55,13 @@ impl Trial<'_> {
         let mut store = self.floats();
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
         let count = examples.count();
-        Candidates::new(graphs?, rows, (self.compiler, &mut store), (&mut examples, count), (request, &self.project.rounded))
+        Candidates::new(
+            graphs?,
+            rows,
+            (self.compiler, &mut store),
+            (&mut examples, count),
+            (request, &self.project.rounded),
+        )
     }
 
     /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the

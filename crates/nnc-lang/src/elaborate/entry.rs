@@ -104,8 +104,7 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
     let syntax_is_sound = !parsed.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     let models = models(&mut elaborator);
     let (data, recipes, rounded) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut unit =
-        Unit { models, data, recipes, rounded, program: Arc::clone(program), options: options.clone() };
+    let mut unit = Unit { models, data, recipes, rounded, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
         diagnostics.extend(super::narrow::check(program));

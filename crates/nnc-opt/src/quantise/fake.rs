@@ -326,8 +326,8 @@ impl<'a> Pass<'a> {
     fn looked_at(&mut self, x: ValueId) -> Ends {
         let x = self.rewriter.emit(Op::StopGradient, &[x]);
         let axes: Vec<usize> = (0..self.rewriter.ty(x).shape.rank()).collect();
-        let [least, most] = [ReduceOp::Min, ReduceOp::Max]
-            .map(|op| self.rewriter.emit(Op::Reduce { op, axes: axes.clone() }, &[x]));
+        let [least, most] =
+            [ReduceOp::Min, ReduceOp::Max].map(|op| self.rewriter.emit(Op::Reduce { op, axes: axes.clone() }, &[x]));
         let below = self.rewriter.emit(Op::Unary(UnaryOp::Neg), &[least]);
         let zero = self.number(0.0);
         let is_below = self.rewriter.emit(Op::Compare(CompareOp::Lt), &[least, zero]);

@@ -160,9 +160,8 @@ impl Builder<'_> {
     pub(super) fn move_ranges(&mut self) {
         for layer in self.rounded_layers().0 {
             let (top, sign) = (top_path(&layer), format!("{PREFIX}{layer}.sign"));
-            let [seen_top, seen_sign] = ["top", "sign"].map(|end| {
-                self.elaborator.input(&format!("$seen.{layer}.{end}"), TensorType::scalar(DType::F32))
-            });
+            let [seen_top, seen_sign] = ["top", "sign"]
+                .map(|end| self.elaborator.input(&format!("$seen.{layer}.{end}"), TensorType::scalar(DType::F32)));
             let before = self.range_entry(sign.clone(), Resident::State);
             let joint = self.elaborator.graph.emit(Op::Binary(BinaryOp::Max), &[before, seen_sign]);
             self.set_range(&sign, joint);
