@@ -381,6 +381,19 @@ fn a_recipe_without_products_to_round_says_so() {
     assert!(!folder.join("run").exists());
 }
 
+/// The best that is tested is a rounded one, even where an epoch of floats was better; one that never rounds says so.
+#[test]
+fn what_is_not_rounded_yet_is_not_the_best() {
+    let (_keep, folder) = rounded_in_training("quantise(start=0.7)", &[]);
+    let best = fs::read(folder.join("floats/best.safetensors")).unwrap();
+    assert!(floats_of(&best, "$quantise.dense_1.w.top")[0] > 0.0);
+    let line = ["train", "digits.nn", "--set", "epochs=1", "batch=1000", "--out", "late"];
+    let output = nnc(&folder, &line);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("`quantise` never begins"), "{said}");
+    assert!(!folder.join("late/best.safetensors").exists());
+}
+
 #[test]
 fn a_range_that_is_none_is_refused() {
     let (_keep, folder) = rounded_in_training("quantise()", &[]);

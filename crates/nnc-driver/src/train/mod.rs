@@ -132,8 +132,8 @@ pub fn train(
     })
 }
 
-/// What is worth telling of a run before it begins, a line each: steps that are never done, and gradients that are
-/// collected and never used.
+/// What is worth telling of a run before it begins, a line each: steps that are never done, gradients that are collected
+/// and never used, and rounding that never begins.
 pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
     let recipe = session.recipe();
     let batches = dataset.train.rows.len().div_ceil(Project::batch(recipe));
@@ -153,7 +153,9 @@ pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
         let told = format!("`accumulate={}` never updates: {step} has {done} {steps}", accumulation.every);
         (done < accumulation.every).then_some(told)
     });
-    told.chain(lost).collect()
+    let is_late = recipe.quantise.is_some() && !recipe.rounds(iterations - 1, iterations);
+    let late = is_late.then(|| format!("`quantise` never begins: it would after the last of {iterations} iterations"));
+    told.chain(lost).chain(late).collect()
 }
 
 /// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
