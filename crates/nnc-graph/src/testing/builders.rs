@@ -530,6 +530,14 @@ fn dot_of_bytes(g: &mut Generator) {
     bytes(g, Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![axis] }, [&x, &w]);
 }
 
+/// A value of that type, of small numbers.
+fn small(g: &mut Generator, ty: &TensorType) -> ValueId {
+    let (x, share) = (g.of_type(ty), 1.0 / 1024.0);
+    let by = g.splat(ty, share);
+    let fact = rounded(g.fact(x).bound * share);
+    g.emit(Op::Binary(BinaryOp::Mul), &[x, by], fact)
+}
+
 /// Rows by a matrix of few bits, of all numbers that these can be.
 fn dot_stored(g: &mut Generator) {
     if g.options.float != DType::F32 {
@@ -545,7 +553,7 @@ fn dot_stored(g: &mut Generator) {
     let count: usize = dims.iter().product();
     let matrix = match ty.dtype {
         DType::Bf16 => {
-            let numbers: Vec<f64> = (0..count).map(|_| g.rng.int(-100, 100) as f64 / 8.0).collect();
+            let numbers: Vec<f64> = (0..count).map(|_| g.rng.int(-100, 100) as f64 / 256.0).collect();
             Tensor::from_f64(DType::Bf16, &dims, &numbers)
         }
         dtype => {
@@ -553,10 +561,10 @@ fn dot_stored(g: &mut Generator) {
             Tensor::from_bytes(dtype, &dims, bytes).expect("a byte for each")
         }
     };
-    let bound = g.fact(x).bound * 128.0 * depth as f64;
+    let bound = g.fact(x).bound * depth as f64;
     let matrix = g.emit(Op::Constant(matrix), &[], Fact { bound: 255.0, exact: true });
-    let scales = stored.scales(depth, columns).map(|ty| g.of_type(&ty));
-    let scale = scales.map_or(1.0, |scales| g.fact(scales).bound);
+    let scales = stored.scales(depth, columns).map(|ty| small(g, &ty));
+    let scale = scales.map_or(1.0, |scales| 128.0 * g.fact(scales).bound);
     let operands: Vec<ValueId> = [x, matrix].into_iter().chain(scales).collect();
     g.emit(Op::DotStored(stored), &operands, rounded(bound * scale));
 }
