@@ -1,6 +1,7 @@
 //! A `.nn` file with what it uses, read and checked.
 
 use crate::error::DriverError;
+use crate::quantise::looked::{self, Make};
 use nnc_graph::Graph;
 use nnc_lang::diagnostic::{Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
@@ -86,11 +87,21 @@ impl Project {
         self.checked(graph)
     }
 
-    /// A graph that updates nothing, with products of integers where the weights have them, or its diagnostics.
+    /// A program that updates nothing, with products of integers where the weights have them, for `rows` rows; or its
+    /// diagnostics. Errors call it `what`.
+    ///
+    /// # Errors
+    /// [`DriverError::Diagnostics`], activations that weights were not quantised for, or a bug in the compiler.
+    pub fn inference(&self, what: &str, make: Make<'_>, rows: usize) -> Result<Graph, DriverError> {
+        looked::check(self, what, make, rows)?;
+        self.rounded(make(rows))
+    }
+
+    /// As [`Self::inference`], of a graph that is only looked at, or that is known to be one that was quantised for.
     ///
     /// # Errors
     /// [`DriverError::Diagnostics`], or a bug in the compiler.
-    pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+    pub fn rounded(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.checked(graph)?;
         if self.quantised.is_empty() {
             return Ok(graph);

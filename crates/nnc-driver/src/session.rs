@@ -3,6 +3,7 @@
 //! This is the door for a host program: make a [`Session`], call [`Session::step`] with batches, [`Session::evaluate`]
 //! and [`Session::answer_program`]. The training loop of [`crate::train`] is built on it.
 
+use crate::checkpoint::Checkpoint;
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
@@ -19,6 +20,7 @@ use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// Means over a split: every loss and every metric, in the order of the recipe.
@@ -88,15 +90,17 @@ impl Programs<'_> {
             Entry::Vacant(vacant) => vacant,
         };
         let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-        let graph = match &vacant.key().0 {
-            Purpose::Train(due) => unit.train_steps(name, rows, due),
-            Purpose::Evaluate => unit.evaluate(name, rows),
-            Purpose::Indices => unit.evaluate(name, rows),
-            Purpose::Answer(answer) => unit.answer(name, answer.as_deref(), rows),
-            Purpose::Picture => unit.pictures(name, rows),
+        let project = self.project;
+        let mut graph = match &vacant.key().0 {
+            Purpose::Train(due) => project.graph(unit.train_steps(name, rows, due))?,
+            Purpose::Indices => project.graph(unit.evaluate(name, rows))?,
+            Purpose::Evaluate => project.inference("the evaluation", &|rows| unit.evaluate(name, rows), rows)?,
+            Purpose::Picture => project.inference("the pictures", &|rows| unit.pictures(name, rows), rows)?,
+            Purpose::Answer(answer) => {
+                let what = answer.as_ref().map_or("the answer".to_owned(), |name| format!("the answer `{name}`"));
+                project.inference(&what, &|rows| unit.answer(name, answer.as_deref(), rows), rows)?
+            }
         };
-        let is_inference = matches!(vacant.key().0, Purpose::Evaluate | Purpose::Answer(_) | Purpose::Picture);
-        let mut graph = if is_inference { self.project.inference(graph)? } else { self.project.graph(graph)? };
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
@@ -186,6 +190,21 @@ impl<'a> Session<'a> {
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         let recipe = self.recipe();
         self.store.load_weights(weights, &recipe.pretrained.names)
+    }
+
+    /// Copies in the weights of a file, which must fit tensor by tensor.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] that lists what does not fit.
+    pub fn load_exactly(&mut self, path: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
+        let mismatches = self.load_weights(&loaded.tensors);
+        match mismatches.is_empty() {
+            true => Ok(()),
+            false => {
+                let (path, listed) = (path.display(), pretrained::listed(&mismatches));
+                Err(DriverError::Usage(format!("{path} holds the weights of another model:{listed}")))
+            }
+        }
     }
 
     /// What does not fit on either side, as [`Self::load_weights`] would tell.

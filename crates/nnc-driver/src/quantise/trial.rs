@@ -6,12 +6,13 @@ use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::candidates::Candidates;
 use crate::quantise::examples::OfData;
-use crate::quantise::{Drift, Reason, Request};
+use crate::quantise::drift::{Drift, Moved};
+use crate::quantise::looked::Program;
+use crate::quantise::{Reason, Request};
 use crate::session::{Metrics, Session};
 use crate::store::Store;
-use crate::train::Better;
 use nnc_graph::Tensor;
-use nnc_lang::elaborate::RecipeInfo;
+use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 
@@ -39,23 +40,34 @@ impl Trial<'_> {
         value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
     }
 
-    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation and
-    /// in all answers that are made of examples alone.
+    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation, in
+    /// all answers that are made of examples alone, and in the pictures.
     ///
     /// # Errors
     /// No examples, no products, or what cannot be compiled or run.
     pub fn candidates(&self, dataset: &Dataset, request: &Request) -> Result<Candidates, DriverError> {
         let data = self.project.data(&self.recipe.data)?;
         let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
-        let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-        let answers = self.answers().map(|answer| unit.answer(name, Some(answer), rows));
-        let inference = |made| Project::before_rounding(&self.project.graph(made)?);
-        let graphs: Result<Vec<_>, _> =
-            std::iter::once(unit.evaluate(name, rows)).chain(answers).map(inference).collect();
+        let programs = self.programs(rows)?;
         let mut store = self.floats();
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
         let count = examples.count();
-        Candidates::new(graphs?, rows, (self.compiler, &mut store), (&mut examples, count), request)
+        Candidates::new(programs, rows, (self.compiler, &mut store), (&mut examples, count), request)
+    }
+
+    /// The programs that are looked at, the evaluation first.
+    fn programs(&self, rows: usize) -> Result<Vec<Program>, DriverError> {
+        let (project, unit, name) = (self.project, &self.project.unit, self.recipe.name.as_str());
+        let mut programs =
+            vec![Program::new(project, "the evaluation".to_owned(), &|rows| unit.evaluate(name, rows), rows)?];
+        for answer in self.answers() {
+            let make = |rows: usize| unit.answer(name, Some(answer), rows);
+            programs.push(Program::new(project, format!("answer `{answer}`"), &make, rows)?);
+        }
+        if !self.recipe.pictures.is_empty() {
+            programs.push(Program::new(project, "a picture".to_owned(), &|rows| unit.pictures(name, rows), rows)?);
+        }
+        Ok(programs)
     }
 
     /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the
@@ -93,7 +105,8 @@ impl Trial<'_> {
         Ok(value)
     }
 
-    /// How far answers are from those of floats, on one batch of what the metric is taken on.
+    /// How far answers are from those of floats, on one batch of what the metric is taken on. One that cannot be made of
+    /// so few examples is left out.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -102,10 +115,16 @@ impl Trial<'_> {
         let (floats, integers) = (self.with(&[]), self.with(&candidates.layers()));
         let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
         let mut found = Vec::new();
+        let (unit, recipe) = (&self.project.unit, self.recipe);
+        let rows = Project::batch(recipe).min(self.part.rows.len());
         for answer in self.answers() {
+            if rows < Project::batch(recipe) && unit.answer(&recipe.name, Some(answer), rows).is_err() {
+                found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows } });
+                continue;
+            }
             let (floats, integers) = (floats.answer(answer, &self.part)?, integers.answer(answer, &self.part)?);
-            let pairs = floats.iter().zip(&integers).filter(|((_, float), _)| float.dtype().is_float());
-            found.extend(pairs.map(|((name, float), (_, integer))| drift(name, &float.to_f64(), &integer.to_f64())));
+            let pairs = floats.iter().zip(&integers);
+            found.extend(pairs.map(|((name, float), (_, integer))| Drift::new(name, float, integer)));
         }
         Ok(found)
     }
@@ -138,15 +157,4 @@ impl Trial<'_> {
     pub fn floats(&self) -> Store {
         Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
     }
-}
-
-fn drift(name: &str, floats: &[f64], integers: &[f64]) -> Drift {
-    let magnitude = floats.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())).max(1e-30);
-    let differences = || floats.iter().zip(integers).map(|(float, integer)| (float - integer).abs() / magnitude);
-    let largest = differences().fold(0.0, |largest: f64, difference| match difference.is_nan() {
-        true => f64::INFINITY,
-        false => largest.max(difference),
-    });
-    let mean = differences().sum::<f64>() / floats.len().max(1) as f64;
-    Drift { answer: name.to_owned(), largest, mean }
 }

@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
+//! | `fingerprint` | numbers for what values are computed by |
 //! | [`mod@apply`] | the rewrite |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
@@ -21,11 +22,14 @@
 //! covers those of all. Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64
 //! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
 
+use std::collections::BTreeSet;
+
 mod apply;
+mod fingerprint;
 mod sites;
 
 pub use apply::quantise;
-pub use sites::{Site, roots, sites};
+pub use sites::{Site, Sources, sites};
 
 /// Terms that kernels multiply at a time.
 pub const WORD: usize = 4;
@@ -83,6 +87,8 @@ pub struct Layer {
     pub name: String,
     /// How its activations are quantised.
     pub input: Range,
+    /// For which activations: the [`Site::mark`] of all that the range was found for.
+    pub marks: BTreeSet<u64>,
 }
 
 /// The path of a layer's weights, i8 of the shape that they have in the graph.
