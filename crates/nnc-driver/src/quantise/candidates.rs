@@ -247,3 +247,22 @@ fn layers_of(sites: &[Site]) -> Vec<String> {
     };
     sites.iter().map(shortest).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantise::observe::Ends;
+
+    #[test]
+    fn why_there_is_no_range_is_told_apart() {
+        let found = |least: f32, most: f32| {
+            let seen = Observation { by_program: vec![Ends { least, most }], histogram: Vec::new() };
+            range(Some(&seen), Method::MinMax).map(|range| range.signed)
+        };
+        assert_eq!(found(-1.0, 2.0), Ok(true));
+        assert_eq!(found(0.0, 0.0), Err(Reason::NeverExercised));
+        assert_eq!(found(0.0, 1e-40), Err(Reason::Vanishing));
+        assert_eq!(found(f32::NAN, f32::NAN), Err(Reason::NotFinite));
+        assert_eq!(found(0.0, f32::INFINITY), Err(Reason::NotFinite));
+    }
+}

@@ -74,8 +74,8 @@ pub fn check(project: &Project, what: &str, make: Make<'_>, rows: usize) -> Resu
     let Some(unknown) = project.quantised.iter().find(|layer| !is_known(layer)) else { return Ok(()) };
     let name = unknown.name.split('@').next().unwrap_or_default();
     Err(DriverError::Usage(format!(
-        "the quantised weights do not fit {what}: what it multiplies by `{name}` is computed otherwise than when they were \
-         quantised, so that its range is not known; quantise the floats again with this recipe and these settings, or \
-         give the floats"
+        "the weights were quantised for another model, another recipe or other settings: what {what} multiplies by `{name}` \
+         is computed otherwise than what was looked at, so that its range is not known; quantise the floats again with \
+         this recipe and these settings, or give the floats"
     )))
 }
