@@ -198,7 +198,7 @@ pub fn quantise(
     let held_out = dataset.validation.is_some() || dataset.test.is_some();
     let examples = trial.part.rows.len();
     let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
-    let (store, answers) = (trial.floats(), trial.drifts(&candidates)?);
+    let (store, answers) = (trial.floats(), trial.drifts(&candidates, &dataset.train)?);
     let mut outcome = candidates.outcome((project, store), |project| file::wanted(project, recipe))?;
     (outcome.report.measured, outcome.report.answers) = (Some(measured), answers);
     Ok(outcome)

@@ -55,12 +55,12 @@ impl Trial<'_> {
         Candidates::new(programs, rows, (self.compiler, &mut store), (&mut examples, count), request)
     }
 
-    /// The programs that are looked at, the evaluation first.
+    /// The programs that are looked at, the evaluation first. Answers that cannot be made of so few examples are none.
     fn programs(&self, rows: usize) -> Result<Vec<Program>, DriverError> {
         let (project, unit, name) = (self.project, &self.project.unit, self.recipe.name.as_str());
         let mut programs =
             vec![Program::new(project, "the evaluation".to_owned(), &|rows| unit.evaluate(name, rows), rows)?];
-        for answer in self.answers() {
+        for answer in self.answers().filter(|answer| self.has_enough(rows, answer)) {
             let make = |rows: usize| unit.answer(name, Some(answer), rows);
             programs.push(Program::new(project, format!("answer `{answer}`"), &make, rows)?);
         }
@@ -105,28 +105,33 @@ impl Trial<'_> {
         Ok(value)
     }
 
-    /// How far answers are from those of floats, on one batch of what the metric is taken on. One that cannot be made of
-    /// so few examples is left out.
+    /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on, where
+    /// an answer wants more examples than that has. One that wants still more is left out.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn drifts(&self, candidates: &Candidates) -> Result<Vec<Drift>, DriverError> {
+    pub fn drifts(&self, candidates: &Candidates, train: &Part) -> Result<Vec<Drift>, DriverError> {
         let made = candidates.tensors();
         let (floats, integers) = (self.with(&[]), self.with(&candidates.layers()));
         let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
         let mut found = Vec::new();
-        let (unit, recipe) = (&self.project.unit, self.recipe);
-        let rows = Project::batch(recipe).min(self.part.rows.len());
         for answer in self.answers() {
-            if rows < Project::batch(recipe) && unit.answer(&recipe.name, Some(answer), rows).is_err() {
-                found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows } });
+            let Some(part) = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer)) else {
+                found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows: train.rows.len() } });
                 continue;
-            }
-            let (floats, integers) = (floats.answer(answer, &self.part)?, integers.answer(answer, &self.part)?);
+            };
+            let (floats, integers) = (floats.answer(answer, part)?, integers.answer(answer, part)?);
             let pairs = floats.iter().zip(&integers);
             found.extend(pairs.map(|((name, float), (_, integer))| Drift::new(name, float, integer)));
         }
         Ok(found)
+    }
+
+    /// Whether an answer can be made of a batch of so many examples, as one with `x[0..8]` cannot of 5. Of a whole batch each
+    /// can, or tells why not.
+    fn has_enough(&self, examples: usize, answer: &str) -> bool {
+        let batch = Project::batch(self.recipe);
+        examples >= batch || self.project.unit.answer(&self.recipe.name, Some(answer), examples).is_ok()
     }
 
     /// The names of the answers that are made of examples alone.
