@@ -147,13 +147,14 @@ pub(crate) fn check_weights_target(
     (file, weights): (&FileOptions, &Path),
     given: &[String],
 ) -> Result<(), DriverError> {
-    let inputs: Vec<&Path> = [file.file.as_path(), weights].into_iter().chain(given.iter().map(path_of)).collect();
+    let inputs: Vec<&Path> =
+        [file.file.as_path(), weights].into_iter().chain(given.iter().map(|given| path_of(given))).collect();
     checkpoint::check_target(output, &inputs)
 }
 
 /// The path in `name=path`, `name=@path` or `path`.
-pub(crate) fn path_of(given: &String) -> &Path {
-    Path::new(given.split_once('=').map_or(given.as_str(), |(_, path)| path.strip_prefix('@').unwrap_or(path)))
+pub(crate) fn path_of(given: &str) -> &Path {
+    Path::new(given.split_once('=').map_or(given, |(_, path)| path.strip_prefix('@').unwrap_or(path)))
 }
 
 /// As [`check_weights_target`], of the files that layers begin with.

@@ -62,9 +62,8 @@ fn by(floats: &[f64], integers: &[f64]) -> Moved {
         true => 0.0,
         false => (float - integer).abs() / magnitude,
     });
-    let (sum, largest) = differences.fold((0.0, 0f64), |(sum, largest), difference| {
-        (sum + difference, largest.max(difference))
-    });
+    let (sum, largest) =
+        differences.fold((0.0, 0f64), |(sum, largest), difference| (sum + difference, largest.max(difference)));
     Moved::By { mean: sum / floats.len().max(1) as f64, largest, lost }
 }
 

@@ -28,6 +28,7 @@ use crate::project::Project;
 use crate::stage::batch_of;
 use crate::store::Store;
 use candidates::Candidates;
+pub use drift::{Drift, Moved};
 use examples::OneCall;
 use looked::Program;
 use nnc_graph::{Tensor, TensorType};
@@ -35,7 +36,6 @@ use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Range;
 use observe::Method;
 use std::collections::BTreeMap;
-pub use drift::{Drift, Moved};
 pub use timing::Times;
 use trial::Trial;
 

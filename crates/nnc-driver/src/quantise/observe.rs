@@ -195,12 +195,7 @@ impl Looked {
     }
 
     /// Adds what a run of a program gave, which is the so-manieth of them.
-    fn look(
-        &self,
-        (program, at): (&CompiledGraph, usize),
-        look: Look,
-        found: &mut BTreeMap<String, Observation>,
-    ) {
+    fn look(&self, (program, at): (&CompiledGraph, usize), look: Look, found: &mut BTreeMap<String, Observation>) {
         for (result, names) in &self.sites_of {
             let Some(bytes) = program.output(result) else { continue };
             let floats = || bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));

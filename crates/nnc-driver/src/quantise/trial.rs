@@ -5,8 +5,8 @@ use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::candidates::Candidates;
-use crate::quantise::examples::OfData;
 use crate::quantise::drift::{Drift, Moved};
+use crate::quantise::examples::OfData;
 use crate::quantise::looked::Program;
 use crate::quantise::{Reason, Request};
 use crate::session::{Metrics, Session};
@@ -116,7 +116,8 @@ impl Trial<'_> {
         let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
         let mut found = Vec::new();
         for answer in self.answers() {
-            let Some(part) = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer)) else {
+            let Some(part) = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer))
+            else {
                 found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows: train.rows.len() } });
                 continue;
             };

@@ -72,7 +72,10 @@ use blocks::check_blocks;
 pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Literal, Maker, RawField, SourceCall, Split, TextUnit};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
-pub use recipe::{Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, RecipeInfo, StepInfo, StopEarly};
+pub use recipe::{
+    Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, RecipeInfo, StepInfo,
+    StopEarly,
+};
 
 /// How many frames may be open at once.
 const CALL_DEPTH: usize = 100;

@@ -4,8 +4,8 @@
 //! them: it says what is computed for the weights, from which parameters ([`Site::name`]). Where another program makes
 //! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
-use crate::constants::constants;
 use super::fingerprint::fingerprints;
+use crate::constants::constants;
 use nnc_graph::{Graph, NodeId, Op, ValueId};
 use std::collections::BTreeSet;
 

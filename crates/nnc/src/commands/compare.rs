@@ -104,7 +104,8 @@ fn without<T>(is_asked: bool, why: &str) -> Result<Option<T>, Failure> {
 }
 
 fn shown(rows: &[Row], measure: Option<&Measure>) -> String {
-    let mut heading = ["weights", "as", "zeros", "size", "", "median", "quartiles", "speed"].map(str::to_owned).to_vec();
+    let mut heading =
+        ["weights", "as", "zeros", "size", "", "median", "quartiles", "speed"].map(str::to_owned).to_vec();
     heading.extend(measure.map(|measure| measure.name.clone()));
     let lines = rows.iter().map(|row| line(row, measure));
     let table = terminal::table(&std::iter::once(heading).chain(lines).collect::<Vec<_>>());

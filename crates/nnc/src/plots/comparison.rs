@@ -20,6 +20,10 @@ pub(crate) struct Point {
 
 /// Width and height of the picture.
 const SIZE: (u32, u32) = (640, 420);
+/// Pixels from a line of words to the next.
+const LINE: i32 = 14;
+/// Dots whose heights differ by less than this share of the picture's are at one.
+const NEAR: f64 = 0.04;
 
 /// The picture of some networks by a measure called `measure`; those whose measure is no finite number are left out.
 ///
@@ -31,6 +35,14 @@ pub(crate) fn draw(title: &str, measure: &str, points: &[Point]) -> Result<Strin
     let times = span(points.iter().map(|point| milliseconds(point)));
     let values = span(points.iter().map(|point| point.value));
     let middle = (times.start + times.end) / 2.0;
+    let is_right = |point: &Point| milliseconds(point) > middle;
+    let near = NEAR * (values.end - values.start);
+    // Words of dots at one height lie below each other.
+    let line = |at: usize| {
+        let is_met =
+            |other: &&&Point| is_right(other) == is_right(points[at]) && (other.value - points[at].value).abs() < near;
+        points[..at].iter().filter(is_met).count() as i32
+    };
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -52,13 +64,13 @@ pub(crate) fn draw(title: &str, measure: &str, points: &[Point]) -> Result<Strin
             .bold_line_style(GREY.mix(0.25))
             .light_line_style(TRANSPARENT)
             .draw()?;
-        chart.draw_series(points.iter().map(|&point| {
+        chart.draw_series(points.iter().enumerate().map(|(at, &point)| {
             // Words grow away from the nearer edge.
-            let (side, shift) = if milliseconds(point) > middle { (HPos::Right, -9) } else { (HPos::Left, 9) };
+            let (side, shift) = if is_right(point) { (HPos::Right, -9) } else { (HPos::Left, 9) };
             let words = label(12).pos(Pos::new(side, VPos::Center));
             EmptyElement::at((milliseconds(point), point.value))
                 + Circle::new((0, 0), 5, TRAIN.filled())
-                + Text::new(point.label.clone(), (shift, 0), words)
+                + Text::new(point.label.clone(), (shift, LINE * line(at)), words)
         }))?;
         root.present()?;
     }
@@ -93,6 +105,17 @@ mod tests {
         }
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("lost"), "{svg}");
+    }
+
+    #[test]
+    fn names_of_dots_at_one_height_lie_below_each_other() {
+        let points = [point("a", 2e-3, 0.98), point("b", 2.01e-3, 0.98), point("c", 1e-3, 0.9)];
+        let svg = draw("Digits", "accuracy", &points).unwrap();
+        let height = |name: &str| {
+            let before = svg.split(&format!("\n{name}\n")).next().unwrap();
+            before.rsplit(" y=\"").next().unwrap().split('"').next().unwrap().parse::<i32>().unwrap()
+        };
+        assert_eq!(height("b") - height("a"), LINE);
     }
 
     #[test]

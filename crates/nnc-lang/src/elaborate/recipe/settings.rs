@@ -1,10 +1,10 @@
 //! Settings of a recipe: `epochs`, `batch`, `seed`, `stop_early`, and whatever number the block binds to a name; each
 //! may be set from outside with `--set`.
 
+use super::StopEarly;
 use super::better::{Better, Direction};
 use super::build::Builder;
 use super::step::loss_names;
-use super::StopEarly;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Block, Expr, ExprKind, Ident, StmtKind};
