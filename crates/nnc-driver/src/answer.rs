@@ -7,6 +7,8 @@ use crate::error::DriverError;
 use crate::learned::Learned;
 use crate::pretrained::{self, Holding};
 use crate::project::Project;
+use crate::quantise::looked;
+use crate::stage::batch_of;
 use crate::store::Store;
 use nnc_data::{TokenTable, Vocabulary};
 use nnc_graph::{DType, Graph, TensorType};
@@ -15,7 +17,7 @@ use nnc_lang::elaborate::weight_names::Pretrained;
 use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
 use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What an answer takes beside the fields of the data.
 #[derive(Clone, Debug, Default)]
@@ -136,10 +138,11 @@ impl AnswerGraphs {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
             let name = model_name(project, only)?;
+            let model = |rows: usize| project.unit.model(&name, &batch_of(rows));
+            looked::check(project, &format!("the model `{name}`"), &model, rows)?;
             let make = |rows: usize| -> Result<_, DriverError> {
-                let made = project.unit.model_with_weights(&name, &crate::stage::batch_of(rows));
-                let (graph, pretrained) = project.checked(made)?;
-                Ok((project.inference(Ok(graph))?, pretrained))
+                let (graph, pretrained) = project.checked(project.unit.model_with_weights(&name, &batch_of(rows)))?;
+                Ok((project.rounded_graph(Ok(graph))?, pretrained))
             };
             let ((graph, pretrained), (wider, _)) = (make(rows)?, make(rows + 1)?);
             let (classes, data, holding) = (Vec::new(), None, Holding::Program);
@@ -151,11 +154,14 @@ impl AnswerGraphs {
         let answer = inputs.answer.as_deref();
         // What an answer with parameters computes was not looked at when weights were quantised.
         let is_looked_at = recipe.asked(answer).ok().flatten().is_none_or(|asked| asked.parameters.is_none());
-        let make = |rows: usize| {
-            let graph = project.unit.answer_sized(&recipe.name, answer, rows, sizes);
-            if is_looked_at { project.inference(graph) } else { project.unobserved(graph) }
+        let make = |rows: usize| project.unit.answer_sized(&recipe.name, answer, rows, sizes);
+        let (graph, wider) = match is_looked_at {
+            true => {
+                let what = answer.map_or("the answer".to_owned(), |name| format!("the answer `{name}`"));
+                (project.inference(&what, &make, rows)?, project.rounded_graph(make(rows + 1))?)
+            }
+            false => (project.unobserved(make(rows))?, project.unobserved(make(rows + 1))?),
         };
-        let (graph, wider) = (make(rows)?, make(rows + 1)?);
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
         Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding: Holding::Part })
     }
@@ -203,6 +209,11 @@ impl AnswerGraphs {
     /// [`DriverError::Weights`] that lists the tensors which differ.
     pub fn store(&self, checkpoint: &mut Checkpoint, path: &Path) -> Result<Store, DriverError> {
         pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path)
+    }
+
+    /// The files that its layers name.
+    pub fn files_of_layers(&self, project: &Project) -> Vec<PathBuf> {
+        pretrained::files(project, &self.pretrained)
     }
 
     /// A store with the tensors that the answer needs, from the files that its layers name.

@@ -144,7 +144,7 @@ fn has_sparse(specialised: &Graph, graph: &Graph) -> bool {
 const LEAST_ROUNDS: usize = 7;
 
 /// Seconds of each run, for each program.
-fn alternate(programs: &mut [(CompiledGraph, Store)], time: Duration) -> Result<Vec<Vec<f64>>, DriverError> {
+pub(crate) fn alternate(programs: &mut [(CompiledGraph, Store)], time: Duration) -> Result<Vec<Vec<f64>>, DriverError> {
     let mut times = vec![Vec::new(); programs.len()];
     let started = Instant::now();
     let mut round = 0;

@@ -8,6 +8,7 @@
 //! Format: <https://github.com/huggingface/safetensors>.
 
 use crate::error::DriverError;
+use crate::executable;
 use crate::prune;
 use crate::store::Entry;
 use nnc_data::Staged;
@@ -49,6 +50,21 @@ pub fn stage<'s>(
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
     Ok(Staged::new(path, |file| file.write_all(&bytes))?)
+}
+
+/// Refuses a place for weights that one of `inputs` has, under whatever name, that cannot be written, or where something
+/// else than weights is. A place where nothing is yet is good.
+///
+/// # Errors
+/// Why another name should be chosen.
+pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), DriverError> {
+    executable::check_target(target, inputs).map_err(|error| DriverError::Usage(error.to_string()))?;
+    let is_weights = |target: &Path| File::open(target).is_ok_and(|mut file| matches!(header(&mut file), Ok(Ok(_))));
+    if target.exists() && !is_weights(target) {
+        let reason = "this is no safetensors file, and would be overwritten; choose another name".to_owned();
+        return Err(DriverError::Weights { path: target.to_owned(), reason });
+    }
+    Ok(nnc_data::check_writable(target)?)
 }
 
 /// Reads a safetensors file, each tensor to where it stays, so that nothing is in memory twice.
@@ -177,6 +193,19 @@ mod tests {
             let message = load(&path).unwrap_err().to_string();
             assert!(message.contains("w.safetensors") && message.contains("no complete safetensors"), "{message}");
         }
+    }
+
+    #[test]
+    fn only_weights_are_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let [weights, table, link] = ["w.safetensors", "t.csv", "link"].map(|name| folder.path().join(name));
+        save(&weights, &store(), "");
+        fs::write(&table, "1,2\n").unwrap();
+        fs::hard_link(&weights, &link).unwrap();
+        assert!(check_target(&weights, &[&table]).is_ok() && check_target(&folder.path().join("new"), &[]).is_ok());
+        assert!(check_target(&table, &[]).unwrap_err().to_string().contains("no safetensors file"));
+        assert!(check_target(&link, &[&weights]).unwrap_err().to_string().contains("is an input"));
+        assert!(check_target(&folder.path().join("none/w"), &[]).is_err(), "there is no such folder");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::train::Progress;
 use nnc_data::{TokenTable, Vocabulary, WordTable};
+use nnc_lang::elaborate::RecipeInfo;
 use serde::{Deserialize, Serialize};
 
 /// What numbers stand for.
@@ -17,9 +18,14 @@ pub struct Learned {
 impl Learned {
     /// What a checkpoint keeps; nothing, when it is no checkpoint of a run.
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        let progress = checkpoint.metadata.as_deref().and_then(|text| Progress::parse(text).ok());
-        progress.map(|progress| progress.learned()).unwrap_or_default()
+        Progress::of(checkpoint).map(|progress| progress.learned()).unwrap_or_default()
     }
+}
+
+/// What data are split by: the seed of the run that wrote a checkpoint, so that what it held out stays so; of other weights,
+/// that of the recipe.
+pub fn seed(recipe: &RecipeInfo, checkpoint: &Checkpoint) -> i64 {
+    Progress::of(checkpoint).map_or(recipe.seed.unwrap_or(0), |progress| progress.seed)
 }
 
 /// A table in a checkpoint.

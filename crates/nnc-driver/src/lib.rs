@@ -22,6 +22,7 @@
 //! | [`mod@quantise`] | products of integers, chosen on real examples |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
+//! | [`mod@compare`], [`form`] | the weights of several files beside each other; what is in a file |
 //! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
 //!
 //! **Invariant**: nothing here prints to the terminal.
@@ -30,11 +31,13 @@
 pub mod answer;
 pub mod bench;
 pub mod checkpoint;
+pub mod compare;
 pub mod compiled;
 pub mod dataset;
 pub mod deploy;
 mod error;
 pub mod executable;
+pub mod form;
 mod index_fault;
 mod index_graph;
 mod layout;

@@ -7,12 +7,14 @@
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::quantise::file;
 use crate::store::{Mismatch, RESERVED, Store};
 use nnc_graph::{DType, Tensor, TensorType, tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, WeightNames, is_below};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// More mismatches than this are counted, not listed.
 const LISTED: usize = 12;
@@ -220,6 +222,11 @@ pub fn load_layers(
     }
 }
 
+/// The files that layers name.
+pub fn files(project: &Project, pretrained: &Pretrained) -> Vec<PathBuf> {
+    pretrained.loads.iter().map(|load| project.folder().join(&load.file)).collect()
+}
+
 /// As [`load_layers`], into a store that has every parameter of the program.
 ///
 /// # Errors
@@ -254,6 +261,9 @@ fn load_layer(
         let diagnostic = Diagnostic::new(Code::E0801, load.place, error.to_string());
         Box::new(diagnostic.help("the path is relative to the folder of the .nn file"))
     })?;
+    if let Err(why) = file::refuse(&loaded.tensors) {
+        return Err(Box::new(Diagnostic::new(Code::E0801, load.place, format!("\"{}\": {why}", load.file))));
+    }
     let taking = Taking { names: &pretrained.names, root: &load.layer, cast: load.cast };
     let mut taken = taking.take(wanted, &loaded.tensors);
     taken.mismatches.retain(|mismatch| match mismatch {

@@ -2,6 +2,7 @@
 
 use crate::error::DriverError;
 use crate::quantise::file;
+use crate::quantise::looked::{self, Make};
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
@@ -138,12 +139,13 @@ impl Project {
             .map_err(|why| DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}")))
     }
 
-    /// As [`Self::graph`], of a graph that updates nothing, with products of integers where the weights have them.
+    /// A program that updates nothing, with products of integers where the weights have them, for `rows` rows; or its
+    /// diagnostics. Errors call it `what`.
     ///
     /// # Errors
-    /// As [`Self::graph`], or a bug in the compiler.
-    pub fn inference(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        self.rounding(graph, &self.rounded)
+    /// As [`Self::graph`]; activations that weights were not quantised for, or a bug in the compiler.
+    pub fn inference(&self, what: &str, make: Make<'_>, rows: usize) -> Result<Graph, DriverError> {
+        self.rounding((what, make, rows), &self.rounded)
     }
 
     /// As [`Self::inference`], with other ranges of layers whose weights are floats.
@@ -152,23 +154,27 @@ impl Project {
     /// As [`Self::inference`].
     pub fn rounding(
         &self,
-        graph: Result<Graph, Vec<Diagnostic>>,
+        (what, make, rows): (&str, Make<'_>, usize),
         rounded: &BTreeMap<String, Range>,
     ) -> Result<Graph, DriverError> {
-        let graph = self.graph(graph)?;
+        looked::check(self, what, make, rows)?;
+        self.rounded_by(self.graph(make(rows))?, rounded)
+    }
+
+    /// As [`Self::inference`], of a graph that is only looked at, or that is known to be one that was quantised for.
+    ///
+    /// # Errors
+    /// As [`Self::graph`], or a bug in the compiler.
+    pub fn rounded_graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        self.rounded_by(self.graph(graph)?, &self.rounded)
+    }
+
+    fn rounded_by(&self, graph: Graph, rounded: &BTreeMap<String, Range>) -> Result<Graph, DriverError> {
         match (self.quantised.is_empty(), rounded.is_empty()) {
             (true, true) => self.stored_in(graph),
             (true, false) => Ok(quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded)),
-            (false, _) => self.with_integers(&graph),
+            (false, _) => Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised)),
         }
-    }
-
-    /// A graph of [`Self::graph`] that updates nothing, with products of integers where the weights have them.
-    ///
-    /// # Errors
-    /// A bug in the compiler.
-    pub fn with_integers(&self, graph: &Graph) -> Result<Graph, DriverError> {
-        Ok(quantise::quantise(&Self::before_rounding(graph)?, &self.quantised))
     }
 
     /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they

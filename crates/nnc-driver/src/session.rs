@@ -3,6 +3,7 @@
 //! This is the door for a host program: make a [`Session`], call [`Session::step`] with batches, [`Session::evaluate`]
 //! and [`Session::answer_program`]. The training loop of [`crate::train`] is built on it.
 
+use crate::checkpoint::Checkpoint;
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
@@ -13,6 +14,7 @@ use crate::pretrained;
 use crate::project::Project;
 use crate::prune;
 use crate::quantise::file;
+use crate::quantise::looked::Make;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, OutputKind, Tensor};
@@ -21,6 +23,7 @@ use nnc_opt::quantise::{RANGE, Range};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// Means over a split: every loss and every metric, in the order of the recipe.
@@ -96,13 +99,17 @@ impl Programs<'_> {
             Entry::Vacant(vacant) => vacant,
         };
         let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-        let inference = |graph| self.project.rounding(graph, &self.rounded);
+        let project = self.project;
+        let inference = |what: &str, make: Make<'_>| project.rounding((what, make, rows), &self.rounded);
         let mut graph = match &vacant.key().0 {
-            Purpose::Train(due) => self.project.training(unit.train_steps(name, rows, due))?,
-            Purpose::Indices => self.project.graph(unit.evaluate(name, rows))?,
-            Purpose::Evaluate => inference(unit.evaluate(name, rows))?,
-            Purpose::Answer(answer) => inference(unit.answer(name, answer.as_deref(), rows))?,
-            Purpose::Picture => inference(unit.pictures(name, rows))?,
+            Purpose::Train(due) => project.training(unit.train_steps(name, rows, due))?,
+            Purpose::Indices => project.graph(unit.evaluate(name, rows))?,
+            Purpose::Evaluate => inference("the evaluation", &|rows| unit.evaluate(name, rows))?,
+            Purpose::Picture => inference("the pictures", &|rows| unit.pictures(name, rows))?,
+            Purpose::Answer(answer) => {
+                let what = answer.as_ref().map_or("the answer".to_owned(), |name| format!("the answer `{name}`"));
+                inference(&what, &|rows| unit.answer(name, answer.as_deref(), rows))?
+            }
         };
         if vacant.key().0 == Purpose::Indices {
             graph = index_graph(&graph, &self.recipe.data)
@@ -207,6 +214,24 @@ impl<'a> Session<'a> {
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         let recipe = self.recipe();
         self.store.load_weights(weights, &recipe.pretrained.names)
+    }
+
+    /// Copies in the weights of a file, which must fit tensor by tensor.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] that lists what does not fit.
+    pub fn load_exactly(&mut self, path: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
+        let mismatches = self.load_weights(&loaded.tensors);
+        match mismatches.is_empty() {
+            true => {
+                self.adopt_ranges(&loaded.tensors);
+                Ok(())
+            }
+            false => {
+                let (path, listed) = (path.display(), pretrained::listed(&mismatches));
+                Err(DriverError::Usage(format!("{path} holds the weights of another model:{listed}")))
+            }
+        }
     }
 
     /// What does not fit on either side, as [`Self::load_weights`] would tell.

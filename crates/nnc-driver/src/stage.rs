@@ -56,8 +56,14 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
     match which {
         Which::Train => project.training(project.unit.train_step(&recipe.name, rows)),
         Which::Init => project.checked(project.unit.init(&recipe.name)),
-        Which::Evaluate => project.inference(project.unit.evaluate(&recipe.name, rows)),
-        Which::Answer => project.inference(project.unit.answer(&recipe.name, None, rows)),
+        Which::Evaluate => {
+            let make = |rows: usize| project.unit.evaluate(&recipe.name, rows);
+            project.inference("the evaluation", &make, rows)
+        }
+        Which::Answer => {
+            let make = |rows: usize| project.unit.answer(&recipe.name, None, rows);
+            project.inference("the answer", &make, rows)
+        }
     }
 }
 

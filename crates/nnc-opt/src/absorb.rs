@@ -94,11 +94,20 @@ fn extended(
     })
 }
 
-/// What is repeated along all axes but that of channels.
+/// What is repeated along all axes but that of channels; where there is nothing to repeat, as these have one element each,
+/// what is given them.
 fn of_channels(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let node = graph.definition(value);
-    let Op::Broadcast { axes, .. } = &node.op else { return None };
-    (axes[..] == [CHANNELS]).then(|| node.operands[0])
+    let shape = &graph.ty(value).shape;
+    let is_of_channels = match &node.op {
+        Op::Broadcast { axes, .. } => axes[..] == [CHANNELS],
+        Op::Reshape(_) => {
+            let is_vector = graph.ty(node.operands[0]).shape.rank() == 1;
+            is_vector && (0..shape.rank()).all(|axis| axis == CHANNELS || shape[axis].is(1))
+        }
+        _ => false,
+    };
+    is_of_channels.then(|| node.operands[0])
 }
 
 fn is_output(graph: &Graph, value: ValueId) -> bool {

@@ -4,8 +4,8 @@ use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
     ValueId, WindowAttributes, WindowOp, interpret, verify,
 };
-use nnc_opt::quantise::{Layer, Range, quantise, roots, scales_path, sites, weights_path};
-use std::collections::BTreeMap;
+use nnc_opt::quantise::{Layer, Range, Sources, quantise, scales_path, sites, weights_path};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn ty(dims: &[usize]) -> TensorType {
     TensorType::new(DType::F32, Shape::of(dims))
@@ -77,7 +77,7 @@ fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTre
     let run = interpret::run(graph, given).unwrap();
     let (mut ranges, mut tensors) = (BTreeMap::<String, Range>::new(), BTreeMap::new());
     for site in sites(graph) {
-        let seen = roots(graph, site.input).into_iter().flat_map(|root| run.value(root).to_f64());
+        let seen = Sources::new(graph).roots(site.input).into_iter().flat_map(|root| run.value(root).to_f64());
         let (least, most) = seen.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
         let range = Range::covering(least as f32, most as f32).unwrap();
         ranges.entry(site.name.clone()).and_modify(|other| *other = other.and(range)).or_insert(range);
@@ -92,7 +92,11 @@ fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTre
         tensors.insert(weights_path(&site.name), Tensor::from_f64(DType::I8, weights.dims(), &whole));
         tensors.insert(scales_path(&site.name), Tensor::from_f64(DType::F32, &[site.channels], &scales));
     }
-    (ranges.into_iter().map(|(name, input)| Layer { name, input }).collect(), tensors)
+    (ranges.into_iter().map(|(name, input)| layer(&name, input)).collect(), tensors)
+}
+
+fn layer(name: &str, input: Range) -> Layer {
+    Layer { name: name.to_owned(), input, marks: BTreeSet::new() }
 }
 
 /// Holds the integers of a graph to its floats, relative to the largest.
@@ -229,8 +233,7 @@ fn numbers_that_are_whole_come_out_exactly() {
     let mut tensors = given(&graph);
     tensors.insert("x".to_owned(), whole(&tensors["x"], 127.0));
     tensors.insert("only.w".to_owned(), whole(&tensors["only.w"], 64.0));
-    let layer = Layer { name: "only.w".to_owned(), input: Range { scale: 1.0, signed: true } };
-    let integers = quantise(&graph, &[layer]);
+    let integers = quantise(&graph, &[layer("only.w", Range { scale: 1.0, signed: true })]);
     let weights = Tensor::from_f64(DType::I8, &[8, 3, 3, 3], &tensors["only.w"].to_f64());
     tensors.insert(weights_path("only.w"), weights);
     tensors.insert(scales_path("only.w"), Tensor::from_f64(DType::F32, &[8], &[1.0; 8]));
@@ -242,6 +245,63 @@ fn numbers_that_are_whole_come_out_exactly() {
 #[test]
 fn layers_that_a_graph_lacks_change_nothing() {
     let graph = network();
-    let layer = Layer { name: "other".to_owned(), input: Range { scale: 1.0, signed: true } };
+    let layer = layer("other", Range { scale: 1.0, signed: true });
     assert_eq!(products(&quantise(&graph, &[layer]), DType::F32), 4);
+}
+
+fn columns(graph: &mut Graph, x: ValueId, start: usize, size: usize) -> ValueId {
+    let all = SliceRange { start: 0.into(), size: 4usize.into(), step: 1 };
+    graph.emit(Op::Slice(vec![all, SliceRange { start: start.into(), size: size.into(), step: 1 }]), &[x])
+}
+
+/// Features, targets a thousand times as large, and numbers of classes are cut out of one row: only the features are
+/// rounded, for the product alone, and by their own range.
+#[test]
+fn what_is_data_stays_exact_for_others() {
+    let mut graph = Graph::new("row");
+    let row = graph.emit(Op::Input { name: "row".to_owned(), ty: ty(&[4, 24]) }, &[]);
+    let features = columns(&mut graph, row, 0, 16);
+    let flat = graph.emit(Op::Reshape(Shape::of(&[4, 4, 4])), &[features]);
+    let back = graph.emit(Op::Reshape(Shape::of(&[4, 16])), &[flat]);
+    let w = graph.emit(Op::Param { path: "head.w".to_owned(), ty: ty(&[16, 8]) }, &[]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[back, w]);
+    let target = columns(&mut graph, row, 16, 8);
+    for (name, value) in [("y", y), ("target", target), ("features", features), ("flat", flat), ("row", row)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    let mut given = given(&graph);
+    let sized = |(at, x): (usize, f64)| if at % 24 < 16 { x } else { x * 1e3 };
+    let mixed: Vec<f64> = given["row"].to_f64().into_iter().enumerate().map(sized).collect();
+    given.insert("row".to_owned(), Tensor::from_f64(DType::F32, &[4, 24], &mixed));
+    let (layers, _) = rounded(&graph, &given);
+    assert!(layers[0].input.scale < 1.01 / 127.0, "{layers:?}");
+    let (integers, tensors) = quantised(&graph, &given);
+    assert_eq!(products(&integers, DType::I32), 1);
+    let [wanted, found] = [(&graph, &given), (&integers, &tensors)].map(|(graph, tensors)| {
+        let run = interpret::run(graph, tensors).unwrap();
+        graph.outputs().iter().map(|output| run.value(output.value).to_f64()).collect::<Vec<_>>()
+    });
+    assert_eq!(wanted[1..], found[1..], "targets, features and the row itself");
+    let furthest = wanted[0].iter().zip(&found[0]).fold(0f64, |most, (a, b)| most.max((a - b).abs()));
+    assert!(furthest > 0.0 && furthest < 0.05, "{furthest}");
+}
+
+/// Marks tell apart what activations are computed by, whatever else a graph holds, and do not depend on names of values.
+#[test]
+fn marks_say_what_activations_are_computed_by() {
+    let mark = |factor: f64, beside: bool| {
+        let mut graph = Graph::new("one");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 16]) }, &[]);
+        if beside {
+            let other = scaled(&mut graph, x, 9.0);
+            graph.add_output("other", other, OutputKind::Result);
+        }
+        let x = scaled(&mut graph, x, factor);
+        let w = graph.emit(Op::Param { path: "head.w".to_owned(), ty: ty(&[16, 16]) }, &[]);
+        let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        sites(&graph)[0].mark
+    };
+    assert_eq!(mark(0.5, false), mark(0.5, true));
+    assert_ne!(mark(0.5, false), mark(0.25, false));
 }

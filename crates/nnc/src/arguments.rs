@@ -464,7 +464,7 @@ pub struct Dump {
     pub time_passes: bool,
 }
 
-/// Time the fused program against the same one unfused, in alternating runs.
+/// Time the fused program against the same one unfused, in alternating runs; or the weights of several files.
 #[derive(Args, Debug)]
 pub struct Bench {
     #[command(flatten)]
@@ -480,6 +480,22 @@ pub struct Bench {
     /// Switch each kind of fusion off in turn, too, to see what it is worth.
     #[arg(long)]
     pub ablate: bool,
+    /// Compare the answer with the weights of these files, and those of `--weights` first, by form, size, time, and measure on
+    /// the test split; no fusion is switched off.
+    #[arg(long, value_name = "WEIGHTS", num_args = 1.., requires = "weights", conflicts_with = "ablate")]
+    pub compare: Vec<PathBuf>,
+    /// With `--compare`: which answer, when the recipe has several.
+    #[arg(long, value_name = "NAME", requires = "compare")]
+    pub answer: Option<String>,
+    /// With `--compare`: folder that the data paths start at [default: the file's own, if they are there].
+    #[arg(long, value_name = "DIR", requires = "compare")]
+    pub data: Option<PathBuf>,
+    /// With `--compare`: the measure that is told [default: the first metric of the recipe, or its loss].
+    #[arg(long, value_name = "NAME", requires = "compare")]
+    pub metric: Option<String>,
+    /// With `--compare`: draw the measure against the time.
+    #[arg(long, value_name = "FILE.svg", requires = "compare")]
+    pub plot: Option<PathBuf>,
     /// How long to measure, in seconds, for each program.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]
     pub seconds: Duration,

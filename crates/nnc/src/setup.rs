@@ -17,7 +17,7 @@ use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads and checks the file, and prints its warnings.
@@ -154,6 +154,29 @@ pub(crate) fn weights(
 ) -> Result<Store, DriverError> {
     let Some(path) = file else { return graphs.store_of_layers(project) };
     graphs.store(loaded, path)
+}
+
+/// Refuses to write weights over what is read here, whatever its kind, or over anything but weights. `given` are the values of
+/// `--input`.
+pub(crate) fn check_weights_target(
+    output: &Path,
+    (file, weights): (&FileOptions, &Path),
+    given: &[String],
+) -> Result<(), DriverError> {
+    let inputs: Vec<&Path> =
+        [file.file.as_path(), weights].into_iter().chain(given.iter().map(|given| path_of(given))).collect();
+    checkpoint::check_target(output, &inputs)
+}
+
+/// The path in `name=path`, `name=@path` or `path`.
+pub(crate) fn path_of(given: &str) -> &Path {
+    Path::new(given.split_once('=').map_or(given, |(_, path)| path.strip_prefix('@').unwrap_or(path)))
+}
+
+/// As [`check_weights_target`], of the files that layers begin with.
+pub(crate) fn check_not_of_layers(output: &Path, files: &[PathBuf]) -> Result<(), DriverError> {
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    checkpoint::check_target(output, &files)
 }
 
 /// A compiler with its threads.

@@ -13,10 +13,9 @@ use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
-use crate::train::Better;
 use nnc_data::Staged;
 use nnc_graph::{Graph, Stored, Tensor};
-use nnc_lang::elaborate::RecipeInfo;
+use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -219,7 +218,7 @@ pub fn narrow(
 ) -> Result<Outcome, DriverError> {
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
     let mut chosen = chosen(&graph, form, floats)?;
-    let part = dataset.validation.as_ref().or(dataset.test.as_ref()).unwrap_or(&dataset.train).clone();
+    let part = dataset.shown().clone();
     let trial = Trial { project, recipe, compiler, floats, part, metric };
     let before = trial.run(&chosen, &[])?;
     let after = trial.take_back(&mut chosen, (before, max_drop))?;

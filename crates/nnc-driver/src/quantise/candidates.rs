@@ -4,18 +4,22 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
+use crate::quantise::looked::Program;
+use crate::quantise::observe::{self, Method, Observation};
 use crate::quantise::weights::{self, Quantised};
-use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, file, observe, timing};
+use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, timing};
 use crate::store::Store;
 use nnc_graph::{Graph, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Weights that may be quantised, with the products by them.
 pub struct Candidate {
     /// Its products, one at least.
     pub sites: Vec<Site>,
-    made: Option<(Range, Quantised)>,
+    made: Option<Quantised>,
+    /// What its activations are computed by, in all programs that were looked at.
+    marks: BTreeSet<u64>,
     /// What is told of it.
     pub row: Row,
 }
@@ -38,46 +42,44 @@ impl Candidates {
     /// # Errors
     /// No products, or what cannot be compiled or run.
     pub fn new(
-        graphs: Vec<Graph>,
+        programs: Vec<Program>,
         rows: usize,
         (compiler, store): (&Compiler, &mut Store),
         (examples, calibrated_on): (&mut dyn Examples, usize),
         (request, trained): (&Request, &BTreeMap<String, Range>),
     ) -> Result<Self, DriverError> {
-        let uses = by_name(sites(&graphs[0]));
+        let uses = by_name(sites(&programs[0].graph));
         if uses.is_empty() {
             let message = "this network has no product of activations by weights outside of loops";
             return Err(DriverError::Usage(message.to_owned()));
         }
+        let graphs = programs.iter().map(|program| &program.graph);
         let (seen, calibrated_on) = match trained.is_empty() {
-            true => (observe::observe(&graphs, request.method, (compiler, store), examples)?, Some(calibrated_on)),
+            true => (observe::observe(graphs, request.method, (compiler, store), examples)?, Some(calibrated_on)),
             false => (BTreeMap::new(), None),
         };
         let firsts: Vec<Site> = uses.iter().map(|uses| uses[0].clone()).collect();
-        let floats = weights::floats(&graphs[0], &firsts, (compiler, store))?;
+        let floats = weights::floats(&programs[0].graph, &firsts, (compiler, store))?;
         let layers = layers_of(&firsts);
         let candidate = |((sites, weights), layer): ((Vec<Site>, Tensor), String)| {
             let first = &sites[0];
             let seen = seen.get(&first.name);
             let range = match calibrated_on {
-                Some(_) => seen.and_then(|seen| seen.range(request.method)),
-                None => trained.get(first.layer()).copied(),
+                Some(_) => range(seen, request.method),
+                None => trained.get(first.layer()).copied().ok_or(Reason::NotTrained),
             };
-            let made = range.and_then(|range| Some((range, weights::quantise(first, &weights)?)));
-            let choice = match (&made, range) {
-                _ if first.is_small() => Err(Reason::Small),
-                (Some((range, _)), _) => Ok(*range),
-                (None, Some(_)) => Err(Reason::WeightsNotFinite),
-                (None, None) if calibrated_on.is_none() => Err(Reason::NotTrained),
-                (None, None) if seen.is_some_and(|seen| seen.most == 0.0) => Err(Reason::NeverExercised),
-                (None, None) => Err(Reason::NotFinite),
-            };
+            let made = weights::quantise(first, &weights);
+            let choice = choice(first, range, made.is_some());
             let products = sites.iter().map(|site| site.products).sum::<usize>() / rows;
             let (name, elements) = (first.name.clone(), weights.elements());
-            Candidate { made, row: Row { name, layer, elements, products, choice, times: None, drop: None }, sites }
+            let widened = seen.and_then(|seen| widened(seen, &programs));
+            let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
+            let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
+            Candidate { made, marks, row, sites }
         };
         let all = uses.into_iter().zip(floats).zip(layers).map(candidate).collect();
-        Ok(Self { all, graph: graphs.into_iter().next().expect("there is one"), calibrated_on, times: None })
+        let graph = programs.into_iter().next().expect("there is one").graph;
+        Ok(Self { all, graph, calibrated_on, times: None })
     }
 
     /// Leaves alone what integers do slower: first each product by itself, then the network, as what one product costs
@@ -100,7 +102,8 @@ impl Candidates {
         let share = |times: Option<Times>| times.map_or(1.0, |times| times.integers / times.float);
         self.times = self.whole_times(compiler)?;
         let every: Vec<_> = self.all.iter().map(|candidate| candidate.row.choice).collect();
-        if self.leave(|row| row.times.is_some_and(|times| times.integers > times.float)) > 0 {
+        let is_slower = |row: &Row| row.times.is_some_and(|times| times.integers > times.float);
+        if self.leave(Reason::Slower, is_slower) > 0 {
             let some = self.whole_times(compiler)?;
             if share(some) < share(self.times) {
                 self.times = some;
@@ -109,17 +112,16 @@ impl Candidates {
             }
         }
         if share(self.times) > 1.0 {
-            self.leave(|_| true);
-            self.times = None;
+            self.leave(Reason::NetworkSlower, |_| true);
         }
         Ok(())
     }
 
-    /// Leaves those of the chosen products alone as slower that are meant; says how many.
-    fn leave(&mut self, is_meant: impl Fn(&Row) -> bool) -> usize {
+    /// Leaves those of the chosen products alone that are meant; says how many.
+    fn leave(&mut self, reason: Reason, is_meant: impl Fn(&Row) -> bool) -> usize {
         let rows = self.all.iter_mut().map(|candidate| &mut candidate.row);
         let meant = rows.filter(|row| row.choice.is_ok() && is_meant(row));
-        meant.map(|row| row.choice = Err(Reason::Slower)).count()
+        meant.map(|row| row.choice = Err(reason)).count()
     }
 
     /// Times of the whole network as it is chosen now; nothing if no product is quantised.
@@ -141,7 +143,7 @@ impl Candidates {
         wanted: impl Fn(&Project) -> Result<Wanted, DriverError>,
     ) -> Result<Outcome, DriverError> {
         let layers = self.layers();
-        layers.iter().map(file::range_tensor).for_each(|(path, tensor)| store.insert(&path, &tensor));
+        layers.iter().flat_map(file::range_tensors).for_each(|(path, tensor)| store.insert(&path, &tensor));
         self.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let bytes = |wanted: &Wanted| wanted.values().map(TensorType::bytes).sum();
         let before = bytes(&wanted(project)?);
@@ -160,7 +162,7 @@ impl Candidates {
 
     /// The tensors of all that could be quantised.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        let made = self.all.iter().filter_map(|candidate| Some((&candidate.row.name, &candidate.made.as_ref()?.1)));
+        let made = self.all.iter().filter_map(|candidate| Some((&candidate.row.name, candidate.made.as_ref()?)));
         let both = made.flat_map(|(name, made)| {
             [(weights_path(name), made.weights.clone()), (scales_path(name), made.scales.clone())]
         });
@@ -178,8 +180,37 @@ impl Candidate {
     /// Its range, if it is quantised.
     pub fn layer(&self) -> Option<Layer> {
         let input = self.row.choice.ok()?;
-        Some(Layer { name: self.row.name.clone(), input })
+        Some(Layer { name: self.row.name.clone(), input, marks: self.marks.clone() })
     }
+}
+
+/// The range that a method finds in what was seen, or why there is none.
+fn range(seen: Option<&Observation>, method: Method) -> Result<Range, Reason> {
+    let seen = seen.ok_or(Reason::NeverExercised)?;
+    seen.range(method).ok_or_else(|| match seen.ends().magnitude() {
+        0.0 => Reason::NeverExercised,
+        magnitude if magnitude.is_finite() => Reason::Vanishing,
+        _ => Reason::NotFinite,
+    })
+}
+
+/// The range of a product's activations, or why it stays one of floats.
+fn choice(site: &Site, range: Result<Range, Reason>, has_integers: bool) -> Result<Range, Reason> {
+    if site.is_small() {
+        return Err(Reason::Small);
+    }
+    range.and_then(|range| if has_integers { Ok(range) } else { Err(Reason::WeightsNotFinite) })
+}
+
+/// A program with activations more than this many times as large as those of the first one is told of.
+const WIDE: f32 = 2.0;
+
+/// The program that makes a range much wider than the first one would have it.
+fn widened(seen: &Observation, programs: &[Program]) -> Option<Widened> {
+    let magnitudes = seen.by_program.iter().map(|ends| ends.magnitude());
+    let (widest, magnitude) = magnitudes.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let times = magnitude / seen.by_program[0].magnitude();
+    (times.is_finite() && times > WIDE).then(|| Widened { by: programs[widest].name.clone(), times })
 }
 
 /// The sites of each name, in the order of the first.
@@ -214,4 +245,23 @@ fn layers_of(sites: &[Site]) -> Vec<String> {
         }
     };
     sites.iter().map(shortest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantise::observe::Ends;
+
+    #[test]
+    fn why_there_is_no_range_is_told_apart() {
+        let found = |least: f32, most: f32| {
+            let seen = Observation { by_program: vec![Ends { least, most }], histogram: Vec::new() };
+            range(Some(&seen), Method::MinMax).map(|range| range.signed)
+        };
+        assert_eq!(found(-1.0, 2.0), Ok(true));
+        assert_eq!(found(0.0, 0.0), Err(Reason::NeverExercised));
+        assert_eq!(found(0.0, 1e-40), Err(Reason::Vanishing));
+        assert_eq!(found(f32::NAN, f32::NAN), Err(Reason::NotFinite));
+        assert_eq!(found(0.0, f32::INFINITY), Err(Reason::NotFinite));
+    }
 }

@@ -1,5 +1,6 @@
 //! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of its
-//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones), beside the floats that are left.
+//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones) with what these were computed by
+//! (`$looked.NAME`, i64: [`crate::quantise::looked`]), beside the floats that are left.
 
 use crate::checkpoint;
 use crate::error::DriverError;
@@ -18,11 +19,16 @@ use std::path::Path;
 
 /// What the path of the range of integers starts with.
 const RANGE: &str = "$quantised.";
+/// What the path of the marks of a range starts with.
+const MARKS: &str = "$looked.";
 
-/// The tensor that keeps a layer's range, and its path.
-pub fn range_tensor(layer: &Layer) -> (String, Tensor) {
+/// The tensors that keep a layer's range and its marks, and their paths.
+pub fn range_tensors(layer: &Layer) -> [(String, Tensor); 2] {
     let numbers = [f64::from(layer.input.scale), f64::from(u8::from(layer.input.signed))];
-    (format!("{RANGE}{}", layer.name), Tensor::from_f64(DType::F32, &[2], &numbers))
+    let range = Tensor::from_f64(DType::F32, &[2], &numbers);
+    let marks: Vec<u8> = layer.marks.iter().flat_map(|mark| mark.to_le_bytes()).collect();
+    let marks = Tensor::from_bytes(DType::I64, &[layer.marks.len()], marks).expect("eight bytes for each");
+    [(format!("{RANGE}{}", layer.name), range), (format!("{MARKS}{}", layer.name), marks)]
 }
 
 /// The quantised layers of a file, by name; none if its weights are floats.
@@ -88,7 +94,10 @@ fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Resu
             return Err(format!("there is a range for `{name}`, but no `{path}` of {dtype}"));
         }
     }
-    Ok(Layer { name: name.to_owned(), input: Range { scale: scale as f32, signed: signed == 1.0 } })
+    let marks = tensors.get(&format!("{MARKS}{name}")).filter(|marks| marks.dtype() == DType::I64);
+    let marks = marks.ok_or_else(|| format!("what the range of the quantised `{name}` was found for is not told"))?;
+    let marks = marks.to_i64().into_iter().map(i64::cast_unsigned).collect();
+    Ok(Layer { name: name.to_owned(), input: Range { scale: scale as f32, signed: signed == 1.0 }, marks })
 }
 
 /// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of rows
@@ -108,7 +117,7 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
         for made in std::iter::once(unit.evaluate(name, rows)).chain(answers).chain(pictures) {
             // A program may want more than a few rows, as one with `x[0..8]` does.
             if rows == batch || made.is_ok() {
-                wanted.extend(Store::wanted(&project.inference(made)?));
+                wanted.extend(Store::wanted(&project.rounded_graph(made)?));
             }
         }
     }
@@ -139,7 +148,7 @@ pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Res
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
     let is_read = |path: &str| match path.starts_with(RESERVED) {
-        true => path.starts_with(RANGE) || recorded_axis(path).is_some(),
+        true => path.starts_with(RANGE) || path.starts_with(MARKS) || recorded_axis(path).is_some(),
         false => outcome.wanted.contains_key(path),
     };
     checkpoint::stage(path, outcome.store.iter().filter(|(path, _)| is_read(path)), metadata.unwrap_or_default())

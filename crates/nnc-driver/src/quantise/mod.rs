@@ -9,12 +9,14 @@
 //! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
-//! [`mod@trial`] a recipe with some of them quantised. A model without a recipe has no metric: [`quantise_model`] looks at one
+//! [`looked`] which programs their ranges hold for, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of them quantised. A model without a recipe has no metric: [`quantise_model`] looks at one
 //! call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
+mod drift;
 mod examples;
 pub mod file;
+pub mod looked;
 pub mod observe;
 mod timing;
 mod trial;
@@ -24,12 +26,14 @@ use crate::compiled::Compiler;
 use crate::dataset::Dataset;
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::stage::batch_of;
 use crate::store::Store;
-use crate::train::Better;
 use candidates::Candidates;
+pub use drift::{Drift, Moved};
 use examples::OneCall;
-use nnc_graph::{Graph, Tensor, TensorType};
-use nnc_lang::elaborate::RecipeInfo;
+use looked::Program;
+use nnc_graph::{Tensor, TensorType};
+use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Range;
 use observe::Method;
 use std::collections::BTreeMap;
@@ -56,6 +60,8 @@ pub struct Request {
 pub enum Reason {
     /// Its activations were nothing but zeros on all calibration examples.
     NeverExercised,
+    /// Its activations were so small on all calibration examples that a step between two of them is no normal number.
+    Vanishing,
     /// Its activations held what is no finite number.
     NotFinite,
     /// Its weights held what is no finite number.
@@ -66,6 +72,8 @@ pub enum Reason {
     Small,
     /// Integers measured slower.
     Slower,
+    /// The whole network measured slower with integers, whatever its products do by themselves.
+    NetworkSlower,
     /// The metric dropped too much with it.
     Accuracy,
 }
@@ -74,11 +82,13 @@ impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::NeverExercised => "its inputs were all 0",
+            Self::Vanishing => "its inputs are almost 0",
             Self::NotFinite => "its inputs hold what is no finite number",
             Self::WeightsNotFinite => "its weights hold what is no finite number",
             Self::NotTrained => "trained in floats",
             Self::Small => "few terms",
             Self::Slower => "int8 is slower",
+            Self::NetworkSlower => "the network is slower with int8",
             Self::Accuracy => "costs too much accuracy",
         })
     }
@@ -97,10 +107,21 @@ pub struct Row {
     pub products: usize,
     /// The range of its activations if it is quantised, or why it is not.
     pub choice: Result<Range, Reason>,
+    /// The program that makes its range wide, if there is one.
+    pub widened: Option<Widened>,
     /// What was measured.
     pub times: Option<Times>,
     /// How much the metric drops with this product alone quantised, if that was asked.
     pub drop: Option<f64>,
+}
+
+/// A program that makes a range much wider than the evaluation would have it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Widened {
+    /// What it is called.
+    pub by: String,
+    /// How many times as large its activations are.
+    pub times: f32,
 }
 
 /// What came of it.
@@ -112,7 +133,8 @@ pub struct Report {
     pub calibrated_on: Option<usize>,
     /// What became of the answers.
     pub answers: Vec<Drift>,
-    /// Seconds of all kernels of a run, if times were asked for.
+    /// Seconds of all kernels of a run, if times were asked for: with the products that are quantised, or, where all stay
+    /// floats as the network would be slower, with those that it was measured with.
     pub times: Option<Times>,
     /// Bytes of all tensors that inference reads, before and after.
     pub bytes: [usize; 2],
@@ -129,6 +151,8 @@ pub struct Measured {
     pub values: [f64; 2],
     /// Examples that it was taken on.
     pub examples: usize,
+    /// Whether these were held out when the weights were trained; else it tells little.
+    pub held_out: bool,
 }
 
 impl Measured {
@@ -136,17 +160,6 @@ impl Measured {
     pub fn drop(&self) -> f64 {
         Better::of(&self.metric).worse_by(self.values[0], self.values[1])
     }
-}
-
-/// How far an answer of integers is from that of floats.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Drift {
-    /// What the answer is called.
-    pub answer: String,
-    /// The largest difference of two elements, of the largest magnitude.
-    pub largest: f64,
-    /// The mean difference, of the same.
-    pub mean: f64,
 }
 
 /// Quantised weights, ready to be written.
@@ -175,8 +188,7 @@ pub fn quantise(
     (request, told): (&Request, &mut dyn FnMut(&str)),
 ) -> Result<Outcome, DriverError> {
     let metric = metric(recipe, request.metric.as_deref())?;
-    let measured = dataset.validation.as_ref().or(dataset.test.as_ref()).unwrap_or(&dataset.train).clone();
-    let trial = Trial { project, recipe, compiler, tensors, part: measured, metric: &metric };
+    let trial = Trial { project, recipe, compiler, tensors, part: dataset.shown().clone(), metric: &metric };
     told("measuring the floats");
     let before = trial.run(&[], &BTreeMap::new())?;
     told("looking at activations");
@@ -187,40 +199,42 @@ pub fn quantise(
     }
     told("measuring the integers");
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
-    let measured = Measured { values: [before, after], examples: trial.part.rows.len(), metric: metric.clone() };
-    let (store, answers) = (trial.floats(), trial.drifts(&candidates)?);
+    let held_out = dataset.validation.is_some() || dataset.test.is_some();
+    let examples = trial.part.rows.len();
+    let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
+    let (store, answers) = (trial.floats(), trial.drifts(&candidates, &dataset.train)?);
     let mut outcome = candidates.outcome((project, store), |project| file::wanted(project, recipe))?;
     (outcome.report.measured, outcome.report.answers) = (Some(measured), answers);
     Ok(outcome)
 }
 
-/// Quantises the products of a model by itself, whose weights are in `store`, by what one call with `inputs` shows. No metric
-/// is taken.
+/// Quantises the products of the model called `model`, whose weights are in `store`, by what one call with `inputs` of so
+/// many rows shows. No metric is taken.
 ///
 /// # Errors
 /// An input that the model does not have, no products, or what cannot be compiled or run.
 pub fn quantise_model(
     project: &Project,
-    graph: &Graph,
+    model: &str,
     compiler: &Compiler,
     (mut store, inputs): (Store, &BTreeMap<String, Vec<u8>>),
     (request, rows): (&Request, usize),
 ) -> Result<Outcome, DriverError> {
-    let float = vec![Project::before_rounding(graph)?];
+    let make = |rows: usize| project.unit.model(model, &batch_of(rows));
+    let programs = vec![Program::new(project, format!("the model `{model}`"), &make, rows)?];
     let mut examples = OneCall::new(inputs);
-    let request_and_ranges = (request, &project.rounded);
     let mut candidates =
-        Candidates::new(float, rows, (compiler, &mut store), (&mut examples, rows), request_and_ranges)?;
+        Candidates::new(programs, rows, (compiler, &mut store), (&mut examples, rows), (request, &project.rounded))?;
     if request.measure {
         candidates.time(compiler)?;
     }
-    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.with_integers(graph)?)))
+    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.rounded_graph(make(rows))?)))
 }
 
-/// The measure that counts: the one asked for, or the first of the recipe.
+/// The measure that counts: the one that is asked for, else the first metric of a recipe, else its loss.
 ///
 /// # Errors
-/// The recipe does not measure it, or nothing.
+/// [`DriverError::Usage`] that lists what the recipe measures.
 pub fn metric(recipe: &RecipeInfo, asked: Option<&str>) -> Result<String, DriverError> {
     let known: Vec<String> = recipe.measured().collect();
     let first = || recipe.metrics.first().map(|metric| metric.name.clone()).or_else(|| known.first().cloned());

@@ -10,7 +10,7 @@ use crate::error::DriverError;
 use crate::quantise::examples::Examples;
 use crate::store::Store;
 use nnc_graph::{Graph, ValueId};
-use nnc_opt::quantise::{Range, roots, sites};
+use nnc_opt::quantise::{Range, Sources, sites};
 use nnc_opt::rewrite::with_results;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,37 +28,58 @@ pub enum Method {
 /// Steps of a histogram.
 const BINS: usize = 2048;
 
-/// What was seen of a tensor of activations.
-#[derive(Clone, Debug)]
-pub struct Observation {
+/// The least and the largest of some elements; of none, infinities of the wrong sign. A NaN makes both ends one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ends {
     /// The least element.
     pub least: f32,
     /// The largest.
     pub most: f32,
+}
+
+impl Ends {
+    /// Those of nothing.
+    const NONE: Self = Self { least: f32::INFINITY, most: f32::NEG_INFINITY };
+
+    /// The ends of the elements of both.
+    fn and(self, other: Self) -> Self {
+        Self {
+            least: if other.least < self.least || other.least.is_nan() { other.least } else { self.least },
+            most: if other.most > self.most || other.most.is_nan() { other.most } else { self.most },
+        }
+    }
+
+    /// The largest magnitude.
+    pub fn magnitude(self) -> f32 {
+        if self.least.is_nan() { f32::NAN } else { self.most.max(-self.least) }
+    }
+}
+
+/// What was seen of a tensor of activations.
+#[derive(Clone, Default, Debug)]
+pub struct Observation {
+    /// What each program showed, in their order.
+    pub by_program: Vec<Ends>,
     /// How many magnitudes lie in each of equal steps up to the largest; empty where nobody asked.
     pub histogram: Vec<u64>,
 }
 
 impl Observation {
-    fn new() -> Self {
-        Self { least: f32::INFINITY, most: f32::NEG_INFINITY, histogram: Vec::new() }
+    /// What all programs showed.
+    pub fn ends(&self) -> Ends {
+        self.by_program.iter().fold(Ends::NONE, |all, &ends| all.and(ends))
     }
 
-    fn magnitude(&self) -> f32 {
-        self.most.max(-self.least)
-    }
-
-    fn extend(&mut self, values: impl Iterator<Item = f32>) {
-        for value in values {
-            // A NaN makes both ends one, and no range is found.
-            self.least = if value < self.least || value.is_nan() { value } else { self.least };
-            self.most = if value > self.most || value.is_nan() { value } else { self.most };
-        }
+    fn extend(&mut self, program: usize, values: impl Iterator<Item = f32>) {
+        let known = self.by_program.len().max(program + 1);
+        self.by_program.resize(known, Ends::NONE);
+        let ends = &mut self.by_program[program];
+        *ends = values.fold(*ends, |ends, value| ends.and(Ends { least: value, most: value }));
     }
 
     fn count(&mut self, values: impl Iterator<Item = f32>) {
         self.histogram.resize(BINS, 0);
-        let steps = BINS as f32 / self.magnitude();
+        let steps = BINS as f32 / self.ends().magnitude();
         for value in values {
             self.histogram[((value.abs() * steps) as usize).min(BINS - 1)] += 1;
         }
@@ -66,14 +87,15 @@ impl Observation {
 
     /// The range that a method chooses; `None` for what is no finite number, or nothing but zeros.
     pub fn range(&self, method: Method) -> Option<Range> {
-        let whole = Range::covering(self.least, self.most)?;
+        let ends = self.ends();
+        let whole = Range::covering(ends.least, ends.most)?;
         let bins = match method {
             Method::MinMax => return Some(whole),
             Method::Percentile(share) => below(&self.histogram, share),
             Method::Entropy => least_entropy(&self.histogram, whole.levels() as usize + 1),
         };
-        let limit = self.magnitude() * bins as f32 / BINS as f32;
-        Range::covering(self.least.max(-limit), self.most.min(limit))
+        let limit = ends.magnitude() * bins as f32 / BINS as f32;
+        Range::covering(ends.least.max(-limit), ends.most.min(limit))
     }
 }
 
@@ -121,8 +143,8 @@ fn divergence(counts: &[f64], bins: usize, levels: usize) -> f64 {
 ///
 /// # Errors
 /// What cannot be compiled or run.
-pub fn observe(
-    graphs: &[Graph],
+pub fn observe<'g>(
+    graphs: impl Iterator<Item = &'g Graph>,
     method: Method,
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
@@ -131,16 +153,16 @@ pub fn observe(
     let mut programs = Vec::new();
     for graph in graphs {
         let looked = Looked::new(graph);
-        found.extend(looked.names().map(|name| (name.to_owned(), Observation::new())));
+        found.extend(looked.names().map(|name| (name.to_owned(), Observation::default())));
         programs.push((compiler.compile(&looked.graph)?, looked));
     }
     let passes: &[Look] = if method == Method::MinMax { &[Look::Ends] } else { &[Look::Ends, Look::Counts] };
     for look in passes {
-        for (program, looked) in &mut programs {
+        for (at, (program, looked)) in programs.iter_mut().enumerate() {
             examples.rewind()?;
             while examples.fill(program)? {
                 program.run(store).map_err(failed)?;
-                looked.look(program, *look, &mut found);
+                looked.look((program, at), *look, &mut found);
             }
         }
     }
@@ -157,8 +179,9 @@ struct Looked {
 impl Looked {
     fn new(graph: &Graph) -> Self {
         let mut by_value: BTreeMap<ValueId, BTreeSet<String>> = BTreeMap::new();
+        let sources = Sources::new(graph);
         for site in sites(graph) {
-            for root in roots(graph, site.input) {
+            for root in sources.roots(site.input) {
                 by_value.entry(root).or_default().insert(site.name.clone());
             }
         }
@@ -171,15 +194,15 @@ impl Looked {
         self.sites_of.values().flatten().map(String::as_str)
     }
 
-    /// Adds what a run gave.
-    fn look(&self, program: &CompiledGraph, look: Look, found: &mut BTreeMap<String, Observation>) {
+    /// Adds what a run of a program gave, which is the so-manieth of them.
+    fn look(&self, (program, at): (&CompiledGraph, usize), look: Look, found: &mut BTreeMap<String, Observation>) {
         for (result, names) in &self.sites_of {
             let Some(bytes) = program.output(result) else { continue };
             let floats = || bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
             for name in names {
                 let Some(seen) = found.get_mut(name) else { continue };
                 match look {
-                    Look::Ends => seen.extend(floats()),
+                    Look::Ends => seen.extend(at, floats()),
                     Look::Counts => seen.count(floats()),
                 }
             }
@@ -199,8 +222,8 @@ mod tests {
     use super::*;
 
     fn seen(values: &[f32]) -> Observation {
-        let mut seen = Observation::new();
-        seen.extend(values.iter().copied());
+        let mut seen = Observation::default();
+        seen.extend(0, values.iter().copied());
         seen.count(values.iter().copied());
         seen
     }
@@ -219,6 +242,17 @@ mod tests {
         assert_eq!(seen(&[0.0, f32::NAN]).range(Method::MinMax), None);
         assert_eq!(seen(&[1.0, f32::INFINITY]).range(Method::MinMax), None);
         assert_eq!(seen(&[]).range(Method::MinMax), None);
+    }
+
+    #[test]
+    fn what_each_program_showed_is_known() {
+        let mut seen = Observation::default();
+        seen.extend(2, [3.0, -4.0].into_iter());
+        seen.extend(0, [1.0].into_iter());
+        assert_eq!(seen.by_program[1], Ends::NONE);
+        assert_eq!((seen.by_program[2].magnitude(), seen.ends()), (4.0, Ends { least: -4.0, most: 3.0 }));
+        seen.extend(1, [f32::NAN].into_iter());
+        assert!(seen.ends().magnitude().is_nan());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::store::Store;
 use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, TensorType, UnaryOp, channels_first, channels_last};
 use nnc_kernel::KernelReport;
 use nnc_opt::quantise::{Layer, Range, Site, quantise, sites};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long each form is run, about.
@@ -31,7 +32,7 @@ pub fn measure(graph: &Graph, site: &Site, compiler: &Compiler) -> Result<Times,
     let (floats, rounded) = (alone(graph, site, false), alone(graph, site, true));
     let range = Range { scale: 1.0 / 64.0, signed: false };
     let integers = match sites(&rounded).first() {
-        Some(only) => quantise(&rounded, &[Layer { name: only.name.clone(), input: range }]),
+        Some(only) => quantise(&rounded, &[Layer { name: only.name.clone(), input: range, marks: BTreeSet::new() }]),
         None => return Err(DriverError::Internal("a product that is none".to_owned())),
     };
     compare([&floats, &integers], compiler, product_seconds)

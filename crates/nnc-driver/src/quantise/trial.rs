@@ -5,13 +5,14 @@ use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::candidates::Candidates;
+use crate::quantise::drift::{Drift, Moved};
 use crate::quantise::examples::OfData;
-use crate::quantise::{Drift, Reason, Request};
+use crate::quantise::looked::Program;
+use crate::quantise::{Reason, Request};
 use crate::session::{Metrics, Session};
 use crate::store::Store;
-use crate::train::Better;
 use nnc_graph::Tensor;
-use nnc_lang::elaborate::RecipeInfo;
+use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 
@@ -39,29 +40,40 @@ impl Trial<'_> {
         value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
     }
 
-    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation and
-    /// in all answers that are made of examples alone.
+    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation, in
+    /// all answers that are made of examples alone, and in the pictures.
     ///
     /// # Errors
     /// No examples, no products, or what cannot be compiled or run.
     pub fn candidates(&self, dataset: &Dataset, request: &Request) -> Result<Candidates, DriverError> {
         let data = self.project.data(&self.recipe.data)?;
         let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
-        let (unit, name) = (&self.project.unit, self.recipe.name.as_str());
-        let answers = self.answers().map(|answer| unit.answer(name, Some(answer), rows));
-        let inference = |made| Project::before_rounding(&self.project.graph(made)?);
-        let graphs: Result<Vec<_>, _> =
-            std::iter::once(unit.evaluate(name, rows)).chain(answers).map(inference).collect();
+        let programs = self.programs(rows)?;
         let mut store = self.floats();
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
         let count = examples.count();
         Candidates::new(
-            graphs?,
+            programs,
             rows,
             (self.compiler, &mut store),
             (&mut examples, count),
             (request, &self.project.rounded),
         )
+    }
+
+    /// The programs that are looked at, the evaluation first. Answers that cannot be made of so few examples are none.
+    fn programs(&self, rows: usize) -> Result<Vec<Program>, DriverError> {
+        let (project, unit, name) = (self.project, &self.project.unit, self.recipe.name.as_str());
+        let mut programs =
+            vec![Program::new(project, "the evaluation".to_owned(), &|rows| unit.evaluate(name, rows), rows)?];
+        for answer in self.answers().filter(|answer| self.has_enough(rows, answer)) {
+            let make = |rows: usize| unit.answer(name, Some(answer), rows);
+            programs.push(Program::new(project, format!("answer `{answer}`"), &make, rows)?);
+        }
+        if !self.recipe.pictures.is_empty() {
+            programs.push(Program::new(project, "a picture".to_owned(), &|rows| unit.pictures(name, rows), rows)?);
+        }
+        Ok(programs)
     }
 
     /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the
@@ -99,21 +111,34 @@ impl Trial<'_> {
         Ok(value)
     }
 
-    /// How far answers are from those of floats, on one batch of what the metric is taken on.
+    /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on, where
+    /// an answer wants more examples than that has. One that wants still more is left out.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn drifts(&self, candidates: &Candidates) -> Result<Vec<Drift>, DriverError> {
+    pub fn drifts(&self, candidates: &Candidates, train: &Part) -> Result<Vec<Drift>, DriverError> {
         let made = candidates.tensors();
         let (floats, integers) = (self.with(&[]), self.with(&candidates.layers()));
         let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
         let mut found = Vec::new();
         for answer in self.answers() {
-            let (floats, integers) = (floats.answer(answer, &self.part)?, integers.answer(answer, &self.part)?);
-            let pairs = floats.iter().zip(&integers).filter(|((_, float), _)| float.dtype().is_float());
-            found.extend(pairs.map(|((name, float), (_, integer))| drift(name, &float.to_f64(), &integer.to_f64())));
+            let Some(part) = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer))
+            else {
+                found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows: train.rows.len() } });
+                continue;
+            };
+            let (floats, integers) = (floats.answer(answer, part)?, integers.answer(answer, part)?);
+            let pairs = floats.iter().zip(&integers);
+            found.extend(pairs.map(|((name, float), (_, integer))| Drift::new(name, float, integer)));
         }
         Ok(found)
+    }
+
+    /// Whether an answer can be made of a batch of so many examples, as one with `x[0..8]` cannot of 5. Of a whole batch each
+    /// can, or tells why not.
+    fn has_enough(&self, examples: usize, answer: &str) -> bool {
+        let batch = Project::batch(self.recipe);
+        examples >= batch || self.project.unit.answer(&self.recipe.name, Some(answer), examples).is_ok()
     }
 
     /// The names of the answers that are made of examples alone.
@@ -144,15 +169,4 @@ impl Trial<'_> {
     pub fn floats(&self) -> Store {
         Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
     }
-}
-
-fn drift(name: &str, floats: &[f64], integers: &[f64]) -> Drift {
-    let magnitude = floats.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())).max(1e-30);
-    let differences = || floats.iter().zip(integers).map(|(float, integer)| (float - integer).abs() / magnitude);
-    let largest = differences().fold(0.0, |largest: f64, difference| match difference.is_nan() {
-        true => f64::INFINITY,
-        false => largest.max(difference),
-    });
-    let mean = differences().sum::<f64>() / floats.len().max(1) as f64;
-    Drift { answer: name.to_owned(), largest, mean }
 }

@@ -75,6 +75,7 @@ mod tests {
             name: "a".to_owned(),
             node: NodeId(0),
             input: ValueId(0),
+            mark: 0,
             weights: ValueId(1),
             channel_axis: 0,
             channels: 2,

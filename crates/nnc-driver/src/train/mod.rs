@@ -4,13 +4,11 @@
 //! into every checkpoint; a resumed run continues from it and ends with the same bits as one that was never stopped.
 //! Nothing here prints: an [`Observer`] hears of everything.
 
-mod better;
 mod history;
 mod observer;
 mod progress;
 mod trace;
 
-pub use better::Better;
 pub use history::{History, Row};
 pub use observer::{Event, Observer, Silent};
 pub use progress::Progress;

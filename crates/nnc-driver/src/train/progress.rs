@@ -2,11 +2,11 @@
 //!
 //! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
 
-use super::better::Better;
 use super::history::{History, Row};
+use crate::checkpoint::Checkpoint;
 use crate::learned::{Learned, SavedTable};
 use crate::session::Sum;
-use nnc_lang::elaborate::StopEarly;
+use nnc_lang::elaborate::{Direction, StopEarly};
 use serde::{Deserialize, Serialize};
 
 /// The version of this form; another one is refused.
@@ -76,6 +76,11 @@ impl Progress {
         Learned { classes: self.classes.clone(), vocabularies }
     }
 
+    /// That of the run which wrote a checkpoint; nothing, when it is no checkpoint of a run.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        checkpoint.metadata.as_deref().and_then(|text| Self::parse(text).ok())
+    }
+
     /// Reads the metadata of a checkpoint.
     ///
     /// # Errors
@@ -125,11 +130,10 @@ impl Progress {
 
     /// Takes in the value that is watched: by the recipe's `stop_early`, else the loss. Gives whether it is the best.
     pub(super) fn judge(&mut self, row: &Row, stop: Option<&StopEarly>) -> bool {
-        let default = if row.validation.is_some() { "validation.loss" } else { "train.loss" };
-        let watched = stop.map_or(default, |stop| stop.on.as_str());
+        let loss = if row.validation.is_some() { "validation.loss" } else { "train.loss" };
+        let (watched, better) = stop.map_or((loss, Direction::Smaller), |stop| (stop.on.as_str(), stop.better));
         let Some(value) = row.value(watched).filter(|value| !value.is_nan()) else { return false };
-        let smaller_is_better = Better::of(watched) == Better::Smaller;
-        let improved = self.best.is_none_or(|best| if smaller_is_better { value < best } else { value > best });
+        let improved = self.best.is_none_or(|best| better.improves(best, value));
         if improved {
             (self.best, self.best_epoch, self.stale) = (Some(value), row.epoch, 0);
         } else {
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn early_stopping_waits_for_its_patience() {
-        let stop = StopEarly { on: "validation.loss".to_owned(), patience: 2 };
+        let stop = StopEarly { on: "validation.loss".to_owned(), patience: 2, better: Direction::Smaller };
         let mut progress = Progress::new(0, 1, 1);
         let judged: Vec<(bool, bool)> = [1.0, 0.5, 0.6, 0.7]
             .into_iter()
@@ -162,6 +166,14 @@ mod tests {
             .collect();
         assert_eq!(judged, [(true, false), (true, false), (false, false), (false, true)]);
         assert_eq!((progress.best, progress.best_epoch), (Some(0.5), 2));
+    }
+
+    #[test]
+    fn what_is_better_is_what_the_recipe_says() {
+        let stop = StopEarly { on: "validation.loss".to_owned(), patience: 9, better: Direction::Larger };
+        let mut progress = Progress::new(0, 1, 1);
+        let judged = [1.0, 0.5, 2.0].map(|loss| progress.judge(&row(1, loss), Some(&stop)));
+        assert_eq!((judged, progress.best), ([true, false, true], Some(2.0)));
     }
 
     #[test]

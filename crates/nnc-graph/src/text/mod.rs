@@ -26,7 +26,7 @@ mod ops;
 mod parse;
 mod print;
 
-use crate::Graph;
+use crate::{Graph, Op};
 use std::fmt;
 
 /// Why a text is not a graph.
@@ -49,6 +49,11 @@ impl std::error::Error for ParseError {}
 /// The text of a graph.
 pub fn print(graph: &Graph) -> String {
     print::graph(graph)
+}
+
+/// The text of an op with its attributes, without what it is applied to; the body of a `scan` is not in it.
+pub fn print_op(op: &Op) -> String {
+    print::op(op)
 }
 
 /// The graph that a text describes.

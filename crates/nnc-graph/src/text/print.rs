@@ -56,23 +56,28 @@ fn definition(graph: &Graph, value: ValueId) -> String {
 
 /// The op, its attributes and its operands.
 fn application(node: &Node) -> String {
-    match &node.op {
-        Op::Constant(tensor) => return format!("constant {}", data(tensor)),
-        op if op.leaf_name().is_some() => {
-            return format!("{} {}", op.name(), quoted(op.leaf_name().unwrap_or_default()));
-        }
-        _ => {}
-    }
-    let mut text = node.op.name().to_owned();
-    let attributes = attributes(&node.op);
-    if !attributes.is_empty() {
-        let printed: Vec<String> =
-            attributes.iter().map(|(name, value)| format!("{name}={}", attribute(value))).collect();
-        let _ = write!(text, "[{}]", printed.join(", "));
+    let text = op(&node.op);
+    if matches!(node.op, Op::Constant(_)) || node.op.leaf_name().is_some() {
+        return text;
     }
     let operands: Vec<String> = node.operands.iter().map(ValueId::to_string).collect();
-    let _ = write!(text, "({})", operands.join(", "));
-    text
+    format!("{text}({})", operands.join(", "))
+}
+
+/// The op and its attributes.
+pub(super) fn op(op: &Op) -> String {
+    if let Op::Constant(tensor) = op {
+        return format!("constant {}", data(tensor));
+    }
+    if let Some(name) = op.leaf_name() {
+        return format!("{} {}", op.name(), quoted(name));
+    }
+    let attributes = attributes(op);
+    if attributes.is_empty() {
+        return op.name().to_owned();
+    }
+    let printed: Vec<String> = attributes.iter().map(|(name, value)| format!("{name}={}", attribute(value))).collect();
+    format!("{}[{}]", op.name(), printed.join(", "))
 }
 
 fn attribute(value: &Attribute) -> String {

@@ -73,7 +73,8 @@ pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Literal, Maker, RawField, SourceCall, Split, TextUnit};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{
-    Accumulation, AnswerInfo, MetricInfo, ParameterInfo, ParameterKind, QuantiseInfo, RecipeInfo, StepInfo, StopEarly,
+    Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, QuantiseInfo, RecipeInfo,
+    StepInfo, StopEarly,
 };
 
 /// How many frames may be open at once.

@@ -2,11 +2,12 @@
 //!
 //! The activations of a quantised product are rounded where they are made: behind what only moves or compares elements,
 //! in the end at the value that these are taken of. From there on integers are moved, and every reader of floats reads
-//! what the integers stand for, so that a value is stored once. Both operands get more channels of zeros where the number
+//! what the integers stand for, so that a value is stored once. What follows from inputs alone stays as it is for others,
+//! since targets and numbers of classes may be cut out of it; its integers are made beside. Both operands get more channels of zeros where the number
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
-use super::sites::{Site, moves, origin, sites};
+use super::sites::{Site, Sources, moves, sites};
 use super::weights::rounded_weights;
 use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
 use crate::dce::eliminate_dead_code;
@@ -15,7 +16,7 @@ use crate::simplify::matching::number;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many ops a factor is followed back.
 const CHAIN: usize = 8;
@@ -46,7 +47,7 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
 /// weights follow from ([`Site::layer`]). It reads the floats of weights, and rounds them itself.
 pub fn quantise_floats(graph: &Graph, ranges: &BTreeMap<String, Range>) -> Graph {
     let served = sites(graph).into_iter().filter(|site| !site.is_small());
-    let layer = |site: Site| Some(Layer { input: *ranges.get(site.layer())?, name: site.name });
+    let layer = |site: Site| Some(Layer { input: *ranges.get(site.layer())?, name: site.name, marks: BTreeSet::new() });
     rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), Source::Floats)
 }
 
@@ -55,18 +56,21 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: Source) -> Graph {
     let sites = sites(graph);
     let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
     let chosen: BTreeMap<NodeId, (&Site, Range)> = chosen.collect();
-    let ranges = Ranges::of(graph, chosen.values());
+    let sources = Sources::new(graph);
+    let ranges = Ranges::of(graph, &sources, chosen.values());
     let mut unlimited = Fuel::new(None);
     let rewriter = Rewriter::new(graph, &mut unlimited);
     let integers = vec![None; graph.value_count()];
-    let mut pass = Pass { rewriter, ranges, source, integers, weights: BTreeMap::new() };
+    let mut pass = Pass { rewriter, sources, ranges, source, integers, weights: BTreeMap::new() };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
             Some((site, range)) => pass.product(node, site, *range),
-            None if pass.moved(node) => {}
             None => {
-                pass.rewriter.copy(id);
+                let is_moved = pass.moved(node);
+                if !is_moved || !pass.sources.is_learned(node.results[0]) {
+                    pass.rewriter.copy(id);
+                }
             }
         }
         for &result in &node.results {
@@ -90,23 +94,23 @@ struct Ranges {
 }
 
 impl Ranges {
-    fn of<'s>(graph: &Graph, chosen: impl Iterator<Item = &'s (&'s Site, Range)>) -> Self {
+    fn of<'s>(graph: &Graph, sources: &Sources<'_>, chosen: impl Iterator<Item = &'s (&'s Site, Range)>) -> Self {
         let mut ranges = Self::default();
         for (site, range) in chosen {
-            let origin = origin(graph, site.input);
+            let origin = sources.origin(site.input);
             note(&mut ranges.direct, origin, *range);
-            ranges.note_parts(graph, origin, *range);
+            ranges.note_parts(graph, sources, (origin, *range));
         }
         ranges
     }
 
-    fn note_parts(&mut self, graph: &Graph, value: ValueId, range: Range) {
+    fn note_parts(&mut self, graph: &Graph, sources: &Sources<'_>, (value, range): (ValueId, Range)) {
         let node = graph.definition(value);
         if matches!(node.op, Op::Concat { .. }) {
             for &operand in &node.operands {
-                let origin = origin(graph, operand);
+                let origin = sources.origin(operand);
                 note(&mut self.parts, origin, range);
-                self.note_parts(graph, origin, range);
+                self.note_parts(graph, sources, (origin, range));
             }
         }
     }
@@ -139,6 +143,7 @@ fn without_unread(graph: &Graph) -> Graph {
 
 struct Pass<'a> {
     rewriter: Rewriter<'a>,
+    sources: Sources<'a>,
     ranges: Ranges,
     /// By old value.
     integers: Vec<Option<Integers>>,
@@ -148,7 +153,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Makes the integers of a value that is there, and lets all further readers read what they stand for.
+    /// Makes the integers of a value that is there.
     fn round(&mut self, old: ValueId, range: Range) -> Integers {
         let x = self.rewriter.value(old);
         let integers = Integers { value: self.rounded(x, range), range };
@@ -194,9 +199,12 @@ impl Pass<'_> {
         Some(self.rewriter.emit(op, &operands))
     }
 
-    /// From here on integers stand for an old value.
+    /// From here on integers stand for an old value; all further readers read what they stand for, unless it is data.
     fn stand_for(&mut self, old: ValueId, integers: Integers) {
         self.integers[old.index()] = Some(integers);
+        if !self.sources.is_learned(old) {
+            return;
+        }
         let range = integers.range;
         let float = self.rewriter.emit(Op::Cast(DType::F32), &[integers.value]);
         let float = if range.signed { self.with_number(BinaryOp::Sub, float, f64::from(MIDDLE)) } else { float };
@@ -231,7 +239,7 @@ impl Pass<'_> {
     /// Moves integers instead of floats, where all that is moved is integers. Those of other ranges than the one that is
     /// wanted of a concatenation are rounded once more.
     fn moved(&mut self, node: &Node) -> bool {
-        if !moves(&node.op) {
+        if !moves(&node.op) && !matches!(node.op, Op::Concat { .. }) {
             return false;
         }
         let operands: Option<Vec<Integers>> = node.operands.iter().map(|value| self.integers[value.index()]).collect();

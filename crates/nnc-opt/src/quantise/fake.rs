@@ -23,7 +23,7 @@
 //! that it has no `top` for are left alone. Activations that products read as they are given are rounded for the product
 //! alone, all others where they are made, for whoever reads them.
 
-use super::sites::{Site, origin, roots, sites};
+use super::sites::{Site, Sources, sites};
 use super::weights::rounded_weights;
 use super::{MIDDLE, Range};
 use crate::rewrite::{Fuel, Rewriter};
@@ -145,12 +145,12 @@ struct Places {
 
 impl Places {
     fn of<'s>(graph: &Graph, sites: impl Iterator<Item = &'s Site>) -> Self {
-        let mut places = Self::default();
+        let (mut places, sources) = (Self::default(), Sources::new(graph));
         for site in sites {
-            let whole = origin(graph, site.input);
-            for value in std::iter::once(whole).chain(roots(graph, site.input)) {
+            let whole = sources.origin(site.input);
+            for value in std::iter::once(whole).chain(sources.roots(site.input)) {
                 let found = if value == whole { &mut places.direct } else { &mut places.parts };
-                if !graph.definition(value).op.is_leaf() {
+                if sources.is_learned(value) {
                     found.entry(value).or_default().insert(site.layer().to_owned());
                 }
             }
@@ -182,6 +182,7 @@ struct Kept {
 
 struct Pass<'a> {
     rewriter: Rewriter<'a>,
+    sources: Sources<'a>,
     layers: BTreeMap<String, Kept>,
     /// Rounded weights, and what products read as it was given: by new value, and the axis of channels or the layer.
     weights: BTreeMap<(ValueId, usize), ValueId>,
@@ -204,7 +205,13 @@ impl<'a> Pass<'a> {
             let sign = rewriter.emit(Op::State { path: format!("{RANGE}{layer}{SIGN}"), ty }, &[]);
             layers.insert(layer.to_owned(), Kept { before: Ends { top, sign }, is_learned, seen: None });
         }
-        Self { rewriter, layers, weights: BTreeMap::new(), given: BTreeMap::new() }
+        Self {
+            sources: Sources::new(rewriter.old()),
+            rewriter,
+            layers,
+            weights: BTreeMap::new(),
+            given: BTreeMap::new(),
+        }
     }
 
     /// A node that is no product to be rounded.
@@ -233,7 +240,7 @@ impl<'a> Pass<'a> {
 
     fn product(&mut self, node: &Node, site: &Site) {
         let [x, w] = [0, 1].map(|at| self.rewriter.value(node.operands[at]));
-        let is_given = self.rewriter.old().definition(origin(self.rewriter.old(), site.input)).op.is_leaf();
+        let is_given = !self.sources.is_learned(site.input);
         let x = if is_given { self.given(x, site) } else { x };
         let key = (w, site.channel_axis);
         let w = match self.weights.get(&key) {

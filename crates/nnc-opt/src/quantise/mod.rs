@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
+//! | `fingerprint` | numbers for what values are computed by |
 //! | [`mod@apply`] | the rewrite |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
@@ -23,14 +24,17 @@
 //! covers those of all. Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64
 //! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
 
+use std::collections::BTreeSet;
+
 mod apply;
 mod fake;
+mod fingerprint;
 mod sites;
 mod weights;
 
 pub use apply::{quantise, quantise_floats};
 pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
-pub use sites::{Site, roots, sites};
+pub use sites::{Site, Sources, sites};
 
 /// Terms that kernels multiply at a time.
 pub const WORD: usize = 4;
@@ -88,6 +92,8 @@ pub struct Layer {
     pub name: String,
     /// How its activations are quantised.
     pub input: Range,
+    /// For which activations: the [`Site::mark`] of all that the range was found for.
+    pub marks: BTreeSet<u64>,
 }
 
 /// The path of a layer's weights, i8 of the shape that they have in the graph.

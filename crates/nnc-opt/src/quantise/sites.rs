@@ -4,8 +4,9 @@
 //! them: it says what is computed for the weights, from which parameters ([`Site::name`]). Where another program makes
 //! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
+use super::fingerprint::fingerprints;
 use crate::constants::constants;
-use nnc_graph::{Graph, NodeId, Op, ValueId, fnv1a};
+use nnc_graph::{Graph, NodeId, Op, ValueId};
 use std::collections::BTreeSet;
 
 /// A product that can be quantised.
@@ -18,6 +19,8 @@ pub struct Site {
     pub node: NodeId,
     /// Its activations.
     pub input: ValueId,
+    /// What these are computed by, as a number that is the same in every build.
+    pub mark: u64,
     /// Its weights, which follow from parameters alone.
     pub weights: ValueId,
     /// The axis of the weights along which output channels lie.
@@ -51,47 +54,75 @@ impl Site {
 /// The products of a graph whose dims are bound, in program order. Those inside of loops are none.
 pub fn sites(graph: &Graph) -> Vec<Site> {
     let constants = constants(graph, |_| false, |_| false);
-    graph.nodes().filter_map(|(id, _)| site(graph, &constants, id)).collect()
+    let marks = fingerprints(graph);
+    graph.nodes().filter_map(|(id, _)| site(graph, &constants, &marks, id)).collect()
 }
 
-/// The values that `value` is taken of by moving and comparing elements alone, each once: where activations are rounded.
-pub fn roots(graph: &Graph, value: ValueId) -> Vec<ValueId> {
-    let (mut waiting, mut seen, mut found) = (vec![value], BTreeSet::new(), Vec::new());
-    while let Some(value) = waiting.pop() {
-        let value = origin(graph, value);
-        if !seen.insert(value) {
-            continue;
+/// Where the activations of products come from: the values that are rounded for them.
+pub struct Sources<'g> {
+    graph: &'g Graph,
+    learned: Vec<bool>,
+}
+
+impl<'g> Sources<'g> {
+    /// Those of a graph.
+    pub fn new(graph: &'g Graph) -> Self {
+        let mut learned = vec![false; graph.value_count()];
+        for (_, node) in graph.nodes() {
+            let is_resident = matches!(node.op, Op::Param { .. } | Op::State { .. });
+            let follows = is_resident || node.operands.iter().any(|operand| learned[operand.index()]);
+            node.results.iter().for_each(|result| learned[result.index()] = follows);
         }
-        let node = graph.definition(value);
-        match &node.op {
-            Op::Concat { .. } => waiting.extend(&node.operands),
-            _ => found.push(value),
+        Self { graph, learned }
+    }
+
+    /// Whether a value follows from parameters or states. What does not is data, which others may read to the bit: as
+    /// targets, as numbers of classes or of rows of a table.
+    pub fn is_learned(&self, value: ValueId) -> bool {
+        self.learned[value.index()]
+    }
+
+    /// The values that `value` is taken of by moving and comparing elements alone, each once: where activations are
+    /// rounded. Of data that is what is cut out of it, as the rest may be of quite another size.
+    pub fn roots(&self, value: ValueId) -> Vec<ValueId> {
+        let (mut waiting, mut seen, mut found) = (vec![value], BTreeSet::new(), Vec::new());
+        while let Some(value) = waiting.pop() {
+            let value = self.origin(value);
+            if !seen.insert(value) {
+                continue;
+            }
+            let node = self.graph.definition(value);
+            match &node.op {
+                Op::Concat { .. } => waiting.extend(&node.operands),
+                _ => found.push(value),
+            }
+        }
+        found
+    }
+
+    /// The concatenation or other value that `value` is taken of by moves of one value.
+    pub(super) fn origin(&self, mut value: ValueId) -> ValueId {
+        loop {
+            let node = self.graph.definition(value);
+            let is_cut_of_data = matches!(node.op, Op::Slice(_)) && !self.is_learned(value);
+            if !moves(&node.op) || is_cut_of_data {
+                return value;
+            }
+            value = node.operands[0];
         }
     }
-    found
 }
 
-/// The concatenation or other value that `value` is taken of by moves of one value.
-pub(super) fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
-    loop {
-        let node = graph.definition(value);
-        if !moves(&node.op) || matches!(node.op, Op::Concat { .. }) {
-            return value;
-        }
-        value = node.operands[0];
-    }
-}
-
-/// Whether every element of the result is an element of the operands, or 0.
+/// Whether every element of the result is an element of the one operand.
 pub(super) fn moves(op: &Op) -> bool {
     match op {
-        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat { .. } => true,
+        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => true,
         Op::Window { op, .. } => *op == nnc_graph::WindowOp::Max,
         _ => false,
     }
 }
 
-fn site(graph: &Graph, constants: &[bool], id: NodeId) -> Option<Site> {
+fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<Site> {
     let node = graph.node(id);
     let custom = if matches!(node.op, Op::Conv(_)) { 0 } else { 1 };
     let channel_axis = match &node.op {
@@ -114,10 +145,16 @@ fn site(graph: &Graph, constants: &[bool], id: NodeId) -> Option<Site> {
     let path = largest_parameter(graph, weights)?;
     let name = match graph.definition(weights).op {
         Op::Param { .. } if channel_axis == custom => path.to_owned(),
-        _ => format!("{path}@{:08x}", fingerprint(graph, weights, channel_axis)),
+        _ => format!("{path}@{:08x}", folded(marks[weights.index()] ^ channel_axis as u64)),
     };
     let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
-    Some(Site { name, node: id, input, weights, channel_axis, channels, depth, is_single, products: results * depth })
+    let (mark, products) = (marks[input.index()], results * depth);
+    Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
+}
+
+/// 64 bits in 32.
+fn folded(hash: u64) -> u32 {
+    (hash ^ hash >> 32) as u32
 }
 
 fn is_matrix(graph: &Graph, value: ValueId) -> bool {
@@ -143,24 +180,4 @@ fn largest_parameter(graph: &Graph, value: ValueId) -> Option<&str> {
         _ => None,
     });
     parameters.min().map(|(_, path)| path)
-}
-
-/// A number that stands for what is computed for a value, whatever else its graph holds: ops, operands and types, the
-/// hash of Fowler, Noll and Vo folded to 32 bits.
-fn fingerprint(graph: &Graph, value: ValueId, channel_axis: usize) -> u32 {
-    let ancestors = ancestors(graph, value);
-    let mut hashes: Vec<u64> = vec![0; graph.value_count()];
-    for (_, node) in graph.nodes().filter(|(_, node)| node.results.iter().any(|result| ancestors.contains(result))) {
-        let op = match &node.op {
-            Op::Constant(tensor) => fnv1a(tensor.bytes().iter().copied()),
-            op => fnv1a(format!("{op:?}").bytes()),
-        };
-        for (at, result) in node.results.iter().enumerate() {
-            let operands = node.operands.iter().flat_map(|operand| hashes[operand.index()].to_le_bytes());
-            let ty = format!("{at} {}", graph.ty(*result));
-            hashes[result.index()] = fnv1a(op.to_le_bytes().into_iter().chain(operands).chain(ty.bytes()));
-        }
-    }
-    let whole = hashes[value.index()] ^ channel_axis as u64;
-    (whole ^ whole >> 32) as u32
 }

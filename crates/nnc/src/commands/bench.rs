@@ -1,4 +1,4 @@
-//! `nnc bench FILE`.
+//! `nnc bench FILE`; with `--compare`, see `compare.rs`.
 
 use crate::arguments::{Bench, PassOptions};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
@@ -7,6 +7,9 @@ use nnc_driver::bench::{Comparison, Side, Wanted, compare};
 use nnc_driver::stage::Which;
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
+    if let (Some(weights), false) = (&options.weights, options.compare.is_empty()) {
+        return super::compare::run(options, weights);
+    }
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let rows = setup::rows(&options.file)?;

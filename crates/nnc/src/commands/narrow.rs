@@ -7,7 +7,7 @@ use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
 use nnc_driver::store::{RESERVED, Store};
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset};
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
 use nnc_graph::{Stored, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,11 +45,12 @@ fn of_recipe(
 ) -> Result<Outcome, Failure> {
     setup::refuse_batch_size(&options.file)?;
     let recipe = project.recipe(options.file.only.as_deref())?;
+    setup::check_not_of_layers(&options.output, &pretrained::files(project, &recipe.pretrained))?;
     let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
-    super::eval::load_exactly(&mut session, &options.weights, loaded)?;
+    session.load_exactly(&options.weights, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
     let root = options.data.as_deref().unwrap_or(project.folder());
-    let seed = recipe.seed.unwrap_or(0) as u64;
+    let seed = learned::seed(recipe, loaded) as u64;
     let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
     let floats = floats(session.store());
     Ok(narrow((project, recipe), compiler, &floats, &dataset, (form, &metric, options.max_drop))?)

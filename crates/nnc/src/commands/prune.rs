@@ -1,26 +1,25 @@
 //! `nnc prune FILE --weights W -o OUT`.
 
 use crate::arguments::{PassOptions, Prune};
-use crate::commands::eval::load_exactly;
 use crate::commands::prune_channels;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::prune::{Request, Row, prune, stage};
-use nnc_driver::{DriverError, Engine, Project, Session, executable};
+use nnc_driver::{DriverError, Engine, Project, Session, pretrained};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
-    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
-    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
+    setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let recipe = setup::recipe(&project, &options.file)?;
+    let of_layers = pretrained::files(&project, &project.recipe(Some(recipe))?.pretrained);
+    setup::check_not_of_layers(&options.output, &of_layers)?;
     // Nothing heavy runs here: the session only makes and holds tensors.
     let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
     let mut session = Session::without_files(&project, recipe, compiler, 0)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
-    load_exactly(&mut session, &options.weights, &loaded)?;
+    session.load_exactly(&options.weights, &loaded)?;
     let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
     if let Some(path) = session.store().first_not_finite() {
         return Err(Failure::Driver(wrong(format!("`{path}` holds a NaN or an infinity, which has no magnitude"))));

@@ -5,23 +5,24 @@ use crate::given::Givens;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
-use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::answer::{AnswerGraphs, model_name};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
-use nnc_driver::quantise::{Outcome, Reason, Report, Request, Row, file, quantise, quantise_model};
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, executable};
+use nnc_driver::quantise::{
+    Drift, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
+};
+use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 
 /// Terms that share a scale, unless it is said.
 const DEFAULT_GROUP: usize = 64;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
-    let inputs: [&Path; 2] = [&options.file.file, &options.weights];
-    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
+    setup::check_weights_target(&options.output, (&options.file, &options.weights), &options.input)?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
@@ -56,16 +57,12 @@ fn of_recipe(
     }
     setup::refuse_batch_size(&options.file)?;
     let recipe = project.recipe(options.file.only.as_deref())?;
+    setup::check_not_of_layers(&options.output, &pretrained::files(project, &recipe.pretrained))?;
     let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
-    super::eval::load_exactly(&mut session, &options.weights, loaded)?;
+    session.load_exactly(&options.weights, loaded)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
-    let dataset = Dataset::open(
-        session.data(),
-        root,
-        recipe.seed.unwrap_or(0) as u64,
-        dataset::Wanted::All,
-        &Learned::of(loaded),
-    )?;
+    let seed = learned::seed(recipe, loaded) as u64;
+    let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
     let request = request(options);
     let bar = spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
@@ -83,13 +80,15 @@ fn of_model(
 ) -> Result<Outcome, Failure> {
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
+    setup::check_not_of_layers(&options.output, &graphs.files_of_layers(project))?;
     let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, compiler)?;
     let columns = Givens::new(&options.input).columns(deployment.manifest())?;
     let names = deployment.manifest().inputs.iter().map(|port| port.name.clone());
     let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
     let request = request(options);
-    Ok(quantise_model(project, &graphs.graph, compiler, (store, &inputs), (&request, rows))?)
+    let model = model_name(project, options.file.only.as_deref())?;
+    Ok(quantise_model(project, &model, compiler, (store, &inputs), (&request, rows))?)
 }
 
 fn request(options: &Quantise) -> Request {
@@ -121,25 +120,69 @@ fn warn(report: &Report) {
             Err(Reason::NeverExercised) => terminal::print_warning(&format!(
                 "the calibration examples never exercise `{layer}`: its inputs were all 0"
             )),
+            Err(Reason::Vanishing) => terminal::print_warning(&format!(
+                "the inputs of `{layer}` are all below 1e-35 on the calibration examples; it stays f32"
+            )),
             Err(Reason::NotFinite) => terminal::print_warning(&format!(
                 "the inputs of `{layer}` hold a NaN or an infinity on calibration examples; it stays f32"
             )),
             Err(Reason::WeightsNotFinite) => {
                 terminal::print_warning(&format!("the weights of `{layer}` hold a NaN or an infinity; it stays f32"));
             }
-            Ok(_) | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::Accuracy) => {}
+            Ok(_)
+            | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::NetworkSlower | Reason::Accuracy) => {}
         }
     }
-    for drift in report.answers.iter().filter(|drift| drift.mean > FAR) {
-        let (answer, mean) = (&drift.answer, 100.0 * drift.mean);
-        terminal::print_warning(&format!(
-            "answer `{answer}` moves by {mean:.0} % of its largest magnitude in the mean"
-        ));
+    warn_of_wide(&report.rows);
+    report.answers.iter().for_each(warn_of_answer);
+    if report.measured.as_ref().is_some_and(|measured| !measured.held_out) {
+        terminal::print_warning(
+            "the data have neither a validation nor a test split: the measure is taken on what was trained on, and says \
+             little of other examples",
+        );
     }
     if report.rows.iter().all(|row| row.choice.is_err()) {
-        let slower = report.rows.iter().any(|row| row.choice == Err(Reason::Slower));
+        let is_slower = |row: &Row| matches!(row.choice, Err(Reason::Slower | Reason::NetworkSlower));
+        let slower = report.rows.iter().any(is_slower);
         let advice = if slower { "; `--all` does not ask for the time, for a file that is small" } else { "" };
         terminal::print_warning(&format!("nothing is quantised{advice}"));
+    }
+}
+
+/// Programs that make ranges wide, each with how many of them and the one that it makes widest.
+fn warn_of_wide(rows: &[Row]) {
+    let mut told: BTreeMap<&str, Vec<(f32, &str)>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.choice.is_ok()) {
+        if let Some(widened) = &row.widened {
+            told.entry(&widened.by).or_default().push((widened.times, &row.layer));
+        }
+    }
+    for (program, mut layers) in told {
+        layers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (count, (times, layer)) = (terminal::counted(layers.len(), "range"), layers[0]);
+        terminal::print_warning(&format!(
+            "{program} makes {count} wider, that of `{layer}` {times:.1} times: everything else is rounded by as much \
+             larger steps"
+        ));
+    }
+}
+
+fn warn_of_answer(drift: &Drift) {
+    let answer = &drift.answer;
+    match drift.moved {
+        Moved::By { lost, .. } if lost > 0 => terminal::print_warning(&format!(
+            "answer `{answer}`: {} with floats, or with integers, alone",
+            terminal::counted(lost, "NaN")
+        )),
+        Moved::By { mean, .. } if mean > FAR => terminal::print_warning(&format!(
+            "answer `{answer}` moves by {:.0} % of its largest magnitude in the mean",
+            100.0 * mean
+        )),
+        Moved::Unknown { rows } => terminal::print_warning(&format!(
+            "answer `{answer}` cannot be made of {}, so how far it moves is not known",
+            terminal::counted(rows, "example")
+        )),
+        Moved::By { .. } | Moved::Changed { .. } => {}
     }
 }
 
@@ -162,16 +205,34 @@ fn shown(report: &Report) -> String {
         terminal::bytes(from as u64),
         terminal::bytes(to as u64)
     );
-    let time = report.times.map_or_else(String::new, |times| {
-        let [float, integers] = [times.float, times.integers].map(terminal::duration);
-        format!("{QUIET}a run{QUIET:#} {float} -> {integers} ({:.2}x)\n", times.float / times.integers)
-    });
-    let moved = report.answers.iter().fold(String::new(), |text, drift| {
-        let [mean, largest] = [drift.mean, drift.largest].map(|share| 100.0 * share);
-        let name = &drift.answer;
-        text + &format!("{QUIET}answer{QUIET:#} {name} moves by {mean:.2} % in the mean, {largest:.1} % at most\n")
-    });
+    let is_quantised = report.rows.iter().any(|row| row.choice.is_ok());
+    let time = report.times.map_or_else(String::new, |times| time_of_run(times, is_quantised));
+    let moved: String = report.answers.iter().map(moved).collect();
     terminal::table(&lines) + &metric + &moved + &size + &time
+}
+
+fn time_of_run(times: Times, is_quantised: bool) -> String {
+    let [float, integers] = [times.float, times.integers].map(terminal::duration);
+    let ratio = times.float / times.integers;
+    match is_quantised {
+        true => format!("{QUIET}a run{QUIET:#} {float} -> {integers} ({ratio:.2}x)\n"),
+        false => format!("{QUIET}a run{QUIET:#} {float}; with int8 {integers} ({ratio:.2}x)\n"),
+    }
+}
+
+fn moved(drift: &Drift) -> String {
+    let name = &drift.answer;
+    let how = match drift.moved {
+        Moved::By { mean, largest, .. } => {
+            let [mean, largest] = [mean, largest].map(|share| 100.0 * share);
+            format!("moves by {mean:.2} % in the mean, {largest:.1} % at most")
+        }
+        Moved::Changed { elements, of } => {
+            format!("changes in {} of {}", terminal::grouped(elements as u64), terminal::counted(of, "element"))
+        }
+        Moved::Unknown { .. } => "was not compared".to_owned(),
+    };
+    format!("{QUIET}answer{QUIET:#} {name} {how}\n")
 }
 
 fn line(row: &Row) -> Vec<String> {
@@ -199,18 +260,20 @@ fn as_json(report: &Report) -> Value {
             Err(reason) => json!({"f32": reason.to_string()}),
         };
         let times = row.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
+        let widened = row.widened.as_ref().map(|widened| json!({"by": widened.by, "times": widened.times}));
         json!({"layer": row.layer, "name": row.name, "weights": row.elements, "products": row.products, "choice": choice,
-               "seconds": times, "drop": row.drop})
+               "seconds": times, "drop": row.drop, "widened": widened})
     });
     let measured = report.measured.as_ref().map(|measured| {
         json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],
-               "drop": measured.drop(), "examples": measured.examples})
+               "drop": measured.drop(), "examples": measured.examples, "held_out": measured.held_out})
     });
     let times = report.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
-    let answers = report
-        .answers
-        .iter()
-        .map(|drift| json!({"answer": drift.answer, "largest": drift.largest, "mean": drift.mean}));
+    let answers = report.answers.iter().map(|Drift { answer, moved }| match moved {
+        Moved::By { mean, largest, lost } => json!({"answer": answer, "largest": largest, "mean": mean, "lost": lost}),
+        Moved::Changed { elements, of } => json!({"answer": answer, "changed": elements, "of": of}),
+        Moved::Unknown { rows } => json!({"answer": answer, "too_few_examples": rows}),
+    });
     json!({
         "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(),

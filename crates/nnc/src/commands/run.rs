@@ -78,9 +78,7 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
 
 /// An answer is never written over what it was made from.
 fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
-    let given = options.input.iter().map(|text| {
-        Path::new(text.split_once('=').map_or(text.as_str(), |(_, path)| path.strip_prefix('@').unwrap_or(path)))
-    });
+    let given = options.input.iter().map(|given| setup::path_of(given));
     let files = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref());
     let inputs: Vec<&Path> = files.chain(given).collect();
     executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))

@@ -167,7 +167,7 @@ where
 }
 
 /// A number at an axis: `0.05`, `1200`, `3e-6`.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if (1e-3..1e5).contains(&size) => format!("{}", (value * 1e4).round() / 1e4),

@@ -1,8 +1,10 @@
-//! What a run leaves to look at: curves and confusion matrices as pictures, and an event file for TensorBoard.
+//! What a run leaves to look at: curves and confusion matrices as pictures, and an event file for TensorBoard. Also the
+//! picture of a [`comparison`] of networks.
 //!
 //! A [`Recorder`] hears of a run as the terminal does. A plot that cannot be written does not end a training: the first
 //! complaint is kept, and told at its end.
 
+pub(crate) mod comparison;
 mod curves;
 mod matrix;
 mod tensorboard;

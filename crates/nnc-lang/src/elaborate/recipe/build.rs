@@ -8,7 +8,7 @@ use super::answers::{AnswerInfo, Asked};
 use super::average::Averaged;
 use super::prune::{Pruning, Trained};
 use super::quantise::Quantisation;
-use super::settings::Settings;
+use super::settings::{Settings, Stop};
 use super::step::Steps;
 use super::{Accumulation, METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
 use crate::diagnostic::{Code, Diagnostic, Span};
@@ -169,7 +169,7 @@ impl<'p> Builder<'p> {
             data: self.train.data.text.clone(),
             epochs: self.settings.epochs?,
             batch: self.settings.batch?,
-            stop_early: self.settings.stop_early.as_ref().map(|(stop, _)| stop.clone()),
+            stop_early: self.settings.stop_early.as_ref().and_then(Stop::info),
             steps: self.steps.declared.clone(),
             accumulations: self.accumulations.clone(),
             prunes_every: self.pruning.as_ref().map(|pruning| pruning.every),

@@ -9,6 +9,7 @@
 //! | [`build`] | the walk over the block |
 //! | [`answers`] | answers with parameters or a block |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
+//! | [`better`] | which of two values of a measure is the better one |
 //! | [`minimize`] | gradients, clipping, optimisers |
 //! | [`average`] | weights that are a running mean |
 //! | [`step`] | training that alternates |
@@ -18,6 +19,7 @@
 
 mod answers;
 mod average;
+mod better;
 mod build;
 pub(crate) mod copy;
 mod minimize;
@@ -28,6 +30,7 @@ mod quantise;
 mod settings;
 mod step;
 
+pub use better::{Better, Direction};
 pub use step::StepInfo;
 
 use super::data::{self, DataInfo};
@@ -163,6 +166,8 @@ pub struct StopEarly {
     pub on: String,
     /// How many epochs without an improvement end the training.
     pub patience: i64,
+    /// What an improvement is.
+    pub better: Direction,
 }
 
 /// A metric of a recipe.

@@ -2,6 +2,7 @@
 //! may be set from outside with `--set`.
 
 use super::StopEarly;
+use super::better::{Better, Direction};
 use super::build::Builder;
 use super::step::loss_names;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
@@ -21,11 +22,30 @@ pub(super) struct Settings {
     pub epochs: Option<i64>,
     pub batch: Option<i64>,
     pub seed: Option<i64>,
-    pub stop_early: Option<(StopEarly, Span)>,
+    pub stop_early: Option<Stop>,
     /// Names that may be set from outside.
     pub settable: BTreeSet<String>,
     seen: BTreeMap<String, Span>,
 }
+
+/// `stop_early(...)` as it stands there.
+pub(super) struct Stop {
+    on: String,
+    patience: i64,
+    /// What is written, or else the name tells.
+    better: Option<Direction>,
+    span: Span,
+}
+
+impl Stop {
+    /// What it says, if all is told; else there is a diagnostic.
+    pub(super) fn info(&self) -> Option<StopEarly> {
+        Some(StopEarly { on: self.on.clone(), patience: self.patience, better: self.better? })
+    }
+}
+
+/// How `stop_early` is written.
+const STOP_EARLY: &str = "`stop_early(on=validation.loss, patience=3)`";
 
 impl Builder<'_> {
     /// Executes a binding that is a setting, or a number that is set from outside; false when it is neither.
@@ -112,13 +132,13 @@ impl Builder<'_> {
         }
     }
 
-    /// `stop_early(on=validation.loss, patience=3)`.
+    /// `stop_early(on=validation.loss, patience=3, better=smaller)`.
     pub(super) fn stop_early(&mut self, arguments: &[Arg], span: Span) {
-        let (mut on, mut patience) = (None, 3);
+        let (mut on, mut patience, mut better) = (None, 3, None);
         for (position, argument) in arguments.iter().enumerate() {
-            let name =
-                argument.name.as_ref().map_or(["on", "patience"].get(position).copied(), |name| Some(&*name.text));
-            match name {
+            let by_place = ["on", "patience", "better"].get(position).copied();
+            match argument.name.as_ref().map_or(by_place, |name| Some(&*name.text)) {
+                Some("better") => better = self.direction(&argument.value),
                 Some("on") => on = self.watched(&argument.value),
                 Some("patience") => {
                     let value = self.elaborator.eval(&argument.value);
@@ -131,18 +151,33 @@ impl Builder<'_> {
                 }
                 other => {
                     let place = argument.name.as_ref().map_or(argument.value.span, |name| name.span);
-                    let shown = other.unwrap_or("a third argument");
+                    let shown = other.unwrap_or("a fourth argument");
                     let message = format!("`stop_early` has no `{shown}`");
-                    let help = "it is `stop_early(on=validation.loss, patience=3)`".to_owned();
-                    return self.elaborator.fail(Code::E0601, place, message, Some(help));
+                    return self.elaborator.fail(Code::E0601, place, message, Some(format!("it is {STOP_EARLY}")));
                 }
             }
         }
         match on {
-            Some(on) => self.settings.stop_early = Some((StopEarly { on, patience }, span)),
+            Some(on) => {
+                let better = better.or_else(|| Better::of(&on).direction());
+                self.settings.stop_early = Some(Stop { on, patience, better, span });
+            }
             None => {
-                let help = "write `stop_early(on=validation.loss, patience=3)`".to_owned();
+                let help = format!("write {STOP_EARLY}");
                 self.elaborator.fail(Code::E0601, span, "`stop_early` watches something", Some(help));
+            }
+        }
+    }
+
+    /// `larger` or `smaller`.
+    fn direction(&mut self, expr: &Expr) -> Option<Direction> {
+        match &expr.kind {
+            ExprKind::Name(name) if name == "larger" => Some(Direction::Larger),
+            ExprKind::Name(name) if name == "smaller" => Some(Direction::Smaller),
+            _ => {
+                let help = "write `better=larger` or `better=smaller`".to_owned();
+                self.elaborator.fail(Code::E0601, expr.span, "`better` is a direction", Some(help));
+                None
             }
         }
     }
@@ -164,7 +199,15 @@ impl Builder<'_> {
         if !self.settings.seen.contains_key("batch") {
             self.missing("this recipe does not say how many examples are in a batch", "write `batch = 64`");
         }
-        let Some((stop, span)) = self.settings.stop_early.clone() else { return };
+        if let Some(stop) = self.settings.stop_early.take() {
+            self.check_watched(&stop);
+            self.settings.stop_early = Some(stop);
+        }
+    }
+
+    /// What is watched exists, and it is told what is better.
+    fn check_watched(&mut self, stop: &Stop) {
+        let span = stop.span;
         let (split, metric) = stop.on.split_once('.').unwrap_or((&stop.on, ""));
         let losses = loss_names(&self.steps.declared);
         let mut metrics = Vec::new();
@@ -186,6 +229,10 @@ impl Builder<'_> {
             let message = format!("there is no metric `{metric}` to watch");
             let help = closest(metric, known).map(|meant| format!("did you mean `{split}.{meant}`?"));
             self.elaborator.fail(Code::E0601, span, message, help);
+        } else if stop.better.is_none() {
+            let message = format!("nothing tells whether a larger `{metric}` is better, or a smaller one");
+            let help = format!("write `stop_early(on={}, better=larger)`, or `smaller`", stop.on);
+            self.elaborator.fail(Code::E0601, span, message, Some(help));
         }
     }
 }

@@ -2,12 +2,33 @@
 
 /// The direction in which a measure gets better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Smaller is better.
+    Smaller,
+    /// Larger is better.
+    Larger,
+}
+
+impl Direction {
+    /// Whether `after` is better than `before`.
+    pub fn improves(self, before: f64, after: f64) -> bool {
+        match self {
+            Self::Smaller => after < before,
+            Self::Larger => after > before,
+        }
+    }
+}
+
+/// What the name of a measure tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Better {
     /// A loss or an error.
     Smaller,
     /// A share from 0 to 1, as an accuracy.
     LargerShare,
-    /// Its name says neither.
+    /// Another measure of what is good, as a ratio of signal to noise.
+    Larger,
+    /// Its name says nothing.
     Unknown,
 }
 
@@ -51,17 +72,33 @@ const SHARES: [&str; 14] = [
     "hits",
 ];
 
+/// Words of a name with which larger is better, without an end.
+const LARGER: [&str; 7] = ["psnr", "snr", "ssim", "r2", "reward", "correlation", "similarity"];
+
 impl Better {
-    /// By the words of a name, as in `validation_mae`; `loss`, `error` and `perplexity` may be part of a word.
+    /// By the words of a name, as in `validation_mae`, whatever their case; `loss`, `error` and `perplexity` may be part of a
+    /// word.
     pub fn of(name: &str) -> Self {
+        let name = name.to_lowercase();
         let words = || name.split(|letter: char| !letter.is_ascii_alphanumeric());
         let has_part = ["loss", "error", "perplexity"].iter().any(|part| name.contains(part));
         if has_part || words().any(|word| SMALLER.contains(&word)) {
             Self::Smaller
         } else if words().any(|word| SHARES.contains(&word)) {
             Self::LargerShare
+        } else if words().any(|word| LARGER.contains(&word)) {
+            Self::Larger
         } else {
             Self::Unknown
+        }
+    }
+
+    /// The direction, if the name tells it.
+    pub fn direction(self) -> Option<Direction> {
+        match self {
+            Self::Smaller => Some(Direction::Smaller),
+            Self::LargerShare | Self::Larger => Some(Direction::Larger),
+            Self::Unknown => None,
         }
     }
 
@@ -72,6 +109,7 @@ impl Better {
         let worse = match self {
             Self::Smaller => percent(after - before),
             Self::LargerShare => 100.0 * (before - after),
+            Self::Larger => percent(before - after),
             Self::Unknown => percent((after - before).abs()),
         };
         if worse.is_finite() { worse } else { f64::INFINITY }
@@ -84,13 +122,17 @@ mod tests {
 
     #[test]
     fn names_tell_the_direction() {
-        for name in ["loss", "step.loss", "mae", "val_mse", "bits_per_character", "perplexity", "squared_error"] {
+        for name in ["loss", "step.loss", "MAE", "val_mse", "bits_per_character", "Perplexity", "squared_error"] {
             assert_eq!(Better::of(name), Better::Smaller, "{name}");
         }
-        for name in ["accuracy", "top5", "mean_iou", "f1"] {
+        for name in ["accuracy", "Top5", "mean_IoU", "F1"] {
             assert_eq!(Better::of(name), Better::LargerShare, "{name}");
         }
-        for name in ["psnr", "rabbits", "score"] {
+        for name in ["PSNR", "validation.r2"] {
+            assert_eq!(Better::of(name), Better::Larger, "{name}");
+        }
+        for name in ["rabbits", "score"] {
+            assert_eq!(Better::of(name).direction(), None, "{name}");
             assert_eq!(Better::of(name), Better::Unknown, "{name}");
         }
     }
@@ -100,6 +142,7 @@ mod tests {
         assert!((Better::Smaller.worse_by(2.0, 2.1) - 5.0).abs() < 1e-9);
         assert!(Better::Smaller.worse_by(2.0, 1.9) < 0.0);
         assert!((Better::LargerShare.worse_by(0.9, 0.89) - 1.0).abs() < 1e-9);
+        assert!((Better::Larger.worse_by(30.0, 27.0) - 10.0).abs() < 1e-9);
         assert!((Better::Unknown.worse_by(30.0, 33.0) - 10.0).abs() < 1e-9);
         assert!((Better::Unknown.worse_by(30.0, 27.0) - 10.0).abs() < 1e-9);
         assert_eq!(Better::Smaller.worse_by(2.0, f64::NAN), f64::INFINITY);

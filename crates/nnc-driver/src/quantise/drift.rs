@@ -1,0 +1,99 @@
+//! How far the answers of integers are from those of floats.
+
+use nnc_graph::Tensor;
+
+/// What became of an answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Drift {
+    /// What the answer is called.
+    pub answer: String,
+    /// How far it moved.
+    pub moved: Moved,
+}
+
+/// How far an answer moved.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Moved {
+    /// Floats. Elements that are equal, infinities too, differ by nothing.
+    By {
+        /// The mean difference of two elements, of the largest finite magnitude.
+        mean: f64,
+        /// The largest difference, of the same.
+        largest: f64,
+        /// Elements that are NaN on one side alone; they are in neither figure.
+        lost: usize,
+    },
+    /// Whole numbers, such as those of classes.
+    Changed {
+        /// Elements that are others.
+        elements: usize,
+        /// All elements.
+        of: usize,
+    },
+    /// It cannot be made of as few examples as there are.
+    Unknown {
+        /// How many there are.
+        rows: usize,
+    },
+}
+
+impl Drift {
+    /// Of a tensor of an answer, made by floats and by integers.
+    pub fn new(answer: &str, floats: &Tensor, integers: &Tensor) -> Self {
+        let (float, integer) = (floats.to_f64(), integers.to_f64());
+        let moved = match floats.dtype().is_float() {
+            true => by(&float, &integer),
+            false => {
+                let elements = float.iter().zip(&integer).filter(|(float, integer)| float != integer).count();
+                Moved::Changed { elements, of: float.len() }
+            }
+        };
+        Self { answer: answer.to_owned(), moved }
+    }
+}
+
+fn by(floats: &[f64], integers: &[f64]) -> Moved {
+    let finite = floats.iter().filter(|value| value.is_finite());
+    let magnitude = finite.fold(0.0, |largest: f64, value| largest.max(value.abs())).max(1e-30);
+    let pairs = || floats.iter().zip(integers);
+    let lost = pairs().filter(|(float, integer)| float.is_nan() != integer.is_nan()).count();
+    let numbers = pairs().filter(|(float, integer)| !float.is_nan() && !integer.is_nan());
+    let differences = numbers.map(|(float, integer)| match float == integer {
+        true => 0.0,
+        false => (float - integer).abs() / magnitude,
+    });
+    let (sum, largest) =
+        differences.fold((0.0, 0f64), |(sum, largest), difference| (sum + difference, largest.max(difference)));
+    Moved::By { mean: sum / floats.len().max(1) as f64, largest, lost }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nnc_graph::DType;
+
+    fn moved(floats: &[f64], integers: &[f64], dtype: DType) -> Moved {
+        let tensor = |values: &[f64]| Tensor::from_f64(dtype, &[values.len()], values);
+        Drift::new("y", &tensor(floats), &tensor(integers)).moved
+    }
+
+    #[test]
+    fn equal_elements_do_not_differ_whatever_they_are() {
+        const INF: f64 = f64::INFINITY;
+        let found = moved(&[INF, -INF, f64::NAN, 4.0], &[INF, -INF, f64::NAN, 3.0], DType::F32);
+        assert_eq!(found, Moved::By { mean: 0.0625, largest: 0.25, lost: 0 });
+        let found = moved(&[INF, 4.0], &[-INF, 4.0], DType::F32);
+        assert_eq!(found, Moved::By { mean: INF, largest: INF, lost: 0 });
+    }
+
+    #[test]
+    fn a_nan_of_one_side_is_counted() {
+        let found = moved(&[f64::NAN, 2.0, 1.0], &[1.0, f64::NAN, 1.0], DType::F32);
+        assert_eq!(found, Moved::By { mean: 0.0, largest: 0.0, lost: 2 });
+    }
+
+    #[test]
+    fn numbers_of_classes_change_or_do_not() {
+        assert_eq!(moved(&[3.0, 1.0], &[3.0, 7.0], DType::I32), Moved::Changed { elements: 1, of: 2 });
+    }
+}
