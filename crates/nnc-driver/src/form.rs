@@ -1,7 +1,9 @@
 //! In which form the weights of a file are: what they are stored as, which products they do with integers, their zeros.
 
+use crate::narrow;
 use crate::store::RESERVED;
 use nnc_graph::Tensor;
+use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::prune::masked_parameter;
 use nnc_opt::quantise::Layer;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is in a file of weights.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Form {
-    /// In words: `f32`, `int8 3 of 4`, `f32, pruned`.
+    /// In words: `f32`, `int8 3 of 4`, `int4 weights`, `f32, pruned`, `f32, fewer channels`.
     pub words: String,
     /// The share of zeros among the elements of weights with two axes or more, from 0 to 1.
     pub zeros: f64,
@@ -23,10 +25,15 @@ impl Form {
     pub fn of(tensors: &BTreeMap<String, Tensor>, layers: &[Layer], products: &BTreeSet<String>) -> Self {
         let network = || tensors.iter().filter(|(path, _)| !path.starts_with(RESERVED)).map(|(_, tensor)| tensor);
         let quantised = layers.iter().filter(|layer| products.contains(&layer.name)).count();
-        let mut words = vec![match quantised {
-            0 => most_common_dtype(network()),
-            _ => format!("int8 {quantised} of {}", products.len()),
+        let stored = narrow::file::matrices(tensors).unwrap_or_default();
+        let mut words = vec![match (quantised, stored.first()) {
+            (0, Some(matrix)) => format!("{} weights", matrix.form.name()),
+            (0, None) => most_common_dtype(network()),
+            (_, _) => format!("int8 {quantised} of {}", products.len()),
         }];
+        if tensors.keys().any(|path| recorded_axis(path).is_some()) {
+            words.push("fewer channels".to_owned());
+        }
         if tensors.keys().any(|path| masked_parameter(path).is_some()) {
             words.push("pruned".to_owned());
         }

@@ -33,15 +33,23 @@ pub const NIBBLE_ZERO: i64 = 8;
 
 impl fmt::Display for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bf16 => f.write_str("bf16"),
-            Self::Bytes { group } => write!(f, "int8 in groups of {group}"),
-            Self::Nibbles { group } => write!(f, "int4 in groups of {group}"),
+        match self.group() {
+            None => f.write_str(self.name()),
+            Some(group) => write!(f, "{} in groups of {group}", self.name()),
         }
     }
 }
 
 impl Stored {
+    /// What its elements are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::Bytes { .. } => "int8",
+            Self::Nibbles { .. } => "int4",
+        }
+    }
+
     /// Bits of an element, without its share of a scale.
     pub fn bits(self) -> usize {
         match self {
