@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`mod@labels`] | which positions of which axes stay or go together: union-find |
 //! | [`mod@known`] | what is known of a value: its labels, and where it is 0 |
+//! | `separate` | one number over a shape, anew for each reader, so that it joins none |
 //! | [`mod@trace`], `rules`, `movement`, `products` | the walk through a graph, and the rule of each op |
 //! | [`mod@groups`] | groups of coupled channels, and the multiply-adds that they take part in |
 //! | [`mod@choose`] | the channels that count least |
@@ -25,6 +26,7 @@ pub mod narrow;
 mod products;
 pub mod record;
 mod rules;
+mod separate;
 pub mod trace;
 
 pub use choose::{Stays, Wanted, choose, importance, stays};
@@ -34,8 +36,8 @@ pub use narrow::{gone, narrow};
 pub use record::{Record, kept_path, recorded_axis, without};
 pub use trace::{Channels, Traced};
 
-use nnc_graph::Graph;
-use std::collections::BTreeSet;
+use nnc_graph::{Graph, Tensor};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The channels of a network, followed through its programs.
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ impl Network {
     /// What of the record does not fit, in words.
     pub fn new(graphs: &[Graph], record: &Record) -> Result<Self, String> {
         let mut channels = Channels::default();
+        let graphs: Vec<Graph> = graphs.iter().map(separate::separate).collect();
         let traced: Vec<Traced> = graphs.iter().map(|graph| channels.trace(graph)).collect();
         if let Some((unknown, ..)) = record.iter().find(|(resident, ..)| !channels.residents.contains_key(*resident)) {
             return Err(format!("it keeps channels of `{unknown}`, which the model lacks"));
@@ -70,10 +73,7 @@ impl Network {
     }
 
     /// What channels are worth, by class; see [`importance`].
-    pub fn importance(
-        &self,
-        tensor: impl Fn(&str) -> Option<nnc_graph::Tensor>,
-    ) -> std::collections::BTreeMap<Label, f64> {
+    pub fn importance(&self, tensor: impl Fn(&str) -> Option<Tensor>) -> BTreeMap<Label, f64> {
         importance(&self.channels, &self.gone, tensor)
     }
 

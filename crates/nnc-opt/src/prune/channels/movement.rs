@@ -18,17 +18,14 @@ pub fn reshape(x: &Known, sizes: &[usize], labels: &mut Labels) -> Known {
         let (sources, targets) = (large(old.clone(), &from), large(new.clone(), sizes));
         let (channel, along, vanishes) = match (sources.as_slice(), targets.as_slice()) {
             ([], _) | (_, []) => (None, Axis::new(), false),
-            (&[source], &[target, ..]) => {
-                let along = split(&x.axes[source], sizes[target], labels);
-                (Some(target), along, x.vanishes[source])
-            }
             (several, &[target]) => {
                 let (source, along) = merge(&x.axes, several, labels);
                 (Some(target), along, x.vanishes[source])
             }
-            (several, _) => {
-                several.iter().for_each(|&axis| labels.fix_axis(&x.axes[axis], Fixed::Mixed));
-                (None, Axis::new(), false)
+            (&[source, ref rest @ ..], &[target, ..]) => {
+                rest.iter().for_each(|&axis| labels.fix_axis(&x.axes[axis], Fixed::Mixed));
+                let along = outermost(&x.axes[source], sizes[target], labels);
+                (Some(target), along, x.vanishes[source])
             }
         };
         let single = old.clone().next().filter(|_| old.len() == 1 && new.len() == 1);
@@ -69,13 +66,22 @@ fn factors(from: &[usize], to: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
     runs
 }
 
-/// The outermost of the axes that one becomes, whose positions go together with runs of the one.
-fn split(source: &Axis, size: usize, labels: &mut Labels) -> Axis {
-    let inner = source.len() / size;
-    for run in source.chunks_exact(inner) {
+/// The labels of the outermost of some axes, of `size` positions, that others become of which `source` is the outermost:
+/// runs of the longer go together with positions of the shorter. Where neither size divides the other, both stay whole.
+fn outermost(source: &Axis, size: usize, labels: &mut Labels) -> Axis {
+    if size.is_multiple_of(source.len()) {
+        let run = size / source.len();
+        return source.iter().flat_map(|&label| std::iter::repeat_n(label, run)).collect();
+    }
+    if !source.len().is_multiple_of(size) {
+        labels.fix_axis(source, Fixed::Mixed);
+        return Fixed::Mixed.axis(size);
+    }
+    let run = source.len() / size;
+    for run in source.chunks_exact(run) {
         run.iter().for_each(|&label| labels.join(run[0], label));
     }
-    source.iter().copied().step_by(inner).collect()
+    source.iter().copied().step_by(run).collect()
 }
 
 /// The outermost of some axes that may be pruned, and the labels it gives to the one that they become.

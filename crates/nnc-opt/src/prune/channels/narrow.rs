@@ -8,6 +8,7 @@
 
 use super::labels::{Axis, Label};
 use super::record::{Record, without};
+use super::separate::separate;
 use super::trace::{Channels, Traced};
 use crate::rewrite::{Fuel, Rewriter, with_body};
 use nnc_graph::{ConvAttributes, Dim, Graph, Node, NodeId, Op, Shape, SliceRange, Tensor, TensorType, ValueId};
@@ -21,8 +22,9 @@ pub fn narrow(graph: &Graph, record: &Record) -> Result<Graph, String> {
     if record.is_empty() {
         return Ok(graph.clone());
     }
+    let separate = separate(graph);
     let mut channels = Channels::default();
-    let traced = channels.trace(graph);
+    let traced = channels.trace(&separate);
     let gone = gone(&channels, record)?;
     if gone.is_empty() {
         return Ok(graph.clone());
@@ -32,7 +34,7 @@ pub fn narrow(graph: &Graph, record: &Record) -> Result<Graph, String> {
     traced.each_axis(&mut |axis| is_empty |= left.count(axis) == 0 && !axis.is_empty());
     match is_empty {
         true => Err("no channel is left where this program reads some of them".to_owned()),
-        false => Ok(left.rebuilt(graph, &traced)),
+        false => Ok(left.rebuilt(&separate, &traced)),
     }
 }
 

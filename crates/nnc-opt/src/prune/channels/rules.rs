@@ -41,7 +41,7 @@ pub fn apply(op: &Op, ty: &TensorType, operands: &[&Known], labels: &mut Labels)
         Op::Gather { axis, batch } => movement::gather(operands[0], operands[1], *axis, *batch, labels),
         Op::ScatterAdd { axis, batch } => {
             movement::gather(operands[0], operands[1], *axis, *batch, labels).join(operands[2], labels);
-            both(operands[0], operands[2])
+            scattered(operands[0], operands[2], *axis)
         }
         Op::Reduce { op, axes } => reduce(*op, operands[0], axes, labels),
         Op::ArgMax { axis } => {
@@ -75,6 +75,14 @@ fn iota(ty: &TensorType, axis: usize, labels: &mut Labels) -> Known {
 fn both(x: &Known, other: &Known) -> Known {
     let vanishes = (0..x.axes.len()).map(|axis| x.vanishes_along(axis) && other.vanishes_along(axis)).collect();
     Known { axes: x.axes.clone(), vanishes, zero: x.zero && other.zero }
+}
+
+/// 0 where both are, but along `axis`, in whose place the updates have others.
+fn scattered(x: &Known, updates: &Known, axis: usize) -> Known {
+    let place = |at: usize| if at < axis { at } else { at + updates.axes.len() - x.axes.len() };
+    let vanishes = |at: usize| at != axis && x.vanishes_along(at) && updates.vanishes_along(place(at));
+    let vanishes = (0..x.axes.len()).map(vanishes).collect();
+    Known { axes: x.axes.clone(), vanishes, zero: x.zero && updates.zero }
 }
 
 fn updated(x: &Known, value: &Known, axis: usize, labels: &mut Labels) -> Known {
