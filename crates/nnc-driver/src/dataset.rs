@@ -90,6 +90,11 @@ impl Dataset {
         self.validation.as_ref().or(self.test.as_ref()).unwrap_or(&self.train)
     }
 
+    /// Whether some examples are not trained on.
+    pub fn holds_out(&self) -> bool {
+        self.validation.is_some() || self.test.is_some()
+    }
+
     /// The files that the splits are read from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))

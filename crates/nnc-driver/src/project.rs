@@ -135,7 +135,7 @@ impl Project {
     /// [`DriverError::Diagnostics`]; [`DriverError::Usage`] if it needs channels that are gone.
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.checked(graph)?;
-        channels::narrow(&graph, &self.channels)
+        channels::shrink(&graph, &self.channels)
             .map_err(|why| DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}")))
     }
 

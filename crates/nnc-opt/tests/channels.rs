@@ -6,7 +6,7 @@ use nnc_graph::{DType, Graph, OutputKind, Tensor, interpret, text, verify};
 use nnc_lang::elaborate::{Loader, Options as LangOptions, Unit, check};
 use nnc_opt::grad;
 use nnc_opt::prune::Scope;
-use nnc_opt::prune::channels::{Group, Label, Network, Record, Stays, Wanted, choose, narrow, stays, without};
+use nnc_opt::prune::channels::{Group, Label, Network, Record, Stays, Wanted, choose, shrink, stays, without};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -93,11 +93,11 @@ fn inputs(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
     given
 }
 
-/// Whether the narrow graph gives what the whole one does with zeros in the place of what is gone. Gives how many elements
+/// Whether the small graph gives what the whole one does with zeros in the place of what is gone. Gives how many elements
 /// of weights went.
 fn check_exact(graph: &Graph, seed: u64) -> usize {
     let record = pruned(graph, &mut Rng::new(seed));
-    let small = narrow(graph, &record).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let small = shrink(graph, &record).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     verify::verify(&small).unwrap();
     let given = inputs(graph, seed);
     let [cut, zeroed] = cut(&given, &record);
@@ -317,8 +317,11 @@ fn a_step_of_the_small_network_is_that_of_the_large_one_with_zeros() {
     let [_, step] = programs("digits");
     for seed in 0..4 {
         let record = pruned(&step, &mut Rng::new(seed));
-        assert!(record.iter().any(|(path, ..)| path.starts_with("$optimizer.dense_1.w")), "states of the optimiser follow");
-        let small = grad::expand(&narrow(&step, &record).unwrap());
+        assert!(
+            record.iter().any(|(path, ..)| path.starts_with("$optimizer.dense_1.w")),
+            "states of the optimiser follow"
+        );
+        let small = grad::expand(&shrink(&step, &record).unwrap());
         let whole = grad::expand(&step);
         verify::verify_lowerable(&small).unwrap();
         let mut given = inputs(&step, seed);
@@ -331,9 +334,9 @@ fn a_step_of_the_small_network_is_that_of_the_large_one_with_zeros() {
         let [small_given, zeroed] = cut(&given, &record);
         let (a, b) = (interpret::run(&whole, &zeroed).unwrap(), interpret::run(&small, &small_given).unwrap());
         for (output, other) in whole.outputs().iter().zip(small.outputs()) {
-            let wanted = record.of(&output.name).fold(a.value(output.value).clone(), |wanted, (axis, kept)| {
-                without(&wanted, axis, kept)
-            });
+            let wanted = record
+                .of(&output.name)
+                .fold(a.value(output.value).clone(), |wanted, (axis, kept)| without(&wanted, axis, kept));
             let found = b.value(other.value);
             assert_eq!(wanted.dims(), found.dims(), "{}", output.name);
             let near = |(a, b): (f64, f64)| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
@@ -368,7 +371,7 @@ fn networks_of_all_kinds_have_groups_and_every_program_gets_smaller() {
         }
         let record = network.record(&gone);
         assert!(network.cost.of(&gone) < network.cost.of(&network.gone), "{name}");
-        let small: Vec<Graph> = graphs.iter().map(|graph| narrow(graph, &record).unwrap()).collect();
+        let small: Vec<Graph> = graphs.iter().map(|graph| shrink(graph, &record).unwrap()).collect();
         for graph in &small {
             verify::verify(graph).unwrap();
             assert_eq!(text::print(&text::parse(&text::print(graph)).unwrap()), text::print(graph), "{name}");
@@ -400,15 +403,21 @@ fn record(axes: &[(&str, usize, &[usize], usize)]) -> Record {
 fn a_record_that_does_not_fit_is_refused() {
     let graph = two_layers();
     let whole = record(&[("dense_1.w", 1, &[2], 16), ("dense_1.b", 0, &[2], 16), ("dense_2.w", 0, &[2], 16)]);
-    assert!(narrow(&graph, &whole).is_ok());
+    assert!(shrink(&graph, &whole).is_ok());
     for (wrong, message) in [
         (record(&[("dense_1.w", 1, &[2], 16)]), "channel 2 along axis 0 of `dense_1.b` is there, but"),
         (record(&[("dense_1.w", 1, &[2], 12)]), "it keeps some of 12 along axis 1 of `dense_1.w`, which is [4, 16]"),
         (record(&[("dense_1.w", 2, &[2], 16)]), "it keeps some of 16 along axis 2 of `dense_1.w`, which is [4, 16]"),
-        (record(&[("dense_3.b", 0, &[1], 3)]), "along axis 0 of `dense_3.b` is gone, but this program cannot do without it: an output"),
-        (record(&[("dense_1.w", 0, &[0], 4)]), "along axis 0 of `dense_1.w` is gone, but this program cannot do without it: an input"),
+        (
+            record(&[("dense_3.b", 0, &[1], 3)]),
+            "along axis 0 of `dense_3.b` is gone, but this program cannot do without it: an output",
+        ),
+        (
+            record(&[("dense_1.w", 0, &[0], 4)]),
+            "along axis 0 of `dense_1.w` is gone, but this program cannot do without it: an input",
+        ),
     ] {
-        let said = narrow(&graph, &wrong).unwrap_err();
+        let said = shrink(&graph, &wrong).unwrap_err();
         assert!(said.contains(message), "{said}");
     }
     let unknown = record(&[("dense_9.w", 0, &[0], 4)]);

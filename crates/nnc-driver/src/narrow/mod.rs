@@ -11,11 +11,13 @@ use crate::compiled::Compiler;
 use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::quantise::Measured;
+use crate::quantise::held::{GoesBack, hold};
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{Graph, Stored, Tensor};
-use nnc_lang::elaborate::{Better, RecipeInfo};
+use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,17 +62,6 @@ pub struct Row {
     pub error: Option<f64>,
     /// How much the metric drops with this matrix alone stored, if that was asked.
     pub drop: Option<f64>,
-}
-
-/// A metric before and after.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Measured {
-    /// What it is called.
-    pub metric: String,
-    /// With floats, and in the end.
-    pub values: [f64; 2],
-    /// Examples that it was taken on.
-    pub examples: usize,
 }
 
 /// What came of it.
@@ -175,37 +166,36 @@ impl Trial<'_> {
         let value = metrics.iter().find(|(name, _)| name == self.metric).map(|(_, value)| *value);
         value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
     }
+}
 
-    /// Takes matrices back to floats until the metric is good enough, those first that cost most by themselves.
-    fn take_back(&self, chosen: &mut Chosen, (before, max_drop): (f64, f64)) -> Result<f64, DriverError> {
-        let drop = |value: f64| Better::of(self.metric).worse_by(before, value);
-        let mut value = self.run(chosen, &chosen.matrices())?;
-        if drop(value) <= max_drop {
-            return Ok(value);
-        }
-        let mut order = Vec::new();
-        for at in 0..chosen.rows.len() {
-            if chosen.rows[at].choice.is_ok() {
-                let alone = chosen.made[&chosen.rows[at].path].0.clone();
-                let cost = drop(self.run(chosen, &[alone])?);
-                chosen.rows[at].drop = Some(cost);
-                order.push((cost, at));
-            }
-        }
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (_, at) in order {
-            chosen.rows[at].choice = Err(Reason::Accuracy);
-            value = self.run(chosen, &chosen.matrices())?;
-            if drop(value) <= max_drop {
-                break;
-            }
-        }
-        Ok(value)
+/// The matrices of a recipe, which may go back to floats.
+struct Matrices<'t> {
+    trial: &'t Trial<'t>,
+    chosen: &'t mut Chosen,
+}
+
+impl GoesBack for Matrices<'_> {
+    fn all(&mut self) -> Result<f64, DriverError> {
+        self.trial.run(self.chosen, &self.chosen.matrices())
+    }
+
+    fn alone(&mut self, at: usize) -> Result<Option<f64>, DriverError> {
+        let row = &self.chosen.rows[at];
+        let matrix = row.choice.ok().map(|_| self.chosen.made[&row.path].0.clone());
+        matrix.map(|matrix| self.trial.run(self.chosen, &[matrix])).transpose()
+    }
+
+    fn note(&mut self, at: usize, drop: f64) {
+        self.chosen.rows[at].drop = Some(drop);
+    }
+
+    fn go_back(&mut self, at: usize) {
+        self.chosen.rows[at].choice = Err(Reason::Accuracy);
     }
 }
 
 /// Stores the matrices of a recipe's products in few bits, as far as `metric` drops by no more than `max_drop`
-/// ([`Better::worse_by`]).
+/// ([`worse_by`](nnc_lang::elaborate::Better::worse_by)).
 ///
 /// # Errors
 /// No matrices, or what cannot be compiled or run.
@@ -221,9 +211,12 @@ pub fn narrow(
     let part = dataset.shown().clone();
     let trial = Trial { project, recipe, compiler, floats, part, metric };
     let before = trial.run(&chosen, &[])?;
-    let after = trial.take_back(&mut chosen, (before, max_drop))?;
+    let count = chosen.rows.len();
+    let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
+    let after = hold(&mut matrices, count, (metric, before, max_drop), &mut |_| {})?;
     let examples = trial.part.rows.len();
-    let measured = Measured { metric: metric.to_owned(), values: [before, after], examples };
+    let held_out = dataset.holds_out();
+    let measured = Measured { metric: metric.to_owned(), values: [before, after], examples, held_out };
     Ok(chosen.outcome(floats, Some(measured)))
 }
 

@@ -9,13 +9,14 @@
 //! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
-//! [`looked`] which programs their ranges hold for, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of them quantised. A model without a recipe has no metric: [`quantise_model`] looks at one
+//! [`looked`] which programs their ranges hold for, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a recipe has no metric: [`quantise_model`] looks at one
 //! call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
 mod drift;
 mod examples;
 pub mod file;
+pub(crate) mod held;
 pub mod looked;
 pub mod observe;
 mod timing;
@@ -199,7 +200,7 @@ pub fn quantise(
     }
     told("measuring the integers");
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
-    let held_out = dataset.validation.is_some() || dataset.test.is_some();
+    let held_out = dataset.holds_out();
     let examples = trial.part.rows.len();
     let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
     let (store, answers) = (trial.floats(), trial.drifts(&candidates, &dataset.train)?);

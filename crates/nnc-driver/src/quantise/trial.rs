@@ -7,12 +7,13 @@ use crate::project::Project;
 use crate::quantise::candidates::Candidates;
 use crate::quantise::drift::{Drift, Moved};
 use crate::quantise::examples::OfData;
+use crate::quantise::held::{GoesBack, hold};
 use crate::quantise::looked::Program;
 use crate::quantise::{Reason, Request};
 use crate::session::{Metrics, Session};
 use crate::store::Store;
 use nnc_graph::Tensor;
-use nnc_lang::elaborate::{Better, RecipeInfo};
+use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 
@@ -87,28 +88,9 @@ impl Trial<'_> {
         (before, max_drop): (f64, f64),
         told: &mut dyn FnMut(&str),
     ) -> Result<f64, DriverError> {
-        let made = candidates.tensors();
-        let drop = |value: f64| Better::of(self.metric).worse_by(before, value);
-        let mut value = self.run(&candidates.layers(), &made)?;
-        if drop(value) <= max_drop {
-            return Ok(value);
-        }
-        told("looking for the products that cost most");
-        for candidate in &mut candidates.all {
-            let Some(alone) = candidate.layer() else { continue };
-            candidate.row.drop = Some(drop(self.run(&[alone], &made)?));
-        }
-        let cost = |at: usize| candidates.all[at].row.drop;
-        let mut order: Vec<usize> = (0..candidates.all.len()).filter(|&at| cost(at).is_some()).collect();
-        order.sort_by(|&a, &b| cost(b).unwrap_or_default().total_cmp(&cost(a).unwrap_or_default()));
-        for at in order {
-            candidates.refuse(at, Reason::Accuracy);
-            value = self.run(&candidates.layers(), &made)?;
-            if drop(value) <= max_drop {
-                break;
-            }
-        }
-        Ok(value)
+        let (made, count) = (candidates.tensors(), candidates.all.len());
+        let mut products = Products { trial: self, candidates, made };
+        hold(&mut products, count, (self.metric, before, max_drop), told)
     }
 
     /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on, where
@@ -168,5 +150,31 @@ impl Trial<'_> {
     /// The weights as they were given.
     pub fn floats(&self) -> Store {
         Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
+    }
+}
+
+/// The products of a recipe, which may go back to floats.
+struct Products<'t> {
+    trial: &'t Trial<'t>,
+    candidates: &'t mut Candidates,
+    made: BTreeMap<String, Tensor>,
+}
+
+impl GoesBack for Products<'_> {
+    fn all(&mut self) -> Result<f64, DriverError> {
+        self.trial.run(&self.candidates.layers(), &self.made)
+    }
+
+    fn alone(&mut self, at: usize) -> Result<Option<f64>, DriverError> {
+        let layer = self.candidates.all[at].layer();
+        layer.map(|layer| self.trial.run(&[layer], &self.made)).transpose()
+    }
+
+    fn note(&mut self, at: usize, drop: f64) {
+        self.candidates.all[at].row.drop = Some(drop);
+    }
+
+    fn go_back(&mut self, at: usize) {
+        self.candidates.refuse(at, Reason::Accuracy);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn run(
         false => of_recipe(options, form, (project, compiler), &loaded)?,
     };
     stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
+    super::quantise::warn_of_split(outcome.report.measured.as_ref());
     if outcome.report.rows.iter().all(|row| row.choice.is_err()) {
         terminal::print_warning(
             "nothing is stored in few bits; `--max-drop` allows for more, a smaller `--group` is finer",
@@ -105,7 +106,8 @@ fn as_json(report: &Report) -> Value {
         json!({"path": row.path, "dims": row.dims, "choice": choice, "error": row.error, "drop": row.drop})
     });
     let measured = report.measured.as_ref().map(|measured| {
-        json!({"metric": measured.metric, "before": measured.values[0], "after": measured.values[1], "examples": measured.examples})
+        json!({"metric": measured.metric, "before": measured.values[0], "after": measured.values[1],
+               "drop": measured.drop(), "examples": measured.examples, "held_out": measured.held_out})
     });
     json!({"measured": measured, "bytes": report.bytes, "matrices": rows.collect::<Vec<_>>()})
 }

@@ -10,7 +10,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{
-    Drift, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
+    Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
 use serde_json::{Value, json};
@@ -113,6 +113,16 @@ fn spinner() -> ProgressBar {
 /// An answer whose elements moved further than this in the mean, of its largest magnitude, is worth a warning.
 const FAR: f64 = 0.05;
 
+/// A measure that was taken on what was trained on is worth a warning.
+pub(super) fn warn_of_split(measured: Option<&Measured>) {
+    if measured.is_some_and(|measured| !measured.held_out) {
+        terminal::print_warning(
+            "the data have neither a validation nor a test split: the measure is taken on what was trained on, and says \
+             little of other examples",
+        );
+    }
+}
+
 fn warn(report: &Report) {
     for row in &report.rows {
         let layer = &row.layer;
@@ -135,12 +145,7 @@ fn warn(report: &Report) {
     }
     warn_of_wide(&report.rows);
     report.answers.iter().for_each(warn_of_answer);
-    if report.measured.as_ref().is_some_and(|measured| !measured.held_out) {
-        terminal::print_warning(
-            "the data have neither a validation nor a test split: the measure is taken on what was trained on, and says \
-             little of other examples",
-        );
-    }
+    warn_of_split(report.measured.as_ref());
     if report.rows.iter().all(|row| row.choice.is_err()) {
         let is_slower = |row: &Row| matches!(row.choice, Err(Reason::Slower | Reason::NetworkSlower));
         let slower = report.rows.iter().any(is_slower);

@@ -9,7 +9,7 @@
 //! | [`mod@groups`] | groups of coupled channels, and the multiply-adds that they take part in |
 //! | [`mod@choose`] | the channels that count least |
 //! | [`mod@record`] | what a file of weights says of it |
-//! | [`mod@narrow`] | the graph with smaller shapes |
+//! | [`mod@shrink`] | the graph with smaller shapes |
 //!
 //! **Contract.** The small network computes what the large one does when, for every channel that went, all weights and
 //! states that are its own are 0: the filter that makes it, its bias and its normalisation, and the columns of all filters
@@ -22,18 +22,18 @@ pub mod groups;
 pub mod known;
 pub mod labels;
 mod movement;
-pub mod narrow;
 mod products;
 pub mod record;
 mod rules;
 mod separate;
+pub mod shrink;
 pub mod trace;
 
 pub use choose::{Stays, Wanted, choose, importance, stays};
 pub use groups::{Cost, Group, Member, groups};
 pub use labels::{Fixed, Label};
-pub use narrow::{gone, narrow};
 pub use record::{Record, kept_path, recorded_axis, without};
+pub use shrink::{gone, shrink};
 pub use trace::{Channels, Traced};
 
 use nnc_graph::{Graph, Tensor};

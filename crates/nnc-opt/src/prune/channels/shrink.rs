@@ -1,4 +1,4 @@
-//! `narrow`: the graph of a model whose weights lost channels, with smaller shapes throughout.
+//! The graph of a model whose weights lost channels, with smaller shapes throughout.
 //!
 //! Channels are followed from the axes that the record names to all values that have them, and every op is made anew for
 //! what is left. Of a constant the elements that stay are taken; numbers that were drawn for a smaller shape are others.
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// What of the record does not fit the graph, in words.
-pub fn narrow(graph: &Graph, record: &Record) -> Result<Graph, String> {
+pub fn shrink(graph: &Graph, record: &Record) -> Result<Graph, String> {
     if record.is_empty() {
         return Ok(graph.clone());
     }
