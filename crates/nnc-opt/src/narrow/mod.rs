@@ -88,13 +88,11 @@ fn matrix_dims(ty: &TensorType) -> Option<[usize; 2]> {
     is_matrix.then(|| ty.shape.sizes().try_into().expect("there are two"))
 }
 
+/// A parameter with its path and dims.
+type Parameter = Traced<(String, [usize; 2])>;
+
 /// Notes the products of a graph that runs so many times.
-fn look(
-    graph: &Graph,
-    mut traced: Vec<Option<Traced<(String, [usize; 2])>>>,
-    times: usize,
-    found: &mut Vec<Candidate>,
-) {
+fn look(graph: &Graph, mut traced: Vec<Option<Parameter>>, times: usize, found: &mut Vec<Candidate>) {
     for (_, node) in graph.nodes() {
         match &node.op {
             Op::Param { path, ty } => {
@@ -124,7 +122,7 @@ fn look(
 }
 
 /// Notes a product of so many activations.
-fn note(found: &mut Vec<Candidate>, weights: &Traced<(String, [usize; 2])>, axis: usize, activations: usize) {
+fn note(found: &mut Vec<Candidate>, weights: &Parameter, axis: usize, activations: usize) {
     let (path, dims) = &weights.what;
     let terms_axis = weights.axes[axis];
     let products = activations * dims[1 - terms_axis];

@@ -46,12 +46,12 @@ pub fn round(matrix: &Matrix, floats: &Tensor) -> Option<Rounded> {
             Some(Rounded { stored, scales: None, error })
         }
         Stored::Bytes { group } => {
-            let made = in_groups(&element, (terms, columns), (group, &scale_of_bytes), BYTE_LEVELS);
+            let made = in_groups(&element, (terms, columns), (group, scale_of_bytes), BYTE_LEVELS);
             let bytes: Vec<u8> = made.numbers.iter().map(|&number| number as u8).collect();
             made.whole(matrix, (terms, columns), bytes)
         }
         Stored::Nibbles { group } => {
-            let made = in_groups(&element, (terms, columns), (group, &scale_of_nibbles), NIBBLE_LEVELS);
+            let made = in_groups(&element, (terms, columns), (group, scale_of_nibbles), NIBBLE_LEVELS);
             let halves = |pair: usize, n: usize| {
                 let half = |k: usize| (i64::from(made.numbers[k * columns + n]) + NIBBLE_ZERO) as u8;
                 half(2 * pair) | half(2 * pair + 1) << 4
@@ -91,7 +91,7 @@ fn share(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
 fn in_groups(
     element: &dyn Fn(usize, usize) -> f32,
     (terms, columns): (usize, usize),
-    (group, scale): (usize, &dyn Fn(&[f32]) -> f32),
+    (group, scale): (usize, fn(&[f32]) -> f32),
     most: f32,
 ) -> InGroups {
     let (mut error, mut whole) = (0.0, 0.0);
