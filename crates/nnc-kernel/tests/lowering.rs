@@ -154,7 +154,7 @@ fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
 }
 
 /// A cache that a loop carries, of which each of three layers writes its part: `cache[layer] = sum(cache[layer]) + x`. With
-/// `late` the first layer's cache is read at the end again, so that only the others follow in place.
+/// `late` the first layer's cache is read at the end again, so that they cannot all lie in one place.
 fn layered_cache(late: bool) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let types = BodyTypes { carries: vec![ty(&[3, 19])], slices: vec![ty(&[1, 19])], captures: vec![] };
@@ -188,13 +188,48 @@ fn layered_cache(late: bool) -> Graph {
 
 #[test]
 fn updates_that_follow_one_another_lie_in_one_place() {
-    for (late, least) in [(false, 3), (true, 1)] {
+    for (late, wanted) in [(false, 3), (true, 0)] {
         let graph = layered_cache(late);
         check(&graph, 4).unwrap();
         let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
         let kernels = lowered.program.launches.iter().map(|launch| &lowered.program.kernels[launch.kernel as usize]);
         let in_place = kernels.filter(|kernel| kernel.name == "update").count();
-        assert!(in_place >= least, "{in_place} with late reading {late}");
+        assert_eq!(in_place, wanted, "with late reading {late}");
+    }
+}
+
+/// A carried value is updated twice, and the second update is no link of a chain in place: it writes what it reads, or another
+/// update of the same value stands beside it.
+#[test]
+fn a_chain_is_in_place_as_a_whole_or_not_at_all() {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    for beside in [false, true] {
+        let types = BodyTypes { carries: vec![ty(&[5, 7])], slices: vec![ty(&[1, 7])], captures: vec![] };
+        let mut body = Scan::inputs("chain", &types);
+        let (old, x) = (ValueId(1), ValueId(2));
+        let at = |body: &mut Graph, number: f64| body.scalar(DType::I64, number);
+        let (three, one) = (at(&mut body, 3.0), at(&mut body, 1.0));
+        let first = body.emit(Op::DynamicUpdate { axis: 0 }, &[old, x, three]);
+        let range = |start: usize, size: usize| SliceRange { start: Dim::from(start), size: Dim::from(size), step: 1 };
+        let part = match beside {
+            false => body.emit(Op::Slice(vec![range(0, 3), range(0, 7)]), &[first]),
+            true => x,
+        };
+        let second = body.emit(Op::DynamicUpdate { axis: 0 }, &[first, part, one]);
+        let read = match beside {
+            false => second,
+            true => body.emit(Op::DynamicUpdate { axis: 0 }, &[first, x, three]),
+        };
+        let sum = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[read]);
+        Scan::outputs(&mut body, &[second], &[sum]);
+        let mut graph = Graph::new("chain");
+        let inputs = [("start", ty(&[5, 7])), ("x", ty(&[4, 1, 7]))];
+        let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+        let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse: false, carries: 1, slices: 1 };
+        let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+        graph.add_output("last", results[0], OutputKind::Result);
+        graph.add_output("sums", results[1], OutputKind::Result);
+        check(&graph, 4).unwrap();
     }
 }
 

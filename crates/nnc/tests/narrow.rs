@@ -85,6 +85,47 @@ fn every_command_takes_the_file() {
 }
 
 #[test]
+fn networks_that_lost_channels_are_stored_too() {
+    let (_keep, folder) = stored();
+    ok(&folder, &["prune", "digits.nn", "--weights", FLOATS, "--channels", "0.4", "-o", "small.safetensors"]);
+    let line = ["quantise", "digits.nn", "--weights", "small.safetensors", "--weights-only", "int8", "--group", "8"];
+    ok(&folder, &[&line[..], &["--max-drop", "100", "-o", "both.safetensors"]].concat());
+    let [floats, both] = ["small.safetensors", "both.safetensors"].map(|file| accuracy(&folder, file, "native"));
+    assert!((floats - both).abs() <= 0.02, "{floats} became {both}");
+    let line = ["bench", "digits.nn", "--weights", FLOATS, "--compare", "small.safetensors", "int4.safetensors"];
+    let told = ok(&folder, &[&line[..], &["--seconds", "0.05"]].concat());
+    assert!(told.contains("fewer channels") && told.contains("int4 weights"), "{told}");
+}
+
+/// A table that picks rows and multiplies; what it stands for is read by both.
+#[test]
+fn tables_that_are_the_last_layer_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = "model Tied(tokens: i32[N, 4]) -> f32[N, 4, 96] {
+    param table: f32[96, 64] = normal_init(std=0.5)
+    return take(table, tokens) @ transpose(table)
+}
+";
+    fs::write(folder.join("tied.nn"), text).unwrap();
+    let values: Vec<u8> =
+        (0..96 * 64).flat_map(|at| (((at * 7919) % 2003) as f32 / 1001.0 - 1.0).to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![96, 64], &values).unwrap();
+    fs::write(folder.join("w.safetensors"), safetensors::serialize([("table", view)], None).unwrap()).unwrap();
+    fs::write(folder.join("t.csv"), "0,5,95,7\n").unwrap();
+    for form in ["bf16", "int8", "int4"] {
+        let line = ["quantise", "tied.nn", "--weights", "w.safetensors", "--weights-only", form, "-o", "q.safetensors"];
+        ok(folder, &line);
+        let answer = |engine: &str| {
+            let line = ["run", "tied.nn", "--weights", "q.safetensors", "--input", "t.csv", "--engine", engine];
+            ok(folder, &[&line[..], &["--output", "y.npy"]].concat());
+            fs::read(folder.join("y.npy")).unwrap()
+        };
+        assert_eq!(answer("native"), answer("cranelift"), "{form}");
+    }
+}
+
+#[test]
 fn a_metric_that_drops_takes_matrices_back() {
     let (_keep, folder) = stored();
     let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "int4", "--metric", "loss"];

@@ -19,6 +19,7 @@ use nnc_data::Staged;
 use nnc_graph::{Graph, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
+use nnc_opt::prune::channels::recorded_axis;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -126,7 +127,7 @@ impl Chosen {
     /// What a file holds when these matrices are stored.
     fn tensors(&self, matrices: &[Matrix], floats: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         let mut tensors = floats.clone();
-        tensors.retain(|path, _| !path.starts_with(RESERVED));
+        tensors.retain(|path, _| !path.starts_with(RESERVED) || recorded_axis(path).is_some());
         for matrix in matrices {
             let made = &self.made[&matrix.path].1;
             tensors.remove(&matrix.path);

@@ -64,28 +64,64 @@ impl Edges {
     }
 }
 
-/// The run-time updates that are groups of their own: the group, its result, and the value that it replaces a part of.
-fn links(graph: &Graph, partition: &Partition, views: &Views) -> Vec<(usize, ValueId, ValueId)> {
-    let link = |(at, group): (usize, &Group)| {
+/// A run-time update that is a group of its own.
+#[derive(Clone, Copy)]
+struct Link {
+    writer: usize,
+    result: ValueId,
+    /// What it replaces a part of.
+    old: ValueId,
+}
+
+/// All of a graph.
+fn links(graph: &Graph, partition: &Partition, views: &Views) -> Vec<Link> {
+    let link = |(writer, group): (usize, &Group)| {
         let &[id] = &group.nodes[..] else { return None };
         let node = graph.node(id);
         let whole = matches!(node.op, Op::DynamicUpdate { .. }).then(|| node.operands[0])?;
-        Some((at, node.results[0], views.base(whole)))
+        Some(Link { writer, result: node.results[0], old: views.base(whole) })
     };
     partition.groups.iter().enumerate().filter_map(link).collect()
 }
 
-/// The last of the run-time updates that follow a value, each of the one before alone.
-fn end_of_chain(graph: &Graph, views: &Views, mut value: ValueId) -> ValueId {
-    loop {
-        let next = graph.users(graph.value(value).node).into_iter().find_map(|user| {
-            let node = graph.node(user);
-            let follows = matches!(node.op, Op::DynamicUpdate { .. }) && views.base(node.operands[0]) == value;
-            follows.then(|| node.results[0])
+/// The links from a leaf to a value; none if the value is no chain of updates of the leaf.
+fn chain_to(links: &[Link], mut value: ValueId, leaf: ValueId) -> Vec<Link> {
+    let mut chain = Vec::new();
+    while value != leaf {
+        let Some(link) = links.iter().find(|link| link.result == value) else { return Vec::new() };
+        chain.push(*link);
+        value = link.old;
+    }
+    chain
+}
+
+/// The updates that are written in place. **Invariant**: of each value at most one update is, after all that read it; a chain
+/// from a leaf is as a whole or not at all, since its end lies where the leaf does in any case.
+struct Chains {
+    /// Results that lie where what they replace lay.
+    written: BTreeSet<ValueId>,
+    /// Values whose place another has taken.
+    replaced: BTreeSet<ValueId>,
+}
+
+impl Chains {
+    /// Writes links in place, if all can be.
+    fn take(
+        &mut self,
+        graph: &Graph,
+        (partition, views): (&Partition, &Views),
+        (edges, readers): (&mut Edges, &[BTreeSet<usize>]),
+        links: &[Link],
+    ) {
+        let mut further = Edges { before: edges.before.clone() };
+        let fits = links.iter().all(|link| {
+            !self.replaced.contains(&link.old)
+                && further.comes_last(graph, (partition, views), link.writer, link.old, &readers[link.old.index()])
         });
-        match next {
-            Some(next) => value = next,
-            None => return value,
+        if fits {
+            *edges = further;
+            self.written.extend(links.iter().map(|link| link.result));
+            self.replaced.extend(links.iter().map(|link| link.old));
         }
     }
 }
@@ -116,20 +152,19 @@ impl Schedule {
                 in_place.insert(at);
             }
         }
-        let mut written_in_place = BTreeSet::new();
-        for (writer, result, old) in links(graph, partition, &views) {
-            let ends_in_leaf = updates.iter().any(|(&at, &leaf)| {
-                leaf == old
-                    && in_place.contains(&at)
-                    && end_of_chain(graph, &views, result) == graph.outputs()[at].value
-            });
-            let is_free = computed(graph, old) && graph.outputs().iter().all(|output| views.base(output.value) != old);
-            if (is_free || ends_in_leaf)
-                && edges.comes_last(graph, (partition, &views), writer, old, &readers[old.index()])
-            {
-                written_in_place.insert(result);
+        let links = links(graph, partition, &views);
+        let mut chains = Chains { written: BTreeSet::new(), replaced: BTreeSet::new() };
+        for (&at, &leaf) in updates.iter().filter(|(at, _)| in_place.contains(at)) {
+            let chain = chain_to(&links, graph.outputs()[at].value, leaf);
+            chains.take(graph, (partition, &views), (&mut edges, &readers), &chain);
+        }
+        for link in &links {
+            let is_output = graph.outputs().iter().any(|output| views.base(output.value) == link.old);
+            if computed(graph, link.old) && !is_output {
+                chains.take(graph, (partition, &views), (&mut edges, &readers), std::slice::from_ref(link));
             }
         }
+        let written_in_place = chains.written;
         let mut memory = Memory::new(graph, partition, &views, &readers, &in_place);
         written_in_place.iter().for_each(|value| memory.bytes[value.index()] = 0);
         Self { order: in_order(partition, &edges, memory), in_place, written_in_place }

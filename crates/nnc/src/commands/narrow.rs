@@ -9,6 +9,7 @@ use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
 use nnc_driver::store::{RESERVED, Store};
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
 use nnc_graph::{Stored, Tensor};
+use nnc_opt::prune::channels::recorded_axis;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,11 @@ pub(crate) fn run(
     (project, compiler): (&Project, &Compiler),
     loaded: Checkpoint,
 ) -> Result<(), Failure> {
+    if !project.rounded.is_empty() {
+        let message =
+            "these weights were trained with rounding, activations too: quantise them without `--weights-only`";
+        return Err(Failure::Message(message.to_owned()));
+    }
     let metadata = loaded.metadata.clone();
     let outcome = match project.unit.recipes.is_empty() {
         true => of_model(project, options, form, loaded)?,
@@ -53,16 +59,28 @@ fn of_recipe(
     let root = options.data.as_deref().unwrap_or(project.folder());
     let seed = learned::seed(recipe, loaded) as u64;
     let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
-    let floats = floats(session.store());
+    let floats = with_records(floats(session.store()), loaded);
     Ok(narrow((project, recipe), compiler, &floats, &dataset, (form, &metric, options.max_drop))?)
 }
 
 /// A model by itself.
 fn of_model(project: &Project, options: &Quantise, form: Stored, mut loaded: Checkpoint) -> Result<Outcome, Failure> {
+    if let Some(metric) = &options.metric {
+        return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
+    }
+    let records = with_records(BTreeMap::new(), &loaded);
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
     let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
-    Ok(narrow_model(&graphs.graph, form, &floats(&store))?)
+    let floats = floats(&store).into_iter().chain(records).collect();
+    Ok(narrow_model(&graphs.graph, form, &floats)?)
+}
+
+/// Weights with the records of channels that they lost.
+fn with_records(mut weights: BTreeMap<String, Tensor>, loaded: &Checkpoint) -> BTreeMap<String, Tensor> {
+    let records = loaded.tensors.iter().filter(|(path, _)| recorded_axis(path).is_some());
+    weights.extend(records.map(|(path, tensor)| (path.clone(), tensor.clone())));
+    weights
 }
 
 /// The weights of a network, by path.

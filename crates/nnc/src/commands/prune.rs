@@ -19,6 +19,11 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
     let mut session = Session::without_files(&project, recipe, compiler, 0)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
+    if !project.rounded.is_empty() {
+        terminal::print_warning(
+            "these weights were trained with rounding; what is written is of floats, to be trained further",
+        );
+    }
     session.load_exactly(&options.weights, &loaded)?;
     let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
     if let Some(path) = session.store().first_not_finite() {
