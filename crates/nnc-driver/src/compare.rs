@@ -14,7 +14,6 @@ use crate::form::Form;
 use crate::learned::{self, Learned};
 use crate::project::Project;
 use crate::prune;
-use crate::prune::channels::adopt_channels;
 use crate::session::{Metrics, Session};
 use crate::store::Store;
 use nnc_lang::elaborate::RecipeInfo;
@@ -76,7 +75,7 @@ pub fn compare(
         sites(&Project::before_rounding(&floats.graph)?).into_iter().map(|site| site.name).collect();
     let (mut forms, mut programs) = (Vec::new(), Vec::new());
     for &(path, loaded) in files {
-        let project = with_weights(project, wanted.only, (path, loaded))?;
+        let project = project.clone().with_file(wanted.only, (path, loaded))?;
         forms.push(Form::of(&loaded.tensors, &project.quantised, &products));
         programs.push(answer(&project, (path, loaded), wanted, compiler)?);
     }
@@ -94,16 +93,6 @@ pub fn compare(
         metrics: None,
     };
     Ok(forms.into_iter().enumerate().map(row).collect())
-}
-
-/// The project as a file of weights asks for it: its integers, stored matrices, ranges and channels.
-fn with_weights(project: &Project, only: Option<&str>, (path, loaded): Weights<'_>) -> Result<Project, DriverError> {
-    let wrong = |reason| DriverError::Weights { path: path.to_owned(), reason };
-    let project = project.clone().with_weights(&loaded.tensors).map_err(wrong)?;
-    adopt_channels(project, only, &loaded.tensors).map_err(|error| match error {
-        DriverError::Usage(reason) => wrong(reason),
-        error => error,
-    })
 }
 
 /// The answer, compiled for weights as `nnc run` does.
@@ -130,7 +119,7 @@ pub fn measure(
     (path, loaded): Weights<'_>,
     (root, compiler): (&Path, &Compiler),
 ) -> Result<Option<(Metrics, usize)>, DriverError> {
-    let project = with_weights(project, Some(&recipe.name), (path, loaded))?;
+    let project = project.clone().with_file(Some(&recipe.name), (path, loaded))?;
     let seed = learned::seed(recipe, loaded);
     let data = project.data(&recipe.data)?;
     let dataset = Dataset::open(data, root, seed as u64, dataset::Wanted::Test, &Learned::of(loaded))?;

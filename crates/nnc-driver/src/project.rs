@@ -1,6 +1,8 @@
 //! A `.nn` file with what it uses, read and checked.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::DriverError;
+use crate::prune::channels::adopt_channels;
 use crate::quantise::file;
 use crate::quantise::looked::{self, Make};
 use nnc_graph::{Graph, Tensor};
@@ -124,6 +126,19 @@ impl Project {
         Ok(Self { quantised: file::layers(tensors)?, rounded: file::ranges(tensors)?, stored, ..self })
     }
 
+    /// The project as a file of weights asks for it: its integers, stored matrices, ranges and channels.
+    ///
+    /// # Errors
+    /// [`DriverError::Weights`] for what is wrong with one of these, or does not fit; diagnostics.
+    pub fn with_file(self, only: Option<&str>, (path, loaded): (&Path, &Checkpoint)) -> Result<Self, DriverError> {
+        let wrong = |reason| DriverError::Weights { path: path.to_owned(), reason };
+        let project = self.with_weights(&loaded.tensors).map_err(wrong)?;
+        adopt_channels(project, only, &loaded.tensors).map_err(|error| match error {
+            DriverError::Usage(reason) => wrong(reason),
+            error => error,
+        })
+    }
+
     /// The folder that data paths start at, when the user names no other.
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
@@ -203,9 +218,9 @@ impl Project {
         Ok(if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) })
     }
 
-    /// Whether its weights are no floats any more, which alone are trained.
-    pub fn is_rounded(&self) -> bool {
-        !self.quantised.is_empty() || !self.stored.is_empty()
+    /// Whether its weights are all floats, which alone are trained.
+    pub fn has_floats(&self) -> bool {
+        self.quantised.is_empty() && self.stored.is_empty()
     }
 
     /// The form of a graph that updates nothing in which products are quantised.

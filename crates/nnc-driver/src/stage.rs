@@ -81,7 +81,7 @@ pub fn store(
     let init = self::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
     prune::channels::fit(&mut store, project);
-    if project.is_rounded() {
+    if !project.has_floats() {
         store.hold_to(&Store::wanted(graph));
     }
     let Some((path, loaded)) = weights else { return Ok(store) };

@@ -14,6 +14,7 @@
 //! | [`tidy`] | loops without what no step needs, or every step would do alike |
 //! | [`quantise`] | lossy, only when asked: products of eight-bit integers |
 //! | [`narrow`] | lossy, only when asked: weights that are stored in few bits |
+//! | `parameters` | parameters followed to what reads them |
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
 //!
@@ -32,6 +33,7 @@ pub mod fuse;
 pub mod grad;
 mod layout;
 pub mod narrow;
+mod parameters;
 pub mod pipeline;
 pub mod prune;
 pub mod quantise;

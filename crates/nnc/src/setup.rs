@@ -5,7 +5,6 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
-use nnc_driver::prune::channels::adopt_channels;
 use nnc_driver::quantise;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
@@ -98,32 +97,11 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
     file.map_or_else(|| Ok(Checkpoint::default()), checkpoint::load)
 }
 
-/// A project with a file of weights, if one is given: it has products of integers where these have them.
+/// A project with a file of weights, if one is given, and as that asks for it.
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
-    let project = rounding_as(project, weights.unwrap_or(Path::new("")), &loaded)?;
-    let project = with_channels(project, options, weights, &loaded)?;
-    Ok((project, loaded))
-}
-
-/// A project that rounds as its weights say.
-fn rounding_as(project: Project, weights: &Path, loaded: &Checkpoint) -> Result<Project, DriverError> {
-    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
-    project.with_weights(&loaded.tensors).map_err(wrong)
-}
-
-/// A project with the channels that a file of weights has.
-fn with_channels(
-    project: Project,
-    options: &FileOptions,
-    weights: Option<&Path>,
-    loaded: &Checkpoint,
-) -> Result<Project, DriverError> {
-    let adopted = adopt_channels(project, options.only.as_deref(), &loaded.tensors);
-    adopted.map_err(|error| match (error, weights) {
-        (DriverError::Usage(reason), Some(path)) => DriverError::Weights { path: path.to_owned(), reason },
-        (error, _) => error,
-    })
+    let Some(path) = weights else { return Ok((project, loaded)) };
+    Ok((project.with_file(options.only.as_deref(), (path, &loaded))?, loaded))
 }
 
 /// Integers are neither trained nor rounded again.
@@ -134,7 +112,7 @@ pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<()
 
 /// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.
 pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, Failure> {
-    match (asked, !project.is_rounded() || project.unit.recipes.is_empty()) {
+    match (asked, project.has_floats() || project.unit.recipes.is_empty()) {
         (Some(Which::Train), false) => Err(Failure::Message(
             "--program train: quantised weights are not trained; choose answer or eval".to_owned(),
         )),

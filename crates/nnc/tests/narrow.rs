@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{digits, fails, ok};
+use common::{accuracy, digits, fails, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -22,12 +22,6 @@ fn stored() -> (TempDir, PathBuf) {
         ok(&folder, &[&line[..], &["-o", &output]].concat());
     }
     (keep, folder)
-}
-
-fn accuracy(folder: &Path, weights: &str, engine: &str) -> f64 {
-    let text = ok(folder, &["eval", "digits.nn", "--weights", weights, "--engine", engine, "--json"]);
-    let told: Value = serde_json::from_str(&text).unwrap();
-    told["test"]["accuracy"].as_f64().unwrap()
 }
 
 #[test]
@@ -123,6 +117,34 @@ fn tables_that_are_the_last_layer_too() {
         };
         assert_eq!(answer("native"), answer("cranelift"), "{form}");
     }
+}
+
+/// The file that a layer of a model without a recipe begins with is an input, too.
+#[test]
+fn files_of_layers_are_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = "model Two(x: f32[N, 64]) -> f32[N, 8] {
+    layer first = dense(64) from \"part.safetensors\"
+    return first(x) |> dense(8)
+}
+";
+    fs::write(folder.join("two.nn"), text).unwrap();
+    let zeros = vec![0u8; 4 * 64 * 64];
+    let view = |dims: &[usize]| {
+        let bytes = &zeros[..4 * dims.iter().product::<usize>()];
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, dims.to_vec(), bytes).unwrap()
+    };
+    let part = [("w", view(&[64, 64])), ("b", view(&[64]))];
+    let rest = [("dense_1.w", view(&[64, 8])), ("dense_1.b", view(&[8]))];
+    let whole = [("first.w", view(&[64, 64])), ("first.b", view(&[64]))].into_iter().chain(rest);
+    let before = safetensors::serialize(part, None).unwrap();
+    fs::write(folder.join("part.safetensors"), &before).unwrap();
+    fs::write(folder.join("w.safetensors"), safetensors::serialize(whole, None).unwrap()).unwrap();
+    let line = ["quantise", "two.nn", "--weights", "w.safetensors", "--weights-only", "int8", "-o"];
+    ok(folder, &[&line[..], &["q.safetensors"]].concat());
+    assert!(fails(folder, &[&line[..], &["part.safetensors"]].concat()).contains("is an input"));
+    assert_eq!(fs::read(folder.join("part.safetensors")).unwrap(), before);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{digits, fails, nnc, ok};
+use common::{accuracy, digits, fails, nnc, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -25,12 +25,6 @@ fn quantised() -> (TempDir, PathBuf) {
 fn names(file: &Path) -> Vec<String> {
     let bytes = fs::read(file).unwrap();
     SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect()
-}
-
-fn accuracy(folder: &Path, weights: &str, engine: &str) -> f64 {
-    let text = ok(folder, &["eval", "digits.nn", "--weights", weights, "--engine", engine, "--json"]);
-    let told: Value = serde_json::from_str(&text).unwrap();
-    told["test"]["accuracy"].as_f64().unwrap()
 }
 
 #[test]

@@ -11,15 +11,15 @@ use crate::compiled::Compiler;
 use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::prune::channels::records;
 use crate::quantise::Measured;
-use crate::quantise::held::{GoesBack, hold};
+use crate::quantise::held::{GoesBack, hold, measure};
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{Graph, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
-use nnc_opt::prune::channels::recorded_axis;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -98,11 +98,10 @@ impl Chosen {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let Candidate { path, dims, terms_axis, .. } = candidate;
             let matrix = Matrix { path: path.clone(), terms_axis, form };
-            let choice = match round(&matrix, floats) {
+            let choice = match matrix.sizes(&floats.ty()) {
                 _ if floats.elements() < LEAST_ELEMENTS => Err(Reason::Small),
-                None if matrix.sizes(&floats.ty()).is_none() => Err(Reason::Group),
-                None => Err(Reason::NotFinite),
-                Some(made) => Ok(made),
+                None => Err(Reason::Group),
+                Some(_) => round(&matrix, floats).ok_or(Reason::NotFinite),
             };
             let error = choice.as_ref().ok().map(|made| made.error);
             let row = Row {
@@ -127,7 +126,6 @@ impl Chosen {
     /// What a file holds when these matrices are stored.
     fn tensors(&self, matrices: &[Matrix], floats: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         let mut tensors = floats.clone();
-        tensors.retain(|path, _| !path.starts_with(RESERVED) || recorded_axis(path).is_some());
         for matrix in matrices {
             let made = &self.made[&matrix.path].1;
             tensors.remove(&matrix.path);
@@ -163,9 +161,7 @@ impl Trial<'_> {
         let project = Project { stored: matrices.to_vec(), ..self.project.clone() };
         let mut session = Session::without_files(&project, &self.recipe.name, self.compiler.clone(), 0)?;
         session.load_weights(&chosen.tensors(matrices, self.floats));
-        let metrics = session.evaluate(&self.part)?;
-        let value = metrics.iter().find(|(name, _)| name == self.metric).map(|(_, value)| *value);
-        value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
+        measure(&mut session, &self.part, self.metric)
     }
 }
 
@@ -203,10 +199,11 @@ impl GoesBack for Matrices<'_> {
 pub fn narrow(
     (project, recipe): (&Project, &RecipeInfo),
     compiler: &Compiler,
-    floats: &BTreeMap<String, Tensor>,
+    weights: &Store,
     dataset: &Dataset,
     (form, metric, max_drop): (Stored, &str, f64),
 ) -> Result<Outcome, DriverError> {
+    let floats = &floats(project, weights);
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
     let mut chosen = chosen(&graph, form, floats)?;
     let part = dataset.shown().clone();
@@ -225,8 +222,20 @@ pub fn narrow(
 ///
 /// # Errors
 /// No matrices, or a bug in the compiler.
-pub fn narrow_model(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Outcome, DriverError> {
-    Ok(chosen(graph, form, floats)?.outcome(floats, None))
+pub fn narrow_model(
+    (project, graph): (&Project, &Graph),
+    form: Stored,
+    weights: &Store,
+) -> Result<Outcome, DriverError> {
+    let floats = floats(project, weights);
+    Ok(chosen(graph, form, &floats)?.outcome(&floats, None))
+}
+
+/// The weights of a network by path, and the records of channels that they lost.
+fn floats(project: &Project, weights: &Store) -> BTreeMap<String, Tensor> {
+    let own = weights.iter().map(|(path, _)| path).filter(|path| !path.starts_with(RESERVED));
+    let own = own.filter_map(|path| Some((path.to_owned(), weights.tensor(path)?)));
+    own.chain(records(&project.channels)).collect()
 }
 
 fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {

@@ -155,8 +155,13 @@ fn cut(store: &mut Store, before: &Record, after: &Record) {
             store.insert(&path, &without(&tensor, axis, &kept));
         }
     }
+    records(after).for_each(|(path, tensor)| store.insert(&path, &tensor));
+}
+
+/// What a file of weights keeps of a record: that of the network's own tensors.
+pub(crate) fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)> {
     let own = |path: &str| recorded_axis(path).is_some_and(|(resident, _)| !resident.starts_with(RESERVED));
-    after.tensors().filter(|(path, _)| own(path)).for_each(|(path, tensor)| store.insert(&path, &tensor));
+    record.tensors().filter(move |(path, _)| own(path))
 }
 
 /// Brings freshly initialised tensors, of the full widths, to what the weights of a project have.

@@ -1,7 +1,19 @@
 //! What is held to a metric: of all that was made smaller, what costs most by itself goes back until the metric is good enough.
 
+use crate::dataset::Part;
 use crate::error::DriverError;
+use crate::session::Session;
 use nnc_lang::elaborate::Better;
+
+/// A metric of a session on a part of its data.
+///
+/// # Errors
+/// As [`Session::evaluate`] has; a metric that the recipe does not have is a bug in the compiler.
+pub fn measure(session: &mut Session<'_>, part: &Part, metric: &str) -> Result<f64, DriverError> {
+    let metrics = session.evaluate(part)?;
+    let value = metrics.iter().find(|(name, _)| name == metric).map(|(_, value)| *value);
+    value.ok_or_else(|| DriverError::Internal(format!("`{metric}` was not measured")))
+}
 
 /// What may go back, each by its number.
 pub trait GoesBack {

@@ -7,10 +7,10 @@ use crate::project::Project;
 use crate::quantise::candidates::Candidates;
 use crate::quantise::drift::{Drift, Moved};
 use crate::quantise::examples::OfData;
-use crate::quantise::held::{GoesBack, hold};
+use crate::quantise::held::{GoesBack, hold, measure};
 use crate::quantise::looked::Program;
 use crate::quantise::{Reason, Request};
-use crate::session::{Metrics, Session};
+use crate::session::Session;
 use crate::store::Store;
 use nnc_graph::Tensor;
 use nnc_lang::elaborate::RecipeInfo;
@@ -36,9 +36,7 @@ impl Trial<'_> {
     /// What cannot be compiled or run.
     pub fn run(&self, layers: &[Layer], made: &BTreeMap<String, Tensor>) -> Result<f64, DriverError> {
         let project = self.with(layers);
-        let metrics: Metrics = self.session(&project, made)?.evaluate(&self.part)?;
-        let value = metrics.iter().find(|(name, _)| name == self.metric).map(|(_, value)| *value);
-        value.ok_or_else(|| DriverError::Internal(format!("`{}` was not measured", self.metric)))
+        measure(&mut self.session(&project, made)?, &self.part, self.metric)
     }
 
     /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation, in

@@ -80,6 +80,11 @@ impl Target {
     pub fn new(f32_lanes: u8) -> Self {
         Self { f32_lanes, winograd: true }
     }
+
+    /// How many vectors its registers hold: 32 of 512 bits, 16 of the narrower ones.
+    pub fn registers(&self) -> usize {
+        if self.f32_lanes == 16 { 32 } else { 16 }
+    }
 }
 
 /// A loop kernel.

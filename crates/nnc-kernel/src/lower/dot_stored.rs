@@ -13,7 +13,7 @@ use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::loops::{Split, coordinates};
 use super::memory::{KernelDraft, Place};
-use super::product::{Target, whole};
+use super::product::{Target, in_tiles};
 use super::stored_panels::{self, Reader};
 use super::tile::{self, Tile};
 use super::words::Factors;
@@ -69,7 +69,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, form: S
 /// The tile for so many rows and columns: of those whose two sets of sums fit into the registers with what a step needs, the
 /// one with the least [`cost`]; the first of equals.
 fn choose(rows: usize, columns: usize, target: ir::Target) -> Tile {
-    let (lanes, registers) = (target.f32_lanes, if target.f32_lanes == 16 { 32 } else { 16 });
+    let (lanes, registers) = (target.f32_lanes, target.registers());
     let most_vectors = columns.div_ceil(usize::from(lanes)).max(1);
     let mut best = Tile { rows: 1, vectors: 1, lanes, factors: Factors::One };
     let mut least = usize::MAX;
@@ -147,49 +147,15 @@ impl Body {
         });
     }
 
-    /// Panel by panel, the last one with the columns that are left.
-    fn panels(
-        &self,
-        b: &mut Builder,
-        with: (&Target<'_, '_>, &Reader),
-        rows: (Value, Value),
-        (start, end): (Value, Value),
-    ) {
-        let width = self.tile.columns();
-        let rest = self.shape.columns % width;
-        let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
-        let step = b.index(width as i64);
-        b.for_loop(start, full_end, step, &[], |b, column, _| {
-            self.rows(b, with, rows, (column, width));
-            vec![]
+    /// Panel by panel, the last one with the columns that are left, and of each a tile's rows at a time.
+    fn panels(&self, b: &mut Builder, with: (&Target<'_, '_>, &Reader), rows: (Value, Value), columns: (Value, Value)) {
+        in_tiles(b, columns, (self.shape.columns, self.tile.columns()), |b, column, width| {
+            let vectors = width.div_ceil(usize::from(self.tile.lanes));
+            in_tiles(b, rows, (self.shape.rows, self.tile.rows), |b, row, rows| {
+                let tile = Tile { rows, vectors, ..self.tile };
+                self.tile(b, with, tile, (row, column), width);
+            });
         });
-        if rest > 0 {
-            let left = b.lt(full_end, end);
-            b.if_then(left, |b| self.rows(b, with, rows, (full_end, rest)));
-        }
-    }
-
-    /// A panel, of which so many columns count, by some rows.
-    fn rows(
-        &self,
-        b: &mut Builder,
-        with: (&Target<'_, '_>, &Reader),
-        (start, end): (Value, Value),
-        (column, width): (Value, usize),
-    ) {
-        let vectors = width.div_ceil(usize::from(self.tile.lanes));
-        let tile = Tile { vectors, ..self.tile };
-        let rest = self.shape.rows % tile.rows;
-        let full_end = if rest == 0 { end } else { whole(b, start, end, tile.rows) };
-        let step = b.index(tile.rows as i64);
-        b.for_loop(start, full_end, step, &[], |b, row, _| {
-            self.tile(b, with, tile, (row, column), width);
-            vec![]
-        });
-        if rest > 0 {
-            let left = b.lt(full_end, end);
-            b.if_then(left, |b| self.tile(b, with, Tile { rows: rest, ..tile }, (full_end, column), width));
-        }
     }
 
     fn tile(
@@ -207,8 +173,7 @@ impl Body {
             Some(scales) => {
                 let (one, groups) = (b.index(1), b.index((self.shape.depth / self.group()) as i64));
                 b.for_loop(zero, groups, one, &zeros, |b, group, sums| {
-                    let terms = b.mul_index(group, self.group() as i64);
-                    let parts = self.group_sums(b, reader, tile, corner, terms);
+                    let parts = self.group_sums(b, reader, tile, corner, group);
                     let scales = self.scales_of(b, scales, tile, (group, corner.1));
                     let added = parts.into_iter().zip(sums).enumerate();
                     added.map(|(at, (part, &sum))| b.fma(part, scales[at % tile.vectors], sum)).collect()
@@ -231,26 +196,20 @@ impl Body {
         vectors.collect()
     }
 
-    /// The sums of the group whose first term is `from`.
-    fn group_sums(&self, b: &mut Builder, reader: &Reader, tile: Tile, corner: Corner, from: Value) -> Vec<Value> {
+    /// The sums of a group, by its number.
+    fn group_sums(&self, b: &mut Builder, reader: &Reader, tile: Tile, corner: Corner, group: Value) -> Vec<Value> {
         let terms = stored_panels::terms(self.form);
         let steps = self.group() / terms;
         let layout = &self.x.1.layout;
         let [down, along] = [layout.strides[0], layout.strides[1]];
-        let rows = b.affine(&[(corner.0, down), (from, along)], layout.offset);
+        let rows = b.affine(&[(corner.0, down), (group, self.group() as i64 * along)], layout.offset);
         let lines = self.shape.depth / terms;
         let panel = b.mul_index(corner.1, lines as i64);
         let width = self.tile.columns() as i64;
         let zeros = tile::zeros(b, tile, self.x.0);
         let (zero, many) = (b.index(0), unroll(steps, tile.rows * tile.vectors * terms));
         let (end, step) = (b.index(steps as i64), b.index(many as i64));
-        let first = match terms {
-            1 => from,
-            _ => {
-                let terms = b.index(terms as i64);
-                b.div(from, terms)
-            }
-        };
+        let first = b.mul_index(group, steps as i64);
         b.for_loop(zero, end, step, &zeros, |b, at, sums| {
             let line = b.add(first, at);
             let place = b.affine(&[(panel, 1), (line, width)], 0);

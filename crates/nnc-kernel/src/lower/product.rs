@@ -95,50 +95,23 @@ pub struct Range {
 impl Product<'_> {
     /// Computes the block, tile by tile, the columns innermost: the rows of A stay in the first cache, B streams.
     pub fn run(&self, b: &mut Builder, range: Range, sink: &Sink<'_, '_>) {
-        let height = self.tile.rows;
-        let rest = self.rows % height;
-        let (start, end) = range.rows;
-        let full_end = if rest == 0 { end } else { whole(b, start, end, height) };
-        let step = b.index(height as i64);
-        if self.rows >= height {
-            b.for_loop(start, full_end, step, &[], |b, row, _| {
-                self.row(b, range, row, self.tile, sink);
-                vec![]
-            });
-        }
-        if rest > 0 {
-            let left = b.lt(full_end, end);
-            b.if_then(left, |b| self.row(b, range, full_end, Tile { rows: rest, ..self.tile }, sink));
-        }
+        in_tiles(b, range.rows, (self.rows, self.tile.rows), |b, row, rows| {
+            self.row(b, range, row, Tile { rows, ..self.tile }, sink);
+        });
     }
 
     /// All columns of a tile's rows from `row` on.
     fn row(&self, b: &mut Builder, range: Range, row: Value, tile: Tile, sink: &Sink<'_, '_>) {
-        let width = tile.columns();
-        let rest = self.columns % width;
         let rows = self.row_starts(b, row, tile.rows);
         let rows = self.gathered.map_or(rows.clone(), |(to, how)| match how {
             Gather::Turned => self.gather(b, tile, &rows, to),
             Gather::Lines(stride) => self.gather_lines(b, tile, &rows, (to, stride)),
         });
-        let (start, end) = range.columns;
-        let full_end = if rest == 0 { end } else { whole(b, start, end, width) };
-        let step = b.index(width as i64);
-        if self.columns >= width {
-            b.for_loop(start, full_end, step, &[], |b, column, _| {
-                let from = b.sub(column, range.columns.0);
-                self.tile_at(b, tile, &rows, (row, column, from), width, sink);
-                vec![]
-            });
-        }
-        if rest > 0 {
-            let left = b.lt(full_end, end);
-            let tile = Tile { vectors: rest.div_ceil(usize::from(tile.lanes)), ..tile };
-            b.if_then(left, |b| {
-                let from = b.sub(full_end, range.columns.0);
-                self.tile_at(b, tile, &rows, (row, full_end, from), rest, sink);
-            });
-        }
+        in_tiles(b, range.columns, (self.columns, tile.columns()), |b, column, width| {
+            let tile = Tile { vectors: width.div_ceil(usize::from(tile.lanes)), ..tile };
+            let from = b.sub(column, range.columns.0);
+            self.tile_at(b, tile, &rows, (row, column, from), width, sink);
+        });
     }
 
     /// The loops over k for a tile: rows that were gathered have their own distance.
@@ -254,8 +227,31 @@ impl Product<'_> {
     }
 }
 
+/// Walks from `start` to `end` in steps of a tile's size, each with its first place and its size: whole tiles, and at the end of
+/// all `total` what is left over, if there is something. Both starts and ends but the last are multiples of the size.
+pub fn in_tiles(
+    b: &mut Builder,
+    (start, end): (Value, Value),
+    (total, size): (usize, usize),
+    mut body: impl FnMut(&mut Builder, Value, usize),
+) {
+    let rest = total % size;
+    let full_end = if rest == 0 { end } else { whole(b, start, end, size) };
+    let step = b.index(size as i64);
+    if total >= size {
+        b.for_loop(start, full_end, step, &[], |b, at, _| {
+            body(b, at, size);
+            vec![]
+        });
+    }
+    if rest > 0 {
+        let left = b.lt(full_end, end);
+        b.if_then(left, |b| body(b, full_end, rest));
+    }
+}
+
 /// The end of the whole multiples of `size` between `start` and `end`.
-pub fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
+fn whole(b: &mut Builder, start: Value, end: Value, size: usize) -> Value {
     let length = b.sub(end, start);
     let size = b.index(size as i64);
     let count = b.div(length, size);

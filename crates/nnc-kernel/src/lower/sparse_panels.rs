@@ -7,7 +7,7 @@
 use super::Lowering;
 use super::loops::Split;
 use super::memory::{KernelDraft, Place};
-use super::product::{Target, whole};
+use super::product::{Target, in_tiles};
 use super::sparse::{Sizes, Tables, origin};
 use super::sparse_cost::TILE_ROWS;
 use super::sparse_lists::{Form, LOOKED_UP};
@@ -78,18 +78,9 @@ impl Panels<'_> {
 
     /// Some rows, a tile's at a time.
     fn rows(&self, b: &mut Builder, target: &Target<'_, '_>, rows: (Value, Value), bundles: (Value, Value)) {
-        let rest = self.shape.rows % self.tile.rows;
-        let full_end = if rest == 0 { rows.1 } else { whole(b, rows.0, rows.1, self.tile.rows) };
-        let step = b.index(self.tile.rows as i64);
-        b.for_loop(rows.0, full_end, step, &[], |b, row, _| {
-            self.bundles(b, target, self.tile, row, bundles);
-            vec![]
+        in_tiles(b, rows, (self.shape.rows, self.tile.rows), |b, row, rows| {
+            self.bundles(b, target, Tile { rows, ..self.tile }, row, bundles);
         });
-        if rest > 0 {
-            let left = b.lt(full_end, rows.1);
-            let tile = Tile { rows: rest, ..self.tile };
-            b.if_then(left, |b| self.bundles(b, target, tile, full_end, bundles));
-        }
     }
 
     /// A tile's rows by some bundles.

@@ -52,7 +52,7 @@ impl Tile {
         (lanes, factors): (u8, Factors),
         (target, fits): (Target, &dyn Fn(usize) -> bool),
     ) -> (Self, f64) {
-        let registers = if target.f32_lanes == 16 { 32 } else { 16 };
+        let registers = target.registers();
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;

@@ -165,8 +165,7 @@ impl Schedule {
             }
         }
         let written_in_place = chains.written;
-        let mut memory = Memory::new(graph, partition, &views, &readers, &in_place);
-        written_in_place.iter().for_each(|value| memory.bytes[value.index()] = 0);
+        let memory = Memory::new(graph, partition, &views, &readers, (&in_place, &written_in_place));
         Self { order: in_order(partition, &edges, memory), in_place, written_in_place }
     }
 
@@ -234,12 +233,13 @@ impl Memory {
         partition: &Partition,
         views: &Views,
         readers: &[BTreeSet<usize>],
-        in_place: &BTreeSet<usize>,
+        (in_place, written_in_place): (&BTreeSet<usize>, &BTreeSet<ValueId>),
     ) -> Self {
         let mut bytes = vec![0; graph.value_count()];
         let stored = partition.groups.iter().flat_map(|group| group.outputs.iter().copied());
         stored.for_each(|value| bytes[value.index()] = graph.ty(value).bytes());
-        // What the caller keeps lies elsewhere.
+        // What the caller keeps lies elsewhere, what is written in place where another value did.
+        written_in_place.iter().for_each(|value| bytes[value.index()] = 0);
         for (at, output) in graph.outputs().iter().enumerate() {
             if in_place.contains(&at) || matches!(output.kind, OutputKind::Result) {
                 bytes[views.base(output.value).index()] = 0;

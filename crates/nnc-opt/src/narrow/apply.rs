@@ -5,7 +5,7 @@
 //! floats that it stands for.
 
 use super::Matrix;
-use super::product::{Product, Traced};
+use super::product::Product;
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{BodyTypes, Graph, Node, NodeId, Op, Scan, TensorType, ValueId};
@@ -23,18 +23,32 @@ pub fn narrow(graph: &Graph, matrices: &[Matrix]) -> Graph {
     eliminate_dead_code(&graph, &mut Fuel::new(None))
 }
 
-/// A stored matrix and its scales in the graph that is written.
+/// A stored parameter, perhaps turned.
 #[derive(Clone, Debug)]
 struct Handle<'m> {
     matrix: &'m Matrix,
+    /// The matrix and its scales in the graph that is written.
     operands: Vec<ValueId>,
+    /// The parameter's axis that each axis is.
+    axes: [usize; 2],
+}
+
+impl Handle<'_> {
+    /// What an op makes of it, if it moves nothing but its axes.
+    fn moved(&self, op: &Op) -> Option<Self> {
+        match op {
+            Op::Transpose(order) => Some(Self { axes: [self.axes[order[0]], self.axes[order[1]]], ..self.clone() }),
+            Op::StopGradient => Some(self.clone()),
+            _ => None,
+        }
+    }
 }
 
 struct Pass<'a, 'm> {
     rewriter: Rewriter<'a>,
     matrices: &'m BTreeMap<&'m str, &'m Matrix>,
     /// By old value: the parameters, perhaps turned.
-    handles: Vec<Option<Traced<Handle<'m>>>>,
+    handles: Vec<Option<Handle<'m>>>,
 }
 
 impl<'m> Pass<'_, 'm> {
@@ -73,15 +87,14 @@ impl<'m> Pass<'_, 'm> {
             _ => self.rewriter.emit(Op::Transpose(vec![1, 0]), &[floats]),
         };
         self.rewriter.replace(node.results[0], floats);
-        let axes = [0, 1];
-        self.handles[node.results[0].index()] = Some(Traced { what: Handle { matrix, operands }, axes });
+        self.handles[node.results[0].index()] = Some(Handle { matrix, operands, axes: [0, 1] });
     }
 
     /// A product by a stored matrix; `false` if it sums over the other axis.
     fn product(&mut self, node: &Node, product: &Product) -> bool {
-        let Some(weights) = self.handles[node.operands[product.at].index()].clone() else { return false };
-        let Handle { matrix, operands } = weights.what;
-        if weights.axes[product.weights_axis] != matrix.terms_axis {
+        let weights = self.handles[node.operands[product.at].index()].clone();
+        let Some(Handle { matrix, operands, axes }) = weights else { return false };
+        if axes[product.weights_axis] != matrix.terms_axis {
             return false;
         }
         let x = self.rewriter.value(node.operands[1 - product.at]);
@@ -110,10 +123,10 @@ impl<'m> Pass<'_, 'm> {
     fn scan(&mut self, node: &Node, scan: &Scan) {
         let first = scan.carries + scan.slices;
         let captured = node.operands.iter().enumerate().skip(first);
-        let captured: Vec<(usize, Traced<Handle<'m>>)> =
+        let captured: Vec<(usize, Handle<'m>)> =
             captured.filter_map(|(at, operand)| Some((at, self.handles[operand.index()].clone()?))).collect();
         let mut operands = self.rewriter.operands(node);
-        operands.extend(captured.iter().flat_map(|(_, handle)| &handle.what.operands));
+        operands.extend(captured.iter().flat_map(|(_, handle)| &handle.operands));
         let further = operands[node.operands.len()..].iter().map(|&value| self.rewriter.ty(value).clone()).collect();
         let body = self.body(scan, &captured, further);
         let op = Op::Scan(Scan { body: Arc::new(body), ..scan.clone() });
@@ -122,7 +135,7 @@ impl<'m> Pass<'_, 'm> {
     }
 
     /// The body with further captured values, which are the matrices of captured ones.
-    fn body(&self, scan: &Scan, captured: &[(usize, Traced<Handle<'m>>)], further: Vec<TensorType>) -> Graph {
+    fn body(&self, scan: &Scan, captured: &[(usize, Handle<'m>)], further: Vec<TensorType>) -> Graph {
         let body = &scan.body;
         let mut unlimited = Fuel::new(None);
         let rewriter = Rewriter::new(body, &mut unlimited);
@@ -139,11 +152,10 @@ impl<'m> Pass<'_, 'm> {
         (0..inputs as u32).map(ValueId).for_each(|input| pass.rewriter.replace(input, input));
         let mut next = inputs as u32;
         for (at, outer) in captured {
-            let count = outer.what.operands.len() as u32;
+            let count = outer.operands.len() as u32;
             let operands = (next..next + count).map(ValueId).collect();
             next += count;
-            let what = Handle { matrix: outer.what.matrix, operands };
-            pass.handles[1 + at] = Some(Traced { what, axes: outer.axes });
+            pass.handles[1 + at] = Some(Handle { operands, ..outer.clone() });
         }
         body.nodes().skip(inputs).for_each(|(id, _)| pass.node(id));
         pass.rewriter.finish()

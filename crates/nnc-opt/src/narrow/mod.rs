@@ -22,8 +22,9 @@ mod round;
 pub use apply::narrow;
 pub use round::{Rounded, round};
 
-use nnc_graph::{DType, Graph, Op, Stored, TensorType};
-use product::{Product, Traced};
+use crate::parameters::follow;
+use nnc_graph::{DType, Graph, Stored, TensorType, ValueId};
+use product::Product;
 
 /// A parameter that is stored in few bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +79,20 @@ pub struct Candidate {
 /// The parameters that could be stored, in the order of the first product.
 pub fn candidates(graph: &Graph) -> Vec<Candidate> {
     let mut found = Vec::new();
-    look(graph, vec![None; graph.value_count()], 1, &mut found);
+    follow(graph, &mut |place| {
+        let matrix = |value: ValueId| {
+            let traced = place.parameter(value)?;
+            Some((traced, matrix_dims(&traced.ty)?, traced.axes.as_ref()?))
+        };
+        let product = Product::of(place.graph, place.node, |value| matrix(value).is_some());
+        let Some(product) = product else { return };
+        if let Some((traced, dims, axes)) = matrix(place.node.operands[product.at]) {
+            let activations = place.graph.ty(place.node.operands[1 - product.at]).shape.elements().size();
+            let terms_axis = axes[product.weights_axis];
+            let products = place.times * activations * dims[1 - terms_axis];
+            note(&mut found, Candidate { path: traced.path.clone(), dims, terms_axis, products });
+        }
+    });
     found
 }
 
@@ -88,47 +102,11 @@ fn matrix_dims(ty: &TensorType) -> Option<[usize; 2]> {
     is_matrix.then(|| ty.shape.sizes().try_into().expect("there are two"))
 }
 
-/// A parameter with its path and dims.
-type Parameter = Traced<(String, [usize; 2])>;
-
-/// Notes the products of a graph that runs so many times.
-fn look(graph: &Graph, mut traced: Vec<Option<Parameter>>, times: usize, found: &mut Vec<Candidate>) {
-    for (_, node) in graph.nodes() {
-        match &node.op {
-            Op::Param { path, ty } => {
-                let whole = |dims| Traced { what: (path.clone(), dims), axes: [0, 1] };
-                traced[node.results[0].index()] = matrix_dims(ty).map(whole);
-            }
-            Op::Scan(scan) => {
-                let mut inside = vec![None; scan.body.value_count()];
-                for (at, operand) in node.operands.iter().skip(scan.carries + scan.slices).enumerate() {
-                    inside[scan.capture(at).index()] = traced[operand.index()].clone();
-                }
-                look(&scan.body, inside, times * scan.length.size(), found);
-            }
-            op => {
-                if let Some(product) = Product::of(graph, node, |value| traced[value.index()].is_some())
-                    && let Some(weights) = &traced[node.operands[product.at].index()]
-                {
-                    let products = times * graph.ty(node.operands[1 - product.at]).shape.elements().size();
-                    note(found, weights, product.weights_axis, products);
-                } else if let Some(from) = node.operands.first().and_then(|value| traced[value.index()].as_ref()) {
-                    let moved = from.moved(op);
-                    traced[node.results[0].index()] = moved;
-                }
-            }
-        }
-    }
-}
-
-/// Notes a product of so many activations.
-fn note(found: &mut Vec<Candidate>, weights: &Parameter, axis: usize, activations: usize) {
-    let (path, dims) = &weights.what;
-    let terms_axis = weights.axes[axis];
-    let products = activations * dims[1 - terms_axis];
-    match found.iter_mut().find(|known| known.path == *path) {
-        Some(known) if known.terms_axis == terms_axis => known.products += products,
+/// Notes a product, that of a parameter which sums over the axis of the first one.
+fn note(found: &mut Vec<Candidate>, product: Candidate) {
+    match found.iter_mut().find(|known| known.path == product.path) {
+        Some(known) if known.terms_axis == product.terms_axis => known.products += product.products,
         Some(_) => {}
-        None => found.push(Candidate { path: path.clone(), dims: *dims, terms_axis, products }),
+        None => found.push(product),
     }
 }

@@ -2,25 +2,6 @@
 
 use nnc_graph::{DType, Graph, Node, Op, ValueId};
 
-/// A parameter, perhaps turned.
-#[derive(Clone, Debug)]
-pub struct Traced<T> {
-    pub what: T,
-    /// The parameter's axis that each axis is.
-    pub axes: [usize; 2],
-}
-
-impl<T: Clone> Traced<T> {
-    /// What an op makes of it, if it moves nothing but its axes.
-    pub fn moved(&self, op: &Op) -> Option<Self> {
-        match op {
-            Op::Transpose(order) => Some(Self { axes: [self.axes[order[0]], self.axes[order[1]]], ..self.clone() }),
-            Op::StopGradient => Some(self.clone()),
-            _ => None,
-        }
-    }
-}
-
 /// A product of floats by a parameter.
 pub struct Product {
     /// The place of the parameter among the operands.

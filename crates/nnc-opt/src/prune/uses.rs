@@ -3,7 +3,8 @@
 //! A parameter is followed through casts, transposes and loops to the products and convolutions that read it. Where its
 //! axes are cut or merged on the way, it is multiplied, but nobody can say which of its axes counts outputs.
 
-use nnc_graph::{Graph, Op, Scan, ValueId};
+use crate::parameters::{Traced, follow};
+use nnc_graph::{Graph, Node, Op, ValueId};
 use std::collections::BTreeMap;
 
 /// What a parameter is used for.
@@ -22,59 +23,19 @@ pub enum Use {
 
 /// The use of every parameter of a graph, by path.
 pub fn uses(graph: &Graph) -> BTreeMap<String, Use> {
-    let mut found = BTreeMap::new();
-    walk(graph, vec![None; graph.value_count()], &mut found);
-    found
-}
-
-/// A parameter, or what was made of it by moving elements.
-#[derive(Clone, Debug)]
-struct Traced {
-    path: String,
-    /// The parameter's axis that each axis is, while that can be said.
-    axes: Option<Vec<usize>>,
-}
-
-fn walk(graph: &Graph, mut traced: Vec<Option<Traced>>, found: &mut BTreeMap<String, Use>) {
-    for (_, node) in graph.nodes() {
-        if let Op::Param { path, ty } = &node.op {
-            let axes = Some((0..ty.shape.rank()).collect());
-            traced[node.results[0].index()] = Some(Traced { path: path.clone(), axes });
-            found.entry(path.clone()).or_insert(Use::Elementwise);
-            continue;
-        }
-        if let Op::Scan(scan) = &node.op {
-            walk_body(scan, &node.operands, &traced, found);
-        }
-        for (at, operand) in node.operands.iter().enumerate() {
-            let Some(from) = traced[operand.index()].clone() else { continue };
-            match passed(&node.op, &from) {
-                Some(moved) => traced[node.results[0].index()] = Some(moved),
-                None => note(graph, &node.op, (at, *operand), &from, found),
-            }
-        }
-    }
-}
-
-/// A body reads captured values as they are.
-fn walk_body(scan: &Scan, operands: &[ValueId], traced: &[Option<Traced>], found: &mut BTreeMap<String, Use>) {
-    let mut inside = vec![None; scan.body.value_count()];
-    let first = scan.carries + scan.slices;
-    for (at, operand) in operands.iter().skip(first).enumerate() {
-        inside[scan.capture(at).index()] = traced[operand.index()].clone();
-    }
-    walk(&scan.body, inside, found);
-}
-
-/// What an op makes of a parameter that only moves its elements.
-fn passed(op: &Op, from: &Traced) -> Option<Traced> {
-    let axes = match op {
-        Op::Cast(_) | Op::StopGradient => from.axes.clone(),
-        Op::Transpose(order) => from.axes.as_ref().map(|axes| order.iter().map(|&axis| axes[axis]).collect()),
-        Op::Reshape(_) | Op::Slice(_) | Op::Pad { .. } | Op::Concat { .. } | Op::Broadcast { .. } => None,
-        _ => return None,
+    let path = |node: &Node| match &node.op {
+        Op::Param { path, .. } => Some(path.clone()),
+        _ => None,
     };
-    Some(Traced { path: from.path.clone(), axes })
+    let parameters = graph.nodes().filter_map(|(_, node)| path(node));
+    let mut found: BTreeMap<String, Use> = parameters.map(|path| (path, Use::Elementwise)).collect();
+    follow(graph, &mut |place| {
+        for (at, &operand) in place.node.operands.iter().enumerate() {
+            let read = place.parameter(operand).filter(|from| from.moved(&place.node.op).is_none());
+            read.iter().for_each(|from| note(place.graph, &place.node.op, (at, operand), from, &mut found));
+        }
+    });
+    found
 }
 
 /// Notes that an op reads a parameter.

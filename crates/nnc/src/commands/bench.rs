@@ -15,7 +15,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
     // Integers are not trained.
-    let is_trained = !project.unit.recipes.is_empty() && !project.is_rounded();
+    let is_trained = !project.unit.recipes.is_empty() && project.has_floats();
     let programs: &[Which] = if is_trained { &[Which::Train, Which::Answer] } else { &[Which::Answer] };
     let mut comparisons = Vec::new();
     for &which in programs {

@@ -1,17 +1,14 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
+use super::quantise::{opened, opened_model, warn_of_split};
 use crate::arguments::Quantise;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
-use crate::{Failure, output, setup};
-use nnc_driver::answer::AnswerGraphs;
+use crate::{Failure, output};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
-use nnc_driver::store::{RESERVED, Store};
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
-use nnc_graph::{Stored, Tensor};
-use nnc_opt::prune::channels::recorded_axis;
+use nnc_driver::{Compiler, DriverError, Project};
+use nnc_graph::Stored;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 pub(crate) fn run(
     options: &Quantise,
@@ -30,7 +27,7 @@ pub(crate) fn run(
         false => of_recipe(options, form, (project, compiler), &loaded)?,
     };
     stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
-    super::quantise::warn_of_split(outcome.report.measured.as_ref());
+    warn_of_split(outcome.report.measured.as_ref());
     if outcome.report.rows.iter().all(|row| row.choice.is_err()) {
         terminal::print_warning(
             "nothing is stored in few bits; `--max-drop` allows for more, a smaller `--group` is finer",
@@ -50,17 +47,10 @@ fn of_recipe(
     (project, compiler): (&Project, &Compiler),
     loaded: &Checkpoint,
 ) -> Result<Outcome, Failure> {
-    setup::refuse_batch_size(&options.file)?;
-    let recipe = project.recipe(options.file.only.as_deref())?;
-    setup::check_not_of_layers(&options.output, &pretrained::files(project, &recipe.pretrained))?;
-    let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
-    session.load_exactly(&options.weights, loaded)?;
+    let (recipe, session, dataset) = opened(project, options, compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
-    let root = options.data.as_deref().unwrap_or(project.folder());
-    let seed = learned::seed(recipe, loaded) as u64;
-    let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
-    let floats = with_records(floats(session.store()), loaded);
-    Ok(narrow((project, recipe), compiler, &floats, &dataset, (form, &metric, options.max_drop))?)
+    let how = (form, metric.as_str(), options.max_drop);
+    Ok(narrow((project, recipe), compiler, session.store(), &dataset, how)?)
 }
 
 /// A model by itself.
@@ -68,25 +58,8 @@ fn of_model(project: &Project, options: &Quantise, form: Stored, mut loaded: Che
     if let Some(metric) = &options.metric {
         return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
     }
-    let records = with_records(BTreeMap::new(), &loaded);
-    let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
-    let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
-    let floats = floats(&store).into_iter().chain(records).collect();
-    Ok(narrow_model(&graphs.graph, form, &floats)?)
-}
-
-/// Weights with the records of channels that they lost.
-fn with_records(mut weights: BTreeMap<String, Tensor>, loaded: &Checkpoint) -> BTreeMap<String, Tensor> {
-    let records = loaded.tensors.iter().filter(|(path, _)| recorded_axis(path).is_some());
-    weights.extend(records.map(|(path, tensor)| (path.clone(), tensor.clone())));
-    weights
-}
-
-/// The weights of a network, by path.
-fn floats(store: &Store) -> BTreeMap<String, Tensor> {
-    let own = store.iter().map(|(path, _)| path).filter(|path| !path.starts_with(RESERVED));
-    own.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect()
+    let (graphs, store, _) = opened_model(project, options, &mut loaded)?;
+    Ok(narrow_model((project, &graphs.graph), form, &store)?)
 }
 
 fn shown(report: &Report) -> String {

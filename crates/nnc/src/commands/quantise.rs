@@ -12,7 +12,9 @@ use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
+use nnc_driver::store::Store;
 use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
+use nnc_lang::elaborate::RecipeInfo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -55,6 +57,22 @@ fn of_recipe(
     if let Some(input) = options.input.first() {
         return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
     }
+    let (recipe, _, dataset) = opened(project, options, compiler, loaded)?;
+    let request = request(options);
+    let bar = spinner();
+    let mut told = |what: &str| bar.set_message(what.to_owned());
+    let outcome = quantise((project, recipe), compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+/// A recipe with its weights and its data, whose files are not written over.
+pub(super) fn opened<'p>(
+    project: &'p Project,
+    options: &Quantise,
+    compiler: &Compiler,
+    loaded: &Checkpoint,
+) -> Result<(&'p RecipeInfo, Session<'p>, Dataset), Failure> {
     setup::refuse_batch_size(&options.file)?;
     let recipe = project.recipe(options.file.only.as_deref())?;
     setup::check_not_of_layers(&options.output, &pretrained::files(project, &recipe.pretrained))?;
@@ -63,12 +81,20 @@ fn of_recipe(
     let root = options.data.as_deref().unwrap_or(project.folder());
     let seed = learned::seed(recipe, loaded) as u64;
     let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
-    let request = request(options);
-    let bar = spinner();
-    let mut told = |what: &str| bar.set_message(what.to_owned());
-    let outcome = quantise((project, recipe), compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
-    bar.finish_and_clear();
-    Ok(outcome)
+    Ok((recipe, session, dataset))
+}
+
+/// A model by itself with its weights, for so many rows.
+pub(super) fn opened_model(
+    project: &Project,
+    options: &Quantise,
+    loaded: &mut Checkpoint,
+) -> Result<(AnswerGraphs, Store, usize), Failure> {
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
+    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
+    setup::check_not_of_layers(&options.output, &graphs.files_of_layers(project))?;
+    let store = setup::weights(project, &graphs, Some(&options.weights), loaded)?;
+    Ok((graphs, store, rows))
 }
 
 /// A model by itself, calibrated on one call.
@@ -78,10 +104,7 @@ fn of_model(
     compiler: &Compiler,
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
-    let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
-    setup::check_not_of_layers(&options.output, &graphs.files_of_layers(project))?;
-    let store = setup::weights(project, &graphs, Some(&options.weights), &mut loaded)?;
+    let (graphs, store, rows) = opened_model(project, options, &mut loaded)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, compiler)?;
     let columns = Givens::new(&options.input).columns(deployment.manifest())?;
     let names = deployment.manifest().inputs.iter().map(|port| port.name.clone());

@@ -1,6 +1,7 @@
 //! The built program in a fresh folder, on the data that ships with it.
 #![allow(dead_code, reason = "no suite needs all of it")]
 
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -46,6 +47,13 @@ pub fn digits() -> (TempDir, PathBuf) {
     }
     let path = folder.path().to_owned();
     (folder, path)
+}
+
+/// The accuracy of the digits example on its test split.
+pub fn accuracy(folder: &Path, weights: &str, engine: &str) -> f64 {
+    let text = ok(folder, &["eval", "digits.nn", "--weights", weights, "--engine", engine, "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    told["test"]["accuracy"].as_f64().unwrap()
 }
 
 /// A network for a table with labels, whose `SOURCE` is to be put in.
