@@ -69,7 +69,8 @@ fn walk(graph: &Graph, mut traced: Vec<Option<Traced>>, times: usize, visit: &mu
             walk(&scan.body, inside, times * scan.length.as_number().map_or(1, |steps| steps as usize), visit);
         }
         visit(&Place { graph, node, times, traced: &traced });
-        let moved = node.operands.iter().filter_map(|operand| traced[operand.index()].as_ref()?.moved(&node.op)).last();
+        let moved =
+            node.operands.iter().filter_map(|operand| traced[operand.index()].as_ref()?.moved(&node.op)).next_back();
         if let Some(moved) = moved {
             traced[node.results[0].index()] = Some(moved);
         }

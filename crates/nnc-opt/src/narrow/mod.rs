@@ -11,7 +11,7 @@
 //! | [`mod@product`] | products by a parameter, perhaps turned |
 //!
 //! **Contract.** On entry a graph without `grad`, every dim bound. On exit each parameter that [`Matrix`] names is the
-//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`Op::DotStored`], and
+//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`nnc_graph::Op::DotStored`], and
 //! every other reader, as one that picks rows, reads the floats that these stand for. So no floats are left in a file. How far
 //! results are from those before is measured, not promised.
 
