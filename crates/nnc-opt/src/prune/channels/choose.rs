@@ -19,7 +19,7 @@ pub struct Wanted {
     pub share: f64,
     /// Whether the least channels of all groups go, or the same share of each group.
     pub scope: Scope,
-    /// What the number of channels that stay is a multiple of, where it changes.
+    /// What the number of channels that stay is a multiple of, where it changes and the group is large enough.
     pub multiple: usize,
 }
 
@@ -30,8 +30,8 @@ pub enum Stays {
     Fixed(Fixed),
     /// It was not asked for.
     NotAsked,
-    /// It has no more channels than stay in any case.
-    Few,
+    /// One channel is the least.
+    Single,
     /// No product gets smaller by it.
     NoProducts,
 }
@@ -41,7 +41,7 @@ impl fmt::Display for Stays {
         match self {
             Self::Fixed(reason) => reason.fmt(f),
             Self::NotAsked => f.write_str("not asked for"),
-            Self::Few => f.write_str("few channels"),
+            Self::Single => f.write_str("a single one"),
             Self::NoProducts => f.write_str("no product gets smaller"),
         }
     }
@@ -75,29 +75,28 @@ pub fn importance(
     worth
 }
 
-/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions where
-/// it can.
-pub fn step(group: &Group, multiple: usize) -> usize {
+/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions; half
+/// as many, or a quarter and so on, in a group that has not twice as many.
+fn step(group: &Group, multiple: usize) -> usize {
     let positions = group.members.iter().map(|member| member.positions).min().unwrap_or(1);
-    multiple / common_divisor(multiple, positions)
+    let mut step = multiple / common_divisor(multiple, positions);
+    while step > 1 && group.channels.len() < 2 * step {
+        step = step.div_ceil(2);
+    }
+    step
 }
 
 fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// Why a group stays, if it does.
-pub fn stays(
-    group: &Group,
-    (multiple, asked): (usize, bool),
-    cost: &Cost,
-    gone: &BTreeSet<Label>,
-) -> Option<Stays> {
+/// Why a group stays, if it does; `asked` tells whether it was asked for.
+pub fn stays(group: &Group, asked: bool, cost: &Cost, gone: &BTreeSet<Label>) -> Option<Stays> {
     match group.fixed {
         Some(reason) => Some(Stays::Fixed(reason)),
         None if !asked => Some(Stays::NotAsked),
         None if cost.of_group(group, gone) == 0 => Some(Stays::NoProducts),
-        None if group.channels.len() <= step(group, multiple) => Some(Stays::Few),
+        None if group.channels.len() == 1 => Some(Stays::Single),
         None => None,
     }
 }
