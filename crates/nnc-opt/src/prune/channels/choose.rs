@@ -49,6 +49,7 @@ impl fmt::Display for Stays {
 
 /// Channels of a group that go together, and their rank among all.
 struct Step {
+    group: usize,
     rank: f64,
     channels: Vec<Label>,
 }
@@ -111,23 +112,36 @@ pub fn choose(
     (cost, before): (&Cost, &BTreeSet<Label>),
     wanted: Wanted,
 ) -> Result<BTreeSet<Label>, f64> {
-    let mut steps: Vec<Step> = groups.iter().flat_map(|group| steps(group, worth, wanted)).collect();
+    let each = groups.iter().enumerate();
+    let mut steps: Vec<Step> = each.flat_map(|(at, group)| steps((at, group), worth, wanted)).collect();
     steps.sort_by(|a, b| a.rank.total_cmp(&b.rank).then_with(|| a.channels.cmp(&b.channels)));
-    let without = |count: usize| -> BTreeSet<Label> {
-        let first = steps[..count].iter().flat_map(|step| &step.channels);
-        before.iter().chain(first).copied().collect()
-    };
     let whole = cost.of(before) as f64;
-    let share = |count: usize| 1.0 - cost.of(&without(count)) as f64 / whole.max(1.0);
-    if share(steps.len()) < wanted.share {
-        return Err(share(steps.len()));
+    let without = |steps: &[Step]| -> BTreeSet<Label> {
+        before.iter().chain(steps.iter().flat_map(|step| &step.channels)).copied().collect()
+    };
+    let share = |steps: &[Step]| 1.0 - cost.of(&without(steps)) as f64 / whole.max(1.0);
+    if share(&steps) < wanted.share {
+        return Err(share(&steps));
     }
     let counts: Vec<usize> = (0..=steps.len()).collect();
-    Ok(without(counts.partition_point(|&count| share(count) < wanted.share)))
+    steps.truncate(counts.partition_point(|&count| share(&steps[..count]) < wanted.share));
+    spare(&mut steps, |steps| share(steps) >= wanted.share);
+    Ok(without(&steps))
+}
+
+/// Takes steps back that are not needed, those of the highest rank first; of a group only its last can be.
+fn spare(steps: &mut Vec<Step>, is_enough: impl Fn(&[Step]) -> bool) {
+    for at in (0..steps.len()).rev() {
+        let step = steps.remove(at);
+        let is_last = steps[at..].iter().all(|later| later.group != step.group);
+        if !is_last || !is_enough(steps) {
+            steps.insert(at, step);
+        }
+    }
 }
 
 /// The steps in which a group loses its channels, the least first.
-fn steps(group: &Group, worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
+fn steps((at, group): (usize, &Group), worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
     let mut ranked: Vec<(f64, Label)> =
         group.channels.iter().map(|&class| (worth.get(&class).copied().unwrap_or_default(), class)).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -142,7 +156,7 @@ fn steps(group: &Group, worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Ste
             Scope::Global => part.iter().map(|(worth, _)| worth).sum::<f64>() / part.len() as f64 / mean.max(1e-30),
             Scope::Layer => end as f64 / count as f64,
         };
-        made.push(Step { rank, channels: part.iter().map(|&(_, class)| class).collect() });
+        made.push(Step { group: at, rank, channels: part.iter().map(|&(_, class)| class).collect() });
         (start, end) = (end, end + size);
     }
     made
