@@ -68,7 +68,14 @@ impl Project {
         match checked.unit {
             Some(unit) => {
                 let (warnings, sources) = (checked.diagnostics, checked.sources);
-                Ok(Self { path: path.to_owned(), unit, warnings, sources, quantised: Vec::new(), channels: Record::default() })
+                Ok(Self {
+                    path: path.to_owned(),
+                    unit,
+                    warnings,
+                    sources,
+                    quantised: Vec::new(),
+                    channels: Record::default(),
+                })
             }
             None => {
                 Err(DriverError::Diagnostics { diagnostics: checked.diagnostics, sources: Box::new(checked.sources) })

@@ -316,7 +316,10 @@ fn a_step_of_the_small_network_is_that_of_the_large_one_with_zeros() {
     let [_, step] = programs("digits");
     for seed in 0..4 {
         let record = pruned(&step, &mut Rng::new(seed));
-        assert!(record.iter().any(|(path, ..)| path.starts_with("$optimizer.dense_1.w")), "states of the optimiser follow");
+        assert!(
+            record.iter().any(|(path, ..)| path.starts_with("$optimizer.dense_1.w")),
+            "states of the optimiser follow"
+        );
         let small = grad::expand(&narrow(&step, &record).unwrap());
         let whole = grad::expand(&step);
         verify::verify_lowerable(&small).unwrap();
@@ -330,9 +333,9 @@ fn a_step_of_the_small_network_is_that_of_the_large_one_with_zeros() {
         let [small_given, zeroed] = cut(&given, &record);
         let (a, b) = (interpret::run(&whole, &zeroed).unwrap(), interpret::run(&small, &small_given).unwrap());
         for (output, other) in whole.outputs().iter().zip(small.outputs()) {
-            let wanted = record.of(&output.name).fold(a.value(output.value).clone(), |wanted, (axis, kept)| {
-                without(&wanted, axis, kept)
-            });
+            let wanted = record
+                .of(&output.name)
+                .fold(a.value(output.value).clone(), |wanted, (axis, kept)| without(&wanted, axis, kept));
             let found = b.value(other.value);
             assert_eq!(wanted.dims(), found.dims(), "{}", output.name);
             let near = |(a, b): (f64, f64)| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
@@ -404,8 +407,14 @@ fn a_record_that_does_not_fit_is_refused() {
         (record(&[("dense_1.w", 1, &[2], 16)]), "channel 2 along axis 0 of `dense_1.b` is there, but"),
         (record(&[("dense_1.w", 1, &[2], 12)]), "it keeps some of 12 along axis 1 of `dense_1.w`, which is [4, 16]"),
         (record(&[("dense_1.w", 2, &[2], 16)]), "it keeps some of 16 along axis 2 of `dense_1.w`, which is [4, 16]"),
-        (record(&[("dense_3.b", 0, &[1], 3)]), "along axis 0 of `dense_3.b` is gone, but this program cannot do without it: an output"),
-        (record(&[("dense_1.w", 0, &[0], 4)]), "along axis 0 of `dense_1.w` is gone, but this program cannot do without it: an input"),
+        (
+            record(&[("dense_3.b", 0, &[1], 3)]),
+            "along axis 0 of `dense_3.b` is gone, but this program cannot do without it: an output",
+        ),
+        (
+            record(&[("dense_1.w", 0, &[0], 4)]),
+            "along axis 0 of `dense_1.w` is gone, but this program cannot do without it: an input",
+        ),
     ] {
         let said = narrow(&graph, &wrong).unwrap_err();
         assert!(said.contains(message), "{said}");

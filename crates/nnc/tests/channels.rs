@@ -58,7 +58,8 @@ fn tensors_get_smaller_and_the_record_says_what_was_kept() {
     assert_eq!(kept, bytes(&small, "$prune.conv2d_2.w.channels.1"));
     // What was kept is what it was.
     let (whole, left) = (bytes(&folder.join(DENSE), "conv2d_1.b"), bytes(&small, "conv2d_1.b"));
-    let wanted: Vec<u8> = whole.chunks(4).zip(&kept).filter(|(_, kept)| **kept == 1).flat_map(|(b, _)| b).copied().collect();
+    let wanted: Vec<u8> =
+        whole.chunks(4).zip(&kept).filter(|(_, kept)| **kept == 1).flat_map(|(b, _)| b).copied().collect();
     assert_eq!(left, wanted);
 }
 
@@ -101,7 +102,8 @@ fn training_goes_on_with_what_is_left_and_can_be_resumed() {
     let record = "$prune.dense_1.w.channels.1";
     assert_eq!(bytes(&last, record), bytes(&folder.join(SMALL), record));
     let states = with(&last, |tensors| {
-        let states = tensors.names().into_iter().filter(|name| name.starts_with("$optimizer.") && name.contains("dense_1.w"));
+        let states =
+            tensors.names().into_iter().filter(|name| name.starts_with("$optimizer.") && name.contains("dense_1.w"));
         states.map(|name| tensors.tensor(name).unwrap().shape().to_vec()).collect::<Vec<_>>()
     });
     assert!(states.contains(&shape(&last, "dense_1.w")), "{states:?}");
@@ -123,14 +125,21 @@ fn other_ways_to_compress_come_before_and_after() {
     prune(SMALL, &["--channels", "0.3"], "again.safetensors");
     let counts = |file: &str| shape(&folder.join(file), "conv2d_2.w")[0] + shape(&folder.join(file), "dense_2.w")[0];
     assert!(counts("again.safetensors") < counts(SMALL));
-    assert_eq!(bytes(&folder.join("again.safetensors"), "$prune.dense_1.w.channels.1").len(), 64, "of the declared ones");
+    assert_eq!(
+        bytes(&folder.join("again.safetensors"), "$prune.dense_1.w.channels.1").len(),
+        64,
+        "of the declared ones"
+    );
     prune(SMALL, &["--sparsity", "0.5"], "zeros.safetensors");
     let file = folder.join("zeros.safetensors");
     assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
     prune("zeros.safetensors", &["--channels", "0.3"], "both.safetensors");
     let file = folder.join("both.safetensors");
     assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
-    ok(&folder, &["train", "digits.nn", "--init", "both.safetensors", "--set", "epochs=1", "batch=256", "--out", "run"]);
+    ok(
+        &folder,
+        &["train", "digits.nn", "--init", "both.safetensors", "--set", "epochs=1", "batch=256", "--out", "run"],
+    );
     ok(&folder, &["quantise", "digits.nn", "--weights", SMALL, "--all", "--max-drop", "100", "-o", "int8.safetensors"]);
     ok(&folder, &["eval", "digits.nn", "--weights", "int8.safetensors"]);
     ok(&folder, &["explain", "digits.nn", "--program", "answer", "--weights", "int8.safetensors"]);

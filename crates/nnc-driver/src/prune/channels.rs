@@ -59,11 +59,7 @@ pub struct Report {
 ///
 /// # Errors
 /// [`DriverError::Usage`] for a path that names nothing, when nothing may go, or not as much. Then nothing was changed.
-pub fn prune_channels(
-    session: &mut Session<'_>,
-    project: &Project,
-    request: &Request,
-) -> Result<Report, DriverError> {
+pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Report, DriverError> {
     let recipe = session.recipe();
     let network = network(project, recipe, &project.channels)?;
     check_over(&request.over, &parameters(&project.graph(evaluation(project, recipe))?))?;

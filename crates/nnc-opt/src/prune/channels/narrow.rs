@@ -159,11 +159,7 @@ impl Left<'_> {
     fn range(&self, range: &SliceRange, from: &[Label], to: &[Label]) -> SliceRange {
         let first = to.iter().position(|&label| self.keeps(label)).unwrap_or_default();
         let first = (range.start.size() as i64 + first as i64 * range.step) as usize;
-        SliceRange {
-            start: Dim::from(self.count(&from[..first])),
-            size: Dim::from(self.count(to)),
-            step: range.step,
-        }
+        SliceRange { start: Dim::from(self.count(&from[..first])), size: Dim::from(self.count(to)), step: range.step }
     }
 
     fn padded(&self, (low, high): (&[Dim], &[Dim]), axes: &[Axis]) -> Op {

@@ -49,9 +49,7 @@ pub fn apply(op: &Op, ty: &TensorType, operands: &[&Known], labels: &mut Labels)
             labels.fix_axis(&x.axes[*axis], Fixed::Reduced);
             Known::solid(x.with_axes((0..x.axes.len()).filter(|other| other != axis)).axes)
         }
-        Op::Dot { batch, a_axes, b_axes } => {
-            products::dot(operands[0], operands[1], *batch, (a_axes, b_axes), labels)
-        }
+        Op::Dot { batch, a_axes, b_axes } => products::dot(operands[0], operands[1], *batch, (a_axes, b_axes), labels),
         Op::Conv(attributes) => products::conv((operands[0], operands[1]), &attributes.groups, false, &whole(), labels),
         Op::ConvInputGrad { attributes, .. } => {
             products::conv((operands[0], operands[1]), &attributes.groups, true, &whole(), labels)

@@ -66,9 +66,7 @@ impl Channels {
     fn results(&mut self, graph: &Graph, node: &Node, known: &[Known], input: Option<&Known>) -> Vec<Known> {
         let operands: Vec<&Known> = node.operands.iter().map(|operand| &known[operand.index()]).collect();
         let one = match &node.op {
-            Op::Input { ty, .. } => {
-                input.cloned().unwrap_or_else(|| Known::fixed(&ty.shape.sizes(), Fixed::Input))
-            }
+            Op::Input { ty, .. } => input.cloned().unwrap_or_else(|| Known::fixed(&ty.shape.sizes(), Fixed::Input)),
             Op::Param { path, ty } | Op::State { path, ty } => self.resident(path, &ty.shape.sizes()),
             Op::Grad => return operands[1..].iter().map(|&by| derivative(by)).collect(),
             Op::Scan(_) => return Vec::new(),
