@@ -350,6 +350,8 @@ fn networks_of_all_kinds_have_groups_and_every_program_gets_smaller() {
         ("resnet_cifar", 12, 2),
         ("alexnet_small", 7, 2),
         ("inception_small", 25, 2),
+        ("mobilenet_v2", 25, 2),
+        ("resnet18", 12, 2),
         ("unet_digits", 23, 1),
         ("sentiment_transformer", 2, 3),
         ("sentiment_lstm", 3, 2),
