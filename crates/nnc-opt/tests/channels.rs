@@ -93,7 +93,7 @@ fn inputs(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
     given
 }
 
-/// Whether the small graph gives what the whole one does with zeros in the place of what is gone. Gives how many elements
+/// Whether the narrow graph gives what the whole one does with zeros in the place of what is gone. Gives how many elements
 /// of weights went.
 fn check_exact(graph: &Graph, seed: u64) -> usize {
     let record = pruned(graph, &mut Rng::new(seed));
@@ -221,7 +221,6 @@ fn transposed_convolutions_and_pooling_pass_channels_on() {
 6 of conv2d_1.b:0 conv2d_1.w:0 conv_transpose2d_1.w:0
 3 of conv2d_1.w:1, an input
 4 of conv2d_2.w:1 conv_transpose2d_1.b:0 conv_transpose2d_1.w:1
-1 of conv2d_2.w:0, mixed by a reshape
 1 of conv2d_2.b:0
 ",
     );
@@ -351,13 +350,15 @@ fn networks_of_all_kinds_have_groups_and_every_program_gets_smaller() {
         ("resnet_cifar", 12, 2),
         ("alexnet_small", 7, 2),
         ("inception_small", 25, 2),
-        ("unet_digits", 23, 2),
+        ("mobilenet_v2", 25, 2),
+        ("resnet18", 12, 2),
+        ("unet_digits", 23, 1),
         ("sentiment_transformer", 2, 3),
         ("sentiment_lstm", 3, 2),
         ("transformer_translation", 10, 5),
         ("nanogpt", 5, 3),
         ("vae", 2, 3),
-        ("wgan_gp", 9, 1),
+        ("wgan_gp", 9, 0),
     ];
     for (name, free, fixed) in networks {
         let graphs = programs(name);
@@ -462,8 +463,9 @@ fn the_least_channels_go_until_the_share_is_gone() {
     assert_eq!(left(&choice(0.2, Scope::Global, 8).unwrap()), [(8..16).collect::<Vec<_>>(), (0..8).collect()]);
     let each = left(&choice(0.5, Scope::Layer, 1).unwrap());
     assert_eq!((each[0].len(), each[1].len()), (10, 5), "{each:?}");
+    // At most one step of each is left: 8 and 4 units, 4 * 8 + 8 * 4 + 4 * 3 = 76.
     let most = choice(0.9, Scope::Global, 8).unwrap_err();
-    assert!((most - 96.0 / 216.0).abs() < 1e-9, "{most}");
-    let few = stays(free[1], (8, true), &network.cost, &network.gone);
-    assert_eq!((few, stays(free[0], (8, true), &network.cost, &network.gone)), (Some(Stays::Few), None));
+    assert!((most - 140.0 / 216.0).abs() < 1e-9, "{most}");
+    let judged = |at: usize, asked: bool| stays(free[at], asked, &network.cost, &network.gone);
+    assert_eq!((judged(0, true), judged(1, false)), (None, Some(Stays::NotAsked)));
 }

@@ -299,8 +299,8 @@ pub struct Prune {
     /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone.
     #[arg(long, value_name = "SHARE", value_parser = values::sparsity, allow_negative_numbers = true, conflicts_with_all = ["sparsity", "block"])]
     pub channels: Option<f64>,
-    /// With `--channels`: where channels go, a multiple of so many stays.
-    #[arg(long, value_name = "N", default_value = "8", value_parser = values::multiple, requires = "channels")]
+    /// With `--channels`: where channels go, a multiple of so many stays, or of half as many where there are few.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = values::multiple, requires = "channels")]
     pub multiple: usize,
     /// What goes or stays together: so many neighbouring inputs by so many neighbouring outputs, as `1x16`.
     #[arg(long, value_name = "RxC", default_value = "1x1", value_parser = values::block)]

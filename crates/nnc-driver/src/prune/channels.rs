@@ -22,7 +22,7 @@ pub struct Request {
     pub share: f64,
     /// Whether the least channels of all groups go, or the same share of each.
     pub scope: Scope,
-    /// What the number of channels that stay is a multiple of, where it changes.
+    /// What the number of channels that stay is a multiple of, where it changes and the group is large enough.
     pub multiple: usize,
     /// Paths of parameters, or of layers, whose groups may lose channels; empty for all.
     pub over: Vec<String>,
@@ -113,7 +113,7 @@ fn network(project: &Project, recipe: &RecipeInfo, record: &Record) -> Result<Ne
 fn judge(group: &Group, network: &Network, request: &Request) -> Option<Stays> {
     let asked = |over: &String| group.members.iter().any(|member| covers(over, &member.path));
     let is_asked = request.over.is_empty() || request.over.iter().any(asked);
-    stays(group, (request.multiple, is_asked), &network.cost, &network.gone)
+    stays(group, is_asked, &network.cost, &network.gone)
 }
 
 fn nothing_may_go(groups: &[Group], judged: &[Option<Stays>]) -> String {

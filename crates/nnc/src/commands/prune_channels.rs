@@ -50,12 +50,14 @@ fn shown(report: &Report) -> String {
         )
 }
 
-/// Numbers before and after; what was left alone is told once.
+/// Channels and multiply-adds before and after; of what was left alone the channels.
 fn numbers(channels: [u64; 2], costs: [u64; 2], is_left_alone: bool) -> [String; 4] {
     let [before, after] = channels.map(terminal::grouped);
     let [cost, cost_after] = costs.map(terminal::grouped);
-    let after = if is_left_alone { String::new() } else { after };
-    [before, after, cost, cost_after]
+    match is_left_alone {
+        true => [before, String::new(), String::new(), String::new()],
+        false => [before, after, cost, cost_after],
+    }
 }
 
 /// Layers that a line names.

@@ -19,7 +19,7 @@ pub struct Wanted {
     pub share: f64,
     /// Whether the least channels of all groups go, or the same share of each group.
     pub scope: Scope,
-    /// What the number of channels that stay is a multiple of, where it changes.
+    /// What the number of channels that stay is a multiple of, where it changes and the group is large enough.
     pub multiple: usize,
 }
 
@@ -30,8 +30,8 @@ pub enum Stays {
     Fixed(Fixed),
     /// It was not asked for.
     NotAsked,
-    /// It has no more channels than stay in any case.
-    Few,
+    /// One channel is the least.
+    Single,
     /// No product gets smaller by it.
     NoProducts,
 }
@@ -41,7 +41,7 @@ impl fmt::Display for Stays {
         match self {
             Self::Fixed(reason) => reason.fmt(f),
             Self::NotAsked => f.write_str("not asked for"),
-            Self::Few => f.write_str("few channels"),
+            Self::Single => f.write_str("a single one"),
             Self::NoProducts => f.write_str("no product gets smaller"),
         }
     }
@@ -49,6 +49,7 @@ impl fmt::Display for Stays {
 
 /// Channels of a group that go together, and their rank among all.
 struct Step {
+    group: usize,
     rank: f64,
     channels: Vec<Label>,
 }
@@ -75,24 +76,28 @@ pub fn importance(
     worth
 }
 
-/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions where
-/// it can.
-pub fn step(group: &Group, multiple: usize) -> usize {
+/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions; half
+/// as many, or a quarter and so on, in a group that has not twice as many.
+fn step(group: &Group, multiple: usize) -> usize {
     let positions = group.members.iter().map(|member| member.positions).min().unwrap_or(1);
-    multiple / common_divisor(multiple, positions)
+    let mut step = multiple / common_divisor(multiple, positions);
+    while step > 1 && group.channels.len() < 2 * step {
+        step = step.div_ceil(2);
+    }
+    step
 }
 
 fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// Why a group stays, if it does.
-pub fn stays(group: &Group, (multiple, asked): (usize, bool), cost: &Cost, gone: &BTreeSet<Label>) -> Option<Stays> {
+/// Why a group stays, if it does; `asked` tells whether it was asked for.
+pub fn stays(group: &Group, asked: bool, cost: &Cost, gone: &BTreeSet<Label>) -> Option<Stays> {
     match group.fixed {
         Some(reason) => Some(Stays::Fixed(reason)),
         None if !asked => Some(Stays::NotAsked),
         None if cost.of_group(group, gone) == 0 => Some(Stays::NoProducts),
-        None if group.channels.len() <= step(group, multiple) => Some(Stays::Few),
+        None if group.channels.len() == 1 => Some(Stays::Single),
         None => None,
     }
 }
@@ -107,23 +112,36 @@ pub fn choose(
     (cost, before): (&Cost, &BTreeSet<Label>),
     wanted: Wanted,
 ) -> Result<BTreeSet<Label>, f64> {
-    let mut steps: Vec<Step> = groups.iter().flat_map(|group| steps(group, worth, wanted)).collect();
+    let each = groups.iter().enumerate();
+    let mut steps: Vec<Step> = each.flat_map(|(at, group)| steps((at, group), worth, wanted)).collect();
     steps.sort_by(|a, b| a.rank.total_cmp(&b.rank).then_with(|| a.channels.cmp(&b.channels)));
-    let without = |count: usize| -> BTreeSet<Label> {
-        let first = steps[..count].iter().flat_map(|step| &step.channels);
-        before.iter().chain(first).copied().collect()
-    };
     let whole = cost.of(before) as f64;
-    let share = |count: usize| 1.0 - cost.of(&without(count)) as f64 / whole.max(1.0);
-    if share(steps.len()) < wanted.share {
-        return Err(share(steps.len()));
+    let without = |steps: &[Step]| -> BTreeSet<Label> {
+        before.iter().chain(steps.iter().flat_map(|step| &step.channels)).copied().collect()
+    };
+    let share = |steps: &[Step]| 1.0 - cost.of(&without(steps)) as f64 / whole.max(1.0);
+    if share(&steps) < wanted.share {
+        return Err(share(&steps));
     }
     let counts: Vec<usize> = (0..=steps.len()).collect();
-    Ok(without(counts.partition_point(|&count| share(count) < wanted.share)))
+    steps.truncate(counts.partition_point(|&count| share(&steps[..count]) < wanted.share));
+    spare(&mut steps, |steps| share(steps) >= wanted.share);
+    Ok(without(&steps))
+}
+
+/// Takes steps back that are not needed, those of the highest rank first; of a group only its last can be.
+fn spare(steps: &mut Vec<Step>, is_enough: impl Fn(&[Step]) -> bool) {
+    for at in (0..steps.len()).rev() {
+        let step = steps.remove(at);
+        let is_last = steps[at..].iter().all(|later| later.group != step.group);
+        if !is_last || !is_enough(steps) {
+            steps.insert(at, step);
+        }
+    }
 }
 
 /// The steps in which a group loses its channels, the least first.
-fn steps(group: &Group, worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
+fn steps((at, group): (usize, &Group), worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
     let mut ranked: Vec<(f64, Label)> =
         group.channels.iter().map(|&class| (worth.get(&class).copied().unwrap_or_default(), class)).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -138,7 +156,7 @@ fn steps(group: &Group, worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Ste
             Scope::Global => part.iter().map(|(worth, _)| worth).sum::<f64>() / part.len() as f64 / mean.max(1e-30),
             Scope::Layer => end as f64 / count as f64,
         };
-        made.push(Step { rank, channels: part.iter().map(|&(_, class)| class).collect() });
+        made.push(Step { group: at, rank, channels: part.iter().map(|&(_, class)| class).collect() });
         (start, end) = (end, end + size);
     }
     made

@@ -33,6 +33,7 @@ pub fn reshape(x: &Known, sizes: &[usize], labels: &mut Labels) -> Known {
             let (kept, vanishes) = match (channel == Some(axis), single) {
                 (true, _) => (along.clone(), vanishes),
                 (false, Some(source)) => (x.axes[source].clone(), x.vanishes[source]),
+                (false, None) if sizes[axis] == 1 => (Fixed::Places.axis(1), false),
                 (false, None) => (Fixed::Mixed.axis(sizes[axis]), false),
             };
             made.axes.push(kept);

@@ -1,0 +1,216 @@
+//! Channels that go, as a user meets it: smaller files that every command takes, and what is refused.
+
+mod common;
+
+use common::{digits, fails, ok};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The digits, trained for two epochs.
+fn trained() -> (TempDir, PathBuf) {
+    let (keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=2", "--out", "dense"]);
+    (keep, folder)
+}
+
+const DENSE: &str = "dense/last.safetensors";
+const SMALL: &str = "small.safetensors";
+
+/// Half of the multiply-adds of the trained digits go.
+fn halve(folder: &Path) {
+    ok(folder, &["prune", "digits.nn", "--weights", DENSE, "--channels", "0.5", "-o", SMALL]);
+}
+
+fn with<T>(file: &Path, of: impl FnOnce(&SafeTensors<'_>) -> T) -> T {
+    let bytes = fs::read(file).unwrap();
+    of(&SafeTensors::deserialize(&bytes).unwrap())
+}
+
+fn shape(file: &Path, name: &str) -> Vec<usize> {
+    with(file, |tensors| tensors.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).shape().to_vec())
+}
+
+fn bytes(file: &Path, name: &str) -> Vec<u8> {
+    with(file, |tensors| tensors.tensor(name).unwrap().data().to_vec())
+}
+
+#[test]
+fn tensors_get_smaller_and_the_record_says_what_was_kept() {
+    let (_keep, folder) = trained();
+    let words = ["prune", "digits.nn", "--weights", DENSE, "--channels", "0.5", "-o", SMALL, "--json"];
+    let report: Value = serde_json::from_str(&ok(&folder, &words)).unwrap();
+    let [before, after] = [0, 1].map(|at| report["multiply_adds"][at].as_f64().unwrap());
+    // 9 * 16 * 64 + 9 * 16 * 32 * 16 + 128 * 64 + 64 * 10.
+    assert_eq!(before, 91_776.0);
+    assert!(after <= before / 2.0 && after > before / 4.0, "{after}");
+    let small = folder.join(SMALL);
+    let [first, second, hidden] = ["conv2d_1.b", "conv2d_2.b", "dense_1.b"].map(|name| shape(&small, name)[0]);
+    assert_eq!(shape(&small, "conv2d_1.w"), [first, 1, 3, 3]);
+    assert_eq!(shape(&small, "conv2d_2.w"), [second, first, 3, 3]);
+    assert_eq!(shape(&small, "dense_1.w"), [4 * second, hidden]);
+    assert_eq!(shape(&small, "dense_2.w"), [hidden, 10]);
+    let kept = bytes(&small, "$prune.conv2d_1.w.channels.0");
+    assert_eq!((kept.len(), kept.iter().filter(|&&kept| kept == 1).count()), (16, first));
+    assert_eq!(kept, bytes(&small, "$prune.conv2d_2.w.channels.1"));
+    // What was kept is what it was.
+    let (whole, left) = (bytes(&folder.join(DENSE), "conv2d_1.b"), bytes(&small, "conv2d_1.b"));
+    let wanted: Vec<u8> =
+        whole.chunks(4).zip(&kept).filter(|(_, kept)| **kept == 1).flat_map(|(b, _)| b).copied().collect();
+    assert_eq!(left, wanted);
+}
+
+#[test]
+fn every_command_takes_the_small_network() {
+    let (_keep, folder) = trained();
+    halve(&folder);
+    let eval = ["eval", "digits.nn", "--weights", SMALL, "--json"];
+    let native = ok(&folder, &eval);
+    for engine in ["cranelift", "avx2"] {
+        assert_eq!(ok(&folder, &[&eval[..], &["--engine", engine]].concat()), native, "{engine}");
+    }
+    assert_eq!(ok(&folder, &[&eval[..], &["--threads", "1"]].concat()), native);
+    ok(&folder, &["bench", "digits.nn", "--weights", SMALL, "--seconds", "0.05"]);
+    ok(&folder, &["profile", "digits.nn", "--program", "answer", "--weights", SMALL]);
+    ok(&folder, &["explain", "digits.nn", "--weights", SMALL]);
+    let hidden = shape(&folder.join(SMALL), "dense_1.b")[0];
+    let dump = ok(&folder, &["dump", "digits.nn", "--at", "graph", "--program", "answer", "--weights", SMALL]);
+    assert!(dump.contains(&format!("f32[1, {hidden}]")), "{dump}");
+    let row: Vec<String> = (0..64).map(|at| (at % 17).to_string()).collect();
+    fs::write(folder.join("x.csv"), row.join(",") + "\n").unwrap();
+    let run = ok(&folder, &["run", "digits.nn", "--weights", SMALL, "--input", "x.csv", "--json"]);
+    ok(&folder, &["build", "digits.nn", "--weights", SMALL, "-o", "digits"]);
+    let built = Command::new(folder.join("digits")).current_dir(&folder).args(["x.csv", "--json"]).output().unwrap();
+    assert_eq!(String::from_utf8(built.stdout).unwrap(), run);
+}
+
+#[test]
+fn training_goes_on_with_what_is_left_and_can_be_resumed() {
+    let (_keep, folder) = trained();
+    halve(&folder);
+    let set = |epochs: &'static str| ["--set", epochs, "batch=128"];
+    let train = |words: &[&str], epochs| ok(&folder, &[&["train", "digits.nn"], words, &set(epochs)].concat());
+    let told = train(&["--init", SMALL, "--out", "whole"], "epochs=2");
+    assert!(told.contains("test on"), "{told}");
+    let last = folder.join("whole/last.safetensors");
+    for name in ["dense_1.w", "conv2d_2.w"] {
+        assert_eq!(shape(&last, name), shape(&folder.join(SMALL), name));
+    }
+    let record = "$prune.dense_1.w.channels.1";
+    assert_eq!(bytes(&last, record), bytes(&folder.join(SMALL), record));
+    let states = with(&last, |tensors| {
+        let states =
+            tensors.names().into_iter().filter(|name| name.starts_with("$optimizer.") && name.contains("dense_1.w"));
+        states.map(|name| tensors.tensor(name).unwrap().shape().to_vec()).collect::<Vec<_>>()
+    });
+    assert!(states.contains(&shape(&last, "dense_1.w")), "{states:?}");
+    ok(&folder, &["eval", "digits.nn", "--weights", "whole/last.safetensors"]);
+    // The run goes on as one that was never stopped does, though nobody names the first file any more.
+    train(&["--out", "whole", "--resume"], "epochs=3");
+    assert_eq!(shape(&last, "dense_1.w"), shape(&folder.join(SMALL), "dense_1.w"));
+    assert_eq!(bytes(&last, record), bytes(&folder.join(SMALL), record));
+}
+
+#[test]
+fn other_ways_to_compress_come_before_and_after() {
+    let (_keep, folder) = trained();
+    halve(&folder);
+    let prune = |from: &str, words: &[&str], to: &str| {
+        ok(&folder, &[&["prune", "digits.nn", "--weights", from], words, &["-o", to]].concat());
+        ok(&folder, &["eval", "digits.nn", "--weights", to]);
+    };
+    prune(SMALL, &["--channels", "0.3"], "again.safetensors");
+    let counts = |file: &str| shape(&folder.join(file), "conv2d_2.w")[0] + shape(&folder.join(file), "dense_2.w")[0];
+    assert!(counts("again.safetensors") < counts(SMALL));
+    assert_eq!(
+        bytes(&folder.join("again.safetensors"), "$prune.dense_1.w.channels.1").len(),
+        64,
+        "of the declared ones"
+    );
+    prune(SMALL, &["--sparsity", "0.5"], "zeros.safetensors");
+    let file = folder.join("zeros.safetensors");
+    assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
+    prune("zeros.safetensors", &["--channels", "0.3"], "both.safetensors");
+    let file = folder.join("both.safetensors");
+    assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
+    ok(
+        &folder,
+        &["train", "digits.nn", "--init", "both.safetensors", "--set", "epochs=1", "batch=256", "--out", "run"],
+    );
+    ok(&folder, &["quantise", "digits.nn", "--weights", SMALL, "--all", "--max-drop", "100", "-o", "int8.safetensors"]);
+    ok(&folder, &["eval", "digits.nn", "--weights", "int8.safetensors"]);
+    ok(&folder, &["explain", "digits.nn", "--program", "answer", "--weights", "int8.safetensors"]);
+    let said = fails(&folder, &["prune", "digits.nn", "--weights", "int8.safetensors", "--channels", "0.5", "-o", "x"]);
+    assert!(said.contains("quantised"), "{said}");
+}
+
+#[test]
+fn only_what_is_asked_for_goes() {
+    let (_keep, folder) = trained();
+    let words = ["prune", "digits.nn", "--weights", DENSE, "--channels", "0.02", "--over", "dense_2", "-o", SMALL];
+    let report = ok(&folder, &words);
+    assert!(report.contains("not asked for") && report.contains("measured together"), "{report}");
+    assert_eq!(shape(&folder.join(SMALL), "conv2d_2.w"), [32, 16, 3, 3]);
+    assert_eq!(shape(&folder.join(SMALL), "dense_1.w"), [128, 48]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_is_overwritten() {
+    let (_keep, folder) = trained();
+    let prune = ["prune", "digits.nn", "--weights", DENSE];
+    for (more, wanted) in [
+        (&["-o", DENSE, "--channels", "0.5"][..], "is an input"),
+        (&["-o", SMALL, "--channels", "1.5"], "between 0 and 1"),
+        (&["-o", SMALL, "--channels", "0"], "between 0 and 1"),
+        (&["-o", SMALL, "--channels", "0.5", "--multiple", "0"], "from 1 to"),
+        (&["-o", SMALL, "--channels", "0.5", "--sparsity", "0.5"], "cannot be used with"),
+        (&["-o", SMALL, "--channels", "0.99"], "% of the multiply-adds can go at most, not 99.0 %"),
+        (&["-o", SMALL, "--channels", "0.5", "--over", "dense_9"], "no parameter has this path"),
+        (&["-o", SMALL, "--channels", "0.5", "--over", "dense_2.b"], "no channels of this can go"),
+    ] {
+        let before = fs::read(folder.join(DENSE)).unwrap();
+        let said = fails(&folder, &[&prune[..], more].concat());
+        assert!(said.contains(wanted), "{said}");
+        assert!(!folder.join(SMALL).exists());
+        assert_eq!(fs::read(folder.join(DENSE)).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_an_error_of_every_command() {
+    let (_keep, folder) = trained();
+    halve(&folder);
+    // A model of other widths.
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    fs::write(folder.join("other.nn"), source.replace("dense(64)", "dense(80)")).unwrap();
+    // A file whose record keeps another number of channels than its tensor has.
+    let bytes = fs::read(folder.join(SMALL)).unwrap();
+    let whole = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<(String, safetensors::tensor::TensorView<'_>)> = whole.tensors();
+    let full = vec![1; 64];
+    for (name, view) in &mut tensors {
+        if name == "$prune.dense_1.b.channels.0" {
+            *view = safetensors::tensor::TensorView::new(view.dtype(), vec![64], &full).unwrap();
+        }
+    }
+    fs::write(folder.join("wrong.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    for (file, weights, wanted) in [
+        ("other.nn", SMALL, "it keeps some of 64 along axis 0 of `dense_1.b`, which is [80]"),
+        ("digits.nn", "wrong.safetensors", "`$prune.dense_1.b.channels.0` keeps 64 of axis 0 of `dense_1.b`"),
+    ] {
+        for words in [
+            &["eval", file, "--weights", weights][..],
+            &["train", file, "--init", weights, "--out", "run"],
+            &["prune", file, "--weights", weights, "--channels", "0.2", "-o", "q.safetensors"],
+            &["bench", file, "--weights", weights],
+            &["run", file, "--weights", weights, "--input", "x.csv"],
+        ] {
+            let said = fails(&folder, words);
+            assert!(said.contains(wanted) && said.contains(weights), "{words:?}: {said}");
+        }
+    }
+    assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
+}
