@@ -7,10 +7,11 @@
 //!
 //! Format: <https://github.com/huggingface/safetensors>.
 
+use crate::compiled::host_tensor;
 use crate::error::DriverError;
 use crate::executable;
 use crate::prune;
-use crate::store::Entry;
+use crate::store::{Entry, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
@@ -30,6 +31,23 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// The text under the key `nnc`, when `nnc` wrote the file.
     pub metadata: Option<String>,
+}
+
+impl Checkpoint {
+    /// Copies of tensors of a store, with metadata.
+    pub fn of<'s>(tensors: impl Iterator<Item = (&'s str, &'s Entry)>, metadata: Option<String>) -> Self {
+        let copy = |(path, entry): (&str, &Entry)| (path.to_owned(), host_tensor(&entry.ty, entry.buffer.bytes()));
+        Self { tensors: tensors.map(copy).collect(), metadata }
+    }
+
+    /// Writes it, to be put at `path`.
+    ///
+    /// # Errors
+    /// As [`stage`].
+    pub fn stage(&self, path: &Path) -> Result<Staged, DriverError> {
+        let store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
+        stage(path, store.iter(), self.metadata.as_deref().unwrap_or_default())
+    }
 }
 
 /// Writes tensors of a store, by path and in its order, with their metadata, to be put at `path`.
@@ -154,7 +172,6 @@ fn from_safe(dtype: Dtype) -> Option<DType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
     use std::fs;
 
     fn store() -> Store {

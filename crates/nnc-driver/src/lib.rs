@@ -22,6 +22,7 @@
 //! | [`mod@quantise`] | products of integers, chosen on real examples |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
+//! | [`mod@compress`] | pruning, other numbers and both, in search of a network that is fast and good enough |
 //! | [`mod@compare`], [`form`] | the weights of several files beside each other; what is in a file |
 //! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
 //!
@@ -33,6 +34,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod compiled;
+pub mod compress;
 pub mod dataset;
 pub mod deploy;
 mod error;

@@ -58,6 +58,8 @@ pub enum Command {
     Prune(Prune),
     /// Do the products of trained weights with integers of eight bits.
     Quantise(Quantise),
+    /// Search for a faster network that is about as good: pruned, of other numbers, or both.
+    Compress(Compress),
     /// Print the derivative of the loss as a person would write it.
     Grad(Grad),
     /// Print the program at a stage of the compiler.
@@ -406,6 +408,63 @@ pub struct Quantise {
     pub isa: IsaOptions,
     #[command(flatten)]
     pub passes: PassOptions,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Search for a faster network that is about as good: pruned, of other numbers, or both.
+///
+/// Networks with something taken out are trained on by the recipe. Choices are made by the validation split, or without one
+/// by the test split; of what meets the target the network that loses least is written.
+#[derive(Args, Debug)]
+pub struct Compress {
+    #[command(flatten)]
+    pub file: FileOptions,
+    /// The weights: a checkpoint or any safetensors file of floats.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// Folder that the data paths start at [default: the file's own].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How many times as fast the answer has to be.
+    #[arg(long, value_name = "TIMES", default_value = "2", value_parser = values::speed_up, allow_negative_numbers = true)]
+    pub target_speedup: f64,
+    /// How many points of a hundred the metric may drop; a loss, by how many per cent it may grow.
+    #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = values::points, allow_negative_numbers = true)]
+    pub max_drop: f64,
+    /// Epochs of training after something was taken out; 0 for none [default: a fifth of the recipe's].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::epochs)]
+    pub epochs: Option<u64>,
+    /// The metric that counts [default: the first of the recipe, or its loss].
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+    /// Which answer is timed, when the recipe has several.
+    #[arg(long, value_name = "NAME")]
+    pub answer: Option<String>,
+    /// Examples in a run that is timed.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::examples, allow_negative_numbers = true)]
+    pub rows: NonZeroUsize,
+    /// Terms that share a scale, of weights of few bits.
+    #[arg(long, value_name = "N", default_value = "64", value_parser = values::group, allow_negative_numbers = true)]
+    pub group: NonZeroUsize,
+    /// The file of weights to write.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Write every network that was made into this folder, too.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+    /// Draw the metric of all networks against their time.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// How long to time, in seconds, for each network.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::seconds, allow_negative_numbers = true)]
+    pub seconds: Duration,
+    /// Threads to use [default: all].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub isa: IsaOptions,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

@@ -104,6 +104,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(options) => commands::run::run(&options),
         Command::Build(options) => commands::build::run(&options),
         Command::Quantise(options) => commands::quantise::run(&options),
+        Command::Compress(options) => commands::compress::run(&options),
         Command::Prune(options) => commands::prune::run(&options),
         Command::Grad(options) => commands::grad::run(&options),
         Command::Dump(options) => commands::dump::run(&options),

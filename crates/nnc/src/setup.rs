@@ -8,9 +8,9 @@ use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::quantise;
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
-use nnc_driver::{Compiler, DriverError, Engine, Project};
+use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, learned, pretrained};
 use nnc_graph::DType;
-use nnc_lang::elaborate::Options;
+use nnc_lang::elaborate::{Options, RecipeInfo};
 use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
@@ -155,6 +155,35 @@ pub(crate) fn path_of(given: &str) -> &Path {
 pub(crate) fn check_not_of_layers(output: &Path, files: &[PathBuf]) -> Result<(), DriverError> {
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     checkpoint::check_target(output, &files)
+}
+
+/// Weights of a recipe that other weights are made of, by its data.
+#[derive(Clone, Copy)]
+pub(crate) struct Trained<'o> {
+    pub(crate) file: &'o FileOptions,
+    pub(crate) weights: &'o Path,
+    /// The folder of the data, if it is not the file's own.
+    pub(crate) data: Option<&'o Path>,
+    /// What will be written.
+    pub(crate) output: &'o Path,
+}
+
+/// A recipe with its weights and its data, whose files are not written over.
+pub(crate) fn opened<'p>(
+    project: &'p Project,
+    trained: Trained<'_>,
+    compiler: &Compiler,
+    loaded: &Checkpoint,
+) -> Result<(&'p RecipeInfo, Session<'p>, Dataset), Failure> {
+    refuse_batch_size(trained.file)?;
+    let recipe = project.recipe(trained.file.only.as_deref())?;
+    check_not_of_layers(trained.output, &pretrained::files(project, &recipe.pretrained))?;
+    let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
+    session.load_exactly(trained.weights, loaded)?;
+    let root = trained.data.unwrap_or(project.folder());
+    let seed = learned::seed(recipe, loaded) as u64;
+    let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
+    Ok((recipe, session, dataset))
 }
 
 /// A compiler with its threads.

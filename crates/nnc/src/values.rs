@@ -79,6 +79,18 @@ pub(crate) fn points(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a number of points from 0 to 100 is wanted".to_owned())
 }
 
+/// How many times as fast something is to be.
+pub(crate) fn speed_up(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (1.0..=1000.0).contains(number));
+    number.ok_or_else(|| "a number from 1 to 1000 is wanted".to_owned())
+}
+
+/// Epochs of training, or none.
+pub(crate) fn epochs(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|&number: &u64| number <= 1 << 31);
+    number.ok_or_else(|| "a number of epochs is a whole number from 0".to_owned())
+}
+
 /// A share of weights that go.
 pub(crate) fn sparsity(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|&share| share > 0.0 && share < 1.0);

@@ -128,7 +128,7 @@ fn nothing_may_go(groups: &[Group], judged: &[Option<Stays>]) -> String {
 fn too_much(most: f64, request: &Request) -> DriverError {
     let [asked, most] = [request.share, most].map(|share| share * 100.0);
     let advice = "ask for less, or let fewer channels stay with a smaller `--multiple`";
-    let message = format!("--channels: {most:.1} % of the multiply-adds can go at most, not {asked:.1} %: {advice}");
+    let message = format!("{most:.1} % of the multiply-adds can go at most, not {asked:.1} %: {advice}");
     DriverError::Usage(message)
 }
 

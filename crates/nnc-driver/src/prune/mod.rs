@@ -262,8 +262,13 @@ pub fn is_told(path: &str) -> bool {
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, store: &Store, metadata: Option<&str>) -> Result<Staged, DriverError> {
+    checkpoint::stage(path, kept(store), metadata.unwrap_or_default())
+}
+
+/// What a file of weights has of a store: weights, states, masks and records.
+pub fn kept(store: &Store) -> impl Iterator<Item = (&str, &Entry)> {
     let is_kept = |path: &str| !path.starts_with(RESERVED) || is_told(path);
-    checkpoint::stage(path, store.iter().filter(|(path, _)| is_kept(path)), metadata.unwrap_or_default())
+    store.iter().filter(move |(path, _)| is_kept(path))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::narrow;
 use crate::project::Project;
 use crate::prune::channels::fitted;
 use crate::quantise::Outcome;
-use crate::store::{RESERVED, Store};
+use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
@@ -147,9 +147,14 @@ pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Res
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
+    checkpoint::stage(path, kept(outcome), metadata.unwrap_or_default())
+}
+
+/// What inference reads, with its ranges.
+pub fn kept(outcome: &Outcome) -> impl Iterator<Item = (&str, &Entry)> {
     let is_read = |path: &str| match path.starts_with(RESERVED) {
         true => path.starts_with(RANGE) || path.starts_with(MARKS) || recorded_axis(path).is_some(),
         false => outcome.wanted.contains_key(path),
     };
-    checkpoint::stage(path, outcome.store.iter().filter(|(path, _)| is_read(path)), metadata.unwrap_or_default())
+    outcome.store.iter().filter(move |(path, _)| is_read(path))
 }

@@ -140,12 +140,18 @@ fn value<'m>(row: &Row, measure: Option<&'m Measure>) -> Option<(&'m str, f64)> 
 fn draw(plot: &Path, project: &Project, rows: &[Row], measure: Option<&Measure>) -> Result<(), Failure> {
     let point = |row: &Row| {
         let value = value(row, measure)?.1;
-        Some(Point { label: format!("{} ({})", row.weights, row.form.words), seconds: row.median, value })
+        Some(Point {
+            label: format!("{} ({})", row.weights, row.form.words),
+            seconds: row.median,
+            value,
+            is_best: true,
+        })
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
     let title = project.path.file_name().unwrap_or_default().to_string_lossy();
     let name = measure.map_or("", |measure| measure.name.as_str());
-    let svg = comparison::draw(&title, name, &points).map_err(|error| Failure::Message(format!("no plot: {error}")))?;
+    let svg =
+        comparison::draw(&title, name, &points, None).map_err(|error| Failure::Message(format!("no plot: {error}")))?;
     let written = nnc_data::write_atomically(plot, |to| to.write_all(svg.as_bytes()));
     Ok(written.map_err(DriverError::from)?)
 }

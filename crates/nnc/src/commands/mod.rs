@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod check;
 mod compare;
+pub(crate) mod compress;
 pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod eval;

@@ -1,9 +1,9 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
-use super::quantise::{opened, opened_model, warn_of_split};
+use super::quantise::{opened_model, warn_of_split};
 use crate::arguments::Quantise;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
-use crate::{Failure, output};
+use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
 use nnc_driver::{Compiler, DriverError, Project};
@@ -47,7 +47,7 @@ fn of_recipe(
     (project, compiler): (&Project, &Compiler),
     loaded: &Checkpoint,
 ) -> Result<Outcome, Failure> {
-    let (recipe, session, dataset) = opened(project, options, compiler, loaded)?;
+    let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
     let how = (form, metric.as_str(), options.max_drop);
     Ok(narrow((project, recipe), compiler, session.store(), &dataset, how)?)

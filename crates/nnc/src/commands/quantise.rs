@@ -2,8 +2,9 @@
 
 use crate::arguments::{Calibration, Quantise};
 use crate::given::Givens;
+use crate::setup::{self, Trained};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
-use crate::{Failure, output, setup};
+use crate::{Failure, output};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::answer::{AnswerGraphs, model_name};
 use nnc_driver::checkpoint::Checkpoint;
@@ -13,8 +14,7 @@ use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
 use nnc_driver::store::Store;
-use nnc_driver::{Compiler, Dataset, DriverError, Learned, Project, Session, dataset, learned, pretrained};
-use nnc_lang::elaborate::RecipeInfo;
+use nnc_driver::{Compiler, DriverError, Project};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -57,7 +57,7 @@ fn of_recipe(
     if let Some(input) = options.input.first() {
         return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
     }
-    let (recipe, _, dataset) = opened(project, options, compiler, loaded)?;
+    let (recipe, _, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let request = request(options);
     let bar = spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
@@ -66,22 +66,11 @@ fn of_recipe(
     Ok(outcome)
 }
 
-/// A recipe with its weights and its data, whose files are not written over.
-pub(super) fn opened<'p>(
-    project: &'p Project,
-    options: &Quantise,
-    compiler: &Compiler,
-    loaded: &Checkpoint,
-) -> Result<(&'p RecipeInfo, Session<'p>, Dataset), Failure> {
-    setup::refuse_batch_size(&options.file)?;
-    let recipe = project.recipe(options.file.only.as_deref())?;
-    setup::check_not_of_layers(&options.output, &pretrained::files(project, &recipe.pretrained))?;
-    let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
-    session.load_exactly(&options.weights, loaded)?;
-    let root = options.data.as_deref().unwrap_or(project.folder());
-    let seed = learned::seed(recipe, loaded) as u64;
-    let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;
-    Ok((recipe, session, dataset))
+impl<'o> From<&'o Quantise> for Trained<'o> {
+    fn from(options: &'o Quantise) -> Self {
+        let Quantise { file, weights, data, output, .. } = options;
+        Self { file, weights, data: data.as_deref(), output }
+    }
 }
 
 /// A model by itself with its weights, for so many rows.

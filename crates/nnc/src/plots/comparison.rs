@@ -3,6 +3,7 @@
 //! The picture has no background, as that of the curves.
 
 use super::curves::{FONT, GREY, TRAIN, short};
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
@@ -16,6 +17,16 @@ pub(crate) struct Point {
     pub(crate) seconds: f64,
     /// The measure.
     pub(crate) value: f64,
+    /// Whether it stands out: others have an empty dot.
+    pub(crate) is_best: bool,
+}
+
+/// What a network is to reach: seconds of a run at most, and a measure.
+pub(crate) struct Limits {
+    /// Seconds of a run.
+    pub(crate) seconds: f64,
+    /// The measure.
+    pub(crate) value: f64,
 }
 
 /// Width and height of the picture.
@@ -25,15 +36,22 @@ const LINE: i32 = 14;
 /// Dots whose heights differ by less than this share of the picture's are at one.
 const NEAR: f64 = 0.04;
 
-/// The picture of some networks by a measure called `measure`; those whose measure is no finite number are left out.
+/// The picture of some networks by a measure called `measure`; those whose measure is no finite number are left out. Lines
+/// show the limits, if there are some.
 ///
 /// # Errors
 /// The picture cannot be laid out.
-pub(crate) fn draw(title: &str, measure: &str, points: &[Point]) -> Result<String, Box<dyn Error>> {
+pub(crate) fn draw(
+    title: &str,
+    measure: &str,
+    points: &[Point],
+    limits: Option<&Limits>,
+) -> Result<String, Box<dyn Error>> {
     let points: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
     let milliseconds = |point: &Point| point.seconds * 1e3;
-    let times = span(points.iter().map(|point| milliseconds(point)));
-    let values = span(points.iter().map(|point| point.value));
+    let limit = |of: fn(&Limits) -> f64| limits.into_iter().map(of);
+    let times = span(points.iter().map(|point| milliseconds(point)).chain(limit(|limits| limits.seconds * 1e3)));
+    let values = span(points.iter().map(|point| point.value).chain(limit(|limits| limits.value)));
     let middle = (times.start + times.end) / 2.0;
     let is_right = |point: &Point| milliseconds(point) > middle;
     let near = NEAR * (values.end - values.start);
@@ -52,7 +70,7 @@ pub(crate) fn draw(title: &str, measure: &str, points: &[Point]) -> Result<Strin
             .margin(14)
             .x_label_area_size(38)
             .y_label_area_size(64)
-            .build_cartesian_2d(times, values)?;
+            .build_cartesian_2d(times.clone(), values.clone())?;
         chart
             .configure_mesh()
             .x_desc("milliseconds of a run")
@@ -64,12 +82,18 @@ pub(crate) fn draw(title: &str, measure: &str, points: &[Point]) -> Result<Strin
             .bold_line_style(GREY.mix(0.25))
             .light_line_style(TRANSPARENT)
             .draw()?;
+        if let Some(limits) = limits {
+            let (time, value) = (limits.seconds * 1e3, limits.value);
+            let lines = [[(time, values.start), (time, values.end)], [(times.start, value), (times.end, value)]];
+            let dashed = |line: [(f64, f64); 2]| DashedPathElement::new(line.into_iter(), 4, 4, GREY.mix(0.8));
+            chart.draw_series(lines.map(dashed))?;
+        }
         chart.draw_series(points.iter().enumerate().map(|(at, &point)| {
             // Words grow away from the nearer edge.
             let (side, shift) = if is_right(point) { (HPos::Right, -9) } else { (HPos::Left, 9) };
             let words = label(12).pos(Pos::new(side, VPos::Center));
             EmptyElement::at((milliseconds(point), point.value))
-                + Circle::new((0, 0), 5, TRAIN.filled())
+                + Circle::new((0, 0), 5, if point.is_best { TRAIN.filled() } else { TRAIN.into() })
                 + Text::new(point.label.clone(), (shift, LINE * line(at)), words)
         }))?;
         root.present()?;
@@ -93,13 +117,13 @@ mod tests {
     use super::*;
 
     fn point(label: &str, seconds: f64, value: f64) -> Point {
-        Point { label: label.to_owned(), seconds, value }
+        Point { label: label.to_owned(), seconds, value, is_best: true }
     }
 
     #[test]
     fn every_network_has_a_dot_and_its_name() {
         let points = [point("dense", 2e-3, 0.98), point("small", 1e-3, 0.97), point("lost", 1e-3, f64::NAN)];
-        let svg = draw("Digits", "accuracy", &points).unwrap();
+        let svg = draw("Digits", "accuracy", &points, None).unwrap();
         for word in ["Digits", "accuracy", "milliseconds", "dense", "small"] {
             assert!(svg.contains(word), "{word}\n{svg}");
         }
@@ -108,9 +132,22 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_in_the_picture() {
+        let points = [Point { is_best: false, ..point("dense", 2e-3, 0.98) }, point("small", 1.9e-3, 0.97)];
+        let limits = Limits { seconds: 1e-3, value: 0.975 };
+        let svg = draw("Digits", "accuracy", &points, Some(&limits)).unwrap();
+        let without = draw("Digits", "accuracy", &points, None).unwrap();
+        assert!(svg.matches("<polyline").count() > without.matches("<polyline").count(), "{svg}");
+        assert_eq!(
+            svg.matches("fill=\"none\" stroke").count() - svg.matches("<polyline fill=\"none\" stroke").count(),
+            1
+        );
+    }
+
+    #[test]
     fn names_of_dots_at_one_height_lie_below_each_other() {
         let points = [point("a", 2e-3, 0.98), point("b", 2.01e-3, 0.98), point("c", 1e-3, 0.9)];
-        let svg = draw("Digits", "accuracy", &points).unwrap();
+        let svg = draw("Digits", "accuracy", &points, None).unwrap();
         let height = |name: &str| {
             let before = svg.split(&format!("\n{name}\n")).next().unwrap();
             before.rsplit(" y=\"").next().unwrap().split('"').next().unwrap().parse::<i32>().unwrap()
@@ -121,7 +158,7 @@ mod tests {
     #[test]
     fn one_network_and_none_are_drawn() {
         for points in [&[point("only", 1e-3, 0.5)][..], &[]] {
-            assert!(draw("Digits", "accuracy", points).unwrap().contains("</svg>"));
+            assert!(draw("Digits", "accuracy", points, None).unwrap().contains("</svg>"));
         }
     }
 }

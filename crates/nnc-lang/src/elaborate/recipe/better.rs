@@ -114,6 +114,17 @@ impl Better {
         };
         if worse.is_finite() { worse } else { f64::INFINITY }
     }
+
+    /// The value that is worse than `before` by so many points, as [`Self::worse_by`] counts them; of a measure that nothing is
+    /// known of the smaller one.
+    pub fn after(self, before: f64, points: f64) -> f64 {
+        let share = points / 100.0;
+        match self {
+            Self::Smaller => before + share * before.abs(),
+            Self::LargerShare => before - share,
+            Self::Larger | Self::Unknown => before - share * before.abs(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,5 +157,9 @@ mod tests {
         assert!((Better::Unknown.worse_by(30.0, 33.0) - 10.0).abs() < 1e-9);
         assert!((Better::Unknown.worse_by(30.0, 27.0) - 10.0).abs() < 1e-9);
         assert_eq!(Better::Smaller.worse_by(2.0, f64::NAN), f64::INFINITY);
+        for better in [Better::Smaller, Better::LargerShare, Better::Larger, Better::Unknown] {
+            let after = better.after(0.8, 0.5);
+            assert!((better.worse_by(0.8, after) - 0.5).abs() < 1e-9, "{better:?}");
+        }
     }
 }

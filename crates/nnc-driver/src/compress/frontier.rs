@@ -1,0 +1,135 @@
+//! Which of several networks are worth having, and which is taken.
+//!
+//! A network is on the frontier if no other is at least as fast, as small and as good, and better in one of these (Pareto).
+
+use serde::Serialize;
+
+/// How a network is, beside the one that was given.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Qualities {
+    /// How many times as fast it is.
+    pub speed_up: f64,
+    /// Its size, as a share.
+    pub size: f64,
+    /// By how much its metric is worse, in the metric's points: [`nnc_lang::elaborate::Better::worse_by`].
+    pub drop: f64,
+}
+
+impl Qualities {
+    /// Whether it leaves nothing that speaks for the other.
+    fn dominates(&self, other: &Self) -> bool {
+        let is_as_good = self.speed_up >= other.speed_up && self.size <= other.size && self.drop <= other.drop;
+        is_as_good && self != other
+    }
+}
+
+/// What is asked of a network.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Target {
+    /// How many times as fast it has to be, at least.
+    pub speed_up: f64,
+    /// By how much its metric may be worse, at most.
+    pub max_drop: f64,
+}
+
+impl Target {
+    /// Whether the metric is good enough; one that is no number is not.
+    pub fn allows(&self, drop: f64) -> bool {
+        drop <= self.max_drop
+    }
+}
+
+/// Whether each network is on the frontier. What has no finite metric is not.
+pub fn frontier(all: &[Qualities]) -> Vec<bool> {
+    let finite = |one: &Qualities| one.drop.is_finite();
+    let is_best = |one: &Qualities| finite(one) && !all.iter().any(|other| finite(other) && other.dominates(one));
+    all.iter().map(is_best).collect()
+}
+
+/// The number of the network that loses least of those that meet the target; of equals the fastest, then the first.
+pub fn choose(all: &[Qualities], target: Target) -> Option<usize> {
+    let meets = |one: &Qualities| one.speed_up >= target.speed_up && target.allows(one.drop);
+    let fit = all.iter().enumerate().filter(|(_, one)| meets(one));
+    fit.min_by(|(_, a), (_, b)| a.drop.total_cmp(&b.drop).then(b.speed_up.total_cmp(&a.speed_up))).map(|(at, _)| at)
+}
+
+/// The networks that come nearest to a target that none meets: the fastest that is good enough, and the best that is fast
+/// enough.
+pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
+    let numbered = || all.iter().enumerate().filter(|(_, one)| one.drop.is_finite());
+    let good = numbered().filter(|(_, one)| target.allows(one.drop));
+    let fast = numbered().filter(|(_, one)| one.speed_up >= target.speed_up);
+    let fastest = good.max_by(|(_, a), (_, b)| a.speed_up.total_cmp(&b.speed_up));
+    let best = fast.min_by(|(_, a), (_, b)| a.drop.total_cmp(&b.drop));
+    [fastest, best].map(|found| found.map(|(at, _)| at))
+}
+
+/// Numbers, or a cut, that make a network less than so many times as fast are not worth a further training.
+pub const WORTH: f64 = 1.15;
+
+/// The steps of a ladder of cuts, each with how many times as fast it makes the network, that are worth training: the least
+/// that meets the target by itself, and the least that does with numbers that make it `gain` times as fast; the fastest where
+/// none does. None that hardly makes it faster.
+pub fn worth_training(speed_ups: &[f64], gain: f64, target: f64) -> Vec<usize> {
+    let least = |wanted: f64| speed_ups.iter().position(|&speed_up| speed_up >= wanted);
+    let numbered = speed_ups.iter().enumerate();
+    let fastest = numbered.max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at);
+    let mut steps: Vec<usize> = [least(target / gain.max(1.0)), least(target)].into_iter().flatten().collect();
+    steps.dedup();
+    if steps.is_empty() {
+        steps.extend(fastest);
+    }
+    steps.retain(|&step| speed_ups[step] >= WORTH);
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(speed_up: f64, size: f64, drop: f64) -> Qualities {
+        Qualities { speed_up, size, drop }
+    }
+
+    #[test]
+    fn what_another_is_better_than_in_all_is_not_on_the_frontier() {
+        let all = [
+            network(1.0, 1.0, 0.0),
+            network(2.0, 0.3, 0.1),
+            network(1.5, 0.3, 0.2),
+            network(3.0, 0.5, 1.0),
+            network(9.0, 0.1, f64::NAN),
+            network(0.9, 0.25, 0.1),
+        ];
+        assert_eq!(frontier(&all), [true, true, false, true, false, true]);
+        assert_eq!(frontier(&[all[0], all[0]]), [true, true], "equals leave each other alone");
+    }
+
+    #[test]
+    fn the_least_loss_is_taken_of_what_meets_the_target() {
+        let target = Target { speed_up: 2.0, max_drop: 0.5 };
+        let all = [
+            network(1.0, 1.0, 0.0),
+            network(2.5, 0.3, 0.4),
+            network(2.0, 0.3, 0.2),
+            network(2.2, 0.4, 0.2),
+            network(4.0, 0.2, 0.6),
+            network(5.0, 0.2, f64::NAN),
+        ];
+        assert_eq!(choose(&all, target), Some(3));
+        let none = Target { speed_up: 3.0, ..target };
+        assert_eq!((choose(&all, none), nearest(&all, none)), (None, [Some(1), Some(4)]));
+        assert_eq!(nearest(&all, Target { speed_up: 6.0, max_drop: -1.0 }), [None, None]);
+    }
+
+    #[test]
+    fn steps_that_may_meet_the_target_are_trained() {
+        let ladder = [1.2, 1.4, 1.9, 2.4, 3.5];
+        assert_eq!(worth_training(&ladder, 1.0, 2.0), [3]);
+        assert_eq!(worth_training(&ladder, 1.5, 2.0), [1, 3]);
+        assert_eq!(worth_training(&ladder, 0.5, 2.0), [3], "numbers that make it slower are left away");
+        assert_eq!(worth_training(&ladder, 1.0, 9.0), [4]);
+        assert_eq!(worth_training(&ladder, 3.0, 9.0), [4]);
+        assert!(worth_training(&[0.9, 1.1], 1.0, 2.0).is_empty() && worth_training(&[], 1.0, 2.0).is_empty());
+    }
+}

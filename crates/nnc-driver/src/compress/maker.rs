@@ -1,0 +1,149 @@
+//! A recipe's network in other forms: weights of floats to weights of what was asked, step by step.
+
+use super::variant::{Cut, Numbers};
+use super::{Given, Told};
+use crate::checkpoint::Checkpoint;
+use crate::dataset::Part;
+use crate::error::DriverError;
+use crate::narrow::narrow;
+use crate::project::Project;
+use crate::prune::channels::{self, prune_channels};
+use crate::prune::{self, prune};
+use crate::quantise::held::measure;
+use crate::quantise::observe::Method;
+use crate::quantise::{self, file, quantise};
+use crate::session::Session;
+use crate::train::{Event, Observer, TrainOptions, train};
+use nnc_opt::prune::{Block, Scope};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// What the number of channels that stay is a multiple of.
+const MULTIPLE: usize = 16;
+/// Inputs and outputs of a block.
+const BLOCK: Block = Block { rows: 1, columns: 16 };
+/// Calibration examples, about.
+const EXAMPLES: usize = 512;
+
+/// What makes the forms.
+#[derive(Clone, Copy)]
+pub struct Maker<'a> {
+    pub given: Given<'a>,
+    /// The metric that counts.
+    pub metric: &'a str,
+    /// What the data were split by.
+    pub seed: i64,
+    /// Epochs of training after something was taken out.
+    pub epochs: u64,
+}
+
+impl Maker<'_> {
+    /// What errors call weights that are in no file.
+    const PLACE: &'static str = "what was made of the weights";
+
+    fn project(&self, weights: &Checkpoint) -> Result<Project, DriverError> {
+        let name = Some(self.given.recipe.name.as_str());
+        self.given.project.clone().with_file(name, (Path::new(Self::PLACE), weights))
+    }
+
+    /// A session with some weights, of a project that is as they ask for.
+    fn session<'p>(&self, project: &'p Project, weights: &Checkpoint) -> Result<Session<'p>, DriverError> {
+        let (name, compiler) = (&self.given.recipe.name, self.given.compiler.clone());
+        let recipe = &project.recipe(Some(name))?.name;
+        let mut session = Session::without_files(project, recipe, compiler, self.seed)?;
+        session.load_exactly(Path::new(Self::PLACE), weights)?;
+        Ok(session)
+    }
+
+    /// The metric of some weights on a part of the data.
+    pub fn value(&self, weights: &Checkpoint, part: &Part) -> Result<f64, DriverError> {
+        let project = self.project(weights)?;
+        let mut session = self.session(&project, weights)?;
+        session.fix_weights();
+        measure(&mut session, part, self.metric)
+    }
+
+    /// Weights with less in them, not trained since.
+    pub fn cut(&self, weights: &Checkpoint, cut: Cut) -> Result<Checkpoint, DriverError> {
+        let project = self.project(weights)?;
+        let mut session = self.session(&project, weights)?;
+        session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
+        let (scope, over) = (Scope::Global, Vec::new());
+        let zeros = |sparsity, block| prune::Request { sparsity, block, scope, over: Vec::new() };
+        match cut {
+            Cut::Nothing => {}
+            Cut::Channels(share) => {
+                let request = channels::Request { share, scope, multiple: MULTIPLE, over };
+                prune_channels(&mut session, &project, &request)?;
+            }
+            Cut::Elements(share) => drop(prune(&mut session, &project, &zeros(share, Block::ELEMENT))?),
+            Cut::Blocks(share) => drop(prune(&mut session, &project, &zeros(share, BLOCK))?),
+        }
+        Ok(Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()))
+    }
+
+    /// Weights trained further, with what is gone held so.
+    pub fn train(
+        &self,
+        weights: &Checkpoint,
+        cut: Cut,
+        told: &mut dyn FnMut(Told<'_>),
+    ) -> Result<Checkpoint, DriverError> {
+        let mut project = self.project(weights)?;
+        let own = |recipe: &&mut nnc_lang::elaborate::RecipeInfo| recipe.name == self.given.recipe.name;
+        project.unit.recipes.iter_mut().filter(own).for_each(|recipe| recipe.epochs = self.epochs as i64);
+        let mut session = self.session(&project, weights)?;
+        session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
+        let mut heard = Heard { cut, told };
+        let (options, never) = (TrainOptions::default(), AtomicBool::new(false));
+        train(&mut session, self.given.dataset, &options, &mut heard, &never)?;
+        Ok(Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()))
+    }
+
+    /// Weights of other numbers, as far as the metric gets worse by no more than `max_drop`. Nothing if all stays floats.
+    pub fn renumbered(
+        &self,
+        weights: &Checkpoint,
+        numbers: Numbers,
+        max_drop: f64,
+        told: &mut dyn FnMut(Told<'_>),
+    ) -> Result<Option<Checkpoint>, DriverError> {
+        let project = self.project(weights)?;
+        let recipe = project.recipe(Some(&self.given.recipe.name))?;
+        let (compiler, dataset) = (self.given.compiler, self.given.dataset);
+        match numbers {
+            Numbers::Floats => Ok(Some(weights.clone())),
+            Numbers::Integers => {
+                let metric = Some(self.metric.to_owned());
+                let method = Method::MinMax;
+                let request = quantise::Request { method, examples: EXAMPLES, metric, max_drop, measure: true };
+                let heard = &mut |what: &str| told(Told::Doing(what));
+                let outcome = quantise((&project, recipe), compiler, &weights.tensors, dataset, (&request, heard))?;
+                let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
+                Ok(is_any.then(|| Checkpoint::of(file::kept(&outcome), weights.metadata.clone())))
+            }
+            Numbers::Stored(form) => {
+                let session = self.session(&project, weights)?;
+                let how = (form, self.metric, max_drop);
+                let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
+                let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
+                Ok(is_any.then(|| Checkpoint::of(outcome.store.iter(), weights.metadata.clone())))
+            }
+        }
+    }
+}
+
+/// Tells of a training how far it is.
+struct Heard<'a> {
+    cut: Cut,
+    told: &'a mut dyn FnMut(Told<'_>),
+}
+
+impl Observer for Heard<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::Step { epoch, epochs, step, steps, .. } = event {
+            let (done, of) = (epoch * *steps as u64 + *step as u64, epochs * *steps as u64);
+            (self.told)(Told::Training { cut: self.cut, done, of });
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The search for a smaller network: pruning, other numbers, and both, measured beside what was given.
+//!
+//! 1. The weights as they are get other numbers: integer products, weights of few bits.
+//! 2. Of each way to take something out ([`Cut`]) there is a ladder of shares. Steps are cut and timed, not trained: what
+//!    is gone decides the time. The least that meets the target by itself, and the least that does with the best numbers of
+//!    1, are trained on ([`frontier::worth_training`]).
+//! 3. What was trained gets other numbers, too.
+//! 4. All are timed in alternating rounds; the metric is taken on examples that were not trained on, the split that every
+//!    choice here is made by.
+//!
+//! Of what meets the target the one that loses least is taken; the others are told with it, and those that no other is
+//! better than in all ([`mod@frontier`]).
+
+pub mod frontier;
+mod maker;
+mod variant;
+
+use crate::checkpoint::Checkpoint;
+use crate::compare::{self, Row, compare};
+use crate::compiled::Compiler;
+use crate::dataset::Dataset;
+use crate::error::DriverError;
+use crate::learned;
+use crate::project::Project;
+use crate::quantise::metric;
+use frontier::{Qualities, Target, WORTH, choose, frontier, worth_training};
+use maker::Maker;
+use nnc_graph::Stored;
+use nnc_lang::elaborate::{Better, RecipeInfo};
+use std::path::Path;
+use std::time::Duration;
+pub use variant::{Cut, Numbers, Variant};
+
+/// A trained network.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The project, as its weights ask for.
+    pub project: &'a Project,
+    /// The recipe.
+    pub recipe: &'a RecipeInfo,
+    /// Its weights, which are floats.
+    pub weights: &'a Checkpoint,
+    /// Its data, split as for the training.
+    pub dataset: &'a Dataset,
+    /// What programs are made and timed with.
+    pub compiler: &'a Compiler,
+}
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// What a network has to reach.
+    pub target: Target,
+    /// The metric that counts; the first of the recipe, or else its loss.
+    pub metric: Option<String>,
+    /// The answer that is timed, if there are several.
+    pub answer: Option<String>,
+    /// Examples in a run.
+    pub rows: usize,
+    /// Epochs of training after something was taken out.
+    pub epochs: u64,
+    /// Terms of weights of few bits that share a scale.
+    pub group: usize,
+    /// About how long each network is timed.
+    pub time: Duration,
+}
+
+/// What happens meanwhile.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Told<'a> {
+    /// In words.
+    Doing(&'a str),
+    /// A network is trained.
+    Training {
+        /// What was taken out of it.
+        cut: Cut,
+        /// Steps that are done.
+        done: u64,
+        /// All steps.
+        of: u64,
+    },
+}
+
+/// A network that was made and measured.
+#[derive(Debug)]
+pub struct Point {
+    /// Its form.
+    pub variant: Variant,
+    /// Its size and its time.
+    pub row: Row,
+    /// Its metric on the examples that choices were made by.
+    pub value: f64,
+    /// By how much that is worse than that of the weights that were given.
+    pub drop: f64,
+    /// Whether no other is better in all.
+    pub is_on_frontier: bool,
+    /// Its weights.
+    pub weights: Checkpoint,
+}
+
+impl Point {
+    fn qualities(&self) -> Qualities {
+        Qualities { speed_up: self.row.speed_up, size: self.row.size, drop: self.drop }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// The metric that counted.
+    pub metric: String,
+    /// Examples that it was taken on.
+    pub examples: usize,
+    /// Whether these were held out when the weights were trained; else it tells little.
+    pub held_out: bool,
+    /// The networks, that which was given first.
+    pub points: Vec<Point>,
+    /// What could not be made, and why.
+    pub left_out: Vec<(Variant, String)>,
+    /// The number of the one that is taken, if one meets the target.
+    pub chosen: Option<usize>,
+    /// Those that come nearest: the fastest that is good enough, the best that is fast enough.
+    pub nearest: [Option<usize>; 2],
+    /// The metric on the test split, which no choice was made by, of what was given and of what is taken.
+    pub test: Option<[f64; 2]>,
+}
+
+/// Shares of the multiply-adds that channels are taken out for.
+const CHANNELS: [f64; 7] = [0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+/// Shares of single weights that go; below, kernels are hardly faster.
+const ELEMENTS: [f64; 4] = [0.7, 0.8, 0.9, 0.95];
+/// Shares of blocks that go.
+const BLOCKS: [f64; 4] = [0.5, 0.65, 0.8, 0.9];
+
+/// Where times only say what is to be trained, networks are timed so many times shorter.
+const SHORT: u32 = 4;
+
+/// Makes a recipe's network smaller in every way there is, as far as `request` asks for. `told` hears what is being done.
+///
+/// # Errors
+/// An unknown metric, weights that are no floats, data without examples, or what cannot be compiled or run.
+pub fn compress(given: Given<'_>, request: &Request, told: &mut dyn FnMut(Told<'_>)) -> Result<Report, DriverError> {
+    let metric = metric(given.recipe, request.metric.as_deref())?;
+    let seed = learned::seed(given.recipe, given.weights);
+    let maker = Maker { given, metric: &metric, seed, epochs: request.epochs };
+    let mut search = Search { maker, request, made: Vec::new(), left_out: Vec::new() };
+    told(Told::Doing("measuring what was given"));
+    search.add(Variant::GIVEN, given.weights.clone())?;
+    search.renumber(0, &ways(request.group), told)?;
+    told(Told::Doing("timing other numbers"));
+    let faster = search.faster_numbers()?;
+    search.climb(&CHANNELS.map(Cut::Channels), &faster, told)?;
+    // Products of integers, or by weights of few bits, leave no zeros out.
+    search.climb(&ELEMENTS.map(Cut::Elements), &[], told)?;
+    search.climb(&BLOCKS.map(Cut::Blocks), &[], told)?;
+    told(Told::Doing("timing all of them"));
+    search.report()
+}
+
+/// The numbers that weights may get.
+fn ways(group: usize) -> [Numbers; 4] {
+    let stored = [Stored::Bf16, Stored::Bytes { group }, Stored::Nibbles { group }].map(Numbers::Stored);
+    [Numbers::Integers, stored[0], stored[1], stored[2]]
+}
+
+/// A network whose metric was taken.
+struct Made {
+    variant: Variant,
+    weights: Checkpoint,
+    value: f64,
+}
+
+struct Search<'a> {
+    maker: Maker<'a>,
+    request: &'a Request,
+    made: Vec<Made>,
+    left_out: Vec<(Variant, String)>,
+}
+
+impl Search<'_> {
+    fn add(&mut self, variant: Variant, weights: Checkpoint) -> Result<(), DriverError> {
+        let value = self.maker.value(&weights, self.maker.given.dataset.shown())?;
+        self.made.push(Made { variant, weights, value });
+        Ok(())
+    }
+
+    /// By how much the metric of a network is worse than that of the first.
+    fn drop(&self, value: f64) -> f64 {
+        Better::of(self.maker.metric).worse_by(self.made[0].value, value)
+    }
+
+    /// What was made, or nothing and a note why not, if that is for reasons of this network.
+    fn noted<T>(&mut self, variant: Variant, made: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
+        let why = match made {
+            Ok(Some(made)) => return Ok(Some(made)),
+            Ok(None) => "everything stays floats".to_owned(),
+            Err(DriverError::Usage(why)) => why,
+            Err(error @ DriverError::NotFinite(_)) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        self.left_out.push((variant, why));
+        Ok(None)
+    }
+
+    /// Adds a network that was made with other numbers. What its floats lost already, they must not lose again.
+    fn renumber(&mut self, at: usize, ways: &[Numbers], told: &mut dyn FnMut(Told<'_>)) -> Result<(), DriverError> {
+        let Made { variant, ref weights, value } = self.made[at];
+        let (weights, lost) = (weights.clone(), self.drop(value));
+        let most = self.request.target.max_drop;
+        let left = if self.request.target.allows(lost) { most - lost.max(0.0) } else { most };
+        for &numbers in ways {
+            let variant = Variant { numbers, ..variant };
+            told(Told::Doing(&format!("{variant}")));
+            let made = self.maker.renumbered(&weights, numbers, left, told);
+            if let Some(weights) = self.noted(variant, made)? {
+                self.add(variant, weights)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers that make the network faster, each with how many times.
+    fn faster_numbers(&self) -> Result<Vec<(Numbers, f64)>, DriverError> {
+        let gains = self.times(self.request.time / SHORT)?.into_iter().map(|row| row.speed_up);
+        let all = self.made.iter().map(|made| made.variant.numbers).zip(gains);
+        Ok(all.filter(|(_, gain)| *gain >= WORTH).collect())
+    }
+
+    /// Cuts the network in steps, as far as it can be, and trains those that are worth it, alone or with one of some numbers.
+    fn climb(
+        &mut self,
+        ladder: &[Cut],
+        faster: &[(Numbers, f64)],
+        told: &mut dyn FnMut(Told<'_>),
+    ) -> Result<(), DriverError> {
+        let mut steps = Vec::new();
+        for &cut in ladder {
+            told(Told::Doing(&format!("timing {cut}")));
+            let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
+            let Some(weights) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
+            steps.push((cut, weights));
+        }
+        let named: Vec<(String, &Checkpoint)> = steps.iter().map(|(cut, made)| (cut.to_string(), made)).collect();
+        let given = ("given".to_owned(), self.maker.given.weights);
+        let rows = self.timed(&[&[given], &named[..]].concat(), self.request.time / SHORT)?;
+        let speed_ups: Vec<f64> = rows[1..].iter().map(|row| row.speed_up).collect();
+        let gain = faster.iter().map(|(_, gain)| *gain).fold(1.0, f64::max);
+        let ways: Vec<Numbers> = faster.iter().map(|(numbers, _)| *numbers).collect();
+        for step in worth_training(&speed_ups, gain, self.request.target.speed_up) {
+            let (cut, weights) = &steps[step];
+            let variant = Variant { cut: *cut, ..Variant::GIVEN };
+            let trained = self.trained(weights, *cut, told).map(Some);
+            let Some(trained) = self.noted(variant, trained)? else { continue };
+            self.add(variant, trained)?;
+            self.renumber(self.made.len() - 1, &ways, told)?;
+        }
+        Ok(())
+    }
+
+    fn trained(
+        &self,
+        weights: &Checkpoint,
+        cut: Cut,
+        told: &mut dyn FnMut(Told<'_>),
+    ) -> Result<Checkpoint, DriverError> {
+        match self.maker.epochs {
+            0 => Ok(weights.clone()),
+            _ => self.maker.train(weights, cut, told),
+        }
+    }
+
+    /// Sizes and times of what was made, beside the first.
+    fn times(&self, time: Duration) -> Result<Vec<Row>, DriverError> {
+        let named: Vec<_> = self.made.iter().map(|made| (made.variant.to_string(), &made.weights)).collect();
+        self.timed(&named, time)
+    }
+
+    fn timed(&self, named: &[(String, &Checkpoint)], time: Duration) -> Result<Vec<Row>, DriverError> {
+        let Given { project, recipe, compiler, .. } = self.maker.given;
+        let (answer, rows) = (self.request.answer.as_deref(), self.request.rows);
+        let wanted = compare::Wanted { only: Some(&recipe.name), answer, rows, time };
+        let files: Vec<compare::Weights<'_>> = named.iter().map(|(name, made)| (Path::new(name), *made)).collect();
+        compare(project, &files, wanted, compiler)
+    }
+
+    fn report(self) -> Result<Report, DriverError> {
+        let rows = self.times(self.request.time)?;
+        let drops: Vec<f64> = self.made.iter().map(|made| self.drop(made.value)).collect();
+        let dataset = self.maker.given.dataset;
+        let measured = rows.into_iter().zip(drops).zip(self.made);
+        let mut points: Vec<Point> = measured
+            .map(|((row, drop), Made { variant, weights, value })| Point {
+                variant,
+                row,
+                value,
+                drop,
+                is_on_frontier: false,
+                weights,
+            })
+            .collect();
+        let all: Vec<Qualities> = points.iter().map(Point::qualities).collect();
+        points.iter_mut().zip(frontier(&all)).for_each(|(point, is_best)| point.is_on_frontier = is_best);
+        let chosen = choose(&all, self.request.target);
+        let unseen = dataset.test.as_ref().filter(|_| dataset.validation.is_some());
+        let value = |at: usize| unseen.map(|part| self.maker.value(&points[at].weights, part)).transpose();
+        let test = match chosen {
+            Some(chosen) => value(0)?.zip(value(chosen)?).map(|(given, taken)| [given, taken]),
+            None => None,
+        };
+        Ok(Report {
+            metric: self.maker.metric.to_owned(),
+            examples: dataset.shown().rows.len(),
+            held_out: dataset.holds_out(),
+            nearest: frontier::nearest(&all, self.request.target),
+            points,
+            left_out: self.left_out,
+            chosen,
+            test,
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! `nnc compress FILE --weights W --data DIR --target-speedup 2 --max-drop 0.5 -o OUT`.
+
+use crate::arguments::{Compress, PassOptions};
+use crate::plots::comparison::{self, Limits};
+use crate::setup::{self, Trained};
+use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::{Failure, output};
+use indicatif::{ProgressBar, ProgressStyle};
+use nnc_driver::compress::frontier::Target;
+use nnc_driver::compress::{Given, Point, Report, Request, Told, compress};
+use nnc_driver::{DriverError, Project, executable};
+use nnc_lang::elaborate::{Better, RecipeInfo};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The share of the recipe's epochs that networks are trained on for, unless it is said.
+const EPOCHS: f64 = 0.2;
+
+pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
+    setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
+    let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
+    let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
+    setup::refuse_quantised(&options.weights, &loaded)?;
+    let Compress { file, weights, data, output, .. } = options;
+    let trained = Trained { file, weights, data: data.as_deref(), output };
+    let (recipe, session, dataset) = setup::opened(&project, trained, &compiler, &loaded)?;
+    if let Some(path) = session.store().first_not_finite() {
+        let reason = format!("`{path}` holds a NaN or an infinity, which has no magnitude");
+        return Err(DriverError::Weights { path: weights.clone(), reason }.into());
+    }
+    let inputs: Vec<&Path> = dataset.files().chain([file.file.as_path(), weights.as_path()]).collect();
+    check_targets(options, &inputs)?;
+    let request = request(options, recipe);
+    let given = Given { project: &project, recipe, weights: &loaded, dataset: &dataset, compiler: &compiler };
+    let bar = spinner();
+    let mut told = |told: Told<'_>| bar.set_message(doing(told));
+    let report = compress(given, &request, &mut told)?;
+    bar.finish_and_clear();
+    if let Some(folder) = &options.keep {
+        report.points.iter().try_for_each(|point| write(&file_of(folder, point), point))?;
+    }
+    if let Some(plot) = &options.plot {
+        draw(plot, &project, &report, request.target)?;
+    }
+    let chosen = report.chosen.map(|at| &report.points[at]);
+    if let Some(chosen) = chosen {
+        write(&options.output, chosen)?;
+    }
+    tell(&report, (&request, compiler.pool.threads()), options)?;
+    match chosen {
+        Some(_) => Ok(()),
+        None => Err(Failure::Message(missed(&report, request.target))),
+    }
+}
+
+/// Nothing is to be known late that can be known early: where the plot and the folder of all networks go.
+fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
+    nnc_driver::checkpoint::check_target(&options.output, inputs)?;
+    if let Some(plot) = &options.plot {
+        let inputs: Vec<&Path> = inputs.iter().copied().chain([options.output.as_path()]).collect();
+        executable::check_target(plot, &inputs).map_err(|error| error.to_string())?;
+        nnc_data::check_writable(plot).map_err(DriverError::from)?;
+    }
+    if let Some(folder) = &options.keep {
+        let failed = |source| DriverError::Io { doing: "create", path: folder.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        if folder.read_dir().map_err(failed)?.next().is_some() {
+            let message = format!("--keep {}: there is something in this folder; name another", folder.display());
+            return Err(Failure::Message(message));
+        }
+    }
+    Ok(())
+}
+
+fn request(options: &Compress, recipe: &RecipeInfo) -> Request {
+    let share = (EPOCHS * recipe.epochs as f64).ceil() as u64;
+    Request {
+        target: Target { speed_up: options.target_speedup, max_drop: options.max_drop },
+        metric: options.metric.clone(),
+        answer: options.answer.clone(),
+        rows: options.rows.get(),
+        epochs: options.epochs.unwrap_or(share),
+        group: options.group.get(),
+        time: options.seconds,
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+fn doing(told: Told<'_>) -> String {
+    match told {
+        Told::Doing(what) => what.to_owned(),
+        Told::Training { cut, done, of } => format!("training {cut}: {:.0} %", 100.0 * done as f64 / of.max(1) as f64),
+    }
+}
+
+fn file_of(folder: &Path, point: &Point) -> PathBuf {
+    folder.join(format!("{}.safetensors", point.variant.file_stem()))
+}
+
+fn write(path: &Path, point: &Point) -> Result<(), DriverError> {
+    Ok(point.weights.stage(path)?.commit()?)
+}
+
+fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Result<(), Failure> {
+    let points = report.points.iter().map(|point| comparison::Point {
+        label: point.variant.to_string(),
+        seconds: point.row.median,
+        value: point.value,
+        is_best: point.is_on_frontier,
+    });
+    let (first, metric) = (&report.points[0], report.metric.as_str());
+    let value = Better::of(metric).after(first.value, target.max_drop);
+    let limits = Limits { seconds: first.row.median / target.speed_up, value };
+    let title = project.path.file_name().unwrap_or_default().to_string_lossy();
+    let svg = comparison::draw(&title, metric, &points.collect::<Vec<_>>(), Some(&limits));
+    let svg = svg.map_err(|error| Failure::Message(format!("no plot: {error}")))?;
+    Ok(nnc_data::write_atomically(plot, |to| to.write_all(svg.as_bytes())).map_err(DriverError::from)?)
+}
+
+fn tell(report: &Report, (request, threads): (&Request, usize), options: &Compress) -> Result<(), Failure> {
+    if !report.held_out {
+        terminal::print_warning(
+            "the data have neither a validation nor a test split: choices are made by what is trained on, and say little \
+             of other examples",
+        );
+    }
+    if options.json {
+        return output::line(&format!("{:#}", as_json(report)));
+    }
+    let how = format!(
+        "{QUIET}answer of {}, {threads} threads, alternating runs; {} on {}; {} of training after a cut{QUIET:#}\n",
+        terminal::counted(request.rows, "example"),
+        report.metric,
+        terminal::counted(report.examples, "example"),
+        terminal::counted(request.epochs as usize, "epoch"),
+    );
+    output::print(&(how + &shown(report)))?;
+    let Some(chosen) = report.chosen.map(|at| &report.points[at]) else { return Ok(()) };
+    if let Some([given, taken]) = report.test {
+        let [given, taken] = [given, taken].map(|value| terminal::metric(&report.metric, value));
+        output::line(&format!("{STRONG}{}{STRONG:#} of the test split {given} -> {taken}", report.metric))?;
+    }
+    let path = options.output.display();
+    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{path}{STRONG:#}: {}", chosen.variant))
+}
+
+fn shown(report: &Report) -> String {
+    let heading = ["network", "as", "size", "", "median", "speed", report.metric.as_str(), "drop", ""];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    lines.extend(report.points.iter().enumerate().map(|(at, point)| line(point, report, at)));
+    let mut left_out: Vec<String> = Vec::new();
+    for (variant, why) in &report.left_out {
+        left_out.push(format!("{QUIET}without{QUIET:#} {variant}: {why}\n"));
+    }
+    terminal::table(&lines) + &left_out.concat()
+}
+
+fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
+    let note = match (report.chosen == Some(at), point.is_on_frontier) {
+        (true, _) => "taken",
+        (false, true) => "frontier",
+        (false, false) => "",
+    };
+    vec![
+        point.variant.to_string(),
+        point.row.form.words.clone(),
+        terminal::bytes(point.row.form.bytes as u64),
+        format!("{:.0} %", 100.0 * point.row.size),
+        terminal::duration(point.row.median),
+        format!("{:.2}x", point.row.speed_up),
+        terminal::metric(&report.metric, point.value),
+        format!("{:+.2}", point.drop),
+        note.to_owned(),
+    ]
+}
+
+/// What is said when no network meets the target: those that come nearest.
+fn missed(report: &Report, target: Target) -> String {
+    let Target { speed_up, max_drop } = target;
+    let said = |at: usize| {
+        let Point { variant, row, drop, .. } = &report.points[at];
+        format!("{variant} ({:.2} times as fast, {drop:+.2} points)", row.speed_up)
+    };
+    let metric = &report.metric;
+    let [fastest, best] = report.nearest.map(|found| found.map(said));
+    let fastest = fastest.map_or_else(|| "nothing is".to_owned(), |found| format!("the fastest that is: {found}"));
+    let best = best.map_or_else(
+        || format!("nothing is {speed_up} times as fast"),
+        |found| format!("the best that is so fast: {found}"),
+    );
+    format!(
+        "no network is {speed_up} times as fast and has {metric} within {max_drop} points, so nothing was written\n  within \
+         {max_drop} points, {fastest}\n  {best}\n  a smaller `--target-speedup`, a larger `--max-drop` or more `--epochs` may \
+         do; `--keep FOLDER` writes all networks"
+    )
+}
+
+fn as_json(report: &Report) -> Value {
+    let points = report.points.iter().map(|point| {
+        json!({"network": point.variant.to_string(), "file": point.variant.file_stem(), "measured": point.row, "value": point.value, "drop": point.drop,
+               "frontier": point.is_on_frontier})
+    });
+    let left_out = report.left_out.iter().map(|(variant, why)| json!({"network": variant.to_string(), "why": why}));
+    json!({
+        "metric": report.metric, "examples": report.examples, "held_out": report.held_out, "chosen": report.chosen,
+        "nearest": report.nearest, "test": report.test, "networks": points.collect::<Vec<_>>(),
+        "left_out": left_out.collect::<Vec<_>>(),
+    })
+}

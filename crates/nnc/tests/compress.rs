@@ -1,0 +1,103 @@
+//! `nnc compress`: a search over pruning, other numbers and both.
+
+mod common;
+
+use common::{digits, fails, nnc, ok};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const FLOATS: &str = "floats/best.safetensors";
+
+/// The digits, trained a little.
+fn trained() -> (TempDir, PathBuf) {
+    let (keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=3", "--out", "floats"]);
+    (keep, folder)
+}
+
+/// A search that takes no time to speak of.
+fn words<'w>(more: &[&'w str]) -> Vec<&'w str> {
+    let fixed = ["compress", "digits.nn", "--weights", FLOATS, "-o", "out.safetensors", "--seconds", "0.02"];
+    [&fixed[..], more].concat()
+}
+
+fn eval(folder: &Path, weights: &str) -> f64 {
+    let told = ok(folder, &["eval", "digits.nn", "--weights", weights, "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    told["test"]["accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn every_form_is_measured_and_one_is_written() {
+    let (_keep, folder) = trained();
+    let asked = [
+        "--target-speedup",
+        "1",
+        "--max-drop",
+        "100",
+        "--epochs",
+        "1",
+        "--rows",
+        "32",
+        "--json",
+        "--keep",
+        "all",
+        "--plot",
+        "plot.svg",
+    ];
+    let told: Value = serde_json::from_str(&ok(&folder, &words(&asked))).unwrap();
+    let networks = told["networks"].as_array().unwrap();
+    // What is made further depends on times; of these all are tried.
+    let left_out = told["left_out"].as_array().unwrap();
+    let named = |name: &str| networks.iter().chain(left_out).find(|one| one["network"] == name);
+    for name in ["whole, floats", "whole, int8", "whole, bf16 weights", "whole, int8 weights", "whole, int4 weights"] {
+        assert!(named(name).is_some(), "{name}\n{told:#}");
+    }
+    assert!(named("whole, floats").unwrap()["drop"] == 0.0, "{told:#}");
+    assert!(named("whole, int8 weights").unwrap()["measured"]["size"].as_f64().unwrap() < 0.7, "{told:#}");
+    assert!(networks.iter().any(|one| one["frontier"] == true), "{told:#}");
+    // What was made is what its file holds.
+    let chosen = &networks[told["chosen"].as_u64().unwrap() as usize];
+    let kept = format!("all/{}.safetensors", chosen["file"].as_str().unwrap());
+    assert_eq!(fs::read(folder.join("out.safetensors")).unwrap(), fs::read(folder.join(&kept)).unwrap());
+    assert_eq!(told["test"][0].as_f64().unwrap(), eval(&folder, FLOATS));
+    assert_eq!(told["test"][1].as_f64().unwrap(), eval(&folder, "out.safetensors"));
+    assert_eq!(fs::read_dir(folder.join("all")).unwrap().count(), networks.len());
+    let plot = fs::read_to_string(folder.join("plot.svg")).unwrap();
+    assert_eq!(plot.matches("<circle").count(), networks.len(), "{plot}");
+}
+
+#[test]
+fn a_target_that_nothing_meets_writes_nothing() {
+    let (_keep, folder) = trained();
+    fs::copy(folder.join(FLOATS), folder.join("out.safetensors")).unwrap();
+    let before = fs::read(folder.join("out.safetensors")).unwrap();
+    let asked = ["--target-speedup", "900", "--epochs", "0"];
+    let output = nnc(&folder, &words(&asked));
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
+    assert!(err.contains("no network is 900 times as fast") && err.contains("the fastest that is: "), "{err}");
+    assert!(out.contains("whole, floats") && out.contains("frontier"), "{out}");
+    assert_eq!(fs::read(folder.join("out.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn what_cannot_be_searched_is_refused_before() {
+    let (_keep, folder) = trained();
+    assert!(fails(&folder, &words(&["--metric", "acuracy"])).contains("`accuracy`"));
+    fs::create_dir(folder.join("full")).unwrap();
+    fs::write(folder.join("full/x"), "x").unwrap();
+    assert!(fails(&folder, &words(&["--keep", "full"])).contains("there is something in this folder"));
+    assert!(fails(&folder, &words(&["--plot", "digits.nn"])).contains("digits.nn"));
+    assert!(fails(&folder, &words(&["--target-speedup", "0.5"])).contains("from 1 to 1000"));
+    let over = ["compress", "digits.nn", "--weights", FLOATS, "-o", FLOATS];
+    assert!(fails(&folder, &over).contains("is an input"));
+    let over = ["compress", "digits.nn", "--weights", FLOATS, "-o", "data/digits.csv.gz"];
+    assert!(fails(&folder, &over).contains("digits.csv.gz"));
+    ok(&folder, &["quantise", "digits.nn", "--weights", FLOATS, "--all", "-o", "small.safetensors"]);
+    let quantised = ["compress", "digits.nn", "--weights", "small.safetensors", "-o", "out.safetensors"];
+    assert!(fails(&folder, &quantised).contains("these weights are quantised"));
+    assert!(!folder.join("out.safetensors").exists());
+}
