@@ -5,12 +5,14 @@ use crate::error::DriverError;
 use crate::prune::channels::adopt_channels;
 use crate::quantise::file;
 use crate::quantise::looked::{self, Make};
+use crate::quantise::trained;
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
 use nnc_opt::prune::channels::{self, Record};
+use nnc_opt::prune;
 use nnc_opt::quantise::{self, Layer, Range};
 use std::collections::BTreeMap;
 use std::fs;
@@ -123,7 +125,7 @@ impl Project {
     /// What is wrong with a range or its integers, or with a stored matrix, in words.
     pub fn with_weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<Self, String> {
         let stored = crate::narrow::file::matrices(tensors)?;
-        Ok(Self { quantised: file::layers(tensors)?, rounded: file::ranges(tensors)?, stored, ..self })
+        Ok(Self { quantised: file::layers(tensors)?, rounded: trained::ranges(tensors)?, stored, ..self })
     }
 
     /// The project as a file of weights asks for it: its integers, stored matrices, ranges and channels.
@@ -209,13 +211,14 @@ impl Project {
         }
     }
 
-    /// A training step, which rounds where its recipe says so, or its diagnostics.
+    /// A training step, which rounds and prunes where its recipe says so, or its diagnostics.
     ///
     /// # Errors
     /// As [`Self::graph`].
     pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.graph(graph)?;
-        Ok(if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) })
+        let rounded = if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) };
+        Ok(prune::with_choice(&rounded))
     }
 
     /// Whether its weights are all floats, which alone are trained.

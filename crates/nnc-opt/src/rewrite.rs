@@ -7,7 +7,7 @@
 //! On entry the old graph is verified; every value that an output or a copied node uses must be mapped before it is
 //! used. Cost: linear in the number of nodes.
 
-use nnc_graph::{Graph, Node, NodeId, Op, OutputKind, Scan, TensorType, ValueId};
+use nnc_graph::{Graph, Node, NodeId, Op, Output, OutputKind, Scan, TensorType, ValueId};
 use std::sync::Arc;
 
 /// How many rewrites may still be made: the means to find the rewrite that breaks something by bisection.
@@ -150,8 +150,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Declares the old graph's outputs on the new values and gives the new graph.
-    pub fn finish(mut self) -> Graph {
-        for output in self.old.outputs() {
+    pub fn finish(self) -> Graph {
+        self.finish_with(|_| true)
+    }
+
+    /// As [`Rewriter::finish`], with some of the outputs.
+    pub fn finish_with(mut self, is_kept: impl Fn(&Output) -> bool) -> Graph {
+        for output in self.old.outputs().iter().filter(|output| is_kept(output)) {
             let kind = match output.kind {
                 OutputKind::Result => OutputKind::Result,
                 OutputKind::Update(target) => OutputKind::Update(self.value(target)),

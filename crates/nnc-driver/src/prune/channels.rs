@@ -12,7 +12,7 @@ use crate::store::{RESERVED, Store};
 use nnc_graph::{Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::prune::channels::{Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
-use nnc_opt::prune::masked_parameter;
+use nnc_opt::prune::judged_parameter;
 use std::collections::BTreeMap;
 
 /// What is to go.
@@ -138,9 +138,9 @@ fn sizes(store: &Store) -> (usize, usize) {
     own.fold((0, 0), |sum, (_, entry)| (sum.0 + entry.ty.shape.elements().size(), sum.1 + entry.ty.bytes()))
 }
 
-/// What a path of the store has the channels of: a mask those of its parameter.
+/// What a path of the store has the channels of: a mask and a score those of their parameter.
 fn resident(path: &str) -> &str {
-    masked_parameter(path).unwrap_or(path)
+    judged_parameter(path).unwrap_or(path)
 }
 
 /// Brings a store from what one record says is left to what another does, which keeps no more, and puts that beside it.
@@ -194,5 +194,9 @@ pub fn adopt_channels(
     }
     let network = network(&project, project.recipe(only)?, &record)?;
     let channels = network.record(&network.gone);
-    Ok(Project { channels, ..project })
+    let mut unit = project.unit;
+    for (path, axis, kept) in channels.iter() {
+        unit.left.entry(path.to_owned()).or_default().insert(axis, kept.iter().filter(|&&kept| kept).count());
+    }
+    Ok(Project { channels, unit, ..project })
 }

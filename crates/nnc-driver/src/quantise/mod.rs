@@ -9,8 +9,9 @@
 //! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
-//! [`looked`] which programs their ranges hold for, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a recipe has no metric: [`quantise_model`] looks at one
-//! call. The rewrite itself is [`nnc_opt::quantise`].
+//! [`looked`] which programs their ranges hold for, [`trained`] ranges that a training found, [`mod@drift`] what became of
+//! answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a
+//! recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
 mod drift;
@@ -20,6 +21,7 @@ pub(crate) mod held;
 pub mod looked;
 pub mod observe;
 mod timing;
+pub mod trained;
 mod trial;
 mod weights;
 
