@@ -177,8 +177,9 @@ impl<'a> Session<'a> {
     ) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
-        let mut store = initial_store(&compiler, &project.checked(project.unit.init(&recipe.name))?, seed)?;
-        prune::channels::fit(&mut store, project);
+        let init = project.first_values(project.unit.init(&recipe.name))?;
+        let mut store = initial_store(&compiler, &init, seed)?;
+        prune::channels::records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
         if !project.quantised.is_empty() {
             file::prepare(project, recipe, &mut store)?;
         }

@@ -168,14 +168,19 @@ impl<'a> Rewriter<'a> {
         self.new
     }
 
-    /// Gives the new graph with results of its own instead of the old graph's outputs: old values, by name.
-    pub fn finish_with_results(mut self, results: &[(String, ValueId)]) -> Graph {
-        for (name, old) in results {
-            let value = self.value(*old);
-            self.new.add_output(name, value, OutputKind::Result);
+    /// Gives the new graph with results of its own instead of the old graph's outputs: new values, by name.
+    pub fn finish_on(mut self, results: &[(String, ValueId)]) -> Graph {
+        for (name, value) in results {
+            self.new.add_output(name, *value, OutputKind::Result);
         }
         self.new.set_origin(None);
         self.new
+    }
+
+    /// As [`Rewriter::finish_on`], of old values.
+    pub fn finish_with_results(self, results: &[(String, ValueId)]) -> Graph {
+        let results: Vec<_> = results.iter().map(|(name, old)| (name.clone(), self.value(*old))).collect();
+        self.finish_on(&results)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
-use nnc_graph::{Graph, Tensor, TensorType};
+use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::prune::channels::{Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
 use nnc_opt::prune::judged_parameter;
@@ -162,20 +162,6 @@ fn cut(store: &mut Store, before: &Record, after: &Record) {
 pub(crate) fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)> {
     let own = |path: &str| recorded_axis(path).is_some_and(|(resident, _)| !resident.starts_with(RESERVED));
     record.tensors().filter(move |(path, _)| own(path))
-}
-
-/// Brings freshly initialised tensors, of the full widths, to what the weights of a project have.
-pub(crate) fn fit(store: &mut Store, project: &Project) {
-    cut(store, &Record::default(), &project.channels);
-}
-
-/// The type that is left of a parameter or state of the full widths.
-pub(crate) fn fitted(path: &str, ty: &TensorType, project: &Project) -> TensorType {
-    let mut sizes = ty.shape.sizes();
-    for (axis, kept) in project.channels.of(path) {
-        sizes[axis] = kept.iter().filter(|&&kept| kept).count();
-    }
-    TensorType::new(ty.dtype, nnc_graph::Shape::of(&sizes))
 }
 
 /// A project whose graphs are those of a file of weights that lost channels, if it did. Of a recipe it is told from its

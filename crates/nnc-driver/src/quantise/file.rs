@@ -6,7 +6,6 @@ use crate::checkpoint;
 use crate::error::DriverError;
 use crate::narrow;
 use crate::project::Project;
-use crate::prune::channels::fitted;
 use crate::quantise::Outcome;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
@@ -52,7 +51,8 @@ pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
 }
 
 fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Result<Layer, String> {
-    let input = range_of(range).ok_or_else(|| lie(&format!("{RANGE}{name}"), "no scale above 0 with a sign of 0 or 1"))?;
+    let input =
+        range_of(range).ok_or_else(|| lie(&format!("{RANGE}{name}"), "no scale above 0 with a sign of 0 or 1"))?;
     let find = |path: &str| tensors.get(path).ok_or_else(|| lie(path, "not there, though there is a range for it"));
     let path = weights_path(name);
     let weights = find(&path)?;
@@ -115,8 +115,7 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
         }
     }
     if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
-        let made = made(&project.checked(unit.init(name))?);
-        wanted.extend(made.into_iter().map(|(path, ty)| (path.clone(), fitted(&path, &ty, project))));
+        wanted.extend(made(&project.first_values(unit.init(name))?));
     }
     Ok(wanted)
 }

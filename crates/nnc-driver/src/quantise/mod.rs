@@ -35,7 +35,7 @@ use candidates::Candidates;
 pub use drift::{Drift, Moved};
 use examples::OneCall;
 use looked::Program;
-use nnc_graph::{Tensor, TensorType};
+use nnc_graph::TensorType;
 use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Range;
 use observe::Method;
@@ -179,19 +179,19 @@ pub struct Outcome {
 /// Types of tensors by path.
 type Wanted = BTreeMap<String, TensorType>;
 
-/// Quantises the products of a recipe's inference. `told` hears what is being done.
+/// Quantises the products of a recipe's inference, of a session's weights. `told` hears what is being done.
 ///
 /// # Errors
 /// An unknown metric, no examples, no products, or what cannot be compiled or run.
 pub fn quantise(
     (project, recipe): (&Project, &RecipeInfo),
     compiler: &Compiler,
-    tensors: &BTreeMap<String, Tensor>,
+    weights: &Store,
     dataset: &Dataset,
     (request, told): (&Request, &mut dyn FnMut(&str)),
 ) -> Result<Outcome, DriverError> {
     let metric = metric(recipe, request.metric.as_deref())?;
-    let trial = Trial { project, recipe, compiler, tensors, part: dataset.shown().clone(), metric: &metric };
+    let trial = Trial { project, recipe, compiler, weights, part: dataset.shown().clone(), metric: &metric };
     told("measuring the floats");
     let before = trial.run(&[], &BTreeMap::new())?;
     told("looking at activations");

@@ -108,7 +108,8 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
     let models = models(&mut elaborator);
     let (data, recipes) = (Vec::new(), Vec::new());
     let (rounded, left) = (BTreeMap::new(), BTreeMap::new());
-    let mut unit = Unit { models, data, recipes, rounded, left, program: Arc::clone(program), options: options.clone() };
+    let mut unit =
+        Unit { models, data, recipes, rounded, left, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
         diagnostics.extend(super::narrow::check(program));

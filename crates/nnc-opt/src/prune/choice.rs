@@ -25,8 +25,7 @@ pub fn with_choice(graph: &Graph) -> Graph {
         return graph.clone();
     }
     let derivatives = graph.outputs().iter().filter(|output| is_judged(&output.name));
-    let mut judged: BTreeMap<String, ValueId> =
-        derivatives.map(|output| (output.name.clone(), output.value)).collect();
+    let mut judged: BTreeMap<String, ValueId> = derivatives.map(|output| (output.name.clone(), output.value)).collect();
     for (_, node) in graph.nodes() {
         if let Op::Param { path, .. } = &node.op {
             judged.insert(format!("{JUDGED}{path}{VALUE}"), node.results[0]);
