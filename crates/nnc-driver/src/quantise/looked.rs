@@ -50,7 +50,8 @@ impl<'m> Forms<'m> {
 
     fn keep(&mut self, rows: usize, made: Result<Graph, Vec<Diagnostic>>) -> Result<&Graph, DriverError> {
         let form = Project::before_rounding(&self.project.graph(made)?)?;
-        Ok(&*self.made.entry(rows).or_insert(form))
+        let kept: &Graph = self.made.entry(rows).or_insert(form);
+        Ok(kept)
     }
 
     /// The marks of the program, which runs on `rows` rows.
