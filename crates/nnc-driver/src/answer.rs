@@ -7,7 +7,7 @@ use crate::error::DriverError;
 use crate::learned::Learned;
 use crate::pretrained::{self, Holding};
 use crate::project::Project;
-use crate::quantise::looked;
+use crate::quantise::looked::{self, Forms};
 use crate::stage::batch_of;
 use crate::store::Store;
 use nnc_data::{TokenTable, Vocabulary};
@@ -139,7 +139,7 @@ impl AnswerGraphs {
         if project.unit.recipes.is_empty() {
             let name = model_name(project, only)?;
             let model = |rows: usize| project.unit.model(&name, &batch_of(rows));
-            looked::check(project, &format!("the model `{name}`"), &model, rows)?;
+            looked::check(&mut Forms::new(project, &model), &format!("the model `{name}`"), rows)?;
             let make = |rows: usize| -> Result<_, DriverError> {
                 let (graph, pretrained) = project.checked(project.unit.model_with_weights(&name, &batch_of(rows)))?;
                 Ok((project.rounded_graph(Ok(graph))?, pretrained))
@@ -158,7 +158,7 @@ impl AnswerGraphs {
         let (graph, wider) = match is_looked_at {
             true => {
                 let what = answer.map_or("the answer".to_owned(), |name| format!("the answer `{name}`"));
-                (project.inference(&what, &make, rows)?, project.rounded_graph(make(rows + 1))?)
+                project.inference_and_wider(&what, &make, rows)?
             }
             false => (project.unobserved(make(rows))?, project.unobserved(make(rows + 1))?),
         };

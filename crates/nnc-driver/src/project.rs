@@ -4,12 +4,14 @@ use crate::checkpoint::Checkpoint;
 use crate::error::DriverError;
 use crate::prune::channels::adopt_channels;
 use crate::quantise::file;
-use crate::quantise::looked::{self, Make};
+use crate::quantise::looked::{self, Forms, Make};
+use crate::quantise::trained;
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
+use nnc_opt::prune;
 use nnc_opt::prune::channels::{self, Record};
 use nnc_opt::quantise::{self, Layer, Range};
 use std::collections::BTreeMap;
@@ -123,7 +125,7 @@ impl Project {
     /// What is wrong with a range or its integers, or with a stored matrix, in words.
     pub fn with_weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<Self, String> {
         let stored = crate::narrow::file::matrices(tensors)?;
-        Ok(Self { quantised: file::layers(tensors)?, rounded: file::ranges(tensors)?, stored, ..self })
+        Ok(Self { quantised: file::layers(tensors)?, rounded: trained::ranges(tensors)?, stored, ..self })
     }
 
     /// The project as a file of weights asks for it: its integers, stored matrices, ranges and channels.
@@ -150,8 +152,19 @@ impl Project {
     /// [`DriverError::Diagnostics`]; [`DriverError::Usage`] if it needs channels that are gone.
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.checked(graph)?;
-        channels::shrink(&graph, &self.channels)
-            .map_err(|why| DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}")))
+        channels::shrink(&graph, &self.channels).map_err(Self::does_not_fit)
+    }
+
+    /// The first values of what a recipe keeps, or of a model, of the channels that the weights have; or its diagnostics.
+    ///
+    /// # Errors
+    /// As [`Self::graph`].
+    pub fn first_values(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+        channels::first_values(&self.checked(graph)?, &self.channels).map_err(Self::does_not_fit)
+    }
+
+    fn does_not_fit(why: String) -> DriverError {
+        DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}"))
     }
 
     /// A program that updates nothing, with products of integers where the weights have them, for `rows` rows; or its
@@ -172,8 +185,27 @@ impl Project {
         (what, make, rows): (&str, Make<'_>, usize),
         rounded: &BTreeMap<String, Range>,
     ) -> Result<Graph, DriverError> {
-        looked::check(self, what, make, rows)?;
-        self.rounded_by(self.graph(make(rows))?, rounded)
+        if self.quantised.is_empty() {
+            return self.rounded_by(self.graph(make(rows))?, rounded);
+        }
+        let mut forms = Forms::new(self, make);
+        looked::check(&mut forms, what, rows)?;
+        Ok(quantise::quantise(forms.of(rows)?, &self.quantised))
+    }
+
+    /// As [`Self::inference`], for `rows` rows and for one more.
+    ///
+    /// # Errors
+    /// As [`Self::inference`].
+    pub fn inference_and_wider(&self, what: &str, make: Make<'_>, rows: usize) -> Result<(Graph, Graph), DriverError> {
+        if self.quantised.is_empty() {
+            return Ok((self.rounded_graph(make(rows))?, self.rounded_graph(make(rows + 1))?));
+        }
+        let mut forms = Forms::new(self, make);
+        let graph = quantise::quantise(forms.of(rows)?, &self.quantised);
+        let wider = quantise::quantise(forms.of(rows + 1)?, &self.quantised);
+        looked::check(&mut forms, what, rows)?;
+        Ok((graph, wider))
     }
 
     /// As [`Self::inference`], of a graph that is only looked at, or that is known to be one that was quantised for.
@@ -209,13 +241,14 @@ impl Project {
         }
     }
 
-    /// A training step, which rounds where its recipe says so, or its diagnostics.
+    /// A training step, which rounds and prunes where its recipe says so, or its diagnostics.
     ///
     /// # Errors
     /// As [`Self::graph`].
     pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.graph(graph)?;
-        Ok(if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) })
+        let rounded = if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) };
+        Ok(prune::with_choice(&rounded))
     }
 
     /// Whether its weights are all floats, which alone are trained.

@@ -15,6 +15,7 @@ use crate::project::Project;
 use crate::prune;
 use crate::quantise::file;
 use crate::quantise::looked::Make;
+use crate::quantise::trained;
 use crate::store::{Mismatch, Store};
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, OutputKind, Tensor};
@@ -130,7 +131,7 @@ impl Programs<'_> {
     fn follow_ranges(&mut self, store: &Store) -> Result<(), DriverError> {
         let kept = store.iter().filter(|(path, _)| path.starts_with(RANGE));
         let kept = kept.filter_map(|(path, _)| Some((path.to_owned(), store.tensor(path)?))).collect();
-        let rounded = file::ranges(&kept).map_err(DriverError::Usage)?;
+        let rounded = trained::ranges(&kept).map_err(DriverError::Usage)?;
         if rounded != self.rounded {
             self.compiled.retain(|(purpose, _), _| matches!(purpose, Purpose::Train(_) | Purpose::Indices));
             self.rounded = rounded;
@@ -176,15 +177,16 @@ impl<'a> Session<'a> {
     ) -> Result<Self, DriverError> {
         let recipe = project.recipe(Some(recipe))?;
         let data = project.data(&recipe.data)?;
-        let mut store = initial_store(&compiler, &project.checked(project.unit.init(&recipe.name))?, seed)?;
-        prune::channels::fit(&mut store, project);
+        let init = project.first_values(project.unit.init(&recipe.name))?;
+        let mut store = initial_store(&compiler, &init, seed)?;
+        prune::channels::records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
         if !project.quantised.is_empty() {
             file::prepare(project, recipe, &mut store)?;
         }
         narrow::file::prepare(&project.stored, &mut store);
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
-        let (masked, compiled, compile_time) = (BTreeSet::new(), BTreeMap::new(), Duration::ZERO);
+        let (masked, compiled, compile_time) = (prune::masked(&store), BTreeMap::new(), Duration::ZERO);
         let (fixed, rounded) = (false, BTreeMap::new());
         let programs = Programs { project, recipe, compiler, masked, fixed, rounded, compiled, compile_time };
         Ok(Self { data, seed, store, metric_start, programs })
@@ -251,7 +253,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// What is wrong with a mask, in words; then nothing was changed.
     pub fn adopt_masks(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
-        let masked = prune::adopt(&mut self.store, tensors)?;
+        prune::adopt(&mut self.store, tensors)?;
+        let masked = prune::masked(&self.store);
         if masked != self.programs.masked {
             self.programs.compiled.retain(|(purpose, _), _| !matches!(purpose, Purpose::Train(_)));
             self.programs.masked = masked;

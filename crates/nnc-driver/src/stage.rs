@@ -6,7 +6,6 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::pretrained::listed;
 use crate::project::Project;
-use crate::prune;
 use crate::session::initial_store;
 use crate::store::{Mismatch, Store};
 use nnc_graph::Graph;
@@ -46,7 +45,7 @@ impl Which {
 pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<usize>) -> Result<Graph, DriverError> {
     if project.unit.recipes.is_empty() && which == Which::Init {
         let model = crate::answer::model_name(project, only)?;
-        return project.checked(project.unit.model_init(&model));
+        return project.first_values(project.unit.model_init(&model));
     }
     if project.unit.recipes.is_empty() || which == Which::Answer {
         return Ok(AnswerGraphs::new(project, only, None, rows.unwrap_or(1))?.graph);
@@ -55,7 +54,7 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
     let rows = rows.unwrap_or(Project::batch(recipe));
     match which {
         Which::Train => project.training(project.unit.train_step(&recipe.name, rows)),
-        Which::Init => project.checked(project.unit.init(&recipe.name)),
+        Which::Init => project.first_values(project.unit.init(&recipe.name)),
         Which::Evaluate => {
             let make = |rows: usize| project.unit.evaluate(&recipe.name, rows);
             project.inference("the evaluation", &make, rows)
@@ -80,7 +79,6 @@ pub fn store(
 ) -> Result<Store, DriverError> {
     let init = self::graph(project, only, Which::Init, rows)?;
     let mut store = initial_store(compiler, &init, 0)?;
-    prune::channels::fit(&mut store, project);
     if !project.has_floats() {
         store.hold_to(&Store::wanted(graph));
     }

@@ -199,6 +199,11 @@ impl Store {
         self.get(path).map(|entry| host_tensor(&entry.ty, entry.buffer.bytes()))
     }
 
+    /// A copy of every tensor, in the order of paths.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, Tensor)> {
+        self.iter().map(|(path, entry)| (path, host_tensor(&entry.ty, entry.buffer.bytes())))
+    }
+
     /// Copies in every tensor of `weights` that fits, by path and by the names that models say; lists what does not fit
     /// on either side. Paths of the compiler's own are passed over.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {

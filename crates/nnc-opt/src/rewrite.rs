@@ -7,7 +7,7 @@
 //! On entry the old graph is verified; every value that an output or a copied node uses must be mapped before it is
 //! used. Cost: linear in the number of nodes.
 
-use nnc_graph::{Graph, Node, NodeId, Op, OutputKind, Scan, TensorType, ValueId};
+use nnc_graph::{Graph, Node, NodeId, Op, Output, OutputKind, Scan, TensorType, ValueId};
 use std::sync::Arc;
 
 /// How many rewrites may still be made: the means to find the rewrite that breaks something by bisection.
@@ -150,8 +150,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Declares the old graph's outputs on the new values and gives the new graph.
-    pub fn finish(mut self) -> Graph {
-        for output in self.old.outputs() {
+    pub fn finish(self) -> Graph {
+        self.finish_with(|_| true)
+    }
+
+    /// As [`Rewriter::finish`], with some of the outputs.
+    pub fn finish_with(mut self, is_kept: impl Fn(&Output) -> bool) -> Graph {
+        for output in self.old.outputs().iter().filter(|output| is_kept(output)) {
             let kind = match output.kind {
                 OutputKind::Result => OutputKind::Result,
                 OutputKind::Update(target) => OutputKind::Update(self.value(target)),
@@ -163,14 +168,19 @@ impl<'a> Rewriter<'a> {
         self.new
     }
 
-    /// Gives the new graph with results of its own instead of the old graph's outputs: old values, by name.
-    pub fn finish_with_results(mut self, results: &[(String, ValueId)]) -> Graph {
-        for (name, old) in results {
-            let value = self.value(*old);
-            self.new.add_output(name, value, OutputKind::Result);
+    /// Gives the new graph with results of its own instead of the old graph's outputs: new values, by name.
+    pub fn finish_on(mut self, results: &[(String, ValueId)]) -> Graph {
+        for (name, value) in results {
+            self.new.add_output(name, *value, OutputKind::Result);
         }
         self.new.set_origin(None);
         self.new
+    }
+
+    /// As [`Rewriter::finish_on`], of old values.
+    pub fn finish_with_results(self, results: &[(String, ValueId)]) -> Graph {
+        let results: Vec<_> = results.iter().map(|(name, old)| (name.clone(), self.value(*old))).collect();
+        self.finish_on(&results)
     }
 }
 

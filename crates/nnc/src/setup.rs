@@ -5,7 +5,7 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
-use nnc_driver::quantise;
+use nnc_driver::quantise::{self, trained};
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, learned, pretrained};
@@ -101,7 +101,12 @@ fn checkpoint(file: Option<&Path>) -> Result<Checkpoint, DriverError> {
 pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<(Project, Checkpoint), Failure> {
     let (project, loaded) = (project(options)?, checkpoint(weights)?);
     let Some(path) = weights else { return Ok((project, loaded)) };
-    Ok((project.with_file(options.only.as_deref(), (path, &loaded))?, loaded))
+    let project = project.with_file(options.only.as_deref(), (path, &loaded))?;
+    for layer in trained::idle(&loaded.tensors, &project.rounded) {
+        let why = "it was given nothing but 0 in the training that rounded others";
+        terminal::print_warning(&format!("{}: `{layer}` stays f32, as {why}", path.display()));
+    }
+    Ok((project, loaded))
 }
 
 /// Integers are neither trained nor rounded again.

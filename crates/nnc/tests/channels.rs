@@ -79,6 +79,17 @@ fn every_command_takes_the_small_network() {
     let hidden = shape(&folder.join(SMALL), "dense_1.b")[0];
     let dump = ok(&folder, &["dump", "digits.nn", "--at", "graph", "--program", "answer", "--weights", SMALL]);
     assert!(dump.contains(&format!("f32[1, {hidden}]")), "{dump}");
+    // First values are of the small network, too.
+    let first = ok(&folder, &["dump", "digits.nn", "--at", "graph", "--program", "init", "--weights", SMALL]);
+    let made =
+        |name: &str| first.lines().find(|line| line.contains(&format!("\"{name}\""))).unwrap_or_default().to_owned();
+    for (name, size) in [("dense_1.b", format!("[{hidden}]")), ("$optimizer.dense_2.w.m", format!("[{hidden}, 10]"))] {
+        let value = made(name);
+        let value = value.rsplit(' ').find(|word| word.starts_with('%')).unwrap_or_else(|| panic!("{name}: {first}"));
+        let defined =
+            first.lines().find(|line| line.trim_start().starts_with(&format!("{value} "))).unwrap_or_default();
+        assert!(defined.contains(&size), "{name}: {defined}\n{first}");
+    }
     let row: Vec<String> = (0..64).map(|at| (at % 17).to_string()).collect();
     fs::write(folder.join("x.csv"), row.join(",") + "\n").unwrap();
     let run = ok(&folder, &["run", "digits.nn", "--weights", SMALL, "--input", "x.csv", "--json"]);
@@ -213,4 +224,46 @@ fn a_record_that_does_not_fit_is_an_error_of_every_command() {
         }
     }
     assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
+}
+
+/// A recipe that prunes and rounds while it trains takes a small network, and judges the weights that are left of it.
+#[test]
+fn recipes_that_prune_take_what_lost_channels() {
+    let (_keep, folder) = trained();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let more = |words: &str| source.replace("    metric accuracy", &format!("    {words}\n    metric accuracy"));
+    for (options, rounds) in [
+        ("cubic(0.8, end=0.5), every=3", false),
+        ("0.8, every=3, by=movement, scope=\"layer\"", false),
+        ("cubic(0.8, end=0.5), every=3", true),
+    ] {
+        let rounding = if rounds { "\n    quantise(start=0.5)" } else { "" };
+        fs::write(folder.join("digits.nn"), more(&format!("prune({options}){rounding}"))).unwrap();
+        halve(&folder);
+        let small = folder.join(SMALL);
+        let train = |words: &[&str]| ok(&folder, &[&["train", "digits.nn", "--out", "run"], words].concat());
+        train(&["--init", SMALL, "--set", "epochs=2", "batch=128"]);
+        train(&["--resume", "--set", "epochs=3", "batch=128"]);
+        let last = folder.join("run/last.safetensors");
+        let (mut zeros, mut elements) = (0, 0);
+        for name in ["conv2d_1.w", "conv2d_2.w", "dense_1.w", "dense_2.w"] {
+            assert_eq!(shape(&last, name), shape(&small, name));
+            let mask = format!("$prune.{name}.mask");
+            assert_eq!(shape(&last, &mask), shape(&small, name));
+            let (kept, weights) = (bytes(&last, &mask), bytes(&last, name));
+            let gone = weights.chunks(4).zip(&kept).filter(|(_, kept)| **kept == 0);
+            assert!(gone.clone().all(|(weight, _)| weight.iter().all(|&byte| byte == 0)), "{options}: {name}");
+            (zeros, elements) = (zeros + gone.count(), elements + kept.len());
+        }
+        let share = zeros as f64 / elements as f64;
+        assert!((share - 0.8).abs() < 0.01, "{options}: {share} of what is left is zero");
+        ok(&folder, &["eval", "digits.nn", "--weights", "run/last.safetensors"]);
+        ok(
+            &folder,
+            &["prune", "digits.nn", "--weights", "run/last.safetensors", "--channels", "0.2", "-o", "b.safetensors"],
+        );
+        let again = shape(&folder.join("b.safetensors"), "$prune.conv2d_2.w.mask");
+        assert_eq!(again, shape(&folder.join("b.safetensors"), "conv2d_2.w"));
+        fs::remove_dir_all(folder.join("run")).unwrap();
+    }
 }

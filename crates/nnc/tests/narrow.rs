@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{accuracy, digits, fails, ok};
+use common::{Stored, accuracy, altered, digits, fails, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -181,20 +181,10 @@ fn what_does_not_fit_is_refused() {
 
 /// Records that are lies, each told in one sentence.
 fn broken_records(folder: &Path) {
-    let bytes = fs::read(folder.join("int8.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
     for (numbers, told) in [([9, 64, 0], "no number of bits"), ([8, 48, 0], "no such"), ([4, 64, 0], "is lacking")] {
-        let record: Vec<u8> = numbers.iter().flat_map(|number: &i64| number.to_le_bytes()).collect();
-        let tensors = file.tensors().into_iter().map(|(name, tensor)| {
-            let is_record = name == "$stored.dense_1.w";
-            let data = if is_record { record.clone() } else { tensor.data().to_vec() };
-            (name, (tensor.dtype(), tensor.shape().to_vec(), data))
+        altered(folder, "int8.safetensors", "broken.safetensors", |tensors| {
+            tensors.insert("$stored.dense_1.w".to_owned(), Stored::whole(&[3], &numbers));
         });
-        let tensors: Vec<_> = tensors.collect();
-        let views = tensors.iter().map(|(name, (dtype, shape, data))| {
-            (name.as_str(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
-        });
-        fs::write(folder.join("broken.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
         let read = fails(folder, &["eval", "digits.nn", "--weights", "broken.safetensors"]);
         assert!(read.contains(told), "{numbers:?}: {read}");
     }

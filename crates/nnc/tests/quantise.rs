@@ -398,7 +398,37 @@ fn a_range_that_is_none_is_refused() {
     fs::write(folder.join("bad.safetensors"), &file).unwrap();
     for words in [&["eval", "digits.nn"][..], &["quantise", "digits.nn", "-o", "q.safetensors"]] {
         let said = fails(&folder, &[words, &["--weights", "bad.safetensors"]].concat());
-        assert!(said.contains("bad.safetensors") && said.contains("the range of `dense_1.w`"), "{said}");
+        assert!(said.contains("bad.safetensors") && said.contains("`$quantise.dense_1.w."), "{said}");
     }
     assert!(!folder.join("q.safetensors").exists());
+}
+
+/// A range that a step of the optimiser makes nothing of begins anew, so that a checkpoint has it.
+#[test]
+fn a_learned_range_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let row = |row: usize| (0..16).map(|at| format!("{}", ((at * 7 + row * 5) % 13) as f32 / 3.0)).collect::<Vec<_>>();
+    fs::write(folder.join("t.csv"), (0..8).map(|at| row(at).join(",") + "\n").collect::<String>()).unwrap();
+    for sign in ["", "-"] {
+        let text = format!(
+            "model Net(x: f32[N, 16]) -> f32[N, 8] {{ return dense(x, 8) }}
+data table {{
+    train: f32[16] = csv(\"t.csv\")
+    x: f32[16] = train
+}}
+train Net on table {{
+    epochs = 2; batch = 8
+    minimize {sign}mean(Net(x)) using sgd(lr=1000)
+    quantise(range=learned)
+}}
+"
+        );
+        fs::write(folder.join("net.nn"), text).unwrap();
+        ok(folder, &["train", "net.nn", "--out", "run"]);
+        let file = fs::read(folder.join("run/last.safetensors")).unwrap();
+        let top = floats_of(&file, "$quantise.dense_1.w.top")[0];
+        assert!(top > 0.0, "{sign}: {top}");
+        fs::remove_dir_all(folder.join("run")).unwrap();
+    }
 }

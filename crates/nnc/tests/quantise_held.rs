@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fails, nnc, ok};
+use common::{Stored, altered, fails, nnc, ok};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -244,4 +244,48 @@ train Whole on drawn {
         assert!(graph.contains(".q8\""), "{rows}\n{graph}");
         assert!(!graph.contains("param \"conv2d_1.w\""), "{rows}\n{graph}");
     }
+}
+
+/// A file of weights alone has no states of metrics; those that accumulate over a split are taken all the same.
+#[test]
+fn metrics_that_accumulate_are_taken_of_weights_alone() {
+    let (folder, _) = trained("test = 0.25", "metric error = root_mean_squared_error(z, y)", &[]);
+    let folder = folder.path();
+    let prune = ["prune", "net.nn", "--only", "Net", "--weights", FLOATS];
+    ok(folder, &[&prune[..], &["--sparsity", "0.3", "-o", "p.safetensors"]].concat());
+    ok(folder, &[&prune[..], &["--channels", "0.2", "-o", "c.safetensors"]].concat());
+    for weights in ["p.safetensors", "c.safetensors"] {
+        let line = ["quantise", "net.nn", "--only", "Net", "--weights", weights, "--all", "--max-drop", "100"];
+        let told = ok(folder, &[&line[..], &["--metric", "error", "-o", "q.safetensors"]].concat());
+        assert!(told.contains("error "), "{told}");
+        ok(folder, &["eval", "net.nn", "--only", "Net", "--weights", "q.safetensors"]);
+    }
+}
+
+/// Weights by the names of another tool are the same weights.
+#[test]
+fn weights_of_other_names_are_quantised_as_they_are_read() {
+    let (folder, _) = trained("test = 0.25", "", &[]);
+    let folder = folder.path();
+    altered(folder, FLOATS, "named.safetensors", |tensors| {
+        tensors.retain(|name, _| !name.starts_with('$'));
+        for layer in ["dense_1", "dense_2"] {
+            let bias = tensors.remove(&format!("{layer}.b")).unwrap();
+            tensors.insert(format!("{layer}.bias"), bias);
+            let Stored { dtype, dims, bytes } = tensors.remove(&format!("{layer}.w")).unwrap();
+            let (rows, columns) = (dims[0], dims[1]);
+            let element = |row: usize, column: usize| &bytes[4 * (row * columns + column)..][..4];
+            let turned = (0..columns).flat_map(|column| (0..rows).flat_map(move |row| element(row, column)));
+            let turned = Stored { dtype, dims: vec![columns, rows], bytes: turned.copied().collect() };
+            tensors.insert(format!("{layer}.weight"), turned);
+        }
+    });
+    let test = |weights: &str| ok(folder, &["eval", "net.nn", "--only", "Net", "--weights", weights]);
+    assert_eq!(test("named.safetensors"), test(FLOATS));
+    let quantised = |from: &str, to: &str| {
+        let line = ["quantise", "net.nn", "--only", "Net", "--weights", from, "--all", "--max-drop", "100", "-o", to];
+        ok(folder, &line);
+        test(to)
+    };
+    assert_eq!(quantised("named.safetensors", "a.safetensors"), quantised(FLOATS, "b.safetensors"));
 }

@@ -117,8 +117,9 @@ impl Maker<'_> {
                 let metric = Some(self.metric.to_owned());
                 let method = Method::MinMax;
                 let request = quantise::Request { method, examples: EXAMPLES, metric, max_drop, measure: true };
+                let session = self.session(&project, weights)?;
                 let heard = &mut |what: &str| told(Told::Doing(what));
-                let outcome = quantise((&project, recipe), compiler, &weights.tensors, dataset, (&request, heard))?;
+                let outcome = quantise((&project, recipe), compiler, session.store(), dataset, (&request, heard))?;
                 let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
                 Ok(is_any.then(|| Checkpoint::of(file::kept(&outcome), weights.metadata.clone())))
             }

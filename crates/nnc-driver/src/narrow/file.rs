@@ -1,6 +1,7 @@
 //! Stored weights in a file: of each matrix what is stored (`PATH.stored`), its scales (`PATH.scales`), and how to read them
 //! (`$stored.PATH`: bits, terms of a group, the axis that products sum over), in the place of the floats.
 
+use crate::quantise::file::{are_scales, lie};
 use crate::store::Store;
 use nnc_graph::{DType, Shape, Stored, Tensor, TensorType};
 use nnc_opt::narrow::Matrix;
@@ -40,9 +41,22 @@ fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Re
     let matrix = Matrix { path: path.to_owned(), terms_axis, form };
     let wanted = matrix.tensors(&float_type(tensors, &matrix).ok_or_else(|| lacks(&matrix))?);
     match wanted.iter().find(|(path, ty)| tensors.get(path).is_none_or(|tensor| tensor.ty() != *ty)) {
-        None if !wanted.is_empty() => Ok(matrix),
+        None if !wanted.is_empty() => check_scales(tensors, matrix),
         None => Err(lacks(&matrix)),
         Some((path, ty)) => Err(format!("`{path}` of {ty} is lacking, which the record of a stored matrix asks for")),
+    }
+}
+
+/// The matrix, if its scales are such as rounding makes: of four bits they may be negative.
+fn check_scales(tensors: &BTreeMap<String, Tensor>, matrix: Matrix) -> Result<Matrix, String> {
+    let least = match matrix.form {
+        Stored::Nibbles { .. } => f64::MIN,
+        Stored::Bf16 | Stored::Bytes { .. } => 0.0,
+    };
+    let path = matrix.scales_path();
+    match tensors.get(&path) {
+        Some(scales) if !are_scales(scales, least) => Err(lie(&path, "no finite scale for each group")),
+        Some(_) | None => Ok(matrix),
     }
 }
 

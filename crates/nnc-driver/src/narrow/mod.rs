@@ -57,6 +57,8 @@ pub struct Row {
     pub path: String,
     /// Its dims.
     pub dims: [usize; 2],
+    /// Multiply-adds of all products by it, of a batch.
+    pub products: usize,
     /// How it is stored, or why it is not.
     pub choice: Result<Stored, Reason>,
     /// The root of the mean squared rounding error, as a share of that of the weights.
@@ -96,7 +98,7 @@ impl Chosen {
         let mut chosen = Self { rows: Vec::new(), made: BTreeMap::new() };
         for candidate in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
-            let Candidate { path, dims, terms_axis, .. } = candidate;
+            let Candidate { path, dims, terms_axis, products } = candidate;
             let matrix = Matrix { path: path.clone(), terms_axis, form };
             let choice = match matrix.sizes(&floats.ty()) {
                 _ if floats.elements() < LEAST_ELEMENTS => Err(Reason::Small),
@@ -107,6 +109,7 @@ impl Chosen {
             let row = Row {
                 path: path.clone(),
                 dims,
+                products,
                 choice: choice.as_ref().map(|_| form).map_err(|why| *why),
                 error,
                 drop: None,
@@ -184,6 +187,10 @@ impl GoesBack for Matrices<'_> {
 
     fn note(&mut self, at: usize, drop: f64) {
         self.chosen.rows[at].drop = Some(drop);
+    }
+
+    fn products(&self, at: usize) -> usize {
+        self.chosen.rows[at].products
     }
 
     fn go_back(&mut self, at: usize) {

@@ -9,10 +9,10 @@ use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
-use nnc_graph::{Graph, Tensor, TensorType};
+use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::prune::channels::{Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
-use nnc_opt::prune::masked_parameter;
+use nnc_opt::prune::judged_parameter;
 use std::collections::BTreeMap;
 
 /// What is to go.
@@ -138,9 +138,9 @@ fn sizes(store: &Store) -> (usize, usize) {
     own.fold((0, 0), |sum, (_, entry)| (sum.0 + entry.ty.shape.elements().size(), sum.1 + entry.ty.bytes()))
 }
 
-/// What a path of the store has the channels of: a mask those of its parameter.
+/// What a path of the store has the channels of: a mask and a score those of their parameter.
 fn resident(path: &str) -> &str {
-    masked_parameter(path).unwrap_or(path)
+    judged_parameter(path).unwrap_or(path)
 }
 
 /// Brings a store from what one record says is left to what another does, which keeps no more, and puts that beside it.
@@ -164,20 +164,6 @@ pub(crate) fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)>
     record.tensors().filter(move |(path, _)| own(path))
 }
 
-/// Brings freshly initialised tensors, of the full widths, to what the weights of a project have.
-pub(crate) fn fit(store: &mut Store, project: &Project) {
-    cut(store, &Record::default(), &project.channels);
-}
-
-/// The type that is left of a parameter or state of the full widths.
-pub(crate) fn fitted(path: &str, ty: &TensorType, project: &Project) -> TensorType {
-    let mut sizes = ty.shape.sizes();
-    for (axis, kept) in project.channels.of(path) {
-        sizes[axis] = kept.iter().filter(|&&kept| kept).count();
-    }
-    TensorType::new(ty.dtype, nnc_graph::Shape::of(&sizes))
-}
-
 /// A project whose graphs are those of a file of weights that lost channels, if it did. Of a recipe it is told from its
 /// training step what the optimiser keeps of them.
 ///
@@ -194,5 +180,9 @@ pub fn adopt_channels(
     }
     let network = network(&project, project.recipe(only)?, &record)?;
     let channels = network.record(&network.gone);
-    Ok(Project { channels, ..project })
+    let mut unit = project.unit;
+    for (path, axis, kept) in channels.iter() {
+        unit.left.entry(path.to_owned()).or_default().insert(axis, kept.iter().filter(|&&kept| kept).count());
+    }
+    Ok(Project { channels, unit, ..project })
 }

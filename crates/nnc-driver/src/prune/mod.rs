@@ -192,12 +192,16 @@ fn row(store: &Store, path: String, verdict: Result<usize, LeftAlone>) -> Option
     Some(Row { path, dims: tensor.dims().to_vec(), elements: tensor.elements(), pruned })
 }
 
-/// Takes masks of a file into a store that has the weights already, zeroes what they do not keep, and gives the paths
-/// of the parameters that have one.
+/// The parameters that have a mask in a store.
+pub fn masked(store: &Store) -> BTreeSet<String> {
+    store.iter().filter_map(|(path, _)| masked_parameter(path)).map(str::to_owned).collect()
+}
+
+/// Takes masks of a file into a store that has the weights already, and zeroes what they do not keep.
 ///
 /// # Errors
 /// What is wrong with a mask, in words: it fits no parameter of the store, or not its shape.
-pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<BTreeSet<String>, String> {
+pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     let masks = masks(tensors);
     for &(parameter, mask) in &masks {
         let entry =
@@ -208,7 +212,7 @@ pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<BT
         let kept: Vec<bool> = mask.bytes().iter().map(|&byte| byte != 0).collect();
         apply(store, parameter, &kept);
     }
-    Ok(masks.into_iter().map(|(parameter, _)| parameter.to_owned()).collect())
+    Ok(())
 }
 
 /// The masks among some tensors, by the parameters that they are for.
@@ -284,7 +288,8 @@ mod tests {
     fn a_mask_is_taken_with_its_zeros() {
         let given = tensors(&Tensor::from_f64(DType::Bool, &[2, 2], &[1., 0., 0., 1.]));
         let mut store = Store::of([("a.w", &given["a.w"])].into_iter());
-        assert_eq!(adopt(&mut store, &given).unwrap(), BTreeSet::from(["a.w".to_owned()]));
+        adopt(&mut store, &given).unwrap();
+        assert_eq!(masked(&store), BTreeSet::from(["a.w".to_owned()]));
         assert_eq!(store.tensor("a.w").unwrap().to_f64(), [1., 0., 0., 4.]);
         assert_eq!(store.tensor("$prune.a.w.mask").unwrap(), given["$prune.a.w.mask"]);
     }

@@ -6,14 +6,13 @@ use crate::checkpoint;
 use crate::error::DriverError;
 use crate::narrow;
 use crate::project::Project;
-use crate::prune::channels::fitted;
 use crate::quantise::Outcome;
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Tensor, TensorType};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::prune::channels::recorded_axis;
-use nnc_opt::quantise::{self, Layer, Range, scales_path, weights_path};
+use nnc_opt::quantise::{Layer, Range, WEIGHT_LEVELS, scales_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -40,35 +39,6 @@ pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> 
     named.map(|(name, range)| layer(tensors, name, range)).collect()
 }
 
-/// The ranges that weights were trained with, by layer: none unless their recipe rounds, and had begun to. A layer that never
-/// saw anything but 0 has none.
-///
-/// # Errors
-/// What is wrong with a range, in words.
-pub fn ranges(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Range>, String> {
-    let mut found = BTreeMap::new();
-    for (path, top) in tensors {
-        let Some(layer) = path.strip_prefix(quantise::RANGE).and_then(|rest| rest.strip_suffix(quantise::TOP)) else {
-            continue;
-        };
-        let sign = tensors.get(&format!("{}{layer}{}", quantise::RANGE, quantise::SIGN));
-        let [Some(top), Some(sign)] = [Some(top), sign].map(|end| end.and_then(scalar)) else {
-            return Err(format!("the range of `{layer}` that was trained is no magnitude and sign"));
-        };
-        let least = if sign > 0.0 { -top } else { 0.0 };
-        found.extend(Range::covering(least, top).map(|range| (layer.to_owned(), range)));
-    }
-    Ok(found)
-}
-
-/// The number that a tensor is.
-fn scalar(tensor: &Tensor) -> Option<f32> {
-    match tensor.to_f64()[..] {
-        [number] if tensor.dtype() == DType::F32 && number.is_finite() => Some(number as f32),
-        _ => None,
-    }
-}
-
 /// Integers are neither trained nor rounded again.
 ///
 /// # Errors
@@ -81,23 +51,46 @@ pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
 }
 
 fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Result<Layer, String> {
-    let numbers = range.to_f64();
-    let wrong = || format!("the range of the quantised `{name}` is no scale and sign");
-    let [scale, signed] = numbers[..] else { return Err(wrong()) };
-    let is_scale = range.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
-    let is_sign = signed == 0.0 || signed == 1.0;
-    if !is_scale || !is_sign {
-        return Err(wrong());
+    let input =
+        range_of(range).ok_or_else(|| lie(&format!("{RANGE}{name}"), "no scale above 0 with a sign of 0 or 1"))?;
+    let find = |path: &str| tensors.get(path).ok_or_else(|| lie(path, "not there, though there is a range for it"));
+    let path = weights_path(name);
+    let weights = find(&path)?;
+    let fits = |number: &f64| number.abs() <= f64::from(WEIGHT_LEVELS);
+    if weights.dtype() != DType::I8 || !weights.to_f64().iter().all(fits) {
+        return Err(lie(&path, &format!("{}, no integers from -{WEIGHT_LEVELS} to {WEIGHT_LEVELS}", weights.ty())));
     }
-    for (path, dtype) in [(weights_path(name), DType::I8), (scales_path(name), DType::F32)] {
-        if tensors.get(&path).is_none_or(|tensor| tensor.dtype() != dtype) {
-            return Err(format!("there is a range for `{name}`, but no `{path}` of {dtype}"));
-        }
+    let path = scales_path(name);
+    let scales = find(&path)?;
+    if !are_scales(scales, 0.0) || scales.dims().len() != 1 || !weights.dims().contains(&scales.elements()) {
+        return Err(lie(&path, &format!("{}, no scale from 0 for each channel", scales.ty())));
     }
-    let marks = tensors.get(&format!("{MARKS}{name}")).filter(|marks| marks.dtype() == DType::I64);
-    let marks = marks.ok_or_else(|| format!("what the range of the quantised `{name}` was found for is not told"))?;
+    let path = format!("{MARKS}{name}");
+    let marks = find(&path)?;
+    if marks.dtype() != DType::I64 {
+        return Err(lie(&path, "no list of what the range was found for"));
+    }
     let marks = marks.to_i64().into_iter().map(i64::cast_unsigned).collect();
-    Ok(Layer { name: name.to_owned(), input: Range { scale: scale as f32, signed: signed == 1.0 }, marks })
+    Ok(Layer { name: name.to_owned(), input, marks })
+}
+
+/// The range that a tensor tells.
+fn range_of(range: &Tensor) -> Option<Range> {
+    let numbers = range.to_f64();
+    let [scale, signed @ (0.0 | 1.0)] = numbers[..] else { return None };
+    let is_scale = range.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
+    is_scale.then_some(Range { scale: scale as f32, signed: signed == 1.0 })
+}
+
+/// Whether a tensor holds finite floats from `least` on, at least one.
+pub(crate) fn are_scales(tensor: &Tensor, least: f64) -> bool {
+    let is_scale = |number: &f64| number.is_finite() && *number >= least;
+    tensor.dtype() == DType::F32 && tensor.elements() > 0 && tensor.to_f64().iter().all(is_scale)
+}
+
+/// What is said of a tensor that is not what its path says.
+pub(crate) fn lie(path: &str, is: &str) -> String {
+    format!("`{path}` is {is}: the file is damaged; quantise the floats again")
 }
 
 /// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of rows
@@ -122,8 +115,7 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
         }
     }
     if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
-        let made = made(&project.checked(unit.init(name))?);
-        wanted.extend(made.into_iter().map(|(path, ty)| (path.clone(), fitted(&path, &ty, project))));
+        wanted.extend(made(&project.first_values(unit.init(name))?));
     }
     Ok(wanted)
 }

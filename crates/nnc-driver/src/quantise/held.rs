@@ -32,12 +32,15 @@ pub trait GoesBack {
     /// Notes how much the metric drops with one alone.
     fn note(&mut self, at: usize, drop: f64);
 
+    /// The multiply-adds that are slower again when one goes back.
+    fn products(&self, at: usize) -> usize;
+
     /// One goes back.
     fn go_back(&mut self, at: usize);
 }
 
 /// Takes some of `count` back until the metric called `metric`, which was `before`, drops by no more than `most`
-/// ([`Better::worse_by`]). Gives the metric in the end; `told` hears if it has to look at each by itself.
+/// ([`Better::worse_by`]): what costs most by itself first, and of what costs alike that with the fewest multiply-adds. Gives the metric in the end; `told` hears if it has to look at each by itself.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -59,7 +62,7 @@ pub fn hold(
         held.note(at, drop(alone));
         costs.push((drop(alone), at));
     }
-    costs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    costs.sort_by(|a, b| b.0.total_cmp(&a.0).then(held.products(a.1).cmp(&held.products(b.1))));
     for (_, at) in costs {
         held.go_back(at);
         value = held.all()?;
@@ -68,4 +71,40 @@ pub fn hold(
         }
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each costs by itself, its multiply-adds, and whether it went back.
+    struct Costs(Vec<(f64, usize, bool)>);
+
+    impl GoesBack for Costs {
+        fn all(&mut self) -> Result<f64, DriverError> {
+            Ok(0.9 - self.0.iter().filter(|(.., back)| !back).map(|(cost, ..)| cost).sum::<f64>())
+        }
+
+        fn alone(&mut self, at: usize) -> Result<Option<f64>, DriverError> {
+            Ok(Some(0.9 - self.0[at].0))
+        }
+
+        fn note(&mut self, _: usize, _: f64) {}
+
+        fn products(&self, at: usize) -> usize {
+            self.0[at].1
+        }
+
+        fn go_back(&mut self, at: usize) {
+            self.0[at].2 = true;
+        }
+    }
+
+    #[test]
+    fn of_what_costs_alike_the_smallest_goes_back_first() {
+        let mut held = Costs([(0.01, 900), (0.02, 800), (0.01, 10), (0.01, 50)].map(|(a, b)| (a, b, false)).to_vec());
+        let after = hold(&mut held, 4, ("accuracy", 0.9, 1.5), &mut |_| {}).unwrap();
+        assert!((after - 0.89).abs() < 1e-9, "{after}");
+        assert_eq!(held.0.iter().map(|(.., back)| *back).collect::<Vec<_>>(), [false, true, true, true]);
+    }
 }

@@ -24,18 +24,60 @@ const ROWS: [usize; 4] = [2, 16, 128, 1024];
 /// The marks of the activations of a program's products, by the names of these.
 pub type Marks = BTreeMap<String, BTreeSet<u64>>;
 
-/// Those of a program that runs on `rows` rows.
-///
-/// # Errors
-/// Diagnostics, or a bug in the compiler.
-pub fn marks(project: &Project, make: Make<'_>, rows: usize) -> Result<Marks, DriverError> {
-    let made = ROWS.into_iter().map(make).find(Result::is_ok);
-    let graph = project.graph(made.unwrap_or_else(|| make(rows)))?;
-    let mut found = Marks::new();
-    for site in sites(&Project::before_rounding(&graph)?) {
-        found.entry(site.name).or_default().insert(site.mark);
+/// The forms of a program in which products are quantised, by the number of rows, each made once.
+pub struct Forms<'m> {
+    project: &'m Project,
+    make: Make<'m>,
+    made: BTreeMap<usize, Graph>,
+}
+
+impl<'m> Forms<'m> {
+    /// Those of what `make` makes.
+    pub fn new(project: &'m Project, make: Make<'m>) -> Self {
+        Self { project, make, made: BTreeMap::new() }
     }
-    Ok(found)
+
+    /// That for a number of rows.
+    ///
+    /// # Errors
+    /// Diagnostics, or a bug in the compiler.
+    pub fn of(&mut self, rows: usize) -> Result<&Graph, DriverError> {
+        match self.made.contains_key(&rows) {
+            true => Ok(&self.made[&rows]),
+            false => self.keep(rows, (self.make)(rows)),
+        }
+    }
+
+    fn keep(&mut self, rows: usize, made: Result<Graph, Vec<Diagnostic>>) -> Result<&Graph, DriverError> {
+        let form = Project::before_rounding(&self.project.graph(made)?)?;
+        let kept: &Graph = self.made.entry(rows).or_insert(form);
+        Ok(kept)
+    }
+
+    /// The marks of the program, which runs on `rows` rows.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn marks(&mut self, rows: usize) -> Result<Marks, DriverError> {
+        let mut found = Marks::new();
+        for site in sites(self.marked(rows)?) {
+            found.entry(site.name).or_default().insert(site.mark);
+        }
+        Ok(found)
+    }
+
+    /// The form that marks are taken of.
+    fn marked(&mut self, rows: usize) -> Result<&Graph, DriverError> {
+        for fixed in ROWS {
+            let made = if self.made.contains_key(&fixed) { None } else { Some((self.make)(fixed)) };
+            match made {
+                None => return self.of(fixed),
+                Some(Ok(graph)) => return self.keep(fixed, Ok(graph)),
+                Some(Err(_)) => {}
+            }
+        }
+        self.of(rows)
+    }
 }
 
 /// A program that is looked at.
@@ -54,8 +96,9 @@ impl Program {
     /// # Errors
     /// Diagnostics, or a bug in the compiler.
     pub fn new(project: &Project, name: String, make: Make<'_>, rows: usize) -> Result<Self, DriverError> {
-        let graph = Project::before_rounding(&project.graph(make(rows))?)?;
-        Ok(Self { name, graph, marks: marks(project, make, rows)? })
+        let mut forms = Forms::new(project, make);
+        let graph = forms.of(rows)?.clone();
+        Ok(Self { name, graph, marks: forms.marks(rows)? })
     }
 }
 
@@ -63,11 +106,12 @@ impl Program {
 ///
 /// # Errors
 /// [`DriverError::Usage`] that names the first such layer; diagnostics.
-pub fn check(project: &Project, what: &str, make: Make<'_>, rows: usize) -> Result<(), DriverError> {
+pub fn check(forms: &mut Forms<'_>, what: &str, rows: usize) -> Result<(), DriverError> {
+    let project = forms.project;
     if project.quantised.is_empty() {
         return Ok(());
     }
-    let marks = marks(project, make, rows)?;
+    let marks = forms.marks(rows)?;
     let is_known = |layer: &&Layer| marks.get(&layer.name).is_none_or(|marks| marks.is_subset(&layer.marks));
     let Some(unknown) = project.quantised.iter().find(|layer| !is_known(layer)) else { return Ok(()) };
     let name = unknown.name.split('@').next().unwrap_or_default();

@@ -9,8 +9,9 @@
 //! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
-//! [`looked`] which programs their ranges hold for, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a recipe has no metric: [`quantise_model`] looks at one
-//! call. The rewrite itself is [`nnc_opt::quantise`].
+//! [`looked`] which programs their ranges hold for, [`trained`] ranges that a training found, [`mod@drift`] what became of
+//! answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a
+//! recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
 mod drift;
@@ -20,6 +21,7 @@ pub(crate) mod held;
 pub mod looked;
 pub mod observe;
 mod timing;
+pub mod trained;
 mod trial;
 mod weights;
 
@@ -33,7 +35,7 @@ use candidates::Candidates;
 pub use drift::{Drift, Moved};
 use examples::OneCall;
 use looked::Program;
-use nnc_graph::{Tensor, TensorType};
+use nnc_graph::TensorType;
 use nnc_lang::elaborate::{Better, RecipeInfo};
 use nnc_opt::quantise::Range;
 use observe::Method;
@@ -177,19 +179,19 @@ pub struct Outcome {
 /// Types of tensors by path.
 type Wanted = BTreeMap<String, TensorType>;
 
-/// Quantises the products of a recipe's inference. `told` hears what is being done.
+/// Quantises the products of a recipe's inference, of a session's weights. `told` hears what is being done.
 ///
 /// # Errors
 /// An unknown metric, no examples, no products, or what cannot be compiled or run.
 pub fn quantise(
     (project, recipe): (&Project, &RecipeInfo),
     compiler: &Compiler,
-    tensors: &BTreeMap<String, Tensor>,
+    weights: &Store,
     dataset: &Dataset,
     (request, told): (&Request, &mut dyn FnMut(&str)),
 ) -> Result<Outcome, DriverError> {
     let metric = metric(recipe, request.metric.as_deref())?;
-    let trial = Trial { project, recipe, compiler, tensors, part: dataset.shown().clone(), metric: &metric };
+    let trial = Trial { project, recipe, compiler, weights, part: dataset.shown().clone(), metric: &metric };
     told("measuring the floats");
     let before = trial.run(&[], &BTreeMap::new())?;
     told("looking at activations");

@@ -22,8 +22,8 @@ pub struct Trial<'a> {
     pub(super) project: &'a Project,
     pub(super) recipe: &'a RecipeInfo,
     pub(super) compiler: &'a Compiler,
-    /// As they were given.
-    pub(super) tensors: &'a BTreeMap<String, Tensor>,
+    /// All that stays between runs, with the floats that were given.
+    pub(super) weights: &'a Store,
     /// What the metric is taken on.
     pub(super) part: Part,
     pub(super) metric: &'a str,
@@ -139,15 +139,17 @@ impl Trial<'_> {
         made: &BTreeMap<String, Tensor>,
     ) -> Result<Session<'p>, DriverError> {
         let mut session = Session::without_files(project, &self.recipe.name, self.compiler.clone(), 0)?;
-        for (path, tensor) in self.tensors.iter().chain(made) {
-            session.store_mut().insert(path, tensor);
-        }
+        let store = session.store_mut();
+        self.weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+        made.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         Ok(session)
     }
 
-    /// The weights as they were given.
+    /// The weights as they were given, and what else stays between runs.
     pub fn floats(&self) -> Store {
-        Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)))
+        let mut store = Store::default();
+        self.weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+        store
     }
 }
 
@@ -170,6 +172,10 @@ impl GoesBack for Products<'_> {
 
     fn note(&mut self, at: usize, drop: f64) {
         self.candidates.all[at].row.drop = Some(drop);
+    }
+
+    fn products(&self, at: usize) -> usize {
+        self.candidates.all[at].row.products
     }
 
     fn go_back(&mut self, at: usize) {

@@ -63,6 +63,9 @@ pub struct Unit {
     /// The layers that recipes with `quantise` round, by the name of the recipe: the parameters that products are by. Whoever
     /// knows products says so; the training step then has ranges of them.
     pub rounded: BTreeMap<String, Vec<String>>,
+    /// Of parameters that lost channels, how many are left along each such axis. Whoever knows the weights says so; the choice
+    /// of what is pruned while training is then made of what is left.
+    pub left: BTreeMap<String, BTreeMap<usize, usize>>,
     pub(super) program: Arc<Program>,
     pub(super) options: Options,
 }
@@ -103,8 +106,10 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
     }
     let syntax_is_sound = !parsed.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     let models = models(&mut elaborator);
-    let (data, recipes, rounded) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut unit = Unit { models, data, recipes, rounded, program: Arc::clone(program), options: options.clone() };
+    let (data, recipes) = (Vec::new(), Vec::new());
+    let (rounded, left) = (BTreeMap::new(), BTreeMap::new());
+    let mut unit =
+        Unit { models, data, recipes, rounded, left, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
         diagnostics.extend(super::narrow::check(program));

@@ -1,11 +1,10 @@
 //! `hold`: a training step that keeps pruned weights at zero.
 //!
 //! What the step writes to a masked parameter is `select(mask, new, 0)`, and so is what it writes to the weights that a
-//! running mean is made of. The mask is a state that the step reads and does not write. Zeros add nothing to what the
-//! step computes forward, so that nothing else changes.
+//! running mean is made of. The mask is what the step writes to it, or else the state. Zeros add nothing to what the step
+//! computes forward, so that nothing else changes.
 //!
-//! On entry a verified graph; on exit the same with masked updates. A parameter whose mask the graph has already, as a
-//! recipe that prunes does, is left to it.
+//! On entry a verified graph; on exit the same with masked updates. One that is masked already stays as it is.
 
 use super::mask_path;
 use crate::rewrite::{Fuel, Rewriter};
@@ -18,7 +17,7 @@ pub fn hold(graph: &Graph, masked: &BTreeSet<String>) -> Graph {
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
     for output in graph.outputs() {
-        if let Some(parameter) = written_parameter(output, masked).filter(|parameter| !has_mask(graph, parameter)) {
+        if let Some(parameter) = written_parameter(output, masked) {
             mask(&mut rewriter, output, parameter);
         }
     }
@@ -36,18 +35,16 @@ fn written_parameter<'m>(output: &Output, masked: &'m BTreeSet<String>) -> Optio
     masked.iter().find(|parameter| name == **parameter || is_fast(parameter)).map(String::as_str)
 }
 
-fn has_mask(graph: &Graph, parameter: &str) -> bool {
-    let wanted = mask_path(parameter);
-    graph.nodes().any(|(_, node)| matches!(&node.op, Op::State { path, .. } if *path == wanted))
-}
-
 /// Puts the masked value in the place of what an output writes.
 fn mask(rewriter: &mut Rewriter<'_>, output: &Output, parameter: &str) {
     let value = rewriter.value(output.value);
     let ty = rewriter.ty(value).clone();
-    let state = Op::State { path: mask_path(parameter), ty: TensorType::new(DType::Bool, ty.shape.clone()) };
+    let path = mask_path(parameter);
+    let written = rewriter.old().outputs().iter().find(|written| written.name == path);
+    let written = written.map(|written| rewriter.value(written.value));
+    let state = Op::State { path, ty: TensorType::new(DType::Bool, ty.shape.clone()) };
     let known = rewriter.graph().nodes().find(|(_, node)| node.op == state).map(|(_, node)| node.results[0]);
-    let mask = known.unwrap_or_else(|| rewriter.emit(state, &[]));
+    let mask = written.or(known).unwrap_or_else(|| rewriter.emit(state, &[]));
     let zero = rewriter.graph_mut().splat(&ty, 0.0);
     let kept = rewriter.emit(Op::Select, &[mask, value, zero]);
     rewriter.replace(output.value, kept);

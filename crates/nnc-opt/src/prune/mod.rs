@@ -6,6 +6,7 @@
 //! | [`mod@select`] | the elements, or blocks of them, that count least |
 //! | [`mod@known`] | weights as constants of a graph, so that kernels may leave zeros out |
 //! | [`mod@hold`] | a training step that keeps pruned weights at zero |
+//! | [`mod@choice`] | a training step that chooses what is pruned |
 //! | [`mod@channels`] | whole channels that go, and graphs that get smaller by it |
 //!
 //! A mask is a state beside its weight: a bool tensor of the weight's shape, at [`mask_path`], true where an element is
@@ -13,11 +14,13 @@
 //! a network computes; nothing here is part of [`crate::pipeline`].
 
 pub mod channels;
+pub mod choice;
 pub mod hold;
 pub mod known;
 pub mod select;
 pub mod uses;
 
+pub use choice::with_choice;
 pub use hold::hold;
 pub use known::known;
 pub use select::{Block, Scope, Weight, kept};
@@ -27,6 +30,8 @@ pub use uses::{Use, uses};
 const PREFIX: &str = "$prune.";
 /// What they end with.
 const SUFFIX: &str = ".mask";
+/// What the paths of scores end with, which a recipe keeps beside masks.
+const SCORE: &str = ".score";
 
 /// Where the mask of a parameter lies.
 pub fn mask_path(parameter: &str) -> String {
@@ -36,4 +41,10 @@ pub fn mask_path(parameter: &str) -> String {
 /// The parameter whose mask lies at a path.
 pub fn masked_parameter(path: &str) -> Option<&str> {
     path.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
+}
+
+/// The parameter whose mask, or whose score, lies at a path.
+pub fn judged_parameter(path: &str) -> Option<&str> {
+    let score = || path.strip_prefix(PREFIX)?.strip_suffix(SCORE);
+    masked_parameter(path).or_else(score)
 }

@@ -57,11 +57,11 @@ fn of_recipe(
     if let Some(input) = options.input.first() {
         return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
     }
-    let (recipe, _, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
+    let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let request = request(options);
     let bar = spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
-    let outcome = quantise((project, recipe), compiler, &loaded.tensors, &dataset, (&request, &mut told))?;
+    let outcome = quantise((project, recipe), compiler, session.store(), &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
     Ok(outcome)
 }

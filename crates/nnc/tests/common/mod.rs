@@ -1,7 +1,10 @@
 //! The built program in a fresh folder, on the data that ships with it.
 #![allow(dead_code, reason = "no suite needs all of it")]
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -72,3 +75,43 @@ train Few on table {
     metric accuracy = accuracy(logits, label)
 }
 ";
+
+/// A tensor of a file of weights.
+#[derive(Clone)]
+pub struct Stored {
+    pub dtype: Dtype,
+    pub dims: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+impl Stored {
+    pub fn floats(dims: &[usize], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { dtype: Dtype::F32, dims: dims.to_vec(), bytes }
+    }
+
+    pub fn whole(dims: &[usize], values: &[i64]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { dtype: Dtype::I64, dims: dims.to_vec(), bytes }
+    }
+}
+
+/// Writes the tensors of a file of weights, with what is kept beside them, after `change`.
+pub fn altered(folder: &Path, from: &str, to: &str, change: impl FnOnce(&mut BTreeMap<String, Stored>)) {
+    let bytes = fs::read(folder.join(from)).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |view: &TensorView<'_>| Stored {
+        dtype: view.dtype(),
+        dims: view.shape().to_vec(),
+        bytes: view.data().to_vec(),
+    };
+    let mut tensors: BTreeMap<String, Stored> =
+        file.tensors().iter().map(|(name, view)| (name.clone(), tensor(view))).collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, tensor)| {
+        let Stored { dtype, dims, bytes } = tensor;
+        (name.clone(), TensorView::new(*dtype, dims.clone(), bytes).unwrap())
+    });
+    fs::write(folder.join(to), safetensors::serialize(views, header.metadata().clone()).unwrap()).unwrap();
+}

@@ -6,7 +6,7 @@
 
 use super::answers::{AnswerInfo, Asked};
 use super::average::Averaged;
-use super::prune::{Pruning, Trained};
+use super::prune::{Derivative, Pruning, Trained};
 use super::quantise::Quantisation;
 use super::settings::{Settings, Stop};
 use super::step::Steps;
@@ -79,6 +79,10 @@ pub(crate) struct Builder<'p> {
     pub(super) quantisation: Option<Quantisation>,
     /// The layers that it may round.
     pub(super) rounded: Vec<String>,
+    /// How long axes of parameters are that lost channels.
+    pub(super) left: BTreeMap<String, BTreeMap<usize, usize>>,
+    /// The derivatives that the choice of masks may read.
+    pub(super) derivatives: Vec<Derivative>,
     /// What the `minimize` of the recipe trains.
     pub(super) trained_weights: Vec<Trained>,
     /// Parameters that are the mean of what is trained.
@@ -129,6 +133,8 @@ impl<'p> Builder<'p> {
             pruning: None,
             quantisation: None,
             rounded: Vec::new(),
+            left: BTreeMap::new(),
+            derivatives: Vec::new(),
             trained_weights: Vec::new(),
             averaged: Vec::new(),
             trained: Some(BTreeSet::new()),

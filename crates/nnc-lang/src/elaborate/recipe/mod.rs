@@ -370,7 +370,7 @@ fn unknown_setting(key: &str, settable: &BTreeSet<String>, span: Span) -> Diagno
 
 impl Unit {
     /// First values: input `$seed`, one output for each parameter and state by path, those of optimisers and metrics
-    /// as well.
+    /// as well, all of them as they are declared.
     ///
     /// # Errors
     /// Diagnostics, when a bound size does not fit or there is no such recipe.
@@ -378,7 +378,8 @@ impl Unit {
         let batch = self.recipes.iter().find(|info| info.name == recipe).map_or(1, |info| info.batch);
         let batch = usize::try_from(batch).unwrap_or(1);
         on_large_stack(|| {
-            let train = self.built(recipe, Purpose::Train, batch)?;
+            let declared = |builder: &mut Builder<'_>| builder.left = BTreeMap::new();
+            let train = self.built_with(recipe, Purpose::Train, batch, declared)?;
             let answer = self.built(recipe, Purpose::Answer, batch)?;
             Ok(output::first_values(recipe, [&train.elaborator, &answer.elaborator]))
         })
@@ -387,7 +388,8 @@ impl Unit {
     /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
     /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each of
     /// [`RecipeInfo::losses`], each metric (an accumulating one: of this batch alone), and updates of everything that
-    /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done.
+    /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done. One that prunes has inputs
+    /// and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out.
     ///
     /// # Errors
     /// As [`Unit::init`].
@@ -478,6 +480,7 @@ impl Unit {
         };
         let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
         builder.rounded = self.rounded.get(recipe).cloned().unwrap_or_default();
+        builder.left.clone_from(&self.left);
         prepare(&mut builder);
         builder.run();
         let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);

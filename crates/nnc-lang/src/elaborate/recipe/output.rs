@@ -4,8 +4,9 @@
 //! leaves everything as it was. What a `step` changed is guarded by the step itself.
 
 use super::build::Builder;
-use super::copy::copy;
+use super::copy::{ancestors, copy};
 use super::minimize::choose;
+use super::prune::Derivative;
 use super::{METRIC_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::elaborate::Elaborator;
@@ -43,7 +44,18 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
             None => {}
         }
     }
+    wanted.extend(read_derivatives(&builder, &wanted));
     finish(&builder, "train", &wanted)
+}
+
+/// The derivatives that the choice of masks reads, if it is wanted.
+fn read_derivatives(builder: &Builder<'_>, wanted: &[Wanted]) -> Vec<Wanted> {
+    let graph = &builder.elaborator.graph;
+    let values: Vec<ValueId> = wanted.iter().map(|output| output.value).collect();
+    let needed = ancestors(graph, &values);
+    let is_read = |derivative: &&Derivative| needed.contains(&graph.value(derivative.stand_in).node);
+    let read = builder.derivatives.iter().filter(is_read);
+    read.map(|derivative| Wanted::result(&derivative.name, derivative.value)).collect()
 }
 
 /// A new value where the loss is finite, else the old one.

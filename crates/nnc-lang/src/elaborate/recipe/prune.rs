@@ -1,11 +1,17 @@
 //! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global")`: weights that go while training.
 //!
-//! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`; what a step writes to the weight is 0 where
-//! the mask does not hold. In every `every`-th iteration masks are chosen anew: all weights of a scope are judged by a
-//! function of `.nn`, and those of the lowest scores go, so many that the sparsity is what it should be then. What went
-//! stays away. In the other iterations nothing of the choice is in the program.
+//! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are chosen
+//! anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, so many that the
+//! sparsity is what it should be then. What went stays away. In the other iterations nothing of the choice is in the program.
+//! What a step writes to a weight is 0 where the mask does not hold: that is a pass of `nnc_opt::prune`.
 //!
 //! A function that reads the score from before keeps it in a state, `$prune.PATH.score`.
+//!
+//! Of a network that lost channels the weights that are left are judged, which the rest of the step is not of yet. So the
+//! choice is made of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes that [`Unit::left`] tells, in
+//! whose place a pass puts the weight and what the output `$pruned.PATH.gradient` is.
+//!
+//! [`Unit::left`]: super::super::entry::Unit::left
 
 use super::Purpose;
 use super::build::Builder;
@@ -17,11 +23,13 @@ use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Callable, Value};
 use crate::library::{MAGNITUDE, SHARE_BELOW};
 use crate::syntax::ast::{Arg, ItemKind};
-use nnc_graph::{BinaryOp, CompareOp, DType, Op, ReduceOp, Shape, TensorType, ValueId};
+use nnc_graph::{BinaryOp, CompareOp, DType, Dim, Op, ReduceOp, Shape, TensorType, ValueId};
 use std::rc::Rc;
 
 /// What stands for the choice of masks among the steps that are due.
 pub(super) const CHOICE: &str = "$prune";
+/// What the names of that begin with which the choice is made of.
+const JUDGED: &str = "$pruned.";
 /// Masks are chosen anew after so many steps unless the recipe says otherwise.
 const EVERY: i64 = 100;
 const HELP: &str = "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\")`";
@@ -43,6 +51,14 @@ pub(super) struct Trained {
     /// What it is before the step.
     pub value: ValueId,
     pub gradient: ValueId,
+}
+
+/// The derivative by a weight, and what stands for it in the choice of masks.
+pub(super) struct Derivative {
+    /// What both are called.
+    pub name: String,
+    pub stand_in: ValueId,
+    pub value: ValueId,
 }
 
 /// A weight that may go.
@@ -106,11 +122,11 @@ impl Builder<'_> {
         Some(())
     }
 
-    /// Masks what the training step writes.
+    /// What the training step does to masks and scores.
     pub(super) fn apply_pruning(&mut self) {
         let Some(pruning) = self.pruning.take() else { return };
         if self.check_pruning(&pruning).is_some() && self.purpose == Purpose::Train {
-            self.mask_updates(&pruning);
+            self.choose_masks(&pruning);
         }
         self.pruning = Some(pruning);
     }
@@ -129,7 +145,7 @@ impl Builder<'_> {
         None
     }
 
-    fn mask_updates(&mut self, pruning: &Pruning) {
+    fn choose_masks(&mut self, pruning: &Pruning) {
         let trained = self.trained_weights.clone();
         let may_go = trained.iter().filter(|trained| self.may_go(trained, &pruning.over));
         let may_go: Vec<Trained> = may_go.cloned().collect();
@@ -141,11 +157,9 @@ impl Builder<'_> {
         let Some(weights) = weights else { return };
         let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(CHOICE));
         let groups: Vec<&[Weight]> = if pruning.is_global { vec![&weights] } else { weights.chunks(1).collect() };
-        for group in groups {
-            let threshold = if is_due { self.threshold(pruning, group) } else { None };
-            for weight in group {
-                self.mask_update(weight, threshold);
-            }
+        for group in groups.into_iter().filter(|_| is_due) {
+            let Some(threshold) = self.threshold(pruning, group) else { return };
+            group.iter().for_each(|weight| self.mask_update(weight, threshold));
         }
     }
 
@@ -159,18 +173,30 @@ impl Builder<'_> {
         ty.shape.rank() >= 2 && ty.dtype.is_float() && covers(over, &trained.path) && !is_table
     }
 
+    /// The type of what is left of a weight.
+    fn left_of(&self, trained: &Trained) -> TensorType {
+        let mut ty = self.elaborator.ty(trained.value).clone();
+        for (&axis, &size) in self.left.get(&trained.path).into_iter().flatten() {
+            ty.shape.0[axis] = Dim::from(size);
+        }
+        ty
+    }
+
     /// The mask and the score of a weight; what they are kept in is made.
     fn judged(&mut self, pruning: &Pruning, trained: &Trained) -> Option<Weight> {
-        let shape = self.elaborator.ty(trained.value).shape.clone();
+        let ty = self.left_of(trained);
         let path = |what: &str| format!("$prune.{}.{what}", trained.path);
-        let mask = self.kept_state(path("mask"), TensorType::new(DType::Bool, shape), 1.0);
-        let ty = self.elaborator.ty(trained.value).clone();
+        let mask = self.kept_state(path("mask"), TensorType::new(DType::Bool, ty.shape.clone()), 1.0);
         let before = self.elaborator.graph.emit(Op::State { path: path("score"), ty: ty.clone() }, &[]);
         let (by, place) = match &pruning.by {
             Some(by) => by.clone(),
             None => (self.library_function(MAGNITUDE)?, pruning.span),
         };
-        let args = [trained.value, trained.gradient, before].map(Value::Tensor);
+        let [value, gradient] = ["value", "gradient"]
+            .map(|what| self.elaborator.input(&format!("{JUDGED}{}.{what}", trained.path), ty.clone()));
+        let name = format!("{JUDGED}{}.gradient", trained.path);
+        self.derivatives.push(Derivative { name, stand_in: gradient, value: trained.gradient });
+        let args = [value, gradient, before].map(Value::Tensor);
         let score = match self.elaborator.call(&by, Args::positional(args, place), place, None) {
             Value::Tensor(score) if *self.elaborator.ty(score) == ty => score,
             Value::Poison => return None,
@@ -235,20 +261,13 @@ impl Builder<'_> {
         }
     }
 
-    /// What the step writes to a weight, and to its mask if that is chosen anew.
-    fn mask_update(&mut self, weight: &Weight, threshold: Option<ValueId>) {
-        let Some(new) = self.new_parameters.get(&weight.path).copied() else { return };
+    /// What the step writes to a mask: what is above the threshold of what it held.
+    fn mask_update(&mut self, weight: &Weight, threshold: ValueId) {
         let graph = &mut self.elaborator.graph;
-        let mut mask = weight.mask;
-        if let Some(threshold) = threshold {
-            let shape = graph.ty(weight.score).shape.clone();
-            let threshold = graph.broadcast_scalar(threshold, &shape);
-            let above = graph.emit(Op::Compare(CompareOp::Gt), &[weight.score, threshold]);
-            mask = emit::binary(graph, BinaryOp::And, mask, above);
-        }
-        let zero = graph.splat(&graph.ty(new).clone(), 0.0);
-        let kept = graph.emit(Op::Select, &[mask, new, zero]);
-        self.new_parameters.insert(weight.path.clone(), kept);
+        let shape = graph.ty(weight.score).shape.clone();
+        let threshold = graph.broadcast_scalar(threshold, &shape);
+        let above = graph.emit(Op::Compare(CompareOp::Gt), &[weight.score, threshold]);
+        let mask = emit::binary(graph, BinaryOp::And, weight.mask, above);
         if let Some(entry) = self.elaborator.store.get_mut(&format!("$prune.{}.mask", weight.path)) {
             entry.current = mask;
         }

@@ -6,7 +6,7 @@
 //! step sees comes in as the inputs `$seen.LAYER.top` and `$seen.LAYER.sign`, in whose place the pass puts values.
 //!
 //! A moving range is a state that a function of `.nn` moves. A learned one is a parameter, which is trained with the layer by the
-//! optimiser of the layer; it begins, and begins anew when it is not above 0, with what the step sees. The range of a layer
+//! optimiser of the layer; it begins, and begins anew where a step would bring it to 0 or below, with what that step sees. The range of a layer
 //! that no `minimize` trains is a moving one all the same.
 
 use super::build::{Builder, is_name};
@@ -173,13 +173,15 @@ impl Builder<'_> {
         }
     }
 
-    /// A learned range after a step, which is what the step saw if it was not above 0 before it.
+    /// A learned range after a step: what the step saw where it was not above 0 before it, or would not be after it.
     fn begun(&mut self, path: &str, (leaf, current): (ValueId, ValueId), seen: ValueId) -> ValueId {
         let trained = self.new_parameters.remove(path).unwrap_or(current);
         let graph = &mut self.elaborator.graph;
         let zero = graph.scalar(DType::F32, 0.0);
-        let has_begun = graph.emit(Op::Compare(CompareOp::Gt), &[leaf, zero]);
-        choose(graph, has_begun, trained, seen)
+        [leaf, trained].into_iter().fold(trained, |range, number| {
+            let is_range = graph.emit(Op::Compare(CompareOp::Gt), &[number, zero]);
+            choose(graph, is_range, range, seen)
+        })
     }
 
     fn moved_range(&mut self, path: &str, seen: ValueId) -> Option<ValueId> {

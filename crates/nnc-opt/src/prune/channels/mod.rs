@@ -10,6 +10,7 @@
 //! | [`mod@choose`] | the channels that count least |
 //! | [`mod@record`] | what a file of weights says of it |
 //! | [`mod@shrink`] | the graph with smaller shapes |
+//! | [`mod@first`] | the first values of what is left |
 //!
 //! **Contract.** The small network computes what the large one does when, for every channel that went, all weights and
 //! states that are its own are 0: the filter that makes it, its bias and its normalisation, and the columns of all filters
@@ -18,6 +19,7 @@
 //! the smaller shape. A training step is that of the small network.
 
 pub mod choose;
+pub mod first;
 pub mod groups;
 pub mod known;
 pub mod labels;
@@ -30,6 +32,7 @@ pub mod shrink;
 pub mod trace;
 
 pub use choose::{Stays, Wanted, choose, importance, stays};
+pub use first::first_values;
 pub use groups::{Cost, Group, Member, groups};
 pub use labels::{Fixed, Label};
 pub use record::{Record, kept_path, recorded_axis, without};

@@ -107,11 +107,12 @@ impl Channels {
         (results, Some(body))
     }
 
-    /// What is given away stays; what is written has the channels of what it is written to.
+    /// What is given away stays, but for what only a pass takes; what is written has the channels of what it is written to.
     fn outputs(&mut self, graph: &Graph, known: &[Known]) {
         for output in graph.outputs() {
             let value = &known[output.value.index()];
             match output.kind {
+                OutputKind::Result if output.name.starts_with('$') => {}
                 OutputKind::Result => value.fix(&mut self.labels, Fixed::Output),
                 OutputKind::Update(target) => value.join(&known[target.index()], &mut self.labels),
             }
