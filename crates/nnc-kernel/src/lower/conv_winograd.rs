@@ -125,7 +125,7 @@ pub fn emit(
     let lanes = lowering.lanes_of(elem);
     let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
     let columns = operands.weights.layout.dims[0];
-    let tile = Tile { rows: 1, vectors: 1, lanes, factors: Factors::One };
+    let tile = Tile { rows: 1, vectors: 1, lanes, last: lanes, factors: Factors::One };
     let axes = operands.axes;
     let grid = axes.map(|axis| tiles.along(axis.windows));
     let block = Block::new(tiles, images, grid, (channels, columns));
