@@ -1,0 +1,133 @@
+//! Which tiles of a convolution by Winograd's form are transformed and multiplied together.
+//!
+//! A task that has a block of tiles for itself does all three steps of it: what it transforms stays in its own cache, and
+//! threads meet only at the end; but every block reads all kernels. Steps of all tiles, each a phase, read the kernels once,
+//! and wait for one another; what a step makes goes from core to core. The first of the least [`Costs::time`] is taken. Sums are
+//! the same either way.
+
+use super::loops::Split;
+use super::matmul_shape::longest;
+use super::tile::Tile;
+use super::winograd::Tiles;
+use super::words::Factors;
+use crate::ir::Target;
+
+/// Elements of the transforms of a block, about: they share the second cache with some of the kernels.
+const BLOCK: usize = 56 << 10;
+/// The most elements of transformed kernels that each block reads anew.
+const KERNELS: usize = 160 << 10;
+/// Transforming a vector, in or out, for each place of a tile, as all times here in multiply-adds of a vector.
+const TRANSFORM: f64 = 7.0;
+/// Loading a vector of the kernels from the second cache, beside what multiplying hides.
+const READ: f64 = 0.5;
+/// A task besides what it does.
+const TASK: f64 = 300.0;
+/// A phase after another.
+const PHASE: f64 = 2000.0;
+/// Loading a vector that another core has made.
+const HANDED: f64 = 15.0;
+/// The most images whose tasks are looked at one by one.
+const SIMULATED: usize = 8;
+
+/// A block of tiles: some lines of tiles of an image, or some whole images.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Images of a block.
+    pub images: Split,
+    /// Lines of tiles of a block.
+    pub lines: Split,
+    /// Whether a task owns one; else there is one, of all tiles.
+    pub is_own: bool,
+}
+
+impl Block {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        (self.images.tasks() * self.lines.tasks()) as usize
+    }
+}
+
+/// What the costs of a block follow from.
+pub struct Costs {
+    /// The size of tiles.
+    pub tiles: Tiles,
+    /// Images.
+    pub images: usize,
+    /// Tiles down and across an image.
+    pub grid: [usize; 2],
+    /// Channels that are summed over.
+    pub channels: usize,
+    /// Output channels.
+    pub columns: usize,
+    /// Lanes of a vector.
+    pub lanes: u8,
+    /// The machine.
+    pub target: Target,
+}
+
+impl Costs {
+    /// The best block.
+    pub fn block(&self) -> Block {
+        let [down, across] = self.grid;
+        let all =
+            Block { images: Split::new(self.images, self.images, 1), lines: Split::new(down, down, 1), is_own: false };
+        if self.tiles.places() * self.channels * self.columns > KERNELS {
+            return all;
+        }
+        let most = (BLOCK / (self.tiles.places() * (self.channels + self.columns)) / across).max(1);
+        let of_lines = (down.div_ceil(most)..=down).map(|cuts| (1, down.div_ceil(cuts)));
+        let of_images = (2..=most / down).map(|together| (together, down));
+        let own = of_lines.chain(of_images).map(|(together, lines)| Block {
+            images: Split::new(self.images, together, 1),
+            lines: Split::new(down, lines, 1),
+            is_own: true,
+        });
+        own.chain([all]).min_by(|a, b| self.time(a).total_cmp(&self.time(b))).unwrap_or(all)
+    }
+
+    /// The register tile for the products of so many tiles, and the time of one step of k.
+    fn tile(&self, tiles: usize) -> (Tile, f64) {
+        let (tile, cost) =
+            Tile::choose_among(tiles, self.columns, (self.lanes, Factors::One), (self.target, &|_| true));
+        (tile.narrowed(self.columns, self.target), cost)
+    }
+
+    /// The register tile of the products of a block.
+    pub fn register_tile(&self, block: &Block) -> Tile {
+        self.tile((block.images.grain * block.lines.grain) as usize * self.grid[1]).0
+    }
+
+    /// The time of both transforms and the products of some lines of tiles.
+    fn of_lines(&self, lines: usize) -> f64 {
+        let tiles = lines * self.grid[1];
+        let transforms = (tiles * (self.channels + self.columns)) as f64 / f64::from(self.lanes) * TRANSFORM;
+        let products = self.channels as f64 * self.tile(tiles).1;
+        self.tiles.places() as f64 * (transforms + products)
+    }
+
+    /// The time on two, four and eight threads together.
+    fn time(&self, block: &Block) -> f64 {
+        let [down, across] = self.grid;
+        let vectors = |elements: usize| elements as f64 / f64::from(self.lanes);
+        let on: Box<dyn Fn(usize) -> f64> = if block.is_own {
+            let read = READ * vectors(self.tiles.places() * self.channels * self.columns);
+            let mut tasks = Vec::new();
+            let images = self.images.min(SIMULATED * block.images.grain as usize);
+            for image in (0..images).step_by(block.images.grain as usize) {
+                let together = (block.images.grain as usize).min(images - image);
+                let lines = (0..down).step_by(block.lines.grain as usize);
+                let tiles = |line: usize| together * (block.lines.grain as usize).min(down - line);
+                tasks.extend(lines.map(|line| self.of_lines(tiles(line)) + read + TASK));
+            }
+            let share = self.images as f64 / images as f64;
+            Box::new(move |threads| longest(&tasks, threads) * share)
+        } else {
+            let lines = self.images * down;
+            let made = vectors(self.tiles.places() * lines * across * (self.channels + self.columns));
+            let all = self.of_lines(lines);
+            let handed = move |threads: f64| HANDED * made * (1.0 - 1.0 / threads);
+            Box::new(move |threads| (all + handed(threads as f64)) / threads as f64 + 2.0 * PHASE)
+        };
+        on(2) + on(4) + on(8)
+    }
+}
