@@ -372,4 +372,26 @@ mod tests {
             }
         }
     }
+    /// The last vector is the narrowest that holds what is left, and nothing of a full tile changes.
+    #[test]
+    fn the_last_vector_is_narrow() {
+        let shape = |columns: usize, lanes: u8| {
+            let target = Target::new(lanes);
+            let tile = Tile::choose(100, columns, lanes, target).narrowed(columns, target);
+            (tile.vectors, tile.last, tile.columns())
+        };
+        assert_eq!(shape(8, 16), (1, 8, 8));
+        assert_eq!(shape(3, 16), (1, 4, 4));
+        assert_eq!(shape(9, 16), (1, 16, 16));
+        assert_eq!(shape(24, 16), (2, 8, 24));
+        assert_eq!(shape(40, 16), (3, 8, 40));
+        assert_eq!(shape(32, 16), (2, 16, 32));
+        assert_eq!(shape(4, 8), (1, 4, 4));
+        // A vector of 256 bits is no more work than one of 128, which would need its own element of A.
+        assert_eq!(shape(12, 8), (2, 8, 16));
+        assert_eq!(shape(3, 4), (1, 4, 4));
+        let tile = Tile::choose(100, 1000, 16, Target::new(16));
+        assert_eq!(tile.part(2 * 16 + 5), Tile { vectors: 3, last: 8, ..tile });
+        assert_eq!(tile.part(tile.columns()), tile);
+    }
 }

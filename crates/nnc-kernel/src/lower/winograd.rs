@@ -202,7 +202,9 @@ mod tests {
         assert_eq!(choose(56, 64), Some(Tiles::Four));
         assert_eq!(choose(28, 128), Some(Tiles::Four));
         assert_ne!(choose(7, 512), Some(Tiles::Four));
-        assert_eq!(choose(56, 16), None);
+        assert_eq!(choose(32, 8), Some(Tiles::Four));
+        assert_eq!(choose(56, 12), None);
+        assert_eq!(choose(2, 16), None);
         let strided = Axis { step: 2, windows: 28, ..axis(56) };
         assert_eq!(Tiles::choose([strided; 2], 1, 64, 64), None);
     }

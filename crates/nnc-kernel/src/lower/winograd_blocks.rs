@@ -131,3 +131,35 @@ impl Costs {
         on(2) + on(4) + on(8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(tiles: Tiles, images: usize, windows: usize, channels: usize) -> Block {
+        let grid = [tiles.along(windows); 2];
+        let target = Target::new(16);
+        Costs { tiles, images, grid, channels, columns: channels, lanes: 16, target }.block()
+    }
+
+    /// Of a small image, too, two threads have one block each at least, and equally many lines.
+    #[test]
+    fn small_images_are_split() {
+        for (tiles, windows, channels) in [(Tiles::Four, 16, 32), (Tiles::Two, 8, 64), (Tiles::Four, 32, 16)] {
+            let block = block(tiles, 1, windows, channels);
+            assert!(block.is_own && block.lines.tasks().is_multiple_of(2), "{windows}, {channels}: {block:?}");
+        }
+    }
+
+    /// Kernels that do not stay in the second cache are read once for all tiles; transforms of a block do stay.
+    #[test]
+    fn blocks_fit_the_cache() {
+        assert!(!block(Tiles::Four, 1, 14, 256).is_own);
+        for images in [1, 3, 64] {
+            let block = block(Tiles::Four, images, 56, 64);
+            assert!(block.is_own && block.lines.grain * 14 * 36 * 128 <= 2 * BLOCK as i64, "{images}: {block:?}");
+        }
+        let together = block(Tiles::Two, 64, 6, 32);
+        assert!(together.is_own && together.images.grain > 1, "{together:?}");
+    }
+}
