@@ -94,7 +94,8 @@ pub fn emit(
     let columns = operands.weights.layout.dims[0];
     let axes = operands.axes;
     let grid = axes.map(|axis| tiles.along(axis.windows));
-    let costs = Costs { tiles, images, grid, channels, columns, lanes: lowering.lanes_of(elem), target: lowering.target };
+    let costs =
+        Costs { tiles, images, grid, channels, columns, lanes: lowering.lanes_of(elem), target: lowering.target };
     let block = costs.block();
     let lanes = winograd::lanes(channels, columns, lowering.lanes_of(elem));
     let shape = Shape { tiles, axes, images, channels, columns, tile: costs.register_tile(&block), lanes, block };

@@ -107,28 +107,42 @@ impl Costs {
 
     /// The time on two, four and eight threads together.
     fn time(&self, block: &Block) -> f64 {
-        let [down, across] = self.grid;
-        let vectors = |elements: usize| elements as f64 / f64::from(self.lanes);
-        let on: Box<dyn Fn(usize) -> f64> = if block.is_own {
-            let read = READ * vectors(self.tiles.places() * self.channels * self.columns);
-            let mut tasks = Vec::new();
-            let images = self.images.min(SIMULATED * block.images.grain as usize);
-            for image in (0..images).step_by(block.images.grain as usize) {
-                let together = (block.images.grain as usize).min(images - image);
-                let lines = (0..down).step_by(block.lines.grain as usize);
-                let tiles = |line: usize| together * (block.lines.grain as usize).min(down - line);
-                tasks.extend(lines.map(|line| self.of_lines(tiles(line)) + read + TASK));
+        let on: [f64; 3] = match block.is_own {
+            true => {
+                let tasks = self.tasks(block);
+                // Of many images some are looked at, and stand for all.
+                let share = block.count() as f64 / tasks.len() as f64;
+                [2, 4, 8].map(|threads| longest(&tasks, threads) * share)
             }
-            let share = self.images as f64 / images as f64;
-            Box::new(move |threads| longest(&tasks, threads) * share)
-        } else {
-            let lines = self.images * down;
-            let made = vectors(self.tiles.places() * lines * across * (self.channels + self.columns));
-            let all = self.of_lines(lines);
-            let handed = move |threads: f64| HANDED * made * (1.0 - 1.0 / threads);
-            Box::new(move |threads| (all + handed(threads as f64)) / threads as f64 + 2.0 * PHASE)
+            false => [2.0, 4.0, 8.0].map(|threads| self.of_phases(threads)),
         };
-        on(2) + on(4) + on(8)
+        on.iter().sum()
+    }
+
+    /// The time of each block of some images.
+    fn tasks(&self, block: &Block) -> Vec<f64> {
+        let read = READ * self.vectors(self.channels * self.columns);
+        let (images, lines) = (block.images.grain as usize, block.lines.grain as usize);
+        let down = self.grid[0];
+        let each = |image: usize| {
+            let together = images.min(self.images - image);
+            let of = move |line: usize| self.of_lines(together * lines.min(down - line)) + read + TASK;
+            (0..down).step_by(lines).map(of)
+        };
+        (0..self.images).step_by(images).take(SIMULATED).flat_map(each).collect()
+    }
+
+    /// The time of three phases of all tiles.
+    fn of_phases(&self, threads: f64) -> f64 {
+        let lines = self.images * self.grid[0];
+        let made = self.vectors(lines * self.grid[1] * (self.channels + self.columns));
+        let handed = HANDED * made * (1.0 - 1.0 / threads);
+        (self.of_lines(lines) + handed) / threads + 2.0 * PHASE
+    }
+
+    /// So many elements for each place of a tile, in vectors.
+    fn vectors(&self, elements: usize) -> f64 {
+        (self.tiles.places() * elements) as f64 / f64::from(self.lanes)
     }
 }
 
