@@ -134,11 +134,11 @@ fn convolution([image, kernel]: [[usize; 4]; 2], stride: usize, groups: usize) -
     let x = input(&mut graph, "x", &image);
     let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&kernel) }, &[]);
     let both = |number: usize| vec![Dim::from(number as i64); 2];
-    let padding = [both((kernel[2] - 1) / 2), both(stride)];
+    let padding = both((kernel[2] - 1) / 2);
     let attributes = ConvAttributes {
-        stride: padding[1].clone(),
-        low: padding[0].clone(),
-        high: padding[0].clone(),
+        stride: both(stride),
+        low: padding.clone(),
+        high: padding,
         dilation: both(1),
         groups: Dim::from(groups as i64),
     };
