@@ -124,6 +124,51 @@ fn sparse_products() {
     }
 }
 
+/// A convolution by a parameter, and a bias, what is added and an activation behind it.
+fn convolution([image, kernel]: [[usize; 4]; 2], stride: usize, groups: usize) -> Graph {
+    let mut graph = Graph::new("narrow");
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let input = |graph: &mut Graph, name: &str, dims: &[usize]| {
+        graph.emit(Op::Input { name: name.to_owned(), ty: ty(dims) }, &[])
+    };
+    let x = input(&mut graph, "x", &image);
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&kernel) }, &[]);
+    let both = |number: usize| vec![Dim::from(number as i64); 2];
+    let padding = both((kernel[2] - 1) / 2);
+    let attributes = ConvAttributes {
+        stride: both(stride),
+        low: padding.clone(),
+        high: padding,
+        dilation: both(1),
+        groups: Dim::from(groups as i64),
+    };
+    let y = graph.emit(Op::ConvLast(attributes), &[x, w]);
+    let shape = graph.ty(y).shape.clone();
+    let residual = input(&mut graph, "residual", &shape.sizes());
+    let bias = input(&mut graph, "bias", &kernel[..1]);
+    let bias = graph.emit(Op::Broadcast { shape, axes: vec![3] }, &[bias]);
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, residual]);
+    let y = graph.emit(Op::Unary(nnc_graph::UnaryOp::Tanh), &[y]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+/// Tiles whose last vector is full, half full or nearly empty.
+#[test]
+fn few_channels() {
+    for columns in [1, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 25, 31, 32, 33, 39, 40] {
+        let of = |image: [usize; 4], taps: usize, channels: usize| [image, [columns, channels, taps, taps]];
+        assert!(check(&convolution(of([1, 3, 5, 4], 1, 4), 1, 1), 1), "1 x 1, {columns}");
+        assert!(check(&convolution(of([1, 5, 6, 3], 3, 3), 2, 1), 2), "3 x 3, {columns}");
+        assert!(check(&convolution(of([1, 3, 4, columns], 3, 1), 1, columns), 3), "single channels, {columns}");
+        if columns % 8 == 0 {
+            assert!(check(&convolution(of([1, 9, 8, 8], 3, 8), 1, 1), 4), "many places, {columns}");
+            assert!(check(&convolution(of([1, 3, 4, 8], 3, 4), 1, 2), 5), "groups, {columns}");
+        }
+    }
+}
+
 /// Rows by a stored matrix, with a bias and what follows it.
 fn stored_product(rows: usize, (depth, columns): (usize, usize), stored: Stored) -> Graph {
     let mut graph = Graph::new("stored");

@@ -389,6 +389,33 @@ fn convolutions_with_channels_last() {
     holds(channels_last([1, 40, 28, 16], [80, 16, 3, 3], [2, 1, 1], 1), &[8]);
 }
 
+/// Output channels that leave the last vector of a tile full, half full, and nearly empty: each width of vectors adds alike.
+#[test]
+fn few_channels_and_what_is_left_over_of_many() {
+    for columns in 1..=40 {
+        holds(channels_last([1, 3, 4, 5], [columns, 5, 1, 1], [1, 0, 1], 1), &[4, 8, 16]);
+        holds(channels_last([1, 4, 5, 3], [columns, 3, 3, 3], [2, 1, 1], 1), &[8, 16]);
+        holds(channels_last([1, 3, 5, 4], [2 * columns, 2, 1, 3], [1, 0, 1], 2), &[8, 16]);
+        holds(channels_last([1, 3, 4, columns], [columns, 1, 3, 3], [1, 1, 1], columns), &[8, 16]);
+        holds(weight_grad_last([1, 4, 5, 3], [columns, 3, 3, 3], [1, 1, 1]), &[8, 16]);
+    }
+    // Sums that wait in memory for the next slab.
+    for columns in [7, 8, 24, 40] {
+        holds(channels_last([1, 2, 3, 300], [columns, 300, 3, 3], [1, 1, 1], 1), &[8, 16]);
+    }
+}
+
+/// As the channels, of matrices that are packed in each run, once, or read where they lie.
+#[test]
+fn products_of_few_columns() {
+    for columns in 1..=40 {
+        for rows in [1, 5, 33] {
+            holds(product(rows, columns, 9, (false, columns % 2 == 0)), &[4, 8, 16]);
+        }
+        holds(constant_product(7, 9, columns, columns % 2 == 0), &[4, 8, 16]);
+    }
+}
+
 /// The transpose in the weights of images whose channels lie side by side, which are given in the plain form.
 fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], [stride, padding, dilation]: [usize; 3]) -> Graph {
     let mut graph = Graph::new("weights");
@@ -473,9 +500,26 @@ fn convolutions_by_winograd() {
         holds(graph, &[8, 16]);
     }
     holds(channels_last([1, 12, 9, 32], [32, 32, 3, 3], [1, 0, 1], 1), &[8]);
+    // Few channels, not all of them a whole vector; the last vector of a tile half full.
+    for (image, rows) in [([1, 12, 9, 16], 8), ([2, 11, 8, 8], 24), ([1, 8, 8, 24], 40), ([1, 16, 16, 40], 16)] {
+        let graph = channels_last(image, [rows, image[3], 3, 3], [1, 1, 1], 1);
+        assert!(kernel_names(&graph, &target).contains(&"winograd".to_owned()), "{image:?}");
+        holds(graph, &[4, 8, 16]);
+    }
     // Blocks of tiles: some lines of an image, and some whole images, the last fewer.
     holds(channels_last([2, 50, 45, 32], [32, 32, 3, 3], [1, 1, 1], 1), &[8]);
     holds(channels_last([29, 9, 10, 32], [48, 32, 3, 3], [1, 1, 1], 1), &[8]);
+}
+
+fn constant_product(rows: usize, depth: usize, columns: usize, turned: bool) -> Graph {
+    let mut graph = Graph::new("rows");
+    let x = input(&mut graph, "x", &[rows, depth]);
+    let dims = if turned { [columns, depth] } else { [depth, columns] };
+    let ty = TensorType::new(DType::F32, Shape::of(&dims));
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty }, &[]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![usize::from(turned)] }, &[x, w]);
+    put_out(&mut graph, y);
+    graph
 }
 
 /// Rows by a parameter: packed once, before the first run.
@@ -486,13 +530,7 @@ fn constant_matrices_are_packed_once() {
         [(7, 30, 40, 1), (64, 784, 33, 1), (130, 1500, 20, 1), (3, 50, 17, 1), (420, 4096, 5, 0), (4, 16384, 132, 0)]
     {
         for turned in [false, true] {
-            let mut graph = Graph::new("rows");
-            let x = input(&mut graph, "x", &[rows, depth]);
-            let dims = if turned { [columns, depth] } else { [depth, columns] };
-            let ty = TensorType::new(DType::F32, Shape::of(&dims));
-            let w = graph.emit(Op::Param { path: "w".to_owned(), ty }, &[]);
-            let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![usize::from(turned)] }, &[x, w]);
-            put_out(&mut graph, y);
+            let graph = constant_product(rows, depth, columns, turned);
             let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
             let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap();
             assert_eq!(lowered.program.prepare, packed, "{rows} x {depth} x {columns}");

@@ -1,15 +1,16 @@
 //! The thread pool that runs the launches of compiled programs.
 //!
 //! A launch is cut into chunks of equal numbers of tasks; threads take chunks one after the other
-//! until none is left. Who runs which chunk is left to chance: kernels give the same bits for any
-//! partition. The thread that launches takes part, and returns when the last chunk is done.
+//! until none is left, every other thread from the end: so what a thread has made is mostly what it
+//! reads in the next launch. Else, who runs which chunk is left to chance: kernels give the same bits
+//! for any partition. The thread that launches takes part, and returns when the last chunk is done.
 //!
 //! One launch runs at a time. A launch that finds the pool taken (by another program, or because
 //! it was made from inside a kernel) runs alone on its own thread, which cannot deadlock.
 //!
-//! **The cursor.** One 64-bit word holds the number of the launch (upper bits) and how many of
-//! its chunks are left (lower [`CHUNK_BITS`]). A thread claims a chunk by decrementing it with
-//! compare-and-swap. What the launch is about lies beside it in atomics. A claimer reads the word,
+//! **The cursor.** One 64-bit word holds the number of the launch (upper bits), the first of the
+//! chunks that are left, and how many are ([`CHUNK_BITS`] each). A thread claims the first or the
+//! last with compare-and-swap. What the launch is about lies beside it in atomics. A claimer reads the word,
 //! then the job, then swaps:
 //! - The job it read is not older than the word: the job is written before the word is published
 //!   with `Release`, and the word is read with `Acquire`.
@@ -18,8 +19,8 @@
 //!   `Acquire`) can then no longer swap the older word, and drops what it read.
 //!
 //! So a thread that wakes late touches nothing of a launch that has returned. The number of the
-//! launch has 44 bits; a claimer would have to stall between its read and its swap for exactly
-//! 2^44 launches to be fooled.
+//! launch has 32 bits; a claimer would have to stall between its read and its swap for exactly
+//! 2^32 launches, which take hours, to be fooled.
 //!
 //! **Waiting.** An idle worker spins for some microseconds, since the next launch usually follows
 //! at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
@@ -35,8 +36,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many low bits of the cursor count the chunks that are left.
-const CHUNK_BITS: u32 = 20;
+/// How many low bits of the cursor count the chunks that are left; as many more say which is the first.
+const CHUNK_BITS: u32 = 16;
 const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
 
 /// Chunks per thread: enough that a thread which is late or slow costs little.
@@ -199,8 +200,8 @@ impl Pool {
         let chunks = job.tasks.div_ceil(chunk);
         shared.job.store(job, chunk);
         shared.done.store(0, Ordering::Release);
-        let launch = (shared.cursor.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1);
-        shared.cursor.store((launch << CHUNK_BITS) | chunks, Ordering::SeqCst);
+        let launch = (shared.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
+        shared.cursor.store((launch << (2 * CHUNK_BITS)) | chunks, Ordering::SeqCst);
         shared.wake_workers(chunks - 1);
         // SAFETY: the caller keeps the job valid until this function returns, which is after its
         // last chunk is done.
@@ -254,7 +255,7 @@ impl Shared {
     /// # Safety
     /// As [`Pool::launch`], for each launch whose chunks can be claimed, with `slot` ours alone.
     unsafe fn run_chunks(&self, slot: usize) {
-        while let Some((job, begin, end, chunks)) = self.claim() {
+        while let Some((job, begin, end, chunks)) = self.claim(slot) {
             // SAFETY: passed on to the caller; no other thread claimed this chunk.
             unsafe { job.run(begin, end, slot) };
             let is_last = self.done.fetch_add(1, Ordering::SeqCst) + 1 == chunks;
@@ -265,8 +266,8 @@ impl Shared {
         }
     }
 
-    /// A chunk that is now ours: its job, tasks `begin..end`, and the launch's number of chunks.
-    fn claim(&self) -> Option<(Job, u64, u64, u64)> {
+    /// A chunk that is now that of the thread in `slot`: its job, tasks `begin..end`, and the launch's number of chunks.
+    fn claim(&self, slot: usize) -> Option<(Job, u64, u64, u64)> {
         let mut cursor = self.cursor.load(Ordering::Acquire);
         loop {
             let left = cursor & CHUNK_MASK;
@@ -274,11 +275,16 @@ impl Shared {
                 return None;
             }
             let (job, chunk) = self.job.load()?;
-            let swapped = self.cursor.compare_exchange_weak(cursor, cursor - 1, Ordering::AcqRel, Ordering::Acquire);
+            let first = (cursor >> CHUNK_BITS) & CHUNK_MASK;
+            let (taken, rest) = match slot % 2 {
+                0 => (first, cursor + (1 << CHUNK_BITS) - 1),
+                _ => (first + left - 1, cursor - 1),
+            };
+            let swapped = self.cursor.compare_exchange_weak(cursor, rest, Ordering::AcqRel, Ordering::Acquire);
             match swapped {
                 Ok(_) => {
                     let chunks = job.tasks.div_ceil(chunk);
-                    let begin = (chunks - left) * chunk;
+                    let begin = taken * chunk;
                     return Some((job, begin, job.tasks.min(begin + chunk), chunks));
                 }
                 Err(current) => cursor = current,

@@ -38,7 +38,7 @@ impl Grower<'_> {
 
     fn ty(&mut self) -> Type {
         let elem = self.elem();
-        let lanes = if self.decide(4) == 0 { 1 } else { self.lanes };
+        let lanes = [1, self.lanes.div_ceil(2), self.lanes, self.lanes][self.decide(4)];
         Type::vector(elem, lanes)
     }
 

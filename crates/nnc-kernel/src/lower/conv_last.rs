@@ -126,9 +126,8 @@ impl Operands {
 fn winograd(lowering: &Lowering<'_>, operands: &Operands) -> Option<Tiles> {
     let dims = &operands.image.layout.dims;
     let channels = dims[3];
-    let is_whole = operands.image.elem == Elem::F32 && channels.is_multiple_of(16);
     let tiles = Tiles::choose(operands.axes, dims[0], channels, operands.weights.layout.dims[0]);
-    tiles.filter(|_| is_whole && lowering.target.winograd)
+    tiles.filter(|_| operands.image.elem == Elem::F32 && lowering.target.winograd)
 }
 
 /// Emits the product of windows by the weights, which are the value or a part of it.

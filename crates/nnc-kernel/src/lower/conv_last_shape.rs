@@ -123,7 +123,8 @@ fn tile_of(
     };
     let (any, least) = among(&|_| true);
     let (even, cost) = among(&|rows| horizontal.windows.is_multiple_of(rows));
-    if horizontal.windows > 1 && cost <= EVEN * least { even } else { any }
+    let tile = if horizontal.windows > 1 && cost <= EVEN * least { even } else { any };
+    tile.narrowed(columns, target)
 }
 
 impl Shape {

@@ -139,7 +139,7 @@ impl Shape {
         let place = place_elements(channels);
         let in_runs = horizontal.dilation == 1 && place == channels;
         let run = if in_runs { horizontal.taps * channels } else { channels };
-        let tile = Tile::choose(run, columns, lanes, target);
+        let tile = Tile::choose(run, columns, lanes, target).narrowed(columns, target);
         let width = horizontal.reach(horizontal.windows);
         let padded = |lines: usize| vertical.reach(lines) * width * place;
         let lines = Split::new(vertical.windows, lines_of_block(axes, channels), 1);
@@ -257,7 +257,7 @@ impl Body<'_> {
             let first = b.affine(&[(at.0, dy.strides[0]), (from, dy.strides[1])], dy.offset);
             let matrix = Matrix { memory: self.cotangent.1, first, row: dy.strides[2], column: dy.strides[3] };
             let to = b.affine(&[(block, 1), (line, shape.axes[1].windows as i64 * packed.row)], 0);
-            pack::pack(b, &matrix, (windows, columns), (&packed, to), shape.tile.lanes);
+            pack::pack(b, &matrix, (windows, columns), (&packed, to), shape.tile.grain());
             vec![]
         });
     }

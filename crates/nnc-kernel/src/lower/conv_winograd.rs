@@ -4,9 +4,9 @@
 //! 2. For each place of a tile, a product of (tiles, channels) by (channels, output channels).
 //! 3. The sums, `[place][tile][output channel]`, are transformed back, and go through the epilogue.
 //!
-//! The first and third go a vector of channels at a time. Where there are many tiles of few channels a task does all three
-//! for a block of tiles, whose transforms stay in the second cache. Else the kernels are what is large: each step is a
-//! phase of all tiles, and what the phases hand on lies in the arena. Sums are the same either way.
+//! The first and third go a vector of channels at a time. Either a task does all three for a block of tiles, whose transforms
+//! stay in the second cache, or each step is a phase of all tiles, and what the phases hand on lies in the arena
+//! ([`super::winograd_blocks`]).
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
@@ -17,8 +17,8 @@ use super::loops::{Split, coordinates};
 use super::memory::{BufferId, KernelDraft, Place};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
-use super::winograd::{Tiles, apply};
-use super::words::Factors;
+use super::winograd::{self, Tiles, apply};
+use super::winograd_blocks::{Block, Costs};
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{NodeId, ValueId};
@@ -28,12 +28,6 @@ use nnc_opt::fuse::Group;
 const TASK: usize = 1 << 15;
 /// Multiply-adds of a task of the second phase.
 const TASK_PRODUCTS: usize = 1 << 20;
-/// Elements of the transforms of a block, about: they share the second cache with some of the kernels.
-const BLOCK: usize = 56 << 10;
-/// The most elements of transformed kernels that each block reads anew.
-const KERNELS: usize = 160 << 10;
-/// The fewest blocks that are worth it.
-const BLOCKS: usize = 8;
 /// Elements between planes beside what they hold, so that places of a tile do not share lines of the cache.
 const APART: usize = 16;
 
@@ -49,32 +43,6 @@ struct Shape {
     lanes: u8,
     /// The tiles whose transforms lie in memory at the same time.
     block: Block,
-}
-
-/// A block of tiles: some lines of tiles of an image, or some whole images.
-#[derive(Clone, Copy)]
-struct Block {
-    images: Split,
-    lines: Split,
-    /// Whether a task owns one; else there is one, of all tiles.
-    is_own: bool,
-}
-
-impl Block {
-    fn new(tiles: Tiles, images: usize, grid: [usize; 2], (channels, columns): (usize, usize)) -> Self {
-        let [down, across] = grid;
-        let most = (BLOCK / (tiles.places() * (channels + columns)) / across).max(1);
-        let lines = Split::new(down, down.div_ceil(down.div_ceil(most)), 1);
-        let together = if lines.tasks() == 1 { (most / down).max(1) } else { 1 };
-        let own = Self { images: Split::new(images, together, 1), lines, is_own: true };
-        let is_worth = own.count() >= BLOCKS && tiles.places() * channels * columns <= KERNELS;
-        let all = Self { images: Split::new(images, images, 1), lines: Split::new(down, down, 1), is_own: false };
-        if is_worth { own } else { all }
-    }
-
-    fn count(&self) -> usize {
-        (self.images.tasks() * self.lines.tasks()) as usize
-    }
 }
 
 impl Shape {
@@ -122,15 +90,15 @@ pub fn emit(
     tiles: Tiles,
 ) -> Result<(), LowerError> {
     let elem = operands.image.elem;
-    let lanes = lowering.lanes_of(elem);
     let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
     let columns = operands.weights.layout.dims[0];
-    let tile = Tile { rows: 1, vectors: 1, lanes, factors: Factors::One };
     let axes = operands.axes;
     let grid = axes.map(|axis| tiles.along(axis.windows));
-    let block = Block::new(tiles, images, grid, (channels, columns));
-    let mut shape = Shape { tiles, axes, images, channels, columns, tile, lanes, block };
-    shape.tile = Tile::choose(shape.count(), columns, lanes, lowering.target);
+    let costs =
+        Costs { tiles, images, grid, channels, columns, lanes: lowering.lanes_of(elem), target: lowering.target };
+    let block = costs.block();
+    let lanes = winograd::lanes(channels, columns, lowering.lanes_of(elem));
+    let shape = Shape { tiles, axes, images, channels, columns, tile: costs.register_tile(&block), lanes, block };
     let kernels = transform_kernels(lowering, weights, &operands.weights, &shape)?;
     let mut draft = KernelDraft::new("winograd");
     let (edge, count) = (tiles.results(), shape.count());

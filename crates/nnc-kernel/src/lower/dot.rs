@@ -9,6 +9,7 @@ use super::matmul;
 use super::matmul_shape::{Operand, Operands, Right, STREAMED, parts};
 use super::memory::{KernelDraft, Place, Source, elem};
 use super::sparse::{self, Outcome};
+use super::tile;
 use super::words;
 use super::{LowerError, Lowering};
 use crate::ir::Direction;
@@ -66,7 +67,7 @@ fn lower_dense(
     };
     let (left, right) = (operand(&mut draft, a), operand(&mut draft, b));
     let (rows, columns) = (a.layout.dims[batch], b.layout.dims[batch]);
-    let flip = columns < usize::from(lowering.lanes_of(elem)) && rows > columns;
+    let flip = columns < tile::fewest_columns(lowering.lanes_of(elem), lowering.target) && rows > columns;
     let (left, right) = if flip { (right, left) } else { (left, right) };
     let operands = Operands { left, right: Right::Strided(right), batch, flip, elem };
     matmul::emit(lowering, draft, &frame, operands, (node.results[0], &group.outputs))
@@ -81,9 +82,10 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let is_read_once = lowering.scans.is_empty();
     let streams =
         is_large && is_read_once && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let fewest = tile::fewest_columns(lowering.lanes_of(left.elem), lowering.target);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
-    lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= lanes && !streams && !is_cut
+    lowering.is_constant(b) && left.layout.strides[1] == 1 && columns >= fewest && !streams && !is_cut
 }
 
 /// An operand as `[batch..., free, contracted]` by strides, copied if strides cannot say it.

@@ -71,7 +71,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, form: S
 fn choose(rows: usize, columns: usize, target: ir::Target) -> Tile {
     let (lanes, registers) = (target.f32_lanes, target.registers());
     let most_vectors = columns.div_ceil(usize::from(lanes)).max(1);
-    let mut best = Tile { rows: 1, vectors: 1, lanes, factors: Factors::One };
+    let mut best = Tile { rows: 1, vectors: 1, lanes, last: lanes, factors: Factors::One };
     let mut least = usize::MAX;
     for vectors in 1..=most_vectors.min(8) {
         for high in 1..=rows.clamp(1, 8) {

@@ -86,7 +86,7 @@ pub fn span(
 pub fn widths(size: usize, lanes: u8) -> Vec<u8> {
     let mut widths: Vec<u8> = Vec::new();
     let mut rest = size;
-    for width in [lanes, 4, 2, 1] {
+    for width in [lanes, 8, 4, 2, 1].into_iter().filter(|&width| width <= lanes) {
         let fits = rest >= usize::from(width) && widths.last().is_none_or(|&last| width < last);
         if fits {
             rest %= usize::from(width);

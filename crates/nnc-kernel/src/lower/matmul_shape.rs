@@ -120,7 +120,8 @@ impl Right {
     pub fn is_side_by_side(&self, axis: usize, tile: &Tile) -> bool {
         match self {
             Self::Strided(operand) => {
-                operand.layout.strides[axis] == 1 && operand.layout.dims[axis].is_multiple_of(usize::from(tile.lanes))
+                let rest = operand.layout.dims[axis] % tile.columns();
+                operand.layout.strides[axis] == 1 && (rest == 0 || tile.part(rest).columns() == rest)
             }
             Self::Windows(_) => false,
         }
@@ -184,6 +185,10 @@ impl Shape {
         let (rows, depth) = (left.dims[axis], left.dims[axis + 1]);
         let columns = operands.right.columns(axis);
         let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
+        let tile = match &operands.right {
+            Right::Strided(_) => tile.narrowed(columns, lowering.target),
+            Right::Windows(_) => tile,
+        };
         let direct = operands.right.is_side_by_side(axis, &tile) && rows <= 2 * tile.rows;
         let (unit, step) = operands.right.units(&tile);
         let parts = match &operands.right {

@@ -71,6 +71,7 @@ mod window;
 mod window_grad;
 mod windows;
 mod winograd;
+mod winograd_blocks;
 mod words;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};

@@ -108,7 +108,7 @@ impl Product<'_> {
             Gather::Lines(stride) => self.gather_lines(b, tile, &rows, (to, stride)),
         });
         in_tiles(b, range.columns, (self.columns, tile.columns()), |b, column, width| {
-            let tile = Tile { vectors: width.div_ceil(usize::from(tile.lanes)), ..tile };
+            let tile = if width < tile.columns() { tile.part(width) } else { tile };
             let from = b.sub(column, range.columns.0);
             self.tile_at(b, tile, &rows, (row, column, from), width, sink);
         });
@@ -283,7 +283,7 @@ impl Target<'_, '_> {
             let hoisted = self.hoisted(b, point);
             for ((i, j), &sum) in tile::places(tile).zip(sums) {
                 let (row, column) = (b.add_index(row, i), b.add_index(column, j));
-                self.at(b, point, (row, column), tile.lanes, &hoisted, sum);
+                self.at(b, point, (row, column), b.lanes(sum), &hoisted, sum);
             }
             return;
         }

@@ -38,8 +38,13 @@ pub fn emit(
     };
     let width = tables.form.width();
     let lanes = lanes.min(width as u8);
-    let tile =
-        Tile { rows: shape.rows.min(most_rows), vectors: width / usize::from(lanes), lanes, factors: Factors::One };
+    let tile = Tile {
+        rows: shape.rows.min(most_rows),
+        vectors: width / usize::from(lanes),
+        lanes,
+        last: lanes,
+        factors: Factors::One,
+    };
     let spill = draft.builder.scratch(Elem::F32, tile.rows * tile.columns());
     let memory = draft.param(a.buffer, a.elem, Direction::In);
     let panels = Panels { shape: *shape, tile, a: (a, memory), tables };

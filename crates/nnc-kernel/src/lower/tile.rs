@@ -18,6 +18,8 @@ pub struct Tile {
     pub vectors: usize,
     /// Lanes of a vector.
     pub lanes: u8,
+    /// Lanes of the last vector of a row, a power of two.
+    pub last: u8,
     /// What an element of A and B is.
     pub factors: Factors,
 }
@@ -31,7 +33,38 @@ impl fmt::Display for Tile {
 impl Tile {
     /// Columns of C.
     pub fn columns(&self) -> usize {
-        self.vectors * usize::from(self.lanes)
+        (self.vectors - 1) * usize::from(self.lanes) + usize::from(self.last)
+    }
+
+    /// Lanes of a vector of a row.
+    fn width(&self, vector: usize) -> u8 {
+        if vector + 1 == self.vectors { self.last } else { self.lanes }
+    }
+
+    /// The lanes of vectors of which a row is a whole number: in those, columns are packed.
+    pub fn grain(&self) -> u8 {
+        self.last
+    }
+
+    /// For so many columns, of which there are fewer than two tiles' with this one's rows: its last vector is no wider than it
+    /// must be. That is never more work, and less on the many cores that multiply 256 bits at a time and take two steps for
+    /// 512. In rows of several vectors the narrow one repeats the element of A by itself, which costs nothing where a
+    /// multiply-add can do that.
+    pub fn narrowed(self, columns: usize, target: Target) -> Self {
+        if columns > self.vectors * usize::from(self.lanes) || (self.vectors > 1 && target.f32_lanes < WIDE) {
+            return self;
+        }
+        self.part(columns)
+    }
+
+    /// The first `columns` columns of a tile, which has no more in whole vectors.
+    pub fn part(self, columns: usize) -> Self {
+        let lanes = usize::from(self.lanes);
+        let vectors = columns.div_ceil(lanes).max(1);
+        let rest = columns - (vectors - 1) * lanes;
+        let widths = std::iter::successors(Some(self.lanes), |width| Some(width / 2));
+        let last = widths.take_while(|&width| width >= NARROWEST.min(self.lanes) && usize::from(width) >= rest).last();
+        Self { vectors, last: last.unwrap_or(self.lanes), ..self }
     }
 
     /// The tile for a product of so many rows and columns: of those whose sums, vectors of B and repeated element of A
@@ -58,7 +91,7 @@ impl Tile {
         let narrow = target.f32_lanes == 4;
         let most = if narrow { 8 } else { registers };
         let working = factors.working();
-        let mut tile = Self { rows: 1, vectors: 1, lanes, factors };
+        let mut tile = Self { rows: 1, vectors: 1, lanes, last: lanes, factors };
         let mut least = f64::INFINITY;
         for vectors in 1..=MOST_VECTORS {
             for rows_of_tile in (1..=most.min(rows.max(1))).filter(|&rows| fits(rows)) {
@@ -66,7 +99,7 @@ impl Tile {
                 if sums + vectors + working > registers || (narrow && vectors > 1 && sums > 8) {
                     continue;
                 }
-                let candidate = Self { rows: rows_of_tile, vectors, lanes, factors };
+                let candidate = Self { rows: rows_of_tile, vectors, ..tile };
                 let cost = candidate.cost(rows, columns, narrow);
                 if cost < least {
                     (least, tile) = (cost, candidate);
@@ -97,12 +130,21 @@ impl Tile {
     }
 }
 
+/// The fewest columns that fill the narrowest tile that is as good as a full one.
+pub fn fewest_columns(lanes: u8, target: Target) -> usize {
+    usize::from(if target.f32_lanes < WIDE { lanes } else { lanes / 2 })
+}
+
 /// The most rows of A that a tile reads where they lie, with so many bytes from one to the next. Rows a multiple of 4096 bytes
 /// apart all share the same lines of a first cache of 64 sets, which has eight ways at least; some are left to B.
 pub fn most_rows(bytes: usize) -> usize {
     if bytes > 0 && bytes.is_multiple_of(4096) { 6 } else { usize::MAX }
 }
 
+/// The lanes of vectors whose multiply-adds repeat an element of memory to all lanes, and that many cores work on by halves.
+const WIDE: u8 = 16;
+/// The fewest lanes of a vector of a tile.
+const NARROWEST: u8 = 4;
 /// The most vectors in a row of a tile.
 const MOST_VECTORS: usize = 8;
 /// Half cycles from a multiply-add to the next that takes its result: four cycles on Zen and recent Intel cores.
@@ -259,15 +301,18 @@ impl Places {
         let mut columns = Vec::new();
         for vector in 0..tile.vectors {
             let place = b.add_index(self.columns, on_b + (vector * usize::from(tile.lanes)) as i64);
-            columns.push(b.load(panels.b, place, tile.lanes));
+            columns.push(b.load(panels.b, place, tile.width(vector)));
         }
         for row in 0..tile.rows {
             let place = match &panels.rows {
                 Rows::Even(_, step) => b.add_index(self.rows[0], on_a + row as i64 * step),
                 Rows::Each(_) => b.add_index(self.rows[row], on_a),
             };
-            let element = b.load_splat(panels.a, place, tile.lanes);
+            let mut element = b.load_splat(panels.a, place, tile.width(0));
             for (vector, &column) in columns.iter().enumerate() {
+                if b.lanes(element) != tile.width(vector) {
+                    element = b.load_splat(panels.a, place, tile.width(vector));
+                }
                 let sum = &mut sums[row * tile.vectors + vector];
                 *sum = tile.factors.multiply_add(b, element, column, *sum);
             }
@@ -278,16 +323,17 @@ impl Places {
 
 /// Accumulators of value 0.
 pub fn zeros(b: &mut Builder, tile: Tile, memory: Memory) -> Vec<Value> {
-    let zero = b.zero(Type::vector(memory.elem, tile.lanes));
-    vec![zero; tile.rows * tile.vectors]
+    let row: Vec<Value> =
+        (0..tile.vectors).map(|vector| b.zero(Type::vector(memory.elem, tile.width(vector)))).collect();
+    row.repeat(tile.rows)
 }
 
 /// A tile that lies in memory from `first` on, rows `stride` apart.
 pub fn load(b: &mut Builder, tile: Tile, memory: Memory, first: Value, stride: i64) -> Vec<Value> {
     let mut values = Vec::new();
-    for (row, vector) in places(tile) {
-        let place = b.add_index(first, row * stride + vector);
-        values.push(b.load(memory, place, tile.lanes));
+    for (number, (row, column)) in places(tile).enumerate() {
+        let place = b.add_index(first, row * stride + column);
+        values.push(b.load(memory, place, tile.width(number % tile.vectors)));
     }
     values
 }
@@ -325,5 +371,27 @@ mod tests {
                 assert!(used <= registers && down * across >= least, "{rows}x{columns}: {down}x{across}");
             }
         }
+    }
+    /// The last vector is the narrowest that holds what is left, and nothing of a full tile changes.
+    #[test]
+    fn the_last_vector_is_narrow() {
+        let shape = |columns: usize, lanes: u8| {
+            let target = Target::new(lanes);
+            let tile = Tile::choose(100, columns, lanes, target).narrowed(columns, target);
+            (tile.vectors, tile.last, tile.columns())
+        };
+        assert_eq!(shape(8, 16), (1, 8, 8));
+        assert_eq!(shape(3, 16), (1, 4, 4));
+        assert_eq!(shape(9, 16), (1, 16, 16));
+        assert_eq!(shape(24, 16), (2, 8, 24));
+        assert_eq!(shape(40, 16), (3, 8, 40));
+        assert_eq!(shape(32, 16), (2, 16, 32));
+        assert_eq!(shape(4, 8), (1, 4, 4));
+        // A vector of 256 bits is no more work than one of 128, which would need its own element of A.
+        assert_eq!(shape(12, 8), (2, 8, 16));
+        assert_eq!(shape(3, 4), (1, 4, 4));
+        let tile = Tile::choose(100, 1000, 16, Target::new(16));
+        assert_eq!(tile.part(2 * 16 + 5), Tile { vectors: 3, last: 8, ..tile });
+        assert_eq!(tile.part(tile.columns()), tile);
     }
 }

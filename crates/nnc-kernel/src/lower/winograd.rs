@@ -52,8 +52,8 @@ const BYTES: f64 = 9.0;
 const REACHED: f64 = 0.85;
 /// Cycles to transform a vector of eight elements of a tile, in and out, for each of its places.
 const TRANSFORM: f64 = 5.0;
-/// The fewest channels, in and out, for which transforms are worth looking at.
-const FEW_CHANNELS: usize = 32;
+/// Channels, in and out, are a multiple of this.
+const GRAIN: usize = 8;
 /// Rows of a register tile, about.
 const TILE_ROWS: usize = 6;
 
@@ -109,7 +109,7 @@ impl Tiles {
     /// shape alone.
     pub fn choose(axes: [Axis; 2], images: usize, channels: usize, columns: usize) -> Option<Self> {
         let is_plain = |axis: &Axis| axis.taps == 3 && axis.step == 1 && axis.dilation == 1 && axis.insert == 1;
-        if !axes.iter().all(is_plain) || channels.min(columns) < FEW_CHANNELS || !columns.is_multiple_of(16) {
+        if !axes.iter().all(is_plain) || !channels.is_multiple_of(GRAIN) || !columns.is_multiple_of(GRAIN) {
             return None;
         }
         let windows = [axes[0].windows, axes[1].windows];
@@ -133,6 +133,12 @@ impl Tiles {
 fn direct_cycles(places: usize, channels: usize, columns: usize) -> f64 {
     let weights = (9 * channels * columns) as f64;
     (places as f64 * weights / PRODUCTS / REACHED).max(weights * 4.0 / BYTES)
+}
+
+/// Lanes of the vectors of a transform: a machine's, or the half of it if channels are a multiple of that alone.
+pub fn lanes(channels: usize, columns: usize, lanes: u8) -> u8 {
+    let is_whole = [channels, columns].iter().all(|count| count.is_multiple_of(usize::from(lanes)));
+    if is_whole { lanes } else { lanes.min(GRAIN as u8) }
 }
 
 /// One side of a transform: each row of the matrix as a sum of the values that it does not multiply by 0, in order.
@@ -196,7 +202,9 @@ mod tests {
         assert_eq!(choose(56, 64), Some(Tiles::Four));
         assert_eq!(choose(28, 128), Some(Tiles::Four));
         assert_ne!(choose(7, 512), Some(Tiles::Four));
-        assert_eq!(choose(56, 16), None);
+        assert_eq!(choose(32, 8), Some(Tiles::Four));
+        assert_eq!(choose(56, 12), None);
+        assert_eq!(choose(2, 16), None);
         let strided = Axis { step: 2, windows: 28, ..axis(56) };
         assert_eq!(Tiles::choose([strided; 2], 1, 64, 64), None);
     }
