@@ -202,7 +202,11 @@ fn parts(layout: Layout, lanes: u8) -> Vec<Part> {
     let whole = layout.group / wide * wide;
     let full = layout.group / TERMS * TERMS;
     let parts = [(0, whole, lanes), (whole, full, word), (full, layout.words() * TERMS, word)];
-    parts.into_iter().filter(|(start, end, _)| start < end).map(|(start, end, lanes)| Part { start, end, lanes }).collect()
+    parts
+        .into_iter()
+        .filter(|(start, end, _)| start < end)
+        .map(|(start, end, lanes)| Part { start, end, lanes })
+        .collect()
 }
 
 /// The step of a group, NaN if not all of its terms are finite, and the power of two to multiply them by.

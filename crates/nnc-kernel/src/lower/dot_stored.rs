@@ -30,6 +30,8 @@ use nnc_opt::fuse::{Group, Layout};
 const TASK_PRODUCTS: usize = 1 << 17;
 /// The most tasks that panels are cut into: each reads long runs of memory.
 const MOST_PANEL_TASKS: usize = 8;
+/// Rows of a task that is worth reading its panels again.
+const TASK_ROWS: usize = 8;
 /// The most tasks.
 const MOST_TASKS: usize = 32;
 /// Multiply-adds that are laid out in line, about.
@@ -230,7 +232,7 @@ impl Body {
         let panel_tasks = wanted.min(MOST_PANEL_TASKS).min(panels);
         let grain = panels.div_ceil(panel_tasks) * self.tile.columns();
         let tiles = rows.div_ceil(self.tile.rows);
-        let row_tasks = (wanted / panel_tasks).clamp(1, tiles);
+        let row_tasks = (wanted / panel_tasks).min(rows / TASK_ROWS).clamp(1, tiles);
         let row_grain = tiles.div_ceil(row_tasks) * self.tile.rows;
         (Split::new(rows, row_grain, self.tile.rows), Split::new(columns, grain, self.tile.columns()))
     }
