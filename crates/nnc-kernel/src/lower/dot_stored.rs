@@ -130,7 +130,10 @@ fn in_order(lowering: &mut Lowering<'_>, value: ValueId, dims: [usize; 2]) -> Re
 /// The largest part of a group that sums hold, a multiple of `unit` terms.
 fn part_of(group: usize, unit: usize) -> usize {
     let parts = group.div_ceil(MOST_TERMS)..=group / unit;
-    parts.map(|parts| group / parts).find(|part| group % part == 0 && part % unit == 0).unwrap_or(unit)
+    parts
+        .map(|parts| group / parts)
+        .find(|part| group.is_multiple_of(*part) && part.is_multiple_of(unit))
+        .unwrap_or(unit)
 }
 
 /// The tile for a product: of those whose sums fit into the registers with what a step needs, the one with the least

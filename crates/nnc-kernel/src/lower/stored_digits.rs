@@ -139,9 +139,8 @@ fn load_vector(b: &mut Builder, memory: Memory, tile: Tile, first: Value, vector
 
 /// The number of so many digits, as a float.
 fn whole(b: &mut Builder, digits: [Value; DIGITS]) -> Value {
-    let mut floats = digits.map(|digit| b.convert(digit, Elem::F32)).into_iter().enumerate();
-    let lowest = floats.next().map_or(digits[0], |(_, lowest)| lowest);
-    floats.fold(lowest, |number, (digit, float)| {
+    let [lowest, rest @ ..] = digits.map(|digit| b.convert(digit, Elem::F32));
+    rest.into_iter().zip(1..).fold(lowest, |number, (float, digit)| {
         let base = b.f32((1 << (BITS * digit)) as f32, b.lanes(float));
         b.fma(float, base, number)
     })
