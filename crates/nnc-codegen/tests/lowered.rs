@@ -169,12 +169,15 @@ fn few_channels() {
     }
 }
 
-/// Rows by a stored matrix, with a bias and what follows it.
-fn stored_product(rows: usize, (depth, columns): (usize, usize), stored: Stored) -> Graph {
+fn floats(name: &str, dims: &[usize]) -> Op {
+    Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }
+}
+
+/// Rows `x` by a stored matrix, with a bias and what follows it.
+fn stored_product(x: Op, (depth, columns): (usize, usize), stored: Stored) -> Graph {
     let mut graph = Graph::new("stored");
-    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let (x, bias) = (graph.emit(x, &[]), graph.emit(floats("bias", &[columns]), &[]));
     let mut input = |name: &str, ty| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]);
-    let (x, bias) = (input("x", ty(&[rows, depth])), input("bias", ty(&[columns])));
     let scales = stored.scales(depth, columns).map(|ty| input("scales", ty));
     let ty = stored.matrix(depth, columns);
     let dims = ty.shape.sizes();
@@ -198,8 +201,43 @@ fn stored_product(rows: usize, (depth, columns): (usize, usize), stored: Stored)
 fn products_by_matrices_of_few_bits() {
     for (rows, columns) in [(1, 272), (1, 9), (3, 96), (13, 50), (40, 33)] {
         for stored in [Stored::Bf16, Stored::Bytes { group: 24 }, Stored::Nibbles { group: 24 }] {
-            assert!(check(&stored_product(rows, (72, columns), stored), 3), "{rows} x {columns}, {stored}");
+            let graph = stored_product(floats("x", &[rows, 72]), (72, columns), stored);
+            assert!(check(&graph, 3), "{rows} x {columns}, {stored}");
         }
+    }
+}
+
+/// Groups that are no whole words, one group of all, the smallest groups; every number of rows of a tile.
+#[test]
+fn products_by_integers_in_groups_of_every_kind() {
+    let bytes = [1, 3, 6, 72].map(|group| Stored::Bytes { group });
+    let nibbles = [8, 72].map(|group| Stored::Nibbles { group });
+    for (rows, stored) in (2..10).zip(bytes.into_iter().chain(nibbles).cycle()) {
+        let graph = stored_product(floats("x", &[rows, 72]), (72, 37), stored);
+        assert!(check(&graph, 5), "{rows} rows, {stored}");
+    }
+}
+
+/// What has no step, the largest floats, the smallest, nothing at all, and all of them in one group.
+#[test]
+fn products_of_unusual_numbers_by_integers() {
+    let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3.4e38, -1e-45, 1.2e-38, 0.0, -0.0, 1e-30, -1e20];
+    for stored in [Stored::Bytes { group: 24 }, Stored::Nibbles { group: 24 }] {
+        // Row by row one of them among ones, then all of them together.
+        let number = |at: usize| match (at / 72, at % 72) {
+            (row, term) if row < special.len() => {
+                if term % 7 == 3 {
+                    special[row]
+                } else {
+                    1.0
+                }
+            }
+            (row, term) if row == special.len() => special[3 + term % 7],
+            (_, term) => special[4 + term % 5],
+        };
+        let rows = special.len() + 2;
+        let x = Tensor::from_f64(DType::F32, &[rows, 72], &(0..rows * 72).map(number).collect::<Vec<_>>());
+        assert!(check(&stored_product(Op::Constant(x), (72, 40), stored), 1), "{stored}");
     }
 }
 

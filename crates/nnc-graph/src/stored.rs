@@ -1,7 +1,7 @@
 //! Matrices that are kept in fewer bits than a float has: weights of products that are bound by memory.
 //!
 //! Integers have one scale for each group of neighbouring terms in a column (Frantar et al., "GPTQ: Accurate Post-Training
-//! Quantization for Generative Pre-trained Transformers", 2023, among others); activations stay floats. What a matrix stands for
+//! Quantization for Generative Pre-trained Transformers", 2023, among others); activations are floats. What a matrix stands for
 //! is its integers times their scales ([`Stored::floats`]), or its brain floats as they are.
 
 use crate::{BinaryOp, DType, Dim, Graph, Op, Shape, TensorType, ValueId};

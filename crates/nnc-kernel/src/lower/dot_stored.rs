@@ -1,39 +1,48 @@
 //! Products of rows by a matrix of few bits, which is read but once: what such products are bound by.
 //!
-//! `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`: the terms of a group are added in order by fused multiply-adds,
-//! from 0; the sum of each group is then multiplied by its scale and added to the whole by another. So no element is
-//! multiplied by a scale, and the bits of a result depend on the shape alone.
+//! Of brain floats `y[row, n] = Σ_k x[row, k] w[k, n]`, whose terms are added in order by fused multiply-adds
+//! ([`super::stored_floats`]). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is rounded to `2^-20`
+//! of the largest of its group and products are exact ([`super::digits`], [`super::stored_digits`]). Which of the two follows from the
+//! form, and the order of sums from the shape, so the bits of a result are those of every machine.
 //!
-//! A tile of rows by vectors of columns has two sets of sums in registers, of the group and of the whole. A task owns some
-//! panels of columns and some rows; panels are outermost, so that each is read from memory once. [`super::stored_panels`] has
-//! how they lie there.
+//! A tile of rows by vectors of columns has its sums in registers. A task owns some panels of columns and some rows; panels
+//! are outermost, so that each is read from memory once. [`super::stored_panels`] has how they lie there.
 
 use super::anchor::stored;
+use super::digits::{self, DIGITS, Rows};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::loops::{Split, coordinates};
-use super::memory::{KernelDraft, Place};
+use super::memory::{BufferId, KernelDraft, Place, Source};
 use super::product::{Target, in_tiles};
+use super::stored_digits::Digits;
+use super::stored_floats::Floats;
 use super::stored_panels::{self, Reader};
-use super::tile::{self, Tile};
+use super::tile::Tile;
 use super::words::Factors;
 use super::{LowerError, Lowering};
-use crate::ir::{self, Builder, Direction, Elem, Memory, Value};
-use nnc_graph::{NodeId, Stored};
-use nnc_opt::fuse::Group;
+use crate::ir::{self, Builder, Direction, Elem, Value};
+use nnc_graph::stored::NIBBLES;
+use nnc_graph::{NodeId, Stored, ValueId};
+use nnc_opt::fuse::{Group, Layout};
 
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 17;
 /// The most tasks that panels are cut into: each reads long runs of memory.
 const MOST_PANEL_TASKS: usize = 8;
+/// Rows of a task that is worth reading its panels again.
+const TASK_ROWS: usize = 8;
 /// The most tasks.
 const MOST_TASKS: usize = 32;
 /// Multiply-adds that are laid out in line, about.
 const UNROLLED: usize = 64;
 /// Half cycles from a multiply-add to the next that takes its result.
 const LATENCY: usize = 8;
-/// Half cycles to make floats of an element, about.
-const DECODE: usize = 3;
+/// The most terms whose products by a digit are added: the sum fits 32 bits, whatever they are.
+const MOST_TERMS: usize = 1 << 17;
+
+/// Where a tile is: its first row and column.
+pub type Corner = (Value, Value);
 
 /// Lowers a product with its epilogue.
 ///
@@ -43,43 +52,104 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, form: S
     let node = lowering.graph.node(anchor);
     let dims = lowering.graph.ty(node.operands[0]).shape.sizes();
     let columns = lowering.graph.ty(node.results[0]).shape.sizes()[dims.len() - 1];
-    let (rows, depth) = (dims[..dims.len() - 1].iter().product(), dims[dims.len() - 1]);
-    let x = stored(lowering, node.operands[0], &[rows, depth])?;
-    let tile = choose(rows, columns, lowering.target);
-    let packed = stored_panels::pack(lowering, form, &node.operands[1..], (depth, columns), tile)?;
+    let shape = Shape { rows: dims[..dims.len() - 1].iter().product(), columns, depth: dims[dims.len() - 1] };
+    let tile = choose(form, shape, lowering.target);
     let mut draft = KernelDraft::new("dot_stored");
+    let (terms, fixed) = operands(lowering, &mut draft, (form, &node.operands), shape, tile)?;
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let spill = Some(draft.builder.scratch(Elem::F32, tile.rows * tile.columns()));
     let target =
         Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis: 0, column_axis: 1, spill };
-    let body = Body {
-        form,
-        shape: Shape { rows, columns, depth },
-        tile,
-        x: (draft.param(x.buffer, Elem::F32, Direction::In), x),
-        matrix: draft.param(packed.matrix, stored_panels::elem(form), Direction::In),
-        scales: packed.scales.map(|scales| draft.param(scales, Elem::F32, Direction::In)),
-    };
-    body.phase(&mut draft, &target);
-    let fixed: Vec<_> = [body.x.1.buffer, packed.matrix].into_iter().chain(packed.scales).collect();
-    lowering.launch_with(draft, &frame, 2 * rows * columns * depth, &fixed)
+    Body { form, shape, tile, terms }.phase(&mut draft, &target);
+    lowering.launch_with(draft, &frame, 2 * shape.rows * shape.columns * shape.depth, &fixed)
 }
 
-/// The tile for so many rows and columns: of those whose two sets of sums fit into the registers with what a step needs, the
-/// one with the least [`cost`]; the first of equals.
-fn choose(rows: usize, columns: usize, target: ir::Target) -> Tile {
-    let (lanes, registers) = (target.f32_lanes, target.registers());
-    let most_vectors = columns.div_ceil(usize::from(lanes)).max(1);
+/// Packs a matrix and prepares the rows for it; gives what is multiplied, and the buffers that it is read from.
+fn operands(
+    lowering: &mut Lowering<'_>,
+    draft: &mut KernelDraft,
+    (form, operands): (Stored, &[ValueId]),
+    shape: Shape,
+    tile: Tile,
+) -> Result<(Terms, Vec<BufferId>), LowerError> {
+    let (reader, group) = match form {
+        Stored::Bf16 => return floats(lowering, draft, operands, shape, tile),
+        Stored::Bytes { group } => (Reader::Bytes, part_of(group, 1)),
+        Stored::Nibbles { group } => (Reader::Nibbles, part_of(group, NIBBLES)),
+    };
+    let layout = digits::Layout { rows: shape.rows, groups: shape.depth / group, group };
+    let scaled = form.group().map_or(1, |terms| terms / group);
+    let x = in_order(lowering, operands[0], [shape.rows, shape.depth])?;
+    let matrix = stored_panels::words(lowering, operands[1], reader, (layout, shape.columns), tile)?;
+    let scales = (layout.groups / scaled, shape.columns);
+    let scales = stored_panels::as_it_is(lowering, operands[2], scales, tile)?;
+    let memory = draft.param(x.buffer, Elem::F32, Direction::In);
+    let digits = Digits {
+        rows: Rows::cut(lowering, draft, (memory, &x), layout, reader.zero()),
+        matrix: draft.param(matrix, Elem::I32, Direction::In),
+        reader,
+        scales: draft.param(scales, Elem::F32, Direction::In),
+        scaled,
+        width: tile.columns(),
+    };
+    Ok((Terms::Digits(digits), vec![x.buffer, matrix, scales]))
+}
+
+/// As [`operands`], of brain floats.
+fn floats(
+    lowering: &mut Lowering<'_>,
+    draft: &mut KernelDraft,
+    operands: &[ValueId],
+    shape: Shape,
+    tile: Tile,
+) -> Result<(Terms, Vec<BufferId>), LowerError> {
+    let x = stored(lowering, operands[0], &[shape.rows, shape.depth])?;
+    let matrix = stored_panels::as_it_is(lowering, operands[1], (shape.depth, shape.columns), tile)?;
+    let fixed = vec![x.buffer, matrix];
+    let floats = Floats {
+        x: (draft.param(x.buffer, Elem::F32, Direction::In), x),
+        matrix: draft.param(matrix, Elem::Bf16, Direction::In),
+        depth: shape.depth,
+        width: tile.columns(),
+    };
+    Ok((Terms::Floats(floats), fixed))
+}
+
+/// Rows whose terms lie side by side.
+fn in_order(lowering: &mut Lowering<'_>, value: ValueId, dims: [usize; 2]) -> Result<Place, LowerError> {
+    let place = stored(lowering, value, &dims)?;
+    if place.layout.strides[1] == 1 {
+        return Ok(place);
+    }
+    let (elem, layout) = (place.elem, Layout::contiguous(&dims));
+    let buffer = lowering.copied(value, Source::Stored(place), &dims)?;
+    Ok(Place { buffer, elem, layout })
+}
+
+/// The largest part of a group that sums hold, a multiple of `unit` terms.
+fn part_of(group: usize, unit: usize) -> usize {
+    let parts = group.div_ceil(MOST_TERMS)..=group / unit;
+    parts
+        .map(|parts| group / parts)
+        .find(|part| group.is_multiple_of(*part) && part.is_multiple_of(unit))
+        .unwrap_or(unit)
+}
+
+/// The tile for a product: of those whose sums fit into the registers with what a step needs, the one with the least
+/// [`cost`]; the first of equals.
+fn choose(form: Stored, shape: Shape, target: ir::Target) -> Tile {
+    let lanes = target.f32_lanes;
+    let most_vectors = shape.columns.div_ceil(usize::from(lanes)).max(1);
     let mut best = Tile { rows: 1, vectors: 1, lanes, last: lanes, factors: Factors::One };
     let mut least = usize::MAX;
     for vectors in 1..=most_vectors.min(8) {
-        for high in 1..=rows.clamp(1, 8) {
-            if 2 * high * vectors + vectors + 3 > registers {
+        for rows in 1..=shape.rows.clamp(1, 8) {
+            let tile = Tile { rows, vectors, ..best };
+            if registers(form, tile) > target.registers() {
                 continue;
             }
-            let tile = Tile { rows: high, vectors, ..best };
-            let cost = cost(tile, rows, columns);
+            let cost = cost(form, tile, shape);
             if cost < least {
                 (least, best) = (cost, tile);
             }
@@ -88,10 +158,31 @@ fn choose(rows: usize, columns: usize, target: ir::Target) -> Tile {
     best
 }
 
-/// Half cycles of a step of k over the whole product, on one, two and four threads that share its panels or its rows.
-fn cost(tile: Tile, rows: usize, columns: usize) -> usize {
-    let step = (tile.rows * tile.vectors + DECODE * tile.vectors).max(LATENCY) + 1;
-    let (tiles, panels) = (rows.div_ceil(tile.rows), columns.div_ceil(tile.columns()));
+/// Registers that a step needs: of sums, of vectors of the matrix as they are stored and read, of rows, and of what is made
+/// on the way.
+fn registers(form: Stored, tile: Tile) -> usize {
+    let sums = tile.rows * tile.vectors;
+    match form {
+        Stored::Bf16 => sums + tile.vectors + 3,
+        Stored::Bytes { .. } => (DIGITS + 1) * sums + tile.vectors + 2,
+        Stored::Nibbles { .. } => (DIGITS + 1) * sums + 2 * tile.vectors + 2,
+    }
+}
+
+/// Half cycles of a step of a tile: a line of its panel.
+fn step(form: Stored, tile: Tile) -> usize {
+    let sums = tile.rows * tile.vectors;
+    match form {
+        Stored::Bf16 => sums + 3 * tile.vectors,
+        Stored::Bytes { .. } => DIGITS * sums,
+        Stored::Nibbles { .. } => 2 * DIGITS * sums + 3 * tile.vectors,
+    }
+}
+
+/// Half cycles of a step over the whole product, on one, two and four threads that share its panels or its rows.
+fn cost(form: Stored, tile: Tile, shape: Shape) -> usize {
+    let step = step(form, tile).max(LATENCY) + 1;
+    let (tiles, panels) = (shape.rows.div_ceil(tile.rows), shape.columns.div_ceil(tile.columns()));
     let on =
         |threads: usize| (threads * (tiles * panels.div_ceil(threads)).min(panels * tiles.div_ceil(threads))) * step;
     on(1) + 2 * on(2) + on(4)
@@ -104,24 +195,38 @@ struct Shape {
     depth: usize,
 }
 
+/// What is multiplied.
+enum Terms {
+    Floats(Floats),
+    Digits(Digits),
+}
+
+impl Terms {
+    /// The sums of a tile.
+    fn sums(&self, b: &mut Builder, tile: Tile, corner: Corner) -> Vec<Value> {
+        match self {
+            Self::Floats(floats) => floats.sums(b, tile, corner),
+            Self::Digits(digits) => digits.sums(b, tile, corner),
+        }
+    }
+
+    /// In words.
+    fn how(&self) -> &'static str {
+        match self {
+            Self::Floats(_) => "",
+            Self::Digits(_) => " by digits",
+        }
+    }
+}
+
 struct Body {
     form: Stored,
     shape: Shape,
     tile: Tile,
-    x: (Memory, Place),
-    matrix: Memory,
-    scales: Option<Memory>,
+    terms: Terms,
 }
 
-/// Where a tile is: its first row and column.
-type Corner = (Value, Value);
-
 impl Body {
-    /// Terms that share a scale; all of them where there are none.
-    fn group(&self) -> usize {
-        self.form.group().unwrap_or(self.shape.depth)
-    }
-
     /// How rows and columns are cut into tasks.
     fn tasks(&self) -> (Split, Split) {
         let Shape { rows, columns, depth } = self.shape;
@@ -130,131 +235,40 @@ impl Body {
         let panel_tasks = wanted.min(MOST_PANEL_TASKS).min(panels);
         let grain = panels.div_ceil(panel_tasks) * self.tile.columns();
         let tiles = rows.div_ceil(self.tile.rows);
-        let row_tasks = (wanted / panel_tasks).clamp(1, tiles);
+        let row_tasks = (wanted / panel_tasks).min(rows / TASK_ROWS).clamp(1, tiles);
         let row_grain = tiles.div_ceil(row_tasks) * self.tile.rows;
         (Split::new(rows, row_grain, self.tile.rows), Split::new(columns, grain, self.tile.columns()))
     }
 
     fn phase(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
         let (rows, columns) = self.tasks();
-        draft.how = format!("{} of {}, {} rows x {} columns a task", self.tile, self.form, rows.grain, columns.grain);
+        let (tile, form, how) = (self.tile, self.form, self.terms.how());
+        draft.how = format!("{tile} of {form}{how}, {} rows x {} columns a task", rows.grain, columns.grain);
         let counts = [rows.tasks() as usize, columns.tasks() as usize];
         draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
             let at = coordinates(b, task, &counts);
-            let reader = Reader::new(b, self.form, self.tile.lanes);
             let (rows, columns) = (rows.bounds(b, at[0]), columns.bounds(b, at[1]));
-            self.panels(b, (target, &reader), rows, columns);
+            self.panels(b, target, rows, columns);
         });
     }
 
     /// Panel by panel, the last one with the columns that are left, and of each a tile's rows at a time.
-    fn panels(&self, b: &mut Builder, with: (&Target<'_, '_>, &Reader), rows: (Value, Value), columns: (Value, Value)) {
+    fn panels(&self, b: &mut Builder, target: &Target<'_, '_>, rows: (Value, Value), columns: (Value, Value)) {
         in_tiles(b, columns, (self.shape.columns, self.tile.columns()), |b, column, width| {
             let vectors = width.div_ceil(usize::from(self.tile.lanes));
             in_tiles(b, rows, (self.shape.rows, self.tile.rows), |b, row, rows| {
                 let tile = Tile { rows, vectors, ..self.tile };
-                self.tile(b, with, tile, (row, column), width);
+                let sums = self.terms.sums(b, tile, (row, column));
+                let zero = b.index(0);
+                let point = Point { coordinates: vec![zero, zero], vector: 1, lanes: 1 };
+                target.finish(b, tile, &point, (row, column), width, &sums);
             });
         });
-    }
-
-    fn tile(
-        &self,
-        b: &mut Builder,
-        (target, reader): (&Target<'_, '_>, &Reader),
-        tile: Tile,
-        corner: Corner,
-        width: usize,
-    ) {
-        let zeros = tile::zeros(b, tile, self.x.0);
-        let zero = b.index(0);
-        let sums = match self.scales {
-            None => self.group_sums(b, reader, tile, corner, zero),
-            Some(scales) => {
-                let (one, groups) = (b.index(1), b.index((self.shape.depth / self.group()) as i64));
-                b.for_loop(zero, groups, one, &zeros, |b, group, sums| {
-                    let parts = self.group_sums(b, reader, tile, corner, group);
-                    let scales = self.scales_of(b, scales, tile, (group, corner.1));
-                    let added = parts.into_iter().zip(sums).enumerate();
-                    added.map(|(at, (part, &sum))| b.fma(part, scales[at % tile.vectors], sum)).collect()
-                })
-            }
-        };
-        let zero = b.index(0);
-        let point = Point { coordinates: vec![zero, zero], vector: 1, lanes: 1 };
-        target.finish(b, tile, &point, corner, width, &sums);
-    }
-
-    /// The scales of a group, for each vector of a tile's columns.
-    fn scales_of(&self, b: &mut Builder, scales: Memory, tile: Tile, (group, column): (Value, Value)) -> Vec<Value> {
-        let groups = (self.shape.depth / self.group()) as i64;
-        let first = b.affine(&[(column, groups), (group, self.tile.columns() as i64)], 0);
-        let vectors = (0..tile.vectors).map(|vector| {
-            let place = b.add_index(first, (vector * usize::from(tile.lanes)) as i64);
-            b.load(scales, place, tile.lanes)
-        });
-        vectors.collect()
-    }
-
-    /// The sums of a group, by its number.
-    fn group_sums(&self, b: &mut Builder, reader: &Reader, tile: Tile, corner: Corner, group: Value) -> Vec<Value> {
-        let terms = stored_panels::terms(self.form);
-        let steps = self.group() / terms;
-        let layout = &self.x.1.layout;
-        let [down, along] = [layout.strides[0], layout.strides[1]];
-        let rows = b.affine(&[(corner.0, down), (group, self.group() as i64 * along)], layout.offset);
-        let lines = self.shape.depth / terms;
-        let panel = b.mul_index(corner.1, lines as i64);
-        let width = self.tile.columns() as i64;
-        let zeros = tile::zeros(b, tile, self.x.0);
-        let (zero, many) = (b.index(0), unroll(steps, tile.rows * tile.vectors * terms));
-        let (end, step) = (b.index(steps as i64), b.index(many as i64));
-        let first = b.mul_index(group, steps as i64);
-        b.for_loop(zero, end, step, &zeros, |b, at, sums| {
-            let line = b.add(first, at);
-            let place = b.affine(&[(panel, 1), (line, width)], 0);
-            let rows = b.affine(&[(rows, 1), (at, along * terms as i64)], 0);
-            (0..many).fold(sums.to_vec(), |sums, round| {
-                let place = b.add_index(place, round as i64 * width);
-                let rows = b.add_index(rows, (round * terms) as i64 * along);
-                self.step(b, reader, tile, (rows, place), sums)
-            })
-        })
-    }
-
-    /// The terms of one line of a panel.
-    fn step(
-        &self,
-        b: &mut Builder,
-        reader: &Reader,
-        tile: Tile,
-        (rows, place): (Value, Value),
-        mut sums: Vec<Value>,
-    ) -> Vec<Value> {
-        let layout = &self.x.1.layout;
-        let elements: Vec<Value> = (0..tile.vectors)
-            .map(|vector| {
-                let place = b.add_index(place, (vector * usize::from(tile.lanes)) as i64);
-                reader.load(b, self.matrix, place)
-            })
-            .collect();
-        for term in 0..stored_panels::terms(self.form) {
-            let factors: Vec<Value> = elements.iter().map(|&elements| reader.floats(b, elements, term)).collect();
-            for row in 0..tile.rows {
-                let place = b.add_index(rows, row as i64 * layout.strides[0] + term as i64 * layout.strides[1]);
-                let x = b.load_splat(self.x.0, place, tile.lanes);
-                for (vector, &factor) in factors.iter().enumerate() {
-                    let sum = &mut sums[row * tile.vectors + vector];
-                    *sum = b.fma(x, factor, *sum);
-                }
-            }
-        }
-        sums
     }
 }
 
 /// How many of so many steps are laid out in line: a divisor, each step of so many multiply-adds.
-fn unroll(steps: usize, products: usize) -> usize {
+pub fn unroll(steps: usize, products: usize) -> usize {
     let most = (UNROLLED / products.max(1)).clamp(1, 8);
     (1..=most).rev().find(|by| steps.is_multiple_of(*by)).unwrap_or(1)
 }

@@ -1,70 +1,73 @@
-//! Panels of a matrix of few bits: how it is packed, and how its elements become floats on the way to a product.
+//! Panels of a matrix of few bits, and how the integers of one are read.
 //!
-//! Panel `n` holds a tile's width of columns, `[term][column]`. Of four bits eight neighbouring terms of a column make a word,
-//! the first lowest, so that a vector of words gives eight vectors of elements by shifts. Scales are packed the same way,
-//! `[group][column]`. What follows from constants is packed once.
+//! Panel `n` holds a tile's width of columns. Brain floats lie as they are, `[term][column]`. Integers are unsigned, more by a
+//! [`zero`] than what they stand for; those of neighbouring terms of a column make a word of 32 bits, the first lowest, and
+//! words lie as `[line][column]`. Of int8 four terms make a word. Of int4 eight do: the lower halves of its bytes are the first
+//! four, the upper halves the others. Groups are whole lines, filled up with bytes that nothing is multiplied by. Scales are
+//! packed as `[group][column]`. What follows from constants is packed once.
 
 use super::anchor::stored;
+use super::digits::Layout as Groups;
 use super::loops::Split;
 use super::memory::{BufferId, KernelDraft, Place};
 use super::tile::Tile;
+use super::words::TERMS;
 use super::{LowerError, Lowering, panels};
 use crate::ir::{BinaryOp, Builder, Direction, Elem, Memory, Type, Value};
-use nnc_graph::stored::{NIBBLE_ZERO, NIBBLES};
-use nnc_graph::{Stored, ValueId};
+use nnc_graph::ValueId;
+use nnc_graph::stored::NIBBLE_ZERO;
 use nnc_opt::fuse::Layout;
 
-/// Bytes of a word.
-const BYTES: usize = 4;
 /// Words that a task packs, about.
 const TASK: usize = 1 << 15;
+/// Bits of half a byte.
+const NIBBLE: usize = 4;
 
-/// A packed matrix: its buffer, and that of its scales.
-pub struct Packed {
-    /// The matrix.
-    pub matrix: BufferId,
-    /// Its scales, if it has some.
-    pub scales: Option<BufferId>,
+/// How the integers of a panel are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// In bytes.
+    Bytes,
+    /// In halves of bytes.
+    Nibbles,
 }
 
-/// Type of what a panel is made of.
-pub fn elem(form: Stored) -> Elem {
-    match form {
-        Stored::Bf16 => Elem::Bf16,
-        Stored::Bytes { .. } => Elem::I8,
-        Stored::Nibbles { .. } => Elem::I32,
+impl Reader {
+    /// What stands for 0.
+    pub fn zero(self) -> i32 {
+        match self {
+            Self::Bytes => 128,
+            Self::Nibbles => NIBBLE_ZERO as i32,
+        }
     }
-}
 
-/// Terms of an element of a panel.
-pub fn terms(form: Stored) -> usize {
-    match form {
-        Stored::Bf16 | Stored::Bytes { .. } => 1,
-        Stored::Nibbles { .. } => NIBBLES,
+    /// Words of four bytes that a word of a panel gives.
+    pub fn words(self) -> usize {
+        match self {
+            Self::Bytes => 1,
+            Self::Nibbles => 2,
+        }
     }
-}
 
-/// Packs a matrix of so many terms and columns.
-///
-/// # Errors
-/// A bug in the compiler.
-pub fn pack(
-    lowering: &mut Lowering<'_>,
-    form: Stored,
-    operands: &[ValueId],
-    (depth, columns): (usize, usize),
-    tile: Tile,
-) -> Result<Packed, LowerError> {
-    let matrix = match form {
-        Stored::Bf16 | Stored::Bytes { .. } => as_it_is(lowering, operands[0], (depth, columns), tile)?,
-        Stored::Nibbles { .. } => words(lowering, operands[0], (depth, columns), tile)?,
-    };
-    let scales = form.group().map(|group| as_it_is(lowering, operands[1], (depth / group, columns), tile));
-    Ok(Packed { matrix, scales: scales.transpose()? })
+    /// One of the words of bytes that a vector of words gives.
+    pub fn bytes(self, b: &mut Builder, stored: Value, word: usize) -> Value {
+        let lanes = b.lanes(stored);
+        match self {
+            Self::Bytes => stored,
+            Self::Nibbles => {
+                let (by, mask) = (b.i32(NIBBLE as i32, lanes), b.i32(0x0f0f_0f0f, lanes));
+                let stored = if word == 0 { stored } else { b.shr(stored, by) };
+                b.and(stored, mask)
+            }
+        }
+    }
 }
 
 /// Packs rows by columns, element by element.
-fn as_it_is(
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn as_it_is(
     lowering: &mut Lowering<'_>,
     value: ValueId,
     (rows, columns): (usize, usize),
@@ -76,32 +79,38 @@ fn as_it_is(
     panels::pack(lowering, value, &Place { layout, ..place }, tile)
 }
 
-/// Packs bytes `[depth / 2, columns]`, each of two terms, as words.
-fn words(
+/// Packs integers, of the terms of all groups by `columns`, as words.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn words(
     lowering: &mut Lowering<'_>,
     value: ValueId,
-    (depth, columns): (usize, usize),
+    reader: Reader,
+    (groups, columns): (Groups, usize),
     tile: Tile,
 ) -> Result<BufferId, LowerError> {
-    let place = stored(lowering, value, &[depth / 2, columns])?;
-    let lines = depth / NIBBLES;
+    let depth = groups.groups * groups.group;
+    let (elem, bytes) = match reader {
+        Reader::Bytes => (Elem::I8, depth),
+        Reader::Nibbles => (Elem::U8, depth / 2),
+    };
+    let place = stored(lowering, value, &[bytes, columns])?;
+    let lines = groups.groups * groups.words() / reader.words();
     lowering.preparing(lowering.is_constant(value), |lowering| {
         let total = columns.next_multiple_of(tile.columns()) * lines;
         let buffer = lowering.memory(total * Elem::I32.size());
         let mut draft = KernelDraft::new("pack");
-        let from = draft.param(place.buffer, Elem::U8, Direction::In);
+        let memory = draft.param(place.buffer, elem, Direction::In);
         let to = draft.param(buffer, Elem::I32, Direction::Out);
         let split = Split::new(columns, TASK / lines.max(1), tile.columns());
-        let source = Bytes { memory: from, layout: &place.layout, columns };
+        let source = Source { reader, memory, layout: &place.layout, columns, groups };
         draft.builder.phase(split.tasks(), |b, task| {
             let (start, end) = split.bounds(b, task);
             let width = b.index(tile.columns() as i64);
             b.for_loop(start, end, width, &[], |b, column, _| {
                 let panel = b.mul_index(column, lines as i64);
-                b.for_each(lines as i64, |b, line| {
-                    let first = b.affine(&[(panel, 1), (line, tile.columns() as i64)], 0);
-                    source.pack_line(b, (line, column), (to, first), tile);
-                });
+                source.pack_panel(b, column, (to, panel), tile);
                 vec![]
             });
         });
@@ -110,50 +119,118 @@ fn words(
     })
 }
 
-/// Bytes of two terms each.
-struct Bytes<'a> {
+/// Integers as a graph keeps them.
+struct Source<'a> {
+    reader: Reader,
     memory: Memory,
     layout: &'a Layout,
     columns: usize,
+    groups: Groups,
 }
 
-impl Bytes<'_> {
-    /// Packs a line of words of a panel; columns beyond the last are 0.
-    fn pack_line(&self, b: &mut Builder, (line, column): (Value, Value), (to, first): (Memory, Value), tile: Tile) {
+/// A vector of columns: the first of its panel, its place there, and how many there are from it on.
+#[derive(Clone, Copy)]
+struct Columns {
+    first: Value,
+    left: Value,
+    lanes: u8,
+}
+
+impl Source<'_> {
+    /// Packs a panel, group by group.
+    fn pack_panel(&self, b: &mut Builder, column: Value, (to, panel): (Memory, Value), tile: Tile) {
+        let (terms, width) = (TERMS * self.reader.words(), tile.columns() as i64);
+        let (whole, rest) = (self.groups.group / terms, self.groups.group % terms);
+        let lines = (whole + rest.min(1)) as i64;
+        b.for_each(self.groups.groups as i64, |b, group| {
+            let place = b.affine(&[(panel, 1), (group, lines * width)], 0);
+            let term = b.mul_index(group, self.groups.group as i64);
+            b.for_each(whole as i64, |b, line| {
+                let place = b.affine(&[(place, 1), (line, width)], 0);
+                let term = b.affine(&[(term, 1), (line, terms as i64)], 0);
+                self.pack_line(b, (term, terms), column, (to, place), tile);
+            });
+            if rest > 0 {
+                let place = b.add_index(place, whole as i64 * width);
+                let term = b.add_index(term, (whole * terms) as i64);
+                self.pack_line(b, (term, rest), column, (to, place), tile);
+            }
+        });
+    }
+
+    /// Packs a line of words, of so many terms; columns beyond the last mean nothing.
+    fn pack_line(
+        &self,
+        b: &mut Builder,
+        (term, count): (Value, usize),
+        column: Value,
+        (to, first): (Memory, Value),
+        tile: Tile,
+    ) {
         let all = b.index(self.columns as i64);
         for vector in (0..tile.columns()).step_by(usize::from(tile.lanes)) {
-            let column = b.add_index(column, vector as i64);
-            let left = b.sub(all, column);
-            let mut word = b.zero(Type::vector(Elem::I32, tile.lanes));
-            for byte in 0..BYTES {
-                let row = b.affine(&[(line, BYTES as i64)], byte as i64);
-                let value = self.load(b, (row, column), left, tile.lanes);
-                let shift = b.i32(8 * byte as i32, tile.lanes);
-                let value = b.binary(BinaryOp::Shl, value, shift);
-                word = b.binary(BinaryOp::Or, word, value);
-            }
+            let first_column = b.add_index(column, vector as i64);
+            let left = b.sub(all, first_column);
+            let columns = Columns { first: first_column, left, lanes: tile.lanes };
+            let word = match self.reader {
+                Reader::Bytes => self.word_of_bytes(b, (term, count), columns),
+                Reader::Nibbles => self.word_of_nibbles(b, term, columns),
+            };
             let place = b.add_index(first, vector as i64);
             b.store(to, place, word);
         }
     }
 
-    /// A vector of bytes along the columns, of which `left` are there.
-    fn load(&self, b: &mut Builder, (row, column): (Value, Value), left: Value, lanes: u8) -> Value {
+    /// A vector of words of up to four bytes.
+    fn word_of_bytes(&self, b: &mut Builder, (term, count): (Value, usize), columns: Columns) -> Value {
+        let parts = (0..count).map(|at| {
+            let row = b.add_index(term, at as i64);
+            let number = self.load(b, row, columns);
+            let zero = b.i32(self.reader.zero(), columns.lanes);
+            let byte = b.add(number, zero);
+            shifted(b, BinaryOp::Shl, byte, 8 * at)
+        });
+        let parts: Vec<Value> = parts.collect();
+        any(b, &parts, columns.lanes)
+    }
+
+    /// A vector of words of eight halves of bytes. Two neighbouring terms lie in a byte of the graph.
+    fn word_of_nibbles(&self, b: &mut Builder, term: Value, columns: Columns) -> Value {
+        let two = b.index(2);
+        let first = b.div(term, two);
+        let mut parts = Vec::new();
+        for at in 0..TERMS {
+            let row = b.add_index(first, at as i64);
+            let both = self.load(b, row, columns);
+            for half in 0..2 {
+                let term = 2 * at + half;
+                let number = shifted(b, BinaryOp::Shr, both, NIBBLE * half);
+                let mask = b.i32(0x0f, columns.lanes);
+                let number = b.and(number, mask);
+                let to = 8 * (term % TERMS) + NIBBLE * (term / TERMS);
+                parts.push(shifted(b, BinaryOp::Shl, number, to));
+            }
+        }
+        any(b, &parts, columns.lanes)
+    }
+
+    /// A vector along the columns; those that are not there are 0.
+    fn load(&self, b: &mut Builder, row: Value, columns: Columns) -> Value {
         let [down, along] = [self.layout.strides[0], self.layout.strides[1]];
-        let place = b.affine(&[(row, down), (column, along)], self.layout.offset);
+        let place = b.affine(&[(row, down), (columns.first, along)], self.layout.offset);
         let bytes = match along {
-            1 => b.load_tail(self.memory, place, left, lanes),
-            _ => self.load_each(b, place, along, left, lanes),
+            1 => b.load_tail(self.memory, place, columns.left, columns.lanes),
+            _ => self.load_each(b, place, along, columns),
         };
         b.convert(bytes, Elem::I32)
     }
 
     /// The same one by one: columns that lie apart.
-    fn load_each(&self, b: &mut Builder, place: Value, along: i64, left: Value, lanes: u8) -> Value {
-        let mut vector = b.zero(Type::vector(Elem::U8, lanes));
-        for lane in 0..lanes {
+    fn load_each(&self, b: &mut Builder, place: Value, along: i64, columns: Columns) -> Value {
+        let mut vector = b.zero(Type::vector(self.memory.elem, columns.lanes));
+        for lane in 0..columns.lanes {
             let (at, one) = (b.add_index(place, i64::from(lane) * along), b.index(1));
-            let left = b.add_index(left, -i64::from(lane));
+            let left = b.add_index(columns.left, -i64::from(lane));
             let count = b.min(left, one);
             let byte = b.load_tail(self.memory, at, count, 1);
             vector = b.insert(vector, byte, lane);
@@ -162,59 +239,17 @@ impl Bytes<'_> {
     }
 }
 
-/// How elements of a packed matrix become floats.
-pub struct Reader {
-    form: Stored,
-    /// The floats that four bits stand for, where vectors are as long as that.
-    table: Option<Value>,
-    lanes: u8,
+/// A shift by a number of bits.
+fn shifted(b: &mut Builder, op: BinaryOp, value: Value, by: usize) -> Value {
+    if by == 0 {
+        return value;
+    }
+    let by = b.i32(by as i32, b.lanes(value));
+    b.binary(op, value, by)
 }
 
-/// Numbers of four bits.
-const NUMBERS: u8 = 16;
-
-impl Reader {
-    /// What is the same for all elements.
-    pub fn new(b: &mut Builder, form: Stored, lanes: u8) -> Self {
-        let is_looked_up = matches!(form, Stored::Nibbles { .. }) && lanes == NUMBERS;
-        let table = is_looked_up.then(|| {
-            let places = b.iota(Type::vector(Elem::I32, lanes));
-            let zero = b.i32(NIBBLE_ZERO as i32, lanes);
-            let numbers = b.sub(places, zero);
-            b.convert(numbers, Elem::F32)
-        });
-        Self { form, table, lanes }
-    }
-
-    /// A vector of elements as they lie in memory.
-    pub fn load(&self, b: &mut Builder, memory: Memory, place: Value) -> Value {
-        b.load(memory, place, self.lanes)
-    }
-
-    /// The floats of one of its terms, without their scales.
-    pub fn floats(&self, b: &mut Builder, elements: Value, term: usize) -> Value {
-        match (self.form, self.table) {
-            (Stored::Bf16 | Stored::Bytes { .. }, _) => b.convert(elements, Elem::F32),
-            (Stored::Nibbles { .. }, Some(table)) => {
-                let number = self.shifted(b, elements, term);
-                b.look_up(table, number)
-            }
-            (Stored::Nibbles { .. }, None) => {
-                let number = self.shifted(b, elements, term);
-                let (mask, zero) = (b.i32(15, self.lanes), b.i32(NIBBLE_ZERO as i32, self.lanes));
-                let number = b.binary(BinaryOp::And, number, mask);
-                let number = b.sub(number, zero);
-                b.convert(number, Elem::F32)
-            }
-        }
-    }
-
-    /// A word whose lowest four bits are those of a term.
-    fn shifted(&self, b: &mut Builder, word: Value, term: usize) -> Value {
-        if term == 0 {
-            return word;
-        }
-        let shift = b.i32(4 * term as i32, self.lanes);
-        b.binary(BinaryOp::Shr, word, shift)
-    }
+/// All bits of some vectors.
+fn any(b: &mut Builder, parts: &[Value], lanes: u8) -> Value {
+    let none = b.zero(Type::vector(Elem::I32, lanes));
+    parts.iter().copied().reduce(|all, part| b.binary(BinaryOp::Or, all, part)).unwrap_or(none)
 }

@@ -15,7 +15,7 @@ use nnc_opt::simplify::matching::number;
 use std::fmt;
 
 /// Terms of a word.
-const TERMS: usize = 4;
+pub const TERMS: usize = 4;
 /// The largest magnitude of a narrow factor: the sum of two products with unsigned bytes fits 16 bits.
 const NARROW: f64 = 64.0;
 // What quantisation makes is what is fast here.
@@ -162,9 +162,11 @@ pub fn are_exact_in_floats(terms: usize) -> bool {
     terms * LARGEST_PRODUCT < 1 << (f32::MANTISSA_DIGITS - 2)
 }
 
-/// Floats below 2^22 that are whole, as i32: next to 1.5 * 2^23 the last bit of a float counts ones.
+/// Next to this float, 1.5 * 2^23, the last bit of a float counts ones.
+pub const ONES: f32 = 12_582_912.0;
+
+/// Floats below 2^22 that are whole, as i32.
 pub fn whole(b: &mut Builder, number: Value) -> Value {
-    const ONES: f32 = 12_582_912.0;
     let lanes = b.lanes(number);
     let beside = b.f32(ONES, lanes);
     let beside = b.add(number, beside);

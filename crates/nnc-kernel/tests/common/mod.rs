@@ -9,7 +9,8 @@ use nnc_kernel::{LowerError, lower};
 use nnc_opt::fuse::{FuseOptions, partition};
 use std::collections::BTreeMap;
 
-fn lowered_run(
+/// What a lowered graph computes of given inputs.
+pub fn lowered_run(
     graph: &Graph,
     given: &BTreeMap<String, Tensor>,
     fuse: &FuseOptions,
