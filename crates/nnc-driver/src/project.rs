@@ -190,7 +190,7 @@ impl Project {
         }
         let mut forms = Forms::new(self, make);
         looked::check(&mut forms, what, rows)?;
-        Ok(quantise::quantise(forms.of(rows)?, &self.quantised))
+        Ok(self.of_integers(forms.of(rows)?))
     }
 
     /// As [`Self::inference`], for `rows` rows and for one more.
@@ -202,8 +202,8 @@ impl Project {
             return Ok((self.rounded_graph(make(rows))?, self.rounded_graph(make(rows + 1))?));
         }
         let mut forms = Forms::new(self, make);
-        let graph = quantise::quantise(forms.of(rows)?, &self.quantised);
-        let wider = quantise::quantise(forms.of(rows + 1)?, &self.quantised);
+        let graph = self.of_integers(forms.of(rows)?);
+        let wider = self.of_integers(forms.of(rows + 1)?);
         looked::check(&mut forms, what, rows)?;
         Ok((graph, wider))
     }
@@ -220,8 +220,13 @@ impl Project {
         match (self.quantised.is_empty(), rounded.is_empty()) {
             (true, true) => self.stored_in(graph),
             (true, false) => Ok(quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded)),
-            (false, _) => Ok(quantise::quantise(&Self::before_rounding(&graph)?, &self.quantised)),
+            (false, _) => Ok(self.of_integers(&Self::before_rounding(&graph)?)),
         }
+    }
+
+    /// A graph with products of integers, and with tables as they are stored.
+    fn of_integers(&self, graph: &Graph) -> Graph {
+        narrow(&quantise::quantise(graph, &self.quantised), &self.stored)
     }
 
     /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they

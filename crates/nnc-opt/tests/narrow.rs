@@ -2,7 +2,7 @@
 
 use nnc_graph::{BodyTypes, DType, Graph, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, ValueId};
 use nnc_graph::{interpret, verify::verify};
-use nnc_opt::narrow::{Matrix, candidates, narrow, round};
+use nnc_opt::narrow::{Matrix, candidates, narrow, round, tables};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,6 +71,53 @@ fn matrices_of_products_are_found() {
     let expected =
         [("step", [16, 16], 0, 4 * 3 * 16 * 16), ("left", [16, 8], 0, 3 * 16 * 8), ("table", [20, 16], 1, 3 * 16 * 20)];
     assert_eq!(found, expected);
+}
+
+fn turned_of(float: &Tensor) -> Tensor {
+    let &[rows, columns] = float.dims() else { unreachable!("a matrix") };
+    Tensor::from_bytes(DType::F32, &[columns, rows], float.bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn tables_are_what_no_product_reads() {
+    let mut graph = Graph::new("tables");
+    let (words, tied, turned) = (
+        param(&mut graph, "words", &[20, 16]),
+        param(&mut graph, "tied", &[20, 16]),
+        param(&mut graph, "turned", &[16, 20]),
+    );
+    let tokens = TensorType::new(DType::I32, Shape::of(&[3]));
+    let tokens = graph.emit(Op::Input { name: "tokens".to_owned(), ty: tokens }, &[]);
+    let turned = graph.emit(Op::Transpose(vec![1, 0]), &[turned]);
+    let rows: Vec<ValueId> = [words, tied, turned, words]
+        .into_iter()
+        .map(|table| graph.emit(Op::Gather { axis: 0, batch: 0 }, &[table, tokens]))
+        .collect();
+    let scores = dot(&mut graph, (rows[0], 1), (tied, 1));
+    for (name, value) in [("rows", rows[1]), ("columns", rows[2]), ("again", rows[3]), ("scores", scores)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    let found: Vec<_> = tables(&graph).into_iter().map(|found| (found.path, found.dims, found.terms_axis)).collect();
+    assert_eq!(found, [("words".to_owned(), [20, 16], 1)]);
+
+    let matrix = Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 } };
+    let float = given()["table"].clone();
+    let made = round(&matrix, &float).unwrap();
+    let narrowed = narrow(&graph, &[matrix.clone()]);
+    verify(&narrowed).unwrap();
+    assert_eq!(stored_ops(&narrowed), 0);
+    let stored = [(matrix.stored_path(), made.stored), (matrix.scales_path(), made.scales.unwrap())];
+    let others = [("words", float.clone()), ("tied", float.clone()), ("turned", turned_of(&float))];
+    let others = others.map(|(path, tensor)| (path.to_owned(), tensor));
+    let tensors: BTreeMap<String, Tensor> =
+        stored.into_iter().chain(others).chain([("tokens".to_owned(), given()["tokens"].clone())]).collect();
+    let standing = floats_of(&matrix, &float, &tensors);
+    let whole = tensors.iter().map(|(path, tensor)| (path.clone(), tensor.clone()));
+    let whole = whole.chain([("words".to_owned(), standing)]).collect();
+    let (run, expected) = (interpret::run(&narrowed, &tensors).unwrap(), interpret::run(&graph, &whole).unwrap());
+    for ((name, tensor), (_, expected)) in run.outputs().zip(expected.outputs()) {
+        assert_eq!(tensor.to_f64(), expected.to_f64(), "{name}");
+    }
 }
 
 #[test]

@@ -76,6 +76,19 @@ fn float_type(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> Option<Ten
     Some(TensorType::new(DType::F32, Shape::of(&dims)))
 }
 
+/// Whether a path is that of a record.
+pub fn is_record(path: &str) -> bool {
+    path.starts_with(RECORD)
+}
+
+/// Puts what stands for stored matrices in the place of the floats.
+pub fn stand_in(matrices: &[Matrix], wanted: &mut BTreeMap<String, TensorType>) {
+    for matrix in matrices {
+        let float = wanted.remove(&matrix.path);
+        wanted.extend(float.iter().flat_map(|float| matrix.tensors(float)));
+    }
+}
+
 /// Brings a freshly initialised store to what programs by stored matrices read.
 pub fn prepare(matrices: &[Matrix], store: &mut Store) {
     for matrix in matrices {

@@ -2,9 +2,11 @@
 //!
 //! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that were
 //! not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
-//! themselves. The numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written.
+//! themselves. The numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices
+//! that are stored beside products of integers.
 
 pub mod file;
+pub mod tables;
 
 use crate::checkpoint;
 use crate::compiled::Compiler;
@@ -19,7 +21,7 @@ use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{Graph, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round};
+use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round, tables as find_tables};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -94,9 +96,9 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn new(found: Vec<Candidate>, form: Stored, tensors: &BTreeMap<String, Tensor>) -> Self {
+    fn new(found: impl Iterator<Item = (Candidate, Stored)>, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut chosen = Self { rows: Vec::new(), made: BTreeMap::new() };
-        for candidate in found {
+        for (candidate, form) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let Candidate { path, dims, terms_axis, products } = candidate;
             let matrix = Matrix { path: path.clone(), terms_axis, form };
@@ -130,12 +132,17 @@ impl Chosen {
     fn tensors(&self, matrices: &[Matrix], floats: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         let mut tensors = floats.clone();
         for matrix in matrices {
-            let made = &self.made[&matrix.path].1;
             tensors.remove(&matrix.path);
-            tensors.insert(matrix.stored_path(), made.stored.clone());
-            made.scales.iter().for_each(|scales| drop(tensors.insert(matrix.scales_path(), scales.clone())));
+            tensors.extend(self.tensors_of(matrix));
         }
         tensors
+    }
+
+    /// What stands for a matrix.
+    fn tensors_of(&self, matrix: &Matrix) -> Vec<(String, Tensor)> {
+        let made = &self.made[&matrix.path].1;
+        let scales = made.scales.iter().map(|scales| (matrix.scales_path(), scales.clone()));
+        [(matrix.stored_path(), made.stored.clone())].into_iter().chain(scales).collect()
     }
 
     fn outcome(self, floats: &BTreeMap<String, Tensor>, measured: Option<Measured>) -> Outcome {
@@ -246,10 +253,14 @@ fn floats(project: &Project, weights: &Store) -> BTreeMap<String, Tensor> {
 }
 
 fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
-    let chosen = Chosen::new(candidates(&Project::before_rounding(graph)?), form, floats);
+    let graph = Project::before_rounding(graph)?;
+    let found = candidates(&graph).into_iter().chain(find_tables(&graph));
+    let chosen = Chosen::new(found.map(|matrix| (matrix, form)), floats);
     let problem = |message: &str| Err(DriverError::Usage(message.to_owned()));
     if chosen.rows.is_empty() {
-        return problem("this network has no product by a matrix of weights: there is nothing to store in few bits");
+        let message =
+            "this network has no product by a matrix of weights, and no table: there is nothing to store in few bits";
+        return problem(message);
     }
     if chosen.rows.iter().all(|row| row.choice.is_err()) {
         let group = form.group().unwrap_or(0);

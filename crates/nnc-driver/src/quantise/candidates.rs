@@ -2,6 +2,7 @@
 
 use crate::compiled::Compiler;
 use crate::error::DriverError;
+use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
@@ -140,6 +141,7 @@ impl Candidates {
     pub fn outcome(
         self,
         (project, mut store): (&Project, Store),
+        tables: Tables,
         wanted: impl Fn(&Project) -> Result<Wanted, DriverError>,
     ) -> Result<Outcome, DriverError> {
         let layers = self.layers();
@@ -147,11 +149,12 @@ impl Candidates {
         self.tensors().iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let bytes = |wanted: &Wanted| wanted.values().map(TensorType::bytes).sum();
         let before = bytes(&wanted(project)?);
-        let wanted = wanted(&Project { quantised: layers, ..project.clone() })?;
+        tables.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
+        let wanted = wanted(&Project { quantised: layers, stored: tables.matrices, ..project.clone() })?;
         let (times, calibrated_on) = (self.times, self.calibrated_on);
         let rows = self.all.into_iter().map(|candidate| candidate.row).collect();
         let (measured, answers, bytes) = (None, Vec::new(), [before, bytes(&wanted)]);
-        let report = Report { measured, calibrated_on, answers, times, bytes, rows };
+        let report = Report { measured, calibrated_on, answers, times, bytes, rows, tables: tables.rows };
         Ok(Outcome { report, store, wanted })
     }
 

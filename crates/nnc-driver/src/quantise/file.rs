@@ -116,6 +116,7 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String,
     }
     if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
         wanted.extend(made(&project.first_values(unit.init(name))?));
+        narrow::file::stand_in(&project.stored, &mut wanted);
     }
     Ok(wanted)
 }
@@ -145,7 +146,10 @@ pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<S
 /// What inference reads, with its ranges.
 pub fn kept(outcome: &Outcome) -> impl Iterator<Item = (&str, &Entry)> {
     let is_read = |path: &str| match path.starts_with(RESERVED) {
-        true => path.starts_with(RANGE) || path.starts_with(MARKS) || recorded_axis(path).is_some(),
+        true => {
+            let is_of_integers = path.starts_with(RANGE) || path.starts_with(MARKS);
+            is_of_integers || narrow::file::is_record(path) || recorded_axis(path).is_some()
+        }
         false => outcome.wanted.contains_key(path),
     };
     outcome.store.iter().filter(move |(path, _)| is_read(path))

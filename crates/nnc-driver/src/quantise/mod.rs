@@ -6,7 +6,8 @@
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
 //!    floats, those first that cost most by themselves.
-//! 5. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
+//! 5. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
+//! 6. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
 //! [`looked`] which programs their ranges hold for, [`trained`] ranges that a training found, [`mod@drift`] what became of
@@ -28,6 +29,8 @@ mod weights;
 use crate::compiled::Compiler;
 use crate::dataset::Dataset;
 use crate::error::DriverError;
+use crate::narrow;
+use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::stage::batch_of;
 use crate::store::Store;
@@ -143,6 +146,8 @@ pub struct Report {
     pub bytes: [usize; 2],
     /// The products in program order.
     pub rows: Vec<Row>,
+    /// The tables whose rows are picked by number.
+    pub tables: Vec<narrow::Row>,
 }
 
 /// A metric before and after.
@@ -204,9 +209,14 @@ pub fn quantise(
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
     let held_out = dataset.holds_out();
     let examples = trial.part.rows.len();
+    let integers = trial.with(&candidates.layers());
+    let tensors = trial.floats_and(&candidates.tensors());
+    let how = (metric.as_str(), before, request.max_drop);
+    let held = Tables::held((&integers, recipe), (compiler, &trial.part), &tensors, how)?;
+    let (tables, after) = held.unwrap_or_else(|| (Tables::default(), after));
     let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
-    let (store, answers) = (trial.floats(), trial.drifts(&candidates, &dataset.train)?);
-    let mut outcome = candidates.outcome((project, store), |project| file::wanted(project, recipe))?;
+    let (store, answers) = (trial.floats(), trial.drifts((&candidates, &tables), &dataset.train)?);
+    let mut outcome = candidates.outcome((project, store), tables, |project| file::wanted(project, recipe))?;
     (outcome.report.measured, outcome.report.answers) = (Some(measured), answers);
     Ok(outcome)
 }
@@ -231,7 +241,9 @@ pub fn quantise_model(
     if request.measure {
         candidates.time(compiler)?;
     }
-    candidates.outcome((project, store), |project| Ok(Store::wanted(&project.rounded_graph(make(rows))?)))
+    let floats = store.tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect();
+    let tables = Tables::of(&project.graph(make(rows))?, &floats)?;
+    candidates.outcome((project, store), tables, |project| Ok(Store::wanted(&project.rounded_graph(make(rows))?)))
 }
 
 /// The measure that counts: the one that is asked for, else the first metric of a recipe, else its loss.

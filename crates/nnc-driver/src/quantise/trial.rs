@@ -3,6 +3,7 @@
 use crate::compiled::Compiler;
 use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
+use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::candidates::Candidates;
 use crate::quantise::drift::{Drift, Moved};
@@ -96,9 +97,15 @@ impl Trial<'_> {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn drifts(&self, candidates: &Candidates, train: &Part) -> Result<Vec<Drift>, DriverError> {
-        let made = candidates.tensors();
+    pub fn drifts(
+        &self,
+        (candidates, tables): (&Candidates, &Tables),
+        train: &Part,
+    ) -> Result<Vec<Drift>, DriverError> {
+        let mut made = candidates.tensors();
+        made.extend(tables.tensors.clone());
         let (floats, integers) = (self.with(&[]), self.with(&candidates.layers()));
+        let integers = Project { stored: tables.matrices.clone(), ..integers };
         let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
         let mut found = Vec::new();
         for answer in self.answers() {
@@ -128,7 +135,7 @@ impl Trial<'_> {
     }
 
     /// The project with such layers of integers.
-    fn with(&self, layers: &[Layer]) -> Project {
+    pub fn with(&self, layers: &[Layer]) -> Project {
         Project { quantised: layers.to_vec(), ..self.project.clone() }
     }
 
@@ -143,6 +150,12 @@ impl Trial<'_> {
         self.weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
         made.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         Ok(session)
+    }
+
+    /// The weights as they were given, with others beside them.
+    pub fn floats_and(&self, made: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        let own = self.weights.tensors().map(|(path, tensor)| (path.to_owned(), tensor));
+        own.chain(made.iter().map(|(path, tensor)| (path.clone(), tensor.clone()))).collect()
     }
 
     /// The weights as they were given, and what else stays between runs.

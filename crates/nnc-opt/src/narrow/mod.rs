@@ -23,7 +23,7 @@ pub use apply::narrow;
 pub use round::{Rounded, round};
 
 use crate::parameters::follow;
-use nnc_graph::{DType, Graph, Stored, TensorType, ValueId};
+use nnc_graph::{DType, Graph, Op, Stored, TensorType, ValueId};
 use product::Product;
 
 /// A parameter that is stored in few bits.
@@ -63,14 +63,14 @@ impl Matrix {
     }
 }
 
-/// A parameter that products read, and that could be stored in few bits.
+/// A parameter that products read, or a table, that could be stored in few bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
     /// Its path.
     pub path: String,
     /// Its dims.
     pub dims: [usize; 2],
-    /// The axis that the first product sums over.
+    /// The axis that the first product sums over; of a table that of its rows' elements.
     pub terms_axis: usize,
     /// Multiply-adds of all products that sum over it.
     pub products: usize,
@@ -91,6 +91,23 @@ pub fn candidates(graph: &Graph) -> Vec<Candidate> {
             let terms_axis = axes[product.weights_axis];
             let products = place.times * activations * dims[1 - terms_axis];
             note(&mut found, Candidate { path: traced.path.clone(), dims, terms_axis, products });
+        }
+    });
+    found
+}
+
+/// The tables of a graph, matrices whose rows are picked by number and that no product reads, in the order of the first
+/// reader. What would be summed over is a row.
+pub fn tables(graph: &Graph) -> Vec<Candidate> {
+    let products = candidates(graph);
+    let mut found: Vec<Candidate> = Vec::new();
+    follow(graph, &mut |place| {
+        let Op::Gather { axis: 0, batch: 0 } = place.node.op else { return };
+        let Some(traced) = place.parameter(place.node.operands[0]) else { return };
+        let is_turned = traced.axes.as_deref() != Some(&[0, 1]);
+        let is_known = products.iter().chain(&found).any(|known| known.path == traced.path);
+        if let (Some(dims), false, false) = (matrix_dims(&traced.ty), is_turned, is_known) {
+            found.push(Candidate { path: traced.path.clone(), dims, terms_axis: 1, products: 0 });
         }
     });
     found

@@ -14,7 +14,7 @@ use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
 use nnc_driver::store::Store;
-use nnc_driver::{Compiler, DriverError, Project};
+use nnc_driver::{Compiler, DriverError, Project, narrow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -206,7 +206,7 @@ fn warn_of_answer(drift: &Drift) {
 fn shown(report: &Report) -> String {
     let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    lines.extend(report.rows.iter().map(line));
+    lines.extend(report.rows.iter().map(line).chain(report.tables.iter().map(table_line)));
     let calibrated = report.calibrated_on.map_or_else(
         || "ranges as they were trained".to_owned(),
         |examples| format!("calibrated on {}", terminal::counted(examples, "example")),
@@ -270,6 +270,17 @@ fn line(row: &Row) -> Vec<String> {
     ]
 }
 
+fn table_line(row: &narrow::Row) -> Vec<String> {
+    let elements = row.dims.iter().product::<usize>() as u64;
+    let (kind, why) = match row.choice {
+        Ok(_) => ("int8", "a scale for each row".to_owned()),
+        Err(reason) => ("f32", reason.to_string()),
+    };
+    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
+    let none = String::new;
+    vec![row.path.clone(), terminal::grouped(elements), none(), kind.to_owned(), none(), none(), why + &drop]
+}
+
 fn as_json(report: &Report) -> Value {
     let rows = report.rows.iter().map(|row| {
         let choice = match row.choice {
@@ -280,6 +291,11 @@ fn as_json(report: &Report) -> Value {
         let widened = row.widened.as_ref().map(|widened| json!({"by": widened.by, "times": widened.times}));
         json!({"layer": row.layer, "name": row.name, "weights": row.elements, "products": row.products, "choice": choice,
                "seconds": times, "drop": row.drop, "widened": widened})
+    });
+    let tables = report.tables.iter().map(|row| {
+        let refused = row.choice.err().map(|reason| reason.to_string());
+        json!({"path": row.path, "dims": row.dims, "int8": row.choice.is_ok(), "f32": refused, "error": row.error,
+               "drop": row.drop})
     });
     let measured = report.measured.as_ref().map(|measured| {
         json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],
@@ -293,6 +309,6 @@ fn as_json(report: &Report) -> Value {
     });
     json!({
         "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
-        "layers": rows.collect::<Vec<_>>(),
+        "layers": rows.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
 }

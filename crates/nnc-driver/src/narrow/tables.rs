@@ -1,0 +1,75 @@
+//! Tables whose rows are picked by number, in integers of eight bits with a scale for each row: what is left of a network in
+//! floats when its products are of integers.
+
+use super::{Chosen, Matrices, Row, Trial, file};
+use crate::compiled::Compiler;
+use crate::dataset::Part;
+use crate::error::DriverError;
+use crate::project::Project;
+use crate::quantise::held::hold;
+use nnc_graph::{Graph, Stored, Tensor};
+use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::narrow::{Matrix, tables};
+use std::collections::BTreeMap;
+
+/// The tables of a network, and what stands for those that are stored.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// What became of each.
+    pub rows: Vec<Row>,
+    /// Those that are stored.
+    pub matrices: Vec<Matrix>,
+    /// What stands for them, with records.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl Tables {
+    /// The tables that an inference graph reads, of such floats, all stored that can be.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn of(graph: &Graph, floats: &BTreeMap<String, Tensor>) -> Result<Self, DriverError> {
+        Ok(chosen(graph, floats)?.into())
+    }
+
+    /// As [`Self::of`] of a recipe's evaluation, as far as the metric is held: gives it, too. The project may have integers
+    /// already, and `tensors` has all that its programs read.
+    ///
+    /// # Errors
+    /// What cannot be compiled or run.
+    pub fn held(
+        (project, recipe): (&Project, &RecipeInfo),
+        (compiler, part): (&Compiler, &Part),
+        tensors: &BTreeMap<String, Tensor>,
+        (metric, before, max_drop): (&str, f64, f64),
+    ) -> Result<Option<(Self, f64)>, DriverError> {
+        let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
+        let mut chosen = chosen(&graph, tensors)?;
+        if chosen.matrices().is_empty() {
+            return Ok(None);
+        }
+        let trial = Trial { project, recipe, compiler, floats: tensors, part: part.clone(), metric };
+        let count = chosen.rows.len();
+        let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
+        let after = hold(&mut matrices, count, (metric, before, max_drop), &mut |_| {})?;
+        Ok(Some((chosen.into(), after)))
+    }
+}
+
+fn chosen(graph: &Graph, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
+    let found = tables(&Project::before_rounding(graph)?).into_iter();
+    let whole_rows = found.map(|table| {
+        let form = Stored::Bytes { group: table.dims[1] };
+        (table, form)
+    });
+    Ok(Chosen::new(whole_rows, floats))
+}
+
+impl From<Chosen> for Tables {
+    fn from(chosen: Chosen) -> Self {
+        let matrices = chosen.matrices();
+        let made = matrices.iter().flat_map(|matrix| chosen.tensors_of(matrix));
+        let tensors = made.chain(matrices.iter().map(file::record)).collect();
+        Self { rows: chosen.rows, matrices, tensors }
+    }
+}
