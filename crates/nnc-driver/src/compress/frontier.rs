@@ -67,19 +67,20 @@ pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
 /// Numbers, or a cut, that make a network less than so many times as fast are not worth a further training.
 pub const WORTH: f64 = 1.15;
 
-/// The steps of a ladder of cuts, each with how many times as fast it makes the network, that are worth training: the least
-/// that meets the target by itself, and the least that does with numbers that make it `gain` times as fast; the fastest where
-/// none does. None that hardly makes it faster.
-pub fn worth_training(speed_ups: &[f64], gain: f64, target: f64) -> Vec<usize> {
-    let least = |wanted: f64| speed_ups.iter().position(|&speed_up| speed_up >= wanted);
-    let numbered = speed_ups.iter().enumerate();
-    let fastest = numbered.max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at);
-    let mut steps: Vec<usize> = [least(target / gain.max(1.0)), least(target)].into_iter().flatten().collect();
-    steps.dedup();
+/// The steps of a ladder of cuts that are worth training. `ladders` has, for each kind of numbers, how many times as fast
+/// each step makes the network: of each the least that meets the target counts, or the fastest of all where none does. None
+/// that hardly makes it faster.
+pub fn worth_training(ladders: &[Vec<f64>], target: f64) -> Vec<usize> {
+    let fastest = |step: usize| ladders.iter().map(|ladder| ladder[step]).fold(0.0, f64::max);
+    let least = |ladder: &Vec<f64>| ladder.iter().position(|&speed_up| speed_up >= target);
+    let count = ladders.first().map_or(0, Vec::len);
+    let mut steps: Vec<usize> = ladders.iter().filter_map(least).collect();
     if steps.is_empty() {
-        steps.extend(fastest);
+        steps.extend((0..count).max_by(|&a, &b| fastest(a).total_cmp(&fastest(b))));
     }
-    steps.retain(|&step| speed_ups[step] >= WORTH);
+    steps.sort_unstable();
+    steps.dedup();
+    steps.retain(|&step| fastest(step) >= WORTH);
     steps
 }
 
@@ -124,12 +125,11 @@ mod tests {
 
     #[test]
     fn steps_that_may_meet_the_target_are_trained() {
-        let ladder = [1.2, 1.4, 1.9, 2.4, 3.5];
-        assert_eq!(worth_training(&ladder, 1.0, 2.0), [3]);
-        assert_eq!(worth_training(&ladder, 1.5, 2.0), [1, 3]);
-        assert_eq!(worth_training(&ladder, 0.5, 2.0), [3], "numbers that make it slower are left away");
-        assert_eq!(worth_training(&ladder, 1.0, 9.0), [4]);
-        assert_eq!(worth_training(&ladder, 3.0, 9.0), [4]);
-        assert!(worth_training(&[0.9, 1.1], 1.0, 2.0).is_empty() && worth_training(&[], 1.0, 2.0).is_empty());
+        let (floats, integers) = (vec![1.2, 1.4, 1.9, 2.4, 3.5], vec![1.8, 2.1, 0.0, 3.3, 3.2]);
+        assert_eq!(worth_training(&[floats.clone()], 2.0), [3]);
+        assert_eq!(worth_training(&[floats.clone(), integers.clone()], 2.0), [1, 3]);
+        assert_eq!(worth_training(&[floats.clone(), integers.clone()], 3.4), [4]);
+        assert_eq!(worth_training(&[floats, integers], 9.0), [4], "the fastest");
+        assert!(worth_training(&[vec![0.9, 1.1]], 2.0).is_empty() && worth_training(&[vec![]], 2.0).is_empty());
     }
 }

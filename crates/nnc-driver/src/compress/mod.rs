@@ -2,8 +2,8 @@
 //!
 //! 1. The weights as they are get other numbers: integer products, weights of few bits.
 //! 2. Of each way to take something out ([`Cut`]) there is a ladder of shares. Steps are cut and timed, not trained: what
-//!    is gone decides the time. The least that meets the target by itself, and the least that does with the best numbers of
-//!    1, are trained on ([`frontier::worth_training`]).
+//!    is gone decides the time. The least that meets the target by itself, and the least that does with numbers of 1 that
+//!    are faster, are trained on ([`frontier::worth_training`]).
 //! 3. What was trained gets other numbers, too.
 //! 4. All are timed in alternating rounds; the metric is taken on examples that were not trained on, the split that every
 //!    choice here is made by.
@@ -219,20 +219,15 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The numbers that make the network faster, each with how many times.
-    fn faster_numbers(&self) -> Result<Vec<(Numbers, f64)>, DriverError> {
+    /// The numbers that make the network faster.
+    fn faster_numbers(&self) -> Result<Vec<Numbers>, DriverError> {
         let gains = self.times(self.request.time / SHORT)?.into_iter().map(|row| row.speed_up);
         let all = self.made.iter().map(|made| made.variant.numbers).zip(gains);
-        Ok(all.filter(|(_, gain)| *gain >= WORTH).collect())
+        Ok(all.filter(|(_, gain)| *gain >= WORTH).map(|(numbers, _)| numbers).collect())
     }
 
     /// Cuts the network in steps, as far as it can be, and trains those that are worth it, alone or with one of some numbers.
-    fn climb(
-        &mut self,
-        ladder: &[Cut],
-        faster: &[(Numbers, f64)],
-        told: &mut dyn FnMut(Told<'_>),
-    ) -> Result<(), DriverError> {
+    fn climb(&mut self, ladder: &[Cut], faster: &[Numbers], told: &mut dyn FnMut(Told<'_>)) -> Result<(), DriverError> {
         let mut steps = Vec::new();
         for &cut in ladder {
             told(Told::Doing(&format!("timing {cut}")));
@@ -240,21 +235,34 @@ impl Search<'_> {
             let Some(weights) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
             steps.push((cut, weights));
         }
-        let named: Vec<(String, &Checkpoint)> = steps.iter().map(|(cut, made)| (cut.to_string(), made)).collect();
-        let given = ("given".to_owned(), self.maker.given.weights);
-        let rows = self.timed(&[&[given], &named[..]].concat(), self.request.time / SHORT)?;
-        let speed_ups: Vec<f64> = rows[1..].iter().map(|row| row.speed_up).collect();
-        let gain = faster.iter().map(|(_, gain)| *gain).fold(1.0, f64::max);
-        let ways: Vec<Numbers> = faster.iter().map(|(numbers, _)| *numbers).collect();
-        for step in worth_training(&speed_ups, gain, self.request.target.speed_up) {
+        let with: Vec<Numbers> = [Numbers::Floats].iter().chain(faster).copied().collect();
+        let ladders: Result<Vec<_>, _> = with.iter().map(|&numbers| self.speed_ups(&steps, numbers)).collect();
+        for step in worth_training(&ladders?, self.request.target.speed_up) {
             let (cut, weights) = &steps[step];
             let variant = Variant { cut: *cut, ..Variant::GIVEN };
             let trained = self.trained(weights, *cut, told).map(Some);
             let Some(trained) = self.noted(variant, trained)? else { continue };
             self.add(variant, trained)?;
-            self.renumber(self.made.len() - 1, &ways, told)?;
+            self.renumber(self.made.len() - 1, faster, told)?;
         }
         Ok(())
+    }
+
+    /// How many times as fast each step of a ladder is with some numbers, as it is; 0 where it cannot have them.
+    fn speed_ups(&self, steps: &[(Cut, Checkpoint)], numbers: Numbers) -> Result<Vec<f64>, DriverError> {
+        let given = ("given".to_owned(), self.maker.given.weights.clone());
+        let (mut named, mut places) = (vec![given], Vec::new());
+        for (cut, weights) in steps {
+            let made = match self.maker.renumbered(weights, numbers, f64::INFINITY, &mut |_| {}) {
+                Err(DriverError::Usage(_)) => None,
+                made => made?,
+            };
+            places.push(made.is_some().then_some(named.len()));
+            named.extend(made.map(|weights| (cut.to_string(), weights)));
+        }
+        let named: Vec<_> = named.iter().map(|(name, weights)| (name.clone(), weights)).collect();
+        let rows = self.timed(&named, self.request.time / SHORT)?;
+        Ok(places.into_iter().map(|place| place.map_or(0.0, |place| rows[place].speed_up)).collect())
     }
 
     fn trained(
