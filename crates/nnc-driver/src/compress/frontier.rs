@@ -126,10 +126,11 @@ mod tests {
     #[test]
     fn steps_that_may_meet_the_target_are_trained() {
         let (floats, integers) = (vec![1.2, 1.4, 1.9, 2.4, 3.5], vec![1.8, 2.1, 0.0, 3.3, 3.2]);
-        assert_eq!(worth_training(&[floats.clone()], 2.0), [3]);
-        assert_eq!(worth_training(&[floats.clone(), integers.clone()], 2.0), [1, 3]);
-        assert_eq!(worth_training(&[floats.clone(), integers.clone()], 3.4), [4]);
-        assert_eq!(worth_training(&[floats, integers], 9.0), [4], "the fastest");
+        let both = [floats, integers];
+        assert_eq!(worth_training(&both[..1], 2.0), [3]);
+        assert_eq!(worth_training(&both, 2.0), [1, 3]);
+        assert_eq!(worth_training(&both, 3.4), [4]);
+        assert_eq!(worth_training(&both, 9.0), [4], "the fastest");
         assert!(worth_training(&[vec![0.9, 1.1]], 2.0).is_empty() && worth_training(&[vec![]], 2.0).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Panels of a matrix of few bits, and how the integers of one are read.
 //!
 //! Panel `n` holds a tile's width of columns. Brain floats lie as they are, `[term][column]`. Integers are unsigned, more by a
-//! [`zero`] than what they stand for; those of neighbouring terms of a column make a word of 32 bits, the first lowest, and
+//! zero ([`Reader::zero`]) than what they stand for; those of neighbouring terms of a column make a word of 32 bits, the first lowest, and
 //! words lie as `[line][column]`. Of int8 four terms make a word. Of int4 eight do: the lower halves of its bytes are the first
 //! four, the upper halves the others. Groups are whole lines, filled up with bytes that nothing is multiplied by. Scales are
 //! packed as `[group][column]`. What follows from constants is packed once.

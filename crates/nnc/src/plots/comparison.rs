@@ -85,7 +85,7 @@ pub(crate) fn draw(
         if let Some(limits) = limits {
             let (time, value) = (limits.seconds * 1e3, limits.value);
             let lines = [[(time, values.start), (time, values.end)], [(times.start, value), (times.end, value)]];
-            let dashed = |line: [(f64, f64); 2]| DashedPathElement::new(line.into_iter(), 4, 4, GREY.mix(0.8));
+            let dashed = |line: [(f64, f64); 2]| DashedPathElement::new(line, 4, 4, GREY.mix(0.8));
             chart.draw_series(lines.map(dashed))?;
         }
         chart.draw_series(points.iter().enumerate().map(|(at, &point)| {
