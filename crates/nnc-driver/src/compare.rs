@@ -70,13 +70,10 @@ pub fn compare(
     wanted: Wanted<'_>,
     compiler: &Compiler,
 ) -> Result<Vec<Row>, DriverError> {
-    let floats = AnswerGraphs::new(project, wanted.only, wanted.answer, wanted.rows)?;
-    let products: BTreeSet<String> =
-        sites(&Project::before_rounding(&floats.graph)?).into_iter().map(|site| site.name).collect();
     let (mut forms, mut programs) = (Vec::new(), Vec::new());
     for &(path, loaded) in files {
         let project = project.clone().with_file(wanted.only, (path, loaded))?;
-        forms.push(Form::of(&loaded.tensors, &project.quantised, &products));
+        forms.push(Form::of(&loaded.tensors, &project.quantised, &products(&project, wanted)?));
         programs.push(answer(&project, (path, loaded), wanted, compiler)?);
     }
     let times = alternate(&mut programs, wanted.time)?;
@@ -93,6 +90,14 @@ pub fn compare(
         metrics: None,
     };
     Ok(forms.into_iter().enumerate().map(row).collect())
+}
+
+/// The products that could be done with integers, by the names of their weights: with a normalisation folded in, these tell
+/// the channels that are left.
+fn products(project: &Project, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
+    let of_floats = Project { quantised: Vec::new(), stored: Vec::new(), rounded: BTreeMap::new(), ..project.clone() };
+    let floats = AnswerGraphs::new(&of_floats, wanted.only, wanted.answer, wanted.rows)?;
+    Ok(sites(&Project::before_rounding(&floats.graph)?).into_iter().map(|site| site.name).collect())
 }
 
 /// The answer, compiled for weights as `nnc run` does.

@@ -103,7 +103,7 @@ fn tables_are_what_no_product_reads() {
     let matrix = Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 } };
     let float = given()["table"].clone();
     let made = round(&matrix, &float).unwrap();
-    let narrowed = narrow(&graph, &[matrix.clone()]);
+    let narrowed = narrow(&graph, std::slice::from_ref(&matrix));
     verify(&narrowed).unwrap();
     assert_eq!(stored_ops(&narrowed), 0);
     let stored = [(matrix.stored_path(), made.stored), (matrix.scales_path(), made.scales.unwrap())];

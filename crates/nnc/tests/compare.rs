@@ -87,3 +87,49 @@ fn what_does_not_fit_is_refused() {
     let said = fails(&folder, &["bench", "other.nn", "--weights", FLOATS, "--compare", FLOATS]);
     assert!(said.contains("another model"), "{said}");
 }
+
+/// Digits by a network whose normalisations are folded into the weights.
+const NORMED: &str = "
+model Net(image: f32[N, 1, 8, 8]) -> f32[N, 10] {
+    x = image |> conv_norm_relu(16, kernel=3, padding=1) |> max_pool2d(2) |> conv_norm_relu(32, kernel=3, padding=1)
+    return x |> flatten |> dense(32) |> relu |> dense(10)
+}
+data digits {
+    train: (f32[64], u8) = csv(\"data/digits.csv.gz\")
+    test = every(5)
+    image: f32[1, 8, 8] = reshape(train.0 / 16, [1, 8, 8])
+    label: i32 = i32(train.1)
+}
+train Net on digits {
+    epochs = 2; batch = 64
+    logits = Net(image)
+    minimize cross_entropy(logits, label) using adamw(lr=3e-3)
+    metric accuracy = accuracy(logits, label)
+    answer probabilities = softmax(logits)
+}
+";
+
+#[test]
+fn products_of_fewer_channels_are_counted() {
+    let (_keep, folder) = digits();
+    fs::write(folder.join("digits.nn"), NORMED).unwrap();
+    ok(&folder, &["train", "digits.nn", "--out", "floats"]);
+    ok(&folder, &["prune", "digits.nn", "--weights", FLOATS, "--channels", "0.5", "-o", "narrow.safetensors"]);
+    let line = [
+        "quantise",
+        "digits.nn",
+        "--weights",
+        "narrow.safetensors",
+        "--all",
+        "--max-drop",
+        "100",
+        "-o",
+        "q.safetensors",
+    ];
+    let told: Value = serde_json::from_str(&ok(&folder, &[&line[..], &["--json"]].concat())).unwrap();
+    let layers = told["layers"].as_array().unwrap();
+    let count = layers.iter().filter(|layer| layer["choice"].get("int8").is_some()).count();
+    let compared = ["bench", "digits.nn", "--seconds", "0.02", "--weights", FLOATS, "--compare", "q.safetensors"];
+    let told = ok(&folder, &compared);
+    assert!(count > 1 && told.contains(&format!("int8 {count} of {}, fewer channels", layers.len())), "{told}");
+}
