@@ -443,8 +443,8 @@ pub struct Compress {
     #[arg(long, value_name = "NAME")]
     pub answer: Option<String>,
     /// Examples in a run that is timed.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = values::examples, allow_negative_numbers = true)]
-    pub rows: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::rows, allow_negative_numbers = true)]
+    pub rows: usize,
     /// Terms that share a scale, of weights of few bits.
     #[arg(long, value_name = "N", default_value = "64", value_parser = values::group, allow_negative_numbers = true)]
     pub group: NonZeroUsize,

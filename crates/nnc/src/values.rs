@@ -67,6 +67,15 @@ pub(crate) fn examples(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "a number of examples is a whole number from 1".to_owned())
 }
 
+/// Examples of one run.
+pub(crate) fn rows(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_ROWS).contains(number));
+    number.ok_or_else(|| format!("a number of examples from 1 to {MOST_ROWS} is wanted"))
+}
+
+/// The most examples of one run.
+const MOST_ROWS: usize = 1 << 20;
+
 /// A share in per cent, of which something is left.
 pub(crate) fn percentile(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number <= 100.0);

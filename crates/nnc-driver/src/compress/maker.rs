@@ -18,11 +18,11 @@ use nnc_opt::prune::{Block, Scope};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// What the number of channels that stay is a multiple of.
+/// What the number of channels that stay is a multiple of: they fill vectors.
 const MULTIPLE: usize = 16;
-/// Inputs and outputs of a block.
+/// Inputs and outputs of a block: what kernels leave out best.
 const BLOCK: Block = Block { rows: 1, columns: 16 };
-/// Calibration examples, about.
+/// Calibration examples, about, as `nnc quantise` takes unless it is told.
 const EXAMPLES: usize = 512;
 
 /// What makes the forms.
@@ -68,12 +68,12 @@ impl Maker<'_> {
         let project = self.project(weights)?;
         let mut session = self.session(&project, weights)?;
         session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
-        let (scope, over) = (Scope::Global, Vec::new());
+        let scope = Scope::Global;
         let zeros = |sparsity, block| prune::Request { sparsity, block, scope, over: Vec::new() };
         match cut {
             Cut::Nothing => {}
             Cut::Channels(share) => {
-                let request = channels::Request { share, scope, multiple: MULTIPLE, over };
+                let request = channels::Request { share, scope, multiple: MULTIPLE, over: Vec::new() };
                 prune_channels(&mut session, &project, &request)?;
             }
             Cut::Elements(share) => drop(prune(&mut session, &project, &zeros(share, Block::ELEMENT))?),
@@ -116,11 +116,12 @@ impl Maker<'_> {
             Numbers::Integers => {
                 let metric = Some(self.metric.to_owned());
                 let method = Method::MinMax;
-                let request = quantise::Request { method, examples: EXAMPLES, metric, max_drop, measure: true };
+                // All products: what that is worth is measured of the whole, for as many rows as are asked for.
+                let request = quantise::Request { method, examples: EXAMPLES, metric, max_drop, measure: false };
                 let session = self.session(&project, weights)?;
                 let heard = &mut |what: &str| told(Told::Doing(what));
                 let outcome = quantise((&project, recipe), compiler, session.store(), dataset, (&request, heard))?;
-                let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
+                let is_any = outcome.report.is_any();
                 Ok(is_any.then(|| Checkpoint::of(file::kept(&outcome), weights.metadata.clone())))
             }
             Numbers::Stored(form) => {

@@ -127,9 +127,11 @@ fn nothing_may_go(groups: &[Group], judged: &[Option<Stays>]) -> String {
 
 fn too_much(most: f64, request: &Request) -> DriverError {
     let [asked, most] = [request.share, most].map(|share| share * 100.0);
-    let advice = "ask for less, or let fewer channels stay with a smaller `--multiple`";
-    let message = format!("{most:.1} % of the multiply-adds can go at most, not {asked:.1} %: {advice}");
-    DriverError::Usage(message)
+    DriverError::Usage(format!(
+        "{most:.1} % of the multiply-adds can go at most, not {asked:.1} %, as a multiple of {} channels stays where there are \
+         as many (`nnc prune --multiple` says how many)",
+        request.multiple
+    ))
 }
 
 /// Elements and bytes of parameters and states.

@@ -150,6 +150,13 @@ pub struct Report {
     pub tables: Vec<narrow::Row>,
 }
 
+impl Report {
+    /// Whether anything is quantised.
+    pub fn is_any(&self) -> bool {
+        self.rows.iter().any(|row| row.choice.is_ok()) || self.tables.iter().any(|row| row.choice.is_ok())
+    }
+}
+
 /// A metric before and after.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Measured {

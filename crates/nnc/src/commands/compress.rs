@@ -6,8 +6,9 @@ use crate::setup::{self, Trained};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
 use indicatif::{ProgressBar, ProgressStyle};
+use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
-use nnc_driver::compress::{Given, Point, Report, Request, Told, compress};
+use nnc_driver::compress::{Given, Point, Report, Request, Told, Variant, compress};
 use nnc_driver::{DriverError, Project, executable};
 use nnc_lang::elaborate::{Better, RecipeInfo};
 use serde_json::{Value, json};
@@ -34,39 +35,50 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     let request = request(options, recipe);
     let given = Given { project: &project, recipe, weights: &loaded, dataset: &dataset, compiler: &compiler };
     let bar = spinner();
-    let mut told = |told: Told<'_>| bar.set_message(doing(told));
+    let mut kept = Ok(());
+    let mut told = |told: Told<'_>| match (told, &options.keep) {
+        (Told::Made { variant, weights }, Some(folder)) if kept.is_ok() => kept = keep(folder, variant, weights),
+        (told, _) => doing(told).into_iter().for_each(|message| bar.set_message(message)),
+    };
     let report = compress(given, &request, &mut told)?;
     bar.finish_and_clear();
-    if let Some(folder) = &options.keep {
-        report.points.iter().try_for_each(|point| write(&file_of(folder, point), point))?;
-    }
+    tell(&report, (&request, compiler.pool.threads()), options)?;
+    kept?;
     if let Some(plot) = &options.plot {
         draw(plot, &project, &report, request.target)?;
     }
-    let chosen = report.chosen.map(|at| &report.points[at]);
-    if let Some(chosen) = chosen {
-        write(&options.output, chosen)?;
-    }
-    tell(&report, (&request, compiler.pool.threads()), options)?;
-    match chosen {
-        Some(_) => Ok(()),
-        None => Err(Failure::Message(missed(&report, request.target))),
+    let Some(chosen) = report.chosen.map(|at| &report.points[at]) else {
+        return Err(Failure::Message(missed(&report, request.target)));
+    };
+    chosen.weights.stage(&options.output)?.commit().map_err(DriverError::from)?;
+    match options.json {
+        true => Ok(()),
+        false => {
+            let path = options.output.display();
+            output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{path}{STRONG:#}: {}", chosen.variant))
+        }
     }
 }
 
-/// Nothing is to be known late that can be known early: where the plot and the folder of all networks go.
+/// Nothing is to be known late that can be known early: where the plot and the folder of all networks go. The folder is made
+/// when there is something to put in.
 fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
     nnc_driver::checkpoint::check_target(&options.output, inputs)?;
+    let named = [Some(&options.output), options.plot.as_ref(), options.keep.as_ref()];
+    let places: Vec<PathBuf> = named.into_iter().flatten().filter_map(|path| std::path::absolute(path).ok()).collect();
+    if let Some(twice) = (1..places.len()).find(|&at| places[..at].contains(&places[at])) {
+        let message = format!("{}: this is to be written twice; choose another name", places[twice].display());
+        return Err(Failure::Message(message));
+    }
     if let Some(plot) = &options.plot {
         let inputs: Vec<&Path> = inputs.iter().copied().chain([options.output.as_path()]).collect();
         executable::check_target(plot, &inputs).map_err(|error| error.to_string())?;
         nnc_data::check_writable(plot).map_err(DriverError::from)?;
     }
     if let Some(folder) = &options.keep {
-        let failed = |source| DriverError::Io { doing: "create", path: folder.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        if folder.read_dir().map_err(failed)?.next().is_some() {
-            let message = format!("--keep {}: there is something in this folder; name another", folder.display());
+        if folder.exists() && folder.read_dir().map_or(true, |mut inside| inside.next().is_some()) {
+            let message =
+                format!("--keep {}: there is something already; name a folder that is new or empty", folder.display());
             return Err(Failure::Message(message));
         }
     }
@@ -79,7 +91,7 @@ fn request(options: &Compress, recipe: &RecipeInfo) -> Request {
         target: Target { speed_up: options.target_speedup, max_drop: options.max_drop },
         metric: options.metric.clone(),
         answer: options.answer.clone(),
-        rows: options.rows.get(),
+        rows: options.rows,
         epochs: options.epochs.unwrap_or(share),
         group: options.group.get(),
         time: options.seconds,
@@ -94,19 +106,22 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-fn doing(told: Told<'_>) -> String {
+/// What is said of it on a line that changes.
+fn doing(told: Told<'_>) -> Option<String> {
     match told {
-        Told::Doing(what) => what.to_owned(),
-        Told::Training { cut, done, of } => format!("training {cut}: {:.0} %", 100.0 * done as f64 / of.max(1) as f64),
+        Told::Doing(what) => Some(what.to_owned()),
+        Told::Training { cut, done, of } => {
+            Some(format!("training {cut}: {:.0} %", 100.0 * done as f64 / of.max(1) as f64))
+        }
+        Told::Made { .. } => None,
     }
 }
 
-fn file_of(folder: &Path, point: &Point) -> PathBuf {
-    folder.join(format!("{}.safetensors", point.variant.file_stem()))
-}
-
-fn write(path: &Path, point: &Point) -> Result<(), DriverError> {
-    Ok(point.weights.stage(path)?.commit()?)
+/// Writes a network into the folder of all, as soon as it is there.
+fn keep(folder: &Path, variant: Variant, weights: &Checkpoint) -> Result<(), DriverError> {
+    let failed = |source| DriverError::Io { doing: "create", path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    Ok(weights.stage(&folder.join(format!("{}.safetensors", variant.file_stem())))?.commit()?)
 }
 
 fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Result<(), Failure> {
@@ -136,31 +151,25 @@ fn tell(report: &Report, (request, threads): (&Request, usize), options: &Compre
         return output::line(&format!("{:#}", as_json(report)));
     }
     let how = format!(
-        "{QUIET}answer of {}, {threads} threads, alternating runs; {} on {}; {} of training after a cut{QUIET:#}\n",
+        "{QUIET}answer of {}, {}, alternating runs; {} on {}; {} of training after a cut{QUIET:#}\n",
         terminal::counted(request.rows, "example"),
+        terminal::counted(threads, "thread"),
         report.metric,
         terminal::counted(report.examples, "example"),
         terminal::counted(request.epochs as usize, "epoch"),
     );
     output::print(&(how + &shown(report)))?;
-    let Some(chosen) = report.chosen.map(|at| &report.points[at]) else { return Ok(()) };
-    if let Some([given, taken]) = report.test {
-        let [given, taken] = [given, taken].map(|value| terminal::metric(&report.metric, value));
-        output::line(&format!("{STRONG}{}{STRONG:#} of the test split {given} -> {taken}", report.metric))?;
-    }
-    let path = options.output.display();
-    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{path}{STRONG:#}: {}", chosen.variant))
+    let Some(test) = report.test else { return Ok(()) };
+    let [given, taken] = test.map(|value| terminal::metric(&report.metric, value));
+    output::line(&format!("{STRONG}{}{STRONG:#} of the test split {given} -> {taken}", report.metric))
 }
 
 fn shown(report: &Report) -> String {
-    let heading = ["network", "as", "size", "", "median", "speed", report.metric.as_str(), "drop", ""];
+    let heading = ["network", "as", "size", "", "median", "quartiles", "speed", report.metric.as_str(), "drop", ""];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.points.iter().enumerate().map(|(at, point)| line(point, report, at)));
-    let mut left_out: Vec<String> = Vec::new();
-    for (variant, why) in &report.left_out {
-        left_out.push(format!("{QUIET}without{QUIET:#} {variant}: {why}\n"));
-    }
-    terminal::table(&lines) + &left_out.concat()
+    let left_out = report.left_out.iter().map(|(variant, why)| format!("{QUIET}without{QUIET:#} {variant}: {why}\n"));
+    terminal::table(&lines) + &left_out.collect::<String>()
 }
 
 fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
@@ -175,6 +184,7 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
         terminal::bytes(point.row.form.bytes as u64),
         format!("{:.0} %", 100.0 * point.row.size),
         terminal::duration(point.row.median),
+        format!("{} .. {}", terminal::duration(point.row.low), terminal::duration(point.row.high)),
         format!("{:.2}x", point.row.speed_up),
         terminal::metric(&report.metric, point.value),
         format!("{:+.2}", point.drop),
@@ -185,11 +195,12 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
 /// What is said when no network meets the target: those that come nearest.
 fn missed(report: &Report, target: Target) -> String {
     let Target { speed_up, max_drop } = target;
+    let metric = &report.metric;
+    let points = if Better::of(metric) == Better::LargerShare { "points" } else { "%" };
     let said = |at: usize| {
         let Point { variant, row, drop, .. } = &report.points[at];
-        format!("{variant} ({:.2} times as fast, {drop:+.2} points)", row.speed_up)
+        format!("{variant} ({:.2} times as fast, {drop:+.2} {points})", row.speed_up)
     };
-    let metric = &report.metric;
     let [fastest, best] = report.nearest.map(|found| found.map(said));
     let fastest = fastest.map_or_else(|| "nothing is".to_owned(), |found| format!("the fastest that is: {found}"));
     let best = best.map_or_else(
@@ -197,15 +208,16 @@ fn missed(report: &Report, target: Target) -> String {
         |found| format!("the best that is so fast: {found}"),
     );
     format!(
-        "no network is {speed_up} times as fast and has {metric} within {max_drop} points, so nothing was written\n  within \
-         {max_drop} points, {fastest}\n  {best}\n  a smaller `--target-speedup`, a larger `--max-drop` or more `--epochs` may \
+        "no network is {speed_up} times as fast and has {metric} within {max_drop} {points}, so nothing was written\n  within \
+         {max_drop} {points}, {fastest}\n  {best}\n  a smaller `--target-speedup`, a larger `--max-drop` or more `--epochs` may \
          do; `--keep FOLDER` writes all networks"
     )
 }
 
 fn as_json(report: &Report) -> Value {
     let points = report.points.iter().map(|point| {
-        json!({"network": point.variant.to_string(), "file": point.variant.file_stem(), "measured": point.row, "value": point.value, "drop": point.drop,
+        let (network, file) = (point.variant.to_string(), point.variant.file_stem());
+        json!({"network": network, "file": file, "measured": point.row, "value": point.value, "drop": point.drop,
                "frontier": point.is_on_frontier})
     });
     let left_out = report.left_out.iter().map(|(variant, why)| json!({"network": variant.to_string(), "why": why}));

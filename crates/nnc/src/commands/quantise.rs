@@ -158,7 +158,7 @@ fn warn(report: &Report) {
     warn_of_wide(&report.rows);
     report.answers.iter().for_each(warn_of_answer);
     warn_of_split(report.measured.as_ref());
-    if report.rows.iter().all(|row| row.choice.is_err()) {
+    if !report.is_any() {
         let is_slower = |row: &Row| matches!(row.choice, Err(Reason::Slower | Reason::NetworkSlower));
         let slower = report.rows.iter().any(is_slower);
         let advice = if slower { "; `--all` does not ask for the time, for a file that is small" } else { "" };
