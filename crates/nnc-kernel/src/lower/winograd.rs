@@ -3,7 +3,8 @@
 //! A tile of `m x m` results of a 3 x 3 convolution needs `(m + 2)²` products instead of `9 m²`: the image's tile and the
 //! kernel are transformed, multiplied element by element (summed over channels), and the sums transformed back
 //! (Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural
-//! Networks", 2016, whose matrices these are, at the points 0, 1, -1, 2, -2 and infinity).
+//! Networks", 2016, whose matrices these are, at the points 0, 1, -1, 2, -2 and infinity). Each side of a transform is
+//! factored ([`Part`]): the rows of a point and of its negative are the sum and the difference of the same two sums.
 //!
 //! Accuracy: the transforms add numbers that cancel later, so that errors grow with the tile. Of F(4 x 4) they are about ten
 //! times those of the direct sum, relative to the largest result; of F(2 x 2) about twice. Infinities and NaN in a tile
@@ -192,23 +193,19 @@ pub fn apply(
     let count = parts[0].shared[0].len();
     let inputs: Vec<Option<Value>> =
         (0..count).map(|at| parts.iter().any(|part| part.reads(at)).then(|| input(b, at))).collect();
+    let input = |at: usize| inputs[at].unwrap_or_else(|| unreachable!("an input that no part reads"));
     let mut results = vec![];
     for part in parts {
-        let shared: Vec<Option<Value>> = part.shared.iter().map(|row| Some(sum(b, row, &inputs))).collect();
-        results.extend(part.results.iter().map(|&(row, factors)| (row, sum(b, factors, &shared))));
+        let shared: Vec<Value> = part.shared.iter().map(|row| sum(b, row, input)).collect();
+        results.extend(part.results.iter().map(|&(row, factors)| (row, sum(b, factors, |at| shared[at]))));
     }
     results
 }
 
-/// The sum of the values that have a factor other than 0, which are there: first one that is not multiplied, if any, then
-/// the others in order.
-fn sum(b: &mut Builder, factors: &[f64], values: &[Option<Value>]) -> Value {
-    let mut terms: Vec<(f64, Value)> = factors
-        .iter()
-        .zip(values)
-        .filter(|(factor, _)| **factor != 0.0)
-        .filter_map(|(&factor, &value)| Some((factor, value?)))
-        .collect();
+/// The sum of the values that have a factor other than 0: first one that is not multiplied, if any, then the others in order.
+fn sum(b: &mut Builder, factors: &[f64], value: impl Fn(usize) -> Value) -> Value {
+    let terms = factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
+    let mut terms: Vec<(f64, Value)> = terms.map(|(at, &factor)| (factor, value(at))).collect();
     let first = terms.iter().position(|&(factor, _)| factor == 1.0).unwrap_or(0);
     let (factor, value) = terms.remove(first);
     let start = if factor == 1.0 { value } else { scaled(b, factor, value) };
