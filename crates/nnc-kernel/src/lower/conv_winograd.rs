@@ -17,7 +17,7 @@ use super::loops::{Split, coordinates};
 use super::memory::{BufferId, KernelDraft, Place};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
-use super::winograd::{self, Tiles, apply};
+use super::winograd::{self, Part, Tiles};
 use super::winograd_blocks::{Block, Costs};
 use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
@@ -28,6 +28,8 @@ use nnc_opt::fuse::Group;
 const TASK: usize = 1 << 15;
 /// Multiply-adds of a task of the second phase.
 const TASK_PRODUCTS: usize = 1 << 20;
+/// Vector registers that a transform needs beside those of the rows that it makes.
+const FREE: usize = 4;
 /// Elements between planes beside what they hold, so that places of a tile do not share lines of the cache.
 const APART: usize = 16;
 
@@ -41,6 +43,8 @@ struct Shape {
     /// The register tile of the products.
     tile: Tile,
     lanes: u8,
+    /// Vector registers of the machine.
+    registers: usize,
     /// The tiles whose transforms lie in memory at the same time.
     block: Block,
 }
@@ -98,7 +102,8 @@ pub fn emit(
         Costs { tiles, images, grid, channels, columns, lanes: lowering.lanes_of(elem), target: lowering.target };
     let block = costs.block();
     let lanes = winograd::lanes(channels, columns, lowering.lanes_of(elem));
-    let shape = Shape { tiles, axes, images, channels, columns, tile: costs.register_tile(&block), lanes, block };
+    let (tile, registers) = (costs.register_tile(&block), lowering.target.registers());
+    let shape = Shape { tiles, axes, images, channels, columns, tile, lanes, registers, block };
     let kernels = transform_kernels(lowering, weights, &operands.weights, &shape)?;
     let mut draft = KernelDraft::new("winograd");
     let (edge, count) = (tiles.results(), shape.count());
@@ -144,7 +149,6 @@ fn transform_kernels(
         let mut draft = KernelDraft::new("kernels");
         let from = draft.param(weights.buffer, weights.elem, Direction::In);
         let to = draft.param(buffer, weights.elem, Direction::Out);
-        let between = draft.builder.scratch(weights.elem, tiles.places() * usize::from(lanes));
         let [along, tap, channel] = [0, 1, 2].map(|axis| weights.layout.strides[axis]);
         let panel = shape.tile.columns() as i64;
         draft.builder.phase(shape.columns as u64 / u64::from(lanes), |b, task| {
@@ -160,11 +164,13 @@ fn transform_kernels(
                     b.load_strided(from, place, stride, lanes)
                 };
                 let target = b.affine(&[(before, shape.channels as i64), (within, 1), (at, panel)], 0);
-                let write = |b: &mut Builder, place: usize, value: Value| {
-                    let place = b.add_index(target, (place * shape.kernel_plane()) as i64);
-                    b.store(to, place, value);
+                let write = |b: &mut Builder, row: usize, values: Vec<Value>| {
+                    for (at, value) in values.into_iter().enumerate() {
+                        let place = b.add_index(target, ((row * tiles.edge() + at) * shape.kernel_plane()) as i64);
+                        b.store(to, place, value);
+                    }
                 };
-                transform(b, (tiles.kernel(), 3), (between, lanes), element, write);
+                transform(b, (tiles.kernel(), 3), shape.registers, element, write);
             });
         });
         lowering.append(draft, vec![], total * 8)?;
@@ -172,41 +178,43 @@ fn transform_kernels(
     })
 }
 
-/// A transform of both sides of a square of `size` elements: columns first, by way of scratch memory, then rows. `write`
-/// gets the number of each element of the result, in row-major order.
+/// A transform of both sides of a square of `size` elements, in registers: for some rows of the result at a time, as many as
+/// there is room for, first what columns give for them, then those rows. `write` gets each row of the result and its number.
 fn transform(
     b: &mut Builder,
-    (matrix, size): (&[&[f64]], usize),
-    (between, lanes): (Memory, u8),
+    (parts, size): (&[Part], usize),
+    registers: usize,
     element: impl Fn(&mut Builder, usize, usize) -> Value,
-    mut write: impl FnMut(&mut Builder, usize, Value),
+    mut write: impl FnMut(&mut Builder, usize, Vec<Value>),
 ) {
-    let place =
-        |b: &mut Builder, row: usize, column: usize| b.index(((row * size + column) * usize::from(lanes)) as i64);
-    for column in 0..size {
-        let values: Vec<Value> = (0..size).map(|row| element(b, row, column)).collect();
-        for (row, value) in apply(b, matrix, &values).into_iter().enumerate() {
-            let place = place(b, row, column);
-            b.store(between, place, value);
+    for group in groups(parts, (registers - FREE) / size) {
+        let columns: Vec<Vec<(usize, Value)>> =
+            (0..size).map(|column| winograd::apply(b, group, |b, row| element(b, row, column))).collect();
+        for at in 0..columns[0].len() {
+            let values: Vec<Value> = columns.iter().map(|column| column[at].1).collect();
+            let mut results = winograd::apply(b, parts, |_, column| values[column]);
+            results.sort_by_key(|&(column, _)| column);
+            write(b, columns[0][at].0, results.into_iter().map(|(_, value)| value).collect());
         }
     }
-    for row in 0..matrix.len() {
-        let values: Vec<Value> = (0..size)
-            .map(|column| {
-                let place = place(b, row, column);
-                b.load(between, place, lanes)
-            })
-            .collect();
-        for (column, value) in apply(b, matrix, &values).into_iter().enumerate() {
-            write(b, row * matrix.len() + column, value);
-        }
+}
+
+/// Runs of parts with so many results together at most, or one part.
+fn groups(parts: &[Part], most: usize) -> Vec<&[Part]> {
+    let mut groups = vec![];
+    let mut rest = parts;
+    while !rest.is_empty() {
+        let fits = |&count: &usize| rest[..count].iter().map(Part::count).sum::<usize>() <= most;
+        let (group, after) = rest.split_at((1..=rest.len()).take_while(fits).last().unwrap_or(1));
+        groups.push(group);
+        rest = after;
     }
+    groups
 }
 
 /// Scratch memory, and how many channels go through it at a time.
 struct Rooms {
     padded: Memory,
-    between: Memory,
     /// Channels of the image.
     channels: Split,
     /// Output channels.
@@ -220,9 +228,8 @@ impl Rooms {
         let across = shape.grid()[1];
         let channels = Split::new(shape.channels, (TASK / (edge * width)).max(1), lanes);
         let padded = draft.builder.scratch(elem, edge * width * channels.grain as usize + lanes);
-        let between = draft.builder.scratch(elem, shape.tiles.places() * lanes);
         let columns = Split::new(shape.columns, TASK / (across * shape.tiles.places()), lanes);
-        Self { padded, between, channels, columns }
+        Self { padded, channels, columns }
     }
 }
 
@@ -322,11 +329,13 @@ impl Body<'_> {
                     b.load(self.rooms.padded, place, lanes)
                 };
                 let to = b.affine(&[(tile, shape.channels as i64), (channels.0, 1), (channel, 1)], 0);
-                let write = |b: &mut Builder, place: usize, value: Value| {
-                    let place = b.add_index(to, (place * shape.plane(shape.channels)) as i64);
-                    b.store(self.transformed, place, value);
+                let write = |b: &mut Builder, row: usize, values: Vec<Value>| {
+                    for (at, value) in values.into_iter().enumerate() {
+                        let place = b.add_index(to, ((row * edge + at) * shape.plane(shape.channels)) as i64);
+                        b.store(self.transformed, place, value);
+                    }
                 };
-                transform(b, (shape.tiles.input(), edge), (self.rooms.between, lanes), element, write);
+                transform(b, (shape.tiles.input(), edge), shape.registers, element, write);
                 vec![]
             });
         });
@@ -387,42 +396,27 @@ impl Body<'_> {
         ([line, along, tile], column): ([Value; 3], Value),
     ) {
         let shape = self.shape;
-        let between = self.rooms.between;
         let (edge, results, lanes) = (shape.tiles.edge(), shape.tiles.results(), shape.lanes);
         let from = b.affine(&[(tile, shape.columns as i64), (column, 1)], 0);
-        for place in 0..edge {
-            let sums: Vec<Value> = (0..edge)
-                .map(|row| {
-                    let place = b.add_index(from, ((row * edge + place) * shape.plane(shape.columns)) as i64);
-                    b.load(self.sums, place, lanes)
-                })
-                .collect();
-            for (row, value) in apply(b, shape.tiles.output(), &sums).into_iter().enumerate() {
-                let place = b.index(((row * edge + place) * usize::from(lanes)) as i64);
-                b.store(between, place, value);
-            }
-        }
         let windows = shape.axes.map(|axis| axis.windows as i64);
         let (top, left) = (b.mul_index(line, results as i64), b.mul_index(along, results as i64));
-        b.for_each(results as i64, |b, row| {
-            let place = b.add(top, row);
-            within(b, place, (windows[0], results), |b| {
-                let start = b.mul_index(row, (edge * usize::from(lanes)) as i64);
-                let sums: Vec<Value> = (0..edge)
-                    .map(|place| {
-                        let place = b.add_index(start, (place * usize::from(lanes)) as i64);
-                        b.load(between, place, lanes)
-                    })
-                    .collect();
-                for (at, value) in apply(b, shape.tiles.output(), &sums).into_iter().enumerate() {
+        let element = |b: &mut Builder, row: usize, place: usize| {
+            let place = b.add_index(from, ((row * edge + place) * shape.plane(shape.columns)) as i64);
+            b.load(self.sums, place, lanes)
+        };
+        let write = |b: &mut Builder, row: usize, values: Vec<Value>| {
+            let down = b.add_index(top, row as i64);
+            within(b, down, (windows[0], results), |b| {
+                for (at, value) in values.into_iter().enumerate() {
                     let across = b.add_index(left, at as i64);
                     within(b, across, (windows[1], results), |b| {
-                        let row = b.affine(&[(place, windows[1]), (across, 1)], 0);
+                        let row = b.affine(&[(down, windows[1]), (across, 1)], 0);
                         target.at(b, point, (row, column), lanes, known, value);
                     });
                 }
             });
-        });
+        };
+        transform(b, (shape.tiles.output(), edge), shape.registers, element, write);
     }
 }
 

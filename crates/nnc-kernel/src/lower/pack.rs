@@ -3,13 +3,15 @@
 //! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), so that a tile
 //! reads memory from one end to the other. Rows are padded with zeros to whole vectors.
 
-use super::loops::span;
+use super::loops::{span, widths, widths_of};
 use crate::ir::{Builder, Memory, Type, Value};
 
 /// Rows so many elements apart are asked for before they are read, as no hardware sees them coming.
 const FAR: i64 = 512;
 /// How many rows ahead.
 const AHEAD: i64 = 12;
+/// Vectors that a round of a loop copies.
+const VECTORS: u8 = 4;
 /// Elements of a line of the cache, if they have four bytes.
 const CACHE_LINE: usize = 16;
 
@@ -173,9 +175,17 @@ pub fn clear(b: &mut Builder, memory: Memory, count: usize, lanes: u8) {
     });
 }
 
-/// Copies the elements of `range`, counted from both places.
+/// Copies the elements of `range`, counted from both places: some vectors in a round of a loop, then the rest.
 pub fn copy_line(b: &mut Builder, from: (Memory, Value), to: (Memory, Value), range: (Value, Value), lanes: u8) {
-    span(b, range, &[lanes, 1], |b, at, lanes| {
+    let length = b.sub(range.1, range.0);
+    let wide = VECTORS * lanes;
+    let widths = match b.known_index(length) {
+        Some(length) if length >= i64::from(wide) => {
+            [vec![wide], widths(length as usize % usize::from(wide), lanes)].concat()
+        }
+        Some(_) | None => widths_of(b, length, lanes),
+    };
+    span(b, range, &widths, |b, at, lanes| {
         let place = b.add(from.1, at);
         let value = b.load(from.0, place, lanes);
         let value = as_stored(b, value, to.0);

@@ -3,7 +3,8 @@
 //! A tile of `m x m` results of a 3 x 3 convolution needs `(m + 2)²` products instead of `9 m²`: the image's tile and the
 //! kernel are transformed, multiplied element by element (summed over channels), and the sums transformed back
 //! (Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural
-//! Networks", 2016, whose matrices these are, at the points 0, 1, -1, 2, -2 and infinity).
+//! Networks", 2016, whose matrices these are, at the points 0, 1, -1, 2, -2 and infinity). Each side of a transform is
+//! factored ([`Part`]): the rows of a point and of its negative are the sum and the difference of the same two sums.
 //!
 //! Accuracy: the transforms add numbers that cancel later, so that errors grow with the tile. Of F(4 x 4) they are about ten
 //! times those of the direct sum, relative to the largest result; of F(2 x 2) about twice. Infinities and NaN in a tile
@@ -21,28 +22,58 @@ pub enum Tiles {
     Four,
 }
 
-const INPUT_TWO: &[&[f64]] = &[&[1., 0., -1., 0.], &[0., 1., 1., 0.], &[0., -1., 1., 0.], &[0., 1., 0., -1.]];
-const KERNEL_TWO: &[&[f64]] = &[&[1., 0., 0.], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0., 0., 1.]];
-const OUTPUT_TWO: &[&[f64]] = &[&[1., 1., 1., 0.], &[0., 1., -1., -1.]];
+/// Some results of one side of a transform, and what they share: each row of `shared` is a sum of inputs, each result the
+/// number of a row of the transform and a sum of those.
+pub struct Part {
+    shared: &'static [&'static [f64]],
+    results: &'static [(usize, &'static [f64])],
+}
 
-const INPUT_FOUR: &[&[f64]] = &[
-    &[4., 0., -5., 0., 1., 0.],
-    &[0., -4., -4., 1., 1., 0.],
-    &[0., 4., -4., -1., 1., 0.],
-    &[0., -2., -1., 2., 1., 0.],
-    &[0., 2., -1., -2., 1., 0.],
-    &[0., 4., 0., -5., 0., 1.],
+/// A row of a transform that shares nothing.
+macro_rules! single {
+    ($row:literal: $factors:expr) => {
+        Part { shared: &[&$factors], results: &[($row, &[1.])] }
+    };
+}
+
+/// Two rows: of a point and its negative, so that one is a sum and the other a difference of what even and odd powers give.
+macro_rules! pair {
+    ($sum:literal, $difference:literal: $even:expr, $odd:expr, $factor:literal) => {
+        Part { shared: &[&$even, &$odd], results: &[($sum, &[1., $factor]), ($difference, &[1., -$factor])] }
+    };
+}
+
+const INPUT_TWO: &[Part] = &[
+    single!(0: [1., 0., -1., 0.]),
+    pair!(1, 2: [0., 0., 1., 0.], [0., 1., 0., 0.], 1.),
+    single!(3: [0., 1., 0., -1.]),
 ];
-const KERNEL_FOUR: &[&[f64]] = &[
-    &[1. / 4., 0., 0.],
-    &[-1. / 6., -1. / 6., -1. / 6.],
-    &[-1. / 6., 1. / 6., -1. / 6.],
-    &[1. / 24., 1. / 12., 1. / 6.],
-    &[1. / 24., -1. / 12., 1. / 6.],
-    &[0., 0., 1.],
+const KERNEL_TWO: &[Part] =
+    &[single!(0: [1., 0., 0.]), pair!(1, 2: [0.5, 0., 0.5], [0., 0.5, 0.], 1.), single!(3: [0., 0., 1.])];
+const OUTPUT_TWO: &[Part] = &[single!(0: [1., 1., 1., 0.]), single!(1: [0., 1., -1., -1.])];
+
+const INPUT_FOUR: &[Part] = &[
+    single!(0: [4., 0., -5., 0., 1., 0.]),
+    pair!(1, 2: [0., 0., -4., 0., 1., 0.], [0., -4., 0., 1., 0., 0.], 1.),
+    pair!(3, 4: [0., 0., -1., 0., 1., 0.], [0., -1., 0., 1., 0., 0.], 2.),
+    single!(5: [0., 4., 0., -5., 0., 1.]),
 ];
-const OUTPUT_FOUR: &[&[f64]] =
-    &[&[1., 1., 1., 1., 1., 0.], &[0., 1., -1., 2., -2., 0.], &[0., 1., 1., 4., 4., 0.], &[0., 1., -1., 8., -8., 1.]];
+const KERNEL_FOUR: &[Part] = &[
+    single!(0: [1. / 4., 0., 0.]),
+    pair!(1, 2: [-1. / 6., 0., -1. / 6.], [0., -1. / 6., 0.], 1.),
+    pair!(3, 4: [1. / 24., 0., 1. / 6.], [0., 1. / 12., 0.], 1.),
+    single!(5: [0., 0., 1.]),
+];
+const OUTPUT_FOUR: &[Part] = &[
+    Part {
+        shared: &[&[1., 0., 0., 0., 0., 0.], &[0., 1., 1., 0., 0., 0.], &[0., 0., 0., 1., 1., 0.]],
+        results: &[(0, &[1., 1., 1.]), (2, &[0., 1., 4.])],
+    },
+    Part {
+        shared: &[&[0., 1., -1., 0., 0., 0.], &[0., 0., 0., 1., -1., 0.], &[0., 0., 0., 0., 0., 1.]],
+        results: &[(1, &[1., 2., 0.]), (3, &[1., 8., 1.])],
+    },
+];
 
 /// Products of vectors in a cycle of both cores that the choice reckons with, in elements.
 const PRODUCTS: f64 = 2.0 * 16.0;
@@ -81,24 +112,24 @@ impl Tiles {
         windows.div_ceil(self.results())
     }
 
-    /// The transform of the image, of which each row gives one element.
-    pub fn input(self) -> &'static [&'static [f64]] {
+    /// The transform of one side of a tile of the image.
+    pub fn input(self) -> &'static [Part] {
         match self {
             Self::Two => INPUT_TWO,
             Self::Four => INPUT_FOUR,
         }
     }
 
-    /// The transform of the kernel.
-    pub fn kernel(self) -> &'static [&'static [f64]] {
+    /// That of a kernel.
+    pub fn kernel(self) -> &'static [Part] {
         match self {
             Self::Two => KERNEL_TWO,
             Self::Four => KERNEL_FOUR,
         }
     }
 
-    /// The transform of the sums.
-    pub fn output(self) -> &'static [&'static [f64]] {
+    /// That of the sums.
+    pub fn output(self) -> &'static [Part] {
         match self {
             Self::Two => OUTPUT_TWO,
             Self::Four => OUTPUT_FOUR,
@@ -141,29 +172,56 @@ pub fn lanes(channels: usize, columns: usize, lanes: u8) -> u8 {
     if is_whole { lanes } else { lanes.min(GRAIN as u8) }
 }
 
-/// One side of a transform: each row of the matrix as a sum of the values that it does not multiply by 0, in order.
-pub fn apply(b: &mut Builder, matrix: &[&[f64]], values: &[Value]) -> Vec<Value> {
-    matrix.iter().map(|row| sum(b, row, values)).collect()
+impl Part {
+    /// How many results it has.
+    pub fn count(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Whether any result depends on an input.
+    fn reads(&self, input: usize) -> bool {
+        self.shared.iter().any(|row| row[input] != 0.0)
+    }
 }
 
-fn sum(b: &mut Builder, factors: &[f64], values: &[Value]) -> Value {
-    let mut sum: Option<Value> = None;
-    for (&factor, &value) in factors.iter().zip(values).filter(|(factor, _)| **factor != 0.0) {
-        sum = Some(match (sum, factor) {
-            (None, 1.0) => value,
-            (None, _) => {
-                let factor = constant(b, factor, value);
-                b.mul(value, factor)
-            }
-            (Some(sum), 1.0) => b.add(sum, value),
-            (Some(sum), -1.0) => b.sub(sum, value),
-            (Some(sum), _) => {
-                let factor = constant(b, factor, value);
-                b.fma(value, factor, sum)
-            }
-        });
+/// One side of some parts of a transform: the results, each with its row, of the inputs that they depend on.
+pub fn apply(
+    b: &mut Builder,
+    parts: &[Part],
+    mut input: impl FnMut(&mut Builder, usize) -> Value,
+) -> Vec<(usize, Value)> {
+    let count = parts[0].shared[0].len();
+    let inputs: Vec<Option<Value>> =
+        (0..count).map(|at| parts.iter().any(|part| part.reads(at)).then(|| input(b, at))).collect();
+    let input = |at: usize| inputs[at].unwrap_or_else(|| unreachable!("an input that no part reads"));
+    let mut results = vec![];
+    for part in parts {
+        let shared: Vec<Value> = part.shared.iter().map(|row| sum(b, row, input)).collect();
+        results.extend(part.results.iter().map(|&(row, factors)| (row, sum(b, factors, |at| shared[at]))));
     }
-    sum.unwrap_or_else(|| unreachable!("a row of a transform that is not zero"))
+    results
+}
+
+/// The sum of the values that have a factor other than 0: first one that is not multiplied, if any, then the others in order.
+fn sum(b: &mut Builder, factors: &[f64], value: impl Fn(usize) -> Value) -> Value {
+    let terms = factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
+    let mut terms: Vec<(f64, Value)> = terms.map(|(at, &factor)| (factor, value(at))).collect();
+    let first = terms.iter().position(|&(factor, _)| factor == 1.0).unwrap_or(0);
+    let (factor, value) = terms.remove(first);
+    let start = if factor == 1.0 { value } else { scaled(b, factor, value) };
+    terms.into_iter().fold(start, |sum, (factor, value)| match factor {
+        1.0 => b.add(sum, value),
+        -1.0 => b.sub(sum, value),
+        _ => {
+            let factor = constant(b, factor, value);
+            b.fma(value, factor, sum)
+        }
+    })
+}
+
+fn scaled(b: &mut Builder, factor: f64, value: Value) -> Value {
+    let factor = constant(b, factor, value);
+    b.mul(value, factor)
 }
 
 /// A number in all lanes of a vector of f32 like `value`.
@@ -179,8 +237,15 @@ mod tests {
     /// The transforms in one dimension give the sums of the definition, exactly up to rounding in f64.
     #[test]
     fn transforms_give_what_convolutions_do() {
-        let product = |matrix: &[&[f64]], x: &[f64]| -> Vec<f64> {
-            matrix.iter().map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
+        let dot = |row: &[f64], x: &[f64]| -> f64 { row.iter().zip(x).map(|(a, b)| a * b).sum() };
+        let product = |parts: &[Part], x: &[f64]| -> Vec<f64> {
+            let mut results: Vec<(usize, f64)> = vec![];
+            for part in parts {
+                let shared: Vec<f64> = part.shared.iter().map(|row| dot(row, x)).collect();
+                results.extend(part.results.iter().map(|&(row, factors)| (row, dot(factors, &shared))));
+            }
+            results.sort_by_key(|&(row, _)| row);
+            results.into_iter().map(|(_, value)| value).collect()
         };
         for tiles in [Tiles::Two, Tiles::Four] {
             let x: Vec<f64> = (0..tiles.edge()).map(|at| (at as f64 * 1.7).sin()).collect();
