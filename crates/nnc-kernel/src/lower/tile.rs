@@ -46,10 +46,9 @@ impl Tile {
         self.last
     }
 
-    /// For so many columns, of which there are fewer than two tiles' with this one's rows: its last vector is no wider than it
-    /// must be. That is never more work, and less on the many cores that multiply 256 bits at a time and take two steps for
-    /// 512. In rows of several vectors the narrow one repeats the element of A by itself, which costs nothing where a
-    /// multiply-add can do that.
+    /// Where one tile is as wide as all columns, the same with a last vector no wider than it must be. That is never more
+    /// work, and less on the many cores that multiply 256 bits at a time and take two steps for 512. In rows of several
+    /// vectors the narrow one repeats the element of A by itself, which costs nothing where a multiply-add can do that.
     pub fn narrowed(self, columns: usize, target: Target) -> Self {
         if columns > self.vectors * usize::from(self.lanes) || (self.vectors > 1 && target.f32_lanes < WIDE) {
             return self;
@@ -372,6 +371,7 @@ mod tests {
             }
         }
     }
+
     /// The last vector is the narrowest that holds what is left, and nothing of a full tile changes.
     #[test]
     fn the_last_vector_is_narrow() {
