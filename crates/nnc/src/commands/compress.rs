@@ -75,12 +75,12 @@ fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
         executable::check_target(plot, &inputs).map_err(|error| error.to_string())?;
         nnc_data::check_writable(plot).map_err(DriverError::from)?;
     }
-    if let Some(folder) = &options.keep {
-        if folder.exists() && folder.read_dir().map_or(true, |mut inside| inside.next().is_some()) {
-            let message =
-                format!("--keep {}: there is something already; name a folder that is new or empty", folder.display());
-            return Err(Failure::Message(message));
-        }
+    let is_used =
+        |folder: &&PathBuf| folder.exists() && folder.read_dir().map_or(true, |mut inside| inside.next().is_some());
+    if let Some(folder) = options.keep.as_ref().filter(is_used) {
+        let message =
+            format!("--keep {}: there is something already; name a folder that is new or empty", folder.display());
+        return Err(Failure::Message(message));
     }
     Ok(())
 }
