@@ -11,9 +11,9 @@ use crate::compiled::host_tensor;
 use crate::error::DriverError;
 use crate::executable;
 use crate::prune;
-use crate::store::{Entry, Store};
+use crate::store::Entry;
 use nnc_data::Staged;
-use nnc_graph::{DType, Tensor};
+use nnc_graph::{DType, Tensor, TensorType};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -45,8 +45,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`stage`].
     pub fn stage(&self, path: &Path) -> Result<Staged, DriverError> {
-        let store = Store::of(self.tensors.iter().map(|(path, tensor)| (path.as_str(), tensor)));
-        stage(path, store.iter(), self.metadata.as_deref().unwrap_or_default())
+        let views = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.ty(), tensor.bytes()));
+        stage_views(path, views, self.metadata.as_deref().unwrap_or_default())
     }
 }
 
@@ -59,10 +59,19 @@ pub fn stage<'s>(
     tensors: impl Iterator<Item = (&'s str, &'s Entry)>,
     metadata: &str,
 ) -> Result<Staged, DriverError> {
+    stage_views(path, tensors.map(|(name, entry)| (name, entry.ty.clone(), entry.buffer.bytes())), metadata)
+}
+
+/// As [`stage`], of tensors wherever they are: names, types and bytes.
+fn stage_views<'s>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'s str, TensorType, &'s [u8])>,
+    metadata: &str,
+) -> Result<Staged, DriverError> {
     let broken = |error: safetensors::SafeTensorError| DriverError::Internal(format!("a checkpoint: {error}"));
     let mut views = Vec::new();
-    for (name, entry) in tensors {
-        let view = TensorView::new(to_safe(entry.ty.dtype), entry.ty.shape.sizes(), entry.buffer.bytes());
+    for (name, ty, bytes) in tensors {
+        let view = TensorView::new(to_safe(ty.dtype), ty.shape.sizes(), bytes);
         views.push((name, view.map_err(broken)?));
     }
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
@@ -172,6 +181,7 @@ fn from_safe(dtype: Dtype) -> Option<DType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use std::fs;
 
     fn store() -> Store {

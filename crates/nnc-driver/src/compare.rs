@@ -92,9 +92,12 @@ pub fn compare(
     Ok(forms.into_iter().enumerate().map(row).collect())
 }
 
-/// The products that could be done with integers, by the names of their weights: with a normalisation folded in, these tell
-/// the channels that are left.
+/// The products that could be done with integers, of a project where some are, by the names of their weights: with a
+/// normalisation folded in, these tell the channels that are left.
 fn products(project: &Project, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
+    if project.quantised.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let of_floats = Project { quantised: Vec::new(), stored: Vec::new(), rounded: BTreeMap::new(), ..project.clone() };
     let floats = AnswerGraphs::new(&of_floats, wanted.only, wanted.answer, wanted.rows)?;
     Ok(sites(&Project::before_rounding(&floats.graph)?).into_iter().map(|site| site.name).collect())

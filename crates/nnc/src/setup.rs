@@ -8,7 +8,9 @@ use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::quantise::{self, trained};
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
-use nnc_driver::{Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, learned, pretrained};
+use nnc_driver::{
+    Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, pretrained,
+};
 use nnc_graph::DType;
 use nnc_lang::elaborate::{Options, RecipeInfo};
 use nnc_opt::{fuse::FuseOptions, pipeline};
@@ -113,6 +115,19 @@ pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<
 pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
     let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
     quantise::file::refuse(&loaded.tensors).map_err(wrong)
+}
+
+/// Weights that are no finite numbers have no magnitude to be pruned by.
+pub(crate) fn refuse_not_finite(weights: &Path, store: &Store) -> Result<(), DriverError> {
+    let Some(path) = store.first_not_finite() else { return Ok(()) };
+    let reason = format!("`{path}` holds a NaN or an infinity, which has no magnitude");
+    Err(DriverError::Weights { path: weights.to_owned(), reason })
+}
+
+/// Refuses a place for a picture that one of `inputs` has, or that cannot be written.
+pub(crate) fn check_plot_target(plot: &Path, inputs: &[&Path]) -> Result<(), Failure> {
+    executable::check_target(plot, inputs).map_err(|error| error.to_string())?;
+    Ok(nnc_data::check_writable(plot).map_err(DriverError::from)?)
 }
 
 /// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.

@@ -3,10 +3,12 @@
 use crate::arguments::Colour;
 use crate::output;
 use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::Metrics;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
 use nnc_opt::PassLog;
 use nnc_stub::present::printable;
+use std::time::Duration;
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -42,6 +44,15 @@ pub(crate) fn print_diagnostics(diagnostics: &[Diagnostic], sources: &Sources) {
         text += &format!("{BAD}{}{BAD:#}\n", counted(errors, "error"));
     }
     output::remark(text.trim_end_matches('\n'));
+}
+
+/// A line that says what is being done, while it is.
+pub(crate) fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 /// `1 error`, `2 errors`.

@@ -6,7 +6,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::compare::{Row, Wanted, Weights, compare, measure};
-use nnc_driver::{Compiler, DriverError, Metrics, Project, executable, quantise};
+use nnc_driver::{Compiler, DriverError, Metrics, Project, quantise};
 use nnc_lang::elaborate::RecipeInfo;
 use serde_json::json;
 use std::path::Path;
@@ -23,8 +23,7 @@ pub(crate) fn run(options: &Bench, weights: &Path) -> Result<(), Failure> {
     let paths: Vec<&Path> = [weights].into_iter().chain(options.compare.iter().map(|path| path.as_path())).collect();
     if let Some(plot) = &options.plot {
         let inputs: Vec<&Path> = paths.iter().copied().chain([options.file.file.as_path()]).collect();
-        executable::check_target(plot, &inputs).map_err(|error| error.to_string())?;
-        nnc_data::check_writable(plot).map_err(DriverError::from)?;
+        setup::check_plot_target(plot, &inputs)?;
     }
     let project = setup::project(&options.file)?;
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
@@ -148,10 +147,6 @@ fn draw(plot: &Path, project: &Project, rows: &[Row], measure: Option<&Measure>)
         })
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
-    let title = project.path.file_name().unwrap_or_default().to_string_lossy();
     let name = measure.map_or("", |measure| measure.name.as_str());
-    let svg =
-        comparison::draw(&title, name, &points, None).map_err(|error| Failure::Message(format!("no plot: {error}")))?;
-    let written = nnc_data::write_atomically(plot, |to| to.write_all(svg.as_bytes()));
-    Ok(written.map_err(DriverError::from)?)
+    comparison::write(plot, (project, name), &points, None)
 }

@@ -5,15 +5,13 @@ use crate::plots::comparison::{self, Limits};
 use crate::setup::{self, Trained};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
-use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
 use nnc_driver::compress::{Given, Point, Report, Request, Told, Variant, compress};
-use nnc_driver::{DriverError, Project, executable};
+use nnc_driver::{DriverError, Project};
 use nnc_lang::elaborate::{Better, RecipeInfo};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The share of the recipe's epochs that networks are trained on for, unless it is said.
 const EPOCHS: f64 = 0.2;
@@ -26,15 +24,12 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     let Compress { file, weights, data, output, .. } = options;
     let trained = Trained { file, weights, data: data.as_deref(), output };
     let (recipe, session, dataset) = setup::opened(&project, trained, &compiler, &loaded)?;
-    if let Some(path) = session.store().first_not_finite() {
-        let reason = format!("`{path}` holds a NaN or an infinity, which has no magnitude");
-        return Err(DriverError::Weights { path: weights.clone(), reason }.into());
-    }
+    setup::refuse_not_finite(weights, session.store())?;
     let inputs: Vec<&Path> = dataset.files().chain([file.file.as_path(), weights.as_path()]).collect();
     check_targets(options, &inputs)?;
     let request = request(options, recipe);
     let given = Given { project: &project, recipe, weights: &loaded, dataset: &dataset, compiler: &compiler };
-    let bar = spinner();
+    let bar = terminal::spinner();
     let mut kept = Ok(());
     let mut told = |told: Told<'_>| match (told, &options.keep) {
         (Told::Made { variant, weights }, Some(folder)) if kept.is_ok() => kept = keep(folder, variant, weights),
@@ -72,8 +67,7 @@ fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
     }
     if let Some(plot) = &options.plot {
         let inputs: Vec<&Path> = inputs.iter().copied().chain([options.output.as_path()]).collect();
-        executable::check_target(plot, &inputs).map_err(|error| error.to_string())?;
-        nnc_data::check_writable(plot).map_err(DriverError::from)?;
+        setup::check_plot_target(plot, &inputs)?;
     }
     let is_used =
         |folder: &&PathBuf| folder.exists() && folder.read_dir().map_or(true, |mut inside| inside.next().is_some());
@@ -96,14 +90,6 @@ fn request(options: &Compress, recipe: &RecipeInfo) -> Request {
         group: options.group.get(),
         time: options.seconds,
     }
-}
-
-fn spinner() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }
 
 /// What is said of it on a line that changes.
@@ -134,10 +120,7 @@ fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Resu
     let (first, metric) = (&report.points[0], report.metric.as_str());
     let value = Better::of(metric).after(first.value, target.max_drop);
     let limits = Limits { seconds: first.row.median / target.speed_up, value };
-    let title = project.path.file_name().unwrap_or_default().to_string_lossy();
-    let svg = comparison::draw(&title, metric, &points.collect::<Vec<_>>(), Some(&limits));
-    let svg = svg.map_err(|error| Failure::Message(format!("no plot: {error}")))?;
-    Ok(nnc_data::write_atomically(plot, |to| to.write_all(svg.as_bytes())).map_err(DriverError::from)?)
+    comparison::write(plot, (project, metric), &points.collect::<Vec<_>>(), Some(&limits))
 }
 
 fn tell(report: &Report, (request, threads): (&Request, usize), options: &Compress) -> Result<(), Failure> {

@@ -26,9 +26,7 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     }
     session.load_exactly(&options.weights, &loaded)?;
     let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
-    if let Some(path) = session.store().first_not_finite() {
-        return Err(Failure::Driver(wrong(format!("`{path}` holds a NaN or an infinity, which has no magnitude"))));
-    }
+    setup::refuse_not_finite(&options.weights, session.store())?;
     session.adopt_masks(&loaded.tensors).map_err(wrong)?;
     match options.channels {
         Some(share) => prune_channels::run(&mut session, &project, (options, share), loaded.metadata.as_deref()),

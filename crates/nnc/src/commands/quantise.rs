@@ -5,7 +5,6 @@ use crate::given::Givens;
 use crate::setup::{self, Trained};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
-use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::answer::{AnswerGraphs, model_name};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::Deployment;
@@ -18,7 +17,6 @@ use nnc_driver::{Compiler, DriverError, Project, narrow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 /// Terms that share a scale, unless it is said.
 const DEFAULT_GROUP: usize = 64;
@@ -59,7 +57,7 @@ fn of_recipe(
     }
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let request = request(options);
-    let bar = spinner();
+    let bar = terminal::spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
     let outcome = quantise((project, recipe), compiler, session.store(), &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
@@ -111,15 +109,6 @@ fn request(options: &Quantise) -> Request {
     };
     let (examples, metric) = (options.examples.get(), options.metric.clone());
     Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all }
-}
-
-fn spinner() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }
 
 /// An answer whose elements moved further than this in the mean, of its largest magnitude, is worth a warning.

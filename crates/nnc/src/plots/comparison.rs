@@ -3,11 +3,14 @@
 //! The picture has no background, as that of the curves.
 
 use super::curves::{FONT, GREY, TRAIN, short};
+use crate::Failure;
+use nnc_driver::{DriverError, Project};
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::ops::Range;
+use std::path::Path;
 
 /// A network.
 pub(crate) struct Point {
@@ -29,6 +32,21 @@ pub(crate) struct Limits {
     pub(crate) value: f64,
 }
 
+/// Writes the picture of some networks of a project, as [`draw`] makes it.
+///
+/// # Errors
+/// It cannot be laid out or written; an earlier one then stands.
+pub(crate) fn write(
+    plot: &Path,
+    (project, measure): (&Project, &str),
+    points: &[Point],
+    limits: Option<&Limits>,
+) -> Result<(), Failure> {
+    let title = project.path.file_name().unwrap_or_default().to_string_lossy();
+    let svg = draw(&title, measure, points, limits).map_err(|error| Failure::Message(format!("no plot: {error}")))?;
+    Ok(nnc_data::write_atomically(plot, |to| to.write_all(svg.as_bytes())).map_err(DriverError::from)?)
+}
+
 /// Width and height of the picture.
 const SIZE: (u32, u32) = (640, 420);
 /// Pixels from a line of words to the next.
@@ -41,12 +59,7 @@ const NEAR: f64 = 0.04;
 ///
 /// # Errors
 /// The picture cannot be laid out.
-pub(crate) fn draw(
-    title: &str,
-    measure: &str,
-    points: &[Point],
-    limits: Option<&Limits>,
-) -> Result<String, Box<dyn Error>> {
+fn draw(title: &str, measure: &str, points: &[Point], limits: Option<&Limits>) -> Result<String, Box<dyn Error>> {
     let points: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
     let milliseconds = |point: &Point| point.seconds * 1e3;
     let limit = |of: fn(&Limits) -> f64| limits.into_iter().map(of);
