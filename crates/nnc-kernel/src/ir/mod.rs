@@ -81,6 +81,11 @@ impl Target {
         Self { f32_lanes, winograd: true }
     }
 
+    /// Whether loads may leave lanes out at no cost.
+    pub fn has_masked_moves(&self) -> bool {
+        self.f32_lanes > 4
+    }
+
     /// How many vectors its registers hold: 32 of 512 bits, 16 of the narrower ones.
     pub fn registers(&self) -> usize {
         if self.f32_lanes == 16 { 32 } else { 16 }

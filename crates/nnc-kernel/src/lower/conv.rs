@@ -517,6 +517,7 @@ impl Body<'_> {
             a: (self.weights, RowSource::Even(a, weights.strides[1])),
             b: (self.packed, b.index(0), 1),
             gathered: None,
+            ends: false,
             levels,
         }
     }

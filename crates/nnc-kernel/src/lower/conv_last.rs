@@ -339,6 +339,7 @@ impl Body<'_> {
             a: (windows.memory, self.rows(windows, from)),
             b: (self.weights, packed, depth),
             gathered: None,
+            ends: false,
             levels,
         }
     }

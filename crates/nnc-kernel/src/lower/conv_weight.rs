@@ -310,6 +310,7 @@ impl Body<'_> {
             a: (self.memories.padded.memory, rows),
             b: (self.memories.packed, zero, self.packed().column),
             gathered: None,
+            ends: false,
             levels,
         }
     }

@@ -304,6 +304,7 @@ impl Body<'_> {
                     a: (self.padded, RowSource::Even(first, 1)),
                     b: (self.packed, zero, self.panels().column),
                     gathered: None,
+                    ends: false,
                     levels,
                 };
                 let origin = b.affine(&[(origin, 1), (i, across * run * stride), (j, run * stride)], 0);

@@ -144,7 +144,7 @@ fn transform_kernels(
 ) -> Result<BufferId, LowerError> {
     let (tiles, lanes) = (shape.tiles, shape.lanes);
     let total = tiles.places() * shape.kernel_plane();
-    lowering.preparing(lowering.is_constant(value), |lowering| {
+    lowering.preparing(lowering.stage_of(value), |lowering| {
         let buffer = lowering.memory(total * weights.elem.size());
         let mut draft = KernelDraft::new("kernels");
         let from = draft.param(weights.buffer, weights.elem, Direction::In);
@@ -358,6 +358,7 @@ impl Body<'_> {
             a: (self.transformed, RowSource::Even(image, channels as i64)),
             b: (self.kernels, kernels, channels as i64),
             gathered: None,
+            ends: false,
             levels: &levels,
         };
         product.run(b, range, &Sink::Store(self.sums, sums, shape.columns as i64));

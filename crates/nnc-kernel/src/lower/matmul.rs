@@ -405,6 +405,7 @@ impl Plan {
             a: (left.memory, RowSource::Even(a, row)),
             b: (self.packed, at, column),
             gathered: self.gathered,
+            ends: shape.direct,
             levels,
         }
     }

@@ -8,14 +8,14 @@ use super::memory::BufferId;
 use super::product::Gather;
 use super::tile::Tile;
 use super::windows::{Unit, Windows};
-use crate::ir::{Elem, Memory};
+use crate::ir::{Elem, Memory, Target};
 use nnc_opt::fuse::Layout;
 use std::fmt;
 
 /// Elements of a packed block of B, about: half of the second cache.
 pub const PACKED: usize = 64 << 10;
 /// The most terms of a packed block.
-const SLAB: usize = 1280;
+const SLAB: usize = 512;
 /// The fewest terms that it is cut to.
 const LEAST_SLAB: usize = 256;
 /// The most terms that are added without leaving the registers: a tile's rows of A fill half of the first cache.
@@ -116,12 +116,13 @@ impl Right {
         }
     }
 
-    /// Whether a tile may read B where it is.
-    pub fn is_side_by_side(&self, axis: usize, tile: &Tile) -> bool {
+    /// Whether a tile may read B where it is: all of its vectors are full, or the machine masks moves.
+    pub fn is_side_by_side(&self, axis: usize, tile: &Tile, target: Target) -> bool {
         match self {
             Self::Strided(operand) => {
                 let rest = operand.layout.dims[axis] % tile.columns();
-                operand.layout.strides[axis] == 1 && (rest == 0 || tile.part(rest).columns() == rest)
+                let is_full = rest == 0 || tile.part(rest).columns() == rest;
+                operand.layout.strides[axis] == 1 && (is_full || target.has_masked_moves())
             }
             Self::Windows(_) => false,
         }
@@ -189,7 +190,7 @@ impl Shape {
             Right::Strided(_) => tile.narrowed(columns, lowering.target),
             Right::Windows(_) => tile,
         };
-        let direct = operands.right.is_side_by_side(axis, &tile) && rows <= 2 * tile.rows;
+        let direct = operands.right.is_side_by_side(axis, &tile, lowering.target) && rows <= 2 * tile.rows;
         let (unit, step) = operands.right.units(&tile);
         let parts = match &operands.right {
             Right::Strided(_) => parts(batch * rows * columns, depth),

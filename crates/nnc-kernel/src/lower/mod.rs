@@ -85,6 +85,7 @@ use crate::plan::{self, Access, External, Line, Lowered, Role, Schedule};
 use memory::{KernelDraft, Place, Source, elem};
 use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, Shape, TensorType, ValueId};
 use nnc_opt::fuse::{Class, Group, GroupKind, Layout, Partition, base, class};
+use prepare::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -156,8 +157,12 @@ pub struct Lowering<'g> {
     scans: Vec<NodeId>,
     /// For each value whether it is the same in every run.
     constants: Vec<bool>,
-    /// Whether what is made now is made once.
-    prepares: bool,
+    /// For each value whether it is the same in every step of the innermost loop.
+    fixed: Vec<bool>,
+    /// When what is made now runs.
+    stage: Stage,
+    /// What runs before the first step of the innermost loop.
+    ahead: Vec<Pending>,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -181,7 +186,9 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
             true => prepare::constants(graph, |_| false),
             false => vec![false; graph.value_count()],
         },
-        prepares: false,
+        fixed: vec![false; graph.value_count()],
+        stage: Stage::InPlace,
+        ahead: Vec::new(),
     };
     refuse_storage_floats(graph)?;
     lowering.leaves()?;
@@ -229,7 +236,8 @@ impl<'g> Lowering<'g> {
             self.group = Some(at);
             let group = &partition.groups[at];
             let prepared = self.settle(group);
-            self.preparing(prepared, |lowering| lowering.lower_group(group))?;
+            let stage = if prepared { Stage::Once } else { Stage::InPlace };
+            self.preparing(stage, |lowering| lowering.lower_group(group))?;
         }
         self.group = None;
         for (value, saved, to) in late {
@@ -515,6 +523,10 @@ impl<'g> Lowering<'g> {
 
     /// The launches that what is made now is a part of.
     fn launches(&mut self) -> &mut Vec<Pending> {
-        if self.prepares { &mut self.line.prepare } else { &mut self.line.launches }
+        match self.stage {
+            Stage::InPlace => &mut self.line.launches,
+            Stage::BeforeLoop => &mut self.ahead,
+            Stage::Once => &mut self.line.prepare,
+        }
     }
 }

@@ -59,11 +59,14 @@ impl Packed {
 /// Packs `(rows, columns)` of a matrix; its first element goes to the place `first`, where a panel begins or further down
 /// in it.
 pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
-    let turned = from.column != 1 && from.row == 1;
+    if from.column == 1 {
+        let whole = pack_panels(b, from, (rows, columns), (to, first), lanes);
+        return pack_vectors(b, from, (rows, (whole, columns)), (to, first), lanes);
+    }
+    let turned = from.row == 1;
     let zero = b.index(0);
-    let whole = if from.column == 1 { pack_panels(b, from, (rows, columns), (to, first), lanes) } else { zero };
     // Along the columns, a vector at a time; then the columns that are left, one by one.
-    span(b, (whole, columns), &[lanes, 1], |b, column, width| {
+    span(b, (zero, columns), &[lanes, 1], |b, column, width| {
         let along = b.mul_index(column, from.column);
         let source = b.add(from.first, along);
         let target = to.place(b, first, column);
@@ -117,6 +120,40 @@ fn pack_panels(
         vec![]
     });
     whole
+}
+
+/// Packs the columns of a range, of rows whose elements lie side by side, a vector at a time; zeros fill the last one up.
+fn pack_vectors(
+    b: &mut Builder,
+    from: &Matrix,
+    (rows, (start, end)): (Value, (Value, Value)),
+    (to, first): (&Packed, Value),
+    lanes: u8,
+) {
+    let (zero, one) = (b.index(0), b.index(1));
+    let (length, width) = (b.sub(end, start), b.index(i64::from(lanes)));
+    let rest = b.rem(length, width);
+    let whole = b.sub(end, rest);
+    let column_by = |b: &mut Builder, column: Value, mask: Option<Value>| {
+        let (source, target) = (b.add(from.first, column), to.place(b, first, column));
+        b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
+            let place = b.affine(&[(source, 1), (row, from.row)], 0);
+            let value = match mask {
+                Some(mask) => b.load_masked(from.memory, place, mask),
+                None => b.load(from.memory, place, lanes),
+            };
+            let place = b.affine(&[(target, 1), (row, to.row)], 0);
+            b.store(to.memory, place, value);
+            vec![]
+        });
+    };
+    span(b, (start, whole), &[lanes], |b, column, _| column_by(b, column, None));
+    let ragged = b.lt(whole, end);
+    b.if_then(ragged, |b| {
+        let left = b.sub(end, whole);
+        let mask = b.first_lanes(left, lanes);
+        column_by(b, whole, Some(mask));
+    });
 }
 
 /// Packs `width` columns whose elements lie side by side: squares are transposed in registers.

@@ -27,7 +27,7 @@ pub fn pack(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, tile: Ti
     let [columns, outer, inner] = [0, 1, 2].map(|axis| place.layout.dims[axis]);
     let [along, down, step] = [0, 1, 2].map(|axis| place.layout.strides[axis]);
     let depth = outer * inner;
-    lowering.preparing(lowering.is_constant(value), |lowering| {
+    lowering.preparing(lowering.stage_of(value), |lowering| {
         let total = elements(columns, depth, tile);
         let buffer = lowering.memory(total * place.elem.size());
         let mut draft = KernelDraft::new("pack");

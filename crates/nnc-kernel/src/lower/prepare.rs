@@ -1,15 +1,27 @@
-//! What is made once, before the first run, and lasts: values that depend on parameters and constants alone, and such
-//! values brought into another order.
+//! What is made ahead of where it is used: once, before the first run, or before the first step of a loop.
 //!
 //! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone is
 //! the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The
-//! caller asks for them anew when it has changed the parameters. Inside of a loop only the order of captured values is
-//! prepared, as `nnc_opt::tidy` has moved out what else is the same in every step.
+//! caller asks for them anew when it has changed the parameters.
+//!
+//! Inside of a loop only captured values are brought into another order ahead, as `nnc_opt::tidy` has moved out what else
+//! is the same in every step: once if they are the same in every run, else before the first step.
 
 use super::memory::{BufferId, Home, Source};
 use super::{LowerError, Lowering, indexed, map};
 use nnc_graph::{Graph, Op, ValueId};
 use nnc_opt::fuse::{Group, GroupKind};
+
+/// When something runs that is made for others to use, the earliest last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Where it is used.
+    InPlace,
+    /// Before the first step of the innermost loop.
+    BeforeLoop,
+    /// Before the first run, for all of them.
+    Once,
+}
 
 /// For each value of a graph whether it may be made once; what may fail tells so in every run. `captured` tells it of the
 /// inputs of a body. [`Lowering::settle`] takes out what is made in every run all the same.
@@ -22,6 +34,20 @@ impl Lowering<'_> {
     /// Whether a value is the same in every run.
     pub fn is_constant(&self, value: ValueId) -> bool {
         self.constants[value.index()]
+    }
+
+    /// Whether a value is the same in every step of the innermost loop, if not in every run.
+    pub fn is_fixed(&self, value: ValueId) -> bool {
+        self.is_constant(value) || self.fixed[value.index()]
+    }
+
+    /// When what follows from a value alone is made.
+    pub fn stage_of(&self, value: ValueId) -> Stage {
+        match (self.is_constant(value), self.is_fixed(value)) {
+            (true, _) => Stage::Once,
+            (false, true) => Stage::BeforeLoop,
+            (false, false) => Stage::InPlace,
+        }
     }
 
     /// Whether a group is computed once: all of it follows from what is made once, and none of it is given out.
@@ -40,6 +66,11 @@ impl Lowering<'_> {
         operands.filter(|operand| !is_own(**operand)).all(|&operand| self.is_constant(operand))
     }
 
+    /// Whether a view is one of what is the same in every step.
+    fn views_fixed(&self, group: &Group) -> bool {
+        group.kind == GroupKind::View && group.nodes.iter().all(|&id| self.is_fixed(self.graph.node(id).operands[0]))
+    }
+
     /// Decides whether a group, whose operands' groups are decided, is computed once. If it is not, because it shares a
     /// kernel with what changes or is given out, neither is what follows from it.
     pub fn settle(&mut self, group: &Group) -> bool {
@@ -49,45 +80,51 @@ impl Lowering<'_> {
             GroupKind::View => self.reads_constants(group),
             _ => prepared,
         };
-        if !lasts {
-            let results = group.nodes.iter().flat_map(|&id| &self.graph.node(id).results);
-            results.for_each(|result| self.constants[result.index()] = false);
+        let is_fixed = group.kind == GroupKind::Leaf || self.views_fixed(group);
+        for &result in group.nodes.iter().flat_map(|&id| &self.graph.node(id).results) {
+            self.constants[result.index()] &= lasts;
+            self.fixed[result.index()] &= is_fixed;
         }
         prepared
     }
 
-    /// Makes something that is computed once if `once` says so.
+    /// Makes something at a stage, or as early as what it is a part of.
     pub fn preparing<T>(
         &mut self,
-        once: bool,
+        stage: Stage,
         make: impl FnOnce(&mut Self) -> Result<T, LowerError>,
     ) -> Result<T, LowerError> {
-        if !once {
+        if stage <= self.stage {
             return make(self);
         }
-        let prepares = std::mem::replace(&mut self.prepares, true);
-        let scans = std::mem::take(&mut self.scans);
+        let before = std::mem::replace(&mut self.stage, stage);
+        let around = match stage {
+            Stage::InPlace | Stage::Once => 0,
+            Stage::BeforeLoop => self.scans.len() - 1,
+        };
+        let around = self.scans[..around].to_vec();
+        let scans = std::mem::replace(&mut self.scans, around);
         // A group of a body is none of the graph around it.
         let group = if scans.is_empty() { self.group } else { self.group.take() };
         let made = make(self);
-        (self.prepares, self.scans, self.group) = (prepares, scans, group);
+        (self.stage, self.scans, self.group) = (before, scans, group);
         made
     }
 
     /// Memory for what is made now: it lasts if that is made once.
     pub fn memory(&mut self, bytes: usize) -> BufferId {
         let buffer = self.temporary(bytes);
-        if self.prepares {
+        if self.stage == Stage::Once {
             self.buffers[buffer.index()].home = Home::Lasting;
         }
         buffer
     }
 
-    /// A copy, in row-major order, of what lies at `source` under `dims`: `value`, or a part of it. It is made once if the
-    /// value is constant.
+    /// A copy, in row-major order, of what lies at `source` under `dims`: `value`, or a part of it. It is made as
+    /// early as the value allows.
     pub fn copied(&mut self, value: ValueId, source: Source, dims: &[usize]) -> Result<BufferId, LowerError> {
         let bytes = dims.iter().product::<usize>() * source.elem().size();
-        self.preparing(self.is_constant(value), |lowering| {
+        self.preparing(self.stage_of(value), |lowering| {
             let buffer = lowering.memory(bytes);
             map::copy_as(lowering, value, source, (dims, buffer))?;
             Ok(buffer)

@@ -79,6 +79,8 @@ pub struct Product<'a> {
     pub b: (Memory, Value, i64),
     /// Room for a tile's rows of A, when they are worth bringing together, and how they lie there.
     pub gathered: Option<(Memory, Gather)>,
+    /// Whether B ends with its last column: no vector may reach past that.
+    pub ends: bool,
     /// The loops over k.
     pub levels: &'a [Level],
 }
@@ -179,6 +181,7 @@ impl Product<'_> {
             rows: rows.clone(),
             b: self.b.0,
             columns,
+            width: if self.ends { width } else { tile.columns() },
         };
         match sink {
             Sink::Sum(memory, base, stride) => {

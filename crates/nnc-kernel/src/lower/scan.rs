@@ -6,12 +6,15 @@
 //! steps. What is captured is read where it lies.
 
 use super::memory::{Buffer, BufferId, Home, Place, Source};
-use super::{Destination, LowerError, Lowering, map, prepare};
+use super::{Destination, LowerError, Lowering, Pending, map, prepare};
 use crate::ir::Elem;
 use crate::plan::Repeat;
 use nnc_graph::{DType, Graph, NodeId, Op, Scan, ValueId};
 use nnc_opt::fuse::{Group, Layout, Partition, Views};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The fewest steps that share what is made ahead of them.
+const WORTH_STEPS: usize = 4;
 
 /// Lowers a loop group.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
@@ -52,6 +55,8 @@ struct Scope<'g> {
     written_in_place: BTreeSet<ValueId>,
     group: Option<usize>,
     constants: Vec<bool>,
+    fixed: Vec<bool>,
+    ahead: Vec<Pending>,
 }
 
 /// Puts another graph in the place of the one that is lowered, and gives that.
@@ -63,6 +68,8 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         written_in_place: std::mem::replace(&mut lowering.written_in_place, scope.written_in_place),
         group: std::mem::replace(&mut lowering.group, scope.group),
         constants: std::mem::replace(&mut lowering.constants, scope.constants),
+        fixed: std::mem::replace(&mut lowering.fixed, scope.fixed),
+        ahead: std::mem::replace(&mut lowering.ahead, scope.ahead),
     }
 }
 
@@ -75,16 +82,17 @@ impl<'g> Loop<'g> {
         let body: &'g Graph = &self.scan.body;
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
-        let (planned, written_in_place) = (BTreeMap::new(), BTreeSet::new());
-        let outer =
-            exchange(lowering, Scope { graph: body, sources, planned, written_in_place, group: None, constants });
+        let fixed = self.fixed();
+        let (planned, written_in_place, ahead) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let scope = Scope { graph: body, sources, planned, written_in_place, group: None, constants, fixed, ahead };
+        let outer = exchange(lowering, scope);
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());
         let index = self.enter(lowering, depth)?;
         let destinations = self.destinations(lowering, depth)?;
         lowering.lower_all(partition, &destinations)?;
-        let launches = launch..lowering.line.launches.len();
+        let launches = run_ahead(lowering, launch, inner)..lowering.line.launches.len();
         if !launches.is_empty() {
             let index = reads_index(body).then_some(index);
             let steps = self.scan.length.size() as u64;
@@ -108,6 +116,14 @@ impl<'g> Loop<'g> {
             true => prepare::constants(body, captured),
             false => vec![false; body.value_count()],
         }
+    }
+
+    /// Which values of the body are the same in every step of one run, if steps are worth making something ahead.
+    fn fixed(&self) -> Vec<bool> {
+        let body = &self.scan.body;
+        let is_worth = self.scan.length.size() >= WORTH_STEPS;
+        let captured = |input: ValueId| is_worth && input.index() > self.scan.carries + self.scan.slices;
+        prepare::constants(body, captured)
     }
 
     /// Gives the inputs of the body their sources, and the buffer for the number of the step.
@@ -145,6 +161,18 @@ impl<'g> Loop<'g> {
         });
         Ok(next.into_iter().chain(stacked.collect::<Vec<_>>()).collect())
     }
+}
+
+/// Puts what was made ahead of a loop before it, at the place `launch`, and moves the loops from `inner` on, which lie in
+/// it. Gives where the loop begins.
+fn run_ahead(lowering: &mut Lowering<'_>, launch: usize, inner: usize) -> usize {
+    let ahead = std::mem::take(&mut lowering.ahead);
+    let count = ahead.len();
+    lowering.line.launches.splice(launch..launch, ahead);
+    for each in &mut lowering.line.loops[inner..] {
+        each.launches = each.launches.start + count..each.launches.end + count;
+    }
+    launch + count
 }
 
 /// The row of the current step along axis 0.

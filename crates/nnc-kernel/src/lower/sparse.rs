@@ -12,6 +12,7 @@ use super::frame::{Axes, Frame};
 use super::loops::{Split, span};
 use super::matmul_shape::parts;
 use super::memory::{BufferId, KernelDraft, Place};
+use super::prepare::Stage;
 use super::product::Target;
 use super::sparse_cost::{Choice, Product, together};
 use super::sparse_lists::{Form, Lists};
@@ -219,7 +220,7 @@ fn pack(lowering: &mut Lowering<'_>, lists: &Lists, (b, pattern): (&Place, &Patt
     let from: Vec<usize> = lists.elements.iter().map(|element| offset(element.unwrap_or(zero))).collect();
     // At least one vector, so that an empty table is one, too.
     let count = from.len().max(1);
-    lowering.preparing(true, |lowering| {
+    lowering.preparing(Stage::Once, |lowering| {
         let buffer = lowering.memory(count * Elem::F32.size());
         let mut draft = KernelDraft::new("pack sparse");
         let table = constant(lowering, &mut draft, &from);

@@ -97,7 +97,7 @@ pub fn words(
     };
     let place = stored(lowering, value, &[bytes, columns])?;
     let lines = groups.groups * groups.words() / reader.words();
-    lowering.preparing(lowering.is_constant(value), |lowering| {
+    lowering.preparing(lowering.stage_of(value), |lowering| {
         let total = columns.next_multiple_of(tile.columns()) * lines;
         let buffer = lowering.memory(total * Elem::I32.size());
         let mut draft = KernelDraft::new("pack");

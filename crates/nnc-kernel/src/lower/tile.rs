@@ -186,6 +186,22 @@ pub struct Panels {
     pub b: Memory,
     /// The first element of B; columns lie side by side.
     pub columns: Value,
+    /// How many columns may be read.
+    pub width: usize,
+}
+
+impl Panels {
+    /// A vector of B, which begins at `place`.
+    fn column(&self, b: &mut Builder, tile: Tile, vector: usize, place: Value) -> Value {
+        let lanes = tile.width(vector);
+        let left = self.width - vector * usize::from(tile.lanes);
+        if left >= usize::from(lanes) {
+            return b.load(self.b, place, lanes);
+        }
+        let left = b.index(left as i64);
+        let mask = b.first_lanes(left, lanes);
+        b.load_masked(self.b, place, mask)
+    }
 }
 
 /// Adds the products to `accumulators`, which are in row-major order, and gives their new values.
@@ -300,7 +316,7 @@ impl Places {
         let mut columns = Vec::new();
         for vector in 0..tile.vectors {
             let place = b.add_index(self.columns, on_b + (vector * usize::from(tile.lanes)) as i64);
-            columns.push(b.load(panels.b, place, tile.width(vector)));
+            columns.push(panels.column(b, tile, vector, place));
         }
         for row in 0..tile.rows {
             let place = match &panels.rows {

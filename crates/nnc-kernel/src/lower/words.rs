@@ -187,7 +187,7 @@ pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, dtype
     let count: usize = dims.iter().product();
     let (elem, wide) = (place.elem, super::memory::elem(dtype));
     let narrow = lowering.copied(value, Source::Stored(place.clone()), &dims)?;
-    lowering.preparing(lowering.is_constant(value), |lowering| {
+    lowering.preparing(lowering.stage_of(value), |lowering| {
         let buffer = lowering.memory(count * dtype.size());
         let mut draft = KernelDraft::new("widen");
         let from = draft.param(narrow, elem, Direction::In);

@@ -2,13 +2,21 @@
 
 use super::Builder;
 use crate::ir::statement::{Op, ReduceOp};
-use crate::ir::types::{Type, Value};
+use crate::ir::types::{Elem, Type, Value};
 
 /// Lanes.
 impl Builder {
     /// The lane numbers.
     pub fn iota(&mut self, ty: Type) -> Value {
         self.define(ty, Op::Iota)
+    }
+
+    /// The mask of the first `count` of `lanes` lanes.
+    pub fn first_lanes(&mut self, count: Value, lanes: u8) -> Value {
+        let numbers = self.iota(Type::vector(Elem::I32, lanes));
+        let count = self.convert(count, Elem::I32);
+        let count = self.splat(count, lanes);
+        self.lt(numbers, count)
     }
 
     /// A scalar in every one of `lanes` lanes.
