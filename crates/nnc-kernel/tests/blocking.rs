@@ -80,6 +80,19 @@ fn a_row_times_a_large_matrix_reads_it_row_by_row() {
     holds(product(3, 1600, 330, (false, false)), &[4]);
 }
 
+/// No vector reaches past the last element of the matrix, and its columns are no whole number of vectors.
+#[test]
+fn columns_are_read_in_place_to_the_last_one() {
+    for columns in [1, 7, 10, 17, 33, 50, 131] {
+        let graph = product(3, columns, 40, (false, false));
+        let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+        let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(16)).unwrap();
+        let is_in_place = lowered.report.iter().any(|kernel| kernel.how.contains("read in place"));
+        assert_eq!(is_in_place, columns > 1, "{columns} columns; one is exchanged with the rows");
+        holds(graph, &[4, 8, 16]);
+    }
+}
+
 #[test]
 fn few_results_of_many_terms_are_added_in_parts() {
     holds(product(33, 30, 9000, (false, false)), &[4, 8]);
