@@ -14,12 +14,9 @@ use std::fmt;
 
 /// Elements of a packed block of B, about: half of the second cache.
 pub const PACKED: usize = 64 << 10;
-/// The most terms of a packed block.
-const SLAB: usize = 512;
-/// The fewest terms that it is cut to.
-const LEAST_SLAB: usize = 256;
-/// The most terms that are added without leaving the registers: a tile's rows of A fill half of the first cache.
-const DEPTH: usize = 640;
+/// The most terms of a packed block: enough to add without leaving the registers, and so few that a task has the columns
+/// that a tile's rows of A, brought together once, are worth.
+const SLAB: usize = 256;
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 20;
 /// As [`TASK_PRODUCTS`], of products that read B but once.
@@ -46,8 +43,8 @@ const WAYS: usize = 7;
 const SIMULATED: usize = 4;
 /// Packing a panel of B, as a share of the time of one tile of it.
 const PACK_COST: f64 = 0.8;
-/// Reading a panel of B that another core may have packed.
-const READ_COST: f64 = 0.5;
+/// Reading a panel of B that another core may have packed: its lines come from that core's cache.
+const READ_COST: f64 = 1.5;
 /// Reading a tile's rows of A from far away.
 const ROWS_COST: f64 = 0.3;
 /// A task besides what it does, in tiles.
@@ -197,14 +194,9 @@ impl Shape {
             Right::Windows(_) => Split::new(depth, depth, 1),
         };
         let part = parts.grain as usize;
-        let most = SLAB.min(PACKED / unit).max(LEAST_SLAB);
-        let slab = if direct { part } else { part.div_ceil(part.div_ceil(most)).next_multiple_of(step).min(part) };
+        let slab = if direct { part } else { part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part) };
         let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
-        let block_depth = match (direct, streams) {
-            (_, true) => STREAMED_DEPTH.min(part),
-            (true, false) => part,
-            (false, false) => slab.div_ceil(slab.div_ceil(DEPTH)),
-        };
+        let block_depth = if streams { STREAMED_DEPTH.min(part) } else { slab };
         let (worth, most_tasks) = if direct { (STREAMED_PRODUCTS, STREAMED_TASKS) } else { (TASK_PRODUCTS, TASKS) };
         let work = Work {
             others: batch * parts.tasks() as usize,
