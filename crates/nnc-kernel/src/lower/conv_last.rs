@@ -10,7 +10,7 @@
 //! weights stay in the second cache; sums wait in memory meanwhile. Terms are added in order, whatever the blocks.
 
 use super::anchor::stored;
-use super::conv::{self, Spatial};
+use super::conv;
 use super::conv_last_shape::{Shape, Slabs};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
@@ -20,6 +20,7 @@ use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
+use super::spatial::Spatial;
 use super::tile::Level;
 use super::winograd::Tiles;
 use super::words::{self, Factors};

@@ -8,7 +8,7 @@
 //! [`super::conv_weight_last`] does it.
 
 use super::anchor::stored;
-use super::conv::{Spatial, spatial_sizes};
+use super::conv::spatial_sizes;
 use super::conv_blocks::common_divisor;
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
@@ -17,6 +17,7 @@ use super::loops::{Split, coordinates};
 use super::memory::{KernelDraft, Place};
 use super::pack::{self, Matrix, Packed};
 use super::product::{Product, Range, RowSource, Sink, Target};
+use super::spatial::Spatial;
 use super::tile::{Level, Tile};
 use super::{LowerError, Lowering, conv_weight_last};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};

@@ -14,7 +14,7 @@
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
 //! | [`tile`], [`product`], [`pack`], [`interleave`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
-//! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`image`], [`windows`] | what is multiplied |
+//! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`spatial`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
 //! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
 //! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
@@ -65,6 +65,7 @@ mod sparse_elements;
 mod sparse_lists;
 mod sparse_panels;
 mod sparse_pattern;
+mod spatial;
 mod stored_digits;
 mod stored_floats;
 mod stored_panels;

@@ -10,16 +10,16 @@ use super::prune::{Derivative, Pruning, Trained};
 use super::quantise::Quantisation;
 use super::settings::{Settings, Stop};
 use super::step::Steps;
-use super::{Accumulation, METRIC_PREFIX, MetricInfo, Purpose, RecipeInfo, names};
+use super::{Accumulation, MetricInfo, Purpose, RecipeInfo, names};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::data::{self, DataInfo, Example};
 use crate::elaborate::program::{ItemId, Program};
 use crate::elaborate::scope::{Frame, FrameKind};
-use crate::elaborate::value::{Args, Argument, Callable, Value};
+use crate::elaborate::value::{Args, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
 use crate::elaborate::weight_names::Pretrained;
 use crate::elaborate::{Elaborator, Options};
-use crate::syntax::ast::{Arg, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
+use crate::syntax::ast::{Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
 use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -339,31 +339,6 @@ impl<'p> Builder<'p> {
         self.elaborator.exec(stmt);
     }
 
-    fn metric(&mut self, name: &Ident, value: &Expr) {
-        self.take(name, "loss");
-        if matches!(self.purpose, Purpose::Answer | Purpose::Picture) {
-            return;
-        }
-        let (result, accumulates) = match self.accumulating(value) {
-            Some((item, args)) => (self.apply_metric(name, item, &args, value.span), true),
-            None => (self.elaborator.eval(value), false),
-        };
-        if let Some(matrix) = self.square(&result).filter(|_| !accumulates) {
-            return self.matrices.push((name.text.clone(), matrix));
-        }
-        let Some(scalar) = self.scalar(&result, value.span, "a metric") else { return };
-        let info = MetricInfo { name: name.text.clone(), accumulates };
-        self.metrics.push(Metric { info, value: scalar });
-    }
-
-    /// A value that is a square matrix of floats.
-    fn square(&self, value: &Value) -> Option<ValueId> {
-        let Value::Tensor(tensor) = value else { return None };
-        let ty = self.elaborator.ty(*tensor);
-        let is_square = ty.shape.rank() == 2 && ty.shape[0] == ty.shape[1] && ty.shape.is_bound();
-        (is_square && ty.dtype == self.elaborator.options.float).then_some(*tensor)
-    }
-
     /// Takes a name for a metric or answer.
     pub(super) fn take(&mut self, name: &Ident, reserved: &str) {
         if name.text == reserved {
@@ -392,90 +367,6 @@ impl<'p> Builder<'p> {
         None
     }
 
-    /// A use of a `metric` declaration, with its arguments.
-    fn accumulating(&mut self, value: &Expr) -> Option<(ItemId, Args)> {
-        let (piped, callee, arguments): (Option<&Expr>, &Expr, &[Arg]) = match &value.kind {
-            ExprKind::Call(callee, arguments) => (None, callee, arguments),
-            ExprKind::Pipe(from, into) => match &into.kind {
-                ExprKind::Call(callee, arguments) => (Some(from), callee, arguments),
-                _ => (Some(from), into, &[]),
-            },
-            _ => return None,
-        };
-        let ExprKind::Name(name) = &callee.kind else { return None };
-        let item = match self.elaborator.find_callable(name) {
-            Some(Callable::Item(item)) => item,
-            Some(Callable::Builtin(_) | Callable::Opaque(_)) | None => return None,
-        };
-        self.elaborator.program.function(item).filter(|function| function.kind == FunctionKind::Metric)?;
-        let piped = piped.map(|from| Argument { name: None, value: self.elaborator.eval(from), span: from.span });
-        let mut items: Vec<Argument> = piped.into_iter().collect();
-        items.extend(self.elaborator.eval_arguments(arguments));
-        Some((item, Args { items, expected: None }))
-    }
-
-    fn apply_metric(&mut self, name: &Ident, item: ItemId, args: &Args, span: Span) -> Value {
-        let path = format!("{METRIC_PREFIX}{}", name.text);
-        self.elaborator.apply(item, args, &path, span)
-    }
-
-    fn answer(&mut self, name: &Ident, result: Option<&crate::syntax::ast::Type>, value: &Expr) {
-        self.take(name, "$");
-        if self.purpose != Purpose::Answer {
-            return;
-        }
-        let mut found = self.elaborator.eval(value);
-        if let Some(ty) = result {
-            found = self.elaborator.fit_annotation(ty, &found, value.span);
-        }
-        self.put_answer(name, found, value.span);
-    }
-
-    /// Takes the value of an answer.
-    pub(super) fn put_answer(&mut self, name: &Ident, found: Value, span: Span) {
-        let is_tensor = match &found {
-            Value::Tuple(items) | Value::List(items) => items.iter().all(|item| matches!(item, Value::Tensor(_))),
-            other => matches!(other, Value::Tensor(_) | Value::Poison),
-        };
-        if !is_tensor {
-            let shown = self.elaborator.describe(&found);
-            let message = format!("an answer is a tensor or a tuple of tensors, and this is {shown}");
-            self.elaborator.fail(Code::E0311, span, message, None);
-        }
-        self.answers.push(Answer { name: name.text.clone(), value: found });
-    }
-
-    /// `picture NAME = EXPR`: kept beside the answers, in a graph of its own.
-    fn picture(&mut self, name: &Ident, value: &Expr) {
-        self.take(name, "$picture");
-        if self.purpose != Purpose::Picture {
-            return;
-        }
-        let found = self.elaborator.eval(value);
-        let Value::Tensor(tensor) = found else {
-            if !found.is_poison() {
-                let message = format!("a picture is a tensor, and this is {}", self.elaborator.describe(&found));
-                self.elaborator.fail(Code::E0311, value.span, message, None);
-            }
-            return;
-        };
-        let ty = self.elaborator.ty(tensor).clone();
-        let channels = |axis: usize| ty.shape[axis].as_number().is_none_or(|count| matches!(count, 1 | 3));
-        let is_picture = match ty.shape.rank() {
-            2 => true,
-            rank @ 3..=5 => channels(rank - 3),
-            _ => false,
-        };
-        if !is_picture {
-            let message = format!("this is {ty}, and a picture is [count, 1, H, W], or with 3 for colour");
-            let diagnostic = Diagnostic::new(Code::E0311, value.span, message);
-            let diagnostic = self.elaborator.with_birth(diagnostic, tensor, value.span);
-            let help = "[H, W] and [1, H, W] are one picture, [rows, columns, 1, H, W] is a sheet of so many";
-            return self.elaborator.report(diagnostic.help(help));
-        }
-        self.answers.push(Answer { name: name.text.clone(), value: found });
-    }
-
     /// What is missing, and what the block answers when it does not say.
     fn close(&mut self) {
         self.check_settings();
@@ -493,20 +384,6 @@ impl<'p> Builder<'p> {
             self.answer_with_model();
         }
         self.report_missing();
-    }
-
-    fn answer_with_model(&mut self) {
-        if self.train.body.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Answer { .. })) {
-            return;
-        }
-        let model = &self.train.name.text;
-        let first = self.elaborator.layers.iter().find(|layer| layer.path.is_empty() && layer.model == *model);
-        match first.map(|layer| layer.output) {
-            Some(output) => {
-                self.answers.push(Answer { name: "result".to_owned(), value: Value::Tensor(output) });
-            }
-            None => self.missing("this recipe does not say what it answers", "write `answer NAME = EXPRESSION`"),
-        }
     }
 
     /// Notes something that the block does not say.

@@ -7,7 +7,9 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`build`] | the walk over the block |
+//! | [`results`] | answers, pictures |
 //! | [`answers`] | answers with parameters or a block |
+//! | [`metrics`] | what is measured |
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`better`] | which of two values of a measure is the better one |
 //! | [`minimize`] | gradients, clipping, optimisers |
@@ -22,11 +24,13 @@ mod average;
 mod better;
 mod build;
 pub(crate) mod copy;
+mod metrics;
 mod minimize;
 pub(crate) mod names;
 mod output;
 mod prune;
 mod quantise;
+mod results;
 mod settings;
 mod step;
 
