@@ -8,6 +8,7 @@ many digits: training amplifies rounding."""
 
 import csv
 import functools
+import gzip
 import math
 import pathlib
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -117,6 +119,22 @@ def ours(nnc, name, data, epochs, folder):
         return [(float(row["train.loss"]), float(row["validation.loss"])) for row in csv.DictReader(file)]
 
 
+def translated(nnc, name, net, data, folder):
+    """The share of the words of the test's translations in which both sides agree, after training."""
+    import translation
+
+    texts = translation.read(data)
+    table = recipes.vocabulary(texts["train", "de"], translation.FROM)
+    german = recipes.numbered(texts["test_2016_flickr", "de"], table, translation.LENGTH)
+    with gzip.open(f"{data}/test_2016_flickr.de.gz") as file:
+        (folder / "german.txt").write_bytes(file.read())
+    line = [nnc, "run", folder / f"{name}.nn", "--weights", folder / "run/last.safetensors", "--dtype", "f64"]
+    line += ["--answer", "translation", "--input", f"german={folder / 'german.txt'}", "--bind", f"N={len(german)}"]
+    subprocess.run([str(word) for word in [*line, "--output", folder / "words.npy"]], check=True, stdout=subprocess.DEVNULL)
+    with torch.no_grad():
+        return (net.translate(german).numpy() == np.load(folder / "words.npy")).mean()
+
+
 def main(nnc, name, theirs, data=None, epochs=1):
     epochs, folder = int(epochs), pathlib.Path(tempfile.mkdtemp())
     module, places = NETWORKS[name]
@@ -135,6 +153,8 @@ def main(nnc, name, theirs, data=None, epochs=1):
                 found = validate()["loss"]
             print(f"{name} epoch {epoch + 1}: training {total / count:.10f}, nnc {train:.10f};", end=" ")
             print(f"validation {found:.10f}, nnc {held:.10f}", flush=True)
+        if module == "translation":
+            print(f"translations agree in {100 * translated(nnc, name, net, theirs, folder):.2f} % of their words")
 
     torch.manual_seed(SEED)
     torch.set_default_dtype(torch.float64)
