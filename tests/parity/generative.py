@@ -11,13 +11,13 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from recipes import constant, cosine, fit, like_nnc
+from recipes import constant, cosine, fit, held_out, like_nnc
 
 
 def images(folder, part):
     with gzip.open(f"{folder}/{part}-images-idx3-ubyte.gz") as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    return torch.tensor(pixels.reshape(-1, 784)).float() / 255
+    return torch.tensor(pixels.reshape(-1, 784)).to(torch.get_default_dtype()) / 255
 
 
 class Vae(nn.Module):
@@ -51,8 +51,7 @@ def autoencoder(seed, folder, epochs=5):
     net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 256), nn.ReLU())
     net = like_nnc(net.append(nn.Linear(256, 784)).append(nn.Sigmoid()))
     train, test = images(folder, "train"), images(folder, "t10k")
-    order = torch.randperm(len(train))
-    held, train = train[order[: len(train) // 20]], train[order[len(train) // 20 :]]
+    held, train = (train[rows] for rows in held_out(len(train), 0.05))
 
     def measure(x):
         made = net(x)

@@ -19,7 +19,7 @@ EXAMPLES = HERE.parent.parent / "dsl-examples"
 # Network: folder or file of the data (of nnc, of the twin), the twin, epochs (0: those of the recipe), seeds.
 RUNS = {
     "sentiment_cnn": ("sst2", "sst2", "sentiment.py cnn", 0, (1, 2)),
-    "sentiment_lstm": ("sst2", "sst2", "sentiment.py lstm", 0, (1, 2)),
+    "sentiment_lstm": ("sst2", "sst2", "sentiment.py lstm", 0, range(1, 7)),
     "sentiment_transformer": ("sst2", "sst2", "sentiment.py transformer", 0, (1, 2)),
     "spoken_digits": ("", "fsdd.tar.gz", "speech.py cnn", 0, (1, 2)),
     "spoken_digits_lstm": ("", "fsdd.tar.gz", "speech.py lstm", 0, (1, 2)),
@@ -28,7 +28,7 @@ RUNS = {
     "char_lstm": ("text", "text/tinyshakespeare.txt", "language.py char_lstm", 1, (1, 2, 3)),
     "char_gru": ("text", "text/tinyshakespeare.txt", "language.py char_gru", 1, (1, 2, 3)),
     "vae": ("mnist", "mnist", "generative.py vae", 0, (1,)),
-    "autoencoder": ("mnist", "mnist", "generative.py autoencoder", 0, (1,)),
+    "autoencoder": ("mnist", "mnist", "generative.py autoencoder", 0, range(1, 11)),
     "matrix_factorisation": (None, EXAMPLES / "data/ratings.csv", "generative.py matrix_factorisation", 0, (1, 2, 3)),
     "seq2seq_attention": ("multi30k", "multi30k", "translation.py seq2seq_attention", 3, (1,)),
     "transformer_translation": ("multi30k", "multi30k", "translation.py transformer_translation", 3, (1,)),

@@ -113,15 +113,7 @@ def fit(name, seed, net, loss, count, batch, epochs, optimiser, rate, validate=N
         net.train()
         total = 0.0
         for rows in torch.randperm(count).split(batch):
-            for group in optimiser.param_groups:
-                group["lr"] = rate(step, steps)
-            optimiser.zero_grad(set_to_none=True)
-            value = loss(rows)
-            value.backward()
-            if clip:
-                nn.utils.clip_grad_norm_(net.parameters(), clip)
-            optimiser.step()
-            total += value.item() * len(rows)
+            total += stepped(net, loss, rows, optimiser, rate(step, steps), clip) * len(rows)
             step += 1
             if step == stop_at:
                 found = measured(net, validate)
@@ -140,6 +132,24 @@ def fit(name, seed, net, loss, count, batch, epochs, optimiser, rate, validate=N
     if test:
         result |= {f"test_{key}": value for key, value in measured(net, test).items()}
     print(json.dumps(result | {"seconds": round(time.process_time() - start)}), flush=True)
+
+
+def stepped(net, loss, rows, optimiser, rate, clip=0):
+    """The loss before a step."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    value = loss(rows)
+    value.backward()
+    if clip:
+        nn.utils.clip_grad_norm_(net.parameters(), clip)
+    optimiser.step()
+    return value.item()
+
+
+def held_out(count, fraction):
+    """Rows that are held out, and the others."""
+    return torch.randperm(count).split([round(fraction * count), count - round(fraction * count)])
 
 
 def measured(net, measure):

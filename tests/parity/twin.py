@@ -66,17 +66,23 @@ def weights_for_nnc(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def losses(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, batch: int, steps: int) -> list[float]:
-    """The loss of each step of Adam on rows 0..batch, batch..2 * batch and so on; a last smaller batch is left out."""
+def adam(model: torch.nn.Module):
+    """The usual recipe: what `losses` calls in each step, given the number of the step and of all."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, eps=EPSILON)
+    return lambda step, steps: optimizer.step()
+
+
+def losses(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, batch: int, steps: int, recipe) -> list[float]:
+    """The loss of each step on rows 0..batch, batch..2 * batch and so on; a last smaller batch is left out."""
+    update = recipe(model)
     batches = len(images) // batch
     found = []
     for step in range(steps):
         rows = slice(step % batches * batch, (step % batches + 1) * batch)
         loss = torch.nn.functional.cross_entropy(model(images[rows]), labels[rows])
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
-        optimizer.step()
+        update(step, steps)
         found.append(loss.item())
     return found
 
@@ -101,16 +107,18 @@ def well_conditioned(runs: list[list[float]]) -> int:
     return min(apart, default=len(runs[0]))
 
 
-def record(name: str, folder: pathlib.Path, make, images, labels: torch.Tensor, batch: int, steps: int):
+def record(
+    name: str, folder: pathlib.Path, make, images, labels: torch.Tensor, batch: int, steps: int, recipe=adam, weights=weights_for_nnc
+):
     """Writes the two files of a run; `images(dtype)` computes them as the twin `.nn` file does."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     single = make()
     double = copy.deepcopy(single).double()
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights_for_nnc(single), folder / f"{name}_init.safetensors")
+    save_file(weights(single), folder / f"{name}_init.safetensors")
     moved = [moved_by_one_rounding(single, seed) for seed in range(1, 6)]
-    run = lambda model, dtype: losses(model, images(dtype), labels, batch, steps)
+    run = lambda model, dtype: losses(model, images(dtype), labels, batch, steps, recipe)
     single_losses, double_losses = run(single, torch.float32), run(double, torch.float64)
     conditioned = well_conditioned([single_losses, double_losses] + [run(model, torch.float32) for model in moved])
     saved = {

@@ -65,8 +65,13 @@ impl Twin {
         Self { file, data, weights, batch, well_conditioned, f32: losses("f32"), f64: losses("f64") }
     }
 
+    /// A run whose numbers are kept beside its `.nn` file.
+    fn kept(name: &str) -> Self {
+        Self::new(folder().join(format!("{name}_parity.nn")), folder(), &folder(), name)
+    }
+
     fn digits() -> Self {
-        Self::new(folder().join("digits_parity.nn"), folder(), &folder(), "digits")
+        Self::kept("digits")
     }
 
     /// The losses of the first `steps` steps through nnc.
@@ -139,6 +144,18 @@ fn in_f64_native_code_follows_pytorch_to_twelve_digits() {
     let losses = twin.losses(&Way { float: DType::F64, ..native() }, 100);
     let largest = assert_follows(&losses, &twin.f64, F64_TOLERANCE);
     println!("largest relative difference {largest:.1e}");
+}
+
+/// An embedding, an LSTM that reads from both ends, a GRU and a block of a transformer; `adamw` with a decay, a schedule and a
+/// limit for the norm of the gradients.
+#[test]
+fn sequences_follow_pytorch_for_100_steps() {
+    let twin = Twin::kept("sequences");
+    assert_eq!((twin.well_conditioned, twin.f32.len()), (100, 100));
+    let single = assert_follows(&twin.losses(&native(), 100), &twin.f32, F32_TOLERANCE);
+    let double = twin.losses(&Way { float: DType::F64, ..native() }, 100);
+    let double = assert_follows(&double, &twin.f64, F64_TOLERANCE);
+    println!("largest relative difference in f32 {single:.1e}, in f64 {double:.1e}");
 }
 
 /// The reference interpreter is slow, so it takes a few steps only.
