@@ -12,6 +12,7 @@ use nnc_kernel::ir::Target;
 use nnc_kernel::plan::{Access, External};
 use nnc_kernel::{Lowered, Role};
 use nnc_opt::{Optimised, pipeline};
+use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, ProgramError, memory};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -139,8 +140,12 @@ pub(crate) fn host_tensor(ty: &TensorType, bytes: &[u8]) -> Tensor {
 /// A machine that is not supported is the user's to know; the rest is a bug.
 pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
     match error {
-        nnc_codegen::CodegenError::Host(_) | nnc_codegen::CodegenError::Features { .. } => {
-            DriverError::Usage(error.to_string())
+        nnc_codegen::CodegenError::Host(_) => DriverError::Usage(error.to_string()),
+        nnc_codegen::CodegenError::Features { .. } => {
+            let advice = Isa::host().map_or("of the engines only `--engine interp` runs here".to_owned(), |isa| {
+                format!("`--isa {}` is the best that runs here", isa.name())
+            });
+            DriverError::Usage(format!("{error}; {advice}"))
         }
         nnc_codegen::CodegenError::Bug(bug) => DriverError::Internal(bug),
     }

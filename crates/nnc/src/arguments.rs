@@ -608,6 +608,9 @@ pub struct Explain {
     /// Which program [default: train; with quantised weights answer].
     #[arg(long, value_name = "PROGRAM", value_parser = values::program())]
     pub program: Option<Which>,
+    /// Threads that times are predicted for [default: 1].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// Print as JSON.

@@ -100,6 +100,8 @@ pub struct KernelReport {
     pub flops: u64,
     /// Bytes of the buffers it reads and writes in one launch, each counted once.
     pub bytes: u64,
+    /// Bytes of the buffer of each of the kernel's parameters.
+    pub sizes: Vec<u64>,
     /// Number of tasks of each phase.
     pub tasks: Vec<u64>,
     /// How the work is cut, in words: register tile, blocks, algorithm; empty where there is nothing to tell.
