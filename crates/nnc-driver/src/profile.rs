@@ -194,7 +194,7 @@ fn launch(
 
 /// What a predicted time is made of: seconds of instructions and of data, and the bytes by where they come from.
 pub fn in_parts(prediction: &Prediction) -> serde_json::Value {
-    let Traffic { first, second, shared, memory } = prediction.traffic;
+    let Traffic { first, second, shared, memory, .. } = prediction.traffic;
     serde_json::json!({
         "bound": prediction.bound.name(),
         "instructions_seconds": prediction.instructions,

@@ -14,5 +14,5 @@ pub mod plan;
 pub mod predict;
 pub mod program;
 
-pub use lower::{Held, LowerError, lower};
+pub use lower::{Alternatives, Choice, Held, LowerError, Tuning, lower, lower_with};
 pub use plan::{Access, External, KernelReport, Lowered, Peak, PeakBuffer, Role};

@@ -96,6 +96,7 @@ fn describe(partition: &Partition, launch: &Pending, buffers: &[Buffer]) -> Kern
         bytes: used.iter().map(|buffer| buffers[buffer.index()].bytes as u64).sum(),
         sizes: launch.args.iter().map(|(buffer, _)| buffers[buffer.index()].bytes as u64).collect(),
         how: launch.how.clone(),
+        alternatives: launch.alternatives.clone(),
         schedule: format!("{} tasks, {} bytes of scratch", each.join(" + "), launch.kernel.scratch),
         tasks,
     }

@@ -12,7 +12,7 @@ mod schedule;
 pub use assemble::assemble;
 pub use schedule::Schedule;
 
-use crate::lower::{BufferId, Held, Pending};
+use crate::lower::{Alternatives, BufferId, Held, Pending};
 use crate::program::Program;
 use nnc_graph::{Graph, NodeId, Op, Tensor, TensorType};
 use std::ops::{Range, RangeInclusive};
@@ -106,6 +106,8 @@ pub struct KernelReport {
     pub tasks: Vec<u64>,
     /// How the work is cut, in words: register tile, blocks, algorithm; empty where there is nothing to tell.
     pub how: String,
+    /// Other ways to cut it, if it was lowered with a tuning.
+    pub alternatives: Option<Alternatives>,
     /// Phases, tasks and scratch in words.
     pub schedule: String,
 }

@@ -25,6 +25,8 @@ pub struct Machine {
     pub shared_cache_rate: f64,
     /// Bytes a second that one core reads from memory, and that all read together.
     pub memory_rates: [f64; 2],
+    /// Cycles until the first bytes of a buffer are there, from the shared cache and from memory.
+    pub latencies: [f64; 2],
     /// Cycles of a launch, whatever it does.
     pub launch: f64,
     /// Cycles until all threads of the pool have begun and ended a phase.
@@ -53,16 +55,17 @@ impl Machine {
             hertz: 3.7e9,
             vector_bytes: 4 * usize::from(target.f32_lanes),
             port_bytes: 32,
-            caches: [32e3, 1e6, 16e6],
+            caches: [32e3, 1e6, 24e6],
             second_cache_rate: 32.0,
-            shared_cache_rate: 14.0,
+            shared_cache_rate: 26.0,
             memory_rates: [26e9, 33e9],
-            launch: 120.0,
+            latencies: [60.0, 350.0],
+            launch: 150.0,
             barrier: 1800.0,
             chunk: 60.0,
             scattered: 0.7,
             unhidden: 0.3,
-            friction: 1.08,
+            friction: 1.03,
         }
     }
 

@@ -98,7 +98,8 @@ fn summed(phases: &[Work]) -> Vec<Touched> {
 fn prediction(phases: &[Work], traffic: Traffic, flops: u64, (machine, threads): (&Machine, usize)) -> Prediction {
     let work: f64 = phases.iter().map(|work| on_threads(work, machine, threads)).sum();
     let waits = if threads > 1 { machine.barrier * phases.len() as f64 } else { 0.0 };
-    let overhead = machine.launch + waits;
+    let fetched: f64 = traffic.fetched.iter().zip(&machine.latencies).map(|(count, cycles)| count * cycles).sum();
+    let overhead = machine.launch + waits + fetched;
     let most = phases.iter().map(|work| work.tasks).max().unwrap_or(1);
     let busy = threads.min(most.try_into().unwrap_or(threads)).max(1);
     let cached =

@@ -50,7 +50,7 @@ impl Ports {
             Op::Binary(BinaryOp::Add | BinaryOp::Sub, _, _) | Op::Compare(..) if ty.elem.is_float() => {
                 self.add(machine, ty, 1.0);
             }
-            Op::Binary(BinaryOp::Min | BinaryOp::Max, _, _) => self.add(machine, ty, 2.0),
+            Op::Binary(BinaryOp::Min | BinaryOp::Max, _, _) => self.add(machine, ty, 1.5),
             Op::Binary(..) | Op::Unary(..) | Op::Compare(..) | Op::Select(..) | Op::Splat(_) => {
                 self.vector(machine, ty, 1.0);
             }
@@ -75,9 +75,9 @@ impl Ports {
                 self.store += machine.slots(ty.size());
                 self.issue += machine.instructions(ty.size()) / ISSUE;
             }
-            Access::Tail(_) | Access::Masked(_) => self.by_lanes(ty, 1.5),
+            Access::Tail(_) | Access::Masked(_) => self.by_lanes(ty, 1.0),
             Access::Strided(_) | Access::Indexed(_) => {
-                self.by_lanes(ty, 2.0);
+                self.by_lanes(ty, 1.0);
                 self.store += f64::from(ty.lanes);
             }
         }
@@ -94,9 +94,9 @@ impl Ports {
                 self.load += machine.instructions(ty.size()) / 2.0;
                 self.issue += 0.5 * machine.instructions(ty.size()) / ISSUE;
             }
-            Access::Tail(_) | Access::Masked(_) => self.by_lanes(ty, 1.5),
+            Access::Tail(_) | Access::Masked(_) => self.by_lanes(ty, 1.0),
             Access::Strided(_) | Access::Indexed(_) => {
-                self.by_lanes(ty, 2.0);
+                self.by_lanes(ty, 1.0);
                 self.load += f64::from(ty.lanes) / 2.0;
             }
         }

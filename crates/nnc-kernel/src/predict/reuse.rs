@@ -17,8 +17,10 @@ pub struct Traffic {
     pub second: f64,
     /// From the cache that all cores share.
     pub shared: f64,
-    /// From and to memory; what is written is read before, and moves twice.
+    /// From and to memory; half of what is written is read before.
     pub memory: f64,
+    /// Buffers whose first bytes come from the shared cache, and from memory.
+    pub fetched: [f64; 2],
 }
 
 impl Traffic {
@@ -36,8 +38,14 @@ impl Traffic {
         match distance {
             near if near <= first * cores / 2.0 => self.first += moved,
             near if near <= second * cores => self.second += moved,
-            near if near <= shared => self.shared += slowly,
-            _ => self.memory += slowly * (1.0 + written),
+            near if near <= shared => {
+                self.shared += slowly;
+                self.fetched[0] += 1.0;
+            }
+            _ => {
+                self.memory += slowly * (1.0 + 0.5 * written);
+                self.fetched[1] += 1.0;
+            }
         }
     }
 

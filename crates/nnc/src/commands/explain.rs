@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let passes = setup::passes(options.passes, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
-    let lowered = compiled::lower(&optimised, options.isa.isa)?;
+    let lowered = compiled::lower(&optimised, options.isa.isa, None)?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let predictions = predict(&lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {

@@ -5,7 +5,7 @@ use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{check_writable, write_atomically};
 use nnc_driver::profile::{Errors, Profile, profile};
-use nnc_driver::{DriverError, executable};
+use nnc_driver::{DriverError, executable, stage};
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(trace) = &options.trace {
@@ -14,13 +14,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let program = setup::program(options.program, &project)?;
-    let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
+    let mut compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
+    let only = options.file.only.as_deref();
+    let weights = options.weights.as_deref().map(|path| (path, &loaded));
+    if options.tuning.tune.is_some() {
+        let graph = stage::graph(&project, only, program, rows)?;
+        let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
+        setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
+    }
     let found = profile(
         &project,
-        options.file.only.as_deref(),
+        only,
         program,
-        (rows, options.weights.as_deref().map(|path| (path, &loaded))),
+        (rows, weights),
         &compiler,
         options.seconds,
     )?;
