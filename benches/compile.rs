@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn compile(criterion: &mut Criterion) {
     let pool = Arc::new(Pool::with_limit(None).expect("threads start"));
-    let compiler = Compiler { engine: Engine::host(), pool, passes: nnc_opt::Options::default() };
+    let compiler = Compiler { engine: Engine::host(), pool, passes: nnc_opt::Options::default(), tuning: None };
     let options = Options { bind: BTreeMap::new(), set: BTreeMap::new(), float: DType::F32 };
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(20);

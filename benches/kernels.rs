@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn compiler() -> Compiler {
     let pool = Pool::with_limit(NonZeroUsize::new(2)).expect("threads start");
-    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: nnc_opt::Options::default() }
+    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: nnc_opt::Options::default(), tuning: None }
 }
 
 fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {

@@ -1,13 +1,22 @@
 //! What the innermost loops of products and convolutions look like in machine code.
 
 use nnc_codegen::{Backend, dump_asm};
-use nnc_graph::{ConvAttributes, DType, Dim, Graph, Op, OutputKind, Shape, TensorType, ValueId};
+use nnc_graph::{
+    BinaryOp, BodyTypes, ConvAttributes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, Stored, TensorType, UnaryOp,
+    ValueId,
+};
 use nnc_kernel::ir::Target;
 use nnc_opt::fuse::{FuseOptions, partition};
+use nnc_opt::{Options, optimise};
 use nnc_runtime::cpu::Isa;
+use std::sync::Arc;
 
 fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
-    graph.emit(Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }, &[])
+    input_of(graph, name, TensorType::new(DType::F32, Shape::of(dims)))
+}
+
+fn input_of(graph: &mut Graph, name: &str, ty: TensorType) -> ValueId {
+    graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
 }
 
 fn dot(rows: usize, depth: usize, columns: usize) -> Graph {
@@ -36,8 +45,154 @@ fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
     graph
 }
 
-/// The loops of a listing that hold no other and multiply: from a label to a jump back to it.
+/// Attributes of square windows, padded to keep the size.
+fn square(taps: usize, stride: usize, groups: usize) -> ConvAttributes {
+    let both = |number: usize| vec![Dim::from(number as i64); 2];
+    let padding = both(taps / 2);
+    let (low, high) = (padding.clone(), padding);
+    ConvAttributes { stride: both(stride), low, high, dilation: both(1), groups: Dim::from(groups as i64) }
+}
+
+/// A convolution with `stride` and `groups`, and what follows it in a network.
+fn layer([images, channels, size, rows]: [usize; 4], [taps, stride, groups]: [usize; 3]) -> Graph {
+    let mut graph = Graph::new("layer");
+    let x = input(&mut graph, "x", &[images, channels, size, size]);
+    let w = input(&mut graph, "w", &[rows, channels / groups, taps, taps]);
+    let y = graph.emit(Op::Conv(square(taps, stride, groups)), &[x, w]);
+    let y = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+/// The derivatives of a convolution by its image and by its weights.
+fn derivatives([images, channels, size, rows]: [usize; 4], [taps, groups]: [usize; 2]) -> Graph {
+    let mut graph = Graph::new("derivatives");
+    let x = input(&mut graph, "x", &[images, channels, size, size]);
+    let w = input(&mut graph, "w", &[rows, channels / groups, taps, taps]);
+    let dy = input(&mut graph, "dy", &[images, rows, size, size]);
+    let space = vec![Dim::from(size as i64); 2];
+    let attributes = square(taps, 1, groups);
+    let dx = graph.emit(Op::ConvInputGrad { attributes: attributes.clone(), input: space }, &[dy, w]);
+    let space = vec![Dim::from(taps as i64); 2];
+    let dw = graph.emit(Op::ConvWeightGrad { attributes, kernel: space }, &[x, dy]);
+    graph.add_output("dx", dx, OutputKind::Result);
+    graph.add_output("dw", dw, OutputKind::Result);
+    graph
+}
+
+/// A product of bytes.
+fn bytes(rows: usize, depth: usize, columns: usize) -> Graph {
+    let mut graph = Graph::new("bytes");
+    let a = input_of(&mut graph, "a", TensorType::new(DType::U8, Shape::of(&[rows, depth])));
+    let b = input_of(&mut graph, "b", TensorType::new(DType::I8, Shape::of(&[depth, columns])));
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[a, b]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+/// A product by a matrix of few bits.
+fn stored(stored: Stored, rows: usize) -> Graph {
+    let mut graph = Graph::new("stored");
+    let x = input(&mut graph, "x", &[rows, 512]);
+    let mut operands = vec![x, input_of(&mut graph, "w", stored.matrix(512, 384))];
+    operands.extend(stored.scales(512, 384).map(|ty| input_of(&mut graph, "scales", ty)));
+    let y = graph.emit(Op::DotStored(stored), &operands);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+/// A recurrent layer.
+fn recurrence(rows: usize, size: usize) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let (state, steps) = (ty(&[rows, size]), 8);
+    let types =
+        BodyTypes { carries: vec![state.clone()], slices: vec![state.clone()], captures: vec![ty(&[size, size])] };
+    let mut body = Scan::inputs("step", &types);
+    let [h, x, u] = [1, 2, 3].map(ValueId);
+    let product = body.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[h, u]);
+    let sum = body.emit(Op::Binary(BinaryOp::Add), &[product, x]);
+    let next = body.emit(Op::Unary(UnaryOp::Tanh), &[sum]);
+    Scan::outputs(&mut body, &[next], &[next]);
+    let mut graph = Graph::new("recurrence");
+    let h = input(&mut graph, "h", &[rows, size]);
+    let x = input(&mut graph, "x", &[steps, rows, size]);
+    let u = input(&mut graph, "u", &[size, size]);
+    let scan = Scan { body: Arc::new(body), length: Dim::from(steps as i64), reverse: false, carries: 1, slices: 1 };
+    let results = graph.add(Op::Scan(scan), &[h, x, u]).unwrap();
+    graph.add_output("y", results[1], OutputKind::Result);
+    graph
+}
+
+/// Whether an instruction multiplies and adds: floats, or bytes.
+fn multiplies(line: &str) -> bool {
+    ["vfmadd", "vpdpbusd", "vpmaddubsw", "vpmaddwd"].iter().any(|name| line.starts_with(name))
+}
+
+/// Whether an instruction moves a vector from or to the frame.
+fn spills(line: &str) -> bool {
+    line.contains("[rsp") && line.split_once(' ').is_some_and(|(_, rest)| rest.contains("mm"))
+}
+
+/// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels side by
+/// side, and their derivatives. Loops of which less than a fifth multiplies are none: they transform or bring together.
+#[test]
+fn no_microkernel_spills() {
+    let graphs: Vec<(&str, Graph)> = vec![
+        ("dot", dot(1000, 777, 513)),
+        ("few rows", dot(3, 777, 512)),
+        ("3x3, by Winograd's form or not", layer([1, 64, 56, 64], [3, 1, 1])),
+        ("3x3 of a batch", layer([16, 128, 14, 128], [3, 1, 1])),
+        ("strided", layer([1, 128, 28, 256], [3, 2, 1])),
+        ("few channels", layer([1, 3, 112, 64], [7, 2, 1])),
+        ("1x1", layer([1, 256, 14, 64], [1, 1, 1])),
+        ("groups", layer([1, 64, 28, 64], [3, 1, 4])),
+        ("depthwise", layer([1, 96, 56, 96], [3, 1, 96])),
+        ("depthwise, strided", layer([1, 96, 56, 96], [3, 2, 96])),
+        ("derivatives", derivatives([8, 64, 28, 64], [3, 1])),
+        ("derivatives of 1x1", derivatives([8, 64, 28, 128], [1, 1])),
+        ("derivatives of depthwise", derivatives([8, 64, 28, 64], [3, 64])),
+        ("bytes", bytes(128, 512, 384)),
+        ("few rows of bytes", bytes(2, 512, 384)),
+        ("bf16", stored(Stored::Bf16, 1)),
+        ("int8", stored(Stored::Bytes { group: 64 }, 1)),
+        ("int8, several rows", stored(Stored::Bytes { group: 64 }, 8)),
+        ("int4", stored(Stored::Nibbles { group: 64 }, 1)),
+        ("int4, several rows", stored(Stored::Nibbles { group: 64 }, 8)),
+        ("recurrence", recurrence(32, 256)),
+        ("recurrence of one row", recurrence(1, 512)),
+    ];
+    let mut faults = Vec::new();
+    for (name, graph) in &graphs {
+        for winograd in [true, false] {
+            let optimised = optimise(graph, &Options { winograd, ..Options::default() }).unwrap();
+            for isa in [Isa::Avx2, Isa::Avx512] {
+                let backend = Backend::X64(isa);
+                let target = Target { winograd, ..Target::new(backend.f32_lanes()) };
+                let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &target).unwrap();
+                let listing = dump_asm(&lowered.program, backend).unwrap();
+                let share =
+                    |body: &[&str]| body.iter().filter(|line| multiplies(line)).count() as f64 / body.len() as f64;
+                let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| share(body) > 0.2).collect();
+                if loops.is_empty() {
+                    faults.push(format!("{name}, {isa:?}: no loop that multiplies"));
+                }
+                for body in loops.iter().filter(|body| body.iter().any(|line| spills(line))) {
+                    faults.push(format!("{name}, {isa:?}: a vector leaves the registers\n{}", body.join("\n")));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n\n"));
+}
+
+/// The loops of a listing that hold no other and multiply.
 fn innermost_products(listing: &str) -> Vec<Vec<&str>> {
+    let is_product = |body: &Vec<&str>| body.iter().any(|line| line.starts_with("vfmadd"));
+    innermost(listing).into_iter().filter(is_product).collect()
+}
+
+/// The loops of a listing that hold no other: from a label to a jump back to it.
+fn innermost(listing: &str) -> Vec<Vec<&str>> {
     let lines: Vec<&str> = listing.lines().map(str::trim).collect();
     let mut found = Vec::new();
     for (end, line) in lines.iter().enumerate() {
@@ -45,7 +200,7 @@ fn innermost_products(listing: &str) -> Vec<Vec<&str>> {
         let Some(start) = lines[..end].iter().rposition(|line| *line == label) else { continue };
         let body = &lines[start..end];
         let is_innermost = !body[1..].iter().any(|line| line.starts_with("jmp "));
-        if is_innermost && body.iter().any(|line| line.starts_with("vfmadd")) {
+        if is_innermost {
             found.push(body.to_vec());
         }
     }

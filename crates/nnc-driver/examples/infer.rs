@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
     let pool = Arc::new(Pool::with_limit(Some(arguments.threads))?);
     let passes = pipeline::Options { winograd: arguments.winograd, ..pipeline::Options::default() };
-    let compiler = Compiler { engine: Engine::host(), pool, passes };
+    let compiler = Compiler { engine: Engine::host(), pool, passes, tuning: None };
     if arguments.roofline {
         let found = Roofline::measure(&compiler)?.max(Roofline::measure(&compiler)?);
         println!("{} {}", found.flops, found.bytes);

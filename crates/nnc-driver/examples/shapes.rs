@@ -121,7 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let threads = NonZeroUsize::new(threads).ok_or("at least one thread")?;
     let pool = Arc::new(Pool::with_limit(Some(threads))?);
-    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default() };
+    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
     let mut cases = vec![];
     for file in &files {
         cases.push(Case::new(file, &compiler).map_err(|error| format!("{file}: {error}"))?);

@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let threads: usize = words.next().map_or(Ok(1), |word| word.parse())?;
     let seconds: f64 = words.next().map_or(Ok(0.3), |word| word.parse())?;
     let pool = Arc::new(Pool::with_limit(NonZeroUsize::new(threads))?);
-    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default() };
+    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
     for (from, rows, depth, columns) in SHAPES {
         for (sparsity, block) in ZEROS {
             let product = SparseProduct { rows, depth, columns, block, sparsity, turned: false };

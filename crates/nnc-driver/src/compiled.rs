@@ -10,8 +10,9 @@ use nnc_codegen::Backend;
 use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::{Access, External};
-use nnc_kernel::{Lowered, Role};
+use nnc_kernel::{Lowered, Role, Tuning};
 use nnc_opt::{Optimised, pipeline};
+use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, ProgramError, memory};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -73,6 +74,8 @@ pub struct Compiler {
     pub pool: Arc<Pool>,
     /// Passes and fusion.
     pub passes: pipeline::Options,
+    /// Schedules that were found to be faster than those that lowering chooses by itself.
+    pub tuning: Option<Arc<Tuning>>,
 }
 
 /// A graph that can run.
@@ -139,8 +142,12 @@ pub(crate) fn host_tensor(ty: &TensorType, bytes: &[u8]) -> Tensor {
 /// A machine that is not supported is the user's to know; the rest is a bug.
 pub(crate) fn codegen_error(error: nnc_codegen::CodegenError) -> DriverError {
     match error {
-        nnc_codegen::CodegenError::Host(_) | nnc_codegen::CodegenError::Features { .. } => {
-            DriverError::Usage(error.to_string())
+        nnc_codegen::CodegenError::Host(_) => DriverError::Usage(error.to_string()),
+        nnc_codegen::CodegenError::Features { .. } => {
+            let advice = Isa::host().map_or("of the engines only `--engine interp` runs here".to_owned(), |isa| {
+                format!("`--isa {}` is the best that runs here", isa.name())
+            });
+            DriverError::Usage(format!("{error}; {advice}"))
         }
         nnc_codegen::CodegenError::Bug(bug) => DriverError::Internal(bug),
     }
@@ -186,9 +193,9 @@ fn check_memory(bytes: usize) -> Result<(), DriverError> {
 ///
 /// # Errors
 /// [`DriverError::Usage`] for what the backend does not support.
-pub fn lower(optimised: &Optimised, engine: Engine) -> Result<Lowered, DriverError> {
+pub fn lower(optimised: &Optimised, engine: Engine, tuning: Option<&Tuning>) -> Result<Lowered, DriverError> {
     let target = Target { winograd: optimised.winograd, ..engine.target() };
-    nnc_kernel::lower(&optimised.graph, &optimised.partition, &target)
+    nnc_kernel::lower_with(&optimised.graph, &optimised.partition, &target, tuning)
         .map_err(|error| DriverError::Usage(error.to_string()))
 }
 
@@ -196,6 +203,14 @@ impl Compiler {
     /// Threads that compile.
     pub fn threads(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.pool.threads()).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// The loop kernels of a graph, by the schedules that are known to be fast.
+    ///
+    /// # Errors
+    /// As [`lower`].
+    pub(crate) fn lower(&self, optimised: &Optimised) -> Result<Lowered, DriverError> {
+        lower(optimised, self.engine, self.tuning.as_deref())
     }
 
     /// Compiles a graph whose dims are bound.
@@ -222,7 +237,7 @@ impl Compiler {
                 check_memory(value_bytes(&optimised.graph))?;
                 Runner::Interpreter
             }
-            Engine::Native(_) => Runner::Native(Box::new(self.native(lower(&optimised, self.engine)?, measured)?)),
+            Engine::Native(_) => Runner::Native(Box::new(self.native(self.lower(&optimised)?, measured)?)),
         };
         let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {

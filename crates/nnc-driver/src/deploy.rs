@@ -87,7 +87,8 @@ impl Deployment {
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
         let optimised = compiler.optimise(&prune::specialised(subject.graph, weights.store()))?;
-        let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine)?));
+        let tuning = compiler.tuning.as_deref();
+        let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine, tuning)?));
         let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
         let Some((_, lowered)) = programs.first() else {
             return Err(DriverError::Internal("a deployment for no engine".to_owned()));

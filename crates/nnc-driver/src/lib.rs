@@ -25,6 +25,7 @@
 //! | [`mod@compress`] | pruning, other numbers and both, in search of a network that is fast and good enough |
 //! | [`mod@compare`], [`form`] | the weights of several files beside each other; what is in a file |
 //! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
+//! | [`mod@tune`] | schedules that are measured, and kept |
 //!
 //! **Invariant**: nothing here prints to the terminal.
 #![forbid(unsafe_code)]
@@ -58,6 +59,7 @@ pub mod stage;
 pub mod store;
 mod synthetic;
 pub mod train;
+pub mod tune;
 
 pub use compiled::{CompiledGraph, Compiler, Engine};
 pub use dataset::{Dataset, Wanted};

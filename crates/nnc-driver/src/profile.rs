@@ -10,6 +10,7 @@ use crate::roofline::{Bound, Roofline};
 use crate::stage::{self, Which};
 use nnc_graph::{Graph, Op, ValueId};
 use nnc_kernel::KernelReport;
+use nnc_kernel::predict::{Machine, Prediction, Traffic, predict};
 use nnc_opt::fuse::{self, Class};
 use serde::Serialize;
 use std::path::Path;
@@ -33,11 +34,18 @@ pub struct LaunchProfile {
     pub bytes: u64,
     /// Operations a second, in 10^9.
     pub gflops: f64,
-    /// What is predicted: the least seconds in which this machine can do so much.
+    /// Seconds that are predicted from the kernel's code ([`nnc_kernel::predict`]), with the clock and the memory of this
+    /// machine.
     pub predicted_seconds: f64,
-    /// What the prediction is bound by.
+    /// Operations a second that are predicted, in 10^9.
+    pub predicted_gflops: f64,
+    /// What the predicted time is made of.
+    pub predicted: serde_json::Value,
+    /// The least seconds in which this machine can do so much.
+    pub least_seconds: f64,
+    /// What those are bound by.
     pub bound: Bound,
-    /// The prediction as per cent of the time it took.
+    /// The least time as per cent of the time it took.
     pub roofline_percent: f64,
     /// Tasks of its phases.
     pub schedule: String,
@@ -58,8 +66,51 @@ pub struct Profile {
     pub seconds: f64,
     /// Launches that run once, before the first run, and are not among the others: they pack weights and the like.
     pub prepared: usize,
+    /// How far the predictions are off.
+    pub predictions: Errors,
     /// In the order in which they run.
     pub launches: Vec<LaunchProfile>,
+}
+
+/// How far predicted times are off: the larger of predicted and measured over the smaller, minus 1, in per cent.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Errors {
+    /// Predicted seconds of a run.
+    pub seconds: f64,
+    /// Of the whole run.
+    pub run_percent: f64,
+    /// Of the kernel in the middle.
+    pub median_percent: f64,
+    /// Of the kernel in the middle if each counts by its time.
+    pub weighted_percent: f64,
+}
+
+impl Errors {
+    fn new(launches: &[LaunchProfile]) -> Self {
+        let total = |of: fn(&LaunchProfile) -> f64| launches.iter().map(of).sum::<f64>();
+        let (predicted, measured) = (total(|launch| launch.predicted_seconds), total(|launch| launch.seconds));
+        let mut each: Vec<(f64, f64)> =
+            launches.iter().map(|launch| (off(launch.predicted_seconds, launch.seconds), launch.seconds)).collect();
+        each.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let percents: Vec<f64> = each.iter().map(|pair| pair.0).collect();
+        let mut passed = 0.0;
+        let weighted = each.iter().find(|pair| {
+            passed += pair.1;
+            2.0 * passed >= measured
+        });
+        Self {
+            seconds: predicted,
+            run_percent: off(predicted, measured),
+            median_percent: if percents.is_empty() { 0.0 } else { quantile(&percents, 0.5) },
+            weighted_percent: weighted.map_or(0.0, |pair| pair.0),
+        }
+    }
+}
+
+/// How far a prediction is off, in per cent.
+fn off(predicted: f64, measured: f64) -> f64 {
+    let (less, more) = (predicted.min(measured).max(1e-12), predicted.max(measured).max(1e-12));
+    100.0 * (more / less - 1.0)
 }
 
 /// At least this many runs, whatever the time.
@@ -93,26 +144,36 @@ pub fn profile(
     // The first round warms the caches.
     rounds.remove(0);
     let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
+    let threads = compiler.pool.threads();
+    let machine = Machine::of(&compiler.engine.target()).with_rates(roofline.flops, roofline.bytes, threads);
+    let predicted = program.lowered().map_or(vec![], |lowered| predict(lowered, &machine, threads));
     let in_each_run = report.iter().enumerate().filter(|(_, kernel)| kernel.runs > 0);
     let launches = in_each_run.map(|(at, kernel)| {
         let times: Vec<f64> = rounds.iter().map(|round| round[at].as_secs_f64()).collect();
-        launch(&program.graph, kernel, quantile(&times, 0.5), &roofline)
+        launch(&program.graph, kernel, (quantile(&times, 0.5), &predicted[at]), &roofline)
     });
+    let launches: Vec<LaunchProfile> = launches.collect();
     let totals: Vec<f64> = rounds.iter().map(|round| round.iter().sum::<Duration>().as_secs_f64()).collect();
     Ok(Profile {
         roofline,
-        threads: compiler.pool.threads(),
+        threads,
         engine: compiler.engine.name().to_owned(),
         rounds: rounds.len(),
         seconds: quantile(&totals, 0.5),
         prepared: report.iter().filter(|kernel| kernel.runs == 0).count(),
-        launches: launches.collect(),
+        predictions: Errors::new(&launches),
+        launches,
     })
 }
 
-fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Roofline) -> LaunchProfile {
-    let (predicted, bound) = roofline.seconds(kernel.flops, kernel.bytes);
-    let (flops, predicted) = (kernel.flops * kernel.runs, predicted * kernel.runs as f64);
+fn launch(
+    graph: &Graph,
+    kernel: &KernelReport,
+    (seconds, prediction): (f64, &Prediction),
+    roofline: &Roofline,
+) -> LaunchProfile {
+    let (least, bound) = roofline.seconds(kernel.flops, kernel.bytes);
+    let (flops, least) = (kernel.flops * kernel.runs, least * kernel.runs as f64);
     LaunchProfile {
         kernel: kernel.name.clone(),
         computes: computes(graph, kernel),
@@ -121,11 +182,25 @@ fn launch(graph: &Graph, kernel: &KernelReport, seconds: f64, roofline: &Rooflin
         flops,
         bytes: kernel.bytes,
         gflops: flops as f64 / seconds.max(1e-12) / 1e9,
-        predicted_seconds: predicted,
+        predicted_seconds: prediction.seconds * kernel.runs as f64,
+        predicted_gflops: prediction.gflops,
+        predicted: in_parts(prediction),
+        least_seconds: least,
         bound,
-        roofline_percent: 100.0 * predicted / seconds.max(1e-12),
+        roofline_percent: 100.0 * least / seconds.max(1e-12),
         schedule: kernel.schedule.clone(),
     }
+}
+
+/// What a predicted time is made of: seconds of instructions and of data, and the bytes by where they come from.
+pub fn in_parts(prediction: &Prediction) -> serde_json::Value {
+    let Traffic { first, second, shared, memory, .. } = prediction.traffic;
+    serde_json::json!({
+        "bound": prediction.bound.name(),
+        "instructions_seconds": prediction.instructions,
+        "data_seconds": prediction.data,
+        "bytes": { "first_cache": first, "second_cache": second, "shared_cache": shared, "memory": memory },
+    })
 }
 
 /// Type, operation and origin of the node that a kernel is about.
@@ -171,7 +246,7 @@ impl Profile {
                 "ts": began * 1e6, "dur": launch.seconds * 1e6,
                 "args": {
                     "computes": launch.computes, "gflops": launch.gflops, "bytes": launch.bytes,
-                    "roofline_percent": launch.roofline_percent,
+                    "predicted_us": launch.predicted_seconds * 1e6, "roofline_percent": launch.roofline_percent,
                 },
             })
         });

@@ -44,7 +44,7 @@ pub(crate) fn make(
 fn compiler() -> Result<Compiler, DriverError> {
     let started = Pool::with_limit(None);
     let pool = started.map_err(|error| DriverError::Usage(format!("cannot start threads: {error}")))?;
-    Ok(Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() })
+    Ok(Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default(), tuning: None })
 }
 
 /// A column with room for so many rows.

@@ -48,7 +48,7 @@ fn project(name: &str, set: &[(&str, &str)]) -> Project {
 
 fn compiler(engine: Engine, threads: usize) -> Compiler {
     let pool = Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
-    Compiler { engine, pool: Arc::new(pool), passes: pipeline::Options::default() }
+    Compiler { engine, pool: Arc::new(pool), passes: pipeline::Options::default(), tuning: None }
 }
 
 /// Trains an example, and gives the table of its run with the names of its pictures.

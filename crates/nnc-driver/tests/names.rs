@@ -57,7 +57,7 @@ fn tensor(plan: &Value) -> (String, Tensor) {
 
 fn compiler() -> Compiler {
     let pool = Arc::new(Pool::with_limit(NonZeroUsize::new(2)).unwrap());
-    Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default() }
+    Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None }
 }
 
 /// What the case's model answers.

@@ -80,7 +80,7 @@ impl Twin {
         let recipe = project.recipe(None).unwrap().name.clone();
         let pool = Pool::new(NonZeroUsize::new(way.threads).unwrap()).unwrap();
         let passes = pipeline::Options { fuse: way.fuse, ..pipeline::Options::default() };
-        let compiler = Compiler { engine: way.engine, pool: Arc::new(pool), passes };
+        let compiler = Compiler { engine: way.engine, pool: Arc::new(pool), passes, tuning: None };
         let mut session = Session::new(&project, &recipe, compiler, 0).unwrap();
         let mismatches = session.load_weights(&self.initial_weights(way.float));
         assert_eq!(mismatches.len(), 0, "{mismatches:?}");

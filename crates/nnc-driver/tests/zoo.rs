@@ -85,7 +85,7 @@ fn trained(folder: &Path, name: &str, recipe: &str, set: &[(&str, &str)]) -> (Ve
     let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let project = Project::load(&folder.join(name), &Options { set, ..Options::default() }).unwrap();
     let pool = Arc::new(Pool::new(NonZeroUsize::new(2).unwrap()).unwrap());
-    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default() };
+    let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
     let mut session = Session::new(&project, recipe, compiler, 3).unwrap();
     let dataset = Dataset::open(session.data(), folder, 3, Wanted::All, &Learned::default()).unwrap();
     let out = (recipe == "pretrain").then(|| folder.join("simclr"));

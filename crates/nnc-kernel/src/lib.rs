@@ -4,13 +4,15 @@
 //! - [`math`]: elementary functions and random numbers, expanded in the kernel IR.
 //! - [`program`]: what code generation takes: kernels and launches.
 //! - [`mod@lower`]: from a grouped graph to kernels; [`plan`]: their order, memory, and a run of it all by interpreters.
+//! - [`mod@predict`]: how long kernels take, from their code and a description of the processor.
 #![forbid(unsafe_code)]
 
 pub mod ir;
 pub mod lower;
 pub mod math;
 pub mod plan;
+pub mod predict;
 pub mod program;
 
-pub use lower::{Held, LowerError, lower};
+pub use lower::{Alternatives, Choice, Held, LowerError, Tuning, lower, lower_with};
 pub use plan::{Access, External, KernelReport, Lowered, Peak, PeakBuffer, Role};

@@ -94,7 +94,8 @@ fn lacking(variant: &Variant) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let (name, missing) = (isa.name(), missing.join(", "));
-    let advice = if isa == cpu::Isa::Avx2 { "" } else { "; build it with `--isa avx512,avx2`" };
+    let is_helped = isa != cpu::Isa::Avx2 && cpu::Isa::Avx2.missing().is_empty();
+    let advice = if is_helped { "; build it with `--isa avx512,avx2`" } else { "" };
     Ok(Some(format!("this program was built for processors with {name}; this one lacks {missing}{advice}")))
 }
 

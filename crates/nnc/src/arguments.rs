@@ -124,6 +124,16 @@ pub struct PassOptions {
     pub no_winograd: bool,
 }
 
+/// Options about schedules that are measured.
+#[derive(Args, Clone, Copy, Default, Debug)]
+pub struct TuneOptions {
+    /// Measure other schedules of the products for about so long, take the fastest, and keep them in the user's cache
+    /// (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is there.
+    /// Every schedule gives the same bits.
+    #[arg(long, value_name = "SECONDS", value_parser = values::tuning, allow_negative_numbers = true)]
+    pub tune: Option<Duration>,
+}
+
 /// Options about the machine that code is made for.
 #[derive(Args, Clone, Debug)]
 pub struct IsaOptions {
@@ -184,6 +194,8 @@ pub struct Train {
     #[command(flatten)]
     pub file: FileOptions,
     #[command(flatten)]
+    pub tuning: TuneOptions,
+    #[command(flatten)]
     pub engine: EngineOptions,
     /// Folder that the data paths start at [default: the file's own].
     #[arg(long, value_name = "DIR")]
@@ -232,6 +244,8 @@ pub struct Run {
     #[command(flatten)]
     pub file: FileOptions,
     #[command(flatten)]
+    pub tuning: TuneOptions,
+    #[command(flatten)]
     pub engine: EngineOptions,
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
@@ -266,6 +280,8 @@ pub struct Run {
 pub struct Build {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub tuning: TuneOptions,
     /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the best
     /// that its machine has.
     #[arg(long, visible_alias = "engine", value_name = "ISA,...", default_value = "native", value_delimiter = ',',
@@ -529,6 +545,8 @@ pub struct Bench {
     #[command(flatten)]
     pub file: FileOptions,
     #[command(flatten)]
+    pub tuning: TuneOptions,
+    #[command(flatten)]
     pub isa: IsaOptions,
     /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
     #[arg(long, value_name = "WEIGHTS")]
@@ -572,6 +590,8 @@ pub struct Profile {
     #[command(flatten)]
     pub file: FileOptions,
     #[command(flatten)]
+    pub tuning: TuneOptions,
+    #[command(flatten)]
     pub isa: IsaOptions,
     /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].
     #[arg(long, value_name = "WEIGHTS")]
@@ -608,6 +628,9 @@ pub struct Explain {
     /// Which program [default: train; with quantised weights answer].
     #[arg(long, value_name = "PROGRAM", value_parser = values::program())]
     pub program: Option<Which>,
+    /// Threads that times are predicted for [default: 1].
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// Print as JSON.

@@ -1,6 +1,6 @@
 //! From common options to a project, a compiler, a data set.
 
-use crate::arguments::{EngineOptions, FileOptions, PassOptions};
+use crate::arguments::{EngineOptions, FileOptions, PassOptions, TuneOptions};
 use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
@@ -8,10 +8,11 @@ use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::quantise::{self, trained};
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
+use nnc_driver::tune::{self, Cache, Win};
 use nnc_driver::{
     Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, pretrained,
 };
-use nnc_graph::DType;
+use nnc_graph::{DType, Graph};
 use nnc_lang::elaborate::{Options, RecipeInfo};
 use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
@@ -209,12 +210,48 @@ pub(crate) fn opened<'p>(
 /// A compiler with its threads.
 pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
     let passes = passes(options.passes, options.fuel);
-    Ok(Compiler { engine: options.engine, pool: pool(options.threads)?, passes })
+    Ok(Compiler { engine: options.engine, pool: pool(options.threads)?, passes, tuning: None })
 }
 
 /// A native compiler on so many threads.
 pub(crate) fn native(threads: Option<NonZeroUsize>, engine: Engine, options: PassOptions) -> Result<Compiler, Failure> {
-    Ok(Compiler { engine, pool: pool(threads)?, passes: passes(options, None) })
+    Ok(Compiler { engine, pool: pool(threads)?, passes: passes(options, None), tuning: None })
+}
+
+/// Makes a compiler know the fastest schedules for a graph, if that is asked for, and says which they are. Runs write into `store`
+/// as the graph does.
+pub(crate) fn tune(
+    options: TuneOptions,
+    compiler: &mut Compiler,
+    graph: &Graph,
+    store: &mut Store,
+) -> Result<(), Failure> {
+    let (Some(time), Engine::Native(_)) = (options.tune, compiler.engine) else { return Ok(()) };
+    let (tuning, report) = tune::tune(graph, store, compiler, (&Cache::of_user(compiler), time))?;
+    compiler.tuning = Some(Arc::new(tuning));
+    let (products, known) = (terminal::counted(report.products, "product"), report.known);
+    output::remark(&format!("tuned {products}, {known} of them known; {} are cut otherwise", report.wins.len()));
+    if !report.wins.is_empty() {
+        let heading = ["time", "", "gain", "launches", "from", "to"].map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = std::iter::once(heading).chain(report.wins.iter().map(win)).collect();
+        output::remark(terminal::table(&rows).trim_end());
+    }
+    if let Some(why) = &report.warning {
+        terminal::print_warning(&format!("what tuning found is not kept: {why}"));
+    }
+    Ok(())
+}
+
+fn win(win: &Win) -> Vec<String> {
+    let mut row = match win.seconds {
+        Some((before, after)) => {
+            let gain = format!("{:.2}x", before / after.max(1e-12));
+            vec![terminal::duration(before), terminal::duration(after), gain]
+        }
+        None => vec![String::new(), String::new(), "known".to_owned()],
+    };
+    row.extend([win.launches.to_string(), win.before.clone(), win.after.clone()]);
+    row
 }
 
 fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {

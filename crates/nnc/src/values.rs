@@ -137,6 +137,12 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     number.map(Duration::from_secs_f64).ok_or_else(|| "a number between 0 and 3600 is wanted".to_owned())
 }
 
+/// How long to tune; 0 is what is known already.
+pub(crate) fn tuning(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..3600.0).contains(number));
+    number.map(Duration::from_secs_f64).ok_or_else(|| "a number from 0 to 3600 is wanted".to_owned())
+}
+
 /// What runs a program.
 pub(crate) fn engine() -> impl TypedValueParser<Value = Engine> {
     engine_of(BACKENDS.into_iter().chain([INTERPRETER]))

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// For this machine, on two threads.
 pub fn compiler() -> Compiler {
     let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
-    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() }
+    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default(), tuning: None }
 }
 
 /// Ends a run after so many steps, if that is said.

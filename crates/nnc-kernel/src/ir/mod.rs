@@ -51,7 +51,7 @@
 //! - Index division by a constant is a machine division: compute it once for each task or row, not for each element.
 
 mod builder;
-mod fold;
+pub(crate) mod fold;
 pub mod interpret;
 pub mod scalar;
 mod statement;

@@ -143,10 +143,11 @@ pub fn emit(
 ) -> Result<(), LowerError> {
     let node = lowering.graph.node(anchor);
     let elem = operands.image.elem;
-    let shape = Shape::new(operands, lowering.lanes_of(elem), lowering.target);
+    let (shape, alternatives) = Shape::new(operands, lowering.lanes_of(elem), lowering.target, lowering.tuning);
     let packed = panels::pack(lowering, weights, &operands.weights, shape.tile)?;
     let mut draft = KernelDraft::new(node.op.name().trim_end_matches("_last"));
     draft.how = shape.to_string();
+    draft.alternatives = alternatives;
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let row_axis = usize::from(operands.has_images);

@@ -7,6 +7,7 @@ use super::image::{self, Axis};
 use super::loops::Split;
 use super::matmul_shape::{PACKED, longest};
 use super::tile::{self, Tile};
+use super::tuning::{self, Alternatives, Tuning};
 use crate::ir::Target;
 use std::fmt;
 
@@ -100,61 +101,102 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The register tile. Of windows in place, rows must not crowd the lines of a cache; where lines of windows lie apart, a tile
-/// that does not reach from one into the next finds its rows by a single address, which is worth a little.
-fn tile_of(
+/// Whether windows are read where the image lies.
+fn is_direct(operands: &Operands) -> bool {
+    let layout = &operands.image.layout;
+    operands.axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || layout.dims[3] == 1)
+}
+
+impl Operands {
+    /// All that choices depend on, in words.
+    fn key(&self, target: Target) -> String {
+        let (image, weights) = (&self.image.layout, &self.weights.layout.dims);
+        let (elem, lanes) = (self.image.elem, target.f32_lanes);
+        let factors = self.factors;
+        format!("conv of {elem}{factors}, {lanes} lanes: {:?} of {image:?} by {weights:?}", self.axes)
+    }
+}
+
+/// The register tiles, the one that is chosen first; only that one unless others are asked for. Of windows in place, rows must not
+/// crowd the lines of a cache; where lines of windows lie apart, a tile that does not reach from one into the next finds its rows
+/// by a single address, which is worth a little.
+fn tiles(
     operands: &Operands,
-    direct: bool,
+    (direct, others): (bool, bool),
     (places, columns): (usize, usize),
     (lanes, target): (u8, Target),
-) -> Tile {
+) -> Vec<Tile> {
     let [_, horizontal] = operands.axes;
     let strides = &operands.image.layout.strides;
     let along = if horizontal.windows > 1 { 1 } else { 0 };
     let apart = strides[along + 1].unsigned_abs() as usize * operands.axes[along].step * operands.image.elem.size();
     let most_rows = if direct { tile::most_rows(apart) } else { usize::MAX };
+    let elements = (lanes, operands.factors);
     let among = |fits: &dyn Fn(usize) -> bool| {
-        Tile::choose_among(
-            places,
-            columns,
-            (lanes, operands.factors),
-            (target, &|rows| rows <= most_rows && fits(rows)),
-        )
+        Tile::choose_among(places, columns, elements, (target, &|rows| rows <= most_rows && fits(rows)))
     };
     let (any, least) = among(&|_| true);
     let (even, cost) = among(&|rows| horizontal.windows.is_multiple_of(rows));
     let tile = if horizontal.windows > 1 && cost <= EVEN * least { even } else { any };
-    tile.narrowed(columns, target)
+    let ranked = match others {
+        true => Tile::ranked_among(places, columns, elements, (target, &|rows| rows <= most_rows)),
+        false => vec![],
+    };
+    let tiles = std::iter::once(tile).chain(ranked.into_iter().map(|(tile, _)| tile));
+    tuning::distinct(tiles.map(|tile| tile.narrowed(columns, target)))
 }
 
 impl Shape {
-    /// The shape of a convolution, and its blocks.
-    pub fn new(operands: &Operands, lanes: u8, target: Target) -> Self {
+    /// The shape of a convolution, and its blocks. With a tuning it is the one that is named there, and what it was chosen from is
+    /// told, too.
+    pub fn new(
+        operands: &Operands,
+        lanes: u8,
+        target: Target,
+        tuning: Option<&Tuning>,
+    ) -> (Self, Option<Alternatives>) {
+        let shape = |tile: Tile| Self::uncut(operands, tile);
+        let size = (operands.axes[0].windows * operands.axes[1].windows, operands.weights.layout.dims[0]);
+        let tiles = tiles(operands, (is_direct(operands), tuning.is_some()), size, (lanes, target));
+        let Some(tuning) = tuning else {
+            let shape = shape(tiles[0]);
+            let cut = shape.ranked()[0];
+            return (shape.cut(cut), None);
+        };
+        let ranked = tuning::ranked(&tiles, |tile| shape(tile).ranked());
+        let found = tuning.take(operands.key(target), ranked);
+        let choice = found.ranked[found.taken];
+        let tile = tiles.iter().find(|tile| choice.is_of(tile)).copied().unwrap_or(tiles[0]);
+        (shape(tile).cut((choice.rows, choice.columns)), Some(found))
+    }
+
+    /// The shape with a tile, in one task.
+    fn uncut(operands: &Operands, tile: Tile) -> Self {
         let axes = operands.axes;
         let layout = &operands.image.layout;
         let (images, channels) = (layout.dims[0], layout.dims[3]);
         let columns = operands.weights.layout.dims[0];
-        let places = axes[0].windows * axes[1].windows;
-        let direct = axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || channels == 1);
-        let tile = tile_of(operands, direct, (places, columns), (lanes, target));
-        let slabs = Slabs::new(axes, channels);
-        let width = axes[1].reach(axes[1].windows);
-        let mut shape = Self {
+        Self {
             images,
             axes,
             channels,
             columns,
             tile,
-            slabs,
+            slabs: Slabs::new(axes, channels),
             lines: Split::new(axes[0].windows, axes[0].windows, 1),
             column_blocks: Split::new(columns, columns, tile.columns()),
-            direct,
-            height: 0,
-            width,
-        };
-        (shape.lines, shape.column_blocks) = shape.blocks();
-        shape.height = axes[0].reach(shape.lines.grain as usize);
-        shape
+            direct: is_direct(operands),
+            height: axes[0].reach(axes[0].windows),
+            width: axes[1].reach(axes[1].windows),
+        }
+    }
+
+    /// The same with so many lines and panels of columns in a task.
+    fn cut(self, (lines, panels): (usize, usize)) -> Self {
+        let width = self.tile.columns();
+        let lines = Split::new(self.axes[0].windows, lines, 1);
+        let height = self.axes[0].reach(lines.grain as usize);
+        Self { lines, column_blocks: Split::new(self.columns, panels * width, width), height, ..self }
     }
 
     /// Terms of a sum.
@@ -198,8 +240,8 @@ impl Shape {
         }
     }
 
-    /// Lines and output channels of a task: the first of the least [`Self::cost`].
-    fn blocks(&self) -> (Split, Split) {
+    /// Lines and panels of output channels of a task, those of the least [`Self::cost`] first; there is one at least.
+    fn ranked(&self) -> Vec<(usize, usize)> {
         let width = self.tile.columns();
         let panels = self.columns.div_ceil(width);
         let most_panels = (PACKED / self.slab() / width).clamp(1, panels);
@@ -215,19 +257,22 @@ impl Shape {
         let smallest = if image::is_dense(self.axes, lines_of(most_cuts)) { most_cuts } else { 1 };
         let least_line_cuts = (1..=most_cuts).find(fits).unwrap_or(smallest);
         let least_panel_cuts = panels.div_ceil(most_panels);
-        let mut found = (lines_of(least_line_cuts), most_panels);
-        let mut least = f64::INFINITY;
+        let mut found: Vec<(f64, (usize, usize))> = Vec::new();
         for panel_cuts in least_panel_cuts..=panels.min(least_panel_cuts.max(2 * wanted)) {
             let most_line_cuts = (2 * wanted / panel_cuts).max(least_line_cuts);
             for line_cuts in least_line_cuts..=most_line_cuts {
                 let candidate = (lines_of(line_cuts), panels.div_ceil(panel_cuts));
-                let cost = self.cost(candidate.0, candidate.1);
-                if cost < least {
-                    (least, found) = (cost, candidate);
+                if !found.iter().any(|(_, other)| *other == candidate) {
+                    found.push((self.cost(candidate.0, candidate.1), candidate));
                 }
             }
         }
-        (Split::new(all_lines, found.0, 1), Split::new(self.columns, found.1 * width, width))
+        found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut ranked: Vec<(usize, usize)> = found.into_iter().map(|(_, cut)| cut).collect();
+        if ranked.is_empty() {
+            ranked.push((lines_of(least_line_cuts), most_panels));
+        }
+        ranked
     }
 
     /// The time of such tasks on two, four and eight threads, beside what it would be at best.

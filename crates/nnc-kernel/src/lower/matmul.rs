@@ -34,7 +34,8 @@ pub fn emit(
     operands: Operands,
     (result, outputs): (ValueId, &[ValueId]),
 ) -> Result<(), LowerError> {
-    let shape = Shape::new(lowering, &operands);
+    let (shape, alternatives) = Shape::new(lowering, &operands);
+    draft.alternatives = alternatives;
     let work = 2 * shape.batch * shape.rows * shape.columns * shape.depth;
     draft.how = shape.to_string();
     let fixed = [operands.left.buffer, operands.right.buffer()];

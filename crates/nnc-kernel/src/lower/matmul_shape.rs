@@ -7,7 +7,9 @@ use super::loops::Split;
 use super::memory::BufferId;
 use super::product::Gather;
 use super::tile::Tile;
+use super::tuning::{self, Alternatives};
 use super::windows::{Unit, Windows};
+use super::words::Factors;
 use crate::ir::{Elem, Memory, Target};
 use nnc_opt::fuse::Layout;
 use std::fmt;
@@ -86,6 +88,31 @@ pub struct Operands {
     pub flip: bool,
     /// Type of the elements.
     pub elem: Elem,
+}
+
+impl Operands {
+    /// Rows and columns of C.
+    fn size(&self) -> (usize, usize) {
+        (self.left.layout.dims[self.batch], self.right.columns(self.batch))
+    }
+
+    /// A tile, no wider than it must be where columns lie by strides.
+    fn narrowed(&self, tile: Tile, target: Target) -> Tile {
+        match &self.right {
+            Right::Strided(_) => tile.narrowed(self.size().1, target),
+            Right::Windows(_) => tile,
+        }
+    }
+
+    /// All that choices depend on, in words.
+    fn key(&self, target: Target) -> String {
+        let right = match &self.right {
+            Right::Strided(right) => format!("{:?}", right.layout),
+            Right::Windows(windows) => format!("windows {:?} of {:?}", windows.axes, windows.layout),
+        };
+        let (elem, lanes, left) = (self.elem, target.f32_lanes, &self.left.layout);
+        format!("dot of {elem}, {lanes} lanes, {} batch axes, flipped {}: {left:?} by {right}", self.batch, self.flip)
+    }
 }
 
 impl Right {
@@ -175,19 +202,44 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
-    /// The shape of a product, and its blocks for the machine that `lowering` is for.
-    pub fn new(lowering: &Lowering<'_>, operands: &Operands) -> Self {
+    /// The shape of a product, and its blocks for the machine that `lowering` is for. Where that has a tuning it is the one that
+    /// is named there, and what it was chosen from is told, too.
+    pub fn new(lowering: &Lowering<'_>, operands: &Operands) -> (Self, Option<Alternatives>) {
+        let Some(tuning) = lowering.tuning else {
+            let (shape, work) = Self::uncut(operands, Self::tile(lowering, operands), lowering.target);
+            return (shape.cut(work.ranked()[0]), None);
+        };
+        let tiles = Self::tiles(lowering, operands);
+        let ranked = tuning::ranked(&tiles, |tile| Self::uncut(operands, tile, lowering.target).1.ranked());
+        let found = tuning.take(operands.key(lowering.target), ranked);
+        let choice = found.ranked[found.taken];
+        let tile = tiles.iter().find(|tile| choice.is_of(tile)).copied().unwrap_or(tiles[0]);
+        (Self::uncut(operands, tile, lowering.target).0.cut((choice.rows, choice.columns)), Some(found))
+    }
+
+    /// The register tile of least cost.
+    fn tile(lowering: &Lowering<'_>, operands: &Operands) -> Tile {
+        let (rows, columns) = operands.size();
+        let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
+        operands.narrowed(tile, lowering.target)
+    }
+
+    /// The register tiles of least cost, that of [`Self::tile`] first.
+    fn tiles(lowering: &Lowering<'_>, operands: &Operands) -> Vec<Tile> {
+        let (rows, columns) = operands.size();
+        let elements = (lowering.lanes_of(operands.elem), Factors::One);
+        let ranked = Tile::ranked_among(rows, columns, elements, (lowering.target, &|_| true));
+        tuning::distinct(ranked.into_iter().map(|(tile, _)| operands.narrowed(tile, lowering.target)))
+    }
+
+    /// The shape with a tile, in one task, and what tasks are chosen by.
+    fn uncut(operands: &Operands, tile: Tile, target: Target) -> (Self, Work) {
         let axis = operands.batch;
         let left = &operands.left.layout;
         let batch: usize = left.dims[..axis].iter().product();
-        let (rows, depth) = (left.dims[axis], left.dims[axis + 1]);
-        let columns = operands.right.columns(axis);
-        let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
-        let tile = match &operands.right {
-            Right::Strided(_) => tile.narrowed(columns, lowering.target),
-            Right::Windows(_) => tile,
-        };
-        let direct = operands.right.is_side_by_side(axis, &tile, lowering.target) && rows <= 2 * tile.rows;
+        let (rows, columns) = operands.size();
+        let depth = left.dims[axis + 1];
+        let direct = operands.right.is_side_by_side(axis, &tile, target) && rows <= 2 * tile.rows;
         let (unit, step) = operands.right.units(&tile);
         let parts = match &operands.right {
             Right::Strided(_) => parts(batch * rows * columns, depth),
@@ -209,10 +261,29 @@ impl Shape {
             tile_rows: tile.rows,
             wanted: (batch * rows * columns * depth / worth).clamp(1, most_tasks),
         };
-        let (units, tiles) = work.grains();
-        let column_blocks = Split::new(columns, units * unit, unit);
-        let row_blocks = Split::new(rows, tiles * tile.rows, tile.rows);
-        Self { batch, rows, columns, depth, tile, unit, row_blocks, column_blocks, parts, slab, block_depth, direct }
+        let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
+        let shape = Self {
+            batch,
+            rows,
+            columns,
+            depth,
+            tile,
+            unit,
+            row_blocks,
+            column_blocks,
+            parts,
+            slab,
+            block_depth,
+            direct,
+        };
+        (shape, work)
+    }
+
+    /// The same with so many tiles of rows and units of columns in a task.
+    fn cut(self, (tiles, units): (usize, usize)) -> Self {
+        let column_blocks = Split::new(self.columns, units * self.unit, self.unit);
+        let row_blocks = Split::new(self.rows, tiles * self.tile.rows, self.tile.rows);
+        Self { row_blocks, column_blocks, ..self }
     }
 
     /// Elements between rows of sums: a cache line more than needed, so that a power of two does not map every row to
@@ -294,11 +365,10 @@ struct Work {
 }
 
 impl Work {
-    /// Units of columns and tiles of rows of a task: the first of the least [`Work::cost`].
-    fn grains(&self) -> (usize, usize) {
+    /// Tiles of rows and units of columns of a task, those of the least [`Work::cost`] first; there is one at least.
+    fn ranked(&self) -> Vec<(usize, usize)> {
         let most = self.wanted.div_ceil(self.others).max(1);
-        let mut found = (self.most_units.min(self.units), self.tiles.div_ceil(self.least_cuts));
-        let mut least = f64::INFINITY;
+        let mut found: Vec<(f64, (usize, usize))> = Vec::new();
         let mut before = 0;
         for column_cuts in self.units.div_ceil(self.most_units)..=self.units {
             let units = self.units.div_ceil(column_cuts);
@@ -306,19 +376,22 @@ impl Work {
             if std::mem::replace(&mut before, units) == units {
                 continue;
             }
-            if columns > most && least < f64::INFINITY {
+            if columns > most && !found.is_empty() {
                 break;
             }
             let row_cuts = most.div_ceil(columns).min(self.tiles.div_ceil(LEAST_TILES)).max(self.least_cuts);
             for cuts in self.least_cuts..=row_cuts {
                 let tiles = self.tiles.div_ceil(cuts);
-                let cost = self.cost(units, tiles);
-                if cost < least {
-                    (least, found) = (cost, (units, tiles));
-                }
+                found.push((self.cost(units, tiles), (tiles, units)));
             }
         }
-        found
+        found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut ranked: Vec<(usize, usize)> = found.into_iter().map(|(_, cut)| cut).collect();
+        ranked.dedup();
+        if ranked.is_empty() {
+            ranked.push((self.tiles.div_ceil(self.least_cuts), self.most_units.min(self.units)));
+        }
+        ranked
     }
 
     /// The time of such tasks on two, four and eight threads, beside what it would be at best.
@@ -373,7 +446,7 @@ mod tests {
 
     /// How much longer two threads take than if every one had half of the work; they take tasks in turn.
     fn imbalance(work: &Work) -> f64 {
-        let (units, tiles) = work.grains();
+        let (tiles, units) = work.ranked()[0];
         let parts = |total: usize, grain: usize| -> Vec<usize> {
             (0..total).step_by(grain).map(|start| grain.min(total - start)).collect()
         };

@@ -3,6 +3,7 @@
 //! A buffer is an external (input, parameter, output, ...), a part of the arena that the plan will place, or a row of
 //! another buffer that moves with the steps of a loop.
 
+use super::tuning::Alternatives;
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
 use nnc_graph::{DType, NodeId, Tensor, ValueId};
 use nnc_opt::fuse::Layout;
@@ -124,13 +125,16 @@ pub struct KernelDraft {
     pub args: Vec<(BufferId, Direction)>,
     /// How the work is cut, in words: tile, blocks, algorithm.
     pub how: String,
+    /// Other ways to cut it.
+    pub alternatives: Option<Alternatives>,
     memories: Vec<Memory>,
 }
 
 impl KernelDraft {
     /// A kernel without parameters.
     pub fn new(name: &str) -> Self {
-        Self { builder: KernelBuilder::new(name), args: Vec::new(), how: String::new(), memories: Vec::new() }
+        let builder = KernelBuilder::new(name);
+        Self { builder, args: Vec::new(), how: String::new(), alternatives: None, memories: Vec::new() }
     }
 
     /// The parameter that stands for a buffer used in such a way.

@@ -14,6 +14,7 @@
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
 //! | [`tile`], [`product`], [`pack`], [`interleave`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
 //! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
+//! | [`tuning`] | other ways to cut them |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`spatial`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
 //! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
@@ -70,6 +71,7 @@ mod stored_digits;
 mod stored_floats;
 mod stored_panels;
 mod tile;
+mod tuning;
 mod update;
 mod window;
 mod window_grad;
@@ -80,6 +82,7 @@ mod words;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};
+pub use tuning::{Alternatives, Choice, Tuning};
 
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Target};
 use crate::plan::{self, Access, External, Line, Lowered, Role, Schedule};
@@ -134,6 +137,8 @@ pub struct Pending {
     pub work: usize,
     /// How the work is cut, in words.
     pub how: String,
+    /// Other ways to cut it, if there are some and they are asked for.
+    pub alternatives: Option<Alternatives>,
     /// Operations, roughly, each member counted where it is computed: what is reported.
     pub flops: usize,
 }
@@ -144,6 +149,7 @@ pub struct Lowering<'g> {
     /// What is lowered.
     pub graph: &'g Graph,
     target: Target,
+    tuning: Option<&'g Tuning>,
     sources: Vec<Option<Source>>,
     /// Buffers decided before their value is computed: outputs, and parameters updated in place.
     planned: BTreeMap<ValueId, BufferId>,
@@ -171,9 +177,24 @@ pub struct Lowering<'g> {
 /// # Errors
 /// A dtype or op that kernels do not do yet, or a bug in the compiler.
 pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lowered, LowerError> {
+    lower_with(graph, partition, target, None)
+}
+
+/// As [`lower`], with the schedules that a tuning names; then each launch tells which others there are
+/// ([`KernelReport::alternatives`](crate::KernelReport)).
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_with(
+    graph: &Graph,
+    partition: &Partition,
+    target: &Target,
+    tuning: Option<&Tuning>,
+) -> Result<Lowered, LowerError> {
     let mut lowering = Lowering {
         graph,
         target: *target,
+        tuning,
         sources: vec![None; graph.value_count()],
         planned: BTreeMap::new(),
         written_in_place: BTreeSet::new(),
@@ -508,10 +529,10 @@ impl<'g> Lowering<'g> {
         if scratch > KernelBuilder::MOST_SCRATCH {
             return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
         }
-        let how = draft.how.clone();
+        let (how, alternatives) = (draft.how.clone(), draft.alternatives.clone());
         let (kernel, args) = draft.finish();
         let (group, scans) = (self.group, self.scans.clone());
-        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, how, flops: work });
+        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, how, alternatives, flops: work });
         Ok(())
     }
 

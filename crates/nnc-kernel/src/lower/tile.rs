@@ -84,28 +84,47 @@ impl Tile {
         (lanes, factors): (u8, Factors),
         (target, fits): (Target, &dyn Fn(usize) -> bool),
     ) -> (Self, f64) {
+        let of_one_row = (Self { rows: 1, vectors: 1, lanes, last: lanes, factors }, f64::INFINITY);
+        let candidates = Self::candidates(rows, columns, (lanes, factors), (target, fits));
+        candidates.fold(of_one_row, |least, candidate| if candidate.1 < least.1 { candidate } else { least })
+    }
+
+    /// The tiles that [`Self::choose_among`] looks at, the one of least cost first, each with its cost.
+    pub fn ranked_among(
+        rows: usize,
+        columns: usize,
+        (lanes, factors): (u8, Factors),
+        (target, fits): (Target, &dyn Fn(usize) -> bool),
+    ) -> Vec<(Self, f64)> {
+        let mut ranked: Vec<_> = Self::candidates(rows, columns, (lanes, factors), (target, fits)).collect();
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+        ranked
+    }
+
+    /// The tiles whose sums, vectors of B and repeated element of A fit into the registers, with their costs.
+    fn candidates(
+        rows: usize,
+        columns: usize,
+        (lanes, factors): (u8, Factors),
+        (target, fits): (Target, &dyn Fn(usize) -> bool),
+    ) -> impl Iterator<Item = (Self, f64)> {
         let registers = target.registers();
         // A multiply-add of 128 bits overwrites a factor, so the repeated element takes no register of its own, but a
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
         let most = if narrow { 8 } else { registers };
         let working = factors.working();
-        let mut tile = Self { rows: 1, vectors: 1, lanes, last: lanes, factors };
-        let mut least = f64::INFINITY;
-        for vectors in 1..=MOST_VECTORS {
-            for rows_of_tile in (1..=most.min(rows.max(1))).filter(|&rows| fits(rows)) {
+        let sizes = (1..=MOST_VECTORS)
+            .flat_map(move |vectors| (1..=most.min(rows.max(1))).map(move |rows_of_tile| (rows_of_tile, vectors)));
+        sizes
+            .filter(move |&(rows_of_tile, vectors)| {
                 let sums = rows_of_tile * vectors;
-                if sums + vectors + working > registers || (narrow && vectors > 1 && sums > 8) {
-                    continue;
-                }
-                let candidate = Self { rows: rows_of_tile, vectors, ..tile };
-                let cost = candidate.cost(rows, columns, narrow);
-                if cost < least {
-                    (least, tile) = (cost, candidate);
-                }
-            }
-        }
-        (tile, least)
+                fits(rows_of_tile) && sums + vectors + working <= registers && !(narrow && vectors > 1 && sums > 8)
+            })
+            .map(move |(rows_of_tile, vectors)| {
+                let candidate = Self { rows: rows_of_tile, vectors, lanes, last: lanes, factors };
+                (candidate, candidate.cost(rows, columns, narrow))
+            })
     }
 
     /// Cycles for one step of k over the whole product, in halves: two multiply-adds and two loads each cycle, and no

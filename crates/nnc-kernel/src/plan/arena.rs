@@ -176,6 +176,7 @@ mod tests {
             scans: vec![],
             work: 0,
             how: String::new(),
+            alternatives: None,
             flops: 0,
         }
     }

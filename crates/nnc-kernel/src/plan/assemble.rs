@@ -94,7 +94,9 @@ fn describe(partition: &Partition, launch: &Pending, buffers: &[Buffer]) -> Kern
         nodes: launch.group.map(|at| inner(partition, &launch.scans).groups[at].nodes.clone()).unwrap_or_default(),
         flops: launch.flops as u64,
         bytes: used.iter().map(|buffer| buffers[buffer.index()].bytes as u64).sum(),
+        sizes: launch.args.iter().map(|(buffer, _)| buffers[buffer.index()].bytes as u64).collect(),
         how: launch.how.clone(),
+        alternatives: launch.alternatives.clone(),
         schedule: format!("{} tasks, {} bytes of scratch", each.join(" + "), launch.kernel.scratch),
         tasks,
     }

@@ -12,7 +12,7 @@ mod schedule;
 pub use assemble::assemble;
 pub use schedule::Schedule;
 
-use crate::lower::{BufferId, Held, Pending};
+use crate::lower::{Alternatives, BufferId, Held, Pending};
 use crate::program::Program;
 use nnc_graph::{Graph, NodeId, Op, Tensor, TensorType};
 use std::ops::{Range, RangeInclusive};
@@ -100,10 +100,14 @@ pub struct KernelReport {
     pub flops: u64,
     /// Bytes of the buffers it reads and writes in one launch, each counted once.
     pub bytes: u64,
+    /// Bytes of the buffer of each of the kernel's parameters.
+    pub sizes: Vec<u64>,
     /// Number of tasks of each phase.
     pub tasks: Vec<u64>,
     /// How the work is cut, in words: register tile, blocks, algorithm; empty where there is nothing to tell.
     pub how: String,
+    /// Other ways to cut it, if it was lowered with a tuning.
+    pub alternatives: Option<Alternatives>,
     /// Phases, tasks and scratch in words.
     pub schedule: String,
 }

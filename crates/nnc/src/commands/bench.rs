@@ -4,7 +4,7 @@ use crate::arguments::{Bench, PassOptions};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::bench::{Comparison, Side, Wanted, compare};
-use nnc_driver::stage::Which;
+use nnc_driver::stage::{self, Which};
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     if let (Some(weights), false) = (&options.weights, options.compare.is_empty()) {
@@ -21,6 +21,12 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     for &which in programs {
         let (time, ablate, weights) =
             (options.seconds, options.ablate, options.weights.as_deref().map(|path| (path, &loaded)));
+        let mut compiler = compiler.clone();
+        if options.tuning.tune.is_some() {
+            let graph = stage::graph(&project, only, which, rows)?;
+            let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
+            setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
+        }
         let wanted = Wanted { only, which, rows, time, ablate, weights };
         comparisons.push(compare(&project, wanted, &compiler)?);
     }

@@ -17,9 +17,10 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let (project, mut loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
-    let store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
+    let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let engines = engines(&options.isa);
-    let compiler = setup::native(None, engines[0], options.passes)?;
+    let mut compiler = setup::native(None, engines[0], options.passes)?;
+    setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let deployment = Deployment::consuming(&graphs.subject(&loaded), store, &compiler, &engines)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));

@@ -44,7 +44,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
     }
     let engine = options.isa.isa;
-    let lowered = compiled::lower(&optimised, engine)?;
+    let lowered = compiled::lower(&optimised, engine, None)?;
     match options.at {
         Stage::Clif => nnc_codegen::dump_clif(&lowered.program).map_err(|error| bug(error.to_string())),
         Stage::Asm => nnc_codegen::dump_asm(&lowered.program, engine.backend()).map_err(|error| bug(error.to_string())),

@@ -8,10 +8,12 @@ use nnc_driver::profile;
 use nnc_driver::prune;
 use nnc_driver::{DriverError, stage};
 use nnc_graph::{Graph, NodeId};
+use nnc_kernel::predict::{Machine, Prediction, predict};
 use nnc_kernel::{Lowered, PeakBuffer};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
@@ -29,27 +31,36 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let passes = setup::passes(options.passes, None);
     let optimised = nnc_opt::optimise(&graph, &passes)
         .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
-    let lowered = compiled::lower(&optimised, options.isa.isa)?;
+    let lowered = compiled::lower(&optimised, options.isa.isa, None)?;
+    let threads = options.threads.map_or(1, NonZeroUsize::get);
+    let predictions = predict(&lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&optimised, &lowered)));
+        return output::line(&format!("{:#}", as_json(&optimised, &lowered, (&predictions, threads))));
     }
-    output::print(&shown(&optimised, &lowered))
+    output::print(&shown(&optimised, &lowered, (&predictions, threads)))
 }
 
-fn shown(optimised: &Optimised, lowered: &Lowered) -> String {
+fn shown(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[Prediction], usize)) -> String {
+    let runs = lowered.report.iter().zip(predictions).map(|(kernel, each)| kernel.runs as f64 * each.seconds);
     let mut text = format!(
-        "{STRONG}{}{STRONG:#}, arena {}\n",
+        "{STRONG}{}{STRONG:#}, arena {}; predicted for {} of a processor as Zen 4: {} a run\n",
         terminal::counted(lowered.report.len(), "kernel launch").replace("launchs", "launches"),
-        terminal::bytes(lowered.arena_bytes as u64)
+        terminal::bytes(lowered.arena_bytes as u64),
+        terminal::counted(threads, "thread"),
+        terminal::duration(runs.sum()),
     );
-    let mut rows = vec![["kernel", "flops", "bytes", "tasks", "computes", "how"].map(str::to_owned).to_vec()];
-    for kernel in &lowered.report {
+    let heading = ["kernel", "flops", "bytes", "tasks", "predicted", "GFLOP/s", "bound by", "computes", "how"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (kernel, prediction) in lowered.report.iter().zip(predictions) {
         let tasks: Vec<String> = kernel.tasks.iter().map(u64::to_string).collect();
         rows.push(vec![
             terminal::repeated(&kernel.name, kernel.runs),
             terminal::grouped(kernel.flops),
             terminal::bytes(kernel.bytes),
             tasks.join("+"),
+            terminal::duration(prediction.seconds * kernel.runs.max(1) as f64),
+            format!("{:.1}", prediction.gflops),
+            prediction.bound.name().to_owned(),
             computes(kernel.graph(&optimised.graph), &kernel.nodes),
             kernel.how.clone(),
         ]);
@@ -122,8 +133,8 @@ fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
     format!("{} ({})", ops.join(" "), functions.join(", "))
 }
 
-fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
-    let kernels = lowered.report.iter().map(|kernel| {
+fn as_json(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[Prediction], usize)) -> Value {
+    let kernels = lowered.report.iter().zip(predictions).map(|(kernel, prediction)| {
         json!({
             "kernel": kernel.name,
             "runs": kernel.runs,
@@ -132,6 +143,9 @@ fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
             "tasks": kernel.tasks,
             "how": kernel.how,
             "schedule": kernel.schedule,
+            "predicted_seconds": prediction.seconds,
+            "predicted_gflops": prediction.gflops,
+            "predicted": profile::in_parts(prediction),
             "loops": kernel.scans.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "nodes": kernel.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
@@ -149,6 +163,7 @@ fn as_json(optimised: &Optimised, lowered: &Lowered) -> Value {
     let decisions = decisions.map(|decision| json!({"done": decision.verdict == Verdict::Done, "kind": decision.kind, "what": decision.what, "why": decision.why}));
     json!({
         "arena_bytes": lowered.arena_bytes,
+        "predicted_for_threads": threads,
         "peak": peak,
         "kernels": kernels.collect::<Vec<_>>(),
         "fusions": decisions.collect::<Vec<_>>(),

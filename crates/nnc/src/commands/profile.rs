@@ -4,8 +4,8 @@ use crate::arguments::Profile as Options;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{check_writable, write_atomically};
-use nnc_driver::profile::{Profile, profile};
-use nnc_driver::{DriverError, executable};
+use nnc_driver::profile::{Errors, Profile, profile};
+use nnc_driver::{DriverError, executable, stage};
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(trace) = &options.trace {
@@ -14,16 +14,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let program = setup::program(options.program, &project)?;
-    let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
+    let mut compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;
-    let found = profile(
-        &project,
-        options.file.only.as_deref(),
-        program,
-        (rows, options.weights.as_deref().map(|path| (path, &loaded))),
-        &compiler,
-        options.seconds,
-    )?;
+    let only = options.file.only.as_deref();
+    let weights = options.weights.as_deref().map(|path| (path, &loaded));
+    if options.tuning.tune.is_some() {
+        let graph = stage::graph(&project, only, program, rows)?;
+        let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
+        setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
+    }
+    let found = profile(&project, only, program, (rows, weights), &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
         write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(DriverError::from)?;
@@ -50,22 +50,27 @@ fn shown(profile: &Profile) -> String {
         profile.roofline.cached_bytes / 1e9,
         terminal::bytes(profile.roofline.cache_size),
     );
-    let heading = ["kernel", "time", "share", "GFLOP/s", "bytes", "predicted", "bound by", "of roofline", "computes"];
+    let heading = ["kernel", "time", "predicted", "share", "GFLOP/s", "bytes", "bound by", "of roofline", "computes"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for launch in &profile.launches {
         rows.push(vec![
             terminal::repeated(&launch.kernel, launch.runs),
             terminal::duration(launch.seconds),
+            terminal::duration(launch.predicted_seconds),
             format!("{:.1} %", 100.0 * launch.seconds / profile.seconds),
             format!("{:.1}", launch.gflops),
             terminal::bytes(launch.bytes),
-            terminal::duration(launch.predicted_seconds),
             launch.bound.name().to_owned(),
             format!("{:.0} %", launch.roofline_percent),
             launch.computes.clone(),
         ]);
     }
     text += &terminal::table(&rows);
+    let Errors { seconds, run_percent, median_percent, .. } = profile.predictions;
+    text += &format!(
+        "{QUIET}predicted {} a run, {run_percent:.0} % off; half of the kernels are within {median_percent:.0} %{QUIET:#}\n",
+        terminal::duration(seconds)
+    );
     if profile.prepared > 0 {
         let kernels = terminal::counted(profile.prepared, "kernel");
         text += &format!(

@@ -28,7 +28,8 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
-    let compiler = setup::compiler(&options.engine)?;
+    let mut compiler = setup::compiler(&options.engine)?;
+    setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
     let manifest = &deployment.manifest().clone();
     let inputs = given.columns(manifest)?;

@@ -7,6 +7,7 @@ use crate::{Failure, output, setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
 use nnc_driver::checkpoint::Checkpoint;
+use nnc_driver::stage::{self, Which};
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, executable, report};
 use nnc_stub::present::printable;
@@ -26,7 +27,12 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     }
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
-    let compiler = setup::compiler(&options.engine)?;
+    let mut compiler = setup::compiler(&options.engine)?;
+    if options.tuning.tune.is_some() {
+        let step = stage::graph(&project, Some(recipe), Which::Train, None)?;
+        let mut values = stage::store(&project, Some(recipe), (&step, None), &compiler, None)?;
+        setup::tune(options.tuning, &mut compiler, &step, &mut values)?;
+    }
     // What a run goes on with is in its folder, and what lost channels is not what layers name.
     let is_given = options.resume || !project.channels.is_empty();
     let open = if is_given { Session::without_files } else { Session::new };

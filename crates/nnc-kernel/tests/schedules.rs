@@ -1,0 +1,135 @@
+//! Other schedules of a product give the same bits; predictions follow from the program alone.
+
+mod common;
+
+use nnc_graph::testing::random_inputs;
+use nnc_graph::{ConvAttributes, DType, Dim, Graph, Op, OutputKind, Shape, TensorType, ValueId};
+use nnc_kernel::ir::{Target, verify};
+use nnc_kernel::plan::run::{Finished, run};
+use nnc_kernel::predict::{Bound, Machine, predict};
+use nnc_kernel::{Alternatives, Choice, Lowered, Tuning, lower, lower_with};
+use nnc_opt::{Optimised, Options, optimise};
+
+fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
+    graph.emit(Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }, &[])
+}
+
+fn dot(rows: usize, depth: usize, columns: usize) -> Graph {
+    let mut graph = Graph::new("dot");
+    let (a, b) = (input(&mut graph, "a", &[rows, depth]), input(&mut graph, "b", &[depth, columns]));
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[a, b]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
+    let mut graph = Graph::new("conv");
+    let x = input(&mut graph, "x", &[1, channels, size, size]);
+    let w = input(&mut graph, "w", &[rows, channels, taps, taps]);
+    let both = |number: usize| vec![Dim::from(number as i64); 2];
+    let (low, high) = (both(taps / 2), both(taps / 2));
+    let attributes = ConvAttributes { stride: both(1), low, high, dilation: both(1), groups: Dim::from(1) };
+    let y = graph.emit(Op::Conv(attributes), &[x, w]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+fn optimised(graph: &Graph) -> Optimised {
+    optimise(graph, &Options { winograd: false, ..Options::default() }).unwrap()
+}
+
+fn tuned(optimised: &Optimised, lanes: u8, tuning: &Tuning) -> Lowered {
+    let target = Target { winograd: false, ..Target::new(lanes) };
+    let lowered = lower_with(&optimised.graph, &optimised.partition, &target, Some(tuning)).unwrap();
+    assert!(verify::verify_program(&lowered.program).is_ok());
+    lowered
+}
+
+fn alternatives(lowered: &Lowered) -> Vec<Alternatives> {
+    lowered.report.iter().filter_map(|kernel| kernel.alternatives.clone()).collect()
+}
+
+#[test]
+fn every_schedule_gives_the_same_bits() {
+    for graph in [dot(40, 96, 70), dot(2, 300, 33), dot(130, 20, 24), conv(8, 14, 24, 3), conv(16, 9, 40, 1)] {
+        let optimised = optimised(&graph);
+        let given = random_inputs(&graph, 7);
+        let mut first: Option<Finished> = None;
+        for lanes in [4, 8, 16] {
+            let mut others = 0;
+            for alternatives in alternatives(&tuned(&optimised, lanes, &Tuning::default())) {
+                assert_eq!(alternatives.taken, 0);
+                for (rank, &choice) in alternatives.ranked.iter().enumerate() {
+                    let mut tuning = Tuning::default();
+                    tuning.set(&alternatives.key, choice);
+                    let lowered = tuned(&optimised, lanes, &tuning);
+                    let found = self::alternatives(&lowered);
+                    assert!(found.iter().any(|other| other.key == alternatives.key && other.taken == rank));
+                    others += usize::from(rank > 0);
+                    let result = run(&lowered, &given).unwrap();
+                    let expected = first.get_or_insert_with(|| result.clone());
+                    assert!(*expected == result, "{}, {lanes} lanes: {choice}", alternatives.key);
+                }
+            }
+            assert!(others > 0, "{lanes} lanes: a product has other schedules");
+        }
+    }
+}
+
+#[test]
+fn a_tuning_that_names_nothing_or_nonsense_changes_nothing() {
+    let optimised = optimised(&dot(64, 64, 64));
+    let target = Target { winograd: false, ..Target::new(8) };
+    let plain = lower(&optimised.graph, &optimised.partition, &target).unwrap();
+    assert!(alternatives(&plain).is_empty(), "nobody asked");
+    let empty = tuned(&optimised, 8, &Tuning::default());
+    assert!(plain.program == empty.program);
+    let mut tuning = Tuning::default();
+    let nonsense = Choice { tile_rows: 1000, tile_vectors: 1000, rows: 0, columns: 0 };
+    alternatives(&empty).iter().for_each(|alternatives| tuning.set(&alternatives.key, nonsense));
+    tuning.set("another", nonsense);
+    assert!(plain.program == tuned(&optimised, 8, &tuning).program);
+}
+
+/// The longest launch of a graph on such a machine: seconds, what bounds it, GFLOP/s.
+fn predicted(graph: &Graph, lanes: u8, threads: usize) -> (f64, Bound, f64) {
+    let optimised = optimised(graph);
+    let target = Target { winograd: false, ..Target::new(lanes) };
+    let lowered = lower(&optimised.graph, &optimised.partition, &target).unwrap();
+    let machine = Machine::of(&target);
+    let found = predict(&lowered, &machine, threads);
+    assert_eq!(found.len(), lowered.report.len());
+    assert!(found == predict(&lowered, &machine, threads), "pure");
+    let longest = found.into_iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds)).unwrap();
+    (longest.seconds, longest.bound, longest.gflops)
+}
+
+#[test]
+fn a_large_product_is_bound_by_arithmetic_near_the_peak() {
+    for lanes in [4, 8, 16] {
+        let peak = Machine::of(&Target::new(lanes)).peak(1) / 1e9;
+        let (seconds, bound, gflops) = predicted(&dot(1024, 1024, 1024), lanes, 1);
+        assert_eq!(bound, Bound::Arithmetic);
+        assert!(gflops > 0.7 * peak && gflops < peak, "{lanes} lanes: {gflops} of {peak}");
+        let (both, _, _) = predicted(&dot(1024, 1024, 1024), lanes, 2);
+        assert!(both > 0.49 * seconds && both < 0.6 * seconds, "{lanes} lanes: {both} of {seconds}");
+    }
+}
+
+#[test]
+fn a_row_by_a_large_matrix_is_bound_by_memory_and_a_small_product_is_not_shared() {
+    let (seconds, bound, _) = predicted(&dot(1, 4096, 4096), 16, 1);
+    let least = 4096.0 * 4096.0 * 4.0 / Machine::of(&Target::new(16)).memory_rate(1);
+    assert_eq!(bound, Bound::Memory);
+    assert!(seconds >= least && seconds < 2.5 * least, "{seconds} beside {least}");
+    let small = dot(8, 8, 8);
+    assert_eq!(predicted(&small, 16, 1).0, predicted(&small, 16, 2).0, "runs on the calling thread");
+}
+
+#[test]
+fn a_faster_machine_is_predicted_to_be_faster() {
+    let machine = Machine::of(&Target::new(8));
+    let faster = machine.with_rates(2.0 * machine.peak(2), 3.0 * machine.memory_rate(2), 2);
+    assert!((faster.hertz / machine.hertz - 2.0).abs() < 1e-9);
+    assert!((faster.memory_rate(2) / machine.memory_rate(2) - 3.0).abs() < 1e-9);
+}

@@ -1,0 +1,85 @@
+//! `--tune`: what wins is kept, what is kept may be lost or damaged, and no bit changes.
+
+mod common;
+
+use common::{command, digits, fails, ok};
+use std::fs;
+use std::path::Path;
+
+const FLOATS: &str = "floats/last.safetensors";
+
+/// What a command prints with a folder for the cache: results, and remarks.
+fn cached(folder: &Path, cache: &Path, words: &[&str]) -> (String, String) {
+    let output = command(folder, words).env("NNC_CACHE", cache).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn what_is_tuned_is_kept_and_gives_the_same_bits() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    let cache = folder.join("kept");
+    let row = vec!["3"; 64].join(",");
+    fs::write(folder.join("x.csv"), format!("{row}\n")).unwrap();
+    let run = ["run", "digits.nn", "--weights", FLOATS, "--input", "x.csv", "--json"];
+    let expected = ok(&folder, &run);
+    let with = |seconds: &'static str| [&run[..], &["--tune", seconds]].concat();
+    let (answer, said) = cached(&folder, &cache, &with("0"));
+    assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
+    assert!(!cache.exists(), "nothing was measured");
+    let (answer, said) = cached(&folder, &cache, &with("0.2"));
+    assert!(answer == expected && said.contains(", 0 of them known"), "{said}");
+    let files: Vec<_> = fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    let (answer, said) = cached(&folder, &cache, &with("0"));
+    let known = format!("tuned {} product", files.len());
+    assert!(answer == expected && said.contains(&known) && !said.contains(", 0 of them known"), "{said}");
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replace("tile", "tiles")).unwrap();
+    }
+    let (answer, said) = cached(&folder, &cache, &with("0"));
+    assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_a_warning() {
+    let (_keep, folder) = digits();
+    fs::write(folder.join("file"), "").unwrap();
+    let words = ["profile", "digits.nn", "--seconds", "0.01", "--tune", "0.1", "--json"];
+    let (_, said) = cached(&folder, &folder.join("file/below"), &words);
+    assert_eq!(said.matches("is not kept").count(), 1, "{said}");
+}
+
+#[test]
+fn all_that_run_programs_can_be_tuned() {
+    let (_keep, folder) = digits();
+    let cache = folder.join("kept");
+    let train = ["train", "digits.nn", "--set", "epochs=1", "--out"];
+    ok(&folder, &[&train[..], &["plain"]].concat());
+    cached(&folder, &cache, &[&train[..], &["tuned", "--tune", "0.2"]].concat());
+    let weights = |run: &str| fs::read(folder.join(run).join("last.safetensors")).unwrap();
+    assert!(weights("plain") == weights("tuned"), "training has the same bits");
+    cached(&folder, &cache, &["bench", "digits.nn", "--seconds", "0.02", "--tune", "0.1"]);
+    let build = ["build", "digits.nn", "--weights", "plain/last.safetensors", "-o"];
+    ok(&folder, &[&build[..], &["one"]].concat());
+    cached(&folder, &cache, &[&build[..], &["two"]].concat());
+    assert!(
+        fs::read(folder.join("one")).unwrap() == fs::read(folder.join("two")).unwrap(),
+        "the cache was not asked for"
+    );
+    cached(&folder, &cache, &[&build[..], &["three", "--tune", "0.1"]].concat());
+}
+
+#[test]
+fn a_time_that_is_none_is_refused() {
+    let (_keep, folder) = digits();
+    for time in ["-1", "x", "3600"] {
+        assert!(
+            fails(&folder, &["profile", "digits.nn", "--tune", time]).contains("a number from 0 to 3600"),
+            "{time}"
+        );
+    }
+}
