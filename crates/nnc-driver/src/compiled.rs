@@ -5,6 +5,7 @@
 //! [`Engine::Interpreter`] the same graph runs on the reference interpreter behind the same door.
 
 use crate::error::DriverError;
+use crate::fit::fit;
 use crate::store::Store;
 use nnc_codegen::Backend;
 use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpret};
@@ -216,13 +217,17 @@ impl Compiler {
 
     fn compile_as(&self, graph: &Graph, measured: bool) -> Result<CompiledGraph, DriverError> {
         let started = Instant::now();
-        let optimised = self.optimise(graph)?;
+        let mut optimised = self.optimise(graph)?;
         let runner = match self.engine {
             Engine::Interpreter => {
                 check_memory(value_bytes(&optimised.graph))?;
                 Runner::Interpreter
             }
-            Engine::Native(_) => Runner::Native(Box::new(self.native(lower(&optimised, self.engine)?, measured)?)),
+            Engine::Native(_) => {
+                let fitted = fit(optimised, (self.engine, self.threads()), &self.passes)?;
+                optimised = fitted.optimised;
+                Runner::Native(Box::new(self.native(fitted.lowered, measured)?))
+            }
         };
         let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
@@ -241,7 +246,7 @@ impl Compiler {
         })
     }
 
-    /// Runs the passes on a graph that fits into memory.
+    /// Runs the passes on a graph whose tensors fit into memory.
     ///
     /// # Errors
     /// [`DriverError::Usage`] for a tensor that no memory holds.

@@ -8,6 +8,7 @@ use crate::compiled::{self, Compiler, Engine as CompilerEngine};
 use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
+use crate::fit::fit;
 use crate::layout;
 use crate::prune;
 use crate::store::Store;
@@ -86,7 +87,10 @@ impl Deployment {
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
         let optimised = compiler.optimise(&prune::specialised(subject.graph, weights.store()))?;
-        let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine)?));
+        let lower = |&engine: &CompilerEngine| {
+            let fitted = fit(optimised.clone(), (engine, compiler.threads()), &compiler.passes)?;
+            Ok((engine.backend(), fitted.lowered))
+        };
         let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
         let Some((_, lowered)) = programs.first() else {
             return Err(DriverError::Internal("a deployment for no engine".to_owned()));

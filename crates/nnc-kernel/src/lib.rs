@@ -13,4 +13,4 @@ pub mod plan;
 pub mod program;
 
 pub use lower::{Held, LowerError, lower};
-pub use plan::{Access, External, KernelReport, Lowered, Peak, PeakBuffer, Role};
+pub use plan::{Access, ArenaBuffer, External, KernelReport, Lowered, Peak, Role};
