@@ -52,7 +52,10 @@ pub fn fit(
     let wanted = most.saturating_sub(total(&lowered) - lowered.arena_bytes);
     let mut budget = wanted;
     let mut best: Option<(Optimised, Lowered)> = None;
-    for _ in 0..TRIES {
+    for attempt in 1..=TRIES {
+        if attempt == TRIES {
+            budget = 0;
+        }
         let plan = recompute::plan(&optimised.graph, &optimised.partition, &lowered, budget);
         let made = pipeline::recomputed(&optimised, &plan.choice, passes);
         let made = made.map_err(|error| DriverError::Internal(error.to_string()))?;

@@ -40,6 +40,7 @@ pub mod dataset;
 pub mod deploy;
 mod error;
 pub mod executable;
+mod externals;
 pub mod fit;
 pub mod form;
 mod index_fault;

@@ -68,52 +68,83 @@ impl<'m> Greedy<'m> {
     /// Drops values until so many bytes are enough, or nothing helps.
     fn until(mut self, bytes: usize) -> Self {
         let mut refused: BTreeSet<Vec<usize>> = BTreeSet::new();
+        let mut has_taken = false;
         loop {
             let (at, peak) = self.outlook.peak();
             if peak <= bytes {
                 return self;
             }
-            let mut bundles: Vec<(f64, Vec<usize>)> = self
-                .bundles(at)
-                .into_iter()
-                .filter(|bundle| !refused.contains(bundle))
-                .filter_map(|bundle| Some((self.worth(&bundle, at)?, bundle)))
-                .collect();
-            bundles.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-            let taken = bundles.into_iter().find(|(_, bundle)| {
-                let taken = self.take(bundle, at, peak);
-                if !taken {
-                    refused.insert(bundle.clone());
+            match self.best_taken(at, peak, &mut refused) {
+                true => has_taken = true,
+                // What did not help once may, by now.
+                false if has_taken => {
+                    refused.clear();
+                    has_taken = false;
                 }
-                taken
-            });
-            if taken.is_none() {
-                return self;
+                false => return self,
             }
         }
     }
 
+    /// Drops the bundle of the greatest worth that helps at launch `at`, the fullest; notes those that do not help.
+    fn best_taken(&mut self, at: usize, peak: usize, refused: &mut BTreeSet<Vec<usize>>) -> bool {
+        let bundles = self.bundles(at).into_iter().filter(|bundle| !refused.contains(bundle));
+        let mut bundles: Vec<(f64, Vec<usize>)> =
+            bundles.filter_map(|bundle| Some((self.worth(&bundle, at)?, bundle))).collect();
+        bundles.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        bundles.into_iter().any(|(_, bundle)| {
+            let taken = self.take(&bundle, at, peak);
+            if !taken {
+                refused.insert(bundle);
+            }
+            taken
+        })
+    }
+
     /// What may be dropped together: each value that lies idle at a launch; those of one group that are cheap; all of a
-    /// group, with the product that they come from.
+    /// group; and each of these with whatever would have to be kept for it instead.
     fn bundles(&self, at: usize) -> BTreeSet<Vec<usize>> {
-        let model = self.model;
-        let is_free = |&value: &usize| !self.dropped[value] && !self.kept[value] && model.values[value].may_drop;
+        let values = &self.model.values;
         let mut bundles = BTreeSet::new();
-        for value in (0..model.values.len()).filter(|value| self.is_idle(*value, at)).filter(is_free) {
-            let mates = &model.groups[model.values[value].group];
-            let idle: Vec<usize> =
-                mates.iter().copied().filter(|&mate| self.is_idle(mate, at)).filter(is_free).collect();
-            let cheap = idle.iter().copied().filter(|&mate| model.values[mate].is_cheap).collect();
-            let sources = idle.iter().flat_map(|&mate| &model.values[mate].sources).copied();
-            let all: BTreeSet<usize> = idle
-                .iter()
-                .copied()
-                .chain(sources.filter(|source| mates.contains(source) && is_free(source)))
-                .collect();
-            bundles.extend([vec![value], cheap, all.into_iter().collect()]);
+        for value in (0..values.len()).filter(|&value| self.is_idle(value, at) && self.may_drop(value)) {
+            let mates = self.model.groups[values[value].group].iter().copied();
+            let idle: BTreeSet<usize> = mates.filter(|&mate| self.is_idle(mate, at) && self.may_drop(mate)).collect();
+            let cheap: BTreeSet<usize> = idle.iter().copied().filter(|&mate| values[mate].is_cheap).collect();
+            for bundle in [BTreeSet::from([value]), cheap, idle] {
+                bundles.insert(self.with_sources(&bundle, at).into_iter().collect());
+                bundles.insert(bundle.into_iter().collect());
+            }
         }
         bundles.remove(&Vec::new());
         bundles
+    }
+
+    fn may_drop(&self, value: usize) -> bool {
+        !self.dropped[value] && !self.kept[value] && self.model.values[value].may_drop
+    }
+
+    /// A bundle with the sources that would have to be kept for it, and with theirs, as far as they may be dropped.
+    fn with_sources(&self, bundle: &BTreeSet<usize>, at: usize) -> BTreeSet<usize> {
+        let mut whole = bundle.clone();
+        loop {
+            let more: Vec<usize> =
+                self.lingering(&whole, at).into_iter().filter(|&value| self.may_drop(value)).collect();
+            if more.is_empty() {
+                return whole;
+            }
+            whole.extend(more);
+        }
+    }
+
+    /// Sources of a bundle that lie there at a launch only for its sake.
+    fn lingering(&self, bundle: &BTreeSet<usize>, at: usize) -> BTreeSet<usize> {
+        let values = &self.model.values;
+        let sources = bundle.iter().flat_map(|&value| values[value].sources.iter().copied());
+        let lies_there = |source: usize| {
+            let life = &self.outlook.lives[source];
+            if values[source].is_stored { life.last >= at } else { life.again.is_some() }
+        };
+        sources.filter(|&source| !bundle.contains(&source) && !self.dropped[source] && !lies_there(source)).collect()
     }
 
     /// Whether a value lies there at a launch, and is not read for a while before and after it.
@@ -126,16 +157,10 @@ impl<'m> Greedy<'m> {
     /// Bytes that are free at a launch without these, for each cycle of work; none if none are.
     fn worth(&self, bundle: &[usize], at: usize) -> Option<f64> {
         let values = &self.model.values;
-        let freed: usize =
-            bundle.iter().filter(|&&value| self.is_idle(value, at)).map(|&value| values[value].bytes).sum();
-        let sources: BTreeSet<usize> = bundle.iter().flat_map(|&value| values[value].sources.iter().copied()).collect();
-        let longer = |source: &usize| {
-            let life = &self.outlook.lives[*source];
-            let lies_there =
-                values[*source].is_stored && life.last >= at || life.again.is_some() && !values[*source].is_stored;
-            !bundle.contains(source) && !self.dropped[*source] && !lies_there
-        };
-        let kept: usize = sources.iter().filter(|source| longer(source)).map(|&source| values[source].bytes).sum();
+        let bytes = |value: usize| values[value].bytes;
+        let freed: usize = bundle.iter().filter(|&&value| self.is_idle(value, at)).map(|&value| bytes(value)).sum();
+        let whole: BTreeSet<usize> = bundle.iter().copied().collect();
+        let kept: usize = self.lingering(&whole, at).into_iter().map(bytes).sum();
         let work: f64 = bundle.iter().map(|&value| values[value].work).sum();
         (freed > kept).then(|| (freed - kept) as f64 / work.max(1.0))
     }

@@ -79,6 +79,9 @@ pub struct Model {
 /// Smaller values are not worth a thought.
 const SMALL: usize = 1 << 12;
 
+/// A pause is at least such a part of the launches.
+const PAUSES: usize = 16;
+
 /// Operations in a cycle, and bytes from memory in a cycle, roughly, of one core.
 const FLOPS: f64 = 32.0;
 const BYTES: f64 = 4.0;
@@ -257,7 +260,7 @@ impl Finder<'_> {
         } else {
             Vec::new()
         };
-        let until = pause(*span.end(), &uses);
+        let until = pause(*span.end(), &uses, (self.lowered.report.len() / PAUSES).max(2));
         let sources = from.values.iter().filter_map(|source| places.get(source).copied()).collect();
         let may_drop = bytes >= SMALL && !matches!(op, Op::DynamicUpdate { .. });
         let work = flops / FLOPS + (bytes + read) as f64 / BYTES;
@@ -277,8 +280,9 @@ impl Finder<'_> {
     }
 }
 
-/// The last launch before the longest pause of a value that is made in launch `made`.
-fn pause(made: usize, uses: &[(usize, usize)]) -> usize {
+/// The last launch before the longest pause of a value that is made in launch `made`; the last of all if it is read again and
+/// again, with pauses of less than `least` launches.
+fn pause(made: usize, uses: &[(usize, usize)], least: usize) -> usize {
     let mut spans = uses.to_vec();
     spans.sort_unstable();
     let mut longest = (0, made);
@@ -290,5 +294,5 @@ fn pause(made: usize, uses: &[(usize, usize)]) -> usize {
         }
         last = last.max(end);
     }
-    longest.1
+    if longest.0 < least { last } else { longest.1 }
 }
