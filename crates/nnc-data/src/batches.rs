@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{DataError, ErrorKind, Place, Result};
@@ -33,7 +33,7 @@ pub struct Batches {
     current: Batch,
     left: usize,
     ready: Option<Receiver<Batch>>,
-    used: Option<Sender<Batch>>,
+    used: Option<SyncSender<Batch>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,7 +53,8 @@ impl Batches {
         }
         let left = order.len().div_ceil(size).saturating_sub(start);
         let (send_ready, ready) = sync_channel(AHEAD);
-        let (used, take_used) = channel();
+        // Room for all batches that there are, so that nobody waits to give one back.
+        let (used, take_used) = sync_channel(AHEAD + 1);
         for _ in 0..=AHEAD {
             // The receiver is alive: it is moved into the thread below.
             let _ = used.send(empty_batch(&table, size.min(order.len())));

@@ -98,7 +98,9 @@ pub fn compare(project: &Project, wanted: Wanted<'_>, compiler: &Compiler) -> Re
     let (mut programs, mut kinds) = (Vec::new(), kinds.iter().map(|&(kind, _)| kind).collect::<Vec<_>>());
     let specialised = prune::specialised(&graph, &store()?);
     for fuse in variants {
-        let passes = pipeline::Options { fuse, ..compiler.passes.clone() };
+        // What is compared with may take what it needs.
+        let max_memory = compiler.passes.max_memory.filter(|_| fuse == FuseOptions::ALL);
+        let passes = pipeline::Options { fuse, max_memory, ..compiler.passes.clone() };
         let mut program = Compiler { passes, ..compiler.clone() }.compile(&specialised)?;
         fill_inputs(&mut program);
         programs.push((program, store()?));

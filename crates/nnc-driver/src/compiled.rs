@@ -5,6 +5,8 @@
 //! [`Engine::Interpreter`] the same graph runs on the reference interpreter behind the same door.
 
 use crate::error::DriverError;
+use crate::externals::{Places, emptied, put};
+use crate::fit::fit;
 use crate::store::Store;
 use nnc_codegen::Backend;
 use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpret};
@@ -118,6 +120,9 @@ struct Native {
     status: AlignedBuffer,
     /// The version of the store whose parameters the program has met.
     prepared_for: u64,
+    places: Places,
+    /// Empty between runs: its memory is used again.
+    externals: Vec<ExternalBuffer<'static>>,
 }
 
 /// Why a run stopped.
@@ -231,13 +236,17 @@ impl Compiler {
 
     fn compile_as(&self, graph: &Graph, measured: bool) -> Result<CompiledGraph, DriverError> {
         let started = Instant::now();
-        let optimised = self.optimise(graph)?;
+        let mut optimised = self.optimise(graph)?;
         let runner = match self.engine {
             Engine::Interpreter => {
                 check_memory(value_bytes(&optimised.graph))?;
                 Runner::Interpreter
             }
-            Engine::Native(_) => Runner::Native(Box::new(self.native(self.lower(&optimised)?, measured)?)),
+            Engine::Native(_) => {
+                let fitted = fit(optimised, (self.engine, self.threads()), &self.passes, self.tuning.as_deref())?;
+                optimised = fitted.optimised;
+                Runner::Native(Box::new(self.native(fitted.lowered, measured)?))
+            }
         };
         let graph = optimised.graph;
         let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
@@ -256,7 +265,7 @@ impl Compiler {
         })
     }
 
-    /// Runs the passes on a graph that fits into memory.
+    /// Runs the passes on a graph whose tensors fit into memory.
     ///
     /// # Errors
     /// [`DriverError::Usage`] for a tensor that no memory holds.
@@ -289,7 +298,9 @@ impl Compiler {
         };
         let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
         let program = self.program(&lowered, measured)?;
-        Ok(Native { program, constants, prepared_for: 0, lowered, status: AlignedBuffer::zeroed(STATUS_BYTES) })
+        let (places, externals) = (Places::new(&lowered.externals), Vec::with_capacity(lowered.externals.len()));
+        let status = AlignedBuffer::zeroed(STATUS_BYTES);
+        Ok(Native { program, constants, prepared_for: 0, lowered, status, places, externals })
     }
 }
 
@@ -322,6 +333,11 @@ impl CompiledGraph {
     /// The memory of a result after a run.
     pub fn output(&self, name: &str) -> Option<&[u8]> {
         self.outputs.get(name).map(|port| port.buffer.bytes())
+    }
+
+    /// The type of a result.
+    pub fn output_type(&self, name: &str) -> Option<&TensorType> {
+        self.outputs.get(name).map(|port| &port.ty)
     }
 
     /// A copy of a result after a run.
@@ -455,37 +471,34 @@ impl Native {
         self.run_with(inputs, outputs, store, Program::run)
     }
 
-    fn run_with<T>(
-        &mut self,
-        inputs: &mut BTreeMap<String, Port>,
-        outputs: &mut BTreeMap<String, Port>,
-        store: &mut Store,
+    fn run_with<'b, T>(
+        &'b mut self,
+        inputs: &'b mut BTreeMap<String, Port>,
+        outputs: &'b mut BTreeMap<String, Port>,
+        store: &'b mut Store,
         run: impl FnOnce(&mut Program, &mut [ExternalBuffer<'_>]) -> Result<T, ProgramError>,
     ) -> Result<T, RunError> {
         self.status.bytes_mut().fill(0);
         self.meet(store);
-        let mut inputs: BTreeMap<&str, _> =
-            inputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
-        let mut outputs: BTreeMap<&str, _> =
-            outputs.iter_mut().map(|(name, port)| (name.as_str(), &mut port.buffer)).collect();
-        let mut residents: BTreeMap<&str, _> =
-            store.buffers_mut().map(|(path, entry)| (path, &mut entry.buffer)).collect();
         let mut constants = self.constants.iter();
         let mut status = Some(&mut self.status);
-        let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.lowered.externals.len());
-        for external in &self.lowered.externals {
-            let (buffer, name) = match &external.role {
-                Role::Input(name) => (inputs.remove(name.as_str()).map(Into::into), name.as_str()),
-                Role::Output(name) => (outputs.remove(name.as_str()).map(Into::into), name.as_str()),
-                Role::Param(path) | Role::State(path) => {
-                    (residents.remove(path.as_str()).map(Into::into), path.as_str())
-                }
-                Role::Constant(_) => (constants.next().map(Into::into), "constant"),
-                Role::Status => (status.take().map(Into::into), "status"),
+        let mut externals: Vec<ExternalBuffer<'_>> = std::mem::take(&mut self.externals);
+        externals.extend(self.lowered.externals.iter().map(|external| {
+            let own = match &external.role {
+                Role::Constant(_) => constants.next().map(Into::into),
+                Role::Status => status.take().map(Into::into),
+                Role::Input(_) | Role::Output(_) | Role::Param(_) | Role::State(_) => None,
             };
-            externals.push(buffer.ok_or_else(|| RunError::NotResident(name.to_owned()))?);
-        }
-        let done = run(&mut self.program, &mut externals).map_err(|error| RunError::Internal(error.to_string()))?;
+            own.unwrap_or(ExternalBuffer::Exclusive(&mut []))
+        }));
+        let ports = |(name, port): (&'b String, &'b mut Port)| (name.as_str(), &mut port.buffer);
+        put(&mut externals, &self.places.inputs, inputs.iter_mut().map(ports))?;
+        put(&mut externals, &self.places.outputs, outputs.iter_mut().map(ports))?;
+        let residents = store.buffers_mut().map(|(path, entry)| (path, &mut entry.buffer));
+        put(&mut externals, &self.places.residents, residents)?;
+        let done = run(&mut self.program, &mut externals);
+        self.externals = emptied(externals);
+        let done = done.map_err(|error| RunError::Internal(error.to_string()))?;
         match self.status.as_slice::<i32>()[0] {
             0 => Ok(done),
             _ => Err(RunError::OutOfRange(String::new())),

@@ -9,6 +9,7 @@ use crate::compiled::{self, Compiler, Engine as CompilerEngine};
 use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
+use crate::fit::fit;
 use crate::layout;
 use crate::prune;
 use crate::store::Store;
@@ -88,7 +89,10 @@ impl Deployment {
     ) -> Result<Self, DriverError> {
         let optimised = compiler.optimise(&prune::specialised(subject.graph, weights.store()))?;
         let tuning = compiler.tuning.as_deref();
-        let lower = |&engine: &CompilerEngine| Ok((engine.backend(), compiled::lower(&optimised, engine, tuning)?));
+        let lower = |&engine: &CompilerEngine| {
+            let fitted = fit(optimised.clone(), (engine, compiler.threads()), &compiler.passes, tuning)?;
+            Ok((engine.backend(), fitted.lowered))
+        };
         let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
         let Some((_, lowered)) = programs.first() else {
             return Err(DriverError::Internal("a deployment for no engine".to_owned()));

@@ -46,6 +46,9 @@ pub enum DriverError {
     /// The loss of a step is no finite number.
     #[error("{0}")]
     NotFinite(Box<crate::train::NotFinite>),
+    /// A program does not fit into the memory that it may have.
+    #[error("{0}")]
+    Memory(Box<crate::fit::MemoryFault>),
     /// A request that does not fit the file or the options.
     #[error("{0}")]
     Usage(String),

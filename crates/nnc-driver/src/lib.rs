@@ -24,6 +24,7 @@
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
 //! | [`mod@compress`] | pruning, other numbers and both, in search of a network that is fast and good enough |
 //! | [`mod@compare`], [`form`] | the weights of several files beside each other; what is in a file |
+//! | [`mod@fit`] | programs that fit into so much memory |
 //! | [`mod@profile`], [`roofline`] | the time of each kernel; what the machine can do |
 //! | [`mod@tune`] | schedules that are measured, and kept |
 //!
@@ -40,6 +41,8 @@ pub mod dataset;
 pub mod deploy;
 mod error;
 pub mod executable;
+mod externals;
+pub mod fit;
 pub mod form;
 mod index_fault;
 mod index_graph;
@@ -60,6 +63,7 @@ pub mod store;
 mod synthetic;
 pub mod train;
 pub mod tune;
+pub mod units;
 
 pub use compiled::{CompiledGraph, Compiler, Engine};
 pub use dataset::{Dataset, Wanted};

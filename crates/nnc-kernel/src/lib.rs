@@ -15,4 +15,4 @@ pub mod predict;
 pub mod program;
 
 pub use lower::{Alternatives, Choice, Held, LowerError, Tuning, lower, lower_with};
-pub use plan::{Access, External, KernelReport, Lowered, Peak, PeakBuffer, Role};
+pub use plan::{Access, ArenaBuffer, External, KernelReport, Lowered, Peak, Role};

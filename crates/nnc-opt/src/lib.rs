@@ -17,6 +17,7 @@
 //! | `parameters` | parameters followed to what reads them |
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
+//! | [`recompute`] | values that are computed again instead of kept |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
@@ -37,6 +38,7 @@ mod parameters;
 pub mod pipeline;
 pub mod prune;
 pub mod quantise;
+pub mod recompute;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;

@@ -8,10 +8,14 @@
 //!    again after each.
 //! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
+//! Where memory is short, [`recomputed`] comes between: values are computed again instead of kept, and step 5 is done
+//! anew. Nothing may merge equal nodes after it.
+//!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
 //! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
 
 use crate::fuse::{self, FuseOptions, Partition};
+use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
 use crate::{OptError, absorb, cse, dce, fold, grad, layout, simplify, tidy, unfold};
@@ -35,6 +39,8 @@ pub struct Options {
     pub layout: bool,
     /// Whether convolutions may go by Winograd's form.
     pub winograd: bool,
+    /// The most bytes that a program may work in; who lowers it sees to that, by [`recomputed`].
+    pub max_memory: Option<usize>,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
     pub fast_math: bool,
 }
@@ -48,6 +54,7 @@ impl Default for Options {
             dump: false,
             layout: true,
             winograd: true,
+            max_memory: None,
             fast_math: false,
         }
     }
@@ -62,6 +69,8 @@ pub struct Optimised {
     pub partition: Partition,
     /// Whether convolutions may go by Winograd's form.
     pub winograd: bool,
+    /// Which of its nodes compute again what was not kept.
+    pub copies: Copies,
     /// What each pass did.
     pub log: PassLog,
 }
@@ -80,7 +89,26 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
         graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
-    Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })
+    let (winograd, copies, log) = (options.winograd, Copies::new(), runner.into_log());
+    Ok(Optimised { graph, partition, winograd, copies, log })
+}
+
+/// The graph with some values computed again instead of kept.
+///
+/// # Errors
+/// As [`optimise`].
+pub fn recomputed(optimised: &Optimised, choice: &Choice, options: &Options) -> Result<Optimised, OptError> {
+    let mut runner = Runner::new(None, options.verify, options.dump);
+    let mut copies = Copies::new();
+    let graph = runner.run("recompute", &optimised.graph, |graph, _| {
+        let made = recompute::recompute(graph, &optimised.partition, choice);
+        copies = made.copies;
+        made.graph
+    })?;
+    let partition = fuse::partition_with(&graph, &options.fuse, &copies);
+    let mut log = optimised.log.clone();
+    log.records.extend(runner.into_log().records);
+    Ok(Optimised { graph, partition, winograd: optimised.winograd, copies, log })
 }
 
 /// Steps 1 to 4 but for the layout, on a graph that updates nothing: what is quantised.

@@ -122,6 +122,10 @@ pub struct PassOptions {
     /// Add the terms of every convolution directly, never by Winograd's form, whose rounding errors are larger.
     #[arg(long)]
     pub no_winograd: bool,
+    /// The most memory that each program may work in, as 512MB, 2GiB or a number of bytes: weights, states, inputs, results and
+    /// what lies between. Values are computed again instead of kept until it is enough; the results have the same bits.
+    #[arg(long, value_name = "BYTES", value_parser = values::memory)]
+    pub max_memory: Option<NonZeroUsize>,
 }
 
 /// Options about schedules that are measured.
@@ -554,6 +558,9 @@ pub struct Bench {
     /// Threads to use, at most as many as may run at once [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
+    /// The most memory that the fused programs may work in, as 512MB: values are computed again instead of kept.
+    #[arg(long, value_name = "BYTES", value_parser = values::memory, conflicts_with = "compare")]
+    pub max_memory: Option<NonZeroUsize>,
     /// Switch each kind of fusion off in turn, too, to see what it is worth.
     #[arg(long)]
     pub ablate: bool,

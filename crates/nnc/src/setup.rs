@@ -5,6 +5,7 @@ use crate::terminal;
 use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
+use nnc_driver::fit::{Fitted, fit};
 use nnc_driver::quantise::{self, trained};
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
@@ -209,6 +210,10 @@ pub(crate) fn opened<'p>(
 
 /// A compiler with its threads.
 pub(crate) fn compiler(options: &EngineOptions) -> Result<Compiler, Failure> {
+    if options.engine == Engine::Interpreter && options.passes.max_memory.is_some() {
+        let message = "--max-memory is for native code: the interpreter keeps every value".to_owned();
+        return Err(Failure::Message(message));
+    }
     let passes = passes(options.passes, options.fuel);
     Ok(Compiler { engine: options.engine, pool: pool(options.threads)?, passes, tuning: None })
 }
@@ -265,7 +270,15 @@ fn pool(threads: Option<NonZeroUsize>) -> Result<Arc<Pool>, Failure> {
 /// The passes of an ordinary compilation.
 pub(crate) fn passes(options: PassOptions, fuel: Option<u64>) -> pipeline::Options {
     let fuse = if options.no_fuse { FuseOptions::NONE } else { FuseOptions::ALL };
-    pipeline::Options { fuse, fuel, winograd: !options.no_winograd, ..pipeline::Options::default() }
+    let max_memory = options.max_memory.map(NonZeroUsize::get);
+    pipeline::Options { fuse, fuel, winograd: !options.no_winograd, max_memory, ..pipeline::Options::default() }
+}
+
+/// A graph as it is lowered for an engine, within the memory that `passes` allow all threads of this machine.
+pub(crate) fn fitted(graph: &Graph, engine: Engine, passes: &pipeline::Options) -> Result<Fitted, Failure> {
+    let optimised = nnc_opt::optimise(graph, passes).map_err(|error| DriverError::Internal(error.to_string()))?;
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(fit(optimised, (engine, threads), passes, None)?)
 }
 
 /// The name of the only recipe, or of the one asked for.

@@ -10,6 +10,8 @@ use nnc_opt::PassLog;
 use nnc_stub::present::printable;
 use std::time::Duration;
 
+pub(crate) use nnc_driver::units::bytes;
+
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const CAREFUL: Style = AnsiColor::Yellow.on_default().bold();
@@ -75,18 +77,6 @@ pub(crate) fn grouped(number: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or("")).collect();
     groups.join(",")
-}
-
-/// `1.4 kB`, in powers of 1000.
-pub(crate) fn bytes(number: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = number as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// `12.3 µs`.

@@ -46,6 +46,34 @@ pub(crate) fn steps(text: &str) -> Result<NonZeroU64, String> {
     text.parse().map_err(|_| "a number of steps is a whole number from 1".to_owned())
 }
 
+/// A number of bytes, with a unit of powers of 1000 or of 1024, or without.
+pub(crate) fn memory(text: &str) -> Result<NonZeroUsize, String> {
+    let wrong = || "write a number of bytes, as 512MB, 1.5GB, 2GiB or 1000000".to_owned();
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    let (_, scale) = BYTES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * scale;
+    NonZeroUsize::new(bytes as usize).filter(|_| bytes < MOST_BYTES).ok_or_else(wrong)
+}
+
+/// Units of memory, in lower case.
+const BYTES: [(&str, f64); 10] = [
+    ("", 1.0),
+    ("b", 1.0),
+    ("kb", 1e3),
+    ("mb", 1e6),
+    ("gb", 1e9),
+    ("tb", 1e12),
+    ("kib", 1024.0),
+    ("mib", 1_048_576.0),
+    ("gib", 1_073_741_824.0),
+    ("tib", 1_099_511_627_776.0),
+];
+
+/// More than any machine has.
+const MOST_BYTES: f64 = 1e18;
+
 /// A number of rewrites.
 pub(crate) fn rewrites(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a number of rewrites is a whole number from 0".to_owned())
@@ -171,6 +199,18 @@ fn described(table: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<P
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_with_its_unit() {
+        let bytes = |text| memory(text).map(NonZeroUsize::get);
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("512MB"), Ok(512_000_000));
+        assert_eq!(bytes("1.5 gb"), Ok(1_500_000_000));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        for wrong in ["", "MB", "0", "0MB", "-1", "-1MB", "1e9", "12XB", "1.2.3", "99999999TB", "nan"] {
+            assert!(bytes(wrong).is_err_and(|error| error.contains("512MB")), "{wrong}");
+        }
+    }
 
     #[test]
     fn every_listed_name_is_known() {

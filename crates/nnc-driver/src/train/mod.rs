@@ -333,8 +333,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             epoch: self.progress.epoch as i64,
         };
         match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
-            Step::Done(metrics) => Ok(metrics),
+            Step::Done(metrics) => Ok(metrics.clone()),
             Step::Withheld { name, loss } => {
+                let name = name.to_owned();
                 let last = self.options.out.as_ref().map(|out| out.join(LAST));
                 Err(DriverError::NotFinite(Box::new(NotFinite {
                     name,

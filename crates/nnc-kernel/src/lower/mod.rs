@@ -34,7 +34,7 @@ mod conv_product;
 mod conv_weight;
 mod conv_weight_last;
 mod conv_winograd;
-mod cost;
+pub(crate) mod cost;
 mod depthwise;
 mod depthwise_last;
 mod digits;

@@ -9,8 +9,8 @@ use super::Line;
 use crate::lower::{Buffer, BufferId, Home};
 use std::ops::RangeInclusive;
 
-/// Offsets are multiples of so many bytes.
-const ALIGNMENT: usize = 64;
+/// Offsets, and sizes of buffers, are multiples of so many bytes.
+pub const ALIGNMENT: usize = 64;
 
 /// Where each buffer of the arena lies.
 pub struct Arena {
@@ -18,10 +18,9 @@ pub struct Arena {
     pub offsets: Vec<Option<usize>>,
     /// Size of the whole.
     pub bytes: usize,
-    /// The launch at which most bytes are in use.
-    pub peak: usize,
-    /// The buffers in use then, each with the launches from the first to the last that need it; largest first.
-    pub at_peak: Vec<(BufferId, RangeInclusive<usize>)>,
+    /// Every buffer in it with the launches from the first to the last that need it, by buffer. Where another takes its place,
+    /// the launch that does so counts for that one alone.
+    pub live: Vec<(BufferId, RangeInclusive<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +34,9 @@ struct Slot {
 
 /// Places every buffer that launches use; the first `prepared` of these do not run every time.
 pub fn place(line: &Line, buffers: &[Buffer], prepared: usize) -> Arena {
-    let mut slots = live_ranges(line, buffers, prepared);
-    let owner = share(line, buffers, &mut slots);
+    let mut ranges = live_ranges(line, buffers, prepared);
+    let mut slots = ranges.clone();
+    let owner = share(line, buffers, &mut slots, &mut ranges);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|&at| owner[at] == at && slots[at].is_some()).collect();
     by_size.sort_by_key(|&at| (std::cmp::Reverse(slots[at].map_or(0, |slot| slot.bytes)), at));
     let mut offsets: Vec<Option<usize>> = vec![None; buffers.len()];
@@ -51,28 +51,10 @@ pub fn place(line: &Line, buffers: &[Buffer], prepared: usize) -> Arena {
         offsets[at] = Some(offset);
     }
     let of_owner = |at: usize| offsets[owner[at]];
-    let (peak, at_peak) = peak(&slots, line.launches.len());
     let offsets = (0..buffers.len()).map(of_owner).collect();
-    Arena { offsets, bytes: bytes.next_multiple_of(ALIGNMENT), peak, at_peak }
-}
-
-/// The launch at which the slots in use are largest together, and these.
-fn peak(slots: &[Option<Slot>], launches: usize) -> (usize, Vec<(BufferId, RangeInclusive<usize>)>) {
-    let mut change = vec![0i64; launches + 1];
-    for slot in slots.iter().flatten() {
-        change[slot.first] += slot.bytes as i64;
-        change[slot.last + 1] -= slot.bytes as i64;
-    }
-    let in_use = change.iter().scan(0, |sum, change| {
-        *sum += change;
-        Some(*sum)
-    });
-    let most = in_use.enumerate().max_by_key(|&(at, bytes)| (bytes, std::cmp::Reverse(at)));
-    let peak = most.map_or(0, |(at, _)| at);
-    let mut held: Vec<(usize, Slot)> = slots.iter().enumerate().filter_map(|(at, slot)| Some((at, (*slot)?))).collect();
-    held.retain(|(_, slot)| (slot.first..=slot.last).contains(&peak));
-    held.sort_by_key(|&(at, slot)| (std::cmp::Reverse(slot.bytes), at));
-    (peak, held.into_iter().map(|(at, slot)| (BufferId(at as u32), slot.first..=slot.last)).collect())
+    let live = ranges.iter().enumerate().filter_map(|(at, slot)| Some((BufferId(at as u32), (*slot)?)));
+    let live = live.map(|(buffer, slot)| (buffer, slot.first..=slot.last)).collect();
+    Arena { offsets, bytes: bytes.next_multiple_of(ALIGNMENT), live }
 }
 
 fn live_ranges(line: &Line, buffers: &[Buffer], prepared: usize) -> Vec<Option<Slot>> {
@@ -122,13 +104,14 @@ fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
     }
 }
 
-/// Joins outputs with the operands whose place they take. Gives for each buffer the one whose slot it lies in.
-fn share(line: &Line, buffers: &[Buffer], slots: &mut [Option<Slot>]) -> Vec<usize> {
+/// Joins outputs with the operands whose place they take, and ends the ranges of these. Gives for each buffer the one whose slot
+/// it lies in.
+fn share(line: &Line, buffers: &[Buffer], slots: &mut [Option<Slot>], ranges: &mut [Option<Slot>]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..buffers.len()).collect();
     for (at, launch) in line.launches.iter().enumerate() {
         let mut taken: Vec<usize> = Vec::new();
         for &(BufferId(output), BufferId(operand)) in &launch.replaceable {
-            let (output, operand) = (output as usize, owner[operand as usize]);
+            let (output, replaced, operand) = (output as usize, operand as usize, owner[operand as usize]);
             let (Some(new), Some(old)) = (slots[output], slots[operand]) else { continue };
             let free = owner[output] == output && new.first == at && old.last == at && new.bytes == old.bytes;
             let free = free && !new.crosses && !old.crosses;
@@ -137,6 +120,7 @@ fn share(line: &Line, buffers: &[Buffer], slots: &mut [Option<Slot>]) -> Vec<usi
                 owner[output] = operand;
                 slots[operand] = Some(Slot { last: new.last, ..old });
                 slots[output] = None;
+                ranges[replaced].iter_mut().for_each(|range| range.last = at - 1);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
-use super::arena::Arena;
-use super::{External, KernelReport, Line, Lowered, Peak, PeakBuffer, arena};
+use super::arena::{ALIGNMENT, Arena};
+use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, arena};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -37,12 +37,13 @@ pub fn assemble(
     }
     report.iter_mut().zip(program.runs()).for_each(|(kernel, runs)| kernel.runs = runs);
     let scratch_bytes = program.scratch_bytes() as usize;
-    let at_peak = arena.at_peak.iter().map(|(buffer, needed)| {
+    let in_arena = arena.live.iter().map(|(buffer, needed)| {
         let Buffer { bytes, holds, .. } = buffers[buffer.index()].clone();
-        PeakBuffer { bytes, holds, needed: needed.clone() }
+        ArenaBuffer { bytes: bytes.next_multiple_of(ALIGNMENT), holds, needed: needed.clone() }
     });
-    let peak = Peak { launch: arena.peak, buffers: at_peak.collect() };
-    Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report, peak })
+    let in_arena: Vec<ArenaBuffer> = in_arena.collect();
+    let peak = Peak::of(&in_arena, report.len());
+    Ok(Lowered { program, arena_bytes: arena.bytes, scratch_bytes, externals, report, in_arena, peak })
 }
 
 /// Puts the launches that prepare before the others.

@@ -2,10 +2,12 @@
 //!
 //! - [`schedule`]: an order of the groups in which parameters, states and carried values can be updated in place.
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
+//! - [`recompute`]: which values are computed again instead of kept.
 //! - [`run`]: a whole lowered program on the kernel interpreter, for tests and for `--engine=interp`.
 
 mod arena;
 mod assemble;
+pub mod recompute;
 pub mod run;
 mod schedule;
 
@@ -15,6 +17,7 @@ pub use schedule::Schedule;
 use crate::lower::{Alternatives, BufferId, Held, Pending};
 use crate::program::Program;
 use nnc_graph::{Graph, NodeId, Op, Tensor, TensorType};
+use std::cmp::Reverse;
 use std::ops::{Range, RangeInclusive};
 
 /// Launches in their order, before they have addresses.
@@ -132,6 +135,8 @@ pub struct Lowered {
     pub externals: Vec<External>,
     /// One entry for each launch.
     pub report: Vec<KernelReport>,
+    /// What lies in the arena over time.
+    pub in_arena: Vec<ArenaBuffer>,
     /// What fills the arena when it is fullest.
     pub peak: Peak,
 }
@@ -142,18 +147,50 @@ pub struct Peak {
     /// The launch, as a place in [`Lowered::report`].
     pub launch: usize,
     /// Largest first.
-    pub buffers: Vec<PeakBuffer>,
+    pub buffers: Vec<ArenaBuffer>,
 }
 
 /// A buffer of the arena.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PeakBuffer {
-    /// Its size.
+pub struct ArenaBuffer {
+    /// What it takes.
     pub bytes: usize,
     /// The value that it holds; none for what only a kernel needs.
     pub holds: Option<Held>,
-    /// The launches from the first to the last that need it.
+    /// The launches from the first to the last that need it; without the last where another buffer takes its place then.
     pub needed: RangeInclusive<usize>,
+}
+
+impl Peak {
+    /// The launch, of so many, at which the buffers in use are largest together, and these.
+    fn of(in_arena: &[ArenaBuffer], launches: usize) -> Self {
+        let in_use = in_use(in_arena, launches);
+        let most = in_use.iter().enumerate().max_by_key(|&(at, bytes)| (bytes, Reverse(at)));
+        let launch = most.map_or(0, |(at, _)| at);
+        let mut buffers: Vec<ArenaBuffer> =
+            in_arena.iter().filter(|buffer| buffer.needed.contains(&launch)).cloned().collect();
+        buffers.sort_by_key(|buffer| Reverse(buffer.bytes));
+        Self { launch, buffers }
+    }
+
+    /// Bytes that are in use then: no arena can be smaller.
+    pub fn bytes(&self) -> usize {
+        self.buffers.iter().map(|buffer| buffer.bytes).sum()
+    }
+}
+
+/// For each of so many launches the bytes of the buffers that are in use.
+pub fn in_use(in_arena: &[ArenaBuffer], launches: usize) -> Vec<usize> {
+    let mut change = vec![0isize; launches + 1];
+    for buffer in in_arena {
+        change[*buffer.needed.start()] += buffer.bytes as isize;
+        change[buffer.needed.end() + 1] -= buffer.bytes as isize;
+    }
+    let sums = change.iter().scan(0, |sum: &mut isize, change| {
+        *sum += change;
+        Some(sum.unsigned_abs())
+    });
+    sums.take(launches).collect()
 }
 
 impl Held {

@@ -4,12 +4,18 @@ use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::outputs;
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
+use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
 
 /// Groups the nodes of a graph whose dims are bound.
 pub fn partition(graph: &Graph, options: &FuseOptions) -> Partition {
-    let mut drafts = Drafts::new(graph, *options);
+    partition_with(graph, options, &Copies::new())
+}
+
+/// As [`partition`], of a graph in which some nodes are copies: they stay out of the groups of what they are copies of.
+pub fn partition_with(graph: &Graph, options: &FuseOptions, copies: &Copies) -> Partition {
+    let mut drafts = Drafts::new(graph, *options, copies);
     let mut decisions = Vec::new();
     for (id, node) in graph.nodes() {
         let is_view = drafts.views.base(node.results[0]) != node.results[0];

@@ -8,6 +8,7 @@ use super::class::{Class, class, is_point_operand};
 use super::layout::{Layout, common_refinement};
 use super::trace::{Reach, Views};
 use super::{FuseOptions, GroupKind};
+use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op, OutputKind, ValueId};
 
 /// The most nodes of one group: beyond it code grows faster than memory traffic shrinks.
@@ -34,6 +35,10 @@ pub struct Draft {
     pub outer: usize,
     /// The groups that it depends on, over any number of steps.
     depends: Vec<u64>,
+    /// The first of its nodes that is no copy.
+    first: Option<NodeId>,
+    /// The last of the nodes that its copies are copies of.
+    copied: Option<NodeId>,
     /// Whether it is still a group, not part of another.
     pub alive: bool,
 }
@@ -43,6 +48,8 @@ pub struct Draft {
 pub struct Drafts<'g> {
     graph: &'g Graph,
     options: FuseOptions,
+    /// Nodes that are computed again.
+    copies: &'g Copies,
     /// What each value is a view of.
     pub views: Views,
     /// Whether each value is put out.
@@ -72,18 +79,23 @@ pub enum Refusal {
     Because(&'static str, String),
 }
 
+/// Whether a group has a node that stands before what the other has a copy of, made so that it need not be kept.
+fn is_before(a: &Draft, b: &Draft) -> bool {
+    matches!((a.first, b.copied), (Some(first), Some(copied)) if first <= copied)
+}
+
 fn because<T>(fusion: &'static str, why: &str) -> Result<T, Refusal> {
     Err(Refusal::Because(fusion, why.to_owned()))
 }
 
 impl<'g> Drafts<'g> {
     /// No group yet.
-    pub fn new(graph: &'g Graph, options: FuseOptions) -> Self {
+    pub fn new(graph: &'g Graph, options: FuseOptions, copies: &'g Copies) -> Self {
         let mut put_out = vec![false; graph.value_count()];
         graph.outputs().iter().for_each(|output| put_out[output.value.index()] = true);
         let of = vec![usize::MAX; graph.nodes().len()];
         let feeds_update = feeds_update(graph);
-        Self { graph, options, views: Views::new(graph), put_out, feeds_update, list: Vec::new(), of }
+        Self { graph, options, copies, views: Views::new(graph), put_out, feeds_update, list: Vec::new(), of }
     }
 
     /// The group that computes what `value` is a view of.
@@ -102,7 +114,10 @@ impl<'g> Drafts<'g> {
         }
         let (kind, domain, outer) = self.describe(node);
         let anchor = (kind == GroupKind::Anchor).then_some(node);
-        self.list.push(Draft { kind, nodes: vec![node], anchor, domain, outer, depends, alive: true });
+        let copied = self.copies.get(&node).copied();
+        let first = copied.is_none().then_some(node);
+        let nodes = vec![node];
+        self.list.push(Draft { kind, nodes, anchor, domain, outer, depends, first, copied, alive: true });
         self.of[node.index()] = at;
         at
     }
@@ -134,6 +149,9 @@ impl<'g> Drafts<'g> {
             .iter()
             .any(|kind| matches!(kind, GroupKind::Leaf | GroupKind::Copy | GroupKind::Loop))
         {
+            return Err(Refusal::Silent);
+        }
+        if is_before(first, second) || is_before(second, first) {
             return Err(Refusal::Silent);
         }
         let join = self.compatible(first, second)?;
@@ -320,11 +338,13 @@ impl<'g> Drafts<'g> {
             self.of[node.index()] = a;
         }
         let depends = std::mem::take(&mut self.list[b].depends);
-        let anchor = self.list[b].anchor;
+        let Draft { anchor, first, copied, .. } = self.list[b];
         let draft = &mut self.list[a];
         draft.nodes.extend(gone);
         draft.nodes.sort_unstable();
         draft.anchor = draft.anchor.or(anchor);
+        draft.first = draft.first.into_iter().chain(first).min();
+        draft.copied = draft.copied.max(copied);
         (draft.kind, draft.domain, draft.outer) = (join.kind, join.domain, join.outer);
         union(&mut draft.depends, &depends);
         unset(&mut draft.depends, a);

@@ -25,7 +25,7 @@ mod outputs;
 mod trace;
 
 pub use class::{Class, class, is_point_operand};
-pub use greedy::partition;
+pub use greedy::{partition, partition_with};
 pub use layout::{Layout, common_refinement};
 pub use merge::rows_of;
 pub use trace::{Reach, Views, base};
@@ -170,6 +170,14 @@ impl Partition {
             }
         }
         of
+    }
+
+    /// For each value whether a group stores it.
+    pub fn stored(&self, graph: &Graph) -> Vec<bool> {
+        let mut stored = vec![false; graph.value_count()];
+        let outputs = self.groups.iter().flat_map(|group| &group.outputs);
+        outputs.for_each(|value| stored[value.index()] = true);
+        stored
     }
 
     /// Every fusion that was considered, those in the bodies of loops included.

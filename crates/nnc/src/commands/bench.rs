@@ -11,7 +11,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
         return super::compare::run(options, weights);
     }
     let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
-    let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
+    let passes = PassOptions { max_memory: options.max_memory, ..PassOptions::default() };
+    let compiler = setup::native(options.threads, options.isa.isa, passes)?;
     let rows = setup::rows(&options.file)?;
     let only = options.file.only.as_deref();
     // Integers are not trained.

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Dump, Stage};
 use crate::{Failure, output, setup, terminal};
-use nnc_driver::compiled;
+use nnc_driver::fit::Fitted;
 use nnc_driver::stage;
 use nnc_driver::{DriverError, project};
 use nnc_graph::text;
@@ -36,15 +36,14 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     }
     let bug = |error: String| Failure::Driver(DriverError::Internal(error));
     let passes = setup::passes(options.passes, options.fuel);
-    let optimised = nnc_opt::optimise(&graph, &passes).map_err(|error| bug(error.to_string()))?;
+    let engine = options.isa.isa;
+    let Fitted { optimised, lowered, .. } = setup::fitted(&graph, engine, &passes)?;
     if options.time_passes {
         output::remark(terminal::passes(&optimised.log).trim_end());
     }
     if options.at == Stage::Opt {
         return Ok(format!("{}\n{}", text::print(&optimised.graph), groups(&optimised.partition)));
     }
-    let engine = options.isa.isa;
-    let lowered = compiled::lower(&optimised, engine, None)?;
     match options.at {
         Stage::Clif => nnc_codegen::dump_clif(&lowered.program).map_err(|error| bug(error.to_string())),
         Stage::Asm => nnc_codegen::dump_asm(&lowered.program, engine.backend()).map_err(|error| bug(error.to_string())),

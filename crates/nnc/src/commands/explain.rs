@@ -3,13 +3,13 @@
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_driver::compiled;
+use nnc_driver::fit::{Again, Culprit, Fitted};
 use nnc_driver::profile;
 use nnc_driver::prune;
-use nnc_driver::{DriverError, stage};
+use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::predict::{Machine, Prediction, predict};
-use nnc_kernel::{Lowered, PeakBuffer};
+use nnc_kernel::{ArenaBuffer, Lowered};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
@@ -29,18 +29,17 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         None => graph,
     };
     let passes = setup::passes(options.passes, None);
-    let optimised = nnc_opt::optimise(&graph, &passes)
-        .map_err(|error| Failure::Driver(DriverError::Internal(error.to_string())))?;
-    let lowered = compiled::lower(&optimised, options.isa.isa, None)?;
+    let fitted = setup::fitted(&graph, options.isa.isa, &passes)?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
-    let predictions = predict(&lowered, &Machine::of(&options.isa.isa.target()), threads);
+    let predictions = predict(&fitted.lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&optimised, &lowered, (&predictions, threads))));
+        return output::line(&format!("{:#}", as_json(&fitted, (&predictions, threads))));
     }
-    output::print(&shown(&optimised, &lowered, (&predictions, threads)))
+    output::print(&shown(&fitted, (&predictions, threads)))
 }
 
-fn shown(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[Prediction], usize)) -> String {
+fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> String {
+    let Fitted { optimised, lowered, .. } = fitted;
     let runs = lowered.report.iter().zip(predictions).map(|(kernel, each)| kernel.runs as f64 * each.seconds);
     let mut text = format!(
         "{STRONG}{}{STRONG:#}, arena {}; predicted for {} of a processor as Zen 4: {} a run\n",
@@ -67,6 +66,7 @@ fn shown(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[Pr
     }
     text += &terminal::table(&rows);
     text += &memory(optimised, lowered);
+    text += &again(fitted);
     text += &format!("\n{STRONG}fusions{STRONG:#}\n");
     for decision in optimised.partition.all_decisions() {
         let mark = if decision.verdict == Verdict::Done {
@@ -88,7 +88,7 @@ fn memory(optimised: &Optimised, lowered: &Lowered) -> String {
     let Some(kernel) = lowered.report.get(peak.launch).filter(|_| !peak.buffers.is_empty()) else {
         return String::new();
     };
-    let bytes = |buffers: &[PeakBuffer]| terminal::bytes(buffers.iter().map(|buffer| buffer.bytes as u64).sum());
+    let bytes = |buffers: &[ArenaBuffer]| terminal::bytes(buffers.iter().map(|buffer| buffer.bytes as u64).sum());
     let number = |at: usize| (at + 1).to_string();
     let mut text = format!(
         "\n{STRONG}memory{STRONG:#}: fullest in launch {} (`{}`), with {} in use\n",
@@ -97,10 +97,11 @@ fn memory(optimised: &Optimised, lowered: &Lowered) -> String {
         bytes(&peak.buffers)
     );
     let (shown, rest) = peak.buffers.split_at(peak.buffers.len().min(SHOWN_BUFFERS));
-    let mut rows = vec![["bytes", "needed by launches", "holds"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["bytes", "needed by launches", "holds", "of", "at"].map(str::to_owned).to_vec()];
     for buffer in shown {
         let needed = format!("{} to {}", number(*buffer.needed.start()), number(*buffer.needed.end()));
-        rows.push(vec![terminal::bytes(buffer.bytes as u64), needed, held(&optimised.graph, buffer)]);
+        let Culprit { layer, place, .. } = Culprit::new(&optimised.graph, buffer, Some(kernel));
+        rows.push(vec![terminal::bytes(buffer.bytes as u64), needed, held(&optimised.graph, buffer), layer, place]);
     }
     text += &terminal::table(&rows);
     if !rest.is_empty() {
@@ -109,8 +110,32 @@ fn memory(optimised: &Optimised, lowered: &Lowered) -> String {
     text
 }
 
+/// What is computed again to keep within `--max-memory`.
+fn again(fitted: &Fitted) -> String {
+    let again = fitted.again();
+    if again.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n{STRONG}computed again{STRONG:#}: {}, instead of an arena of {}\n",
+        terminal::counted(again.len(), "operation"),
+        terminal::bytes(fitted.arena_of_all as u64)
+    );
+    let mut rows = vec![["bytes", "in launches", "what"].map(str::to_owned).to_vec()];
+    for Again { bytes, what, launches } in again.iter().take(SHOWN_BUFFERS) {
+        let launches: Vec<String> = launches.iter().map(|at| (at + 1).to_string()).collect();
+        rows.push(vec![terminal::bytes(*bytes as u64), launches.join(", "), what.clone()]);
+    }
+    text += &terminal::table(&rows);
+    let rest = again.len().saturating_sub(SHOWN_BUFFERS);
+    if rest > 0 {
+        text += &format!("{QUIET}and {rest} more{QUIET:#}\n");
+    }
+    text
+}
+
 /// Type, operation and library function of what a buffer holds.
-fn held(graph: &Graph, buffer: &PeakBuffer) -> String {
+fn held(graph: &Graph, buffer: &ArenaBuffer) -> String {
     let Some(held) = &buffer.holds else { return "what a kernel works with".to_owned() };
     profile::described(held.graph(graph), held.value)
 }
@@ -133,7 +158,8 @@ fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
     format!("{} ({})", ops.join(" "), functions.join(", "))
 }
 
-fn as_json(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[Prediction], usize)) -> Value {
+fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Value {
+    let Fitted { optimised, lowered, arena_of_all } = fitted;
     let kernels = lowered.report.iter().zip(predictions).map(|(kernel, prediction)| {
         json!({
             "kernel": kernel.name,
@@ -161,10 +187,14 @@ fn as_json(optimised: &Optimised, lowered: &Lowered, (predictions, threads): (&[
     let peak = json!({ "launch": lowered.peak.launch, "buffers": buffers.collect::<Vec<_>>() });
     let decisions = optimised.partition.all_decisions().into_iter();
     let decisions = decisions.map(|decision| json!({"done": decision.verdict == Verdict::Done, "kind": decision.kind, "what": decision.what, "why": decision.why}));
+    let again = fitted.again().into_iter();
+    let again = again.map(|again| json!({"bytes": again.bytes, "what": again.what, "launches": again.launches}));
     json!({
         "arena_bytes": lowered.arena_bytes,
         "predicted_for_threads": threads,
+        "arena_bytes_of_all": arena_of_all,
         "peak": peak,
+        "computed_again": again.collect::<Vec<_>>(),
         "kernels": kernels.collect::<Vec<_>>(),
         "fusions": decisions.collect::<Vec<_>>(),
     })

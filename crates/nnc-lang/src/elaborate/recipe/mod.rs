@@ -102,10 +102,15 @@ impl RecipeInfo {
     /// The names of the steps that are done in an iteration, counted from 0, of so many; the choice of what is pruned is
     /// one, and so is the rounding of products.
     pub fn due(&self, iteration: i64, iterations: i64) -> BTreeSet<String> {
-        let steps = self.steps.iter().filter(|step| step.is_due(iteration)).map(|step| step.name.clone());
-        let choice = self.prunes_every.filter(|every| (iteration + 1) % every == 0).map(|_| prune::CHOICE.to_owned());
-        let rounding = self.rounds(iteration, iterations).then(|| quantise::ROUNDING.to_owned());
-        steps.chain(choice).chain(rounding).collect()
+        self.due_names(iteration, iterations).map(str::to_owned).collect()
+    }
+
+    /// As [`Self::due`], one after the other.
+    pub fn due_names(&self, iteration: i64, iterations: i64) -> impl Iterator<Item = &str> {
+        let steps = self.steps.iter().filter(move |step| step.is_due(iteration)).map(|step| step.name.as_str());
+        let choice = self.prunes_every.filter(|every| (iteration + 1) % every == 0).map(|_| prune::CHOICE);
+        let rounding = self.rounds(iteration, iterations).then_some(quantise::ROUNDING);
+        steps.chain(choice).chain(rounding)
     }
 
     /// Whether products are rounded in an iteration, counted from 0, of so many.

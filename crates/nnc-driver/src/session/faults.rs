@@ -1,0 +1,96 @@
+//! Why a run stopped: the example, the field and the operation of an index that is out of range.
+
+use super::programs::Purpose;
+use super::{Session, fill};
+use crate::compiled::{CompiledGraph, RunError};
+use crate::error::DriverError;
+use crate::index_fault::IndexFault;
+use crate::index_graph::HELD;
+use crate::store::Store;
+use nnc_data::Batch;
+
+impl Session<'_> {
+    /// Why a run of a batch stopped, with the example that did it.
+    pub(super) fn explained(&mut self, error: RunError, purpose: Purpose, batch: &Batch) -> DriverError {
+        match error {
+            RunError::OutOfRange(_) => {}
+            RunError::NotResident(_) => return DriverError::Internal(error.to_string()),
+            RunError::Internal(why) => return DriverError::Internal(why),
+        }
+        if let Some(fault) = self.culprit(batch) {
+            return DriverError::Index(fault);
+        }
+        let program = self.programs.compiled.get(&(purpose, batch.rows)).map(|ready| &ready.program);
+        let detail = program.and_then(|program| out_of_range(program, &self.store)).unwrap_or_default();
+        let place = program.and_then(|program| program.place_out_of_range(&self.store));
+        let place = place.map_or(String::new(), |place| format!(" ({place})"));
+        let rows = batch.indices.iter().take(4).map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let more = if batch.rows > 4 { ", ..." } else { "" };
+        DriverError::Usage(format!("an index is out of range{detail}{place}, in the batch of examples {rows}{more}"))
+    }
+
+    /// The first example of a batch that has an index out of range by itself: they are evaluated one by one, and the
+    /// one that fails again with one field after the other replaced by zeros.
+    fn culprit(&mut self, batch: &Batch) -> Option<IndexFault> {
+        let program = &mut self.programs.get(Purpose::Evaluate, 1, &self.store).ok()?.program;
+        let (data, store) = (self.data, &mut self.store);
+        let mut fails = |example: &Batch| -> Option<String> {
+            fill(program, data, example).ok()?;
+            match program.run(store) {
+                Err(RunError::OutOfRange(_)) => Some(out_of_range(program, store).unwrap_or_default()),
+                Ok(()) | Err(RunError::NotResident(_) | RunError::Internal(_)) => None,
+            }
+        };
+        for place in 0..batch.rows {
+            let example = example_of(batch, place);
+            let Some(detail) = fails(&example) else { continue };
+            let without = |at: usize| {
+                let mut changed = example.clone();
+                changed.fields[at].fill(0);
+                changed
+            };
+            let guilty = (0..example.fields.len()).find(|&at| fails(&without(at)).is_none());
+            let field = guilty.map(|at| (at, data.raw[at].name.clone()));
+            let made_by = if self.is_held(&example) { None } else { self.maker(&example) };
+            return Some(IndexFault { detail, field, row: batch.indices[place], made_by });
+        }
+        None
+    }
+
+    /// Whether an index that the example itself holds is out of range.
+    fn is_held(&mut self, example: &Batch) -> bool {
+        let Ok(ready) = self.programs.get(Purpose::Indices, 1, &self.store) else { return false };
+        let program = &mut ready.program;
+        if fill(program, self.data, example).is_err() {
+            return false;
+        }
+        match program.run(&mut self.store) {
+            Ok(()) => program.output(HELD) == Some(&[1]),
+            Err(error) => matches!(error, RunError::OutOfRange(_)),
+        }
+    }
+
+    /// The operation that an index out of range meets on an example.
+    fn maker(&mut self, example: &Batch) -> Option<String> {
+        let program = &mut self.programs.get(Purpose::Evaluate, 1, &self.store).ok()?.program;
+        fill(program, self.data, example).ok()?;
+        program.place_out_of_range(&self.store)
+    }
+}
+
+/// One example of a batch as a batch of its own.
+fn example_of(batch: &Batch, place: usize) -> Batch {
+    let part = |bytes: &Vec<u8>| {
+        let size = bytes.len() / batch.rows;
+        bytes[place * size..(place + 1) * size].to_vec()
+    };
+    Batch { rows: 1, indices: vec![batch.indices[place]], fields: batch.fields.iter().map(part).collect() }
+}
+
+/// Which index is out of range, as the interpreter tells it.
+fn out_of_range(program: &CompiledGraph, store: &Store) -> Option<String> {
+    match program.interpretation(store) {
+        Err(RunError::OutOfRange(detail)) => Some(detail),
+        Ok(_) | Err(RunError::NotResident(_) | RunError::Internal(_)) => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! After the first step nothing is allocated: not by a training step, not by a batch that is evaluated, not by an answer.
+//!
+//! `dhat` counts the allocations of all threads. The file has one test, since another would be counted, too.
+
+use nnc_data::Batch;
+use nnc_driver::session::{Moment, Step};
+use nnc_driver::stage::{self, Which};
+use nnc_driver::store::Store;
+use nnc_driver::{Compiler, Dataset, Engine, Learned, Project, Session, Wanted};
+use nnc_lang::elaborate::Options;
+use nnc_opt::pipeline;
+use nnc_runtime::Pool;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Allocations so far.
+fn blocks() -> u64 {
+    dhat::HeapStats::get().total_blocks
+}
+
+fn project(path: &str, set: &[(&str, &str)]) -> Project {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Project::load(&path, &Options { set, ..Options::default() }).unwrap()
+}
+
+fn compiler() -> Compiler {
+    let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
+    Compiler { engine: Engine::host(), pool: Arc::new(pool), passes: pipeline::Options::default() }
+}
+
+/// Examples of zeros.
+fn batch(session: &Session<'_>, rows: usize) -> Batch {
+    let fields = session.data().raw.iter().map(|raw| vec![0; rows * raw.ty.bytes()]).collect();
+    Batch { rows, indices: (0..rows as u64).collect(), fields }
+}
+
+/// Steps in two rounds; in the second nothing may be allocated.
+fn check_steps(name: &str, session: &mut Session<'_>, rows: usize) {
+    let batch = batch(session, rows);
+    let mut round = |from: i64| {
+        for iteration in from..from + 6 {
+            let step = session.step(&batch, Moment { iteration, iterations: 12, epoch: 0 }).unwrap();
+            assert!(matches!(step, Step::Done(_)), "{name}");
+        }
+    };
+    round(0);
+    let before = blocks();
+    round(6);
+    assert_eq!(blocks() - before, 0, "{name}: training steps allocate");
+}
+
+/// A run of an answer.
+fn check_answer(name: &str, project: &Project, session: &Session<'_>) {
+    let graph = stage::graph(project, None, Which::Answer, Some(2)).unwrap();
+    let mut program = session.compiler().compile(&graph).unwrap();
+    let mut store = Store::default();
+    session.store().tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+    program.run(&mut store).unwrap();
+    let before = blocks();
+    (0..5).for_each(|_| program.run(&mut store).unwrap());
+    assert_eq!(blocks() - before, 0, "{name}: an answer allocates");
+}
+
+#[test]
+fn nothing_is_allocated_after_the_first_step() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    for (path, rows, set) in [
+        ("benches/models/seed_cnn.nn", 16, &[][..]),
+        ("benches/models/char_lstm.nn", 2, &[]),
+        ("benches/models/nanogpt.nn", 2, &[]),
+        ("dsl-examples/wgan_gp.nn", 4, &[("width", "2"), ("latent", "3"), ("critic_steps", "2")]),
+    ] {
+        let project = project(path, set);
+        let recipe = project.recipe(None).unwrap().name.clone();
+        let mut session = Session::new(&project, &recipe, compiler(), 0).unwrap();
+        check_steps(path, &mut session, rows);
+        check_answer(path, &project, &session);
+    }
+    check_evaluation();
+}
+
+/// The allocations of an evaluation do not grow with its batches.
+fn check_evaluation() {
+    let project = project("dsl-examples/digits.nn", &[]);
+    let recipe = project.recipe(None).unwrap();
+    let mut session = Session::new(&project, &recipe.name, compiler(), 0).unwrap();
+    let dataset = Dataset::open(session.data(), project.folder(), 0, Wanted::All, &Learned::default()).unwrap();
+    let batches = |count: usize| {
+        let mut part = dataset.train.clone();
+        part.rows.truncate(count * Project::batch(recipe));
+        assert_eq!(part.rows.len(), count * Project::batch(recipe));
+        part
+    };
+    let (few, many) = (batches(2), batches(20));
+    let mut count = |part| {
+        let before = blocks();
+        session.evaluate(part).unwrap();
+        blocks() - before
+    };
+    count(&few);
+    count(&many);
+    let (of_few, of_many) = (count(&few), count(&many));
+    // Whether a thread has to wait, and makes a place to wait at, is a matter of time.
+    assert!(of_many < of_few + 8, "{of_few} allocations for 2 batches, {of_many} for 20");
+}
