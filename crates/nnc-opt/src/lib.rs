@@ -37,6 +37,7 @@ mod parameters;
 pub mod pipeline;
 pub mod prune;
 pub mod quantise;
+mod recompute;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;

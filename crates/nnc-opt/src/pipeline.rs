@@ -6,7 +6,8 @@
 //!    loops go through them, too.
 //! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
 //!    again after each.
-//! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 5. `recompute`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
+//! 6. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
 //! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
@@ -14,7 +15,7 @@
 use crate::fuse::{self, FuseOptions, Partition};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, absorb, cse, dce, fold, grad, layout, simplify, tidy, unfold};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, recompute, simplify, tidy, unfold};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -78,6 +79,10 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
+    }
+    if let Some(made) = recompute::recompute_scores(&graph, &options.fuse) {
+        graph = runner.run("recompute", &graph, |_, _| made)?;
+        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
     Ok(Optimised { graph, partition, winograd: options.winograd, log: runner.into_log() })

@@ -3,6 +3,8 @@
 //! The row is walked in passes. Pass 0 computes the reductions that need nothing of others; what they give makes the
 //! next pass possible, and so on; outputs of full size are written in the last. A costly member that several passes
 //! need (the exponential of a softmax) is kept in scratch memory by the first of them.
+//!
+//! The row of an attention group comes out of products and goes into others: [`Lines`] says where it lies.
 
 use super::accumulate::{Accumulators, Combine, Parts};
 use super::evaluate::{Known, Point};
@@ -25,7 +27,7 @@ const KEEP_BYTES: usize = 1 << 18;
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
     let graph = lowering.graph;
     let mut draft = KernelDraft::new("rows");
-    let passes = Passes::new(graph, group);
+    let passes = Passes::new(graph, &group.nodes, &group.outputs);
     let outer = rows_of(&group.domain, passes.rows).len();
     let classes = (0..group.domain.len()).map(|axis| u8::from(axis >= outer)).collect();
     let axes = Axes { dims: group.domain.clone(), classes };
@@ -33,20 +35,27 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let lanes = lowering.lanes(&members);
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, axes)?;
     let row: usize = group.domain[outer..].iter().product();
-    let mut kept = BTreeMap::new();
-    for value in passes.worth_keeping(graph, row) {
-        kept.insert(value, draft.builder.scratch(elem(graph.ty(value).dtype), row));
-    }
+    let kept = passes.keep(graph, &mut draft, row);
     let work = cost::of_nodes(graph, &group.nodes) + 1;
     let outer = frame.axes.classes.iter().filter(|&&class| class == 0).count();
-    let body = Body { frame: &frame, passes: &passes, outputs: &group.outputs, kept: &kept, lanes, outer };
+    let lines = Lines::default();
+    let body = Body { frame: &frame, passes: &passes, outputs: &group.outputs, lines: &lines, kept: &kept, lanes, outer };
     let split = Split::new(passes.rows, TASK_WORK / (row * work), 1);
     draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split));
     lowering.launch_counted(draft, &frame, passes.rows * row * work, cost::in_all(graph, &group.nodes))
 }
 
+/// Values of full size that lie in scratch memory, a line for each row: where row 0 begins is told for each row.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// What is there before; no members.
+    pub read: Vec<(ValueId, Memory)>,
+    /// Members that are left there, also where something was read.
+    pub written: Vec<(ValueId, Memory)>,
+}
+
 /// When each member is computed.
-struct Passes {
+pub struct Passes {
     rows: usize,
     /// For members of full size the first pass in which they can be computed; for members of one element per row the
     /// first pass before which they can.
@@ -59,16 +68,16 @@ struct Passes {
 }
 
 impl Passes {
-    fn new(graph: &Graph, group: &Group) -> Self {
+    /// Of members in program order, some of which are needed when all is done.
+    pub fn new(graph: &Graph, nodes: &[NodeId], outputs: &[ValueId]) -> Self {
         let is_reduction = |id: &NodeId| matches!(graph.node(*id).op, Op::Reduce { .. });
-        let rows = group
-            .nodes
+        let rows = nodes
             .iter()
             .find(|id| is_reduction(id))
             .map_or(1, |&id| graph.ty(graph.node(id).results[0]).shape.elements().size());
         let mut passes =
             Self { rows, at: BTreeMap::new(), full: BTreeSet::new(), reductions: Vec::new(), needed: Vec::new() };
-        for &id in &group.nodes {
+        for &id in nodes {
             let node = graph.node(id);
             let of_operands = node.operands.iter().filter_map(|&operand| passes.at.get(&base(graph, operand))).max();
             let pass = of_operands.copied().unwrap_or(0);
@@ -84,13 +93,17 @@ impl Passes {
                 }
             }
         }
-        passes.find_needed(graph, group);
+        passes.find_needed(graph, outputs);
         passes
     }
 
-    fn find_needed(&mut self, graph: &Graph, group: &Group) {
-        let full_outputs: Vec<ValueId> =
-            group.outputs.iter().copied().filter(|value| self.full.contains(value)).collect();
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn find_needed(&mut self, graph: &Graph, outputs: &[ValueId]) {
+        let full_outputs: Vec<ValueId> = outputs.iter().copied().filter(|value| self.full.contains(value)).collect();
         let latest = full_outputs.iter().map(|value| self.at[value] + 1).max().unwrap_or(0);
         self.reductions.resize(self.reductions.len().max(latest), Vec::new());
         let last = self.reductions.len() - 1;
@@ -113,6 +126,12 @@ impl Passes {
         }
     }
 
+    /// Memory for what one pass keeps for the next ones, `row` elements each.
+    pub fn keep(&self, graph: &Graph, draft: &mut KernelDraft, row: usize) -> BTreeMap<ValueId, Memory> {
+        let keep = |value| (value, draft.builder.scratch(elem(graph.ty(value).dtype), row));
+        self.worth_keeping(graph, row).into_iter().map(keep).collect()
+    }
+
     fn worth_keeping(&self, graph: &Graph, row: usize) -> Vec<ValueId> {
         let mut room = KEEP_BYTES;
         let mut kept = Vec::new();
@@ -128,39 +147,63 @@ impl Passes {
     }
 }
 
-struct Body<'a, 'g> {
-    frame: &'a Frame<'g>,
-    passes: &'a Passes,
-    outputs: &'a [ValueId],
-    kept: &'a BTreeMap<ValueId, Memory>,
-    lanes: u8,
+/// What is done for a row.
+pub struct Body<'a, 'g> {
+    /// Its members, along the domain.
+    pub frame: &'a Frame<'g>,
+    /// When they are computed.
+    pub passes: &'a Passes,
+    /// What is stored.
+    pub outputs: &'a [ValueId],
+    /// What lies in scratch memory.
+    pub lines: &'a Lines,
+    /// What one pass keeps for the next ones.
+    pub kept: &'a BTreeMap<ValueId, Memory>,
+    /// Lanes of a vector.
+    pub lanes: u8,
     /// Number of axes that count rows.
-    outer: usize,
+    pub outer: usize,
 }
 
 impl Body<'_, '_> {
     fn task(&self, b: &mut Builder, task: Value, split: Split) {
-        let dims = &self.frame.axes.dims;
-        let zero = b.index(0);
-        let scalar = Point { coordinates: vec![zero; dims.len()], vector: 0, lanes: 1 };
-        let mut known = Known::default();
-        self.frame.hoist(b, &scalar, &mut known, |_| true);
+        let known = self.known(b);
         let (start, end) = split.bounds(b, task);
         let step = b.index(1);
         b.for_loop(start, end, step, &[], |b, row, _| {
-            let mut point = scalar.clone();
-            let outer = coordinates(b, row, &dims[..self.outer]);
-            point.coordinates[..self.outer].copy_from_slice(&outer);
-            self.row(b, &point, known.clone());
+            let zero = b.index(0);
+            self.row(b, row, &known, zero);
             vec![]
         });
     }
 
-    fn row(&self, b: &mut Builder, first: &Point, mut known: Known) {
+    /// The first point of all.
+    fn origin(&self, b: &mut Builder) -> Point {
+        let zero = b.index(0);
+        Point { coordinates: vec![zero; self.frame.axes.dims.len()], vector: 0, lanes: 1 }
+    }
+
+    /// What is the same in all rows.
+    pub fn known(&self, b: &mut Builder) -> Known {
+        let mut known = Known::default();
+        let origin = self.origin(b);
+        self.frame.hoist(b, &origin, &mut known, |_| true);
+        known
+    }
+
+    /// All of the row with that number; its lines begin at `line`.
+    pub fn row(&self, b: &mut Builder, row: Value, known: &Known, line: Value) {
+        let mut first = self.origin(b);
+        let outer = coordinates(b, row, &self.frame.axes.dims[..self.outer]);
+        first.coordinates[..self.outer].copy_from_slice(&outer);
+        self.passes(b, &first, known.clone(), line);
+    }
+
+    fn passes(&self, b: &mut Builder, first: &Point, mut known: Known, line: Value) {
         self.frame.hoist(b, first, &mut known, |axis| axis >= self.outer);
         for pass in 0..self.passes.reductions.len() {
             self.row_members(b, first, &mut known, pass);
-            self.pass(b, first, &mut known, pass);
+            self.pass(b, first, &mut known, (pass, line));
         }
         self.row_members(b, first, &mut known, self.passes.reductions.len());
         for &output in self.outputs.iter().filter(|&output| !self.passes.full.contains(output)) {
@@ -178,7 +221,7 @@ impl Body<'_, '_> {
         }
     }
 
-    fn pass(&self, b: &mut Builder, first: &Point, known: &mut Known, pass: usize) {
+    fn pass(&self, b: &mut Builder, first: &Point, known: &mut Known, (pass, line): (usize, Value)) {
         let reductions = &self.passes.reductions[pass];
         let dims = &self.frame.axes.dims;
         let last = dims.len() - 1;
@@ -199,11 +242,14 @@ impl Body<'_, '_> {
                 let range = (b.index(0), b.index(dims[last] as i64));
                 let widths = if vectorises { widths(dims[last], self.lanes) } else { vec![1] };
                 span(b, range, &widths, |b, at, lanes| {
-                    self.at_point(b, &point, &inner_known, pass, (at, lanes));
+                    self.at_point(b, &point, &inner_known, (pass, line), (at, lanes));
                 });
                 return carried;
             }
-            accumulators.walk(b, carried, |b, at, lanes| self.at_point(b, &point, &inner_known, pass, (at, lanes)))
+            let at_point = |b: &mut Builder, at, lanes| {
+                self.at_point(b, &point, &inner_known, (pass, line), (at, lanes))
+            };
+            accumulators.walk(b, carried, at_point)
         });
         if reductions.is_empty() {
             return;
@@ -222,13 +268,18 @@ impl Body<'_, '_> {
         b: &mut Builder,
         row: &Point,
         known: &Known,
-        pass: usize,
+        (pass, line): (usize, Value),
         (at, lanes): (Value, u8),
     ) -> Vec<Value> {
         let mut point = Point { lanes, ..row.clone() };
         let last = point.coordinates.len() - 1;
         point.coordinates[last] = at;
         let mut known = known.clone();
+        for &(value, memory) in &self.lines.read {
+            let place = self.place_in_line(b, &point, line);
+            let loaded = b.load(memory, place, lanes);
+            known.bind(value, loaded, lanes);
+        }
         let needed = &self.passes.needed[pass];
         let first_pass = |value: &ValueId| self.passes.needed.iter().position(|needed| needed.contains(value));
         for (&value, &memory) in self.kept.iter().filter(|(value, _)| needed.contains(value)) {
@@ -245,11 +296,22 @@ impl Body<'_, '_> {
         let taken = operands.map(|operand| self.frame.evaluate(b, &point, &mut known, operand)).collect();
         if pass + 1 == self.passes.reductions.len() {
             // Written last: an output may take the place of what was just read.
+            let left: Vec<Value> =
+                self.lines.written.iter().map(|(value, _)| self.frame.evaluate(b, &point, &mut known, *value)).collect();
+            for (&(_, memory), value) in self.lines.written.iter().zip(left) {
+                let place = self.place_in_line(b, &point, line);
+                b.store(memory, place, value);
+            }
             let full: Vec<ValueId> =
                 self.outputs.iter().copied().filter(|output| self.passes.full.contains(output)).collect();
             self.frame.evaluate_and_write(b, &point, &mut known, &full);
         }
         taken
+    }
+
+    fn place_in_line(&self, b: &mut Builder, point: &Point, line: Value) -> Value {
+        let place = self.place_in_row(b, point);
+        b.add(place, line)
     }
 
     fn place_in_row(&self, b: &mut Builder, point: &Point) -> Value {

@@ -2,7 +2,7 @@
 
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
-use super::outputs;
+use super::{attention, outputs};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -18,6 +18,7 @@ pub fn partition(graph: &Graph, options: &FuseOptions) -> Partition {
             join_operands(graph, &mut drafts, id, &mut decisions);
         }
     }
+    attention::join_all(graph, &mut drafts, &mut decisions);
     if options.scalars {
         join_scalars(graph, &mut drafts, &mut decisions);
     }
@@ -63,7 +64,8 @@ fn attempt(
     decisions.push(Decision { verdict, kind, what, why, node: id });
 }
 
-fn described(graph: &Graph, id: NodeId) -> String {
+/// A node as reports name it.
+pub fn described(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let from = node.origin.map(|origin| graph.origin(origin)).filter(|origin| !origin.function.is_empty());
     let value = node.results[0];

@@ -1,0 +1,98 @@
+//! Attention in one kernel: what it computes, at every size and with every mask, and what it leaves in memory.
+
+mod common;
+
+use common::{check_widths, lowered_run};
+use nnc_graph::testing::{Attention, Mask, Rng, random_inputs};
+use nnc_graph::{DType, Graph};
+use nnc_kernel::ir::Target;
+use nnc_kernel::lower;
+use nnc_opt::fuse::{FuseOptions, GroupKind, Partition, partition};
+use nnc_opt::{Options, optimise};
+
+const MASKS: [Mask; 4] = [Mask::None, Mask::Causal, Mask::Padding, Mask::Added];
+
+fn optimised(attention: &Attention) -> Graph {
+    optimise(&attention.graph(), &Options::default()).unwrap().graph
+}
+
+fn attentions(partition: &Partition) -> usize {
+    partition.groups.iter().filter(|group| group.kind == GroupKind::Attention).count()
+}
+
+/// Checks it against the interpreter, that it is fused, and that the bits are those of the single kernels.
+fn check(attention: &Attention, seed: u64) {
+    let graph = optimised(attention);
+    let wanted = 1 + usize::from(attention.derivative);
+    let groups = partition(&graph, &FuseOptions::ALL);
+    assert_eq!(attentions(&groups), wanted, "{attention:?}: {:#?}", groups.decisions);
+    check_widths(&graph, seed, &[4, 8, 16]).unwrap_or_else(|what| panic!("{attention:?}: {what}"));
+    let given = random_inputs(&graph, seed);
+    let single = FuseOptions { attention: false, ..FuseOptions::ALL };
+    let of = |fuse| lowered_run(&graph, &given, fuse, 8).unwrap().outputs;
+    assert_eq!(of(&FuseOptions::ALL), of(&single), "{attention:?}: other bits than those of single kernels");
+}
+
+#[test]
+fn every_mask_at_odd_sizes() {
+    for (at, mask) in MASKS.into_iter().enumerate() {
+        let odd = Attention::new(&[2, 3], 19, 23, 5).masked(mask);
+        check(&Attention { values: 7, ..odd.clone() }, at as u64);
+        check(&Attention { heads: true, ..odd.clone() }, at as u64);
+        check(&odd.derived(), at as u64);
+    }
+}
+
+#[test]
+fn random_sizes() {
+    for seed in 0..24 {
+        let mut rng = Rng::new(seed);
+        let mut size = |low: i64, high: i64| rng.int(low, high) as usize;
+        let batch: Vec<usize> = (0..size(1, 2)).map(|_| size(2, 3)).collect();
+        let batch = if batch.len() == 1 { vec![size(4, 6)] } else { batch };
+        let attention = Attention::new(&batch, size(16, 50), size(2, 50), size(1, 20)).masked(MASKS[size(0, 3)]);
+        let attention = Attention { values: size(1, 40), heads: batch.len() > 1 && size(0, 1) == 1, ..attention };
+        check(&if size(0, 1) == 1 { attention.derived() } else { attention }, seed);
+    }
+}
+
+#[test]
+fn doubles() {
+    check(&Attention { dtype: DType::F64, ..Attention::new(&[4], 18, 17, 6).masked(Mask::Causal) }.derived(), 3);
+}
+
+/// Rows of queries that are a multiple of 4096 bytes apart are brought together.
+#[test]
+fn queries_far_apart() {
+    check(&Attention { heads: true, ..Attention::new(&[1, 64], 40, 9, 16) }, 4);
+}
+
+/// As many tasks as threads may want, also of few heads.
+#[test]
+fn rows_of_a_head_are_shared_out() {
+    let lowered = |attention: &Attention| {
+        let graph = optimised(attention);
+        let groups = partition(&graph, &FuseOptions::ALL);
+        let program = lower(&graph, &groups, &Target::new(16)).unwrap().program;
+        program.kernels.into_iter().find(|kernel| kernel.name == "attention").unwrap()
+    };
+    let few = lowered(&Attention::new(&[1, 2], 256, 256, 16));
+    assert_eq!(few.phases.len(), 2);
+    assert!(few.phases[1].tasks >= 8);
+    let many = lowered(&Attention::new(&[4, 16], 64, 64, 16));
+    assert_eq!(many.phases.iter().map(|phase| phase.tasks).collect::<Vec<_>>(), [64]);
+}
+
+/// Forward and backward: nothing as large as the scores, nor a table of the mask, is in the arena.
+#[test]
+fn no_matrix_of_scores_is_in_memory() {
+    for mask in [Mask::None, Mask::Causal] {
+        for attention in [Attention::new(&[4], 512, 512, 8), Attention::new(&[4], 512, 512, 8).derived()] {
+            let graph = optimised(&attention.masked(mask));
+            let bytes = |fuse: &FuseOptions| lower(&graph, &partition(&graph, fuse), &Target::new(8)).unwrap().arena_bytes;
+            let (fused, single) = (bytes(&FuseOptions::ALL), bytes(&FuseOptions { attention: false, ..FuseOptions::ALL }));
+            assert!(fused < 512 * 512, "{fused} bytes with {mask:?}");
+            assert!(single > 4 * 512 * 512 * 4, "{single} bytes with {mask:?}");
+        }
+    }
+}
