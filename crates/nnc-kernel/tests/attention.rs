@@ -4,7 +4,7 @@ mod common;
 
 use common::{check_widths, lowered_run};
 use nnc_graph::testing::{Attention, Mask, Rng, random_inputs};
-use nnc_graph::{DType, Graph};
+use nnc_graph::{DType, Graph, Tensor};
 use nnc_kernel::ir::Target;
 use nnc_kernel::lower;
 use nnc_opt::fuse::{FuseOptions, GroupKind, Partition, partition};
@@ -67,6 +67,44 @@ fn queries_far_apart() {
     check(&Attention { heads: true, ..Attention::new(&[1, 64], 40, 9, 16) }, 4);
 }
 
+/// The bits of two results, any NaN like any other.
+fn numbers(finished: &std::collections::BTreeMap<String, Tensor>) -> Vec<Option<u64>> {
+    let all = finished.values().flat_map(Tensor::to_f64);
+    all.map(|number| (!number.is_nan()).then(|| number.to_bits())).collect()
+}
+
+/// Keys that a causal mask hides are left out only where they do not count: here scores are lower than what stands for
+/// hidden ones, or are no numbers, or values are not finite.
+#[test]
+fn hidden_keys_that_count() {
+    let attention = Attention::new(&[2, 2], 61, 67, 5).masked(Mask::Causal);
+    let graph = optimised(&attention);
+    let single = FuseOptions { attention: false, ..FuseOptions::ALL };
+    let cases: [&[(&str, f64)]; 5] = [
+        &[("query", 1e16), ("key", -1e16)],
+        &[("query", 1e16), ("key", 1e16)],
+        &[("value", f64::INFINITY)],
+        &[("key", f64::NAN)],
+        &[("query", f64::NEG_INFINITY)],
+    ];
+    for (at, case) in cases.into_iter().enumerate() {
+        let mut given = random_inputs(&graph, at as u64);
+        for &(name, number) in case {
+            let tensor = &given[name];
+            let mut numbers = tensor.to_f64();
+            let first = numbers.len() * 3 / 8;
+            numbers[first..first + 40].fill(number);
+            let tensor = Tensor::from_f64(DType::F32, tensor.dims(), &numbers);
+            given.insert(name.to_owned(), tensor);
+        }
+        let of = |fuse: &FuseOptions, lanes| numbers(&lowered_run(&graph, &given, fuse, lanes).unwrap().outputs);
+        let expected = of(&single, 8);
+        for lanes in [4, 16] {
+            assert_eq!(of(&FuseOptions::ALL, lanes), expected, "{case:?} in {lanes} lanes");
+        }
+    }
+}
+
 /// As many tasks as threads may want, also of few heads.
 #[test]
 fn rows_of_a_head_are_shared_out() {
@@ -78,6 +116,7 @@ fn rows_of_a_head_are_shared_out() {
     };
     let few = lowered(&Attention::new(&[1, 2], 256, 256, 16));
     assert_eq!(few.phases.len(), 2);
+    assert_eq!(few.phases[1].tasks % 2, 0);
     assert!(few.phases[1].tasks >= 8);
     let many = lowered(&Attention::new(&[4, 16], 64, 64, 16));
     assert_eq!(many.phases.iter().map(|phase| phase.tasks).collect::<Vec<_>>(), [64]);
@@ -92,7 +131,7 @@ fn no_matrix_of_scores_is_in_memory() {
             let bytes = |fuse: &FuseOptions| lower(&graph, &partition(&graph, fuse), &Target::new(8)).unwrap().arena_bytes;
             let (fused, single) = (bytes(&FuseOptions::ALL), bytes(&FuseOptions { attention: false, ..FuseOptions::ALL }));
             assert!(fused < 512 * 512, "{fused} bytes with {mask:?}");
-            assert!(single > 4 * 512 * 512 * 4, "{single} bytes with {mask:?}");
+            assert!(single >= 4 * 512 * 512 * 4, "{single} bytes with {mask:?}");
         }
     }
 }

@@ -182,8 +182,9 @@ struct Remaker<'a> {
     sites: &'a [Site],
     /// What stands for a value inside of a site for those that come after.
     again: BTreeMap<ValueId, ValueId>,
-    /// Repeated values whose work is done after they are repeated, for what is inside of a site and for what comes after.
-    spread: BTreeMap<(ValueId, bool), ValueId>,
+    /// Repeated values whose work is done after they are repeated, by the place in `sites` and whether it is for what comes
+    /// after: no kernel reads another one's.
+    spread: BTreeMap<(ValueId, usize, bool), ValueId>,
 }
 
 impl<'a> Remaker<'a> {
@@ -196,14 +197,14 @@ impl<'a> Remaker<'a> {
         let mut unlimited = Fuel::new(None);
         let mut rewriter = Rewriter::new(self.graph, &mut unlimited);
         for (id, node) in self.graph.nodes() {
-            let is_inside = self.sites.iter().any(|site| site.inside.contains(&id));
-            let is_late = self.sites.iter().any(|site| site.late.contains(&id));
-            if !is_inside && !is_late {
+            let is_late = |site: &Site| site.late.contains(&id);
+            let Some(site) = self.sites.iter().position(|site| site.inside.contains(&id) || is_late(site)) else {
                 rewriter.copy(id);
                 continue;
-            }
+            };
+            let place = (site, is_late(&self.sites[site]));
             let given: Vec<ValueId> =
-                node.operands.iter().map(|&operand| self.given(&mut rewriter, operand, is_late)).collect();
+                node.operands.iter().map(|&operand| self.given(&mut rewriter, operand, place)).collect();
             rewriter.at(id);
             let results = rewriter.graph_mut().emit_all(node.op.clone(), &given);
             node.results.iter().zip(results).for_each(|(&old, new)| rewriter.replace(old, new));
@@ -224,24 +225,25 @@ impl<'a> Remaker<'a> {
     }
 
     /// What a node inside of a site, or one that comes after, reads for an operand.
-    fn given(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId, is_late: bool) -> ValueId {
+    fn given(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId, (site, is_late): (usize, bool)) -> ValueId {
         if is_late && self.is_inside(value) {
-            self.make_again(rewriter, value)
+            self.make_again(rewriter, value, site)
         } else if is_table(self.graph, self.views, value) {
-            self.spread(rewriter, value, is_late)
+            self.spread(rewriter, value, (site, is_late))
         } else {
             rewriter.value(value)
         }
     }
 
     /// A value inside of a site, or a view of one, made again.
-    fn make_again(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId) -> ValueId {
+    fn make_again(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId, site: usize) -> ValueId {
         if let Some(&made) = self.again.get(&value) {
             return made;
         }
         let id = self.graph.value(value).node;
         let node = self.graph.node(id);
-        let given: Vec<ValueId> = node.operands.iter().map(|&operand| self.given(rewriter, operand, true)).collect();
+        let given: Vec<ValueId> =
+            node.operands.iter().map(|&operand| self.given(rewriter, operand, (site, true))).collect();
         rewriter.at(id);
         let made = rewriter.emit(node.op.clone(), &given);
         self.again.insert(value, made);
@@ -249,12 +251,12 @@ impl<'a> Remaker<'a> {
     }
 
     /// A repeated value, repeated before the work is done.
-    fn spread(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId, is_late: bool) -> ValueId {
-        if let Some(&made) = self.spread.get(&(value, is_late)) {
+    fn spread(&mut self, rewriter: &mut Rewriter<'_>, value: ValueId, (site, is_late): (usize, bool)) -> ValueId {
+        if let Some(&made) = self.spread.get(&(value, site, is_late)) {
             return made;
         }
         let made = self.under_views(rewriter, value, &[]);
-        self.spread.insert((value, is_late), made);
+        self.spread.insert((value, site, is_late), made);
         made
     }
 

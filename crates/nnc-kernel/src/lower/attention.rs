@@ -10,14 +10,16 @@
 //! same. Whole rows need no rescaling, as online softmax does (Milakov and Gimelshein 2018); a block has the fewer rows
 //! the longer they are.
 
+use super::attention_mask::Horizon;
 use super::attention_products::{Factor, Mix, Scores};
+use super::accumulate::LANES;
 use super::attention_shape::Shape;
 use super::dot::matrix_operand;
 use super::evaluate::Known;
 use super::frame::{Axes, Frame};
 use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
-use super::rows::{Body, Lines, Passes};
+use super::rows::{Body, Cut, Lines, Passes};
 use super::{LowerError, Lowering, cost};
 use crate::ir::{Builder, Memory, Value};
 use nnc_graph::{Graph, NodeId, Op, ValueId};
@@ -31,7 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A bug in the compiler.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
     let graph = lowering.graph;
-    let roles = Roles::new(graph, &Views::new(graph), &group.nodes);
+    let views = Views::new(graph);
+    let roles = Roles::new(graph, &views, &group.nodes);
     let matrices = roles.scores.first().and_then(|&dot| Matrices::of(graph, dot));
     let matrices = matrices.ok_or_else(|| LowerError::bug("attention without scores"))?;
     let operands = Operands::new(lowering, &roles)?;
@@ -39,7 +42,6 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let read: Vec<ValueId> = roles.scores.iter().map(|&dot| graph.node(dot).results[0]).collect();
     let written: BTreeSet<ValueId> = roles.readers.iter().map(|reader| matrix_of(graph, reader)).collect();
     let shape = Shape::new(lowering, &roles, matrices, read.len().max(written.len()));
-    draft.how = shape.to_string();
     let lines = lines(&mut draft, &shape, read, written);
     let inner = Inner::new(lowering, &mut draft, group, &roles)?;
     let mut scores = Vec::new();
@@ -53,7 +55,11 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         let from = from.ok_or_else(|| LowerError::bug("a product reads a matrix that is not there"))?;
         readers.push(Mix::new(lowering, &mut draft, (group, reader), (place, from), &shape)?);
     }
-    let kernel = Attention { shape: &shape, body: inner.body(&lines), scores: &scores, readers: &readers };
+    // Keys along several axes of the domain are not counted from first to last.
+    let horizon = Horizon::find(graph, &views, &roles, matrices).filter(|_| inner.has_one_axis());
+    draft.how = format!("{shape}{}", if horizon.is_some() { ", hidden keys left out" } else { "" });
+    let (body, horizon) = (inner.body(&lines), horizon.as_ref());
+    let kernel = Attention { shape: &shape, body, scores: &scores, readers: &readers, horizon };
     kernel.phases(&mut draft);
     let dots = roles.scores.iter().copied().chain(roles.readers.iter().map(|reader| reader.dot));
     let products: usize = dots.map(|dot| 2 * multiply_adds(graph, dot)).sum();
@@ -153,6 +159,11 @@ impl<'g> Inner<'g> {
         Ok(Self { nodes, outputs, frame, passes, kept, lanes, outer })
     }
 
+    /// Whether the keys lie along a single axis.
+    fn has_one_axis(&self) -> bool {
+        self.frame.axes.dims.len() == self.outer + 1
+    }
+
     fn body<'a>(&'a self, lines: &'a Lines) -> Body<'a, 'g> {
         let Self { frame, passes, outputs, kept, lanes, outer, .. } = self;
         Body { frame, passes, outputs, lines, kept, lanes: *lanes, outer: *outer }
@@ -165,6 +176,7 @@ struct Attention<'a, 'g> {
     body: Body<'a, 'g>,
     scores: &'a [Scores],
     readers: &'a [Mix<'g>],
+    horizon: Option<&'a Horizon>,
 }
 
 impl Attention<'_, '_> {
@@ -199,27 +211,93 @@ impl Attention<'_, '_> {
         }
         self.readers.iter().for_each(|reader| reader.begin(b, shape));
         let known = self.body.known(b);
+        let horizon = self.horizon.map(|horizon| (horizon, self.is_finite(b, matrix)));
         let step = b.index(shape.block as i64);
         b.for_loop(start, end, step, &[], |b, row, _| {
             let to = b.add(row, step);
             let rows = (row, b.min(to, end));
-            self.block(b, matrix, rows, &known);
+            match horizon {
+                Some((horizon, is_finite)) => {
+                    let end = self.end(b, horizon, rows.1);
+                    let all = b.index(shape.matrices.columns as i64);
+                    let end = b.select(is_finite, end, all);
+                    self.seen(b, horizon, (matrix, rows, end), &known);
+                }
+                None => {
+                    let end = b.index(shape.matrices.columns as i64);
+                    self.block(b, (matrix, rows, end), &known, None);
+                }
+            }
             vec![]
         });
         self.readers.iter().for_each(|reader| reader.finish(b, shape, matrix));
     }
 
-    fn block(&self, b: &mut Builder, matrix: Value, rows: (Value, Value), known: &Known) {
+    /// Whether what a matrix is multiplied by is finite, so that it does not count where that is 0.
+    fn is_finite(&self, b: &mut Builder, matrix: Value) -> Value {
+        let truth = b.bool(true, 1);
+        self.readers.iter().fold(truth, |all, reader| {
+            let one = reader.right.is_finite(b, matrix);
+            b.and(all, one)
+        })
+    }
+
+    /// The column, a whole number of panels and of blocks of a reduction, from which on all rows before `row` see nothing.
+    fn end(&self, b: &mut Builder, horizon: &Horizon, row: Value) -> Value {
+        let unit = least_common_multiple(LANES, self.shape.tile.columns()) as i64;
+        let (least, most) = (b.index(unit), b.index(self.shape.matrices.columns as i64));
+        let end = b.add_index(row, horizon.offset + unit - 1);
+        let panels = b.div(end, least);
+        let end = b.mul_index(panels, unit);
+        let end = b.max(end, least);
+        b.min(end, most)
+    }
+
+    /// A block up to `end`; once more and as a whole if what is hidden counts.
+    fn seen(
+        &self,
+        b: &mut Builder,
+        horizon: &Horizon,
+        (matrix, rows, end): (Value, (Value, Value), Value),
+        known: &Known,
+    ) {
+        let (zero, one, two) = (b.index(0), b.index(1), b.index(2));
+        let all = b.index(self.shape.matrices.columns as i64);
+        b.for_loop(zero, two, one, &[end, one], |b, _, carried| {
+            let (end, is_due) = (carried[0], b.gt(carried[1], zero));
+            let block = |b: &mut Builder| {
+                let cut = Cut { hidden: &horizon.hidden, end, is_short: b.lt(end, all) };
+                vec![self.block(b, (matrix, rows, end), known, Some(cut))]
+            };
+            let doubts = b.if_else(is_due, block, |_| vec![zero]);
+            vec![all, doubts[0]]
+        });
+    }
+
+    /// A block up to the column `end`. Gives the number 1 if what was left out may count, else 0.
+    fn block(
+        &self,
+        b: &mut Builder,
+        (matrix, rows, end): (Value, (Value, Value), Value),
+        known: &Known,
+        cut: Option<Cut<'_>>,
+    ) -> Value {
         let shape = self.shape;
-        self.scores.iter().for_each(|scores| scores.run(b, shape, matrix, rows));
-        let step = b.index(1);
-        b.for_loop(rows.0, rows.1, step, &[], |b, row, _| {
+        self.scores.iter().for_each(|scores| scores.run(b, shape, matrix, (rows, end)));
+        let (zero, one) = (b.index(0), b.index(1));
+        let doubts = b.for_loop(rows.0, rows.1, one, &[zero], |b, row, doubts| {
             let number = b.affine(&[(matrix, shape.matrices.rows as i64), (row, 1)], 0);
             let line = b.sub(row, rows.0);
             let line = b.mul_index(line, shape.stride as i64);
-            self.body.row(b, number, known, line);
-            vec![]
+            let doubt = self.body.row(b, number, known, (line, cut));
+            let doubt = b.select(doubt, one, zero);
+            vec![b.max(doubts[0], doubt)]
         });
-        self.readers.iter().for_each(|reader| reader.run(b, shape, matrix, rows));
+        self.readers.iter().for_each(|reader| reader.run(b, shape, matrix, (rows, end)));
+        doubts[0]
     }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    (1..=b).map(|times| a * times).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }

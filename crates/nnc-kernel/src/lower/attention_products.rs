@@ -10,7 +10,7 @@ use super::pack::{self, Matrix, Packed};
 use super::product::{Gather, Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile, most_rows};
 use super::{LowerError, Lowering};
-use crate::ir::{Builder, Direction, Memory, Value};
+use crate::ir::{Builder, Direction, Memory, ReduceOp, Type, Value};
 use nnc_graph::{NodeId, ValueId};
 use nnc_opt::fuse::attention::Reader;
 use nnc_opt::fuse::{Group, Layout, anchor_domain};
@@ -97,6 +97,38 @@ impl Factor {
         pack::pack(b, &from, count, (&panels, start), self.tile.grain());
     }
 
+    /// Whether all its elements in a matrix are finite: an element times 0 is 0 exactly if it is.
+    pub fn is_finite(&self, b: &mut Builder, matrix: Value) -> Value {
+        let from = &self.from;
+        let (first, lanes) = (from.first(b, matrix), self.tile.lanes);
+        let (zero, one, wide) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
+        let (columns, depth) = (self.columns() as i64, self.depth() as i64);
+        let whole = b.index(columns / i64::from(lanes) * i64::from(lanes));
+        let (columns, depth, stride) = (b.index(columns), b.index(depth), b.index(from.stride(1)));
+        let types = [lanes, 1].map(|lanes| Type::vector(from.memory.elem, lanes));
+        let initial = types.map(|ty| b.zero(ty));
+        let sums = b.for_loop(zero, depth, one, &initial, |b, term, sums| {
+            let line = b.affine(&[(first, 1), (term, from.stride(0))], 0);
+            let ranges = [(zero, whole, wide), (whole, columns, one)];
+            let add = |b: &mut Builder, at: usize| {
+                let (start, end, step) = ranges[at];
+                b.for_loop(start, end, step, &[sums[at]], |b, column, sum| {
+                    let place = b.affine(&[(line, 1), (column, from.stride(1))], 0);
+                    let value = match from.stride(1) {
+                        1 => b.load(from.memory, place, types[at].lanes),
+                        _ => b.load_strided(from.memory, place, stride, types[at].lanes),
+                    };
+                    let product = b.mul(value, initial[at]);
+                    vec![b.add(sum[0], product)]
+                })[0]
+            };
+            vec![add(b, 0), add(b, 1)]
+        });
+        let sum = b.reduce(ReduceOp::Add, sums[0]);
+        let sum = b.add(sum, sums[1]);
+        b.eq(sum, initial[1])
+    }
+
     /// The loop over so many terms, for a left operand whose terms are `a` elements apart.
     fn level(&self, count: Value, a: i64) -> Level {
         Level { count, a, b: self.tile.columns() as i64 }
@@ -137,8 +169,8 @@ impl Scores {
         Self { left, right, to, gathered }
     }
 
-    /// Rows of a matrix, the first of which begins at the start of the memory.
-    pub fn run(&self, b: &mut Builder, shape: &Shape, matrix: Value, rows: (Value, Value)) {
+    /// Rows of a matrix, the first of which begins at the start of the memory, up to a column.
+    pub fn run(&self, b: &mut Builder, shape: &Shape, matrix: Value, (rows, end): ((Value, Value), Value)) {
         let (first, start) = (self.left.first(b, matrix), self.right.start(b, matrix));
         let count = b.index(self.right.depth() as i64);
         let levels = [self.right.level(count, self.left.stride(0))];
@@ -152,7 +184,7 @@ impl Scores {
             levels: &levels,
         };
         let line = b.mul_index(rows.0, -(shape.stride as i64));
-        let range = Range { rows, columns: self.right.range(b) };
+        let range = Range { rows, columns: (b.index(0), end) };
         product.run(b, range, &Sink::Store(self.to, line, shape.stride as i64));
     }
 }
@@ -225,14 +257,13 @@ impl<'g> Mix<'g> {
         }
     }
 
-    /// What a block gives: rows of the result, or terms of all of it.
-    pub fn run(&self, b: &mut Builder, shape: &Shape, matrix: Value, rows: (Value, Value)) {
+    /// What a block, up to a column, gives: rows of the result, or terms of all of it.
+    pub fn run(&self, b: &mut Builder, shape: &Shape, matrix: Value, (rows, end): ((Value, Value), Value)) {
         let (start, stride) = (self.right.start(b, matrix), shape.stride as i64);
         let columns = self.right.range(b);
         let zero = b.index(0);
         let Some((sums, line)) = self.sums else {
-            let count = b.index(self.right.depth() as i64);
-            let levels = [self.right.level(count, 1)];
+            let levels = [self.right.level(end, 1)];
             let first = b.mul_index(rows.0, -stride);
             let source = RowSource::Even(first, stride);
             let product = self.product((shape.matrices.rows, source), start, &levels);

@@ -15,7 +15,7 @@ const BLOCK_BYTES: usize = 192 << 10;
 /// The most rows of a block: more share nothing that is worth it.
 const MOST_ROWS: usize = 64;
 /// The most tasks that matrices are cut into for the sake of threads.
-const TASKS: usize = 32;
+const TASKS: usize = 16;
 /// The fewest rows of a task whose keys another one packs.
 const LEAST_ROWS: usize = 28;
 

@@ -54,6 +54,17 @@ pub struct Lines {
     pub written: Vec<(ValueId, Memory)>,
 }
 
+/// A row whose elements from some place on are all equal, as a mask hides them: they are not walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut<'a> {
+    /// Members of full size, with what they are in the hidden elements.
+    pub hidden: &'a [(ValueId, ValueId)],
+    /// The place, a multiple of 16 or the end of the row.
+    pub end: Value,
+    /// Whether it is before the end of the row.
+    pub is_short: Value,
+}
+
 /// When each member is computed.
 pub struct Passes {
     rows: usize,
@@ -147,6 +158,15 @@ impl Passes {
     }
 }
 
+/// A row as it is walked.
+struct Extent<'a> {
+    /// Its first point.
+    first: Point,
+    /// Where its lines begin.
+    line: Value,
+    cut: Option<Cut<'a>>,
+}
+
 /// What is done for a row.
 pub struct Body<'a, 'g> {
     /// Its members, along the domain.
@@ -172,7 +192,7 @@ impl Body<'_, '_> {
         let step = b.index(1);
         b.for_loop(start, end, step, &[], |b, row, _| {
             let zero = b.index(0);
-            self.row(b, row, &known, zero);
+            self.row(b, row, &known, (zero, None));
             vec![]
         });
     }
@@ -191,25 +211,49 @@ impl Body<'_, '_> {
         known
     }
 
-    /// All of the row with that number; its lines begin at `line`.
-    pub fn row(&self, b: &mut Builder, row: Value, known: &Known, line: Value) {
+    /// All of the row with that number; its lines begin at `line`. Of a row that is cut it gives whether the elements that
+    /// were left out may count: what is summed or left in lines is not 0 there.
+    pub fn row(&self, b: &mut Builder, row: Value, known: &Known, (line, cut): (Value, Option<Cut<'_>>)) -> Value {
         let mut first = self.origin(b);
         let outer = coordinates(b, row, &self.frame.axes.dims[..self.outer]);
         first.coordinates[..self.outer].copy_from_slice(&outer);
-        self.passes(b, &first, known.clone(), line);
+        let extent = Extent { first, line, cut };
+        self.passes(b, &extent, known.clone())
     }
 
-    fn passes(&self, b: &mut Builder, first: &Point, mut known: Known, line: Value) {
+    fn passes(&self, b: &mut Builder, extent: &Extent<'_>, mut known: Known) -> Value {
+        let first = &extent.first;
+        let mut doubt = b.bool(false, 1);
         self.frame.hoist(b, first, &mut known, |axis| axis >= self.outer);
         for pass in 0..self.passes.reductions.len() {
             self.row_members(b, first, &mut known, pass);
-            self.pass(b, first, &mut known, (pass, line));
+            let doubtful = self.pass(b, extent, &mut known, pass);
+            doubt = b.or(doubt, doubtful);
         }
         self.row_members(b, first, &mut known, self.passes.reductions.len());
         for &output in self.outputs.iter().filter(|&output| !self.passes.full.contains(output)) {
             let value = self.frame.evaluate(b, first, &mut known, output);
             self.frame.write(b, first, output, value);
         }
+        let Some(cut) = extent.cut else { return doubt };
+        let mut hidden = self.hidden(b, extent, &known);
+        for &(value, _) in &self.lines.written {
+            let value = self.frame.evaluate(b, first, &mut hidden, value);
+            let zero = b.zero(b.type_of(value));
+            let counts = b.ne(value, zero);
+            doubt = b.or(doubt, counts);
+        }
+        b.and(doubt, cut.is_short)
+    }
+
+    /// What is known in the hidden elements of a row, of which nothing is read but what is the same along it.
+    fn hidden(&self, b: &mut Builder, extent: &Extent<'_>, known: &Known) -> Known {
+        let mut hidden = known.clone();
+        for &(value, instead) in extent.cut.iter().flat_map(|cut| cut.hidden) {
+            let instead = self.frame.evaluate(b, &extent.first, &mut hidden, instead);
+            hidden.bind(value, instead, 1);
+        }
+        hidden
     }
 
     /// Members of one element for the row that can be computed before `pass`.
@@ -221,7 +265,8 @@ impl Body<'_, '_> {
         }
     }
 
-    fn pass(&self, b: &mut Builder, first: &Point, known: &mut Known, (pass, line): (usize, Value)) {
+    /// One pass. Gives whether elements that are left out may count.
+    fn pass(&self, b: &mut Builder, extent: &Extent<'_>, known: &mut Known, pass: usize) -> Value {
         let reductions = &self.passes.reductions[pass];
         let dims = &self.frame.axes.dims;
         let last = dims.len() - 1;
@@ -235,31 +280,40 @@ impl Body<'_, '_> {
         let initial = accumulators.initial(b);
         let inner_known = known.clone();
         let sums = nest(b, &dims[self.outer..last], initial, &mut |b, middle, carried| {
-            let mut point = first.clone();
+            let mut point = extent.first.clone();
             point.coordinates[self.outer..last].copy_from_slice(middle);
             point.vector = last;
-            if reductions.is_empty() {
-                let range = (b.index(0), b.index(dims[last] as i64));
-                let widths = if vectorises { widths(dims[last], self.lanes) } else { vec![1] };
-                span(b, range, &widths, |b, at, lanes| {
-                    self.at_point(b, &point, &inner_known, (pass, line), (at, lanes));
-                });
-                return carried;
-            }
             let at_point = |b: &mut Builder, at, lanes| {
-                self.at_point(b, &point, &inner_known, (pass, line), (at, lanes))
+                self.at_point(b, &point, &inner_known, (pass, extent.line), (at, lanes))
             };
-            accumulators.walk(b, carried, at_point)
+            let zero = b.index(0);
+            match extent.cut {
+                _ if reductions.is_empty() => {
+                    let end = extent.cut.map_or_else(|| b.index(dims[last] as i64), |cut| cut.end);
+                    let widths = if vectorises { widths(dims[last], self.lanes) } else { vec![1] };
+                    span(b, (zero, end), &widths, |b, at, lanes| drop(at_point(b, at, lanes)));
+                    carried
+                }
+                Some(cut) => accumulators.walk_range(b, carried, (zero, cut.end), at_point),
+                None => accumulators.walk(b, carried, at_point),
+            }
         });
-        if reductions.is_empty() {
-            return;
+        let results = if reductions.is_empty() { vec![] } else { accumulators.finish(b, &sums) };
+        let mut doubt = b.bool(false, 1);
+        let mut hidden = self.hidden(b, extent, known);
+        for (&id, mut result) in reductions.iter().zip(results) {
+            let (node, combine) = (graph.node(id), combine(graph, id));
+            if let Some(cut) = extent.cut {
+                let more = self.frame.evaluate(b, &extent.first, &mut hidden, node.operands[0]);
+                let more = combine.enter(b, more);
+                let (with_all, doubtful) = combine.with_equal(b, result, more, cut.is_short);
+                (result, doubt) = (with_all, b.or(doubt, doubtful));
+            }
+            let to = elem(graph.ty(node.results[0]).dtype);
+            let result = combine.leave(b, result, to);
+            known.bind(node.results[0], result, 1);
         }
-        for (&id, sum) in reductions.iter().zip(accumulators.finish(b, &sums)) {
-            let result = graph.node(id).results[0];
-            let to = elem(graph.ty(result).dtype);
-            let sum = combine(graph, id).leave(b, sum, to);
-            known.bind(result, sum, 1);
-        }
+        doubt
     }
 
     /// What a pass does at a position of the row: keeps, writes, and gives what its reductions take in.
