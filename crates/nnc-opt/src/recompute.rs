@@ -8,6 +8,8 @@
 //! A mask that follows from places, as a causal one, is computed for each element as well: what is elementwise work on
 //! vectors is done after they are repeated, not before, so that no table of all pairs is kept.
 //!
+//! Scores that are small stay in the caches from one pass to the other, and are kept: [`FuseOptions::kept_scores`].
+//!
 //! On exit the graph computes the same values. Whether it is worth it is for fusion to say: what was rewritten stands only
 //! where all its products become part of attention groups. Cost: one partition for each try, and each leaves out a place.
 
@@ -24,6 +26,7 @@ pub fn recompute_scores(graph: &Graph, options: &FuseOptions) -> Option<Graph> {
     }
     let views = Views::new(graph);
     let mut sites = find(graph, &views);
+    sites.retain(|site| site.late.is_empty() || site.bytes > options.kept_scores);
     while sites.iter().any(|site| site.changes) {
         let (made, dots) = Remaker::new(graph, &views, &sites).run();
         let groups = partition(&made, options);
@@ -45,6 +48,10 @@ struct Site {
     inside: BTreeSet<NodeId>,
     /// What else reads a value of these, and comes after: it gets them made again.
     late: BTreeSet<NodeId>,
+    /// Masks that it reads repeated.
+    tables: BTreeSet<NodeId>,
+    /// The size of the matrix.
+    bytes: usize,
     /// Whether there is anything to be made again, or a mask to be computed for each element.
     changes: bool,
 }
@@ -109,17 +116,13 @@ impl Site {
         let operands = inside.iter().flat_map(|&id| &graph.node(id).operands);
         let tables: BTreeSet<NodeId> =
             operands.filter(|&&operand| is_table(graph, views, operand)).map(|&operand| source(operand)).collect();
-        let reads_table = |node: &Node| {
-            let is_table = |&operand: &ValueId| tables.contains(&source(operand)) && is_table(graph, views, operand);
-            class(&node.op) == Class::Pointwise && node.operands.iter().any(is_table)
-        };
-        let is_late = |id: NodeId, node: &Node| {
-            class(&node.op) != Class::View && !before[id.index()] && (reads(node) || reads_table(node))
-        };
+        let is_late = |id: NodeId, node: &Node| class(&node.op) != Class::View && !before[id.index()] && reads(node);
         let late: BTreeSet<NodeId> =
             graph.nodes().filter(|(id, node)| is_late(*id, node)).map(|(id, _)| id).collect();
         let changes = !late.is_empty() || !tables.is_empty();
-        Some(Self { inside, late, changes })
+        let dot = inside.iter().map(|&id| graph.node(id)).find(|node| matches!(node.op, Op::Dot { .. }));
+        let bytes = dot.map_or(0, |dot| graph.ty(dot.results[0]).bytes());
+        Some(Self { inside, late, tables, bytes, changes })
     }
 }
 
@@ -197,12 +200,10 @@ impl<'a> Remaker<'a> {
         let mut unlimited = Fuel::new(None);
         let mut rewriter = Rewriter::new(self.graph, &mut unlimited);
         for (id, node) in self.graph.nodes() {
-            let is_late = |site: &Site| site.late.contains(&id);
-            let Some(site) = self.sites.iter().position(|site| site.inside.contains(&id) || is_late(site)) else {
+            let Some(place) = self.place(id) else {
                 rewriter.copy(id);
                 continue;
             };
-            let place = (site, is_late(&self.sites[site]));
             let given: Vec<ValueId> =
                 node.operands.iter().map(|&operand| self.given(&mut rewriter, operand, place)).collect();
             rewriter.at(id);
@@ -217,6 +218,33 @@ impl<'a> Remaker<'a> {
         };
         let dots = self.sites.iter().map(dots).collect();
         (rewriter.finish(), dots)
+    }
+
+    /// The site that a node belongs to, and whether it comes after: it reads a value of that, or a mask of that beside
+    /// what follows from such a node by elementwise work.
+    fn place(&self, id: NodeId) -> Option<(usize, bool)> {
+        let position = |holds: &dyn Fn(&Site) -> bool| self.sites.iter().position(holds);
+        if let Some(site) = position(&|site| site.inside.contains(&id)) {
+            return Some((site, false));
+        }
+        let source = |&operand: &ValueId| self.graph.value(self.views.base(operand)).node;
+        let operands = &self.graph.node(id).operands;
+        let is_after = |id: NodeId| position(&|site| site.late.contains(&id)).map(|site| (site, true));
+        if !operands.iter().any(|operand| self.sites.iter().any(|site| site.tables.contains(&source(operand)))) {
+            return is_after(id);
+        }
+        let mut seen = BTreeSet::new();
+        let mut pending = vec![id];
+        while let Some(at) = pending.pop() {
+            let node = self.graph.node(at);
+            if class(&node.op) == Class::Pointwise && seen.insert(at) {
+                if let Some(place) = is_after(at) {
+                    return Some(place);
+                }
+                pending.extend(node.operands.iter().map(source));
+            }
+        }
+        None
     }
 
     fn is_inside(&self, value: ValueId) -> bool {

@@ -6,11 +6,13 @@ use nnc_opt::fuse::{FuseOptions, GroupKind, Partition, Verdict, partition};
 use nnc_opt::{Optimised, Options, optimise};
 
 fn plain() -> Attention {
-    Attention::new(&[2, 3], 32, 24, 8)
+    Attention::new(&[2, 3], 32, 104, 8)
 }
 
+/// With scores made again for the derivative, however few they are.
 fn optimised(graph: &Graph) -> Optimised {
-    optimise(graph, &Options::default()).unwrap()
+    let fuse = FuseOptions { kept_scores: 0, ..FuseOptions::ALL };
+    optimise(graph, &Options { fuse, ..Options::default() }).unwrap()
 }
 
 fn attentions(partition: &Partition) -> usize {
@@ -89,12 +91,12 @@ fn what_has_a_number_for_each_row_may_leave() {
 #[test]
 fn another_axis_is_no_attention() {
     let mut graph = Graph::new("other");
-    let ty = TensorType::new(DType::F32, Shape::of(&[4, 32, 32]));
+    let ty = TensorType::new(DType::F32, Shape::of(&[4, 128, 128]));
     let [q, k, v] = ["q", "k", "v"].map(|name| graph.emit(Op::Input { name: name.to_owned(), ty: ty.clone() }, &[]));
     let scores = graph.emit(Op::Dot { batch: 1, a_axes: vec![2], b_axes: vec![2] }, &[q, k]);
     let e = graph.emit(Op::Unary(UnaryOp::Exp), &[scores]);
     let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1] }, &[e]);
-    let sum = graph.emit(Op::Broadcast { shape: Shape::of(&[4, 32, 32]), axes: vec![0, 2] }, &[sum]);
+    let sum = graph.emit(Op::Broadcast { shape: Shape::of(&[4, 128, 128]), axes: vec![0, 2] }, &[sum]);
     let weights = graph.emit(Op::Binary(nnc_graph::BinaryOp::Div), &[e, sum]);
     let y = graph.emit(Op::Dot { batch: 1, a_axes: vec![2], b_axes: vec![1] }, &[weights, v]);
     graph.add_output("y", y, OutputKind::Result);
@@ -103,7 +105,7 @@ fn another_axis_is_no_attention() {
 
 #[test]
 fn few_queries_are_no_matrix() {
-    let graph = Attention::new(&[8], 1, 64, 16).graph();
+    let graph = Attention::new(&[8], 1, 128, 16).graph();
     assert!(refusal(&graph, &FuseOptions::ALL).contains("few rows"));
 }
 
@@ -127,10 +129,63 @@ fn the_derivative_makes_scores_again() {
     }
 }
 
+/// Few scores stay in the caches until the derivative reads them; its own are one kernel's all the same.
+#[test]
+fn few_scores_are_kept_for_the_derivative() {
+    let graph = plain().derived().graph();
+    let kept = optimise(&graph, &Options::default()).unwrap();
+    assert_eq!((dots(&kept.graph).len(), attentions(&kept.partition)), (6, 1));
+    let options = FuseOptions { kept_scores: 6 * 32 * 104 * 4 - 1, ..FuseOptions::ALL };
+    let again = optimise(&graph, &Options { fuse: options, ..Options::default() }).unwrap();
+    assert_eq!((dots(&again.graph).len(), attentions(&again.partition)), (7, 2));
+}
+
+#[test]
+fn short_rows_are_no_attention() {
+    let graph = Attention::new(&[8], 64, 40, 16).graph();
+    assert!(refusal(&graph, &FuseOptions::ALL).contains("short rows"));
+}
+
 /// Sums along the columns of a single matrix would be the work of one thread, so everything stays as it was.
 #[test]
 fn a_single_head_keeps_its_scores_for_the_derivative() {
-    let made = optimised(&Attention::new(&[1], 32, 24, 8).derived().graph());
+    let made = optimised(&Attention::new(&[1], 32, 104, 8).derived().graph());
     assert_eq!(attentions(&made.partition), 0);
     assert_eq!(dots(&made.graph).len(), 6);
+}
+
+/// Two layers share a causal mask; each computes it by itself, forward and backward.
+#[test]
+fn a_mask_is_shared_by_layers() {
+    let mut graph = Graph::new("layers");
+    let shape = [4, 128, 128];
+    let ty = |dtype, dims: &[usize]| TensorType::new(dtype, Shape::of(dims));
+    let input = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(DType::F32, &shape) }, &[]);
+    let numbers = graph.emit(Op::Iota { axis: 0, ty: ty(DType::I32, &[128]) }, &[]);
+    let [rows, columns] =
+        [0, 1].map(|axis| graph.emit(Op::Broadcast { shape: Shape::of(&[128, 128]), axes: vec![axis] }, &[numbers]));
+    let table = graph.emit(Op::Compare(nnc_graph::CompareOp::Le), &[columns, rows]);
+    let mask = graph.emit(Op::Broadcast { shape: Shape::of(&shape), axes: vec![1, 2] }, &[table]);
+    let hidden = graph.splat(&ty(DType::F32, &shape), -1e30);
+    let weights = ["q", "k", "v"].map(|name| {
+        graph.emit(Op::Param { path: name.to_owned(), ty: ty(DType::F32, &[128, 128]) }, &[])
+    });
+    let mut x = input;
+    for _ in 0..2 {
+        let project = |w| graph.emit(Op::Dot { batch: 0, a_axes: vec![2], b_axes: vec![0] }, &[x, w]);
+        let [q, k, v] = weights.map(project);
+        let scores = graph.emit(Op::Dot { batch: 1, a_axes: vec![2], b_axes: vec![2] }, &[q, k]);
+        let scores = graph.emit(Op::Select, &[mask, scores, hidden]);
+        let e = graph.emit(Op::Unary(UnaryOp::Exp), &[scores]);
+        let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![2] }, &[e]);
+        let sum = graph.emit(Op::Broadcast { shape: Shape::of(&shape), axes: vec![0, 1] }, &[sum]);
+        let shares = graph.emit(Op::Binary(nnc_graph::BinaryOp::Div), &[e, sum]);
+        x = graph.emit(Op::Dot { batch: 1, a_axes: vec![2], b_axes: vec![1] }, &[shares, v]);
+    }
+    let square = graph.emit(Op::Binary(nnc_graph::BinaryOp::Mul), &[x, x]);
+    let loss = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0, 1, 2] }, &[square]);
+    let gradient = graph.emit(Op::Grad, &[loss, input]);
+    graph.add_output("gradient", gradient, OutputKind::Result);
+    let made = optimised(&graph);
+    assert_eq!(attentions(&made.partition), 4, "{:#?}", made.partition.decisions);
 }

@@ -30,6 +30,8 @@ pub struct Attention {
     pub values: usize,
     /// Which keys a query may see.
     pub mask: Mask,
+    /// What stands for a score that a mask hides.
+    pub hides: f64,
     /// Type of the floats.
     pub dtype: DType,
     /// Whether heads are the third axis of what is given, as behind a layer for all of them: the last of the batch axes.
@@ -43,7 +45,7 @@ impl Attention {
     pub fn new(batch: &[usize], rows: usize, columns: usize, width: usize) -> Self {
         let batch = batch.to_vec();
         let (mask, dtype) = (Mask::None, DType::F32);
-        Self { batch, rows, columns, width, values: width, mask, dtype, heads: false, derivative: false }
+        Self { batch, rows, columns, width, values: width, mask, hides: -1e30, dtype, heads: false, derivative: false }
     }
 
     /// With a mask.
@@ -129,7 +131,7 @@ impl Attention {
             }
         };
         let kept = graph.emit(Op::Broadcast { shape: ty.shape.clone(), axes }, &[kept]);
-        let nothing = graph.splat(&ty, -1e30);
+        let nothing = graph.splat(&ty, self.hides);
         graph.emit(Op::Select, &[kept, scores, nothing])
     }
 }

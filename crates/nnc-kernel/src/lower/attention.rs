@@ -11,8 +11,7 @@
 //! the longer they are.
 
 use super::attention_mask::Horizon;
-use super::attention_products::{Factor, Mix, Scores};
-use super::accumulate::LANES;
+use super::attention_products::{Factor, Limits, Mix, Scores};
 use super::attention_shape::Shape;
 use super::dot::matrix_operand;
 use super::evaluate::Known;
@@ -41,7 +40,12 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let mut draft = KernelDraft::new("attention");
     let read: Vec<ValueId> = roles.scores.iter().map(|&dot| graph.node(dot).results[0]).collect();
     let written: BTreeSet<ValueId> = roles.readers.iter().map(|reader| matrix_of(graph, reader)).collect();
-    let shape = Shape::new(lowering, &roles, matrices, read.len().max(written.len()));
+    // Keys along several axes of the domain are not counted from first to last.
+    let has_one_axis = rows_of(&group.domain, matrices.count * matrices.rows).len() + 1 == group.domain.len();
+    let horizon = Horizon::find(graph, &views, &roles, matrices).filter(|_| has_one_axis);
+    let kept = read.len().max(written.len());
+    let shape = Shape::new(lowering, &roles, matrices, (kept, horizon.is_some()));
+    draft.how = shape.to_string();
     let lines = lines(&mut draft, &shape, read, written);
     let inner = Inner::new(lowering, &mut draft, group, &roles)?;
     let mut scores = Vec::new();
@@ -55,10 +59,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         let from = from.ok_or_else(|| LowerError::bug("a product reads a matrix that is not there"))?;
         readers.push(Mix::new(lowering, &mut draft, (group, reader), (place, from), &shape)?);
     }
-    // Keys along several axes of the domain are not counted from first to last.
-    let horizon = Horizon::find(graph, &views, &roles, matrices).filter(|_| inner.has_one_axis());
-    draft.how = format!("{shape}{}", if horizon.is_some() { ", hidden keys left out" } else { "" });
-    let (body, horizon) = (inner.body(&lines), horizon.as_ref());
+    let (body, horizon) = (inner.body(&lines), horizon.as_ref().zip(shape.unit));
     let kernel = Attention { shape: &shape, body, scores: &scores, readers: &readers, horizon };
     kernel.phases(&mut draft);
     let dots = roles.scores.iter().copied().chain(roles.readers.iter().map(|reader| reader.dot));
@@ -159,11 +160,6 @@ impl<'g> Inner<'g> {
         Ok(Self { nodes, outputs, frame, passes, kept, lanes, outer })
     }
 
-    /// Whether the keys lie along a single axis.
-    fn has_one_axis(&self) -> bool {
-        self.frame.axes.dims.len() == self.outer + 1
-    }
-
     fn body<'a>(&'a self, lines: &'a Lines) -> Body<'a, 'g> {
         let Self { frame, passes, outputs, kept, lanes, outer, .. } = self;
         Body { frame, passes, outputs, lines, kept, lanes: *lanes, outer: *outer }
@@ -176,7 +172,8 @@ struct Attention<'a, 'g> {
     body: Body<'a, 'g>,
     scores: &'a [Scores],
     readers: &'a [Mix<'g>],
-    horizon: Option<&'a Horizon>,
+    /// A mask behind which keys are left out, and what their number is a multiple of.
+    horizon: Option<(&'a Horizon, usize)>,
 }
 
 impl Attention<'_, '_> {
@@ -211,16 +208,16 @@ impl Attention<'_, '_> {
         }
         self.readers.iter().for_each(|reader| reader.begin(b, shape));
         let known = self.body.known(b);
-        let horizon = self.horizon.map(|horizon| (horizon, self.is_finite(b, matrix)));
+        let horizon = self.horizon.map(|(horizon, unit)| (horizon, unit, self.is_small(b, horizon, matrix)));
         let step = b.index(shape.block as i64);
         b.for_loop(start, end, step, &[], |b, row, _| {
             let to = b.add(row, step);
             let rows = (row, b.min(to, end));
             match horizon {
-                Some((horizon, is_finite)) => {
-                    let end = self.end(b, horizon, rows.1);
+                Some((horizon, unit, is_small)) => {
+                    let end = self.end(b, (horizon, unit), rows.1);
                     let all = b.index(shape.matrices.columns as i64);
-                    let end = b.select(is_finite, end, all);
+                    let end = b.select(is_small, end, all);
                     self.seen(b, horizon, (matrix, rows, end), &known);
                 }
                 None => {
@@ -233,18 +230,23 @@ impl Attention<'_, '_> {
         self.readers.iter().for_each(|reader| reader.finish(b, shape, matrix));
     }
 
-    /// Whether what a matrix is multiplied by is finite, so that it does not count where that is 0.
-    fn is_finite(&self, b: &mut Builder, matrix: Value) -> Value {
+    /// Whether what a matrix is multiplied by is so small that it does not count where that is 0, and so are the operands of
+    /// products that are not computed.
+    fn is_small(&self, b: &mut Builder, horizon: &Horizon, matrix: Value) -> Value {
+        let products = self.scores.iter().filter(|_| horizon.relies_on_products);
+        let products = products.flat_map(|scores| [&scores.left, &scores.right.from]);
+        let factors = self.readers.iter().map(|reader| &reader.right.from);
+        let how = (self.shape.lanes, Limits::of(self.shape.elem));
         let truth = b.bool(true, 1);
-        self.readers.iter().fold(truth, |all, reader| {
-            let one = reader.right.is_finite(b, matrix);
+        products.chain(factors).fold(truth, |all, operand| {
+            let one = operand.is_small(b, matrix, how);
             b.and(all, one)
         })
     }
 
-    /// The column, a whole number of panels and of blocks of a reduction, from which on all rows before `row` see nothing.
-    fn end(&self, b: &mut Builder, horizon: &Horizon, row: Value) -> Value {
-        let unit = least_common_multiple(LANES, self.shape.tile.columns()) as i64;
+    /// The column, a multiple of the unit, from which on all rows before `row` see nothing.
+    fn end(&self, b: &mut Builder, (horizon, unit): (&Horizon, usize), row: Value) -> Value {
+        let unit = unit as i64;
         let (least, most) = (b.index(unit), b.index(self.shape.matrices.columns as i64));
         let end = b.add_index(row, horizon.offset + unit - 1);
         let panels = b.div(end, least);
@@ -266,7 +268,8 @@ impl Attention<'_, '_> {
         b.for_loop(zero, two, one, &[end, one], |b, _, carried| {
             let (end, is_due) = (carried[0], b.gt(carried[1], zero));
             let block = |b: &mut Builder| {
-                let cut = Cut { hidden: &horizon.hidden, end, is_short: b.lt(end, all) };
+                let bound = Limits::of(self.shape.elem).product;
+                let cut = Cut { hidden: &horizon.hidden, bound, end, is_short: b.lt(end, all) };
                 vec![self.block(b, (matrix, rows, end), known, Some(cut))]
             };
             let doubts = b.if_else(is_due, block, |_| vec![zero]);
@@ -274,7 +277,8 @@ impl Attention<'_, '_> {
         });
     }
 
-    /// A block up to the column `end`. Gives the number 1 if what was left out may count, else 0.
+    /// A block up to the column `end`. Gives the number 0 if that is all, or 1 if what was left out may count: then nothing is
+    /// multiplied on.
     fn block(
         &self,
         b: &mut Builder,
@@ -293,11 +297,16 @@ impl Attention<'_, '_> {
             let doubt = b.select(doubt, one, zero);
             vec![b.max(doubts[0], doubt)]
         });
-        self.readers.iter().for_each(|reader| reader.run(b, shape, matrix, (rows, end)));
+        let read = |b: &mut Builder| {
+            self.readers.iter().for_each(|reader| reader.run(b, shape, matrix, (rows, end)));
+        };
+        match cut {
+            Some(_) => {
+                let is_all = b.eq(doubts[0], zero);
+                b.if_then(is_all, read);
+            }
+            None => read(b),
+        }
         doubts[0]
     }
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    (1..=b).map(|times| a * times).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }

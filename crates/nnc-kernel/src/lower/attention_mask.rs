@@ -1,13 +1,15 @@
 //! Masks that leave out all keys from some place on, as a causal one does: what they hide is not computed.
 //!
-//! For a block of rows the keys from its *end* on are hidden from all of them. There every value is the same along a row:
-//! what the mask puts in the place of a score, and what follows from that. So it is computed once for the row. A maximum
-//! takes it in as one more element, and a sum does not change by it if it is 0, nor does a product of finite numbers.
-//! Whether it is 0 is seen at run time, as it is in all but odd cases (a row of scores as low as what stands for a hidden
-//! one); if it is not, the block is computed once more, with all keys. So the values are those that the graph defines.
+//! For a block of rows the keys from its *end* on are hidden from all of them. There a value either is the same along a row
+//! (what the mask puts in the place of a score, and what follows from that), or it is a product that has not been computed, times
+//! such values. The kernel computes the first once for a row; for the second it takes a number that no product of the
+//! operands exceeds. A maximum takes a hidden value in as one more element, and a sum does not change by it if it is 0, nor
+//! does a product of numbers that are not too large. Whether it is 0 is seen at run time, as it is in all but odd cases (a row
+//! of scores as low as what stands for a hidden one); if it is not, the block is computed once more, with all keys. So the
+//! values are those that the graph defines.
 
 use super::memory::uniform;
-use nnc_graph::{BinaryOp, CompareOp, Graph, Op, ReduceOp, ValueId};
+use nnc_graph::{BinaryOp, CompareOp, Graph, Op, ReduceOp, UnaryOp, ValueId};
 use nnc_opt::fuse::attention::{Matrices, Roles};
 use nnc_opt::fuse::{Reach, Views};
 use std::collections::BTreeSet;
@@ -19,27 +21,27 @@ pub struct Horizon {
     pub offset: i64,
     /// The selections by the mask, with what they give where it hides.
     pub hidden: Vec<(ValueId, ValueId)>,
+    /// Whether it counts that products which are not computed are finite.
+    pub relies_on_products: bool,
 }
 
 impl Horizon {
     /// The mask of a group, if it has one behind which nothing but 0 is of use, and only that is read.
     pub fn find(graph: &Graph, views: &Views, roles: &Roles, matrices: Matrices) -> Option<Self> {
-        if roles.readers.iter().any(|reader| !reader.along_rows) {
-            return None;
-        }
-        let mut search = Search { graph, views, roles, matrices, same: BTreeSet::new() };
+        let mut search = Search { graph, views, roles, matrices, same: BTreeSet::new(), scaled: BTreeSet::new() };
         let mut found: Option<Self> = None;
         for &id in &roles.between {
             let node = graph.node(id);
             let result = node.results[0];
             match &node.op {
-                Op::Reduce { op, .. } if !is_known(*op) || !search.is_same(node.operands[0]) => return None,
+                Op::Reduce { op, .. } if !search.is_reduced(*op, node.operands[0]) => return None,
                 Op::Select if search.is_full(result) && search.is_same(node.operands[2]) => {
                     let offset = search.offset(node.operands[0]);
                     let known = found.as_ref().map(|horizon| horizon.offset);
                     if let Some(offset) = offset.filter(|&offset| known.is_none_or(|known| known == offset)) {
                         let hidden = (result, node.operands[2]);
-                        found.get_or_insert(Self { offset, hidden: Vec::new() }).hidden.push(hidden);
+                        let new = Self { offset, hidden: Vec::new(), relies_on_products: false };
+                        found.get_or_insert(new).hidden.push(hidden);
                         search.same.insert(result);
                     }
                 }
@@ -47,19 +49,16 @@ impl Horizon {
             }
             if !matches!(node.op, Op::Iota { .. } | Op::Random { .. }) && node.operands.iter().all(|&x| search.is_same(x)) {
                 search.same.insert(result);
+            } else if search.scales(&node.op, &node.operands) {
+                search.scaled.insert(result);
             }
         }
-        let matrix = |operand: ValueId| search.is_same(operand);
-        let is_same = roles.readers.iter().all(|reader| matrix(graph.node(reader.dot).operands[reader.operand]));
-        found.filter(|_| is_same)
-    }
-}
-
-/// Whether it is known what a reduction makes of many equal elements.
-fn is_known(op: ReduceOp) -> bool {
-    match op {
-        ReduceOp::Max | ReduceOp::Min | ReduceOp::Sum => true,
-        ReduceOp::Product | ReduceOp::Any | ReduceOp::All => false,
+        let read = roles.readers.iter().map(|reader| graph.node(reader.dot).operands[reader.operand]);
+        let reduced = roles.between.iter().map(|&id| graph.node(id)).filter(|node| matches!(node.op, Op::Reduce { .. }));
+        let used: Vec<ValueId> = read.chain(reduced.map(|node| node.operands[0])).collect();
+        let relies_on_products = used.iter().any(|&value| !search.is_same(value));
+        let all = used.iter().all(|&value| search.is_same(value) || search.is_scaled(value));
+        found.filter(|_| all).map(|found| Self { relies_on_products, ..found })
     }
 }
 
@@ -70,6 +69,8 @@ struct Search<'a> {
     matrices: Matrices,
     /// Members that are the same at all hidden keys of a row.
     same: BTreeSet<ValueId>,
+    /// Members that are a product there, times what is the same.
+    scaled: BTreeSet<ValueId>,
 }
 
 impl Search<'_> {
@@ -90,6 +91,34 @@ impl Search<'_> {
         let Matrices { count, rows, columns } = self.matrices;
         let layout = self.views.layout(value).reshape(&[count * rows, columns]);
         !self.is_full(value) || layout.is_some_and(|layout| layout.strides[1] == 0)
+    }
+
+    /// Whether a value is a product that is not computed, times what is the same along a row.
+    fn is_scaled(&self, value: ValueId) -> bool {
+        let base = self.views.base(value);
+        self.scaled.contains(&base) || self.roles.scores.contains(&self.graph.value(base).node)
+    }
+
+    /// Whether an op gives such a value: its size grows with that of the product.
+    fn scales(&self, op: &Op, operands: &[ValueId]) -> bool {
+        let is = |at: usize| self.is_scaled(operands[at]);
+        match op {
+            Op::Unary(UnaryOp::Neg) => is(0),
+            Op::Binary(BinaryOp::Mul) => {
+                (is(0) && self.is_same(operands[1])) || (self.is_same(operands[0]) && is(1))
+            }
+            Op::Binary(BinaryOp::Div) => is(0) && self.is_same(operands[1]),
+            _ => false,
+        }
+    }
+
+    /// Whether it is known what a reduction makes of the hidden keys.
+    fn is_reduced(&self, op: ReduceOp, operand: ValueId) -> bool {
+        match op {
+            ReduceOp::Max | ReduceOp::Min => self.is_same(operand),
+            ReduceOp::Sum => self.is_same(operand) || self.is_scaled(operand),
+            ReduceOp::Product | ReduceOp::Any | ReduceOp::All => false,
+        }
     }
 
     /// How far a condition lets a row see, if it does so.

@@ -10,7 +10,7 @@ use super::pack::{self, Matrix, Packed};
 use super::product::{Gather, Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile, most_rows};
 use super::{LowerError, Lowering};
-use crate::ir::{Builder, Direction, Memory, ReduceOp, Type, Value};
+use crate::ir::{Builder, Direction, Elem, Memory, ReduceOp, Type, Value};
 use nnc_graph::{NodeId, ValueId};
 use nnc_opt::fuse::attention::Reader;
 use nnc_opt::fuse::{Group, Layout, anchor_domain};
@@ -36,6 +36,42 @@ impl Operand {
         self.layout.strides[self.layout.strides.len() - 1 - from_last]
     }
 
+    /// Whether all its elements in a matrix are numbers within limits: times what makes larger ones infinite, and times 0,
+    /// they are 0 exactly if they are.
+    pub fn is_small(&self, b: &mut Builder, matrix: Value, (lanes, limits): (u8, Limits)) -> Value {
+        // Vectors lie along the axis whose elements are side by side.
+        let (outer, inner) = if self.stride(0) == 1 { (1, 0) } else { (0, 1) };
+        let first = self.first(b, matrix);
+        let (zero, one, wide) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
+        let (columns, depth) = (self.size(inner) as i64, self.size(outer) as i64);
+        let whole = b.index(columns / i64::from(lanes) * i64::from(lanes));
+        let (columns, depth, stride) = (b.index(columns), b.index(depth), b.index(self.stride(inner)));
+        let types = [lanes, 1].map(|lanes| Type::vector(self.memory.elem, lanes));
+        let initial = types.map(|ty| b.zero(ty));
+        let factors = types.map(|ty| b.number(ty, limits.factor));
+        let sums = b.for_loop(zero, depth, one, &initial, |b, term, sums| {
+            let line = b.affine(&[(first, 1), (term, self.stride(outer))], 0);
+            let ranges = [(zero, whole, wide), (whole, columns, one)];
+            let add = |b: &mut Builder, at: usize| {
+                let (start, end, step) = ranges[at];
+                b.for_loop(start, end, step, &[sums[at]], |b, column, sum| {
+                    let place = b.affine(&[(line, 1), (column, self.stride(inner))], 0);
+                    let value = match self.stride(inner) {
+                        1 => b.load(self.memory, place, types[at].lanes),
+                        _ => b.load_strided(self.memory, place, stride, types[at].lanes),
+                    };
+                    let large = b.mul(value, factors[at]);
+                    let product = b.mul(large, initial[at]);
+                    vec![b.add(sum[0], product)]
+                })[0]
+            };
+            vec![add(b, 0), add(b, 1)]
+        });
+        let sum = b.reduce(ReduceOp::Add, sums[0]);
+        let sum = b.add(sum, sums[1]);
+        b.eq(sum, initial[1])
+    }
+
     /// The first element of a matrix.
     fn first(&self, b: &mut Builder, matrix: Value) -> Value {
         let batch = self.layout.dims.len() - 2;
@@ -45,9 +81,28 @@ impl Operand {
     }
 }
 
+/// Numbers by which it is known that a product is finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What makes infinite what is larger than an element may be.
+    factor: f64,
+    /// What no product exceeds whose operands are that small.
+    pub product: f64,
+}
+
+impl Limits {
+    /// For floats of a type: elements below 2^49 have products, of up to 2^21 terms, below 2^120; doubles likewise.
+    pub fn of(elem: Elem) -> Self {
+        let (most, element) = if elem == Elem::F64 { (1023, 480) } else { (127, 48) };
+        let power = |exponent: i32| 2.0f64.powi(exponent);
+        Self { factor: power(most - element), product: power(most - 7) }
+    }
+}
+
 /// A right operand, and where it is packed.
 pub struct Factor {
-    from: Operand,
+    /// The operand itself.
+    pub from: Operand,
     tile: Tile,
     packed: Memory,
     /// Elements from the panels of a matrix to those of the next; 0 if a task has but those of its own.
@@ -97,38 +152,6 @@ impl Factor {
         pack::pack(b, &from, count, (&panels, start), self.tile.grain());
     }
 
-    /// Whether all its elements in a matrix are finite: an element times 0 is 0 exactly if it is.
-    pub fn is_finite(&self, b: &mut Builder, matrix: Value) -> Value {
-        let from = &self.from;
-        let (first, lanes) = (from.first(b, matrix), self.tile.lanes);
-        let (zero, one, wide) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
-        let (columns, depth) = (self.columns() as i64, self.depth() as i64);
-        let whole = b.index(columns / i64::from(lanes) * i64::from(lanes));
-        let (columns, depth, stride) = (b.index(columns), b.index(depth), b.index(from.stride(1)));
-        let types = [lanes, 1].map(|lanes| Type::vector(from.memory.elem, lanes));
-        let initial = types.map(|ty| b.zero(ty));
-        let sums = b.for_loop(zero, depth, one, &initial, |b, term, sums| {
-            let line = b.affine(&[(first, 1), (term, from.stride(0))], 0);
-            let ranges = [(zero, whole, wide), (whole, columns, one)];
-            let add = |b: &mut Builder, at: usize| {
-                let (start, end, step) = ranges[at];
-                b.for_loop(start, end, step, &[sums[at]], |b, column, sum| {
-                    let place = b.affine(&[(line, 1), (column, from.stride(1))], 0);
-                    let value = match from.stride(1) {
-                        1 => b.load(from.memory, place, types[at].lanes),
-                        _ => b.load_strided(from.memory, place, stride, types[at].lanes),
-                    };
-                    let product = b.mul(value, initial[at]);
-                    vec![b.add(sum[0], product)]
-                })[0]
-            };
-            vec![add(b, 0), add(b, 1)]
-        });
-        let sum = b.reduce(ReduceOp::Add, sums[0]);
-        let sum = b.add(sum, sums[1]);
-        b.eq(sum, initial[1])
-    }
-
     /// The loop over so many terms, for a left operand whose terms are `a` elements apart.
     fn level(&self, count: Value, a: i64) -> Level {
         Level { count, a, b: self.tile.columns() as i64 }
@@ -142,7 +165,8 @@ impl Factor {
 
 /// A product that makes the rows of a block.
 pub struct Scores {
-    left: Operand,
+    /// Its rows.
+    pub left: Operand,
     /// What it is multiplied by.
     pub right: Factor,
     /// Where the rows are left.
@@ -274,8 +298,8 @@ impl<'g> Mix<'g> {
         let levels = [self.right.level(count, stride)];
         let start = b.affine(&[(start, 1), (rows.0, self.right.tile.columns() as i64)], 0);
         let product = self.product((shape.matrices.columns, RowSource::Even(zero, 1)), start, &levels);
-        let rows = (zero, b.index(shape.matrices.columns as i64));
-        product.run(b, Range { rows, columns }, &Sink::Sum(sums, zero, line as i64));
+        // The end is a multiple of the tile's rows, or all.
+        product.run(b, Range { rows: (zero, end), columns }, &Sink::Sum(sums, zero, line as i64));
     }
 
     fn product<'l>(&self, (rows, source): (usize, RowSource), start: Value, levels: &'l [Level]) -> Product<'l> {

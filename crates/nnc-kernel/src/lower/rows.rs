@@ -13,7 +13,7 @@ use super::loops::{Split, coordinates, nest, span, widths};
 use super::map::TASK_WORK;
 use super::memory::{KernelDraft, elem};
 use super::{LowerError, Lowering, cost};
-use crate::ir::{Builder, Memory, Value};
+use crate::ir::{Builder, Memory, Type, Value};
 use nnc_graph::{Graph, NodeId, Op, ReduceOp, ValueId};
 use nnc_opt::fuse::{Class, Group, base, class, rows_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ pub struct Lines {
 pub struct Cut<'a> {
     /// Members of full size, with what they are in the hidden elements.
     pub hidden: &'a [(ValueId, ValueId)],
+    /// What no product exceeds that would lie in a line.
+    pub bound: f64,
     /// The place, a multiple of 16 or the end of the row.
     pub end: Value,
     /// Whether it is before the end of the row.
@@ -249,7 +251,12 @@ impl Body<'_, '_> {
     /// What is known in the hidden elements of a row, of which nothing is read but what is the same along it.
     fn hidden(&self, b: &mut Builder, extent: &Extent<'_>, known: &Known) -> Known {
         let mut hidden = known.clone();
-        for &(value, instead) in extent.cut.iter().flat_map(|cut| cut.hidden) {
+        let Some(cut) = extent.cut else { return hidden };
+        for &(value, memory) in &self.lines.read {
+            let bound = b.number(Type::vector(memory.elem, 1), cut.bound);
+            hidden.bind(value, bound, 1);
+        }
+        for &(value, instead) in cut.hidden {
             let instead = self.frame.evaluate(b, &extent.first, &mut hidden, instead);
             hidden.bind(value, instead, 1);
         }

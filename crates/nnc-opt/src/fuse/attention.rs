@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 
 /// The fewest rows of a matrix for which its keys are worth being packed.
 const LEAST_ROWS: usize = 16;
+/// The fewest keys for which a row is worth what surrounds it: shorter ones stay in a cache between kernels.
+const LEAST_COLUMNS: usize = 96;
 /// The fewest matrices that leave each thread some, where one has to be walked from its first row to its last.
 const LEAST_MATRICES: usize = 4;
 
@@ -294,6 +296,9 @@ impl<'a, 'g> Search<'a, 'g> {
         }
         if matrices.rows < LEAST_ROWS {
             return Err("few rows read their keys but once");
+        }
+        if matrices.columns < LEAST_COLUMNS {
+            return Err("so short rows stay in a cache between kernels");
         }
         let weight = |&dot: &NodeId| {
             let right = self.drafts.views.base(self.graph.node(dot).operands[1]);

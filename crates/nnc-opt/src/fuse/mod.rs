@@ -50,7 +50,12 @@ pub struct FuseOptions {
     pub attention: bool,
     /// Independent chains of scalars with one another.
     pub scalars: bool,
+    /// Scores of attention are kept for its derivative if they have at most so many bytes, and else made again.
+    pub kept_scores: usize,
 }
+
+/// What the caches hold beside everything else: making scores again costs a product more.
+const KEPT_SCORES: usize = 8 << 20;
 
 impl FuseOptions {
     /// Everything on.
@@ -61,6 +66,7 @@ impl FuseOptions {
         epilogues: true,
         attention: true,
         scalars: true,
+        kept_scores: KEPT_SCORES,
     };
     /// Everything off: each node by itself.
     pub const NONE: Self = Self {
@@ -70,6 +76,7 @@ impl FuseOptions {
         epilogues: false,
         attention: false,
         scalars: false,
+        kept_scores: KEPT_SCORES,
     };
 
     /// Everything on but one kind, for each kind, by its name.
