@@ -8,7 +8,8 @@
 //! A mask that follows from places, as a causal one, is computed for each element as well: what is elementwise work on
 //! vectors is done after they are repeated, not before, so that no table of all pairs is kept.
 //!
-//! Scores that are small stay in the caches from one pass to the other, and are kept: [`FuseOptions::kept_scores`].
+//! Scores that are small stay in the caches from one pass to the other, and are kept ([`FuseOptions::kept_scores`]) unless
+//! a mask of places hides a part of them.
 //!
 //! On exit the graph computes the same values. Whether it is worth it is for fusion to say: what was rewritten stands only
 //! where all its products become part of attention groups. Cost: one partition for each try, and each leaves out a place.
@@ -26,7 +27,7 @@ pub fn recompute_scores(graph: &Graph, options: &FuseOptions) -> Option<Graph> {
     }
     let views = Views::new(graph);
     let mut sites = find(graph, &views);
-    sites.retain(|site| site.late.is_empty() || site.bytes > options.kept_scores);
+    sites.retain(|site| site.late.is_empty() || site.is_worth_a_product(options));
     while sites.iter().any(|site| site.changes) {
         let (made, dots) = Remaker::new(graph, &views, &sites).run();
         let groups = partition(&made, options);
@@ -123,6 +124,14 @@ impl Site {
         let dot = inside.iter().map(|&id| graph.node(id)).find(|node| matches!(node.op, Op::Dot { .. }));
         let bytes = dot.map_or(0, |dot| graph.ty(dot.results[0]).bytes());
         Some(Self { inside, late, tables, bytes, changes })
+    }
+}
+
+impl Site {
+    /// Whether the product that makes scores again is paid for: by the memory, or by what a mask of places hides, which no
+    /// kernel needs to compute then.
+    fn is_worth_a_product(&self, options: &FuseOptions) -> bool {
+        self.bytes > options.kept_scores || !self.tables.is_empty()
     }
 }
 

@@ -163,6 +163,8 @@ pub fn join_all(graph: &Graph, drafts: &mut Drafts<'_>, decisions: &mut Vec<Deci
                 }
                 (Verdict::Done, "the matrix between them never is in memory".to_owned())
             }
+            // Layers around a normalisation: nobody would expect it.
+            Err(_) if contracted(graph.node(ends.0), 0).0 == 0 => continue,
             Err(why) => (Verdict::Refused, why),
         };
         let what = format!("{} with {}", super::greedy::described(graph, ends.1), super::greedy::described(graph, ends.0));
