@@ -4,14 +4,14 @@
 mod common;
 
 use nnc_graph::testing::{
-    GraphOptions, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs,
-    sparse_product,
+    Attention, GraphOptions, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with,
+    random_inputs, sparse_product,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_graph::{Stored, Tensor};
 use nnc_kernel::ir::{Elem, Target, interpret};
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
-use nnc_opt::fuse::{FuseOptions, partition};
+use nnc_opt::fuse::{FuseOptions, GroupKind, partition};
 
 fn lowered(graph: &Graph, fuse: &FuseOptions, f32_lanes: u8) -> Option<Lowered> {
     match lower(graph, &partition(graph, fuse), &Target::new(f32_lanes)) {
@@ -107,6 +107,24 @@ fn a_convolution_in_three_axes() {
 fn random_graphs() {
     let lowerable = (0..60).filter(|&seed| check(&random_graph_with(seed, &GraphOptions::default()), seed)).count();
     assert!(lowerable > 30, "only {lowerable} graphs could be lowered");
+}
+
+/// In one kernel, forward and backward, with every mask.
+#[test]
+fn attention() {
+    for (seed, mask) in [Mask::None, Mask::Causal, Mask::Padding, Mask::Added].into_iter().enumerate() {
+        let odd = Attention::new(&[2, 3], 67, 101, 7).masked(mask);
+        let heads = Attention { heads: true, values: 13, ..odd.clone() };
+        for attention in [odd.clone(), heads, odd.derived()] {
+            let fuse = FuseOptions { kept_scores: 0, ..FuseOptions::ALL };
+            let options = nnc_opt::Options { fuse, ..nnc_opt::Options::default() };
+            let optimised = nnc_opt::optimise(&attention.graph(), &options).unwrap();
+            let groups = optimised.partition.groups.iter();
+            let found = groups.filter(|group| group.kind == GroupKind::Attention).count();
+            assert_eq!(found, 1 + usize::from(attention.derivative));
+            assert!(check(&optimised.graph, seed as u64));
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! | `parameters` | parameters followed to what reads them |
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
+//! | `rescore` | scores of attention that are made again for the derivative |
 //! | [`recompute`] | values that are computed again instead of kept |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
@@ -39,6 +40,7 @@ pub mod pipeline;
 pub mod prune;
 pub mod quantise;
 pub mod recompute;
+mod rescore;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;

@@ -6,10 +6,11 @@
 //!    loops go through them, too.
 //! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
 //!    again after each.
-//! 5. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 5. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
+//! 6. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
-//! Where memory is short, [`recomputed`] comes between: values are computed again instead of kept, and step 5 is done
-//! anew. Nothing may merge equal nodes after it.
+//! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again instead
+//! of kept. Nothing may merge equal nodes after it.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
 //! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
@@ -18,7 +19,7 @@ use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, absorb, cse, dce, fold, grad, layout, simplify, tidy, unfold};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, rescore, simplify, tidy, unfold};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -87,6 +88,10 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
+    }
+    if let Some(made) = rescore::rescore(&graph, &options.fuse) {
+        graph = runner.run("rescore", &graph, |_, _| made)?;
+        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
     let (winograd, copies, log) = (options.winograd, Copies::new(), runner.into_log());

@@ -5,6 +5,7 @@
 //! op that jumps (a comparison, `floor`, `argmax`, a maximum's place) reads only values that no rounding has touched,
 //! so that engines that round differently still take the same side. Indices are always in range.
 
+mod attention;
 mod builders;
 mod generator;
 mod loops;
@@ -12,6 +13,7 @@ mod rng;
 mod sparse;
 
 use crate::{DType, Graph, Op, Tensor};
+pub use attention::{Attention, Mask};
 pub use rng::Rng;
 pub use sparse::{SparseProduct, sparse_product};
 use std::collections::BTreeMap;

@@ -73,6 +73,21 @@ impl Combine {
         }
     }
 
+    /// A result with any number of further elements, all equal to `more`, if there are any; and whether that is doubtful.
+    pub fn with_equal(&self, b: &mut Builder, result: Value, more: Value, are_there: Value) -> (Value, Value) {
+        match self.op {
+            ReduceOp::Max | ReduceOp::Min => {
+                let all = self.combine(b, result, more);
+                (b.select(are_there, all, result), b.bool(false, 1))
+            }
+            ReduceOp::Sum => {
+                let zero = b.zero(b.type_of(more));
+                (result, b.ne(more, zero))
+            }
+            ReduceOp::Product | ReduceOp::Any | ReduceOp::All => (result, b.bool(true, 1)),
+        }
+    }
+
     /// Two values combined.
     pub fn combine(&self, b: &mut Builder, x: Value, y: Value) -> Value {
         b.binary(self.binary(), x, y)

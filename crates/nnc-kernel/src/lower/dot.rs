@@ -89,7 +89,10 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
 }
 
 /// An operand as `[batch..., free, contracted]` by strides, copied if strides cannot say it.
-fn matrix_operand(
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn matrix_operand(
     lowering: &mut Lowering<'_>,
     value: ValueId,
     batch: usize,

@@ -38,7 +38,7 @@ const LEAST_TILES: usize = 3;
 /// Chunks of tasks that the pool hands out to each thread.
 const CHUNKS: usize = 16;
 /// Rows so many bytes apart, or a multiple of that, share the lines of the first cache.
-const SHARED_LINES: i64 = 4096;
+pub const SHARED_LINES: i64 = 4096;
 /// So many of them stay in it, beside a panel of B: its ways but one.
 const WAYS: usize = 7;
 /// The most products of a batch whose tasks are looked at one by one.

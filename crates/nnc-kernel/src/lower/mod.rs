@@ -19,6 +19,7 @@
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
 //! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
 //! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
+//! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
 //! | [`depthwise`] | convolutions of single channels |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
@@ -26,6 +27,10 @@
 mod accumulate;
 mod anchor;
 mod argmax;
+mod attention;
+mod attention_mask;
+mod attention_products;
+mod attention_shape;
 mod conv;
 mod conv_blocks;
 mod conv_last;
@@ -279,6 +284,7 @@ impl<'g> Lowering<'g> {
             GroupKind::Rows => rows::lower(self, group),
             GroupKind::Reduce => reduce::lower(self, group),
             GroupKind::Anchor => anchor::lower(self, group),
+            GroupKind::Attention => attention::lower(self, group),
             GroupKind::Loop => scan::lower(self, group),
         }
     }

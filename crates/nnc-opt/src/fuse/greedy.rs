@@ -2,8 +2,8 @@
 
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
-use super::outputs;
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
+use super::{attention, outputs};
 use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ pub fn partition_with(graph: &Graph, options: &FuseOptions, copies: &Copies) -> 
             join_operands(graph, &mut drafts, id, &mut decisions);
         }
     }
+    attention::join_all(graph, &mut drafts, &mut decisions);
     if options.scalars {
         join_scalars(graph, &mut drafts, &mut decisions);
     }
@@ -69,7 +70,8 @@ fn attempt(
     decisions.push(Decision { verdict, kind, what, why, node: id });
 }
 
-fn described(graph: &Graph, id: NodeId) -> String {
+/// A node as reports name it.
+pub fn described(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let from = node.origin.map(|origin| graph.origin(origin)).filter(|origin| !origin.function.is_empty());
     let value = node.results[0];

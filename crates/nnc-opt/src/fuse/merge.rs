@@ -12,7 +12,7 @@ use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op, OutputKind, ValueId};
 
 /// The most nodes of one group: beyond it code grows faster than memory traffic shrinks.
-const NODE_LIMIT: usize = 128;
+pub const NODE_LIMIT: usize = 128;
 /// The longest row that a task keeps in cache, in elements.
 const ROW_LIMIT: usize = 1 << 16;
 /// From so many elements on an optimiser's update is a pass of its own.
@@ -47,7 +47,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Drafts<'g> {
     graph: &'g Graph,
-    options: FuseOptions,
+    /// What is allowed.
+    pub options: FuseOptions,
     /// Nodes that are computed again.
     copies: &'g Copies,
     /// What each value is a view of.
@@ -66,9 +67,12 @@ pub struct Drafts<'g> {
 pub struct Join {
     /// The word for the log.
     pub fusion: &'static str,
-    kind: GroupKind,
-    domain: Vec<usize>,
-    outer: usize,
+    /// As [`Draft::kind`].
+    pub kind: GroupKind,
+    /// As [`Draft::domain`].
+    pub domain: Vec<usize>,
+    /// As [`Draft::outer`].
+    pub outer: usize,
 }
 
 /// Why two groups do not join; `Silent` when nobody would expect it.
@@ -147,7 +151,7 @@ impl<'g> Drafts<'g> {
         let (first, second) = (&self.list[a], &self.list[b]);
         if [first.kind, second.kind]
             .iter()
-            .any(|kind| matches!(kind, GroupKind::Leaf | GroupKind::Copy | GroupKind::Loop))
+            .any(|kind| matches!(kind, GroupKind::Leaf | GroupKind::Copy | GroupKind::Loop | GroupKind::Attention))
         {
             return Err(Refusal::Silent);
         }
@@ -168,7 +172,7 @@ impl<'g> Drafts<'g> {
     }
 
     fn compatible(&self, a: &Draft, b: &Draft) -> Result<Join, Refusal> {
-        use GroupKind::{Anchor, Copy, Leaf, Loop, Map, Reduce, Rows, View};
+        use GroupKind::{Anchor, Attention, Copy, Leaf, Loop, Map, Reduce, Rows, View};
         match (a.kind, b.kind) {
             (Map, Map) => self.map_and_map(a, b),
             (Map, Rows | Reduce) => self.map_and_reduction(a, b),
@@ -178,7 +182,9 @@ impl<'g> Drafts<'g> {
             (Anchor, Map) => self.map_and_anchor(b, a),
             (Reduce | Rows, Reduce | Rows) => because("reduction", "they reduce over different axes"),
             (Anchor, Anchor | Reduce | Rows) | (Reduce | Rows, Anchor) => Err(Refusal::Silent),
-            (Leaf | View | Copy | Loop, _) | (_, Leaf | View | Copy | Loop) => Err(Refusal::Silent),
+            (Leaf | View | Copy | Loop | Attention, _) | (_, Leaf | View | Copy | Loop | Attention) => {
+                Err(Refusal::Silent)
+            }
         }
     }
 
@@ -238,7 +244,7 @@ impl<'g> Drafts<'g> {
     }
 
     /// Whether a result of `node` is read, through any views, by nodes outside of `groups`, or put out.
-    fn escapes(&self, node: NodeId, groups: &[&Draft]) -> bool {
+    pub fn escapes(&self, node: NodeId, groups: &[&Draft]) -> bool {
         let mut pending: Vec<NodeId> = vec![node];
         while let Some(at) = pending.pop() {
             let results = &self.graph.node(at).results;
@@ -309,7 +315,7 @@ impl<'g> Drafts<'g> {
     }
 
     /// Whether a node of `reader` reads a value of `source` at other points than its own.
-    fn reads_elsewhere(&self, reader: usize, source: usize) -> bool {
+    pub fn reads_elsewhere(&self, reader: usize, source: usize) -> bool {
         self.list[reader].nodes.iter().any(|&id| {
             let node = self.graph.node(id);
             node.operands.iter().any(|&operand| self.group_of(operand) == source && !self.in_step(&node.op, operand))
@@ -328,6 +334,16 @@ impl<'g> Drafts<'g> {
     fn between(&self, a: usize, b: usize) -> bool {
         let through = |middle: usize| middle != a && middle != b && get(&self.list[middle].depends, a);
         bits(&self.list[b].depends).any(|middle| self.list[middle].alive && through(middle))
+    }
+
+    /// Whether a group that is none of these depends on one of them and is needed by another.
+    pub fn is_cyclic(&self, groups: &[usize]) -> bool {
+        let is_between = |middle: usize| {
+            let others = || groups.iter().filter(|&&group| group != middle);
+            others().any(|&group| get(&self.list[group].depends, middle))
+                && others().any(|&group| get(&self.list[middle].depends, group))
+        };
+        (0..self.list.len()).any(|middle| self.list[middle].alive && !groups.contains(&middle) && is_between(middle))
     }
 
     /// Makes `b` part of `a`.
@@ -395,7 +411,7 @@ fn takes_epilogue(op: &Op) -> bool {
 
 /// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
 /// place of a convolution; every axis of the others.
-fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
+pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
     let node = graph.node(id);
     let sizes = graph.ty(node.results[0]).shape.sizes();
     match &node.op {

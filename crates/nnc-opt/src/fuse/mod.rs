@@ -11,12 +11,15 @@
 //! - A *rows* group has reductions over the trailing axes, and elementwise work before, between and after them: a task
 //!   owns whole rows, so softmax or layer normalisation is one kernel and the row stays in cache.
 //! - A *reduce* group is a reduction over any axes, with the elementwise work before it and, on its result, after it.
+//! - An *attention* group has products on both sides of a rows group: what they give and take stays in a task
+//!   (`attention.rs`).
 //! - An *anchor* (dot, convolution, window and the like) takes elementwise work on its result as its epilogue.
 //! - A *loop* is a scan; its body has a partition of its own.
 //!
 //! The algorithm is greedy in program order: a node joins the groups of its operands as far as no cycle arises
 //! (`merge.rs`). Whether a join was done or refused, and why, is logged as a [`Decision`] for `nnc explain`.
 
+pub mod attention;
 mod class;
 mod greedy;
 mod layout;
@@ -27,7 +30,7 @@ mod trace;
 pub use class::{Class, class, is_point_operand};
 pub use greedy::{partition, partition_with};
 pub use layout::{Layout, common_refinement};
-pub use merge::rows_of;
+pub use merge::{anchor_domain, rows_of};
 pub use trace::{Reach, Views, base};
 
 use nnc_graph::{Graph, NodeId, ValueId};
@@ -43,24 +46,47 @@ pub struct FuseOptions {
     pub rows: bool,
     /// Elementwise nodes into the dot, convolution or window whose result they read.
     pub epilogues: bool,
+    /// Products with the reductions over rows between them.
+    pub attention: bool,
     /// Independent chains of scalars with one another.
     pub scalars: bool,
+    /// Scores of attention are kept for its derivative if they have at most so many bytes, and else made again.
+    pub kept_scores: usize,
 }
+
+/// What the caches hold beside everything else: making scores again costs a product more.
+const KEPT_SCORES: usize = 8 << 20;
 
 impl FuseOptions {
     /// Everything on.
-    pub const ALL: Self = Self { elementwise: true, reductions: true, rows: true, epilogues: true, scalars: true };
+    pub const ALL: Self = Self {
+        elementwise: true,
+        reductions: true,
+        rows: true,
+        epilogues: true,
+        attention: true,
+        scalars: true,
+        kept_scores: KEPT_SCORES,
+    };
     /// Everything off: each node by itself.
-    pub const NONE: Self =
-        Self { elementwise: false, reductions: false, rows: false, epilogues: false, scalars: false };
+    pub const NONE: Self = Self {
+        elementwise: false,
+        reductions: false,
+        rows: false,
+        epilogues: false,
+        attention: false,
+        scalars: false,
+        kept_scores: KEPT_SCORES,
+    };
 
     /// Everything on but one kind, for each kind, by its name.
-    pub fn without_each() -> [(&'static str, Self); 5] {
+    pub fn without_each() -> [(&'static str, Self); 6] {
         [
             ("elementwise", Self { elementwise: false, ..Self::ALL }),
             ("reductions", Self { reductions: false, ..Self::ALL }),
             ("rows", Self { rows: false, ..Self::ALL }),
             ("epilogues", Self { epilogues: false, ..Self::ALL }),
+            ("attention", Self { attention: false, ..Self::ALL }),
             ("scalars", Self { scalars: false, ..Self::ALL }),
         ]
     }
@@ -89,6 +115,8 @@ pub enum GroupKind {
     Rows,
     /// A node with a kernel of its own, and elementwise work on its result.
     Anchor,
+    /// Products, reductions over the rows of what they give, and products that read the outcome.
+    Attention,
     /// A scan: the kernels of its body, again and again.
     Loop,
 }
@@ -104,6 +132,7 @@ impl GroupKind {
             Self::Reduce => "reduce",
             Self::Rows => "rows",
             Self::Anchor => "anchor",
+            Self::Attention => "attention",
             Self::Loop => "loop",
         }
     }
@@ -118,8 +147,8 @@ pub struct Group {
     pub nodes: Vec<NodeId>,
     /// For an anchor group, the node that it is built around.
     pub anchor: Option<NodeId>,
-    /// Sizes of the points that are walked: a common refinement of the shapes of its full-size members. For `Reduce`
-    /// and `Rows` the operand of the reduction; for `Anchor` the anchor's result.
+    /// Sizes of the points that are walked: a common refinement of the shapes of its full-size members. For `Reduce`,
+    /// `Rows` and `Attention` the operand of the reduction; for `Anchor` the anchor's result.
     pub domain: Vec<usize>,
     /// Values that are needed outside of the group and so are stored, in program order.
     pub outputs: Vec<ValueId>,
@@ -141,7 +170,7 @@ pub enum Verdict {
 pub struct Decision {
     /// What came of it.
     pub verdict: Verdict,
-    /// Which kind of fusion: `elementwise`, `reduction`, `rows`, `epilogue`, `scalars`.
+    /// Which kind of fusion: `elementwise`, `reduction`, `rows`, `epilogue`, `attention`, `scalars`.
     pub kind: &'static str,
     /// The nodes, as `relu %12 into conv %9`.
     pub what: String,
