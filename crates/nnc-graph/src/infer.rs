@@ -79,7 +79,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
             shape[*axis] = size.clone();
             Ok(shaped(x, shape))
         }
-        (Op::DynamicUpdate { axis }, [x, value, start]) => dynamic_update(x, value, start, *axis),
+        (Op::DynamicUpdate { axes }, [x, value, starts @ ..]) => dynamic_update(x, value, starts, axes),
         (Op::Gather { axis, batch }, [x, indices]) => gather(x, indices, *axis, *batch),
         (Op::ScatterAdd { axis, batch }, [x, indices, updates]) => {
             same(&gather(x, indices, *axis, *batch)?, updates)?;
@@ -121,7 +121,8 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::ConvInputGrad { .. } | Op::DotStored(Stored::Bf16) => 2,
         Op::DotStored(Stored::Bytes { .. } | Stored::Nibbles { .. }) => 3,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
-        Op::Select | Op::DynamicUpdate { .. } | Op::ScatterAdd { .. } => 3,
+        Op::Select | Op::ScatterAdd { .. } => 3,
+        Op::DynamicUpdate { axes } => 2 + axes.len(),
         Op::Concat { .. } | Op::Grad | Op::Scan(_) => return None,
     })
 }
@@ -279,13 +280,18 @@ fn concat(parts: &[TensorType], axis: usize) -> Checked<TensorType> {
     Ok(TensorType::new(first.dtype, shape))
 }
 
-fn dynamic_update(x: &TensorType, value: &TensorType, start: &TensorType, axis: usize) -> Checked<TensorType> {
-    index_scalar(2, start)?;
-    axis_of(x, axis)?;
+fn dynamic_update(x: &TensorType, value: &TensorType, starts: &[TensorType], axes: &[usize]) -> Checked<TensorType> {
+    starts.iter().enumerate().try_for_each(|(at, start)| index_scalar(2 + at, start))?;
+    for (at, &axis) in axes.iter().enumerate() {
+        axis_of(x, axis)?;
+        if axes[..at].contains(&axis) {
+            return fault(format!("axis {axis} is named twice"));
+        }
+    }
     let agrees = value.dtype == x.dtype
         && value.shape.rank() == x.shape.rank()
-        && (0..x.shape.rank()).all(|i| i == axis || value.shape[i] == x.shape[i]);
-    if agrees { Ok(x.clone()) } else { fault_at(1, format!("{value} is no range of axis {axis} of {x}")) }
+        && (0..x.shape.rank()).all(|i| axes.contains(&i) || value.shape[i] == x.shape[i]);
+    if agrees { Ok(x.clone()) } else { fault_at(1, format!("{value} is no range of axes {axes:?} of {x}")) }
 }
 
 fn gather(x: &TensorType, indices: &TensorType, axis: usize, batch: usize) -> Checked<TensorType> {
