@@ -158,6 +158,8 @@ pub struct Lowering<'g> {
     constants: Vec<bool>,
     /// Whether what is made now is made once.
     prepares: bool,
+    /// Digits of rows that a kernel of this graph has cut.
+    digits: digits::Kept,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -182,6 +184,7 @@ pub fn lower(graph: &Graph, partition: &Partition, target: &Target) -> Result<Lo
             false => vec![false; graph.value_count()],
         },
         prepares: false,
+        digits: digits::Kept::new(),
     };
     refuse_storage_floats(graph)?;
     lowering.leaves()?;

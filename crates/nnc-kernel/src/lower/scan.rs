@@ -5,6 +5,7 @@
 //! the step's end. A scanned operand is read, and a stacked value written, as a row of the whole that moves with the
 //! steps. What is captured is read where it lies.
 
+use super::digits::Kept;
 use super::memory::{Buffer, BufferId, Home, Place, Source};
 use super::{Destination, LowerError, Lowering, map, prepare};
 use crate::ir::Elem;
@@ -52,6 +53,7 @@ struct Scope<'g> {
     written_in_place: BTreeSet<ValueId>,
     group: Option<usize>,
     constants: Vec<bool>,
+    digits: Kept,
 }
 
 /// Puts another graph in the place of the one that is lowered, and gives that.
@@ -63,6 +65,7 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         written_in_place: std::mem::replace(&mut lowering.written_in_place, scope.written_in_place),
         group: std::mem::replace(&mut lowering.group, scope.group),
         constants: std::mem::replace(&mut lowering.constants, scope.constants),
+        digits: std::mem::replace(&mut lowering.digits, scope.digits),
     }
 }
 
@@ -75,9 +78,11 @@ impl<'g> Loop<'g> {
         let body: &'g Graph = &self.scan.body;
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
-        let (planned, written_in_place) = (BTreeMap::new(), BTreeSet::new());
-        let outer =
-            exchange(lowering, Scope { graph: body, sources, planned, written_in_place, group: None, constants });
+        let (planned, written_in_place, digits) = (BTreeMap::new(), BTreeSet::new(), Kept::new());
+        let outer = exchange(
+            lowering,
+            Scope { graph: body, sources, planned, written_in_place, group: None, constants, digits },
+        );
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());
