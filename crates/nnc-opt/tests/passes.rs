@@ -110,7 +110,7 @@ fn the_log_names_the_passes_and_keeps_dumps_of_changes() {
     let graph = random_graph_with(5, &GraphOptions { grad: true, ..GraphOptions::default() });
     let log = optimise(&graph, &Options { dump: true, ..Options::default() }).unwrap().log;
     let names: Vec<&str> = log.records.iter().take(8).map(|record| record.pass).collect();
-    assert_eq!(names, ["unfold", "grad", "dce", "simplify", "fold", "cse", "dce", "simplify"]);
+    assert_eq!(names, ["unfold", "grad", "dce", "simplify", "fold", "cse", "put_back", "dce"]);
     assert!(log.records.iter().all(|record| record.dump.is_some() == record.changed));
     let dump = log.records[1].dump.as_ref().unwrap();
     assert!(!dump.contains("= grad("));
