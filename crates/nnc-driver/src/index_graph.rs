@@ -26,17 +26,18 @@ pub(crate) fn index_graph(graph: &Graph, data: &str) -> Option<Graph> {
     let (mut outside, mut held): (Option<ValueId>, Option<ValueId>) = (None, None);
     for (id, node) in graph.nodes() {
         rewriter.copy(id);
-        let Some((index, most)) = bounded(graph, node).filter(|(index, _)| known[index.index()]) else { continue };
-        let is_held = held_values[index.index()];
-        let index = rewriter.value(index);
-        let found = any_outside(rewriter.graph_mut(), index, most);
-        let mut either = |before: Option<ValueId>| match before {
-            Some(before) => rewriter.emit(Op::Binary(BinaryOp::Or), &[before, found]),
-            None => found,
-        };
-        outside = Some(either(outside));
-        if is_held {
-            held = Some(either(held));
+        for (index, most) in bounded(graph, node).into_iter().filter(|(index, _)| known[index.index()]) {
+            let is_held = held_values[index.index()];
+            let index = rewriter.value(index);
+            let found = any_outside(rewriter.graph_mut(), index, most);
+            let mut either = |before: Option<ValueId>| match before {
+                Some(before) => rewriter.emit(Op::Binary(BinaryOp::Or), &[before, found]),
+                None => found,
+            };
+            outside = Some(either(outside));
+            if is_held {
+                held = Some(either(held));
+            }
         }
     }
     rewriter.graph_mut().add_output(OUTSIDE, outside?, OutputKind::Result);
@@ -90,14 +91,21 @@ fn moves(op: &Op) -> bool {
     )
 }
 
-/// The operand of an op that stops the step when it is out of range, and the largest that is not.
-fn bounded(graph: &Graph, node: &Node) -> Option<(ValueId, i64)> {
+/// The operands of an op that stop the step when they are out of range, and the largest that is not.
+fn bounded(graph: &Graph, node: &Node) -> Vec<(ValueId, i64)> {
     let size = |operand: usize, axis: usize| graph.ty(node.operands[operand]).shape[axis].as_number();
+    let one = |most: Option<i64>| most.map(|most| (node.operands[1], most)).into_iter().collect();
     match &node.op {
-        Op::Gather { axis, .. } | Op::ScatterAdd { axis, .. } => Some((node.operands[1], size(0, *axis)? - 1)),
-        Op::DynamicSlice { axis, size: taken } => Some((node.operands[1], size(0, *axis)? - taken.as_number()?)),
-        Op::DynamicUpdate { axis } => Some((node.operands[2], size(0, *axis)? - size(1, *axis)?)),
-        _ => None,
+        Op::Gather { axis, .. } | Op::ScatterAdd { axis, .. } => one(size(0, *axis).map(|size| size - 1)),
+        Op::DynamicSlice { axis, size: taken } => {
+            one(size(0, *axis).zip(taken.as_number()).map(|(size, taken)| size - taken))
+        }
+        Op::DynamicUpdate { axes } => {
+            let most = |axis: usize| Some(size(0, axis)? - size(1, axis)?);
+            let starts = axes.iter().zip(&node.operands[2..]);
+            starts.filter_map(|(&axis, &start)| Some((start, most(axis)?))).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

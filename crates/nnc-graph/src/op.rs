@@ -104,10 +104,11 @@ pub enum Op {
         /// How many elements.
         size: Dim,
     },
-    /// `(x, value, start i64[]) -> y`: `x` with `value` written at `start` of `axis`.
+    /// `(x, value, start i64[], ...) -> y`: `x` with `value` written at a run-time start of each of `axes`; one that does not
+    /// fit stops the step.
     DynamicUpdate {
-        /// The axis along which `value` may be shorter than `x`.
-        axis: usize,
+        /// The axes along which `value` may be shorter than `x`, each named once, in the order of the starts.
+        axes: Vec<usize>,
     },
     /// `(x, indices) -> y`: the first `batch` axes are shared; `axis` (≥ `batch`) of `x` is replaced by the further
     /// axes of the indices (i32 or i64). An index out of range stops the step and is never read.

@@ -4,14 +4,15 @@
 mod common;
 
 use common::check;
-use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with};
+use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs};
 use nnc_graph::{
     BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, SliceRange, TensorType, UnaryOp,
-    ValueId,
+    ValueId, interpret,
 };
 use nnc_kernel::ir::Target;
 use nnc_kernel::lower;
 use nnc_opt::fuse::{FuseOptions, partition};
+use nnc_opt::{Options, optimise};
 use std::sync::Arc;
 
 fn check_seeds(name: &str, seeds: std::ops::Range<u64>, make: impl Fn(u64) -> Graph) {
@@ -128,7 +129,7 @@ fn cache(twice: bool) -> Graph {
     let types = BodyTypes { carries: vec![ty(&[2, 5, 19])], slices: vec![ty(&[2, 1, 19])], captures: vec![] };
     let mut body = Scan::inputs("cache", &types);
     let (index, old, x) = (ValueId(0), ValueId(1), ValueId(2));
-    let new = body.emit(Op::DynamicUpdate { axis: 1 }, &[old, x, index]);
+    let new = body.emit(Op::DynamicUpdate { axes: vec![1] }, &[old, x, index]);
     let read = if twice { body.emit(Op::Binary(BinaryOp::Sub), &[new, old]) } else { new };
     let sum = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1] }, &[read]);
     Scan::outputs(&mut body, &[new], &[sum]);
@@ -167,7 +168,7 @@ fn layered_cache(late: bool) -> Graph {
         let part = body.emit(Op::Slice(vec![own(layer), all]), &[cache]);
         x = body.emit(Op::Binary(BinaryOp::Add), &[part, x]);
         let at = body.scalar(DType::I64, layer as f64);
-        cache = body.emit(Op::DynamicUpdate { axis: 0 }, &[cache, x, at]);
+        cache = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[cache, x, at]);
         first = first.or(Some(cache));
     }
     let read = if late { first.unwrap_or(cache) } else { cache };
@@ -198,6 +199,89 @@ fn updates_that_follow_one_another_lie_in_one_place() {
     }
 }
 
+/// What else reads a layered cache of keys in a loop: a decoder's step in small.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Reads {
+    /// The new part of each layer alone.
+    New,
+    /// The old part of a layer after its update, too.
+    OldPart,
+    /// The whole as it was before all updates, at the end of the step.
+    OldWhole,
+    /// The whole as it was is stacked.
+    Yielded,
+    /// A layer's part is updated twice, once to be read alone.
+    Twice,
+}
+
+/// A cache that a loop carries, `[2, 5, 19]`: each of two layers writes a row of its part at the step's place, and reads the part.
+fn cache_of_parts(reads: Reads) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[2, 5, 19])], slices: vec![ty(&[1, 19])], captures: vec![] };
+    let mut body = Scan::inputs("cache", &types);
+    let (index, old, x) = (ValueId(0), ValueId(1), ValueId(2));
+    let (mut cache, mut sum) = (old, x);
+    for layer in 0..2 {
+        let ranges = [(layer, 1), (0, 5), (0, 19)];
+        let ranges =
+            ranges.map(|(start, size): (usize, usize)| SliceRange { start: start.into(), size: size.into(), step: 1 });
+        let part = body.emit(Op::Slice(ranges.to_vec()), &[cache]);
+        let part = body.emit(Op::Reshape(Shape::of(&[5, 19])), &[part]);
+        let new = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[part, sum, index]);
+        let read = match reads {
+            Reads::OldPart => body.emit(Op::Binary(BinaryOp::Sub), &[new, part]),
+            Reads::Twice => {
+                let zero = body.scalar(DType::I64, 0.0);
+                let other = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[part, x, zero]);
+                body.emit(Op::Binary(BinaryOp::Sub), &[new, other])
+            }
+            Reads::New | Reads::OldWhole | Reads::Yielded => new,
+        };
+        let seen = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[read]);
+        sum = body.emit(Op::Reshape(Shape::of(&[1, 19])), &[seen]);
+        let entry = body.emit(Op::Reshape(Shape::of(&[1, 5, 19])), &[new]);
+        let at = body.scalar(DType::I64, layer as f64);
+        cache = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[cache, entry, at]);
+    }
+    if reads == Reads::OldWhole {
+        let seen = body.emit(Op::Reduce { op: ReduceOp::Max, axes: vec![0, 1] }, &[old]);
+        let seen = body.emit(Op::Reshape(Shape::of(&[1, 19])), &[seen]);
+        sum = body.emit(Op::Binary(BinaryOp::Add), &[sum, seen]);
+    }
+    Scan::outputs(&mut body, &[cache], &[if reads == Reads::Yielded { old } else { sum }]);
+    let mut graph = Graph::new("cache");
+    let inputs = [("start", ty(&[2, 5, 19])), ("x", ty(&[5, 1, 19]))];
+    let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(5usize), reverse: false, carries: 1, slices: 1 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    graph.add_output("cache", results[0], OutputKind::Result);
+    graph.add_output("sums", results[1], OutputKind::Result);
+    graph
+}
+
+#[test]
+fn parts_of_a_carried_cache_are_updated_where_they_lie() {
+    for reads in [Reads::New, Reads::OldPart, Reads::OldWhole, Reads::Yielded, Reads::Twice] {
+        let graph = cache_of_parts(reads);
+        check(&graph, 4).unwrap_or_else(|what| panic!("{reads:?}, as it is: {what}"));
+        let optimised = optimise(&graph, &Options::default()).unwrap();
+        check(&optimised.graph, 4).unwrap_or_else(|what| panic!("{reads:?}: {what}"));
+        let given = random_inputs(&graph, 4);
+        let results = |graph: &Graph| {
+            let run = interpret::run(graph, &given).unwrap();
+            run.outputs().map(|(_, y)| y.bytes().to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(results(&graph), results(&optimised.graph), "{reads:?}");
+        let lowered = lower(&optimised.graph, &optimised.partition, &Target::new(8)).unwrap();
+        let updates = lowered.report.iter().filter(|kernel| kernel.name == "update" && kernel.runs == 5).count();
+        match reads {
+            Reads::New => assert_eq!(updates, 2),
+            Reads::OldPart => assert!(updates < 2, "the old part is read behind the update"),
+            Reads::OldWhole | Reads::Yielded | Reads::Twice => {}
+        }
+    }
+}
+
 /// A carried value is updated twice, and the second update is no link of a chain in place: it writes what it reads, or another
 /// update of the same value stands beside it.
 #[test]
@@ -209,16 +293,16 @@ fn a_chain_is_in_place_as_a_whole_or_not_at_all() {
         let (old, x) = (ValueId(1), ValueId(2));
         let at = |body: &mut Graph, number: f64| body.scalar(DType::I64, number);
         let (three, one) = (at(&mut body, 3.0), at(&mut body, 1.0));
-        let first = body.emit(Op::DynamicUpdate { axis: 0 }, &[old, x, three]);
+        let first = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[old, x, three]);
         let range = |start: usize, size: usize| SliceRange { start: Dim::from(start), size: Dim::from(size), step: 1 };
         let part = match beside {
             false => body.emit(Op::Slice(vec![range(0, 3), range(0, 7)]), &[first]),
             true => x,
         };
-        let second = body.emit(Op::DynamicUpdate { axis: 0 }, &[first, part, one]);
+        let second = body.emit(Op::DynamicUpdate { axes: vec![0] }, &[first, part, one]);
         let read = match beside {
             false => second,
-            true => body.emit(Op::DynamicUpdate { axis: 0 }, &[first, x, three]),
+            true => body.emit(Op::DynamicUpdate { axes: vec![0] }, &[first, x, three]),
         };
         let sum = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[read]);
         Scan::outputs(&mut body, &[second], &[sum]);

@@ -5,11 +5,12 @@ mod common;
 
 use common::{check_widths, lowered_run};
 use nnc_graph::{
-    BodyTypes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, UnaryOp, ValueId,
+    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, UnaryOp, ValueId,
 };
 use nnc_graph::{interpret, stored::NIBBLE_ZERO};
 use nnc_kernel::plan::run::Finished;
-use nnc_opt::fuse::FuseOptions;
+use nnc_kernel::{ir, lower};
+use nnc_opt::fuse::{FuseOptions, partition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -214,4 +215,41 @@ fn products_inside_of_loops() {
     let results = graph.add(Op::Scan(scan), &inputs).unwrap();
     graph.add_output("y", results[1], OutputKind::Result);
     check_widths(&graph, 3, &[4, 8, 16]).unwrap();
+}
+
+/// Products of the same rows read the digits of the first one; of other groups, and of the next value in the same place, they cut
+/// their own: `h = tanh(h * w + h * v)`, and `h' * w` beside.
+#[test]
+fn products_of_the_same_rows_share_digits() {
+    let (same, other) = (Stored::Nibbles { group: 24 }, Stored::Nibbles { group: 48 });
+    let size = 48;
+    let row = TensorType::new(DType::F32, Shape::of(&[1, size]));
+    let weights = |stored: Stored| [stored.matrix(size, size), stored.scales(size, size).unwrap()];
+    let captures = [weights(same), weights(same), weights(other)].concat();
+    let types = BodyTypes { carries: vec![row.clone()], slices: vec![], captures: captures.clone() };
+    let mut body = Scan::inputs("shared", &types);
+    let mut product =
+        |stored, x: ValueId, first: u32| body.emit(Op::DotStored(stored), &[x, ValueId(first), ValueId(first + 1)]);
+    let parts = [product(same, ValueId(1), 2), product(same, ValueId(1), 4), product(other, ValueId(1), 6)];
+    let sum = parts[1..].iter().fold(parts[0], |sum, &part| body.emit(Op::Binary(BinaryOp::Add), &[sum, part]));
+    let next = body.emit(Op::Unary(UnaryOp::Tanh), &[sum]);
+    let beside = body.emit(Op::DotStored(same), &[next, ValueId(2), ValueId(3)]);
+    Scan::outputs(&mut body, &[next], &[beside]);
+    let mut graph = Graph::new("shared");
+    let inputs: Vec<ValueId> = [vec![row], captures]
+        .concat()
+        .into_iter()
+        .enumerate()
+        .map(|(at, ty)| graph.emit(Op::Input { name: format!("x{at}"), ty }, &[]))
+        .collect();
+    let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse: false, carries: 1, slices: 0 };
+    let results = graph.add(Op::Scan(scan), &inputs).unwrap();
+    graph.add_output("h", results[0], OutputKind::Result);
+    graph.add_output("y", results[1], OutputKind::Result);
+    check_widths(&graph, 3, &[4, 8, 16]).unwrap();
+    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &ir::Target::new(8)).unwrap();
+    let products = lowered.report.iter().filter(|kernel| kernel.name == "dot_stored");
+    let phases: Vec<usize> = products.map(|kernel| kernel.tasks.len()).collect();
+    let cuts = phases.iter().filter(|&&phases| phases == 2).count();
+    assert_eq!((phases.len(), cuts), (4, 3), "{phases:?}");
 }

@@ -180,7 +180,7 @@ fn starts_and_indices_of_each_example() {
         let slice = Op::DynamicSlice { axis, size: Dim::from(2usize) };
         let slice = of_result(slice, &[("x", DType::F32, dims), ("at", DType::I64, &[])]);
         compare_with("slice", &slice, &BTreeMap::from([("at", starts.clone())]));
-        let update = Op::DynamicUpdate { axis };
+        let update = Op::DynamicUpdate { axes: vec![axis] };
         let update = of_result(update, &[("x", DType::F32, dims), ("v", DType::F32, &part), ("at", DType::I64, &[])]);
         compare_with("update", &update, &BTreeMap::from([("at", starts.clone())]));
         let gather = of_result(Op::Gather { axis, batch: 0 }, &[("x", DType::F32, dims), ("i", DType::I32, &[2])]);
@@ -218,7 +218,7 @@ fn loops_of_each_example() {
 #[test]
 fn a_start_that_does_not_fit_is_caught() {
     let part = [("x", DType::F32, &[4usize][..]), ("v", DType::F32, &[2]), ("at", DType::I64, &[])];
-    let update = of_result(Op::DynamicUpdate { axis: 0 }, &part);
+    let update = of_result(Op::DynamicUpdate { axes: vec![0] }, &part);
     let shared = BTreeSet::new();
     let mut examples = examples(&update, 1, &shared);
     for (given, at) in examples.iter_mut().zip([0, 3, 1]) {

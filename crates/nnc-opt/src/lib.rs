@@ -11,6 +11,7 @@
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
 //! | [`dce`] | nodes that no output needs go |
+//! | [`mod@put_back`] | updates of parts that become updates of the whole |
 //! | [`tidy`] | loops without what no step needs, or every step would do alike |
 //! | [`quantise`] | lossy, only when asked: products of eight-bit integers |
 //! | [`narrow`] | lossy, only when asked: weights that are stored in few bits |
@@ -38,6 +39,7 @@ pub mod narrow;
 mod parameters;
 pub mod pipeline;
 pub mod prune;
+pub mod put_back;
 pub mod quantise;
 pub mod recompute;
 mod rescore;

@@ -2,8 +2,8 @@
 //!
 //! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
 //! 2. `grad`: derivatives become plain ops.
-//! 3. `simplify`, `fold`, `cse`, `dce`, and `tidy` for loops, again and again until a round changes nothing; bodies of
-//!    loops go through them, too.
+//! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes nothing;
+//!    bodies of loops go through them, too.
 //! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
 //!    again after each.
 //! 5. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
@@ -19,7 +19,7 @@ use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, absorb, cse, dce, fold, grad, layout, rescore, simplify, tidy, unfold};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, tidy, unfold};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -162,6 +162,9 @@ pub fn clean_up(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Gr
         graph = runner.run("fold", &graph, |graph, fuel| everywhere(graph, fuel, &fold::fold_constants))?;
         graph =
             runner.run("cse", &graph, |graph, fuel| everywhere(graph, fuel, &cse::eliminate_common_subexpressions))?;
+        if graph.nodes().any(|(_, node)| matches!(node.op, Op::Scan(_) | Op::DynamicUpdate { .. })) {
+            graph = runner.run("put_back", &graph, |graph, fuel| everywhere(graph, fuel, &put_back::put_back))?;
+        }
         if graph.nodes().any(|(_, node)| matches!(node.op, Op::Scan(_))) {
             graph = runner.run("tidy", &graph, |graph, fuel| everywhere(graph, fuel, &tidy::tidy_loops))?;
         }

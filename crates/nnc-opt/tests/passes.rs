@@ -2,7 +2,7 @@
 
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, op_names, random_graph_with, random_inputs};
 use nnc_graph::{Graph, Tensor, interpret, text, verify};
-use nnc_opt::{Fuel, Options, cse, dce, fold, grad, optimise, simplify};
+use nnc_opt::{Fuel, Options, cse, dce, fold, grad, optimise, put_back, simplify};
 
 /// The same bits, but for the sign of a zero and the payload of a NaN; within `tolerance` of each other if it is not 0.
 fn agree(a: &Tensor, b: &Tensor, tolerance: f64) -> bool {
@@ -30,6 +30,7 @@ const PASSES: &[(&str, Pass)] = &[
     ("simplify", |graph, fuel| simplify::simplify(graph, false, fuel)),
     ("fold", fold::fold_constants),
     ("cse", cse::eliminate_common_subexpressions),
+    ("put_back", put_back::put_back),
     ("dce", dce::eliminate_dead_code),
 ];
 
@@ -109,7 +110,7 @@ fn the_log_names_the_passes_and_keeps_dumps_of_changes() {
     let graph = random_graph_with(5, &GraphOptions { grad: true, ..GraphOptions::default() });
     let log = optimise(&graph, &Options { dump: true, ..Options::default() }).unwrap().log;
     let names: Vec<&str> = log.records.iter().take(8).map(|record| record.pass).collect();
-    assert_eq!(names, ["unfold", "grad", "dce", "simplify", "fold", "cse", "dce", "simplify"]);
+    assert_eq!(names, ["unfold", "grad", "dce", "simplify", "fold", "cse", "put_back", "dce"]);
     assert!(log.records.iter().all(|record| record.dump.is_some() == record.changed));
     let dump = log.records[1].dump.as_ref().unwrap();
     assert!(!dump.contains("= grad("));

@@ -266,6 +266,6 @@ fn starts_that_are_known() {
     // What does not fit stops the step, so it stays.
     stays(&format!("{x}%2 = dynamic_slice[axis=0](%0, %1) : f32[4, 3]"));
     let whole = "%0 = input \"x\" : f32[3]\n%1 = input \"y\" : f32[3]\n%2 = constant 0 : i64\n";
-    becomes(&format!("{whole}%3 = dynamic_update[axis=0](%0, %1, %2) : f32[3]"), "output \"y\" = %1");
-    stays(&format!("{}%3 = dynamic_update[axis=0](%0, %1, %2) : f32[3]", whole.replace("constant 0", "constant 1")));
+    becomes(&format!("{whole}%3 = dynamic_update[axes=[0]](%0, %1, %2) : f32[3]"), "output \"y\" = %1");
+    stays(&format!("{}%3 = dynamic_update[axes=[0]](%0, %1, %2) : f32[3]", whole.replace("constant 0", "constant 1")));
 }

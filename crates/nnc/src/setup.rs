@@ -19,9 +19,14 @@ use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
 use nnc_stub::arguments::too_many_threads;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How pictures that are written here begin.
+const PICTURE: &[u8; 4] = b"<svg";
 
 /// Reads and checks the file, and prints its warnings.
 pub(crate) fn project(options: &FileOptions) -> Result<Project, Failure> {
@@ -126,10 +131,21 @@ pub(crate) fn refuse_not_finite(weights: &Path, store: &Store) -> Result<(), Dri
     Err(DriverError::Weights { path: weights.to_owned(), reason })
 }
 
-/// Refuses a place for a picture that one of `inputs` has, or that cannot be written.
+/// Refuses a place for a picture that one of `inputs` has, where something else than a picture is, or that cannot be written.
 pub(crate) fn check_plot_target(plot: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     executable::check_target(plot, inputs).map_err(|error| error.to_string())?;
+    if plot.exists() && !is_picture(plot) {
+        let message =
+            format!("{}: this is no SVG picture, and would be overwritten; choose another name", plot.display());
+        return Err(Failure::Message(message));
+    }
     Ok(nnc_data::check_writable(plot).map_err(DriverError::from)?)
+}
+
+/// Whether a file begins as the pictures that are written here do.
+fn is_picture(path: &Path) -> bool {
+    let mut start = [0; PICTURE.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *PICTURE
 }
 
 /// The program that is asked for; unless one is, the training step, or of integers, which are not trained, the answer.

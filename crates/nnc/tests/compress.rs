@@ -58,6 +58,15 @@ fn every_form_is_measured_and_one_is_written() {
     assert!(named("whole, floats").unwrap()["drop"] == 0.0, "{told:#}");
     assert!(named("whole, int8 weights").unwrap()["measured"]["size"].as_f64().unwrap() < 0.7, "{told:#}");
     assert!(networks.iter().any(|one| one["frontier"] == true), "{told:#}");
+    // A name says what was taken out, which is what is 0.
+    for one in networks {
+        let name = one["network"].as_str().unwrap();
+        let share = name.split_once("elements -").or_else(|| name.split_once("blocks -"));
+        let Some((_, share)) = share else { continue };
+        let said: f64 = share.split(' ').next().unwrap().parse().unwrap();
+        let zeros = 100.0 * one["measured"]["form"]["zeros"].as_f64().unwrap();
+        assert!((said - zeros).abs() < 1.0, "{name}: {zeros} %");
+    }
     // What was made is what its file holds.
     let chosen = &networks[told["chosen"].as_u64().unwrap() as usize];
     let kept = format!("all/{}.safetensors", chosen["file"].as_str().unwrap());
@@ -92,6 +101,9 @@ fn what_cannot_be_searched_is_refused_before() {
     assert!(fails(&folder, &words(&["--keep", "full"])).contains("there is something already"));
     assert!(fails(&folder, &words(&["--plot", "digits.nn"])).contains("digits.nn"));
     assert!(fails(&folder, &words(&["--plot", "out.safetensors"])).contains("written twice"));
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    assert!(fails(&folder, &words(&["--plot", "notes.txt"])).contains("no SVG picture"));
+    assert_eq!(fs::read_to_string(folder.join("notes.txt")).unwrap(), "mine");
     assert!(fails(&folder, &words(&["--keep", "./all", "--plot", "all"])).contains("written twice"));
     assert!(fails(&folder, &words(&["--rows", "18446744073709551615"])).contains("from 1 to 1048576"));
     assert!(fails(&folder, &words(&["--target-speedup", "0.5"])).contains("from 1 to 1000"));

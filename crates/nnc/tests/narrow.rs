@@ -158,6 +158,29 @@ fn a_metric_that_drops_takes_matrices_back() {
 }
 
 #[test]
+fn what_is_no_matrix_is_told() {
+    let (_keep, folder) = stored();
+    let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "int8", "-o", "p.safetensors"];
+    let told = ok(&folder, &line);
+    let row = told.lines().find(|line| line.starts_with("conv2d_2.w")).unwrap_or_else(|| panic!("{told}"));
+    assert!(row.contains("32x16x3x3") && row.contains("it is no matrix"), "{told}");
+    // A bias, and what is too small to matter, are not.
+    assert!(!told.contains("conv2d_1"), "{told}");
+}
+
+#[test]
+fn what_f64_has_not_is_said() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--dtype", "f64", "--set", "epochs=1", "--out", "doubles"]);
+    let line =
+        ["quantise", "digits.nn", "--dtype", "f64", "--weights", "doubles/last.safetensors", "-o", "p.safetensors"];
+    for words in [&[][..], &["--weights-only", "int8"]] {
+        let said = fails(&folder, &[&line[..], words].concat());
+        assert!(said.contains("of f64 are not") && said.contains("--dtype f64"), "{said}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let (_keep, folder) = stored();
     let quantise = |words: &[&str]| {

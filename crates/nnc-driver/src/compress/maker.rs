@@ -63,23 +63,27 @@ impl Maker<'_> {
         measure(&mut session, part, self.metric)
     }
 
-    /// Weights with less in them, not trained since.
-    pub fn cut(&self, weights: &Checkpoint, cut: Cut) -> Result<Checkpoint, DriverError> {
+    /// Weights with less in them, not trained since, and what was taken out: channels go by so many at once, and what may not go
+    /// stays, so that it is not quite what was asked for.
+    pub fn cut(&self, weights: &Checkpoint, cut: Cut) -> Result<(Checkpoint, Cut), DriverError> {
         let project = self.project(weights)?;
         let mut session = self.session(&project, weights)?;
         session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
         let scope = Scope::Global;
         let zeros = |sparsity, block| prune::Request { sparsity, block, scope, over: Vec::new() };
-        match cut {
-            Cut::Nothing => {}
+        let done = match cut {
+            Cut::Nothing => cut,
             Cut::Channels(share) => {
                 let request = channels::Request { share, scope, multiple: MULTIPLE, over: Vec::new() };
-                prune_channels(&mut session, &project, &request)?;
+                let [before, after] = prune_channels(&mut session, &project, &request)?.multiply_adds;
+                Cut::Channels(1.0 - after as f64 / before.max(1) as f64)
             }
-            Cut::Elements(share) => drop(prune(&mut session, &project, &zeros(share, Block::ELEMENT))?),
-            Cut::Blocks(share) => drop(prune(&mut session, &project, &zeros(share, BLOCK))?),
-        }
-        Ok(Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()))
+            Cut::Elements(share) => {
+                Cut::Elements(zero_share(&prune(&mut session, &project, &zeros(share, Block::ELEMENT))?))
+            }
+            Cut::Blocks(share) => Cut::Blocks(zero_share(&prune(&mut session, &project, &zeros(share, BLOCK))?)),
+        };
+        Ok((Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()), done))
     }
 
     /// Weights trained further, with what is gone held so.
@@ -133,6 +137,13 @@ impl Maker<'_> {
             }
         }
     }
+}
+
+/// The share of the elements of what was pruned that are 0.
+fn zero_share(rows: &[prune::Row]) -> f64 {
+    let pruned = rows.iter().filter_map(|row| Some((*row.pruned.as_ref().ok()?, row.elements)));
+    let (zeros, elements) = pruned.fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1));
+    zeros as f64 / elements.max(1) as f64
 }
 
 /// Tells of a training how far it is.

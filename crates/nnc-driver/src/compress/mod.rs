@@ -267,8 +267,11 @@ impl Search<'_> {
         for &cut in ladder {
             told(Told::Doing(&format!("timing {cut}")));
             let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
-            let Some(weights) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
-            steps.push((cut, weights));
+            let Some((weights, done)) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
+            // A step that takes out what the one before did makes no other network.
+            if steps.last().is_none_or(|(last, _): &(Cut, Checkpoint)| last.to_string() != done.to_string()) {
+                steps.push((done, weights));
+            }
         }
         let with: Vec<Numbers> = [Numbers::Floats].iter().chain(faster).copied().collect();
         let ladders: Result<Vec<_>, _> = with.iter().map(|&numbers| self.speed_ups(&steps, numbers)).collect();

@@ -3,7 +3,7 @@
 use nnc_graph::Stored;
 use std::fmt;
 
-/// What is taken out; shares are above 0 and below 1.
+/// What is taken out, or is to be; shares are from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Cut {
     /// Nothing.

@@ -19,7 +19,7 @@ use crate::quantise::held::{GoesBack, hold, measure};
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
-use nnc_graph::{Graph, Stored, Tensor};
+use nnc_graph::{DType, Graph, Op, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round, tables as find_tables};
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ const LEAST_ELEMENTS: usize = 4096;
 pub enum Reason {
     /// It has too few elements.
     Small,
+    /// It has another number of axes, or is that of a convolution.
+    NoMatrix,
     /// Its terms are no whole number of groups.
     Group,
     /// It holds what is no finite number.
@@ -45,6 +47,7 @@ impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Small => "few elements",
+            Self::NoMatrix => "it is no matrix",
             Self::Group => "its terms are no whole groups",
             Self::NotFinite => "it holds what is no finite number",
             Self::Accuracy => "costs too much accuracy",
@@ -52,13 +55,13 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// What became of a matrix.
+/// What became of a matrix, or of what could be thought to be one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
     /// The path of the parameter.
     pub path: String,
     /// Its dims.
-    pub dims: [usize; 2],
+    pub dims: Vec<usize>,
     /// Multiply-adds of all products by it, of a batch.
     pub products: usize,
     /// How it is stored, or why it is not.
@@ -69,6 +72,13 @@ pub struct Row {
     pub drop: Option<f64>,
 }
 
+impl Row {
+    fn no_matrix(path: &str, dims: &[usize]) -> Self {
+        let choice = Err(Reason::NoMatrix);
+        Self { path: path.to_owned(), dims: dims.to_vec(), products: 0, choice, error: None, drop: None }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
@@ -76,7 +86,7 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Bytes of all tensors of weights, before and after.
     pub bytes: [usize; 2],
-    /// The matrices in the order of their first products.
+    /// The matrices in the order of their first products, then what has more axes.
     pub rows: Vec<Row>,
 }
 
@@ -110,7 +120,7 @@ impl Chosen {
             let error = choice.as_ref().ok().map(|made| made.error);
             let row = Row {
                 path: path.clone(),
-                dims,
+                dims: dims.to_vec(),
                 products,
                 choice: choice.as_ref().map(|_| form).map_err(|why| *why),
                 error,
@@ -145,11 +155,22 @@ impl Chosen {
         [(matrix.stored_path(), made.stored.clone())].into_iter().chain(scales).collect()
     }
 
+    /// What is large and stays as it is, though it is no vector.
+    fn others(&self, floats: &BTreeMap<String, Tensor>) -> Vec<Row> {
+        let is_known = |path: &str| self.rows.iter().any(|row| row.path == path);
+        let is_other = |(path, tensor): &(&String, &Tensor)| {
+            let is_large = tensor.dtype().is_float() && tensor.dims().len() > 1 && tensor.elements() >= LEAST_ELEMENTS;
+            is_large && !is_known(path)
+        };
+        floats.iter().filter(is_other).map(|(path, tensor)| Row::no_matrix(path, tensor.dims())).collect()
+    }
+
     fn outcome(self, floats: &BTreeMap<String, Tensor>, measured: Option<Measured>) -> Outcome {
         let bytes = |tensors: &BTreeMap<String, Tensor>| tensors.values().map(|tensor| tensor.bytes().len()).sum();
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
-        let report = Report { measured, bytes: [bytes(&before), bytes(&after)], rows: self.rows };
+        let rows = self.rows.iter().cloned().chain(self.others(floats)).collect();
+        let report = Report { measured, bytes: [bytes(&before), bytes(&after)], rows };
         let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();
         let store = Store::of(after.iter().chain(&records).map(|(path, tensor)| (path.as_str(), tensor)));
         Outcome { report, store }
@@ -257,6 +278,9 @@ fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Res
     let found = candidates(&graph).into_iter().chain(find_tables(&graph));
     let chosen = Chosen::new(found.map(|matrix| (matrix, form)), floats);
     let problem = |message: &str| Err(DriverError::Usage(message.to_owned()));
+    if chosen.rows.is_empty() && has_doubles(&graph) {
+        return problem("weights of f64 are not stored in few bits: train in f32, without `--dtype f64`");
+    }
     if chosen.rows.is_empty() {
         let message =
             "this network has no product by a matrix of weights, and no table: there is nothing to store in few bits";
@@ -270,6 +294,11 @@ fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Res
         });
     }
     Ok(chosen)
+}
+
+/// Whether a graph has parameters of f64, as with `--dtype f64`.
+pub(crate) fn has_doubles(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { ty, .. } if ty.dtype == DType::F64))
 }
 
 /// Writes what came of it, with the metadata that the weights came with.

@@ -1,7 +1,7 @@
 //! Tables whose rows are picked by number, in integers of eight bits with a scale for each row: what is left of a network in
 //! floats when its products are of integers.
 
-use super::{Chosen, Matrices, Row, Trial, file};
+use super::{Chosen, LEAST_ELEMENTS, Matrices, Reason, Row, Trial, file};
 use crate::compiled::Compiler;
 use crate::dataset::Part;
 use crate::error::DriverError;
@@ -9,7 +9,7 @@ use crate::project::Project;
 use crate::quantise::held::hold;
 use nnc_graph::{Graph, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::narrow::{Matrix, tables};
+use nnc_opt::narrow::{Matrix, deep_tables, tables};
 use std::collections::BTreeMap;
 
 /// The tables of a network, and what stands for those that are stored.
@@ -45,7 +45,7 @@ impl Tables {
     ) -> Result<Option<(Self, f64)>, DriverError> {
         let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
         let mut chosen = chosen(&graph, tensors)?;
-        if chosen.matrices().is_empty() {
+        if chosen.rows.iter().all(|row| row.choice == Err(Reason::Small)) {
             return Ok(None);
         }
         let trial = Trial { project, recipe, compiler, floats: tensors, part: part.clone(), metric };
@@ -57,12 +57,15 @@ impl Tables {
 }
 
 fn chosen(graph: &Graph, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
-    let found = tables(&Project::before_rounding(graph)?).into_iter();
-    let whole_rows = found.map(|table| {
+    let graph = Project::before_rounding(graph)?;
+    let whole_rows = tables(&graph).into_iter().map(|table| {
         let form = Stored::Bytes { group: table.dims[1] };
         (table, form)
     });
-    Ok(Chosen::new(whole_rows, floats))
+    let mut chosen = Chosen::new(whole_rows, floats);
+    let deep = deep_tables(&graph).into_iter().filter(|(_, dims)| dims.iter().product::<usize>() >= LEAST_ELEMENTS);
+    chosen.rows.extend(deep.map(|(path, dims)| Row::no_matrix(&path, &dims)));
+    Ok(chosen)
 }
 
 impl From<Chosen> for Tables {

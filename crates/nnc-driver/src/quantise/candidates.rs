@@ -2,6 +2,7 @@
 
 use crate::compiled::Compiler;
 use crate::error::DriverError;
+use crate::narrow::has_doubles;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
@@ -51,7 +52,10 @@ impl Candidates {
     ) -> Result<Self, DriverError> {
         let uses = by_name(sites(&programs[0].graph));
         if uses.is_empty() {
-            let message = "this network has no product of activations by weights outside of loops";
+            let message = match has_doubles(&programs[0].graph) {
+                true => "products of f64 are not quantised: train in f32, without `--dtype f64`",
+                false => "this network has no product of activations by weights outside of loops",
+            };
             return Err(DriverError::Usage(message.to_owned()));
         }
         let graphs = programs.iter().map(|program| &program.graph);

@@ -82,7 +82,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
             shape[*axis] = size.clone();
             Ok(shaped(x, shape))
         }
-        (Op::DynamicUpdate { axis }, [x, value, start]) => dynamic_update(x, value, start, *axis),
+        (Op::DynamicUpdate { axes }, [x, value, starts @ ..]) => dynamic_update(x, value, starts, axes),
         (Op::Gather { axis, batch }, [x, indices]) => gather(x, indices, *axis, *batch),
         (Op::ScatterAdd { axis, batch }, [x, indices, updates]) => {
             same(&gather(x, indices, *axis, *batch)?, updates)?;
@@ -124,7 +124,8 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::ConvInputGrad { .. } | Op::DotStored(Stored::Bf16) => 2,
         Op::DotStored(Stored::Bytes { .. } | Stored::Nibbles { .. }) => 3,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
-        Op::Select | Op::DynamicUpdate { .. } | Op::ScatterAdd { .. } => 3,
+        Op::Select | Op::ScatterAdd { .. } => 3,
+        Op::DynamicUpdate { axes } => 2 + axes.len(),
         Op::Concat { .. } | Op::Grad | Op::Scan(_) => return None,
     })
 }

@@ -92,15 +92,20 @@ pub(super) fn concat(parts: &[TensorType], axis: usize) -> Checked<TensorType> {
 pub(super) fn dynamic_update(
     x: &TensorType,
     value: &TensorType,
-    start: &TensorType,
-    axis: usize,
+    starts: &[TensorType],
+    axes: &[usize],
 ) -> Checked<TensorType> {
-    index_scalar(2, start)?;
-    axis_of(x, axis)?;
+    starts.iter().enumerate().try_for_each(|(at, start)| index_scalar(2 + at, start))?;
+    for (at, &axis) in axes.iter().enumerate() {
+        axis_of(x, axis)?;
+        if axes[..at].contains(&axis) {
+            return fault(format!("axis {axis} is named twice"));
+        }
+    }
     let agrees = value.dtype == x.dtype
         && value.shape.rank() == x.shape.rank()
-        && (0..x.shape.rank()).all(|i| i == axis || value.shape[i] == x.shape[i]);
-    if agrees { Ok(x.clone()) } else { fault_at(1, format!("{value} is no range of axis {axis} of {x}")) }
+        && (0..x.shape.rank()).all(|i| axes.contains(&i) || value.shape[i] == x.shape[i]);
+    if agrees { Ok(x.clone()) } else { fault_at(1, format!("{value} is no range of axes {axes:?} of {x}")) }
 }
 
 pub(super) fn gather(x: &TensorType, indices: &TensorType, axis: usize, batch: usize) -> Checked<TensorType> {

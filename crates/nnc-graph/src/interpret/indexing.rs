@@ -23,11 +23,14 @@ pub(super) fn dynamic_slice(x: &Array, start: &Array, axis: usize, dims: &[usize
     Ok(x.pick(source, dims))
 }
 
-pub(super) fn dynamic_update(x: &Array, value: &Array, start: &Array, axis: usize) -> Result<Array, Fault> {
-    let start = start_within(start, value.dims[axis], x.dims[axis])?;
+pub(super) fn dynamic_update(x: &Array, value: &Array, starts: &[&Array], axes: &[usize]) -> Result<Array, Fault> {
+    let mut first = vec![0; x.dims.len()];
+    for (&axis, start) in axes.iter().zip(starts) {
+        first[axis] = start_within(start, value.dims[axis], x.dims[axis])?;
+    }
     let mut y = x.clone();
     let target = indices(&value.dims).map(|mut index| {
-        index[axis] += start;
+        index.iter_mut().zip(&first).for_each(|(at, start)| *at += start);
         ravel(&index, &x.dims)
     });
     value.put(target, &mut y);

@@ -185,7 +185,7 @@ fn apply(op: &Op, x: &[&Array], dtype: crate::DType, dims: &[usize]) -> Result<A
         Op::Pad { low, .. } => movement::pad(x[0], x[1], low, dims),
         Op::Concat { axis } => movement::concat(x, *axis, dims),
         Op::DynamicSlice { axis, .. } => indexing::dynamic_slice(x[0], x[1], *axis, dims)?,
-        Op::DynamicUpdate { axis } => indexing::dynamic_update(x[0], x[1], x[2], *axis)?,
+        Op::DynamicUpdate { axes } => indexing::dynamic_update(x[0], x[1], &x[2..], axes)?,
         Op::Gather { axis, batch } => indexing::gather(x[0], x[1], *axis, *batch, dims)?,
         Op::ScatterAdd { axis, batch } => indexing::scatter_add(x[0], x[1], x[2], *axis, *batch)?,
         Op::Reduce { op, axes } => reduction::reduce(*op, x[0], axes, dims),

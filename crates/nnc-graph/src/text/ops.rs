@@ -50,12 +50,12 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
             ("slices", number(scan.slices)),
         ],
         Op::Extent { dim, .. } => vec![("dim", Attribute::Dim(dim.clone()))],
-        Op::Iota { axis, .. } | Op::Concat { axis } | Op::DynamicUpdate { axis } => vec![("axis", number(*axis))],
+        Op::Iota { axis, .. } | Op::Concat { axis } => vec![("axis", number(*axis))],
         Op::ArgMax { axis } | Op::DynamicSlice { axis, .. } => vec![("axis", number(*axis))],
         Op::Random { stream, shape } => {
             vec![("stream", Attribute::Text(format!("{stream:016x}"))), ("shape", list(shape))]
         }
-        Op::Transpose(permutation) => vec![("axes", numbers(permutation))],
+        Op::Transpose(axes) | Op::DynamicUpdate { axes } => vec![("axes", numbers(axes))],
         Op::Broadcast { axes, .. } => vec![("axes", numbers(axes))],
         Op::Slice(ranges) => {
             let start = ranges.iter().map(|range| range.start.clone()).collect();
@@ -195,7 +195,7 @@ pub(super) fn op(name: &str, attributes: &Attributes, ty: &TensorType) -> Read<O
             let size = ty.shape.get(axis).cloned().ok_or_else(|| format!("{ty} has no axis {axis}"))?;
             Op::DynamicSlice { axis, size }
         }
-        "dynamic_update" => Op::DynamicUpdate { axis: given.index("axis")? },
+        "dynamic_update" => Op::DynamicUpdate { axes: given.indices("axes")? },
         "gather" => Op::Gather { axis: given.index("axis")?, batch: given.index("batch")? },
         "scatter_add" => Op::ScatterAdd { axis: given.index("axis")?, batch: given.index("batch")? },
         "reduce" => {

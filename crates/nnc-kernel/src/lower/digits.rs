@@ -11,13 +11,19 @@
 //! sum of its digits too large: what a sum begins with, in exact integers, takes that off again.
 //!
 //! In memory are words of 32 bits, `[row][digit][group][1 + word]`: what a sum begins with, then four neighbouring terms a word, the
-//! lowest digit first. Terms that fill up the last word of a group are 0. Steps lie by themselves, `[row][group]`.
+//! lowest digit first. Terms that fill up the last word of a group are 0. Steps lie by themselves, `[row][group]`. Products of the
+//! same rows, as the query, the key and the value of attention are, share them: the first one cuts.
 
-use super::Lowering;
+use super::anchor::stored;
 use super::loops::Split;
-use super::memory::{KernelDraft, Place};
+use super::memory::{self, BufferId, KernelDraft, Place};
+use super::prepare::Stage;
 use super::words::{ONES, TERMS};
+use super::{LowerError, Lowering};
 use crate::ir::{Builder, Direction, Elem, Memory, ReduceOp, Type, Value};
+use nnc_graph::ValueId;
+use nnc_opt::fuse;
+use std::collections::BTreeMap;
 
 /// Digits of a number.
 pub const DIGITS: usize = 3;
@@ -37,7 +43,7 @@ const INVERSE: i32 = 254;
 const TASK: usize = 1 << 14;
 
 /// How rows are cut, and where their digits lie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Layout {
     /// Rows.
     pub rows: usize,
@@ -80,20 +86,46 @@ pub struct Rows {
     pub steps: Memory,
 }
 
+/// What digits follow from, and where they and their steps are kept for products to come.
+pub type Kept = BTreeMap<(ValueId, Layout, i32), [BufferId; 2]>;
+
 impl Rows {
-    /// Adds a phase that cuts the rows of `x`, whose terms lie side by side, for integers so much above what they stand for.
-    pub fn cut(
+    /// The rows of a value, for integers so much above what they stand for: as a kernel before cut them, or in a phase that is
+    /// added.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn of(
         lowering: &mut Lowering<'_>,
         draft: &mut KernelDraft,
-        (x, place): (Memory, &Place),
+        value: ValueId,
         layout: Layout,
         zero: i32,
-    ) -> Self {
+    ) -> Result<Self, LowerError> {
+        let key = (value, layout, zero);
+        let memory = |draft: &mut KernelDraft, [words, steps]: [BufferId; 2], direction| {
+            let words = draft.param(words, Elem::I32, direction);
+            Self { layout, words, steps: draft.param(steps, Elem::F32, direction) }
+        };
+        if let Some(&kept) = lowering.digits.get(&key).filter(|_| lowering.stage == Stage::InPlace) {
+            return Ok(memory(draft, kept, Direction::In));
+        }
+        let place = in_order(lowering, value, [layout.rows, layout.groups * layout.group])?;
         let words = lowering.temporary(layout.rows * layout.row_words() as usize * Elem::I32.size());
         let steps = lowering.temporary(layout.rows * layout.groups * Elem::F32.size());
-        let words = draft.param(words, Elem::I32, Direction::InOut);
-        let steps = draft.param(steps, Elem::F32, Direction::InOut);
-        let rows = Self { layout, words, steps };
+        let rows = memory(draft, [words, steps], Direction::InOut);
+        // What is prepared is not made in every run, so that other launches cannot read it.
+        if lowering.stage == Stage::InPlace {
+            lowering.digits.insert(key, [words, steps]);
+        }
+        rows.cut(lowering, draft, &place, zero);
+        Ok(rows)
+    }
+
+    /// Adds a phase that cuts the rows at `place`, whose terms lie side by side.
+    fn cut(self, lowering: &Lowering<'_>, draft: &mut KernelDraft, place: &Place, zero: i32) {
+        let (rows, layout) = (self, self.layout);
+        let x = draft.param(place.buffer, Elem::F32, Direction::In);
         let lanes = lowering.lanes_of(Elem::F32);
         let source = Source { memory: x, parts: parts(layout, lanes), group: layout.group };
         let depth = layout.groups * layout.group;
@@ -110,7 +142,6 @@ impl Rows {
                 vec![]
             });
         });
-        rows
     }
 
     /// Cuts a group of a row, whose terms begin at `first`.
@@ -152,6 +183,17 @@ impl Rows {
             b.store(self.words, place, words);
         }
     }
+}
+
+/// Rows whose terms lie side by side.
+fn in_order(lowering: &mut Lowering<'_>, value: ValueId, dims: [usize; 2]) -> Result<Place, LowerError> {
+    let place = stored(lowering, value, &dims)?;
+    if place.layout.strides[1] == 1 {
+        return Ok(place);
+    }
+    let (elem, layout) = (place.elem, fuse::Layout::contiguous(&dims));
+    let buffer = lowering.copied(value, memory::Source::Stored(place), &dims)?;
+    Ok(Place { buffer, elem, layout })
 }
 
 /// Where terms come from.

@@ -13,7 +13,7 @@ use super::digits::{self, DIGITS, Rows};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::loops::{Split, coordinates};
-use super::memory::{BufferId, KernelDraft, Place, Source};
+use super::memory::{BufferId, KernelDraft};
 use super::product::{Target, in_tiles};
 use super::stored_digits::Digits;
 use super::stored_floats::Floats;
@@ -24,7 +24,7 @@ use super::{LowerError, Lowering};
 use crate::ir::{self, Builder, Direction, Elem, Value};
 use nnc_graph::stored::NIBBLES;
 use nnc_graph::{NodeId, Stored, ValueId};
-use nnc_opt::fuse::{Group, Layout};
+use nnc_opt::fuse::Group;
 
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 17;
@@ -80,20 +80,18 @@ fn operands(
     };
     let layout = digits::Layout { rows: shape.rows, groups: shape.depth / group, group };
     let scaled = form.group().map_or(1, |terms| terms / group);
-    let x = in_order(lowering, operands[0], [shape.rows, shape.depth])?;
     let matrix = stored_panels::words(lowering, operands[1], reader, (layout, shape.columns), tile)?;
     let scales = (layout.groups / scaled, shape.columns);
     let scales = stored_panels::as_it_is(lowering, operands[2], scales, tile)?;
-    let memory = draft.param(x.buffer, Elem::F32, Direction::In);
     let digits = Digits {
-        rows: Rows::cut(lowering, draft, (memory, &x), layout, reader.zero()),
+        rows: Rows::of(lowering, draft, operands[0], layout, reader.zero())?,
         matrix: draft.param(matrix, Elem::I32, Direction::In),
         reader,
         scales: draft.param(scales, Elem::F32, Direction::In),
         scaled,
         width: tile.columns(),
     };
-    Ok((Terms::Digits(digits), vec![x.buffer, matrix, scales]))
+    Ok((Terms::Digits(digits), vec![matrix, scales]))
 }
 
 /// As [`operands`], of brain floats.
@@ -114,17 +112,6 @@ fn floats(
         width: tile.columns(),
     };
     Ok((Terms::Floats(floats), fixed))
-}
-
-/// Rows whose terms lie side by side.
-fn in_order(lowering: &mut Lowering<'_>, value: ValueId, dims: [usize; 2]) -> Result<Place, LowerError> {
-    let place = stored(lowering, value, &dims)?;
-    if place.layout.strides[1] == 1 {
-        return Ok(place);
-    }
-    let (elem, layout) = (place.elem, Layout::contiguous(&dims));
-    let buffer = lowering.copied(value, Source::Stored(place), &dims)?;
-    Ok(Place { buffer, elem, layout })
 }
 
 /// The largest part of a group that sums hold, a multiple of `unit` terms.

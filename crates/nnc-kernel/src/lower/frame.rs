@@ -87,7 +87,7 @@ pub struct Frame<'g> {
     /// Outputs.
     pub writes: BTreeMap<ValueId, Walk>,
     /// For each node with a run-time index the elements that one step of it moves its operand.
-    pub steps: BTreeMap<NodeId, i64>,
+    pub steps: BTreeMap<NodeId, Vec<i64>>,
     /// Where a kernel tells of an index out of range.
     pub status: Option<Memory>,
 }
@@ -105,7 +105,7 @@ enum Key {
 struct Plan {
     axes: Axes,
     layouts: BTreeMap<Key, (Option<Source>, Layout)>,
-    steps: BTreeMap<NodeId, i64>,
+    steps: BTreeMap<NodeId, Vec<i64>>,
 }
 
 impl<'g> Frame<'g> {
@@ -240,7 +240,7 @@ impl Plan {
         let graph = lowering.graph;
         let node = graph.node(id);
         if class(&node.op) == Class::Indexed {
-            self.steps.insert(id, indexed::step(lowering, id)?);
+            self.steps.insert(id, indexed::steps(lowering, id)?);
             for (axis, layout) in indexed::coordinates(graph, id) {
                 self.layouts.insert(Key::Coordinate(id, axis), (None, layout));
             }

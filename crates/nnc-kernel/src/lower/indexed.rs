@@ -36,7 +36,8 @@ pub fn coordinates(graph: &Graph, id: NodeId) -> Vec<(usize, Layout)> {
         (axis, Layout { dims: dims.clone(), strides, offset: 0 })
     };
     match &node.op {
-        Op::Iota { axis, .. } | Op::Concat { axis } | Op::DynamicUpdate { axis } => vec![along(*axis)],
+        Op::Iota { axis, .. } | Op::Concat { axis } => vec![along(*axis)],
+        Op::DynamicUpdate { axes } => axes.iter().copied().map(along).collect(),
         Op::Random { shape, .. } => {
             let first = dims.len() - shape.rank();
             let axes: Vec<usize> = (first..dims.len()).collect();
@@ -109,17 +110,17 @@ fn gather_layout(x: &Layout, at: usize, (axis, batch): (usize, usize), dims: &[u
     Layout { dims: dims.to_vec(), strides, offset: x.offset }
 }
 
-/// Elements of the moved operand for each step of the run-time index.
-pub fn step(lowering: &mut Lowering<'_>, id: NodeId) -> Result<i64, LowerError> {
+/// Elements of the moved operand for each step of a run-time index, for each of them.
+pub fn steps(lowering: &mut Lowering<'_>, id: NodeId) -> Result<Vec<i64>, LowerError> {
     let node = lowering.graph.node(id).clone();
-    let (operand, axis) = match &node.op {
-        Op::Gather { axis, .. } | Op::DynamicSlice { axis, .. } => (node.operands[0], *axis),
-        Op::DynamicUpdate { axis } => (node.operands[1], *axis),
-        _ => return Ok(0),
+    let (operand, axes) = match &node.op {
+        Op::Gather { axis, .. } | Op::DynamicSlice { axis, .. } => (node.operands[0], std::slice::from_ref(axis)),
+        Op::DynamicUpdate { axes } => (node.operands[1], &axes[..]),
+        _ => return Ok(Vec::new()),
     };
     Ok(match lowering.source(operand)? {
-        Source::Stored(place) => place.layout.strides[axis],
-        Source::Uniform(..) => 0,
+        Source::Stored(place) => axes.iter().map(|&axis| place.layout.strides[axis]).collect(),
+        Source::Uniform(..) => vec![0; axes.len()],
     })
 }
 
@@ -141,7 +142,7 @@ fn seams(frame: &Frame<'_>, id: NodeId) -> Vec<(usize, Vec<usize>)> {
             vec![(*axis, ends.collect())]
         }
         // It starts anywhere.
-        Op::DynamicUpdate { axis } => vec![(*axis, vec![1])],
+        Op::DynamicUpdate { axes } => axes.iter().map(|&axis| (axis, vec![1])).collect(),
         _ => Vec::new(),
     }
 }
@@ -205,7 +206,7 @@ pub fn compute(frame: &Frame<'_>, b: &mut Builder, point: &Point, id: NodeId) ->
         Op::Pad { .. } => cursor.pad(b),
         Op::Concat { axis } => cursor.concat(b, *axis),
         Op::DynamicSlice { axis, size } => cursor.dynamic_slice(b, *axis, size.size() as i64),
-        Op::DynamicUpdate { axis } => cursor.dynamic_update(b, *axis),
+        Op::DynamicUpdate { axes } => cursor.dynamic_update(b, axes),
         Op::Gather { axis, .. } => cursor.gather(b, *axis),
         op => panic!("compiler bug: `{}` is not indexed", op.name()),
     }
@@ -309,23 +310,28 @@ impl Cursor<'_, '_> {
 
     fn dynamic_slice(&self, b: &mut Builder, axis: usize, size: i64) -> Value {
         let start = self.start(b, 1, self.size(0, axis) - size);
-        let moved = b.mul_index(start, self.frame.steps[&self.id]);
+        let moved = b.mul_index(start, self.frame.steps[&self.id][0]);
         self.load(b, 0, Some(moved))
     }
 
-    fn dynamic_update(&self, b: &mut Builder, axis: usize) -> Value {
-        let size = self.size(1, axis);
-        let start = self.start(b, 2, self.size(0, axis) - size);
-        let at = self.coordinate(b, axis);
-        let end = b.add_index(start, size);
-        let (after, before) = (b.ge(at, start), b.lt(at, end));
-        let inside = b.and(after, before);
-        let moved = b.mul_index(start, -self.frame.steps[&self.id]);
+    fn dynamic_update(&self, b: &mut Builder, axes: &[usize]) -> Value {
+        let (mut inside, mut moved) = (b.bool(true, 1), b.index(0));
+        for (at, (&axis, step)) in axes.iter().zip(&self.frame.steps[&self.id]).enumerate() {
+            let size = self.size(1, axis);
+            let start = self.start(b, 2 + at, self.size(0, axis) - size);
+            let here = self.coordinate(b, axis);
+            let end = b.add_index(start, size);
+            let (after, before) = (b.ge(here, start), b.lt(here, end));
+            let within = b.and(after, before);
+            inside = b.and(inside, within);
+            let back = b.mul_index(start, -step);
+            moved = b.add(moved, back);
+        }
         b.if_else(inside, |b| vec![self.load(b, 1, Some(moved))], |b| vec![self.load(b, 0, None)])[0]
     }
 
     fn gather(&self, b: &mut Builder, axis: usize) -> Value {
-        let (size, step) = (self.size(0, axis), self.frame.steps[&self.id]);
+        let (size, step) = (self.size(0, axis), self.frame.steps[&self.id][0]);
         let indices_move = match self.operand(1) {
             Read::Memory(walk) => self.point.lanes > 1 && walk.strides[self.point.vector] != 0,
             Read::Uniform(..) => false,

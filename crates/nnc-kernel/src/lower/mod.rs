@@ -175,6 +175,8 @@ pub struct Lowering<'g> {
     stage: Stage,
     /// What runs before the first step of the innermost loop.
     ahead: Vec<Pending>,
+    /// Digits of rows that a kernel of this graph has cut.
+    digits: digits::Kept,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -216,6 +218,7 @@ pub fn lower_with(
         fixed: vec![false; graph.value_count()],
         stage: Stage::InPlace,
         ahead: Vec::new(),
+        digits: digits::Kept::new(),
     };
     refuse_storage_floats(graph)?;
     lowering.leaves()?;

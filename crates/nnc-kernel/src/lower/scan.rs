@@ -5,6 +5,7 @@
 //! the step's end. A scanned operand is read, and a stacked value written, as a row of the whole that moves with the
 //! steps. What is captured is read where it lies.
 
+use super::digits::Kept;
 use super::memory::{Buffer, BufferId, Home, Place, Source};
 use super::{Destination, LowerError, Lowering, Pending, map, prepare};
 use crate::ir::Elem;
@@ -57,6 +58,7 @@ struct Scope<'g> {
     constants: Vec<bool>,
     fixed: Vec<bool>,
     ahead: Vec<Pending>,
+    digits: Kept,
 }
 
 /// Puts another graph in the place of the one that is lowered, and gives that.
@@ -70,6 +72,7 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         constants: std::mem::replace(&mut lowering.constants, scope.constants),
         fixed: std::mem::replace(&mut lowering.fixed, scope.fixed),
         ahead: std::mem::replace(&mut lowering.ahead, scope.ahead),
+        digits: std::mem::replace(&mut lowering.digits, scope.digits),
     }
 }
 
@@ -83,8 +86,10 @@ impl<'g> Loop<'g> {
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
         let fixed = self.fixed();
-        let (planned, written_in_place, ahead) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-        let scope = Scope { graph: body, sources, planned, written_in_place, group: None, constants, fixed, ahead };
+        let (planned, written_in_place) = (BTreeMap::new(), BTreeSet::new());
+        let (ahead, digits) = (Vec::new(), Kept::new());
+        let scope =
+            Scope { graph: body, sources, planned, written_in_place, group: None, constants, fixed, ahead, digits };
         let outer = exchange(lowering, scope);
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<bool, LowerError> {
     let [id] = group.nodes[..] else { return Ok(false) };
     let node = lowering.graph.node(id);
-    let Op::DynamicUpdate { axis } = node.op else { return Ok(false) };
+    let Op::DynamicUpdate { axes } = &node.op else { return Ok(false) };
     let (whole, result) = (node.operands[0], node.results[0]);
     let Source::Stored(place) = lowering.source(whole)? else { return Ok(false) };
     let stays = place.layout.is_contiguous() && place.layout.offset == 0;
@@ -35,17 +35,19 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<bool, LowerEr
         return Ok(false);
     }
     let place = lowering.store(result)?;
-    write(lowering, (id, axis), place)?;
+    write(lowering, (id, axes), place)?;
     Ok(true)
 }
 
-fn write(lowering: &mut Lowering<'_>, (id, axis): (NodeId, usize), whole: Place) -> Result<(), LowerError> {
+fn write(lowering: &mut Lowering<'_>, (id, axes): (NodeId, &[usize]), whole: Place) -> Result<(), LowerError> {
     let node = lowering.graph.node(id);
-    let (part, at) = (node.operands[1], node.operands[2]);
+    let (part, starts) = (node.operands[1], &node.operands[2..]);
     let dims = lowering.graph.ty(part).shape.sizes();
-    let last = whole.layout.dims[axis] - dims[axis];
+    let lasts = axes.iter().map(|&axis| (whole.layout.dims[axis] - dims[axis]) as i64);
+    let starts: Vec<_> = starts.iter().copied().zip(lasts).collect();
     let mut draft = KernelDraft::new("update");
-    let reads = [part, at].map(|value| (value, lowering.source(value)));
+    let reads = [part].into_iter().chain(starts.iter().map(|start| start.0));
+    let reads: Vec<_> = reads.map(|value| (value, lowering.source(value))).collect();
     let mut frame = Frame::new(lowering, &mut draft, BTreeSet::new(), &[], Axes::apart(&dims))?;
     for (value, source) in reads {
         frame.reads.insert(value, Read::of(&mut draft, &source?));
@@ -54,7 +56,7 @@ fn write(lowering: &mut Lowering<'_>, (id, axis): (NodeId, usize), whole: Place)
     frame.status = Some(draft.param(status, Elem::I32, Direction::Out));
     let memory = draft.param(whole.buffer, whole.elem, Direction::InOut);
     let to = Walk { memory, strides: whole.layout.strides.clone(), offset: 0 };
-    let update = Update { frame: &frame, dims: &dims, part, at, last: last as i64, axis, to, id };
+    let update = Update { frame: &frame, dims: &dims, part, starts: &starts, axes, to, id };
     let elements: usize = dims.iter().product();
     let inner = dims.last().copied().unwrap_or(1);
     let split = Split::new(elements / inner, TASK_WORK / 2 / inner, 1);
@@ -70,10 +72,9 @@ struct Update<'a, 'g> {
     frame: &'a Frame<'g>,
     dims: &'a [usize],
     part: ValueId,
-    at: ValueId,
-    /// The largest start.
-    last: i64,
-    axis: usize,
+    /// For each axis the start, and the largest one.
+    starts: &'a [(ValueId, i64)],
+    axes: &'a [usize],
     to: Walk,
     id: NodeId,
 }
@@ -81,9 +82,13 @@ struct Update<'a, 'g> {
 impl Update<'_, '_> {
     fn rows(&self, b: &mut Builder, (start, end): (Value, Value), widths: &[u8]) {
         let scalar = Point { coordinates: vec![], vector: 0, lanes: 1 };
-        let at = self.frame.load(b, &scalar, &self.frame.reads[&self.at], None);
-        let first = bounded_start(b, at, self.last, (self.frame.status, self.id));
-        let moved = b.mul_index(first, self.to.strides.get(self.axis).copied().unwrap_or(0));
+        let mut moved = b.index(0);
+        for (&axis, &(start, last)) in self.axes.iter().zip(self.starts) {
+            let start = self.frame.load(b, &scalar, &self.frame.reads[&start], None);
+            let first = bounded_start(b, start, last, (self.frame.status, self.id));
+            let along = b.mul_index(first, self.to.strides[axis]);
+            moved = b.add(moved, along);
+        }
         let Some((&inner, outer)) = self.dims.split_last() else { return self.element(b, &[], 1, moved) };
         let step = b.index(1);
         b.for_loop(start, end, step, &[], |b, row, _| {

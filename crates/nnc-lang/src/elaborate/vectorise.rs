@@ -178,7 +178,7 @@ impl Batcher<'_> {
                 self.emit(Op::Concat { axis: axis + 1 }, &lifted)
             }
             Op::DynamicSlice { axis, size } => self.dynamic_slice(*axis, size, operands),
-            Op::DynamicUpdate { axis } => self.dynamic_update(*axis, operands),
+            Op::DynamicUpdate { axes } => self.dynamic_update(axes, operands),
             Op::Gather { axis, batch } => self.gather(*axis, *batch, operands[0], operands[1]),
             Op::ScatterAdd { axis, batch } => {
                 let lifted = self.all_lifted(operands);
@@ -249,11 +249,21 @@ impl Batcher<'_> {
 
     /// A start of its own for each example: each place of the axis takes its element of `value` or keeps its own.
     /// The count of writes to each place is made by a scatter, so that a start that does not fit is caught as ever.
-    fn dynamic_update(&mut self, axis: usize, operands: &[Lane]) -> ValueId {
+    fn dynamic_update(&mut self, axes: &[usize], operands: &[Lane]) -> ValueId {
         let [x, value] = [self.lifted(operands[0]), self.lifted(operands[1])];
-        let start = operands[2];
-        if !start.batched {
-            return self.emit(Op::DynamicUpdate { axis: axis + 1 }, &[x, value, start.value]);
+        if operands[2..].iter().all(|start| !start.batched) {
+            let starts = operands[2..].iter().map(|start| start.value);
+            let operands: Vec<ValueId> = [x, value].into_iter().chain(starts).collect();
+            return self.emit(Op::DynamicUpdate { axes: axes.iter().map(|axis| axis + 1).collect() }, &operands);
+        }
+        let (axis, start) = (axes[0], operands[2]);
+        if axes.len() > 1 {
+            // A part along the first axis, updated along the others, is put back.
+            let size = self.shape(value)[axis + 1].clone();
+            let part = batched(self.dynamic_slice(axis, &size, &[batched(x), start]));
+            let inner = [&[part, batched(value)], &operands[3..]].concat();
+            let part = batched(self.dynamic_update(&axes[1..], &inner));
+            return self.dynamic_update(&axes[..1], &[batched(x), part, start]);
         }
         let shape = self.shape(x);
         let (extent, size) = (shape[axis + 1].clone(), self.shape(value)[axis + 1].clone());

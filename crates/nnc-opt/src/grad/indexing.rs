@@ -6,19 +6,23 @@ use nnc_graph::{Op, ValueId};
 
 pub(super) fn dynamic_slice(b: &mut Builder<'_>, site: &Site<'_>, axis: usize) -> Option<ValueId> {
     let zeros = b.zeros(site.operands[0]);
-    Some(b.emit(Op::DynamicUpdate { axis }, &[zeros, site.cotangent, site.operands[1]]))
+    Some(b.emit(Op::DynamicUpdate { axes: vec![axis] }, &[zeros, site.cotangent, site.operands[1]]))
 }
 
-pub(super) fn dynamic_update(b: &mut Builder<'_>, site: &Site<'_>, axis: usize) -> Option<ValueId> {
-    let (value, start) = (site.operands[1], site.operands[2]);
+pub(super) fn dynamic_update(b: &mut Builder<'_>, site: &Site<'_>, axes: &[usize]) -> Option<ValueId> {
+    let (value, starts) = (site.operands[1], &site.operands[2..]);
     match site.wanted {
         0 => {
             let zeros = b.zeros(value);
-            Some(b.emit(Op::DynamicUpdate { axis }, &[site.cotangent, zeros, start]))
+            let operands = [&[site.cotangent, zeros][..], starts].concat();
+            Some(b.emit(Op::DynamicUpdate { axes: axes.to_vec() }, &operands))
         }
         1 => {
-            let size = b.shape(value)[axis].clone();
-            Some(b.emit(Op::DynamicSlice { axis, size }, &[site.cotangent, start]))
+            let shape = b.shape(value).clone();
+            let along = axes.iter().zip(starts);
+            Some(along.fold(site.cotangent, |part, (&axis, &start)| {
+                b.emit(Op::DynamicSlice { axis, size: shape[axis].clone() }, &[part, start])
+            }))
         }
         _ => None,
     }

@@ -42,7 +42,7 @@ pub fn vjp(b: &mut Builder<'_>, site: &Site<'_>) -> Option<ValueId> {
         Op::Pad { low, high } => Some(shape::pad(b, site, low, high)),
         Op::Concat { axis } => Some(shape::concat(b, site, *axis)),
         Op::DynamicSlice { axis, .. } => indexing::dynamic_slice(b, site, *axis),
-        Op::DynamicUpdate { axis } => indexing::dynamic_update(b, site, *axis),
+        Op::DynamicUpdate { axes } => indexing::dynamic_update(b, site, axes),
         Op::Gather { axis, batch } => indexing::gather(b, site, *axis, *batch),
         Op::ScatterAdd { axis, batch } => indexing::scatter_add(b, site, *axis, *batch),
         Op::Reduce { op, axes } => reduction::reduce(b, site, *op, axes),

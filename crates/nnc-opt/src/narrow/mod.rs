@@ -113,6 +113,20 @@ pub fn tables(graph: &Graph) -> Vec<Candidate> {
     found
 }
 
+/// Tables that are no matrices, whose parts have axes of their own, with their dims: they are not stored.
+pub fn deep_tables(graph: &Graph) -> Vec<(String, Vec<usize>)> {
+    let mut found = Vec::new();
+    follow(graph, &mut |place| {
+        let Op::Gather { .. } = place.node.op else { return };
+        let Some(traced) = place.parameter(place.node.operands[0]) else { return };
+        let is_deep = traced.ty.dtype == DType::F32 && traced.ty.shape.rank() > 2 && traced.ty.shape.is_bound();
+        if is_deep && !found.iter().any(|(path, _)| *path == traced.path) {
+            found.push((traced.path.clone(), traced.ty.shape.sizes()));
+        }
+    });
+    found
+}
+
 /// The dims of a matrix of floats.
 fn matrix_dims(ty: &TensorType) -> Option<[usize; 2]> {
     let is_matrix = ty.dtype == DType::F32 && ty.shape.rank() == 2 && ty.shape.is_bound();

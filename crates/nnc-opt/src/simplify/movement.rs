@@ -203,5 +203,6 @@ fn slice_at_known(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
 fn update_of_everything(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
     let Op::DynamicUpdate { .. } = op else { return None };
     let whole = graph.ty(x[0]).shape == graph.ty(x[1]).shape;
-    (whole && number(graph, x[2])? == 0.0).then_some(Term::Value(x[1]))
+    let at_zero = x[2..].iter().all(|&start| number(graph, start) == Some(0.0));
+    (whole && at_zero).then_some(Term::Value(x[1]))
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     };
     let report = compress(given, &request, &mut told)?;
     bar.finish_and_clear();
-    tell(&report, (&request, compiler.pool.threads()), options)?;
+    tell(&report, (&request, recipe, compiler.pool.threads()), options)?;
     kept?;
     if let Some(plot) = &options.plot {
         draw(plot, &project, &report, request.target)?;
@@ -123,7 +123,11 @@ fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Resu
     comparison::write(plot, (project, metric), &points.collect::<Vec<_>>(), Some(&limits))
 }
 
-fn tell(report: &Report, (request, threads): (&Request, usize), options: &Compress) -> Result<(), Failure> {
+fn tell(
+    report: &Report,
+    (request, recipe, threads): (&Request, &RecipeInfo, usize),
+    options: &Compress,
+) -> Result<(), Failure> {
     if !report.held_out {
         terminal::print_warning(
             "the data have neither a validation nor a test split: choices are made by what is trained on, and say little \
@@ -133,8 +137,10 @@ fn tell(report: &Report, (request, threads): (&Request, usize), options: &Compre
     if options.json {
         return output::line(&format!("{:#}", as_json(report)));
     }
+    let answer = request.answer.as_deref().or_else(|| recipe.answers.first().map(|answer| answer.name.as_str()));
     let how = format!(
-        "{QUIET}answer of {}, {}, alternating runs; {} on {}; {} of training after a cut{QUIET:#}\n",
+        "{QUIET}answer{} of {}, {}, alternating runs; {} on {}; {} of training after a cut{QUIET:#}\n",
+        answer.map_or_else(String::new, |name| format!(" `{name}`")),
         terminal::counted(request.rows, "example"),
         terminal::counted(threads, "thread"),
         report.metric,

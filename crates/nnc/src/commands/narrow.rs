@@ -83,9 +83,9 @@ fn line(row: &Row) -> Vec<String> {
     };
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     let error = row.error.map_or(String::new(), |error| format!("{:.2} %", 100.0 * error));
-    let [height, width] = row.dims;
-    let elements = terminal::grouped((height * width) as u64);
-    vec![row.path.clone(), format!("{height}x{width}"), elements, kind, error, (why + &drop).trim().to_owned()]
+    let shape = row.dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let elements = terminal::grouped(row.dims.iter().product::<usize>() as u64);
+    vec![row.path.clone(), shape, elements, kind, error, (why + &drop).trim().to_owned()]
 }
 
 fn as_json(report: &Report) -> Value {

@@ -14,6 +14,7 @@ use nnc_driver::quantise::{
 };
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Project, narrow};
+use nnc_lang::elaborate::RecipeInfo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -61,6 +62,9 @@ fn of_recipe(
     let mut told = |what: &str| bar.set_message(what.to_owned());
     let outcome = quantise((project, recipe), compiler, session.store(), &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
+    if outcome.report.is_any() {
+        warn_of_parameters(recipe, outcome.report.bytes);
+    }
     Ok(outcome)
 }
 
@@ -152,6 +156,22 @@ fn warn(report: &Report) {
         let slower = report.rows.iter().any(is_slower);
         let advice = if slower { "; `--all` does not ask for the time, for a file that is small" } else { "" };
         terminal::print_warning(&format!("nothing is quantised{advice}"));
+    }
+}
+
+/// Answers with parameters are made for what is given to them, so that nothing could look at their activations.
+fn warn_of_parameters(recipe: &RecipeInfo, [before, after]: [usize; 2]) {
+    let floats = recipe.answers.iter().filter(|answer| answer.parameters.is_some());
+    let names: Vec<String> = floats.map(|answer| format!("`{}`", answer.name)).collect();
+    if !names.is_empty() {
+        terminal::print_warning(&format!(
+            "{} {} parameters, so that no example shows what activations are there: {} with floats, which the file holds beside \
+             the integers ({:.0} % of the size before); `--weights-only int8` makes such files small",
+            names.join(", "),
+            if names.len() == 1 { "has" } else { "have" },
+            if names.len() == 1 { "it computes" } else { "they compute" },
+            100.0 * after as f64 / before.max(1) as f64,
+        ));
     }
 }
 

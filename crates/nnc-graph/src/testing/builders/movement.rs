@@ -110,16 +110,21 @@ pub(super) fn dynamic_slice(g: &mut Generator) {
 pub(super) fn dynamic_update(g: &mut Generator) {
     let x = g.float_with_axes();
     let ty = g.ty(x);
-    let axis = g.rng.index(ty.shape.rank());
-    let length = ty.shape[axis].size() as i64;
-    let size = g.rng.int(1, length);
+    let first = g.rng.index(ty.shape.rank());
+    let mut axes = vec![first];
+    axes.extend((0..ty.shape.rank()).find(|&axis| axis != first).filter(|_| g.rng.one_in(2)));
     let mut shape = ty.shape.to_vec();
-    shape[axis] = size.into();
+    let mut starts = Vec::new();
+    for &axis in &axes {
+        let length = ty.shape[axis].size() as i64;
+        let size = g.rng.int(1, length);
+        shape[axis] = size.into();
+        starts.push(start(g, size, length));
+    }
     let value = g.of_type(&TensorType::new(ty.dtype, shape));
-    let start = start(g, size, length);
     let (a, b) = (g.fact(x), g.fact(value));
     let fact = Fact { bound: a.bound.max(b.bound), exact: a.exact && b.exact };
-    g.emit(Op::DynamicUpdate { axis }, &[x, value, start], fact);
+    g.emit(Op::DynamicUpdate { axes }, &[&[x, value][..], &starts].concat(), fact);
 }
 
 /// A float value, indices into it, and the axis and batch they are for.

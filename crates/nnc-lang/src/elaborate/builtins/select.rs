@@ -151,7 +151,7 @@ fn update(call: &mut Call<'_, '_>) -> Option<Value> {
         Start::Known(from) => emit::extent(&mut call.elaborator.graph, DType::I64, &from),
         Start::RunTime(from) => from,
     };
-    call.emit(Op::DynamicUpdate { axis }, &[x, value, at]).map(Value::Tensor)
+    call.emit(Op::DynamicUpdate { axes: vec![axis] }, &[x, value, at]).map(Value::Tensor)
 }
 
 fn one_hot(call: &mut Call<'_, '_>) -> Option<Value> {

@@ -223,7 +223,14 @@ impl<'g> Writer<'g> {
             Op::DynamicSlice { axis, size } => {
                 call("slice", &x[..1], format!("at={}, size={size}, axis={axis}", self.text(x[1]).text))
             }
-            Op::DynamicUpdate { axis } => call("update", &x[..2], format!("at={}, axis={axis}", self.text(x[2]).text)),
+            Op::DynamicUpdate { axes } => {
+                let list = |texts: Vec<String>| {
+                    if let [one] = &texts[..] { one.clone() } else { format!("({})", texts.join(", ")) }
+                };
+                let starts = list(x[2..].iter().map(|&start| self.text(start).text).collect());
+                let axes = list(axes.iter().map(usize::to_string).collect());
+                call("update", &x[..2], format!("at={starts}, axis={axes}"))
+            }
             Op::Gather { axis, batch } => call("gather", x, indexing(*axis, *batch)),
             Op::ScatterAdd { axis, batch } => {
                 self.one_hot(x).unwrap_or_else(|| call("scatter_add", x, indexing(*axis, *batch)))

@@ -37,7 +37,7 @@ pub fn apply(op: &Op, ty: &TensorType, operands: &[&Known], labels: &mut Labels)
             made.axes[*axis] = Fixed::Numbered.axis(size.size());
             made
         }
-        Op::DynamicUpdate { axis } => updated(operands[0], operands[1], *axis, labels),
+        Op::DynamicUpdate { axes } => updated(operands[0], operands[1], axes, labels),
         Op::Gather { axis, batch } => movement::gather(operands[0], operands[1], *axis, *batch, labels),
         Op::ScatterAdd { axis, batch } => {
             movement::gather(operands[0], operands[1], *axis, *batch, labels).join(operands[2], labels);
@@ -85,10 +85,12 @@ fn scattered(x: &Known, updates: &Known, axis: usize) -> Known {
     Known { axes: x.axes.clone(), vanishes, zero: x.zero && updates.zero }
 }
 
-fn updated(x: &Known, value: &Known, axis: usize, labels: &mut Labels) -> Known {
-    labels.fix_axis(&x.axes[axis], Fixed::Numbered);
-    labels.fix_axis(&value.axes[axis], Fixed::Numbered);
-    let others = (0..x.axes.len()).filter(|&other| other != axis);
+fn updated(x: &Known, value: &Known, axes: &[usize], labels: &mut Labels) -> Known {
+    for &axis in axes {
+        labels.fix_axis(&x.axes[axis], Fixed::Numbered);
+        labels.fix_axis(&value.axes[axis], Fixed::Numbered);
+    }
+    let others = (0..x.axes.len()).filter(|other| !axes.contains(other));
     others.for_each(|other| labels.join_axes(&x.axes[other], &value.axes[other]));
     both(x, value)
 }
