@@ -4,8 +4,8 @@
 mod common;
 
 use nnc_graph::testing::{
-    Attention, GraphOptions, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs,
-    sparse_product,
+    Attention, GraphOptions, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with,
+    random_inputs, sparse_product,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_graph::{Stored, Tensor};

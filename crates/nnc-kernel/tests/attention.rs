@@ -144,8 +144,10 @@ fn no_matrix_of_scores_is_in_memory() {
     for mask in [Mask::None, Mask::Causal] {
         for attention in [Attention::new(&[4], 512, 512, 8), Attention::new(&[4], 512, 512, 8).derived()] {
             let graph = optimised(&attention.masked(mask));
-            let bytes = |fuse: &FuseOptions| lower(&graph, &partition(&graph, fuse), &Target::new(8)).unwrap().arena_bytes;
-            let (fused, single) = (bytes(&FuseOptions::ALL), bytes(&FuseOptions { attention: false, ..FuseOptions::ALL }));
+            let bytes =
+                |fuse: &FuseOptions| lower(&graph, &partition(&graph, fuse), &Target::new(8)).unwrap().arena_bytes;
+            let (fused, single) =
+                (bytes(&FuseOptions::ALL), bytes(&FuseOptions { attention: false, ..FuseOptions::ALL }));
             assert!(fused < 512 * 512, "{fused} bytes with {mask:?}");
             assert!(single >= 4 * 512 * 512 * 4, "{single} bytes with {mask:?}");
         }

@@ -82,7 +82,8 @@ fn inside(graph: &Graph, views: &Views, matrix: ValueId) -> Option<BTreeSet<Node
     while let Some(value) = pending.pop() {
         let base = views.base(value);
         let (id, op) = (graph.value(base).node, &graph.definition(base).op);
-        let belongs = class(op) == Class::Pointwise || matches!(op, Op::Dot { .. } | Op::Iota { .. } | Op::Random { .. });
+        let belongs =
+            class(op) == Class::Pointwise || matches!(op, Op::Dot { .. } | Op::Iota { .. } | Op::Random { .. });
         if !belongs || size(base) != full || views.reach(value) != Reach::Same || !inside.insert(id) {
             continue;
         }
@@ -108,9 +109,8 @@ impl Site {
         };
         let forward = graph.nodes().filter(|(id, node)| is_forward(*id, node)).map(|(id, _)| id).chain([reader]);
         let before = before(graph, forward);
-        let is_reduction = |(id, node): (NodeId, &Node)| {
-            matches!(node.op, Op::Reduce { .. }) && before[id.index()] && reads(node)
-        };
+        let is_reduction =
+            |(id, node): (NodeId, &Node)| matches!(node.op, Op::Reduce { .. }) && before[id.index()] && reads(node);
         if !graph.nodes().any(is_reduction) || graph.outputs().iter().any(|output| holds(output.value)) {
             return None;
         }
@@ -118,8 +118,7 @@ impl Site {
         let tables: BTreeSet<NodeId> =
             operands.filter(|&&operand| is_table(graph, views, operand)).map(|&operand| source(operand)).collect();
         let is_late = |id: NodeId, node: &Node| class(&node.op) != Class::View && !before[id.index()] && reads(node);
-        let late: BTreeSet<NodeId> =
-            graph.nodes().filter(|(id, node)| is_late(*id, node)).map(|(id, _)| id).collect();
+        let late: BTreeSet<NodeId> = graph.nodes().filter(|(id, node)| is_late(*id, node)).map(|(id, _)| id).collect();
         let changes = !late.is_empty() || !tables.is_empty();
         let dot = inside.iter().map(|&id| graph.node(id)).find(|node| matches!(node.op, Op::Dot { .. }));
         let bytes = dot.map_or(0, |dot| graph.ty(dot.results[0]).bytes());

@@ -167,9 +167,8 @@ fn a_mask_is_shared_by_layers() {
     let table = graph.emit(Op::Compare(nnc_graph::CompareOp::Le), &[columns, rows]);
     let mask = graph.emit(Op::Broadcast { shape: Shape::of(&shape), axes: vec![1, 2] }, &[table]);
     let hidden = graph.splat(&ty(DType::F32, &shape), -1e30);
-    let weights = ["q", "k", "v"].map(|name| {
-        graph.emit(Op::Param { path: name.to_owned(), ty: ty(DType::F32, &[128, 128]) }, &[])
-    });
+    let weights = ["q", "k", "v"]
+        .map(|name| graph.emit(Op::Param { path: name.to_owned(), ty: ty(DType::F32, &[128, 128]) }, &[]));
     let mut x = input;
     for _ in 0..2 {
         let project = |w| graph.emit(Op::Dot { batch: 0, a_axes: vec![2], b_axes: vec![0] }, &[x, w]);

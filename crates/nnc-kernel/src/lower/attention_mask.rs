@@ -47,14 +47,17 @@ impl Horizon {
                 }
                 _ => {}
             }
-            if !matches!(node.op, Op::Iota { .. } | Op::Random { .. }) && node.operands.iter().all(|&x| search.is_same(x)) {
+            if !matches!(node.op, Op::Iota { .. } | Op::Random { .. })
+                && node.operands.iter().all(|&x| search.is_same(x))
+            {
                 search.same.insert(result);
             } else if search.scales(&node.op, &node.operands) {
                 search.scaled.insert(result);
             }
         }
         let read = roles.readers.iter().map(|reader| graph.node(reader.dot).operands[reader.operand]);
-        let reduced = roles.between.iter().map(|&id| graph.node(id)).filter(|node| matches!(node.op, Op::Reduce { .. }));
+        let reduced =
+            roles.between.iter().map(|&id| graph.node(id)).filter(|node| matches!(node.op, Op::Reduce { .. }));
         let used: Vec<ValueId> = read.chain(reduced.map(|node| node.operands[0])).collect();
         let relies_on_products = used.iter().any(|&value| !search.is_same(value));
         let all = used.iter().all(|&value| search.is_same(value) || search.is_scaled(value));
@@ -104,9 +107,7 @@ impl Search<'_> {
         let is = |at: usize| self.is_scaled(operands[at]);
         match op {
             Op::Unary(UnaryOp::Neg) => is(0),
-            Op::Binary(BinaryOp::Mul) => {
-                (is(0) && self.is_same(operands[1])) || (self.is_same(operands[0]) && is(1))
-            }
+            Op::Binary(BinaryOp::Mul) => (is(0) && self.is_same(operands[1])) || (self.is_same(operands[0]) && is(1)),
             Op::Binary(BinaryOp::Div) => is(0) && self.is_same(operands[1]),
             _ => false,
         }

@@ -110,12 +110,7 @@ pub struct Factor {
 }
 
 impl Factor {
-    fn new(
-        lowering: &mut Lowering<'_>,
-        draft: &mut KernelDraft,
-        place: &Place,
-        (tile, shape): (Tile, &Shape),
-    ) -> Self {
+    fn new(lowering: &mut Lowering<'_>, draft: &mut KernelDraft, place: &Place, (tile, shape): (Tile, &Shape)) -> Self {
         let from = Operand::new(draft, place);
         let elements = from.size(1).next_multiple_of(tile.columns()) * from.size(0);
         let (packed, step) = if shape.shares_packed() {

@@ -59,12 +59,7 @@ impl fmt::Display for Shape {
 impl Shape {
     /// The shape of a group whose dots make `matrices`; `kept` of them are in memory at a time, and there may be a mask behind
     /// which keys can be left out.
-    pub fn new(
-        lowering: &Lowering<'_>,
-        roles: &Roles,
-        matrices: Matrices,
-        (kept, has_horizon): (usize, bool),
-    ) -> Self {
+    pub fn new(lowering: &Lowering<'_>, roles: &Roles, matrices: Matrices, (kept, has_horizon): (usize, bool)) -> Self {
         let result = |dot: NodeId| lowering.graph.node(dot).results[0];
         let elem = roles.scores.first().map_or(Elem::F32, |&dot| elem(lowering.graph.ty(result(dot)).dtype));
         let (lanes, target) = (lowering.lanes_of(elem), lowering.target);

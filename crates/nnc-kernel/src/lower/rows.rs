@@ -39,7 +39,8 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let work = cost::of_nodes(graph, &group.nodes) + 1;
     let outer = frame.axes.classes.iter().filter(|&&class| class == 0).count();
     let lines = Lines::default();
-    let body = Body { frame: &frame, passes: &passes, outputs: &group.outputs, lines: &lines, kept: &kept, lanes, outer };
+    let body =
+        Body { frame: &frame, passes: &passes, outputs: &group.outputs, lines: &lines, kept: &kept, lanes, outer };
     let split = Split::new(passes.rows, TASK_WORK / (row * work), 1);
     draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split));
     lowering.launch_counted(draft, &frame, passes.rows * row * work, cost::in_all(graph, &group.nodes))
@@ -290,9 +291,8 @@ impl Body<'_, '_> {
             let mut point = extent.first.clone();
             point.coordinates[self.outer..last].copy_from_slice(middle);
             point.vector = last;
-            let at_point = |b: &mut Builder, at, lanes| {
-                self.at_point(b, &point, &inner_known, (pass, extent.line), (at, lanes))
-            };
+            let at_point =
+                |b: &mut Builder, at, lanes| self.at_point(b, &point, &inner_known, (pass, extent.line), (at, lanes));
             let zero = b.index(0);
             match extent.cut {
                 _ if reductions.is_empty() => {
@@ -357,8 +357,12 @@ impl Body<'_, '_> {
         let taken = operands.map(|operand| self.frame.evaluate(b, &point, &mut known, operand)).collect();
         if pass + 1 == self.passes.reductions.len() {
             // Written last: an output may take the place of what was just read.
-            let left: Vec<Value> =
-                self.lines.written.iter().map(|(value, _)| self.frame.evaluate(b, &point, &mut known, *value)).collect();
+            let left: Vec<Value> = self
+                .lines
+                .written
+                .iter()
+                .map(|(value, _)| self.frame.evaluate(b, &point, &mut known, *value))
+                .collect();
             for (&(_, memory), value) in self.lines.written.iter().zip(left) {
                 let place = self.place_in_line(b, &point, line);
                 b.store(memory, place, value);

@@ -167,7 +167,8 @@ pub fn join_all(graph: &Graph, drafts: &mut Drafts<'_>, decisions: &mut Vec<Deci
             Err(_) if contracted(graph.node(ends.0), 0).0 == 0 => continue,
             Err(why) => (Verdict::Refused, why),
         };
-        let what = format!("{} with {}", super::greedy::described(graph, ends.1), super::greedy::described(graph, ends.0));
+        let what =
+            format!("{} with {}", super::greedy::described(graph, ends.1), super::greedy::described(graph, ends.0));
         decisions.push(Decision { verdict, kind: "attention", what, why, node: ends.1 });
     }
 }
@@ -324,7 +325,8 @@ impl<'a, 'g> Search<'a, 'g> {
         let dtype = self.graph.ty(self.graph.node(self.scores[0]).results[0]).dtype;
         let dots = self.scores.iter().copied().chain(self.readers.iter().map(|(dot, _)| *dot));
         let is_same = |&value: &ValueId| self.graph.ty(value).dtype == dtype;
-        let has_same = |dot: NodeId| self.graph.node(dot).operands.iter().chain(&self.graph.node(dot).results).all(is_same);
+        let has_same =
+            |dot: NodeId| self.graph.node(dot).operands.iter().chain(&self.graph.node(dot).results).all(is_same);
         if !dtype.is_float() || !dots.into_iter().all(has_same) {
             return Err("they are products of different numbers");
         }

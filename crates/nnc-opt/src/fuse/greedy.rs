@@ -2,8 +2,8 @@
 
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
-use super::{attention, outputs};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
+use super::{attention, outputs};
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
 

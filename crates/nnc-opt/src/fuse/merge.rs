@@ -164,7 +164,9 @@ impl<'g> Drafts<'g> {
             (Anchor, Map) => self.map_and_anchor(b, a),
             (Reduce | Rows, Reduce | Rows) => because("reduction", "they reduce over different axes"),
             (Anchor, Anchor | Reduce | Rows) | (Reduce | Rows, Anchor) => Err(Refusal::Silent),
-            (Leaf | View | Copy | Loop | Attention, _) | (_, Leaf | View | Copy | Loop | Attention) => Err(Refusal::Silent),
+            (Leaf | View | Copy | Loop | Attention, _) | (_, Leaf | View | Copy | Loop | Attention) => {
+                Err(Refusal::Silent)
+            }
         }
     }
 
