@@ -45,7 +45,7 @@ fn weights(engine: Engine, threads: usize, fuse: FuseOptions) -> Vec<(String, Ve
     let project = Project::load(&path, &Options::default()).unwrap();
     let pool = Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
     let passes = pipeline::Options { fuse, ..pipeline::Options::default() };
-    let compiler = Compiler { engine, pool: Arc::new(pool), passes };
+    let compiler = Compiler { engine, pool: Arc::new(pool), passes, tuning: None };
     let mut session = Session::new(&project, "Translation", compiler, 3).unwrap();
     let dataset = Dataset::open(session.data(), folder.path(), 3, Wanted::All, &Learned::default()).unwrap();
     let mut batches = Batches::new(dataset.train.table.clone(), dataset.train.rows.clone(), 4, 0).unwrap();

@@ -83,7 +83,7 @@ fn project(text: &str) -> Project {
 
 fn compiler(engine: Engine, threads: usize, max_memory: Option<usize>) -> Compiler {
     let pool = Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
-    Compiler { engine, pool: Arc::new(pool), passes: pipeline::Options { max_memory, ..pipeline::Options::default() } }
+    Compiler { engine, pool: Arc::new(pool), passes: pipeline::Options { max_memory, ..pipeline::Options::default() }, tuning: None }
 }
 
 /// Examples without meaning.
@@ -124,7 +124,7 @@ fn trained(project: &Project, compiler: Compiler) -> Result<(Vec<u64>, Vec<Vec<u
 fn fitted(project: &Project, compiler: &Compiler) -> Result<(Fitted, usize), DriverError> {
     let graph = stage::graph(project, None, Which::Train, None)?;
     let optimised = nnc_opt::optimise(&graph, &compiler.passes).unwrap();
-    let fitted = fit(optimised, (compiler.engine, compiler.threads()), &compiler.passes)?;
+    let fitted = fit(optimised, (compiler.engine, compiler.threads()), &compiler.passes, None)?;
     let externals: usize = fitted.lowered.externals.iter().map(|external| external.bytes).sum();
     let scratch = fitted.lowered.scratch_bytes * compiler.threads().get();
     let bytes = externals + scratch + fitted.lowered.arena_bytes;

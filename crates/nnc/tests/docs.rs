@@ -78,6 +78,11 @@ fn the_commands_of_the_page_on_compression_run() {
     run_commands("docs/compression.md");
 }
 
+#[test]
+fn the_commands_of_the_page_on_memory_run() {
+    run_commands("docs/memory.md");
+}
+
 fn run_commands(page: &str) {
     let folder = examples();
     let found = blocks(page, "console");
