@@ -77,10 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let project = Project::load(arguments.file.as_deref().ok_or(USAGE)?, &Options::default())?;
-    let deployment = deployment(&project, &arguments, &compiler)?;
+    let (deployment, before) = deployment(&project, &arguments, &compiler)?;
     let started = Instant::now();
-    let mut engine = deployment.0.engine(&compiler)?;
-    let compile_seconds = deployment.1 + started.elapsed().as_secs_f64();
+    let (flops, bytes) = (deployment.flops(), deployment.resident_bytes());
+    let mut engine = deployment.engine(&compiler)?;
+    let compile_seconds = before + started.elapsed().as_secs_f64();
     let inputs = inputs(&engine, &arguments.inputs)?;
     let (answers, first) = timed(&mut engine, &inputs)?;
     write(&answers, arguments.output.as_deref())?;
@@ -91,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The first run packs the weights, too.
     let least = others.into_iter().fold(first, f64::min);
     let compile_seconds = compile_seconds + first - least;
-    println!("ready {compile_seconds} {} {}", deployment.0.flops(), deployment.0.resident_bytes());
+    println!("ready {compile_seconds} {flops} {bytes}");
     for line in std::io::stdin().lock().lines() {
         let mut words = Vec::new();
         for _ in 0..line?.trim().parse()? {

@@ -1,7 +1,8 @@
 //! An answer with its weights, in the form that `nnc run` and built executables share.
 //!
-//! The answer's graph is compiled for a number of rows; parameters and constants are laid out in one block, each at a
-//! multiple of 64 bytes. [`Deployment::engine`] runs it here, [`Deployment::write`] makes an executable of it.
+//! The answer's graph is compiled for a number of rows; parameters and constants have a buffer each. [`Deployment::engine`]
+//! runs it here, where weights that are packed go back to the system. [`Deployment::write`] makes an executable of it, with
+//! all weights in one block, each at a multiple of 64 bytes.
 
 use crate::answer::Inputs;
 use crate::compiled::{self, Compiler, Engine as CompilerEngine};
@@ -19,7 +20,7 @@ use nnc_lang::elaborate::ParameterKind;
 use nnc_runtime::image::PAGE;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place, Variant};
-use nnc_stub::{Engine, Manifest};
+use nnc_stub::{Engine, Manifest, Weights};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,7 +30,7 @@ pub struct Deployment {
     manifest: Manifest,
     /// The program for each instruction set, in the order of [`Manifest::variants`].
     programs: Vec<(Backend, Lowered)>,
-    weights: AlignedBuffer,
+    weights: Pieces,
 }
 
 /// What is deployed.
@@ -61,7 +62,7 @@ impl Deployment {
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
     pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        Self::with(subject, Weights::Kept(store), compiler, &[compiler.engine])
+        Self::with(subject, Given::Kept(store), compiler, &[compiler.engine])
     }
 
     /// As [`Self::new`], of a store that nobody else needs: its tensors are let go one by one, so that the weights are never
@@ -76,12 +77,12 @@ impl Deployment {
         compiler: &Compiler,
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
-        Self::with(subject, Weights::Given(store), compiler, engines)
+        Self::with(subject, Given::Consumed(store), compiler, engines)
     }
 
     fn with(
         subject: &Subject<'_>,
-        weights: Weights<'_>,
+        mut weights: Given<'_>,
         compiler: &Compiler,
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
@@ -97,15 +98,14 @@ impl Deployment {
         let mut pieces = Pieces::default();
         let mut externals = Vec::new();
         for external in &lowered.externals {
-            let role = place(&external.role, &inputs, &answers, weights.store(), &mut pieces)?;
+            let role = place(&external.role, &inputs, &answers, &mut weights, &mut pieces)?;
             externals.push(External { bytes: external.bytes, role });
         }
-        let weights = pieces.together(weights);
         let manifest = Manifest {
             program: subject.name.clone(),
             source: subject.source.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            weights_hash: hash(weights.bytes()),
+            weights_hash: String::new(),
             variants: programs.iter().map(variant).collect(),
             batch: subject.rows,
             inputs,
@@ -115,8 +115,8 @@ impl Deployment {
             vocabularies: subject.vocabularies.clone(),
             externals,
         };
-        manifest.check(weights.bytes().len()).map_err(DriverError::Internal)?;
-        Ok(Self { manifest, programs, weights })
+        manifest.check(pieces.bytes).map_err(DriverError::Internal)?;
+        Ok(Self { manifest, programs, weights: pieces })
     }
 
     /// The program for the best of the instruction sets.
@@ -125,7 +125,7 @@ impl Deployment {
         lowered
     }
 
-    /// What goes in and what comes out.
+    /// What goes in and what comes out. The hash of the weights is written by [`Self::write`] alone.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -144,24 +144,27 @@ impl Deployment {
     ///
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
-    pub fn engine(&self, compiler: &Compiler) -> Result<Engine<'_>, DriverError> {
-        Ok(Engine::new(self.manifest.clone(), compiler.program(self.best(), false)?, self.weights.bytes()))
+    pub fn engine(self, compiler: &Compiler) -> Result<Engine<'static>, DriverError> {
+        let program = compiler.program(self.best(), false)?;
+        Ok(Engine::new(self.manifest, program, Weights::Pieces(self.weights.into_buffers())))
     }
 
     /// Writes it as an executable.
     ///
     /// # Errors
     /// The file cannot be written, or a bug in the compiler; then nothing is left at `path`.
-    pub fn write(&self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
-        let (mut manifest, mut code) = (self.manifest.clone(), Vec::new());
-        for ((backend, lowered), variant) in self.programs.iter().zip(&mut manifest.variants) {
+    pub fn write(mut self, path: &Path, compiler: &Compiler) -> Result<u64, DriverError> {
+        let mut code = Vec::new();
+        for ((backend, lowered), variant) in self.programs.iter().zip(&mut self.manifest.variants) {
             let image =
                 nnc_codegen::image(&lowered.program, *backend, compiler.threads()).map_err(compiled::codegen_error)?;
             code.resize(code.len().next_multiple_of(PAGE), 0);
             variant.entry = code.len() + image.entry_offset;
             code.extend_from_slice(&image.bytes);
         }
-        executable::write(path, &manifest, &code, self.weights.bytes())
+        let block = self.weights.together();
+        self.manifest.weights_hash = hash(block.bytes());
+        executable::write(path, &self.manifest, &code, block.bytes())
             .map_err(|error| DriverError::Usage(error.to_string()))?;
         let written = std::fs::metadata(path);
         Ok(written.map_err(|source| DriverError::Io { doing: "read", path: path.to_owned(), source })?.len())
@@ -192,63 +195,57 @@ fn check_same_externals(programs: &[(Backend, Lowered)]) -> Result<(), DriverErr
 }
 
 /// Where weights come from.
-enum Weights<'s> {
+enum Given<'s> {
     /// A store that stays.
     Kept(&'s Store),
-    /// A store whose tensors are let go as they are copied.
-    Given(Store),
+    /// A store whose buffers are taken.
+    Consumed(Store),
 }
 
-impl Weights<'_> {
+impl Given<'_> {
     fn store(&self) -> &Store {
         match self {
             Self::Kept(store) => store,
-            Self::Given(store) => store,
+            Self::Consumed(store) => store,
+        }
+    }
+
+    /// The buffer of a tensor; each is asked for once.
+    fn buffer(&mut self, path: &str) -> Option<AlignedBuffer> {
+        match self {
+            Self::Kept(store) => store.get(path).map(|entry| entry.buffer.clone()),
+            Self::Consumed(store) => store.take(path).map(|entry| entry.buffer),
         }
     }
 }
 
-/// A piece of the weights.
-enum Piece<'a> {
-    /// A constant of the program.
-    Constant(&'a [u8]),
-    /// The parameter or state at a path.
-    Resident(&'a str),
-}
-
-/// What the weights are put together of; nothing is copied before all of it is known.
-#[derive(Default)]
-struct Pieces<'a> {
+/// What the weights are put together of, with offsets in one block; in the order of the program's externals.
+#[derive(Debug, Default)]
+struct Pieces {
     bytes: usize,
-    pieces: Vec<(usize, Piece<'a>)>,
+    pieces: Vec<(usize, AlignedBuffer)>,
 }
 
-impl<'a> Pieces<'a> {
-    /// Adds one of so many bytes; gives its offset.
-    fn append(&mut self, piece: Piece<'a>, bytes: usize) -> usize {
+impl Pieces {
+    /// Adds one; gives its offset.
+    fn append(&mut self, buffer: AlignedBuffer) -> usize {
         let offset = self.bytes.next_multiple_of(ALIGNMENT);
-        self.pieces.push((offset, piece));
-        self.bytes = offset + bytes;
+        self.bytes = offset + buffer.len();
+        self.pieces.push((offset, buffer));
         offset
     }
 
-    fn together(&self, mut weights: Weights<'_>) -> AlignedBuffer {
-        let mut buffer = AlignedBuffer::zeroed(self.bytes);
-        let mut copy = |offset: usize, bytes: &[u8]| {
-            buffer.bytes_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
-        };
-        for (offset, piece) in &self.pieces {
-            match (piece, &mut weights) {
-                (Piece::Constant(bytes), _) => copy(*offset, bytes),
-                (Piece::Resident(path), Weights::Kept(store)) => {
-                    store.get(path).into_iter().for_each(|entry| copy(*offset, entry.buffer.bytes()));
-                }
-                (Piece::Resident(path), Weights::Given(store)) => {
-                    store.take(path).into_iter().for_each(|entry| copy(*offset, entry.buffer.bytes()));
-                }
-            }
+    fn into_buffers(self) -> Vec<AlignedBuffer> {
+        self.pieces.into_iter().map(|(_, buffer)| buffer).collect()
+    }
+
+    /// All in one block; pieces are let go as they are copied.
+    fn together(self) -> AlignedBuffer {
+        let mut block = AlignedBuffer::zeroed(self.bytes);
+        for (offset, buffer) in self.pieces {
+            block.bytes_mut()[offset..offset + buffer.len()].copy_from_slice(buffer.bytes());
         }
-        buffer
+        block
     }
 }
 
@@ -341,12 +338,12 @@ fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
 }
 
 /// Where an external lives; parameters and constants are appended to the weights.
-fn place<'a>(
-    role: &'a Role,
+fn place(
+    role: &Role,
     inputs: &[Port],
     answers: &[Port],
-    store: &Store,
-    weights: &mut Pieces<'a>,
+    given: &mut Given<'_>,
+    pieces: &mut Pieces,
 ) -> Result<Place, DriverError> {
     let position = |ports: &[Port], name: &str| {
         let found = ports.iter().position(|port| port.name == name);
@@ -359,14 +356,11 @@ fn place<'a>(
         Role::Input(name) => position(inputs, name).map(Place::Input),
         Role::Output(name) => position(answers, name).map(Place::Answer),
         Role::Status => Ok(Place::Status),
-        Role::Constant(tensor) => {
-            let bytes = tensor.bytes();
-            Ok(Place::Weights(weights.append(Piece::Constant(bytes), bytes.len())))
-        }
+        Role::Constant(tensor) => Ok(Place::Weights(pieces.append(AlignedBuffer::from_slice(tensor.bytes())))),
         Role::Param(path) | Role::State(path) => {
-            let entry =
-                store.get(path).ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
-            Ok(Place::Weights(weights.append(Piece::Resident(path), entry.buffer.bytes().len())))
+            let buffer = given.buffer(path);
+            let buffer = buffer.ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
+            Ok(Place::Weights(pieces.append(buffer)))
         }
     }
 }

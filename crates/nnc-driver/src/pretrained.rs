@@ -9,7 +9,7 @@ use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::file;
 use crate::store::{Mismatch, RESERVED, Store};
-use nnc_graph::{DType, Tensor, TensorType, tensor};
+use nnc_graph::{DType, Shape, Tensor, TensorType, tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, WeightNames, is_below};
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ pub struct Taking<'a> {
 #[derive(Debug, Default)]
 pub struct Taken<'t> {
     /// Tensors by the path of the parameter or state.
-    pub tensors: Vec<(String, Cow<'t, Tensor>)>,
+    pub tensors: Vec<(String, Made<'t>)>,
     /// What found no partner.
     pub mismatches: Vec<Mismatch>,
 }
@@ -84,7 +84,7 @@ impl<'a> Taking<'a> {
         wanted: &TensorType,
         source: &Source,
         tensors: &'t BTreeMap<String, Tensor>,
-    ) -> Result<Cow<'t, Tensor>, Mismatch> {
+    ) -> Result<Made<'t>, Mismatch> {
         let (path, asked) = (path.to_owned(), source.to_string());
         let made = match made(source, tensors) {
             Ok(made) => made,
@@ -96,20 +96,72 @@ impl<'a> Taking<'a> {
         }
         let both_floats = found.dtype.is_float() && wanted.dtype.is_float();
         if self.cast && both_floats && found.shape == wanted.shape {
-            return Ok(Cow::Owned(cast(&made, wanted.dtype)));
+            return Ok(Made::of(Cow::Owned(cast(&made.into_tensor(), wanted.dtype))));
         }
         Err(Mismatch::Different { path, wanted: wanted.clone(), asked, found })
     }
 }
 
+/// What a source makes; nothing is turned before it is known where the result lies.
+#[derive(Clone, Debug)]
+pub struct Made<'t> {
+    tensor: Cow<'t, Tensor>,
+    /// Whether the axes are in reverse order.
+    transposed: bool,
+}
+
+impl<'t> Made<'t> {
+    /// A tensor as it is.
+    fn of(tensor: Cow<'t, Tensor>) -> Self {
+        Self { tensor, transposed: false }
+    }
+
+    /// The type of the result.
+    pub fn ty(&self) -> TensorType {
+        match self.transposed {
+            true => TensorType { dtype: self.tensor.dtype(), shape: Shape::of(&reversed(&self.tensor)) },
+            false => self.tensor.ty(),
+        }
+    }
+
+    /// Writes the elements, row-major, to as many bytes.
+    pub fn write(&self, to: &mut [u8]) {
+        match self.transposed {
+            true => write_transposed(self.tensor.bytes(), self.tensor.dims(), self.tensor.dtype().size(), to),
+            false => to.copy_from_slice(self.tensor.bytes()),
+        }
+    }
+
+    /// The result as a tensor.
+    pub fn into_tensor(self) -> Cow<'t, Tensor> {
+        if !self.transposed {
+            return self.tensor;
+        }
+        let mut bytes = vec![0; self.tensor.bytes().len()];
+        self.write(&mut bytes);
+        let tensor = Tensor::from_bytes(self.tensor.dtype(), &reversed(&self.tensor), bytes);
+        Cow::Owned(tensor.expect("as many elements as before"))
+    }
+
+    /// The same, independent of what it is made of: the bytes are shared.
+    fn into_owned(self) -> Made<'static> {
+        Made { tensor: Cow::Owned(self.tensor.into_owned()), transposed: self.transposed }
+    }
+}
+
+/// The sizes of a tensor's axes from the last to the first.
+fn reversed(tensor: &Tensor) -> Vec<usize> {
+    tensor.dims().iter().rev().copied().collect()
+}
+
 /// The sum of a source's terms.
-fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Cow<'t, Tensor>, String> {
-    let term = |term: &Term| -> Result<Cow<'t, Tensor>, String> {
+fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Made<'t>, String> {
+    let term = |term: &Term| -> Result<Made<'t>, String> {
         let mut tensor = Cow::Borrowed(&tensors[&term.name]);
         if let Some((part, parts)) = term.part {
             tensor = Cow::Owned(part_of(&tensor, part, parts).map_err(|why| format!("`{}` {why}", term.name))?);
         }
-        Ok(if term.transposed { Cow::Owned(transposed(&tensor)) } else { tensor })
+        Ok(Made { tensor, transposed: term.transposed })
     };
     let mut terms = source.terms.iter().map(term);
     let mut sum = terms.next().ok_or("a source has no term")??;
@@ -118,8 +170,9 @@ fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Co
         if next.ty() != sum.ty() {
             return Err(format!("adds {} and {}", sum.ty(), next.ty()));
         }
-        let values: Vec<f64> = sum.to_f64().iter().zip(next.to_f64()).map(|(a, b)| a + b).collect();
-        sum = Cow::Owned(Tensor::from_f64(sum.dtype(), sum.dims(), &values));
+        let (one, other) = (sum.into_tensor(), next.into_tensor());
+        let values: Vec<f64> = one.to_f64().iter().zip(other.to_f64()).map(|(a, b)| a + b).collect();
+        sum = Made::of(Cow::Owned(Tensor::from_f64(one.dtype(), one.dims(), &values)));
     }
     Ok(sum)
 }
@@ -135,43 +188,52 @@ fn part_of(tensor: &Tensor, part: usize, parts: usize) -> Result<Tensor, String>
     Ok(Tensor::from_bytes(tensor.dtype(), &dims, bytes).expect("a part of the bytes is a part of the rows"))
 }
 
-/// The tensor with its axes in reverse order.
-fn transposed(tensor: &Tensor) -> Tensor {
-    let dims: Vec<usize> = tensor.dims().iter().rev().copied().collect();
-    let bytes = match tensor.dims() {
-        [] | [_] => tensor.bytes().to_vec(),
-        [rows, columns] => transposed_matrix(tensor.bytes(), *rows, *columns, tensor.dtype().size()),
+/// Writes elements of `size` bytes with their axes, of these sizes, in reverse order.
+fn write_transposed(bytes: &[u8], dims: &[usize], size: usize, to: &mut [u8]) {
+    match dims {
+        [] | [_] => to.copy_from_slice(bytes),
+        [rows, columns] => write_transposed_matrix(bytes, (*rows, *columns), size, to),
         // The last axis goes to the front, and what is left is transposed: [A, B, C] is [A * B, C] first.
         [rest @ .., last] => {
             let rows: usize = rest.iter().product();
-            let size = tensor.dtype().size();
-            let front = transposed_matrix(tensor.bytes(), rows, *last, size);
-            let each = |part: &[u8]| {
-                let inner = Tensor::from_bytes(tensor.dtype(), rest, part.to_vec()).expect("a slice of the last axis");
-                transposed(&inner).bytes().to_vec()
-            };
-            front.chunks_exact((rows * size).max(1)).flat_map(each).collect()
+            let mut front = vec![0; bytes.len()];
+            write_transposed_matrix(bytes, (rows, *last), size, &mut front);
+            let slice = (rows * size).max(1);
+            let parts = front.chunks_exact(slice).zip(to.chunks_exact_mut(slice));
+            parts.for_each(|(part, to)| write_transposed(part, rest, size, to));
         }
-    };
-    Tensor::from_bytes(tensor.dtype(), &dims, bytes).expect("as many elements as before")
+    }
 }
 
-/// Elements side by side that are moved together, for the caches' sake.
-const BLOCK: usize = 32;
+fn write_transposed_matrix(bytes: &[u8], dims: (usize, usize), size: usize, to: &mut [u8]) {
+    match size {
+        1 => turn::<1>(bytes, dims, to),
+        2 => turn::<2>(bytes, dims, to),
+        4 => turn::<4>(bytes, dims, to),
+        8 => turn::<8>(bytes, dims, to),
+        _ => unreachable!("an element has 1, 2, 4 or 8 bytes"),
+    }
+}
 
-fn transposed_matrix(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {
-    let mut result = vec![0; bytes.len()];
-    for row_block in (0..rows).step_by(BLOCK) {
-        for column_block in (0..columns).step_by(BLOCK) {
-            for row in row_block..(row_block + BLOCK).min(rows) {
-                for column in column_block..(column_block + BLOCK).min(columns) {
-                    let (from, to) = ((row * columns + column) * size, (column * rows + row) * size);
-                    result[to..to + size].copy_from_slice(&bytes[from..from + size]);
-                }
+/// Elements side by side that are moved together: a line of the processor's cache of f32.
+const BLOCK: usize = 16;
+
+/// Writes a matrix of elements of `SIZE` bytes transposed.
+fn turn<const SIZE: usize>(bytes: &[u8], (rows, columns): (usize, usize), to: &mut [u8]) {
+    if rows * columns == 0 {
+        return;
+    }
+    let (from, _) = bytes.as_chunks::<SIZE>();
+    let (to, _) = to.as_chunks_mut::<SIZE>();
+    for (block, to) in to.chunks_mut(BLOCK * rows).enumerate() {
+        for row_block in (0..rows).step_by(BLOCK) {
+            let block_rows = row_block..(row_block + BLOCK).min(rows);
+            for (column, to) in to.chunks_exact_mut(rows).enumerate() {
+                let source = from[row_block * columns + block * BLOCK + column..].iter().step_by(columns);
+                to[block_rows.clone()].iter_mut().zip(source).for_each(|(to, from)| *to = *from);
             }
         }
     }
-    result
 }
 
 fn cast(source: &Tensor, dtype: DType) -> Tensor {
@@ -275,13 +337,16 @@ fn load_layer(
         let message = format!("no tensor of \"{}\" belongs to the layer `{}`", load.file, load.layer);
         return Err(Box::new(Diagnostic::new(Code::E0801, load.place, message).help(BY_NAMES)));
     }
-    if let Some((own, _)) = taken.tensors.iter().find(|(_, tensor)| !is_finite(tensor)) {
+    if let Some((own, _)) = taken.tensors.iter().find(|(_, made)| !is_finite(&made.tensor)) {
         let message = format!("\"{}\" holds a NaN or an infinity for `{own}`", load.file);
         let diagnostic = Diagnostic::new(Code::E0801, load.place, message);
         return Err(Box::new(diagnostic.help("the file may be damaged, or of a training that went wrong")));
     }
     match taken.mismatches.is_empty() {
-        true => Ok(taken.tensors.into_iter().map(|(path, tensor)| (path, tensor.into_owned())).collect()),
+        true => {
+            let owned = |(path, made): (String, Made<'_>)| (path, made.into_tensor().into_owned());
+            Ok(taken.tensors.into_iter().map(owned).collect())
+        }
         false => Err(Box::new(misfit(load, &taken.mismatches))),
     }
 }
@@ -346,11 +411,11 @@ pub fn from_checkpoint(
         return Err(DriverError::Weights { path: path.to_owned(), reason });
     }
     // Tensors share their bytes with the checkpoint.
-    let tensors: Vec<(String, Tensor)> =
-        taken.tensors.into_iter().map(|(path, tensor)| (path, tensor.into_owned())).collect();
+    let made: Vec<(String, Made<'static>)> =
+        taken.tensors.into_iter().map(|(path, made)| (path, made.into_owned())).collect();
     checkpoint.tensors.clear();
     let mut store = Store::default();
-    tensors.into_iter().for_each(|(path, tensor)| store.insert(&path, &tensor));
+    made.into_iter().for_each(|(path, made)| store.insert_made(&path, &made));
     Ok(store)
 }
 
@@ -362,6 +427,10 @@ mod tests {
     fn numbers(dims: &[usize]) -> Tensor {
         let count: usize = dims.iter().product();
         Tensor::from_f64(DType::F32, dims, &(0..count).map(|number| number as f64).collect::<Vec<_>>())
+    }
+
+    fn transposed(tensor: &Tensor) -> Tensor {
+        Made { tensor: Cow::Borrowed(tensor), transposed: true }.into_tensor().into_owned()
     }
 
     #[test]

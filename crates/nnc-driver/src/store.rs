@@ -4,7 +4,7 @@
 //! compiler's own (optimiser and metric state): part of a checkpoint, no part of a network's weights.
 
 use crate::compiled::host_tensor;
-use crate::pretrained::{Taken, Taking};
+use crate::pretrained::{Made, Taken, Taking};
 use nnc_graph::{Graph, Op, Tensor, TensorType};
 use nnc_lang::elaborate::weight_names::WeightNames;
 use nnc_runtime::AlignedBuffer;
@@ -132,6 +132,15 @@ impl Store {
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
+    /// As [`Self::insert`], of what is made where it stays.
+    pub(crate) fn insert_made(&mut self, path: &str, made: &Made<'_>) {
+        let ty = made.ty();
+        let mut buffer = AlignedBuffer::zeroed(ty.bytes());
+        made.write(buffer.bytes_mut());
+        self.touch();
+        self.entries.insert(path.to_owned(), Entry { ty, buffer });
+    }
+
     /// Drops what is not wanted, but for the compiler's own, and puts in zeros for what is lacking.
     pub(crate) fn hold_to(&mut self, wanted: &BTreeMap<String, TensorType>) {
         self.entries.retain(|path, _| path.starts_with(RESERVED) || wanted.contains_key(path));
@@ -209,9 +218,9 @@ impl Store {
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {
         let taken = self.taken(weights, names);
         self.touch();
-        for (path, tensor) in &taken.tensors {
+        for (path, made) in &taken.tensors {
             let entry = self.entries.get_mut(path);
-            entry.into_iter().for_each(|entry| entry.buffer.bytes_mut().copy_from_slice(tensor.bytes()));
+            entry.into_iter().for_each(|entry| made.write(entry.buffer.bytes_mut()));
         }
         taken.mismatches
     }

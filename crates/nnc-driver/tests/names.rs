@@ -1,8 +1,10 @@
 //! PyTorch's files of weights, by the names that models give: layers of the library, and the networks of `dsl-examples`
 //! against torchvision's. See `tests/parity/names.py`, which also made the answers.
 
+use nnc_data::Column;
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::Checkpoint;
+use nnc_driver::deploy::Deployment;
 use nnc_driver::{Compiler, Engine, Project};
 use nnc_graph::{DType, Tensor};
 use nnc_lang::elaborate::Options;
@@ -83,7 +85,20 @@ fn answer(case: &Value, folder: &Path, compiler: &Compiler) -> Vec<f64> {
     program.run(&mut store).unwrap();
     // Of several results the first is PyTorch's answer.
     let output = program.outputs().map(|(name, _)| name.to_owned()).min().unwrap();
-    program.output_tensor(&output).unwrap().to_f64()
+    let found = program.output_tensor(&output).unwrap();
+    let deployment =
+        Deployment::consuming(&graphs.subject(&Checkpoint::default()), store, compiler, &[compiler.engine]).unwrap();
+    let mut engine = deployment.engine(compiler).unwrap();
+    let port = engine.manifest().inputs[0].clone();
+    let rows = if port.batched { dims[0] } else { 1 };
+    let column = Column { ty: port.row, rows, bytes: input.bytes().to_vec() };
+    // The first call packs the weights and lets go of them, the second has what was packed alone.
+    for call in 1..=2 {
+        let answers = engine.run(std::slice::from_ref(&column)).unwrap();
+        let same = answers.iter().find(|answer| answer.port.name == output).unwrap();
+        assert!(same.bytes == found.bytes(), "{name}: call {call} of the deployed program gives other bits");
+    }
+    found.to_f64()
 }
 
 #[test]

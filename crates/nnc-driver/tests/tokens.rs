@@ -107,7 +107,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_tokens() {
     let sizes = inputs.sizes(&given).unwrap();
     assert_eq!(sizes["P"], tokens.numbers(prompt).len() as i64);
     let text = deploy(&project, &path, "text", &sizes);
-    let manifest = text.manifest();
+    let manifest = &text.manifest().clone();
     assert_eq!((manifest.inputs[0].reading, manifest.answers[0].reading), (Reading::Text, Reading::Text));
     let input = nnc_stub::decode(given["prompt"].clone(), &manifest.inputs[0], manifest).unwrap();
     let answers = text.engine(&compiler()).unwrap().run(&[input]).unwrap();

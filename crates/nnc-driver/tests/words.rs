@@ -92,7 +92,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_words() {
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
     let store = graphs.store(&mut loaded, &path).unwrap();
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler()).unwrap();
-    let manifest = deployment.manifest();
+    let manifest = &deployment.manifest().clone();
     assert_eq!((manifest.inputs[0].name.as_str(), manifest.inputs[0].reading), ("text", Reading::Words(0)));
     assert_eq!(Manifest::decode(&manifest.encode()).as_ref(), Some(manifest));
     let input = read(manifest, "A lovely, good film").unwrap();

@@ -5,6 +5,7 @@
 //! runs the phases of its kernel with a barrier after each.
 
 use crate::ir::Kernel;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Everything that one entry function runs.
@@ -44,6 +45,13 @@ pub struct Launch {
     pub args: Vec<ArgRef>,
     /// Whether it is too small for the pool: then the calling thread runs every task.
     pub serial: bool,
+}
+
+impl Launch {
+    /// The buffers that it is given; one may come several times.
+    fn buffers(&self) -> impl Iterator<Item = u32> {
+        self.args.iter().map(|arg| arg.buffer)
+    }
 }
 
 /// A place in a buffer.
@@ -91,8 +99,44 @@ impl Program {
         (0..self.launches.len()).map(runs).collect()
     }
 
+    /// For each launch that prepares, the externals that nothing after it reads while what was made of them lasts: their
+    /// places in the plan's externals, counted from 0.
+    pub fn spent(&self) -> Vec<Vec<u32>> {
+        let mut needed: BTreeSet<u32> = self.launches[self.prepare..].iter().flat_map(Launch::buffers).collect();
+        needed.extend(self.loops.iter().filter_map(|each| Some(each.index.as_ref()?.buffer)));
+        // The arena is never given up.
+        needed.insert(0);
+        let preparing = self.launches[..self.prepare].iter().rev();
+        let mut spent: Vec<Vec<u32>> = preparing
+            .map(|launch| launch.buffers().filter(|&buffer| needed.insert(buffer)).map(|buffer| buffer - 1).collect())
+            .collect();
+        spent.reverse();
+        spent
+    }
+
     /// Bytes of scratch memory that each thread needs.
     pub fn scratch_bytes(&self) -> u32 {
         self.kernels.iter().map(|kernel| kernel.scratch).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_is_spent_by_the_last_launch_that_prepares_from_it() {
+        let launch = |buffers: &[u32]| Launch {
+            kernel: 0,
+            args: buffers.iter().map(|&buffer| ArgRef::new(buffer, 0)).collect(),
+            serial: true,
+        };
+        let launches = vec![launch(&[1, 2, 0]), launch(&[1, 1, 0]), launch(&[3, 0]), launch(&[0, 2, 4])];
+        let index = Some(ArgRef::new(3, 0));
+        let each = Loop { launches: 3..4, steps: 2, reverse: false, index };
+        let program = Program { launches, prepare: 3, loops: vec![each], ..Program::default() };
+        assert_eq!(program.spent(), [vec![], vec![0], vec![]]);
+        assert_eq!(Program { loops: Vec::new(), ..program.clone() }.spent(), [vec![], vec![0], vec![2]]);
+        assert!(Program { prepare: 0, ..program }.spent().is_empty());
     }
 }

@@ -39,6 +39,9 @@ pub struct Table {
     pub scratch: unsafe extern "C" fn(*mut Context) -> *mut u8,
     /// Called before each launch by code that is made to be measured, with the launch's number, and at the end.
     pub mark: unsafe extern "C" fn(*mut Context, launch: u64),
+    /// Tells that an external, by its place in [`crate::Layout::externals`], is not read again while what was made of it
+    /// lasts.
+    pub spend: unsafe extern "C" fn(*mut Context, external: u64),
 }
 
 /// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
@@ -65,4 +68,6 @@ pub mod offset {
     pub const TABLE_SCRATCH: usize = offset_of!(Table, scratch);
     /// Of [`Table::mark`].
     pub const TABLE_MARK: usize = offset_of!(Table, mark);
+    /// Of [`Table::spend`].
+    pub const TABLE_SPEND: usize = offset_of!(Table, spend);
 }

@@ -157,6 +157,19 @@ unsafe fn unmap(start: *mut u8, bytes: usize) {
     }
 }
 
+/// Gives the memory of the whole pages within a range back to the system. What they hold is lost; they stay mapped, and
+/// take memory again when they are touched.
+pub(crate) fn give_back(bytes: &mut [u8]) {
+    let start = bytes.as_mut_ptr();
+    let before = start.align_offset(PAGE);
+    let whole = bytes.len().saturating_sub(before) / PAGE * PAGE;
+    if whole > 0 {
+        // SAFETY: the pages lie within the range, which is ours alone while this runs. It is private memory, so what is
+        // read of it next is initialised: zeros, or what the file has that it is a mapping of.
+        unsafe { libc::madvise(start.add(before).cast(), whole, libc::MADV_DONTNEED) };
+    }
+}
+
 /// Asks the system to back the whole huge pages of a large buffer by such; it may refuse. Must come
 /// before the memory is touched.
 fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
@@ -232,6 +245,19 @@ mod tests {
         buffer.as_mut_slice::<f32>()[1] = 0.5;
         assert_eq!(buffer.as_slice::<f32>(), [1.0, 0.5]);
         assert_eq!(buffer.clone(), buffer);
+    }
+
+    #[test]
+    fn whole_pages_are_given_back_and_no_byte_beside_them() {
+        let mut buffer = AlignedBuffer::zeroed(HUGE_PAGE);
+        buffer.bytes_mut().fill(1);
+        give_back(&mut buffer.bytes_mut()[64..3 * PAGE + 64]);
+        let is_left = |at: usize| buffer.bytes()[at] == 1;
+        assert!((0..PAGE).all(is_left) && (3 * PAGE..HUGE_PAGE).all(is_left));
+        assert!(!(PAGE..3 * PAGE).any(is_left));
+        give_back(&mut buffer.bytes_mut()[64..PAGE]);
+        assert!(buffer.bytes()[64..PAGE].iter().all(|&byte| byte == 1), "there is no whole page");
+        give_back(&mut []);
     }
 
     #[test]

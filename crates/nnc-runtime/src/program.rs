@@ -7,7 +7,7 @@
 //! moves need.
 
 use crate::abi::{Context, EntryFn, KernelFn, Table};
-use crate::buffer::{ALIGNMENT, AlignedBuffer};
+use crate::buffer::{ALIGNMENT, AlignedBuffer, give_back};
 use crate::code::Code;
 use crate::pool::{Job, Pool};
 use std::ffi::c_void;
@@ -39,20 +39,23 @@ pub enum ExternalBuffer<'a> {
     Shared(&'a [u8]),
     /// Read or written.
     Exclusive(&'a mut [u8]),
+    /// Only read, and given up: when the code has made what lasts of it and needs it no more, its pages go back to the
+    /// system, and it holds nothing of use. The program must not [forget](Program::forget) from then on.
+    Spent(&'a mut [u8]),
 }
 
 impl ExternalBuffer<'_> {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Shared(bytes) => bytes,
-            Self::Exclusive(bytes) => bytes,
+            Self::Exclusive(bytes) | Self::Spent(bytes) => bytes,
         }
     }
 
     fn start(&mut self) -> *mut u8 {
         match self {
             Self::Shared(bytes) => bytes.as_ptr().cast_mut(),
-            Self::Exclusive(bytes) => bytes.as_mut_ptr(),
+            Self::Exclusive(bytes) | Self::Spent(bytes) => bytes.as_mut_ptr(),
         }
     }
 }
@@ -190,8 +193,14 @@ impl Program {
         self.addresses.clear();
         self.addresses.push(self.arena.bytes_mut().as_mut_ptr());
         self.addresses.extend(externals.iter_mut().map(ExternalBuffer::start));
+        let is_spent = |external: &ExternalBuffer<'_>| matches!(external, ExternalBuffer::Spent(_));
+        // Only a run that prepares spends anything; the others allocate nothing.
+        let spent = if self.prepared { Vec::new() } else { externals.iter().map(is_spent).collect() };
         let mut state = RunState {
             pool: &self.pool,
+            spent,
+            starts: self.addresses.get(1..).unwrap_or_default(),
+            sizes: &self.code.layout().externals,
             scratch: self.scratch.bytes_mut().as_mut_ptr(),
             scratch_stride: self.scratch_stride,
             marks,
@@ -227,7 +236,8 @@ impl Program {
             if expected > 0 && !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
                 return Err(ProgramError::Alignment { index });
             }
-            if matches!(external, ExternalBuffer::Shared(_)) && !self.code.is_read_only(index) {
+            let is_only_read = matches!(external, ExternalBuffer::Shared(_) | ExternalBuffer::Spent(_));
+            if is_only_read && !self.code.is_read_only(index) {
                 return Err(ProgramError::ReadOnly { index });
             }
         }
@@ -243,11 +253,17 @@ struct RunState<'a> {
     pool: &'a Pool,
     scratch: *mut u8,
     scratch_stride: usize,
+    /// For each external whether its pages may go when it is not needed any more; empty if none may.
+    spent: Vec<bool>,
+    /// Where each external begins.
+    starts: &'a [*mut u8],
+    /// The bytes of each external.
+    sizes: &'a [usize],
     /// Which launches began, and when.
     marks: Option<&'a mut Vec<Mark>>,
 }
 
-static TABLE: Table = Table { launch, scratch, mark };
+static TABLE: Table = Table { launch, scratch, mark, spend };
 
 /// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
 unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *const *mut u8, tasks: u64) {
@@ -273,6 +289,18 @@ unsafe extern "C" fn mark(context: *mut Context, launch: u64) {
     let state = unsafe { &mut *(*context).runtime.cast::<RunState<'_>>() };
     if let Some(marks) = &mut state.marks {
         marks.push((launch, Instant::now()));
+    }
+}
+
+/// [`Table::spend`].
+unsafe extern "C" fn spend(context: *mut Context, external: u64) {
+    // SAFETY: as in `launch`.
+    let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
+    let external = external as usize;
+    if state.spent.get(external) == Some(&true) {
+        // SAFETY: the address and the size are those of an external that the caller gave exclusively for this run; no
+        // kernel runs while the entry calls this, so nobody else touches it.
+        give_back(unsafe { std::slice::from_raw_parts_mut(state.starts[external], state.sizes[external]) });
     }
 }
 
@@ -348,6 +376,40 @@ mod tests {
         assert_eq!(run(&mut [(&mut input).into(), shifted]), ProgramError::Alignment { index: 1 });
         assert_eq!(run(&mut [(&mut input).into(), (&output).into()]), ProgramError::ReadOnly { index: 1 });
         assert!(output.bytes().iter().all(|&byte| byte == 0));
+    }
+
+    /// External 0, of two pages, is copied to the arena where that is asked for, and given up; external 1 becomes its
+    /// first number.
+    unsafe extern "C" fn preparing_entry(context: *mut Context) {
+        // SAFETY: the layout below has these buffers.
+        unsafe {
+            let buffers = (*context).buffers;
+            let (arena, input, output) = (*buffers, *buffers.add(1), *buffers.add(2));
+            if (*context).prepare != 0 {
+                std::ptr::copy_nonoverlapping(input, arena, 4);
+                ((*(*context).table).spend)(context, 0);
+            }
+            std::ptr::copy_nonoverlapping(arena, output, 4);
+        }
+    }
+
+    #[test]
+    fn what_is_spent_is_given_back_once_it_has_been_read() {
+        let bytes = 4 << 20;
+        let layout = Layout { arena_bytes: 4, arena_align: 64, scratch_bytes: 0, externals: vec![bytes, 4] };
+        // SAFETY: `preparing_entry` keeps to this layout and writes external 1 only.
+        let code = unsafe { Code::from_entry(preparing_entry, layout) }.with_read_only(&[0]);
+        let mut program = Program::new(code, Arc::new(Pool::new(NonZeroUsize::MIN).unwrap()));
+        let mut input = AlignedBuffer::zeroed(bytes);
+        let mut output = AlignedBuffer::zeroed(4);
+        input.as_mut_slice::<f32>().fill(2.5);
+        program.run(&mut [(&mut input).into(), (&mut output).into()]).unwrap();
+        assert!(input.as_slice::<f32>().iter().all(|&value| value == 2.5), "it was not given up");
+        program.forget();
+        program.run(&mut [ExternalBuffer::Spent(input.bytes_mut()), (&mut output).into()]).unwrap();
+        assert!(input.bytes().iter().all(|&byte| byte == 0));
+        program.run(&mut [(&input).into(), (&mut output).into()]).unwrap();
+        assert_eq!(output.as_slice::<f32>(), [2.5]);
     }
 
     #[test]

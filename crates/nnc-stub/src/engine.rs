@@ -87,12 +87,22 @@ pub enum EngineError {
     Program(#[from] ProgramError),
 }
 
+/// Where the weights of a program lie.
+#[derive(Debug)]
+pub enum Weights<'w> {
+    /// In one block, aligned to 64 bytes, at the offsets of the manifest.
+    Block(&'w [u8]),
+    /// In a buffer for each external that is weights, in their order. They are the engine's own: what the first run makes
+    /// something of that lasts, it gives back to the system.
+    Pieces(Vec<AlignedBuffer>),
+}
+
 /// A program with its buffers, ready to run.
 #[derive(Debug)]
 pub struct Engine<'w> {
     manifest: Manifest,
     program: Program,
-    weights: &'w [u8],
+    weights: Weights<'w>,
     /// One for each external; those of the weights are empty.
     buffers: Vec<AlignedBuffer>,
     /// Calls of the program since [`Self::run`] began.
@@ -102,9 +112,8 @@ pub struct Engine<'w> {
 }
 
 impl<'w> Engine<'w> {
-    /// Puts a program together with its weights. The manifest must have passed
-    /// [`Manifest::check`] with these weights, which must be aligned to 64 bytes.
-    pub fn new(manifest: Manifest, program: Program, weights: &'w [u8]) -> Self {
+    /// Puts a program together with its weights, with which the manifest must have passed [`Manifest::check`].
+    pub fn new(manifest: Manifest, program: Program, weights: Weights<'w>) -> Self {
         let buffers = manifest.externals.iter().map(|external| match external.role {
             Role::Input(_) | Role::Answer(_) => AlignedBuffer::zeroed(external.bytes),
             Role::Zero | Role::Seed | Role::Call | Role::Status => AlignedBuffer::zeroed(external.bytes),
@@ -165,10 +174,18 @@ impl<'w> Engine<'w> {
     /// If an index was out of range, or the manifest does not describe the program.
     pub fn step(&mut self) -> Result<(), EngineError> {
         let mut externals: Vec<ExternalBuffer<'_>> = Vec::with_capacity(self.buffers.len());
+        let (block, pieces) = match &mut self.weights {
+            Weights::Block(block) => (*block, Default::default()),
+            Weights::Pieces(pieces) => (Default::default(), pieces.as_mut_slice()),
+        };
+        let mut pieces = pieces.iter_mut();
         for (external, buffer) in self.manifest.externals.iter().zip(&mut self.buffers) {
             externals.push(match external.role {
                 Role::Input(_) | Role::Answer(_) => buffer.into(),
-                Role::Weights(offset) => ExternalBuffer::Shared(part(self.weights, offset, external.bytes)),
+                Role::Weights(offset) => match pieces.next() {
+                    Some(piece) => ExternalBuffer::Spent(piece.bytes_mut()),
+                    None => ExternalBuffer::Shared(part(block, offset, external.bytes)),
+                },
                 Role::Call => {
                     buffer.bytes_mut().copy_from_slice(&self.calls.to_le_bytes());
                     buffer.into()

@@ -19,7 +19,7 @@ pub mod manifest;
 pub mod number;
 pub mod present;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Weights};
 pub use input::{decode, given, read_port};
 pub use manifest::Manifest;
 pub use present::Answer;

@@ -10,7 +10,7 @@ use nnc_runtime::image::Image;
 use nnc_runtime::{Code, Pool, Program, cpu, memory};
 use nnc_stub::arguments::{Arguments, too_many_threads};
 use nnc_stub::manifest::{Manifest, Port, Reading, Variant};
-use nnc_stub::{Engine, bench, help, json, present, read_port};
+use nnc_stub::{Engine, Weights, bench, help, json, present, read_port};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -112,7 +112,8 @@ fn engine(
     memory::check(layout.total_bytes(threads.get()))?;
     let code = Code::from_image(&image, variant.entry, layout)?.with_read_only(&manifest.read_only());
     let pool = Pool::with_limit(arguments.threads)?;
-    Ok(Engine::new(manifest, Program::new(code, Arc::new(pool)), image.weights()).with_seed(arguments.seed))
+    let (program, weights) = (Program::new(code, Arc::new(pool)), Weights::Block(image.weights()));
+    Ok(Engine::new(manifest, program, weights).with_seed(arguments.seed))
 }
 
 /// Runs on all files, and writes or prints the answers.

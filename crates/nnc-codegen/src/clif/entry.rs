@@ -24,7 +24,11 @@ struct Entry<'a, 'f> {
     b: &'a mut FunctionBuilder<'f>,
     context: ir::Value,
     launcher: (ir::SigRef, ir::Value),
-    mark: Option<(ir::SigRef, ir::Value)>,
+    /// The runtime's function that is told of each launch.
+    mark: Option<ir::Value>,
+    table: ir::Value,
+    /// Of a function of the runtime that takes the context and a number.
+    notice: ir::SigRef,
     scratch: ir::Value,
     args: ir::StackSlot,
     buffers: BTreeMap<u32, ir::Value>,
@@ -99,15 +103,15 @@ fn prologue<'a, 'f>(
     let scratch_signature = b.import_signature(scratch_signature);
     let call = b.ins().call_indirect(scratch_signature, get_scratch, &[context]);
     let scratch = b.inst_results(call)[0];
-    let mark = marks.then(|| {
-        let mut signature = Signature::new(config.default_call_conv);
-        signature.params = vec![AbiParam::new(types::I64); 2];
-        (b.import_signature(signature), field(b, table, offset::TABLE_MARK))
-    });
+    let mut notice = Signature::new(config.default_call_conv);
+    notice.params = vec![AbiParam::new(types::I64); 2];
+    let notice = b.import_signature(notice);
+    let mark = marks.then(|| field(b, table, offset::TABLE_MARK));
     let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
     let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
     let launcher = (launch_signature, launch);
-    Entry { b, context, launcher, mark, scratch, args, buffers: BTreeMap::new(), buffer_table, around: vec![] }
+    let (buffers, around) = (BTreeMap::new(), vec![]);
+    Entry { b, context, launcher, mark, table, notice, scratch, args, buffers, buffer_table, around }
 }
 
 impl Entry<'_, '_> {
@@ -131,7 +135,10 @@ impl Entry<'_, '_> {
         let wanted = self.b.ins().load(types::I64, flags, self.context, offset::CONTEXT_PREPARE as i32);
         self.b.ins().brif(wanted, first, &[], behind, &[]);
         self.b.switch_to_block(first);
-        (0..program.prepare).for_each(|number| self.launch(program, number, functions));
+        for (number, spent) in program.spent().iter().enumerate() {
+            self.launch(program, number, functions);
+            spent.iter().for_each(|&external| self.spend(external));
+        }
         self.b.ins().jump(behind, &[]);
         self.b.switch_to_block(behind);
         // What was loaded on the way is not at hand on the other one.
@@ -150,10 +157,18 @@ impl Entry<'_, '_> {
     }
 
     fn mark(&mut self, launch: usize) {
-        if let Some((signature, mark)) = self.mark {
+        if let Some(mark) = self.mark {
             let launch = self.b.ins().iconst(types::I64, launch as i64);
-            self.b.ins().call_indirect(signature, mark, &[self.context, launch]);
+            self.b.ins().call_indirect(self.notice, mark, &[self.context, launch]);
         }
+    }
+
+    /// Tells the runtime that an external is not needed any more.
+    fn spend(&mut self, external: u32) {
+        let flags = MemFlagsData::trusted().with_readonly();
+        let spend = self.b.ins().load(types::I64, flags, self.table, offset::TABLE_SPEND as i32);
+        let external = self.b.ins().iconst(types::I64, i64::from(external));
+        self.b.ins().call_indirect(self.notice, spend, &[self.context, external]);
     }
 
     fn arguments(&mut self, launch: &Launch) {

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let compiler = setup::compiler(&options.engine)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
-    let manifest = deployment.manifest();
+    let manifest = &deployment.manifest().clone();
     let inputs = given.columns(manifest)?;
     if !options.watch.is_empty() {
         let unchanged = pipeline::Options { fuel: Some(0), layout: false, ..compiler.passes.clone() };
