@@ -421,8 +421,9 @@ pub fn from_checkpoint(
 
 #[cfg(test)]
 mod tests {
-    use super::{Tensor, cast, part_of, transposed};
+    use super::{Made, Tensor, cast, part_of};
     use nnc_graph::DType;
+    use std::borrow::Cow;
 
     fn numbers(dims: &[usize]) -> Tensor {
         let count: usize = dims.iter().product();

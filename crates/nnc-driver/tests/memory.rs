@@ -83,7 +83,12 @@ fn project(text: &str) -> Project {
 
 fn compiler(engine: Engine, threads: usize, max_memory: Option<usize>) -> Compiler {
     let pool = Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
-    Compiler { engine, pool: Arc::new(pool), passes: pipeline::Options { max_memory, ..pipeline::Options::default() }, tuning: None }
+    Compiler {
+        engine,
+        pool: Arc::new(pool),
+        passes: pipeline::Options { max_memory, ..pipeline::Options::default() },
+        tuning: None,
+    }
 }
 
 /// Examples without meaning.
