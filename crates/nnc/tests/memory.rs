@@ -46,6 +46,7 @@ fn training_in_less_memory_writes_the_same_weights() {
     let said = fails(&folder, &["train", "digits.nn", "--out", "none", "--max-memory", "1kB"]);
     assert!(said.contains("does not fit into 1.0 kB"), "{said}");
     assert!(!folder.join("none").join("last.safetensors").exists());
+    let said = fails(&folder, &["explain", "digits.nn", "--program", "train", "--max-memory", "1kB"]);
     let least = said.split("it needs ").nth(1).and_then(|rest| rest.split(" kB").next()).unwrap();
     let least: f64 = least.parse().unwrap();
     // What is said is rounded.
