@@ -121,6 +121,8 @@ pub struct Program {
     prepared: bool,
     /// Kept to spare an allocation at each run; meaningless between runs.
     addresses: Vec<*mut u8>,
+    /// For each external whether its pages may go when it is not needed any more; room that runs share.
+    spent: Vec<bool>,
     pool: Arc<Pool>,
 }
 
@@ -139,6 +141,7 @@ impl Program {
             scratch_stride,
             prepared: false,
             addresses: Vec::with_capacity(layout.externals.len() + 1),
+            spent: Vec::new(),
             code,
             pool,
         }
@@ -194,11 +197,14 @@ impl Program {
         self.addresses.push(self.arena.bytes_mut().as_mut_ptr());
         self.addresses.extend(externals.iter_mut().map(ExternalBuffer::start));
         let is_spent = |external: &ExternalBuffer<'_>| matches!(external, ExternalBuffer::Spent(_));
-        // Only a run that prepares spends anything; the others allocate nothing.
-        let spent = if self.prepared { Vec::new() } else { externals.iter().map(is_spent).collect() };
+        self.spent.clear();
+        // Only a run that prepares spends anything.
+        if !self.prepared {
+            self.spent.extend(externals.iter().map(is_spent));
+        }
         let mut state = RunState {
             pool: &self.pool,
-            spent,
+            spent: &self.spent,
             starts: self.addresses.get(1..).unwrap_or_default(),
             sizes: &self.code.layout().externals,
             scratch: self.scratch.bytes_mut().as_mut_ptr(),
@@ -254,7 +260,7 @@ struct RunState<'a> {
     scratch: *mut u8,
     scratch_stride: usize,
     /// For each external whether its pages may go when it is not needed any more; empty if none may.
-    spent: Vec<bool>,
+    spent: &'a [bool],
     /// Where each external begins.
     starts: &'a [*mut u8],
     /// The bytes of each external.

@@ -487,7 +487,7 @@ mod tests {
         ];
         for (units, panels, tiles, most_units) in cases {
             let found = imbalance(&work(units, panels, tiles, most_units));
-            assert!(found < 1.12, "{units} units of {panels} panels, {tiles} tiles: {found}");
+            assert!(found < 1.15, "{units} units of {panels} panels, {tiles} tiles: {found}");
         }
     }
 }
