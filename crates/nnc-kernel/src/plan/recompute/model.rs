@@ -167,6 +167,9 @@ fn spans(graph: &Graph, partition: &Partition, lowered: &Lowered) -> Vec<Option<
     spans
 }
 
+/// What each value in the arena takes, and the launches that need it.
+type Buffers = BTreeMap<ValueId, (usize, RangeInclusive<usize>)>;
+
 /// What values are looked for in.
 struct Finder<'a> {
     graph: &'a Graph,
@@ -180,7 +183,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn values(&self) -> Model {
         let stored = self.partition.stored(self.graph);
-        let mut buffers: BTreeMap<ValueId, (usize, RangeInclusive<usize>)> = BTreeMap::new();
+        let mut buffers: Buffers = BTreeMap::new();
         let mut others = Vec::new();
         for buffer in &self.lowered.in_arena {
             match &buffer.holds {
@@ -196,7 +199,8 @@ impl Finder<'_> {
         for (id, node) in self.graph.nodes() {
             for &result in &node.results {
                 let is_product = matches!(class(&node.op), Class::Anchor | Class::Reduce | Class::Loop);
-                if !buffers.contains_key(&result) && !(is_product && !stored[result.index()]) {
+                let is_unstored_product = is_product && !stored[result.index()];
+                if !buffers.contains_key(&result) && !is_unstored_product {
                     continue;
                 }
                 let Some(value) = self.value(id, result, (&buffers, &stored, &places), &uses) else { continue };
@@ -236,11 +240,7 @@ impl Finder<'_> {
         &self,
         node: NodeId,
         id: ValueId,
-        (buffers, stored, places): (
-            &BTreeMap<ValueId, (usize, RangeInclusive<usize>)>,
-            &[bool],
-            &BTreeMap<ValueId, usize>,
-        ),
+        (buffers, stored, places): (&Buffers, &[bool], &BTreeMap<ValueId, usize>),
         uses: &[Vec<(usize, usize)>],
     ) -> Option<Value> {
         let group = self.group_of[node.index()];
