@@ -53,5 +53,6 @@ fn what_is_computed_again_is_the_same() {
             assert!(nodes.iter().all(|id| own(id) || *id > of), "seed {seed}: {copy} with what stands before {of}");
         }
     }
-    assert!(copies > 300, "{copies} copies");
+    // Otherwise hardly anything was tried: two for a graph are made on average.
+    assert!(copies > 200, "{copies} copies");
 }
