@@ -58,7 +58,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recipe = project.recipe(None)?.name.clone();
     let passes = pipeline::Options { fuse: arguments.fuse, ..pipeline::Options::default() };
     let pool = Arc::new(Pool::with_limit(Some(arguments.threads))?);
-    let mut session = Session::new(&project, &recipe, Compiler { engine: Engine::host(), pool, passes, tuning: None }, 0)?;
+    let mut session =
+        Session::new(&project, &recipe, Compiler { engine: Engine::host(), pool, passes, tuning: None }, 0)?;
     let batches: Vec<Batch> = (0..BATCHES).map(|number| made_up(session.data(), arguments.batch, number)).collect();
     let compile_time = session.training_program(arguments.batch)?.compile_time;
     if arguments.kernels {

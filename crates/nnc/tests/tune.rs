@@ -66,7 +66,10 @@ fn all_that_run_programs_can_be_tuned() {
     let build = ["build", "digits.nn", "--weights", "plain/last.safetensors", "-o"];
     ok(&folder, &[&build[..], &["one"]].concat());
     cached(&folder, &cache, &[&build[..], &["two"]].concat());
-    assert!(fs::read(folder.join("one")).unwrap() == fs::read(folder.join("two")).unwrap(), "the cache was not asked for");
+    assert!(
+        fs::read(folder.join("one")).unwrap() == fs::read(folder.join("two")).unwrap(),
+        "the cache was not asked for"
+    );
     cached(&folder, &cache, &[&build[..], &["three", "--tune", "0.1"]].concat());
 }
 
@@ -74,6 +77,9 @@ fn all_that_run_programs_can_be_tuned() {
 fn a_time_that_is_none_is_refused() {
     let (_keep, folder) = digits();
     for time in ["-1", "x", "3600"] {
-        assert!(fails(&folder, &["profile", "digits.nn", "--tune", time]).contains("a number from 0 to 3600"), "{time}");
+        assert!(
+            fails(&folder, &["profile", "digits.nn", "--tune", time]).contains("a number from 0 to 3600"),
+            "{time}"
+        );
     }
 }

@@ -269,8 +269,20 @@ impl Shape {
             wanted: (batch * rows * columns * depth / worth).clamp(1, most_tasks),
         };
         let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
-        let shape =
-            Self { batch, rows, columns, depth, tile, unit, row_blocks, column_blocks, parts, slab, block_depth, direct };
+        let shape = Self {
+            batch,
+            rows,
+            columns,
+            depth,
+            tile,
+            unit,
+            row_blocks,
+            column_blocks,
+            parts,
+            slab,
+            block_depth,
+            direct,
+        };
         (shape, work)
     }
 

@@ -47,7 +47,8 @@ impl FromStr for Choice {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let numbers: Vec<usize> = text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<usize> =
+            text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
         let &[tile_rows, tile_vectors, rows, columns] = &numbers[..] else { return Err(()) };
         let choice = Self { tile_rows, tile_vectors, rows, columns };
         if choice.to_string() == text { Ok(choice) } else { Err(()) }
@@ -92,7 +93,8 @@ impl Tuning {
 /// Choices from tiles, best first, and from the ways to cut tasks of each, best first: the best of all, then in turn the next way
 /// to cut for the best tile and the best way for the next tile.
 pub(super) fn ranked(tiles: &[Tile], cuts: impl Fn(Tile) -> Vec<(usize, usize)>) -> Vec<Choice> {
-    let choice = |tile: Tile, (rows, columns)| Choice { tile_rows: tile.rows, tile_vectors: tile.vectors, rows, columns };
+    let choice =
+        |tile: Tile, (rows, columns)| Choice { tile_rows: tile.rows, tile_vectors: tile.vectors, rows, columns };
     let Some((&first, others)) = tiles.split_first() else { return vec![] };
     let mut of_first = cuts(first).into_iter().take(CUTS).map(|cut| choice(first, cut));
     let mut of_others =
@@ -124,7 +126,13 @@ mod tests {
     fn a_choice_is_read_as_it_is_printed() {
         let choice = Choice { tile_rows: 14, tile_vectors: 2, rows: 3, columns: 5 };
         assert_eq!(choice.to_string().parse(), Ok(choice));
-        for text in ["", "14x2 tile, 3 x 5", "14x2 tile, 3 x 5 blocks ", "14 2 3 5", "99999999999999999999999x2 tile, 3 x 5 blocks"] {
+        for text in [
+            "",
+            "14x2 tile, 3 x 5",
+            "14x2 tile, 3 x 5 blocks ",
+            "14 2 3 5",
+            "99999999999999999999999x2 tile, 3 x 5 blocks",
+        ] {
             assert_eq!(text.parse::<Choice>(), Err(()), "{text}");
         }
     }

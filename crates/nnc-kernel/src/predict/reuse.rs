@@ -119,4 +119,3 @@ fn order(lowered: &Lowered) -> Vec<usize> {
     }
     order
 }
-

@@ -231,7 +231,10 @@ impl Walk<'_> {
             if self.varies & (1 << depth.min(63)) == 0 {
                 let rest = (count - 1) as f64;
                 self.cycles += rest * (self.cycles - cycles);
-                self.touched.iter_mut().zip(&touched).for_each(|(now, before)| *now = now.plus(now.plus(*before, -1.0), rest));
+                self.touched
+                    .iter_mut()
+                    .zip(&touched)
+                    .for_each(|(now, before)| *now = now.plus(now.plus(*before, -1.0), rest));
             } else {
                 for (round, rounds) in left {
                     self.known[each.index.index()] = at(round);

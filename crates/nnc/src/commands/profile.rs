@@ -23,14 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
         setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
     }
-    let found = profile(
-        &project,
-        only,
-        program,
-        (rows, weights),
-        &compiler,
-        options.seconds,
-    )?;
+    let found = profile(&project, only, program, (rows, weights), &compiler, options.seconds)?;
     if let Some(path) = &options.trace {
         let text = found.chrome_trace().to_string();
         write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(DriverError::from)?;
