@@ -84,7 +84,8 @@ fn derivatives([images, channels, size, rows]: [usize; 4], [taps, groups]: [usiz
 fn bytes(rows: usize, depth: usize, columns: usize) -> Graph {
     let mut graph = Graph::new("bytes");
     let a = input_of(&mut graph, "a", TensorType::new(DType::U8, Shape::of(&[rows, depth])));
-    let b = input_of(&mut graph, "b", TensorType::new(DType::I8, Shape::of(&[depth, columns])));
+    let ty = TensorType::new(DType::I8, Shape::of(&[depth, columns]));
+    let b = graph.emit(Op::Param { path: "b".to_owned(), ty }, &[]);
     let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[a, b]);
     graph.add_output("y", y, OutputKind::Result);
     graph
@@ -128,13 +129,20 @@ fn multiplies(line: &str) -> bool {
     ["vfmadd", "vpdpbusd", "vpmaddubsw", "vpmaddwd"].iter().any(|name| line.starts_with(name))
 }
 
-/// Whether an instruction moves a vector from or to the frame.
+/// Whether an instruction brings a vector to the frame.
 fn spills(line: &str) -> bool {
-    line.contains("[rsp") && line.split_once(' ').is_some_and(|(_, rest)| rest.contains("mm"))
+    line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with("[rsp") && rest.contains("mm"))
+}
+
+/// Whether an instruction takes a vector from the frame.
+fn reloads(line: &str) -> bool {
+    line.split_once(' ').is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
 }
 
 /// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels side by
-/// side, and their derivatives. Loops of which less than a fifth multiplies are none: they transform or bring together.
+/// side, and their derivatives. Loops of which less than a fifth multiplies are none: they transform or bring together. The taps
+/// of a depthwise convolution stay the same in all rounds; with sums and images they are more than the 16 registers of AVX2, so
+/// some are read in each round, from the frame as they would be from where they lie.
 #[test]
 fn no_microkernel_spills() {
     let graphs: Vec<(&str, Graph)> = vec![
@@ -176,7 +184,9 @@ fn no_microkernel_spills() {
                 if loops.is_empty() {
                     faults.push(format!("{name}, {isa:?}: no loop that multiplies"));
                 }
-                for body in loops.iter().filter(|body| body.iter().any(|line| spills(line))) {
+                let reads_taps = name.contains("depthwise") && isa == Isa::Avx2;
+                let is_fault = |line: &&str| spills(line) || (!reads_taps && reloads(line));
+                for body in loops.iter().filter(|body| body.iter().any(is_fault)) {
                     faults.push(format!("{name}, {isa:?}: a vector leaves the registers\n{}", body.join("\n")));
                 }
             }

@@ -274,6 +274,27 @@ fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
     for launch in launches.iter().filter(|launch| launch["bytes"].as_u64().unwrap() <= cache) {
         assert_ne!(launch["bound"], "memory", "{launch}");
     }
+    for name in ["seconds", "run_percent", "median_percent", "weighted_percent"] {
+        assert!(profile["predictions"][name].as_f64().unwrap() >= 0.0, "{name}: {text}");
+    }
+    assert!(launches.iter().all(|launch| launch["predicted_seconds"].as_f64().unwrap() > 0.0), "{text}");
+}
+
+/// Nothing is measured: what is printed is the same each time, and more threads make nothing slower that memory bounds.
+#[test]
+fn explain_predicts_the_time_of_each_kernel() {
+    let (_keep, folder) = digits();
+    let told = |threads: &str| ok(&folder, &["explain", "digits.nn", "--json", "--isa", "avx2", "--threads", threads]);
+    assert_eq!(told("1"), told("1"));
+    let plan: serde_json::Value = serde_json::from_str(&told("2")).unwrap();
+    assert_eq!(plan["predicted_for_threads"], 2);
+    for kernel in plan["kernels"].as_array().unwrap() {
+        assert!(kernel["predicted_seconds"].as_f64().unwrap() > 0.0, "{kernel}");
+        let bytes = kernel["predicted"]["bytes"].as_object().unwrap();
+        assert!(bytes.values().all(|count| count.as_f64().unwrap() >= 0.0), "{kernel}");
+    }
+    let text = ok(&folder, &["explain", "digits.nn", "--program", "answer"]);
+    assert!(text.contains("predicted for 1 thread") && text.contains("GFLOP/s"), "{text}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn integers_and_few_bits_run_without_the_wide_set() {
         [&["--all"], &["--weights-only", "bf16"], &["--weights-only", "int8"], &["--weights-only", "int4"]];
     for way in ways {
         let line = ["quantise", "digits.nn", "--weights", FLOATS, "--max-drop", "100", "-o", "q.safetensors"];
-        ok(&folder, &[&line, way].concat());
+        ok(&folder, &[&line[..], way].concat());
         let run = ["run", "digits.nn", "--weights", "q.safetensors", "--input", "x.csv", "--json"];
         let expected = ok(&folder, &run);
         let program = build(&folder, "q.safetensors", "avx512,avx2");
