@@ -136,11 +136,12 @@ fn spills(line: &str) -> bool {
 
 /// Whether an instruction takes a vector from the frame.
 fn reloads(line: &str) -> bool {
-    line.split_once(' ').is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
+    line.split_once(' ')
+        .is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
 }
 
 /// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels side by
-/// side, and their derivatives. Loops of which less than a fifth multiplies are none: they transform or bring together. The taps
+/// side, and their derivatives. Loops of which less than a seventh multiplies are none: they transform or bring together. The taps
 /// of a depthwise convolution stay the same in all rounds; with sums and images they are more than the 16 registers of AVX2, so
 /// some are read in each round, from the frame as they would be from where they lie.
 #[test]
@@ -180,7 +181,7 @@ fn no_microkernel_spills() {
                 let listing = dump_asm(&lowered.program, backend).unwrap();
                 let share =
                     |body: &[&str]| body.iter().filter(|line| multiplies(line)).count() as f64 / body.len() as f64;
-                let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| share(body) > 0.2).collect();
+                let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| share(body) > 0.15).collect();
                 if loops.is_empty() {
                     faults.push(format!("{name}, {isa:?}: no loop that multiplies"));
                 }
