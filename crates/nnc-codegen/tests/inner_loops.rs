@@ -180,7 +180,9 @@ fn no_microkernel_spills() {
                 let listing = dump_asm(&lowered.program, backend).unwrap();
                 let share =
                     |body: &[&str]| body.iter().filter(|line| multiplies(line)).count() as f64 / body.len() as f64;
-                let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| share(body) > 0.2).collect();
+                // Without instructions for them, products of bytes are widened, and added by others.
+                let least = if name.contains("bytes") { 0.1 } else { 0.2 };
+                let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| share(body) > least).collect();
                 if loops.is_empty() {
                     faults.push(format!("{name}, {isa:?}: no loop that multiplies"));
                 }
