@@ -136,7 +136,8 @@ fn spills(line: &str) -> bool {
 
 /// Whether an instruction takes a vector from the frame.
 fn reloads(line: &str) -> bool {
-    line.split_once(' ').is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
+    line.split_once(' ')
+        .is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
 }
 
 /// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels side by

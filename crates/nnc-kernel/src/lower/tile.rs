@@ -113,7 +113,7 @@ impl Tile {
         // second vector of B costs a copy of it (see the notes in `crate::ir`).
         let narrow = target.f32_lanes == 4;
         let most = if narrow { 8 } else { registers };
-        let working = factors.working();
+        let working = factors.working(target);
         let sizes = (1..=MOST_VECTORS)
             .flat_map(move |vectors| (1..=most.min(rows.max(1))).map(move |rows_of_tile| (rows_of_tile, vectors)));
         sizes

@@ -7,7 +7,7 @@
 use super::loops::{Split, span};
 use super::memory::{KernelDraft, Place, Source};
 use super::{LowerError, Lowering, base};
-use crate::ir::{Builder, Direction, Elem, Value};
+use crate::ir::{Builder, Direction, Elem, Target, Value};
 use nnc_graph::{BinaryOp, DType, Graph, Op, ValueId};
 use nnc_opt::fuse::Layout;
 use nnc_opt::quantise::{WEIGHT_LEVELS, WORD};
@@ -69,10 +69,12 @@ impl Factors {
         }
     }
 
-    /// Vectors that a step needs besides those of sums and operands.
-    pub fn working(self) -> usize {
+    /// Vectors that a step needs besides those of sums and operands. Where no instruction multiplies bytes, those of both operands
+    /// are taken apart.
+    pub fn working(self, target: Target) -> usize {
         match self {
             Self::One | Self::Bytes { narrow: true } => 1,
+            Self::Bytes { narrow: false } if target.f32_lanes < 16 => 6,
             Self::Bytes { narrow: false } => 4,
         }
     }
