@@ -9,7 +9,7 @@
 //!
 //! | module | what it lowers |
 //! | --- | --- |
-//! | [`memory`], [`frame`], [`evaluate`] | places of values; a group along its domain; a member at a point |
+//! | [`memory`], [`launches`], [`frame`], [`evaluate`] | places of values; launches; a group along its domain; a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
 //! | [`tile`], [`product`], [`pack`], [`interleave`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
@@ -50,6 +50,7 @@ mod frame;
 mod image;
 mod indexed;
 mod interleave;
+mod launches;
 mod lines_last;
 mod loops;
 mod map;
@@ -89,9 +90,9 @@ pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};
 pub use tuning::{Alternatives, Choice, Tuning};
 
-use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Target};
+use crate::ir::{Direction, Elem, Kernel, Target};
 use crate::plan::{self, Access, External, Line, Lowered, Role, Schedule};
-use memory::{KernelDraft, Place, Source, elem};
+use memory::{Place, Source, elem};
 use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, Shape, TensorType, ValueId};
 use nnc_opt::fuse::{Class, Group, GroupKind, Layout, Partition, base, class};
 use prepare::Stage;
@@ -480,84 +481,5 @@ impl<'g> Lowering<'g> {
     /// Lanes of a vector of `elem`.
     pub fn lanes_of(&self, elem: Elem) -> u8 {
         if elem == Elem::F64 { self.target.f32_lanes / 2 } else { self.target.f32_lanes }
-    }
-
-    /// Appends the launch of a kernel that computes a frame.
-    fn launch(&mut self, draft: KernelDraft, frame: &frame::Frame<'_>, work: usize) -> Result<(), LowerError> {
-        self.launch_with(draft, frame, work, &[])
-    }
-
-    /// As [`Self::launch`], of a kernel whose members have different numbers of elements.
-    fn launch_counted(
-        &mut self,
-        draft: KernelDraft,
-        frame: &frame::Frame<'_>,
-        work: usize,
-        flops: usize,
-    ) -> Result<(), LowerError> {
-        self.launch(draft, frame, work)?;
-        let launch = self.launches().last_mut().expect("one was just appended");
-        launch.flops = flops;
-        Ok(())
-    }
-
-    /// As [`Self::launch`]; `fixed` buffers are read at other points too, so nothing may take their place.
-    fn launch_with(
-        &mut self,
-        draft: KernelDraft,
-        frame: &frame::Frame<'_>,
-        work: usize,
-        fixed: &[BufferId],
-    ) -> Result<(), LowerError> {
-        let buffer_of = |memory: crate::ir::Memory, draft: &KernelDraft| match memory.base {
-            crate::ir::Base::Param(param) => Some(draft.args[param.index()].0),
-            crate::ir::Base::Scratch(_) => None,
-        };
-        let mut replaceable = Vec::new();
-        for (&value, write) in &frame.writes {
-            for memory in frame.replaceable(value) {
-                let pair = (buffer_of(write.memory, &draft), buffer_of(memory, &draft));
-                if let (Some(output), Some(operand)) = pair
-                    && !fixed.contains(&operand)
-                {
-                    replaceable.push((output, operand));
-                }
-            }
-        }
-        self.append(draft, replaceable, work)
-    }
-
-    /// Appends the launch of a kernel.
-    fn append(
-        &mut self,
-        draft: KernelDraft,
-        replaceable: Vec<(BufferId, BufferId)>,
-        work: usize,
-    ) -> Result<(), LowerError> {
-        let scratch = draft.builder.scratch_bytes();
-        if scratch > KernelBuilder::MOST_SCRATCH {
-            return Err(LowerError::Unsupported(format!("a kernel with {} GB of scratch memory", scratch >> 30)));
-        }
-        let (how, alternatives) = (draft.how.clone(), draft.alternatives.clone());
-        let (kernel, args) = draft.finish();
-        let (group, scans) = (self.group, self.scans.clone());
-        self.launches().push(Pending { kernel, args, replaceable, group, scans, work, how, alternatives, flops: work });
-        Ok(())
-    }
-
-    /// Says more of how the last launch does its work.
-    fn remark(&mut self, what: &str) {
-        if let Some(launch) = self.launches().last_mut() {
-            launch.how = format!("{}; {what}", launch.how);
-        }
-    }
-
-    /// The launches that what is made now is a part of.
-    fn launches(&mut self) -> &mut Vec<Pending> {
-        match self.stage {
-            Stage::InPlace => &mut self.line.launches,
-            Stage::BeforeLoop => &mut self.ahead,
-            Stage::Once => &mut self.line.prepare,
-        }
     }
 }
