@@ -10,7 +10,7 @@
 use crate::compiled::{Engine, lower};
 use crate::error::DriverError;
 use crate::layout::runtime_layout;
-use crate::units::bytes;
+use crate::units::{bytes, bytes_or_more};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::{ArenaBuffer, KernelReport, Lowered, Role, Tuning, plan::recompute};
 use nnc_opt::{Optimised, pipeline};
@@ -172,7 +172,7 @@ impl MemoryFault {
 impl fmt::Display for MemoryFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |number: usize| bytes(number as u64);
-        let (program, asked, least) = (&self.program, size(self.asked), size(self.least));
+        let (program, asked, least) = (&self.program, size(self.asked), bytes_or_more(self.least as u64));
         writeln!(f, "`{program}` does not fit into {asked}: it needs {least}, with all computed again that may be")?;
         let parts = [
             ("weights and states", self.resident),

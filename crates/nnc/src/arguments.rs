@@ -124,14 +124,14 @@ pub struct PassOptions {
     pub no_winograd: bool,
     /// The most memory that each program may work in, as 512MB, 2GiB or a number of bytes: weights, states, inputs, results and
     /// what lies between. Values are computed again instead of kept until it is enough; the results have the same bits.
-    #[arg(long, value_name = "BYTES", value_parser = values::memory)]
+    #[arg(long, value_name = "BYTES", value_parser = values::memory, allow_negative_numbers = true)]
     pub max_memory: Option<NonZeroUsize>,
 }
 
 /// Options about schedules that are measured.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub struct TuneOptions {
-    /// Measure other schedules of the products for about so long, take the fastest, and keep them in the user's cache
+    /// Measure other schedules of the products for about so long, and a few runs of each, take the fastest, and keep them in the user's cache
     /// (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is there.
     /// Every schedule gives the same bits.
     #[arg(long, value_name = "SECONDS", value_parser = values::tuning, allow_negative_numbers = true)]
@@ -559,7 +559,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// The most memory that the fused programs may work in, as 512MB: values are computed again instead of kept.
-    #[arg(long, value_name = "BYTES", value_parser = values::memory, conflicts_with = "compare")]
+    #[arg(long, value_name = "BYTES", value_parser = values::memory, allow_negative_numbers = true, conflicts_with = "compare")]
     pub max_memory: Option<NonZeroUsize>,
     /// Switch each kind of fusion off in turn, too, to see what it is worth.
     #[arg(long)]

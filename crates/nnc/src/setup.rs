@@ -247,7 +247,11 @@ pub(crate) fn tune(
     graph: &Graph,
     store: &mut Store,
 ) -> Result<(), Failure> {
-    let (Some(time), Engine::Native(_)) = (options.tune, compiler.engine) else { return Ok(()) };
+    let Some(time) = options.tune else { return Ok(()) };
+    if compiler.engine == Engine::Interpreter {
+        let message = "--tune is for native code: the interpreter has no schedules".to_owned();
+        return Err(DriverError::Usage(message).into());
+    }
     let (tuning, report) = tune::tune(graph, store, compiler, (&Cache::of_user(compiler), time))?;
     compiler.tuning = Some(Arc::new(tuning));
     let (products, known) = (terminal::counted(report.products, "product"), report.known);
@@ -291,9 +295,14 @@ pub(crate) fn passes(options: PassOptions, fuel: Option<u64>) -> pipeline::Optio
 }
 
 /// A graph as it is lowered for an engine, within the memory that `passes` allow all threads of this machine.
-pub(crate) fn fitted(graph: &Graph, engine: Engine, passes: &pipeline::Options) -> Result<Fitted, Failure> {
+pub(crate) fn fitted(
+    graph: &Graph,
+    (engine, threads): (Engine, Option<NonZeroUsize>),
+    passes: &pipeline::Options,
+) -> Result<Fitted, Failure> {
     let optimised = nnc_opt::optimise(graph, passes).map_err(|error| DriverError::Internal(error.to_string()))?;
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = threads.unwrap_or_else(all);
     Ok(fit(optimised, (engine, threads), passes, None)?)
 }
 

@@ -73,6 +73,27 @@ fn all_that_run_programs_can_be_tuned() {
     cached(&folder, &cache, &[&build[..], &["three", "--tune", "0.1"]].concat());
 }
 
+/// Other schedules need other scratch memory: those that do not fit do not win, and nothing fails for them.
+#[test]
+fn tuning_keeps_to_the_memory_that_there_is() {
+    let (_keep, folder) = digits();
+    let cache = folder.join("kept");
+    let words = |most: &str| ["profile", "digits.nn", "--seconds", "0.01", "--max-memory", most].map(str::to_owned);
+    let text = fails(&folder, &["profile", "digits.nn", "--max-memory", "200kB"]);
+    let least = text.split("it needs ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().replace(' ', "");
+    let untuned = words(&least);
+    ok(&folder, &untuned.each_ref().map(String::as_str));
+    let tuned = [&untuned[..], &["--tune".to_owned(), "0.1".to_owned()]].concat();
+    cached(&folder, &cache, &tuned.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_interpreter_has_nothing_to_tune() {
+    let (_keep, folder) = digits();
+    let said = fails(&folder, &["train", "digits.nn", "--engine", "interp", "--tune", "1"]);
+    assert!(said.contains("--tune is for native code"), "{said}");
+}
+
 #[test]
 fn a_time_that_is_none_is_refused() {
     let (_keep, folder) = digits();

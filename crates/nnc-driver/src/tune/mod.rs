@@ -89,9 +89,21 @@ pub fn tune(
             times.extend(winner.map(|won| (product.key.clone(), won.seconds)));
         }
     }
+    if compiler.passes.max_memory.is_some() && fitting(trial.program(&tuning))?.is_none() {
+        return Ok((Tuning::default(), report));
+    }
     let tuned = trial.lowered(&tuning)?;
     report.wins = wins(base.lowered().map_or(&[][..], |lowered| &lowered.report), &tuned, &times);
     Ok((tuning, report))
+}
+
+/// What was made, or `None` if it did not fit into the memory that it may have: other schedules need other scratch memory.
+fn fitting<T>(made: Result<T, DriverError>) -> Result<Option<T>, DriverError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(DriverError::Memory(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The products of a program by their keys.
@@ -170,7 +182,7 @@ impl Trial<'_> {
             let candidates = products.iter().filter_map(|product| Some((&product.key, *product.ranked.get(rank)?)));
             let candidates: Vec<(&String, Choice)> = candidates.collect();
             candidates.iter().for_each(|(key, choice)| tuning.set(key, *choice));
-            let times = self.compared(base, &tuning, share)?;
+            let Some(times) = fitting(self.compared(base, &tuning, share))? else { continue };
             for (key, choice) in candidates {
                 let Some(&seconds) = times.get(key) else { continue };
                 let gain = |seconds: (f64, f64)| seconds.1 / seconds.0.max(1e-12);
@@ -183,7 +195,7 @@ impl Trial<'_> {
         let mut tuning = Tuning::default();
         best.iter().for_each(|(key, won)| tuning.set(key, won.choice));
         if !tuning.is_empty() {
-            let times = self.compared(base, &tuning, share)?;
+            let times = fitting(self.compared(base, &tuning, share))?.unwrap_or_default();
             best.retain(|key, won| {
                 won.seconds = times.get(key).copied().unwrap_or((0.0, 0.0));
                 won.seconds.1 < (1.0 - LEAST_GAIN) * won.seconds.0

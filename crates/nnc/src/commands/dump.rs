@@ -37,7 +37,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
     let bug = |error: String| Failure::Driver(DriverError::Internal(error));
     let passes = setup::passes(options.passes, options.fuel);
     let engine = options.isa.isa;
-    let Fitted { optimised, lowered, .. } = setup::fitted(&graph, engine, &passes)?;
+    let Fitted { optimised, lowered, .. } = setup::fitted(&graph, (engine, None), &passes)?;
     if options.time_passes {
         output::remark(terminal::passes(&optimised.log).trim_end());
     }

@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         None => graph,
     };
     let passes = setup::passes(options.passes, None);
-    let fitted = setup::fitted(&graph, options.isa.isa, &passes)?;
+    let fitted = setup::fitted(&graph, (options.isa.isa, options.threads), &passes)?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let predictions = predict(&fitted.lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
