@@ -1,6 +1,7 @@
 //! What the innermost loops of products and convolutions look like in machine code.
 
 use nnc_codegen::{Backend, dump_asm};
+use nnc_graph::testing::{conv, dot, input};
 use nnc_graph::{
     BinaryOp, BodyTypes, ConvAttributes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, Stored, TensorType, UnaryOp,
     ValueId,
@@ -11,38 +12,8 @@ use nnc_opt::{Options, optimise};
 use nnc_runtime::cpu::Isa;
 use std::sync::Arc;
 
-fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
-    input_of(graph, name, TensorType::new(DType::F32, Shape::of(dims)))
-}
-
 fn input_of(graph: &mut Graph, name: &str, ty: TensorType) -> ValueId {
     graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
-}
-
-fn dot(rows: usize, depth: usize, columns: usize) -> Graph {
-    let mut graph = Graph::new("dot");
-    let (a, b) = (input(&mut graph, "a", &[rows, depth]), input(&mut graph, "b", &[depth, columns]));
-    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[a, b]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph
-}
-
-fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
-    let mut graph = Graph::new("conv");
-    let x = input(&mut graph, "x", &[1, channels, size, size]);
-    let w = input(&mut graph, "w", &[rows, channels, taps, taps]);
-    let both = |number: usize| vec![Dim::from(number as i64); 2];
-    let padding = both(taps / 2);
-    let attributes = ConvAttributes {
-        stride: both(1),
-        low: padding.clone(),
-        high: padding,
-        dilation: both(1),
-        groups: Dim::from(1),
-    };
-    let y = graph.emit(Op::Conv(attributes), &[x, w]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph
 }
 
 /// Attributes of square windows, padded to keep the size.

@@ -2,15 +2,18 @@
 
 /// `12.3 MB`, in powers of 1000.
 pub fn bytes(number: u64) -> String {
-    rounded(number, |tenths| tenths)
+    let (value, unit) = scaled(number);
+    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// As [`bytes`], never less than the number.
 pub fn bytes_or_more(number: u64) -> String {
-    rounded(number, f64::ceil)
+    let (value, unit) = scaled(number);
+    if unit == "B" { format!("{number} B") } else { format!("{:.1} {unit}", (10.0 * value).ceil() / 10.0) }
 }
 
-fn rounded(number: u64, round: impl Fn(f64) -> f64) -> String {
+/// A number of bytes in the unit that suits it.
+fn scaled(number: u64) -> (f64, &'static str) {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = number as f64;
     let mut unit = 0;
@@ -18,5 +21,5 @@ fn rounded(number: u64, round: impl Fn(f64) -> f64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{number} B") } else { format!("{:.1} {}", round(10.0 * value) / 10.0, units[unit]) }
+    (value, units[unit])
 }

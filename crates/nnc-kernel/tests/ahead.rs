@@ -3,6 +3,7 @@
 mod common;
 
 use common::check;
+use nnc_graph::testing::input;
 use nnc_graph::{BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, TensorType, UnaryOp, ValueId};
 use nnc_kernel::Lowered;
 use nnc_kernel::ir::Target;
@@ -14,10 +15,6 @@ const WIDTH: usize = 37;
 
 fn ty(dims: &[usize]) -> TensorType {
     TensorType::new(DType::F32, Shape::of(dims))
-}
-
-fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
-    graph.emit(Op::Input { name: name.to_owned(), ty: ty(dims) }, &[])
 }
 
 /// `h = tanh(h * w) + x`, over so many steps; `turned` multiplies by the transpose. Operands are h, x, w.

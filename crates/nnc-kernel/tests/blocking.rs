@@ -3,14 +3,11 @@
 mod common;
 
 use common::check_widths;
+use nnc_graph::testing::input;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
     WindowAttributes, WindowOp,
 };
-
-fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
-    graph.emit(Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }, &[])
-}
 
 fn holds(graph: Graph, widths: &[u8]) {
     if let Err(what) = check_widths(&graph, 7, widths) {

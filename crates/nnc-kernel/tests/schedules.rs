@@ -2,37 +2,13 @@
 
 mod common;
 
-use nnc_graph::testing::random_inputs;
-use nnc_graph::{ConvAttributes, DType, Dim, Graph, Op, OutputKind, Shape, TensorType, ValueId};
+use nnc_graph::Graph;
+use nnc_graph::testing::{conv, dot, random_inputs};
 use nnc_kernel::ir::{Target, verify};
 use nnc_kernel::plan::run::{Finished, run};
 use nnc_kernel::predict::{Bound, Machine, predict};
 use nnc_kernel::{Alternatives, Choice, Lowered, Tuning, lower, lower_with};
 use nnc_opt::{Optimised, Options, optimise};
-
-fn input(graph: &mut Graph, name: &str, dims: &[usize]) -> ValueId {
-    graph.emit(Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }, &[])
-}
-
-fn dot(rows: usize, depth: usize, columns: usize) -> Graph {
-    let mut graph = Graph::new("dot");
-    let (a, b) = (input(&mut graph, "a", &[rows, depth]), input(&mut graph, "b", &[depth, columns]));
-    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[a, b]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph
-}
-
-fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
-    let mut graph = Graph::new("conv");
-    let x = input(&mut graph, "x", &[1, channels, size, size]);
-    let w = input(&mut graph, "w", &[rows, channels, taps, taps]);
-    let both = |number: usize| vec![Dim::from(number as i64); 2];
-    let (low, high) = (both(taps / 2), both(taps / 2));
-    let attributes = ConvAttributes { stride: both(1), low, high, dilation: both(1), groups: Dim::from(1) };
-    let y = graph.emit(Op::Conv(attributes), &[x, w]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph
-}
 
 fn optimised(graph: &Graph) -> Optimised {
     optimise(graph, &Options { winograd: false, ..Options::default() }).unwrap()

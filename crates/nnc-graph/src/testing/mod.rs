@@ -1,4 +1,4 @@
-//! Random graphs and inputs, for the tests of every crate. Behind the feature `testing`.
+//! Random graphs and inputs, and small plain graphs, for the tests of every crate. Behind the feature `testing`.
 //!
 //! Everything is a function of a seed, so a failing case is named by its number. Two promises make the graphs fit for
 //! comparing engines: magnitudes stay moderate (each float value carries a bound, and what grows is squashed), and an
@@ -9,11 +9,13 @@ mod attention;
 mod builders;
 mod generator;
 mod loops;
+mod plain;
 mod rng;
 mod sparse;
 
 use crate::{DType, Graph, Op, Tensor};
 pub use attention::{Attention, Mask};
+pub use plain::{conv, dot, input};
 pub use rng::Rng;
 pub use sparse::{SparseProduct, sparse_product};
 use std::collections::BTreeMap;
