@@ -201,23 +201,51 @@ fn define(module: &mut impl Module, id: FuncId, function: &Compiled) -> Result<(
     Ok(())
 }
 
+/// Defines the entry, and before it the stages of loops. Code that tells of each launch runs them one after the other.
 fn define_entry(
     program: &Program,
     marks: bool,
     module: &mut impl Module,
-    functions: &[Vec<FuncId>],
+    kernels: &[Vec<FuncId>],
     name: &str,
 ) -> Result<FuncId, CodegenError> {
     let config = module.target_config();
+    let none: Vec<Vec<FuncId>> = vec![vec![]; program.loops.len()];
+    let mut stages = none.clone();
+    for (place, each) in program.loops.iter().enumerate().filter(|(_, each)| !marks && each.stage_count() > 1) {
+        for stage in 0..each.stage_count() {
+            let name = format!("stage{place}_{stage}");
+            let signature = clif::entry::stage_signature(config.default_call_conv);
+            let id = module.declare_function(&name, Linkage::Local, &signature)?;
+            define_caller(program, module, (id, &name), (kernels, &none), |declared, func| {
+                clif::entry::build_stage(declared, (place, stage), config, func);
+            })?;
+            stages[place].push(id);
+        }
+    }
     let id = module.declare_function(name, Linkage::Export, &clif::entry::signature(config.default_call_conv))?;
+    define_caller(program, module, (id, name), (kernels, &stages), |declared, func| {
+        clif::entry::build(declared, marks, config, func);
+    })?;
+    Ok(id)
+}
+
+/// Defines a function that calls kernels and stages.
+fn define_caller(
+    program: &Program,
+    module: &mut impl Module,
+    (id, name): (FuncId, &str),
+    (kernels, stages): (&[Vec<FuncId>], &[Vec<FuncId>]),
+    build: impl FnOnce(clif::entry::Declared<'_>, &mut ir::Function),
+) -> Result<(), CodegenError> {
     let mut func = ir::Function::new();
     func.name = UserFuncName::user(0, id.as_u32());
-    let references: Vec<Vec<ir::FuncRef>> = functions
-        .iter()
-        .map(|ids| ids.iter().map(|&id| module.declare_func_in_func(id, &mut func)).collect())
-        .collect();
-    clif::entry::build(program, marks, &references, config, &mut func);
+    let mut declared = |ids: &[Vec<FuncId>]| -> Vec<Vec<ir::FuncRef>> {
+        let mut each = |ids: &Vec<FuncId>| ids.iter().map(|&id| module.declare_func_in_func(id, &mut func)).collect();
+        ids.iter().map(&mut each).collect()
+    };
+    let (kernels, stages) = (declared(kernels), declared(stages));
+    build(clif::entry::Declared { program, kernels: &kernels, stages: &stages }, &mut func);
     let compiled = finish(module.isa(), func, id, name)?;
-    define(module, id, &compiled)?;
-    Ok(id)
+    define(module, id, &compiled)
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use nnc_graph::testing::{
-    Attention, GraphOptions, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with,
+    Attention, GraphOptions, Layers, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with,
     random_inputs, sparse_product,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
@@ -123,6 +123,27 @@ fn attention() {
             let found = groups.filter(|group| group.kind == GroupKind::Attention).count();
             assert_eq!(found, 1 + usize::from(attention.derivative));
             assert!(check(&optimised.graph, seed as u64));
+        }
+    }
+}
+
+/// Loops over blocks of steps, whose stages run at the same time.
+#[test]
+fn layers_side_by_side() {
+    let plain = Layers::new(2, 1, 40, 19);
+    let cases = [
+        Layers { rows: 3, residual: true, ..plain.clone() },
+        Layers { count: 3, reverse: true, ..plain.clone() },
+        plain,
+    ];
+    for (seed, layers) in cases.iter().enumerate() {
+        let options = nnc_opt::Options { least_chain: 0, ..nnc_opt::Options::default() };
+        let graph = nnc_opt::optimise(&layers.graph(), &options).unwrap().graph;
+        let program = lowered(&graph, &FuseOptions::ALL, 16).unwrap().program;
+        let stages: Vec<u32> = program.loops.iter().map(|each| each.stage_count()).filter(|&count| count > 1).collect();
+        assert_eq!(stages, [layers.count as u32]);
+        for again in 0..4 {
+            assert!(check(&graph, (seed + 10 * again) as u64), "{layers:?}");
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Profile {
     pub seconds: f64,
     /// Launches that run once, before the first run, and are not among the others: they pack weights and the like.
     pub prepared: usize,
+    /// Launches of stages, which run at the same time as others, but are timed one after the other.
+    pub staged: usize,
     /// How far the predictions are off.
     pub predictions: Errors,
     /// In the order in which they run.
@@ -161,6 +163,9 @@ pub fn profile(
         rounds: rounds.len(),
         seconds: quantile(&totals, 0.5),
         prepared: report.iter().filter(|kernel| kernel.runs == 0).count(),
+        staged: program
+            .lowered()
+            .map_or(0, |lowered| (0..report.len()).filter(|&at| lowered.program.stage(at).is_some()).count()),
         predictions: Errors::new(&launches),
         launches,
     })

@@ -34,6 +34,17 @@ pub struct Loop {
     pub reverse: bool,
     /// Where the number of the step is written before it, as i64.
     pub index: Option<ArgRef>,
+    /// For each launch the stage that it belongs to, if stages may run at the same time: a stage begins a step when the one
+    /// before has ended it. An inner loop is a part of one stage. Empty if every step is one line; running them so is always
+    /// right. Only outermost loops have stages, and no index then; their launches are serial.
+    pub stages: Vec<u32>,
+}
+
+impl Loop {
+    /// How many stages there are, at least 1.
+    pub fn stage_count(&self) -> u32 {
+        self.stages.iter().max().map_or(1, |last| last + 1)
+    }
 }
 
 /// One run of a kernel: all its phases in order.
@@ -114,6 +125,13 @@ impl Program {
         spent
     }
 
+    /// The stage that a launch belongs to, counted from 0, and how many its loop has; none if the loops around it run step after
+    /// step.
+    pub fn stage(&self, launch: usize) -> Option<(u32, u32)> {
+        let staged = self.loops.iter().find(|each| !each.stages.is_empty() && each.launches.contains(&launch))?;
+        Some((staged.stages[launch - staged.launches.start], staged.stage_count()))
+    }
+
     /// Bytes of scratch memory that each thread needs.
     pub fn scratch_bytes(&self) -> u32 {
         self.kernels.iter().map(|kernel| kernel.scratch).max().unwrap_or(0)
@@ -133,7 +151,7 @@ mod tests {
         };
         let launches = vec![launch(&[1, 2, 0]), launch(&[1, 1, 0]), launch(&[3, 0]), launch(&[0, 2, 4])];
         let index = Some(ArgRef::new(3, 0));
-        let each = Loop { launches: 3..4, steps: 2, reverse: false, index };
+        let each = Loop { launches: 3..4, steps: 2, reverse: false, index, stages: vec![] };
         let program = Program { launches, prepare: 3, loops: vec![each], ..Program::default() };
         assert_eq!(program.spent(), [vec![], vec![0], vec![]]);
         assert_eq!(Program { loops: Vec::new(), ..program.clone() }.spent(), [vec![], vec![0], vec![2]]);

@@ -19,6 +19,7 @@
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
 //! | `rescore` | scores of attention that are made again for the derivative |
+//! | `wavefront` | loops that follow one another, made one loop over blocks of steps |
 //! | [`recompute`] | values that are computed again instead of kept |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
@@ -48,6 +49,7 @@ pub mod runner;
 pub mod simplify;
 pub mod tidy;
 pub mod unfold;
+mod wavefront;
 
 pub use error::OptError;
 pub use pipeline::{Optimised, Options, optimise};

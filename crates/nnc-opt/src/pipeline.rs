@@ -7,7 +7,8 @@
 //! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
 //!    again after each.
 //! 5. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
-//! 6. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 6. `wavefront`, in graphs that update nothing: chains of loops become loops over blocks of steps.
+//! 7. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again instead
 //! of kept. Nothing may merge equal nodes after it.
@@ -19,7 +20,7 @@ use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, tidy, unfold};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, tidy, unfold, wavefront};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -42,6 +43,8 @@ pub struct Options {
     pub winograd: bool,
     /// The most bytes that a program may work in; who lowers it sees to that, by [`recomputed`].
     pub max_memory: Option<usize>,
+    /// The fewest operations of a chain of loops, in its products, that are worth a second thread.
+    pub least_chain: usize,
     /// Whether rules are allowed that change rounding, the sign of a zero, or results at infinities and NaN.
     pub fast_math: bool,
 }
@@ -56,6 +59,7 @@ impl Default for Options {
             layout: true,
             winograd: true,
             max_memory: None,
+            least_chain: 1 << 20,
             fast_math: false,
         }
     }
@@ -91,6 +95,10 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     }
     if let Some(made) = rescore::rescore(&graph, &options.fuse) {
         graph = runner.run("rescore", &graph, |_, _| made)?;
+        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
+    }
+    if let Some(made) = wavefront::block_loops(&graph, options.least_chain) {
+        graph = runner.run("wavefront", &graph, |_, _| made)?;
         graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     let partition = fuse::partition(&graph, &options.fuse);

@@ -42,11 +42,18 @@ pub struct Table {
     /// Tells that an external, by its place in [`crate::Layout::externals`], is not read again while what was made of it
     /// lasts.
     pub spend: unsafe extern "C" fn(*mut Context, external: u64),
+    /// Runs so many steps of a loop with so many stages, on as many threads as there are, and returns when all are done: a
+    /// stage begins a step when the stage before has ended it, and steps of a stage follow one another.
+    pub pipeline: unsafe extern "C" fn(*mut Context, stages: *const StageFn, count: u64, steps: u64),
 }
 
 /// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
 /// the tasks gives the same bits.
 pub type KernelFn = unsafe extern "C" fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
+
+/// A stage of a loop: one step of it, counted from 0 in the order of their execution, using this thread's scratch memory.
+/// Different stages may run at the same time, the later one in an earlier step.
+pub type StageFn = unsafe extern "C" fn(*mut Context, step: u64, scratch: *mut u8);
 
 /// The entry of a compiled program.
 pub type EntryFn = unsafe extern "C" fn(*mut Context);
@@ -70,4 +77,6 @@ pub mod offset {
     pub const TABLE_MARK: usize = offset_of!(Table, mark);
     /// Of [`Table::spend`].
     pub const TABLE_SPEND: usize = offset_of!(Table, spend);
+    /// Of [`Table::pipeline`].
+    pub const TABLE_PIPELINE: usize = offset_of!(Table, pipeline);
 }

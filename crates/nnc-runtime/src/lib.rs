@@ -28,6 +28,7 @@ pub mod image;
 mod jit;
 mod map;
 pub mod memory;
+mod pipeline;
 mod pool;
 mod program;
 

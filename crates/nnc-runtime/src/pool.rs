@@ -331,7 +331,7 @@ impl Shared {
 }
 
 /// Spins until `ready` or the time for it is over; tells which.
-fn spin_until(ready: impl Fn() -> bool) -> bool {
+pub(crate) fn spin_until(ready: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     loop {
         for _ in 0..32 {

@@ -6,9 +6,10 @@
 //! here at each call: that the externals have just these sizes, and the alignment that vector
 //! moves need.
 
-use crate::abi::{Context, EntryFn, KernelFn, Table};
+use crate::abi::{Context, EntryFn, KernelFn, StageFn, Table};
 use crate::buffer::{ALIGNMENT, AlignedBuffer, give_back};
 use crate::code::Code;
+use crate::pipeline;
 use crate::pool::{Job, Pool};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -269,7 +270,7 @@ struct RunState<'a> {
     marks: Option<&'a mut Vec<Mark>>,
 }
 
-static TABLE: Table = Table { launch, scratch, mark, spend };
+static TABLE: Table = Table { launch, scratch, mark, spend, pipeline };
 
 /// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
 unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *const *mut u8, tasks: u64) {
@@ -308,6 +309,16 @@ unsafe extern "C" fn spend(context: *mut Context, external: u64) {
         // kernel runs while the entry calls this, so nobody else touches it.
         give_back(unsafe { std::slice::from_raw_parts_mut(state.starts[external], state.sizes[external]) });
     }
+}
+
+/// [`Table::pipeline`].
+unsafe extern "C" fn pipeline(context: *mut Context, stages: *const StageFn, count: u64, steps: u64) {
+    // SAFETY: as in `launch`.
+    let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
+    let scratch = (state.scratch, state.scratch_stride);
+    // SAFETY: the compiler vouches for the stages; the scratch memory was sized for this pool's threads and belongs to this run
+    // alone.
+    unsafe { pipeline::run(state.pool, context, (stages, count as usize), steps, scratch) };
 }
 
 #[cfg(test)]

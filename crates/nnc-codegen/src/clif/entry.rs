@@ -1,7 +1,8 @@
 //! The entry of a program: the launches one after the other, and loops around them.
 //!
 //! For each launch the argument addresses are written to one array on the stack; each phase is then either called
-//! here (serial) or handed to the runtime's `launch` by the function table.
+//! here (serial) or handed to the runtime's `launch` by the function table. A loop with stages has a function for each of
+//! them, of one step, and the runtime calls these.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -12,27 +13,50 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_kernel::program::{ArgRef, Launch, Loop, Program};
 use nnc_runtime::abi::offset;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The native signature of [`nnc_runtime::abi::EntryFn`].
 pub(crate) fn signature(call_conv: CallConv) -> Signature {
+    takes(1, call_conv)
+}
+
+/// The native signature of [`nnc_runtime::abi::StageFn`].
+pub(crate) fn stage_signature(call_conv: CallConv) -> Signature {
+    takes(3, call_conv)
+}
+
+/// The signature of a function that takes so many numbers and addresses.
+fn takes(count: usize, call_conv: CallConv) -> Signature {
     let mut signature = Signature::new(call_conv);
-    signature.params = vec![AbiParam::new(types::I64)];
+    signature.params = vec![AbiParam::new(types::I64); count];
     signature
+}
+
+/// A program whose functions are declared.
+#[derive(Clone, Copy)]
+pub(crate) struct Declared<'p> {
+    pub program: &'p Program,
+    /// For each kernel its phases.
+    pub kernels: &'p [Vec<FuncRef>],
+    /// For each loop its stages, if these are to run at the same time.
+    pub stages: &'p [Vec<FuncRef>],
 }
 
 struct Entry<'a, 'f> {
     b: &'a mut FunctionBuilder<'f>,
+    declared: Declared<'a>,
     context: ir::Value,
-    launcher: (ir::SigRef, ir::Value),
-    /// The runtime's function that is told of each launch.
-    mark: Option<ir::Value>,
+    /// The runtime's functions.
     table: ir::Value,
-    /// Of a function of the runtime that takes the context and a number.
-    notice: ir::SigRef,
+    buffer_table: ir::Value,
+    call_conv: CallConv,
+    /// Signatures of functions of the runtime, by the number of their parameters and results.
+    signatures: BTreeMap<(usize, usize), ir::SigRef>,
+    /// Whether the runtime is told of each launch.
+    marks: bool,
     scratch: ir::Value,
     args: ir::StackSlot,
     buffers: BTreeMap<u32, ir::Value>,
-    buffer_table: ir::Value,
     /// The loops around what is built, from the outside in.
     around: Vec<Around>,
 }
@@ -48,70 +72,80 @@ struct Around {
     reverse: bool,
 }
 
-/// Builds the entry. `functions[k]` are the phases of kernel `k`; with `marks` it tells of each launch.
-pub(crate) fn build(
-    program: &Program,
-    marks: bool,
-    functions: &[Vec<FuncRef>],
+/// Builds the entry; with `marks` it tells of each launch.
+pub(crate) fn build(declared: Declared<'_>, marks: bool, config: TargetFrontendConfig, func: &mut ir::Function) {
+    let program = declared.program;
+    build_function(declared, signature(config.default_call_conv), config, func, |entry, _| {
+        entry.marks = marks;
+        let call = entry.call_runtime(offset::TABLE_SCRATCH, &[entry.context], 1);
+        entry.scratch = entry.b.inst_results(call)[0];
+        entry.prepare();
+        entry.walk(program.prepare..program.launches.len(), &program.loops, |_| true);
+        entry.mark(program.launches.len());
+    });
+}
+
+/// Builds a stage of the loop at `place`: one step of it.
+pub(crate) fn build_stage(
+    declared: Declared<'_>,
+    (place, stage): (usize, u32),
     config: TargetFrontendConfig,
     func: &mut ir::Function,
 ) {
-    func.signature = signature(config.default_call_conv);
+    let program = declared.program;
+    let each = &program.loops[place];
+    build_function(declared, stage_signature(config.default_call_conv), config, func, |entry, params| {
+        let [_, step, scratch] = *params else { unreachable!("the signature has three parameters") };
+        entry.scratch = scratch;
+        let step = if each.reverse { entry.steps_left(each, step) } else { step };
+        let block = entry.b.current_block().unwrap_or_else(|| unreachable!("a function has a first block"));
+        entry.around.push(Around { end: usize::MAX, block, step, steps: each.steps, reverse: each.reverse });
+        let is_own = |number: usize| each.stages[number - each.launches.start] == stage;
+        entry.walk(each.launches.clone(), &program.loops[place + 1..], is_own);
+    });
+}
+
+/// Builds a function whose first parameter is the context; `body` gets all of them.
+fn build_function(
+    declared: Declared<'_>,
+    signature: Signature,
+    config: TargetFrontendConfig,
+    func: &mut ir::Function,
+    body: impl FnOnce(&mut Entry<'_, '_>, &[ir::Value]),
+) {
+    func.signature = signature;
     let mut context = FunctionBuilderContext::new();
     let mut builder = FunctionBuilder::new(func, &mut context);
     let block = builder.create_block();
     builder.append_block_params_for_function_params(block);
     builder.switch_to_block(block);
-    let mut entry = prologue(program, marks, config, &mut builder, block);
-    entry.prepare(program, functions);
-    let mut loops = program.loops.iter().peekable();
-    for number in program.prepare..program.launches.len() {
-        while let Some(each) = loops.next_if(|each| each.launches.start == number) {
-            entry.begin(each);
-        }
-        entry.launch(program, number, functions);
-        while entry.around.last().is_some_and(|around| around.end == number + 1) {
-            entry.end();
-        }
-    }
-    entry.mark(program.launches.len());
+    let params = builder.block_params(block).to_vec();
+    let most = declared.program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
+    let args =
+        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
+    let mut field = |at: usize| {
+        let flags = MemFlagsData::trusted().with_readonly();
+        builder.ins().load(types::I64, flags, params[0], at as i32)
+    };
+    let (table, buffer_table) = (field(offset::CONTEXT_TABLE), field(offset::CONTEXT_BUFFERS));
+    let mut entry = Entry {
+        b: &mut builder,
+        declared,
+        context: params[0],
+        table,
+        buffer_table,
+        call_conv: config.default_call_conv,
+        signatures: BTreeMap::new(),
+        marks: false,
+        scratch: params[0],
+        args,
+        buffers: BTreeMap::new(),
+        around: vec![],
+    };
+    body(&mut entry, &params);
     builder.ins().return_(&[]);
     builder.seal_all_blocks();
     builder.finalize(config);
-}
-
-fn prologue<'a, 'f>(
-    program: &Program,
-    marks: bool,
-    config: TargetFrontendConfig,
-    b: &'a mut FunctionBuilder<'f>,
-    block: ir::Block,
-) -> Entry<'a, 'f> {
-    let context = b.block_params(block)[0];
-    let field = |b: &mut FunctionBuilder<'f>, of, at: usize| {
-        b.ins().load(types::I64, MemFlagsData::trusted().with_readonly(), of, at as i32)
-    };
-    let table = field(b, context, offset::CONTEXT_TABLE);
-    let buffer_table = field(b, context, offset::CONTEXT_BUFFERS);
-    let launch = field(b, table, offset::TABLE_LAUNCH);
-    let get_scratch = field(b, table, offset::TABLE_SCRATCH);
-    let mut launch_signature = Signature::new(config.default_call_conv);
-    launch_signature.params = vec![AbiParam::new(types::I64); 4];
-    let launch_signature = b.import_signature(launch_signature);
-    let mut scratch_signature = signature(config.default_call_conv);
-    scratch_signature.returns = vec![AbiParam::new(types::I64)];
-    let scratch_signature = b.import_signature(scratch_signature);
-    let call = b.ins().call_indirect(scratch_signature, get_scratch, &[context]);
-    let scratch = b.inst_results(call)[0];
-    let mut notice = Signature::new(config.default_call_conv);
-    notice.params = vec![AbiParam::new(types::I64); 2];
-    let notice = b.import_signature(notice);
-    let mark = marks.then(|| field(b, table, offset::TABLE_MARK));
-    let most = program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
-    let args = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
-    let launcher = (launch_signature, launch);
-    let (buffers, around) = (BTreeMap::new(), vec![]);
-    Entry { b, context, launcher, mark, table, notice, scratch, args, buffers, buffer_table, around }
 }
 
 impl Entry<'_, '_> {
@@ -125,8 +159,22 @@ impl Entry<'_, '_> {
         address
     }
 
+    /// Calls the function at `field` of the runtime's table, which has so many results.
+    fn call_runtime(&mut self, field: usize, args: &[ir::Value], results: usize) -> ir::Inst {
+        let flags = MemFlagsData::trusted().with_readonly();
+        let function = self.b.ins().load(types::I64, flags, self.table, field as i32);
+        let (b, call_conv) = (&mut *self.b, self.call_conv);
+        let signature = *self.signatures.entry((args.len(), results)).or_insert_with(|| {
+            let mut signature = takes(args.len(), call_conv);
+            signature.returns = vec![AbiParam::new(types::I64); results];
+            b.import_signature(signature)
+        });
+        self.b.ins().call_indirect(signature, function, args)
+    }
+
     /// The launches that make what lasts, behind a test whether they are wanted.
-    fn prepare(&mut self, program: &Program, functions: &[Vec<FuncRef>]) {
+    fn prepare(&mut self) {
+        let program = self.declared.program;
         if program.prepare == 0 {
             return;
         }
@@ -136,7 +184,7 @@ impl Entry<'_, '_> {
         self.b.ins().brif(wanted, first, &[], behind, &[]);
         self.b.switch_to_block(first);
         for (number, spent) in program.spent().iter().enumerate() {
-            self.launch(program, number, functions);
+            self.launch(number);
             spent.iter().for_each(|&external| self.spend(external));
         }
         self.b.ins().jump(behind, &[]);
@@ -145,30 +193,80 @@ impl Entry<'_, '_> {
         self.buffers.clear();
     }
 
+    /// Those of some launches that `is_own` picks, with the loops around them, of which it picks all or nothing; `loops` are all
+    /// that may begin among them, in order.
+    fn walk(&mut self, numbers: Range<usize>, loops: &[Loop], is_own: impl Fn(usize) -> bool) {
+        let first = self.declared.program.loops.len() - loops.len();
+        let mut loops = loops.iter().enumerate().peekable();
+        let mut number = numbers.start;
+        while number < numbers.end {
+            let mut staged = None;
+            while let Some((at, each)) = loops.next_if(|(_, each)| each.launches.start <= number) {
+                match &self.declared.stages[first + at][..] {
+                    // Loops of what was left out.
+                    _ if each.launches.start < number || !is_own(number) => {}
+                    [] => self.begin(each),
+                    stages => staged = staged.or(Some((each, stages))),
+                }
+            }
+            if let Some((each, stages)) = staged {
+                self.pipeline(each, stages);
+                number = each.launches.end;
+                continue;
+            }
+            if is_own(number) {
+                self.launch(number);
+            }
+            number += 1;
+            while self.around.last().is_some_and(|around| around.end == number) {
+                self.end();
+            }
+        }
+    }
+
+    /// All steps of a loop with stages.
+    fn pipeline(&mut self, each: &Loop, stages: &[FuncRef]) {
+        let bytes = 8 * stages.len() as u32;
+        let list = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+        for (at, &stage) in stages.iter().enumerate() {
+            let code = self.b.ins().func_addr(types::I64, stage);
+            self.b.ins().stack_store(types::I64, code, list, 8 * at as i32);
+        }
+        let list = self.b.ins().stack_addr(types::I64, list, 0);
+        let count = self.b.ins().iconst(types::I64, stages.len() as i64);
+        let steps = self.b.ins().iconst(types::I64, each.steps as i64);
+        self.call_runtime(offset::TABLE_PIPELINE, &[self.context, list, count, steps], 0);
+    }
+
+    /// The number of a step, of a loop whose last step comes first, when so many have been.
+    fn steps_left(&mut self, each: &Loop, done: ir::Value) -> ir::Value {
+        let last = self.b.ins().iconst(types::I64, each.steps as i64 - 1);
+        self.b.ins().isub(last, done)
+    }
+
     /// All phases of a launch.
-    fn launch(&mut self, program: &Program, number: usize, functions: &[Vec<FuncRef>]) {
+    fn launch(&mut self, number: usize) {
+        let Declared { program, kernels, .. } = self.declared;
         let launch = &program.launches[number];
         self.mark(number);
         let kernel = &program.kernels[launch.kernel as usize];
         self.arguments(launch);
-        for (phase, &function) in kernel.phases.iter().zip(&functions[launch.kernel as usize]) {
+        for (phase, &function) in kernel.phases.iter().zip(&kernels[launch.kernel as usize]) {
             self.run(function, phase.tasks, launch.serial);
         }
     }
 
     fn mark(&mut self, launch: usize) {
-        if let Some(mark) = self.mark {
+        if self.marks {
             let launch = self.b.ins().iconst(types::I64, launch as i64);
-            self.b.ins().call_indirect(self.notice, mark, &[self.context, launch]);
+            self.call_runtime(offset::TABLE_MARK, &[self.context, launch], 0);
         }
     }
 
     /// Tells the runtime that an external is not needed any more.
     fn spend(&mut self, external: u32) {
-        let flags = MemFlagsData::trusted().with_readonly();
-        let spend = self.b.ins().load(types::I64, flags, self.table, offset::TABLE_SPEND as i32);
         let external = self.b.ins().iconst(types::I64, i64::from(external));
-        self.b.ins().call_indirect(self.notice, spend, &[self.context, external]);
+        self.call_runtime(offset::TABLE_SPEND, &[self.context, external], 0);
     }
 
     fn arguments(&mut self, launch: &Launch) {
@@ -225,7 +323,6 @@ impl Entry<'_, '_> {
             return;
         }
         let code = self.b.ins().func_addr(types::I64, function);
-        let (signature, launch) = self.launcher;
-        self.b.ins().call_indirect(signature, launch, &[self.context, code, args, count]);
+        self.call_runtime(offset::TABLE_LAUNCH, &[self.context, code, args, count], 0);
     }
 }

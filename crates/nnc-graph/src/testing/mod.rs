@@ -8,6 +8,7 @@
 mod attention;
 mod builders;
 mod generator;
+mod layers;
 mod loops;
 mod plain;
 mod rng;
@@ -15,6 +16,7 @@ mod sparse;
 
 use crate::{DType, Graph, Op, Tensor};
 pub use attention::{Attention, Mask};
+pub use layers::Layers;
 pub use plain::{conv, dot, input};
 pub use rng::Rng;
 pub use sparse::{SparseProduct, sparse_product};

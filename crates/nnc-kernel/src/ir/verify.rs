@@ -68,8 +68,9 @@ pub fn verify(kernel: &Kernel) -> Result<(), Vec<Violation>> {
 }
 
 /// Every rule that a program breaks: those of its kernels; that launches name kernels that exist and give each parameter
-/// its memory, which moves only with loops that stand around; and that loops lie within one another or apart, in order,
-/// and have launches and steps.
+/// its memory, which moves only with loops that stand around; that loops lie within one another or apart, in order,
+/// and have launches and steps; and that only outermost loops have stages, one for each of their launches, which are serial, an
+/// inner loop in one of them, and then no index.
 ///
 /// # Errors
 /// The violations, at least one.
@@ -101,12 +102,29 @@ pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
             "it has no launch or no step"
         } else if !after.iter().all(|other| is_apart(other) || is_inside(other)) {
             "a later one begins before it, or ends after it"
+        } else if !each.stages.is_empty() && !has_good_stages(program, number) {
+            "its stages are not whole, or not serial, or not outermost"
         } else {
             continue;
         };
         violations.push(Violation { place: format!("loop {number}"), what: what.to_owned() });
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// Whether the stages of a loop keep the rules.
+fn has_good_stages(program: &Program, number: usize) -> bool {
+    let each = &program.loops[number];
+    let (range, stages) = (&each.launches, &each.stages);
+    let is_outermost = program.loops[..number].iter().all(|before| before.launches.end <= range.start);
+    let is_serial = program.launches[range.clone()].iter().all(|launch| launch.serial);
+    let inner = program.loops[number + 1..].iter().filter(|inner| inner.launches.end <= range.end);
+    let of = |launches: &std::ops::Range<usize>| &stages[launches.start - range.start..launches.end - range.start];
+    stages.len() == range.len()
+        && is_outermost
+        && is_serial
+        && each.index.is_none()
+        && inner.into_iter().all(|inner| of(&inner.launches).iter().all(|stage| *stage == of(&inner.launches)[0]))
 }
 
 /// What is wrong with the place of an argument with `depth` loops around it.

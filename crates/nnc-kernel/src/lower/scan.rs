@@ -101,7 +101,7 @@ impl<'g> Loop<'g> {
         if !launches.is_empty() {
             let index = reads_index(body).then_some(index);
             let steps = self.scan.length.size() as u64;
-            let repeat = Repeat { launches, steps, reverse: self.scan.reverse, index };
+            let repeat = Repeat { launches, steps, reverse: self.scan.reverse, index, stages: vec![] };
             lowering.line.loops.insert(inner, repeat);
         }
         lowering.scans.pop();

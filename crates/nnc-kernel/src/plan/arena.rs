@@ -1,7 +1,7 @@
 //! Places in the arena: live ranges, in-place reuse, offsets.
 //!
-//! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it
-//! lives as long as the loop, and one that lasts from run to run always. An output takes its operand's place when the kernel
+//! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it, or in a
+//! loop with stages, lives as long as the loop, and one that lasts from run to run always. An output takes its operand's place when the kernel
 //! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
 //! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
 
@@ -88,7 +88,8 @@ fn live_ranges(line: &Line, buffers: &[Buffer], prepared: usize) -> Vec<Option<S
         let (start, end) = (each.launches.start, each.launches.end - 1);
         for slot in slots.iter_mut().flatten() {
             let meets = slot.first <= end && slot.last >= start;
-            if meets && (slot.first < start || slot.last > end) {
+            // Stages of a loop are in different steps at the same time.
+            if meets && (slot.first < start || slot.last > end || !each.stages.is_empty()) {
                 (slot.first, slot.last, slot.crosses) = (slot.first.min(start), slot.last.max(end), true);
             }
         }
@@ -211,7 +212,7 @@ mod tests {
             launch(&[(2, In), (0, Out)], &[(0, 2)]),
             launch(&[(0, In), (4, Out)], &[]),
         ];
-        let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None }];
+        let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None, stages: vec![] }];
         let arena = place(&Line { launches, loops, ..Line::default() }, &buffers, 0);
         let offsets = &arena.offsets;
         assert!(offsets[1] != offsets[3] && offsets[1] != offsets[0], "{offsets:?}");

@@ -1,7 +1,7 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::{ALIGNMENT, Arena};
-use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, arena};
+use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, arena, stages};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -20,22 +20,30 @@ pub fn assemble(
 ) -> Result<Lowered, LowerError> {
     let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
     prepend(&mut line);
+    stages::find(&mut line, &buffers);
     let arena = arena::place(&line, &buffers, program.prepare);
-    for each in line.loops {
-        let index = each.index.map(|index| address(index, &buffers, &arena)).transpose()?;
-        program.loops.push(Loop { launches: each.launches, steps: each.steps, reverse: each.reverse, index });
+    let is_staged: Vec<bool> = (0..line.launches.len()).map(|at| line.is_staged(at)).collect();
+    for Repeat { launches, steps, reverse, index, stages } in line.loops {
+        let index = index.map(|index| address(index, &buffers, &arena)).transpose()?;
+        program.loops.push(Loop { launches, steps, reverse, index, stages });
     }
     let mut report = Vec::new();
-    for launch in line.launches {
+    for (launch, is_staged) in line.launches.into_iter().zip(is_staged) {
         report.push(describe(partition, &launch, &buffers));
         let args = launch.args.iter().map(|&(buffer, _)| address(buffer, &buffers, &arena));
         let args = args.collect::<Result<_, _>>()?;
         let tasks: u64 = launch.kernel.phases.iter().map(|phase| phase.tasks).max().unwrap_or(0);
-        let serial = tasks <= 1 || launch.work < SERIAL_WORK;
+        let serial = is_staged || tasks <= 1 || launch.work < SERIAL_WORK;
         let kernel = enter(&mut program.kernels, launch.kernel);
         program.launches.push(Launch { kernel, args, serial });
     }
-    report.iter_mut().zip(program.runs()).for_each(|(kernel, runs)| kernel.runs = runs);
+    for (at, (kernel, runs)) in report.iter_mut().zip(program.runs()).enumerate() {
+        kernel.runs = runs;
+        if let Some((stage, stages)) = program.stage(at) {
+            let how = if kernel.how.is_empty() { String::new() } else { format!("{}; ", kernel.how) };
+            kernel.how = format!("{how}stage {} of {stages}", stage + 1);
+        }
+    }
     let scratch_bytes = program.scratch_bytes() as usize;
     let in_arena = arena.live.iter().map(|(buffer, needed)| {
         let Buffer { bytes, holds, .. } = buffers[buffer.index()].clone();

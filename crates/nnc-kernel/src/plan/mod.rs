@@ -3,6 +3,7 @@
 //! - [`schedule`]: an order of the groups in which parameters, states and carried values can be updated in place.
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
 //! - [`recompute`]: which values are computed again instead of kept.
+//! - [`stages`]: loops whose inner loops run side by side.
 //! - [`run`]: a whole lowered program on the kernel interpreter, for tests and for `--engine=interp`.
 
 mod arena;
@@ -10,6 +11,7 @@ mod assemble;
 pub mod recompute;
 pub mod run;
 mod schedule;
+mod stages;
 
 pub use assemble::assemble;
 pub use schedule::Schedule;
@@ -31,6 +33,13 @@ pub struct Line {
     pub loops: Vec<Repeat>,
 }
 
+impl Line {
+    /// Whether a launch is a part of a stage.
+    fn is_staged(&self, launch: usize) -> bool {
+        self.loops.iter().any(|each| !each.stages.is_empty() && each.launches.contains(&launch))
+    }
+}
+
 /// A loop before it has addresses.
 #[derive(Clone, Debug)]
 pub struct Repeat {
@@ -42,6 +51,8 @@ pub struct Repeat {
     pub reverse: bool,
     /// Where the number of the step is written, if a launch reads it.
     pub index: Option<BufferId>,
+    /// As in [`Loop::stages`](crate::program::Loop::stages).
+    pub stages: Vec<u32>,
 }
 
 /// What an external buffer is to the caller.

@@ -19,6 +19,7 @@ pub use machine::Machine;
 pub use reuse::Traffic;
 
 use crate::plan::Lowered;
+use crate::program::Loop;
 use walk::{Touched, Work};
 
 /// Chunks of tasks that the pool makes for each thread.
@@ -86,6 +87,33 @@ pub fn predict(lowered: &Lowered, machine: &Machine, threads: usize) -> Vec<Pred
             prediction(of(at), traffic[at], lowered.report[at].flops, (machine, threads))
         })
         .collect()
+}
+
+/// Seconds of a run, of launches that are predicted so. Stages of a loop run at the same time, in groups of neighbours for each
+/// thread, so such a loop takes as long as the slowest group, and the others for one step.
+pub fn run_seconds(lowered: &Lowered, predictions: &[Prediction], threads: usize) -> f64 {
+    let program = &lowered.program;
+    let (mut seconds, mut staged) = (0.0, vec![]);
+    for each in program.loops.iter().filter(|each| !each.stages.is_empty()) {
+        let count = each.stage_count() as usize;
+        staged.push((each, vec![0.0; threads.clamp(1, count)]));
+    }
+    for (at, (kernel, prediction)) in lowered.report.iter().zip(predictions).enumerate() {
+        let own = kernel.runs as f64 * prediction.seconds;
+        match staged.iter_mut().find(|(each, _)| each.launches.contains(&at)) {
+            Some((each, groups)) => {
+                let stage = each.stages[at - each.launches.start] as usize;
+                let group = stage * groups.len() / each.stage_count() as usize;
+                groups[group] += own;
+            }
+            None => seconds += own,
+        }
+    }
+    let of_loop = |(each, groups): &(&Loop, Vec<f64>)| {
+        let longest = groups.iter().copied().fold(0.0, f64::max);
+        longest + (groups.iter().sum::<f64>() - longest) / each.steps as f64
+    };
+    seconds + staged.iter().map(of_loop).sum::<f64>()
 }
 
 /// The bytes of each parameter over all phases.

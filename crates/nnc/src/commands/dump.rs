@@ -95,8 +95,9 @@ fn launches(program: &Program) -> String {
         let indent = "    ".repeat(program.loops.iter().filter(around).count());
         let arguments: Vec<String> = launch.args.iter().map(place).collect();
         let serial = if launch.serial { " serial" } else { "" };
+        let stage = program.stage(at).map(|(stage, _)| format!(" stage {stage}")).unwrap_or_default();
         let name = &program.kernels[launch.kernel as usize].name;
-        text += &format!("{indent}launch {name} ({}){serial}\n", arguments.join(", "));
+        text += &format!("{indent}launch {name} ({}){serial}{stage}\n", arguments.join(", "));
     }
     text
 }

@@ -8,7 +8,7 @@ use nnc_driver::profile;
 use nnc_driver::prune;
 use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
-use nnc_kernel::predict::{Machine, Prediction, predict};
+use nnc_kernel::predict::{Machine, Prediction, predict, run_seconds};
 use nnc_kernel::{ArenaBuffer, Lowered};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
@@ -40,13 +40,12 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
 
 fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> String {
     let Fitted { optimised, lowered, .. } = fitted;
-    let runs = lowered.report.iter().zip(predictions).map(|(kernel, each)| kernel.runs as f64 * each.seconds);
     let mut text = format!(
         "{STRONG}{}{STRONG:#}, arena {}; predicted for {} of a processor as Zen 4: {} a run\n",
         terminal::counted(lowered.report.len(), "kernel launch").replace("launchs", "launches"),
         terminal::bytes(lowered.arena_bytes as u64),
         terminal::counted(threads, "thread"),
-        terminal::duration(runs.sum()),
+        terminal::duration(run_seconds(lowered, predictions, threads)),
     );
     let heading = ["kernel", "flops", "bytes", "tasks", "predicted", "GFLOP/s", "bound by", "computes", "how"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];

@@ -77,5 +77,12 @@ fn shown(profile: &Profile) -> String {
             "{QUIET}{kernels} more, which pack weights and the like, ran once, before the first run{QUIET:#}\n"
         );
     }
+    if profile.staged > 0 && profile.threads > 1 {
+        let kernels = terminal::counted(profile.staged, "kernel");
+        text += &format!(
+            "{QUIET}{kernels} of loops run beside each other otherwise, and were timed one after the other: a run takes less \
+             (`nnc bench`){QUIET:#}\n"
+        );
+    }
     text
 }
