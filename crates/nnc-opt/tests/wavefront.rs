@@ -84,7 +84,6 @@ fn little_work_and_training_stay_as_they_are() {
     assert_eq!(loops(&optimised(&layers.graph(), Options::default().least_chain)).len(), 2);
     let mut updating = layers.graph();
     let param = updating.nodes().find(|(_, node)| matches!(node.op, Op::Param { .. })).unwrap().1.results[0];
-    let param = updating.node(param).results[0];
     let ty = updating.ty(param).clone();
     let zero = updating.splat(&ty, 0.0);
     updating.add_output("layer[0].u", zero, OutputKind::Update(param));

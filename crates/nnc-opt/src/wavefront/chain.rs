@@ -132,7 +132,7 @@ impl Chain {
     }
 
     /// The first carried values of all loops.
-    pub fn carried<'g>(&self, graph: &'g Graph) -> impl Iterator<Item = ValueId> {
+    pub fn carried(&self, graph: &Graph) -> impl Iterator<Item = ValueId> {
         self.loops(graph).flat_map(|(node, scan)| node.operands[..scan.carries].iter().copied())
     }
 
@@ -190,7 +190,8 @@ impl Search<'_> {
             return (is_stack && axis == 0).then_some(());
         }
         let rule = blocked::operands(graph, node, axis);
-        if !self.does_follow(value) && !(is_near && rule.is_some() && graph.users(id).len() == 1) {
+        let is_own = is_near && rule.is_some() && graph.users(id).len() == 1;
+        if !self.does_follow(value) && !is_own {
             self.chain.reads.insert(value, Read::Scanned(axis));
             return Some(());
         }
