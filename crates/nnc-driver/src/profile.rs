@@ -30,7 +30,7 @@ pub struct LaunchProfile {
     pub seconds: f64,
     /// Arithmetic operations of all runs, roughly.
     pub flops: u64,
-    /// Bytes of the buffers that each run reads and writes.
+    /// Bytes of its buffers that each run reads and writes, by its code; each byte counts once.
     pub bytes: u64,
     /// Operations a second, in 10^9.
     pub gflops: f64,
@@ -177,7 +177,8 @@ fn launch(
     (seconds, prediction): (f64, &Prediction),
     roofline: &Roofline,
 ) -> LaunchProfile {
-    let (least, bound) = roofline.seconds(kernel.flops, kernel.bytes);
+    let bytes = prediction.traffic.bytes() as u64;
+    let (least, bound) = roofline.seconds(kernel.flops, bytes);
     let (flops, least) = (kernel.flops * kernel.runs, least * kernel.runs as f64);
     LaunchProfile {
         kernel: kernel.name.clone(),
@@ -185,7 +186,7 @@ fn launch(
         runs: kernel.runs,
         seconds,
         flops,
-        bytes: kernel.bytes,
+        bytes,
         gflops: flops as f64 / seconds.max(1e-12) / 1e9,
         predicted_seconds: prediction.seconds * kernel.runs as f64,
         predicted_gflops: prediction.gflops,

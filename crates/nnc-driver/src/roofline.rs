@@ -1,8 +1,8 @@
 //! What this machine can do, measured: arithmetic, memory and cache, by kernels of our own.
 //!
-//! Memory bounds a kernel whose buffers are larger than the caches. Smaller ones may still lie in a cache from the kernel
-//! before, or from the run before; then the bound is what the caches give, measured where they are fastest, so that no
-//! kernel does better than its roofline. How large the caches are is what the system says.
+//! Memory bounds a kernel that moves more bytes than the caches hold. Fewer may still lie in a cache from the kernel before, or
+//! from the run before; then the bound is what the first level gives that holds them, with the caches of all cores together, so
+//! that a kernel hardly does better than its roofline. How large the caches are is what the system says.
 //!
 //! (S. Williams, A. Waterman and D. Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
 //! Architectures", Communications of the ACM, 2009.)
@@ -22,10 +22,20 @@ pub struct Roofline {
     pub flops: f64,
     /// Bytes read from memory a second.
     pub bytes: f64,
-    /// Bytes read a second from the caches that are next to the cores.
-    pub cached_bytes: f64,
-    /// Bytes that the largest cache holds.
-    pub cache_size: u64,
+    /// The caches, from the cores outwards.
+    pub caches: [Cache; LEVELS],
+}
+
+/// Levels of caches.
+const LEVELS: usize = 3;
+
+/// One level of caches, as all threads together see it.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Cache {
+    /// Bytes that it holds, of all cores that have one of their own.
+    pub size: u64,
+    /// Bytes read from it a second.
+    pub bytes: f64,
 }
 
 /// What a kernel can at best be limited by.
@@ -57,12 +67,10 @@ const CHAINS: usize = 12;
 const ROUNDS: i64 = 1 << 16;
 /// Bytes of the buffer that is read to measure memory: many times the cache that one core has to itself.
 const STREAM: usize = 256 << 20;
-/// Bytes that each task reads again and again to measure the cache next to its core: half of the smallest there is.
-const CACHED: usize = 16 << 10;
-/// How often it does.
-const PASSES: i64 = 1 << 11;
-/// The size of the caches where the system does not say it.
-const CACHE_SIZE: u64 = 1 << 20;
+/// Bytes that all tasks together read again and again to measure a cache.
+const CACHED: usize = 32 << 20;
+/// The sizes of the caches of a core, and of the one that all share, where the system does not say them.
+const CACHE_SIZES: [u64; LEVELS] = [32 << 10, 256 << 10, 1 << 20];
 /// Vectors that are read in a round.
 const STREAMS: usize = 8;
 /// The best run counts of as many as fit into this time, of at least [`LEAST_RUNS`]: other programs on the machine take
@@ -85,42 +93,68 @@ impl Roofline {
             let seconds = best(compiler, read_all(tasks, lanes, count, passes), bytes, tasks as usize * 256)?;
             Ok(passes as f64 * tasks as f64 * count as f64 * 4.0 / seconds)
         };
-        let (bytes, cached_bytes) = (rate(STREAM, 1)?, rate(tasks as usize * CACHED, PASSES)?);
-        Ok(Self {
-            flops: 2.0 * products / arithmetic,
-            bytes,
-            cached_bytes: cached_bytes.max(bytes),
-            cache_size: cache_size().unwrap_or(CACHE_SIZE),
-        })
+        let bytes = rate(STREAM, 1)?;
+        let sizes = cache_sizes();
+        let mut caches = [Cache { size: 0, bytes }; LEVELS];
+        // From the outside in, as an inner cache gives no less.
+        for level in (0..LEVELS).rev() {
+            let each = working_set(&sizes, level, tasks as usize);
+            let passes = (CACHED / (tasks as usize * each)).max(1) as i64;
+            let outer = caches.get(level + 1).map_or(bytes, |outer| outer.bytes);
+            let cores = if level + 1 < LEVELS { compiler.pool.threads() as u64 } else { 1 };
+            let measured = rate(tasks as usize * each, passes)?;
+            caches[level] = Cache { size: sizes[level] * cores, bytes: measured.max(outer) };
+        }
+        Ok(Self { flops: 2.0 * products / arithmetic, bytes, caches })
     }
 
     /// The better of two measurements.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self {
-            flops: self.flops.max(other.flops),
-            bytes: self.bytes.max(other.bytes),
-            cached_bytes: self.cached_bytes.max(other.cached_bytes),
-            cache_size: self.cache_size.max(other.cache_size),
-        }
+        let mut caches = self.caches;
+        caches.iter_mut().zip(other.caches).for_each(|(cache, other)| cache.bytes = cache.bytes.max(other.bytes));
+        Self { flops: self.flops.max(other.flops), bytes: self.bytes.max(other.bytes), caches }
     }
 
-    /// The least seconds in which so many operations can be done on so many bytes of buffers, and what decides them.
+    /// The least seconds in which so many operations can be done on so many bytes, and what decides them.
     pub fn seconds(&self, flops: u64, bytes: u64) -> (f64, Bound) {
-        let moved = match bytes <= self.cache_size {
-            true => (bytes as f64 / self.cached_bytes, Bound::Cache),
-            false => (bytes as f64 / self.bytes, Bound::Memory),
+        let moved = match self.caches.iter().find(|cache| bytes <= cache.size) {
+            Some(cache) => (bytes as f64 / cache.bytes, Bound::Cache),
+            None => (bytes as f64 / self.bytes, Bound::Memory),
         };
         let computed = (flops as f64 / self.flops, Bound::Arithmetic);
         if computed.0 >= moved.0 { computed } else { moved }
     }
 }
 
-/// The bytes of the largest cache that the first processor reaches, as Linux tells them.
-fn cache_size() -> Option<u64> {
-    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
-    let sizes = caches.filter_map(|cache| std::fs::read_to_string(cache.ok()?.path().join("size")).ok());
-    sizes.filter_map(|text| size_in_bytes(text.trim())).max()
+/// The bytes that a task reads again and again to measure a level, so that no cache further in holds them: half of the cache, or
+/// of a task's part of it where all share it, but the double of what is further in.
+fn working_set(sizes: &[u64; LEVELS], level: usize, tasks: usize) -> usize {
+    let sharing = if level + 1 < LEVELS { 1 } else { tasks as u64 };
+    let inner = level.checked_sub(1).map_or(0, |inner| 2 * sizes[inner]);
+    (sizes[level] / 2 / sharing).max(inner) as usize
+}
+
+/// The bytes of each level of data caches that the first processor reaches, as Linux tells them. A processor that has fewer
+/// levels has its last one for all that are further out.
+fn cache_sizes() -> [u64; LEVELS] {
+    let mut sizes = [0; LEVELS];
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").into_iter().flatten().flatten();
+    for cache in caches {
+        let read = |name: &str| std::fs::read_to_string(cache.path().join(name)).unwrap_or_default();
+        let level = read("level").trim().parse::<usize>().ok().and_then(|level| level.checked_sub(1));
+        let place = level.filter(|_| read("type").trim() != "Instruction").and_then(|level| sizes.get_mut(level));
+        if let (Some(place), Some(size)) = (place, size_in_bytes(read("size").trim())) {
+            *place = size.max(*place);
+        }
+    }
+    if sizes[0] == 0 {
+        return CACHE_SIZES;
+    }
+    for level in 1..LEVELS {
+        sizes[level] = sizes[level].max(sizes[level - 1]);
+    }
+    sizes
 }
 
 /// `512K` or `32M` in bytes.
@@ -224,7 +258,8 @@ mod tests {
     fn tasks_end_inside_the_buffer_whatever_their_number() {
         for tasks in 1..200 {
             for lanes in [4, 8, 16] {
-                for bytes in [STREAM, tasks as usize * CACHED] {
+                let sets = (0..LEVELS).map(|level| tasks as usize * working_set(&CACHE_SIZES, level, tasks as usize));
+                for bytes in sets.chain([STREAM]) {
                     let count = elements_read(bytes, tasks, lanes);
                     assert!(count > 0 && count % (STREAMS as i64 * i64::from(lanes)) == 0);
                     assert!(count * tasks as i64 * 4 <= bytes as i64, "{tasks} tasks, {lanes} lanes");
@@ -235,10 +270,19 @@ mod tests {
 
     #[test]
     fn what_fits_into_the_caches_is_not_bound_by_memory() {
-        let machine = Roofline { flops: 1e9, bytes: 1e8, cached_bytes: 1e9, cache_size: 1000 };
+        let caches = [(10, 4e9), (100, 2e9), (1000, 1e9)].map(|(size, bytes)| Cache { size, bytes });
+        let machine = Roofline { flops: 1e9, bytes: 1e8, caches };
         assert_eq!(machine.seconds(1, 2000), (2e-5, Bound::Memory));
         assert_eq!(machine.seconds(1, 1000), (1e-6, Bound::Cache));
+        assert_eq!(machine.seconds(1, 100), (5e-8, Bound::Cache));
         assert_eq!(machine.seconds(2000, 1000), (2e-6, Bound::Arithmetic));
+    }
+
+    #[test]
+    fn a_level_is_measured_by_what_the_one_before_does_not_hold() {
+        let sizes = [32 << 10, 1 << 20, 32 << 20];
+        assert_eq!([0, 1, 2].map(|level| working_set(&sizes, level, 8)), [16 << 10, 512 << 10, 2 << 20]);
+        assert!(cache_sizes().is_sorted() && cache_sizes()[0] > 0);
     }
 
     #[test]

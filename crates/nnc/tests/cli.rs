@@ -270,7 +270,7 @@ fn a_profile_names_the_anchor_of_each_kernel_and_what_bounds_it() {
         let mut named = launches.iter().filter(|launch| launch["kernel"] == kernel);
         assert!(named.any(|launch| launch["computes"].as_str().unwrap().contains(op)), "{kernel}: {text}");
     }
-    let cache = profile["roofline"]["cache_size"].as_u64().unwrap();
+    let cache = profile["roofline"]["caches"][2]["size"].as_u64().unwrap();
     for launch in launches.iter().filter(|launch| launch["bytes"].as_u64().unwrap() <= cache) {
         assert_ne!(launch["bound"], "memory", "{launch}");
     }

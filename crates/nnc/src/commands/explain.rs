@@ -54,7 +54,7 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
         rows.push(vec![
             terminal::repeated(&kernel.name, kernel.runs),
             terminal::grouped(kernel.flops),
-            terminal::bytes(kernel.bytes),
+            terminal::bytes(prediction.traffic.bytes() as u64),
             tasks.join("+"),
             terminal::duration(prediction.seconds * kernel.runs.max(1) as f64),
             format!("{:.1}", prediction.gflops),
@@ -164,7 +164,7 @@ fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> V
             "kernel": kernel.name,
             "runs": kernel.runs,
             "flops": kernel.flops,
-            "bytes": kernel.bytes,
+            "bytes": prediction.traffic.bytes() as u64,
             "tasks": kernel.tasks,
             "how": kernel.how,
             "schedule": kernel.schedule,

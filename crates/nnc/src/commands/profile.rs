@@ -44,11 +44,14 @@ fn shown(profile: &Profile) -> String {
         profile.engine,
     );
     text += &format!(
-        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.1} GB/s from memory, {:.0} GB/s from caches of {}{QUIET:#}\n",
+        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.1} GB/s from memory, from caches {}{QUIET:#}\n",
         profile.roofline.flops / 1e9,
         profile.roofline.bytes / 1e9,
-        profile.roofline.cached_bytes / 1e9,
-        terminal::bytes(profile.roofline.cache_size),
+        profile
+            .roofline
+            .caches
+            .map(|cache| format!("{:.0} ({})", cache.bytes / 1e9, terminal::bytes(cache.size)))
+            .join(", "),
     );
     let heading = ["kernel", "time", "predicted", "share", "GFLOP/s", "bytes", "bound by", "of roofline", "computes"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
