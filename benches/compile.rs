@@ -1,4 +1,5 @@
-//! Compile time: from a checked file to machine code of its whole training step.
+//! Compile time, from a file to machine code: of whole training steps of the examples and of reference models, and of reference
+//! models for one example.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use nnc_driver::stage::{self, Which};
@@ -16,12 +17,21 @@ fn compile(criterion: &mut Criterion) {
     let options = Options { bind: BTreeMap::new(), set: BTreeMap::new(), float: DType::F32 };
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(20);
-    for name in ["digits", "mnist_mlp", "mnist_cnn"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../dsl-examples/{name}.nn"));
+    let programs = [
+        ("dsl-examples/digits", Which::Train),
+        ("dsl-examples/mnist_mlp", Which::Train),
+        ("benches/models/mnist_cnn", Which::Train),
+        ("benches/models/inference/mlp", Which::Answer),
+        ("benches/models/inference/resnet50", Which::Answer),
+        ("benches/models/inference/minilm", Which::Answer),
+    ];
+    for (name, which) in programs {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../{name}.nn"));
+        let rows = (which == Which::Answer).then_some(1);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let project = Project::load(&path, &options).expect("the example is right");
-                let graph = stage::graph(&project, None, Which::Train, None).expect("it elaborates");
+                let project = Project::load(&path, &options).expect("the model is right");
+                let graph = stage::graph(&project, None, which, rows).expect("it elaborates");
                 compiler.compile(&graph).expect("it compiles")
             });
         });
