@@ -44,6 +44,25 @@ fn what_is_tuned_is_kept_and_gives_the_same_bits() {
     assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
 }
 
+/// A time in which nothing can be measured: nothing is kept, so that more time finds what there is.
+#[test]
+fn what_was_not_measured_is_not_kept() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    fs::write(folder.join("x.csv"), format!("{}\n", vec!["3"; 64].join(","))).unwrap();
+    let run = ["run", "digits.nn", "--weights", FLOATS, "--input", "x.csv", "--json"];
+    let cache = folder.join("kept");
+    let files = || fs::read_dir(&cache).map_or(0, Iterator::count);
+    let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "0.000000001"]].concat());
+    let short = files();
+    assert!(said.contains("the time was too short") && said.contains("; 0 are cut otherwise"), "{said}");
+    let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "60"]].concat());
+    assert!(!said.contains("too short") && files() > short, "{said}");
+    let before = files();
+    let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "0.000000001"]].concat());
+    assert!(!said.contains("too short") && files() == before, "all is known: {said}");
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_a_warning() {
     let (_keep, folder) = digits();
