@@ -4,7 +4,7 @@
 //! third, and so on, and each is run by turns with the program as it is, so that a disturbance meets both. What seems to win by
 //! enough is put together and measured once more before it is believed. Choices are kept in a [`Cache`], also those that
 //! changed nothing, so that another run measures nothing again. A product of which the time left a schedule unmeasured is not
-//! kept: it has the best of what was measured, and is measured anew when there is more time.
+//! kept: it has the best of what was measured twice, if anything, and is measured anew when there is more time.
 
 mod cache;
 
@@ -176,7 +176,7 @@ impl Trial<'_> {
         time: Duration,
     ) -> Result<(BTreeMap<String, Won>, usize), DriverError> {
         let ranks = products.iter().map(|product| product.ranked.len()).max().unwrap_or(0);
-        let (started, share) = (Instant::now(), time / ranks.max(1) as u32);
+        let end = Instant::now() + time;
         let mut best: BTreeMap<String, Won> = BTreeMap::new();
         let mut measured = 1;
         for rank in 1..ranks {
@@ -184,9 +184,8 @@ impl Trial<'_> {
             let candidates = products.iter().filter_map(|product| Some((&product.key, *product.ranked.get(rank)?)));
             let candidates: Vec<(&String, Choice)> = candidates.collect();
             candidates.iter().for_each(|(key, choice)| tuning.set(key, *choice));
-            // The last share is for what won.
-            let span = Span { share, end: started + share * (ranks as u32 - 1) };
-            let Some(compared) = fitting(self.compared(base, &tuning, span))? else {
+            // The last of the comparisons is of what won.
+            let Some(compared) = fitting(self.compared(base, &tuning, Span::of(end, ranks - rank + 1)))? else {
                 measured += 1;
                 continue;
             };
@@ -201,7 +200,7 @@ impl Trial<'_> {
                 }
             }
         }
-        let is_sure = self.confirm(base, &mut best, Span { share, end: started + time })?;
+        let is_sure = self.confirm(base, &mut best, Span::of(end, 1))?;
         Ok((best, if is_sure { measured } else { 0 }))
     }
 
@@ -239,9 +238,8 @@ impl Trial<'_> {
             return Ok(None);
         }
         let mut other = self.program(tuning)?;
-        let started = Instant::now();
         let mut rounds: [Vec<BTreeMap<String, f64>>; 2] = [vec![], vec![]];
-        while rounds[0].len() <= LEAST_ROUNDS || started.elapsed() < span.share && !span.is_over() {
+        while rounds[0].len() <= LEAST_ROUNDS || Instant::now() < span.until {
             for (program, rounds) in [&mut *base, &mut other].into_iter().zip(&mut rounds) {
                 if rounds.len() <= LEAST_ROUNDS && span.is_over() {
                     return Ok(None);
@@ -262,13 +260,19 @@ impl Trial<'_> {
 /// The time of a comparison.
 #[derive(Clone, Copy)]
 struct Span {
-    /// How long it may take.
-    share: Duration,
-    /// When no further run is begun.
+    /// When it has had its share.
+    until: Instant,
+    /// When it stops even if it has not had enough rounds.
     end: Instant,
 }
 
 impl Span {
+    /// That of the first of so many until `end`, which share the time alike.
+    fn of(end: Instant, comparisons: usize) -> Self {
+        let now = Instant::now();
+        Self { until: now + end.saturating_duration_since(now) / comparisons as u32, end }
+    }
+
     fn is_over(self) -> bool {
         Instant::now() >= self.end
     }
