@@ -56,7 +56,6 @@ fn a_text_is_generated_from_integers_alone() {
     with(&["build", "rhyme.nn", "--bind", "P=1", "-o", "recite"]);
     let ran = Command::new(folder.join("recite")).arg("T").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{text}\n"), "{}", String::from_utf8_lossy(&ran.stderr));
-    with(&["eval", "rhyme.nn"]);
     with(&["bench", "rhyme.nn", "--bind", "P=1", "--seconds", "0.05"]);
     with(&["profile", "rhyme.nn", "--program", "answer", "--bind", "P=1", "--seconds", "0.05"]);
     with(&["explain", "rhyme.nn", "--program", "answer", "--bind", "P=1"]);
