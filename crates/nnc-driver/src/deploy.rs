@@ -58,36 +58,18 @@ pub struct Subject<'a> {
 }
 
 impl Deployment {
-    /// Compiles an answer.
+    /// Compiles an answer for each of `engines`, best first: [`Self::write`] puts all into the executable, [`Self::engine`]
+    /// takes the first. The tensors of the store are let go one by one, so that the weights are never there twice.
     ///
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
-    pub fn new(subject: &Subject<'_>, store: &Store, compiler: &Compiler) -> Result<Self, DriverError> {
-        Self::with(subject, Given::Kept(store), compiler, &[compiler.engine])
-    }
-
-    /// As [`Self::new`], of a store that nobody else needs: its tensors are let go one by one, so that the weights are never
-    /// there twice. The answer is compiled for each of `engines`, best first: [`Self::write`] puts all into the executable,
-    /// [`Self::engine`] takes the first.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn consuming(
+    pub fn new(
         subject: &Subject<'_>,
-        store: Store,
+        mut store: Store,
         compiler: &Compiler,
         engines: &[CompilerEngine],
     ) -> Result<Self, DriverError> {
-        Self::with(subject, Given::Consumed(store), compiler, engines)
-    }
-
-    fn with(
-        subject: &Subject<'_>,
-        mut weights: Given<'_>,
-        compiler: &Compiler,
-        engines: &[CompilerEngine],
-    ) -> Result<Self, DriverError> {
-        let optimised = compiler.optimise(&prune::specialised(subject.graph, weights.store()))?;
+        let optimised = compiler.optimise(&prune::specialised(subject.graph, &store))?;
         let tuning = compiler.tuning.as_deref();
         let lower = |&engine: &CompilerEngine| {
             let fitted = fit(optimised.clone(), (engine, compiler.threads()), &compiler.passes, tuning)?;
@@ -98,28 +80,13 @@ impl Deployment {
             return Err(DriverError::Internal("a deployment for no engine".to_owned()));
         };
         check_same_externals(&programs)?;
-        let inputs = inputs(subject);
-        let answers = answers(subject);
+        let mut manifest = outline(subject);
         let mut pieces = Pieces::default();
-        let mut externals = Vec::new();
         for external in &lowered.externals {
-            let role = place(&external.role, &inputs, &answers, &mut weights, &mut pieces)?;
-            externals.push(External { bytes: external.bytes, role });
+            let role = place(&external.role, &manifest, &mut store, &mut pieces)?;
+            manifest.externals.push(External { bytes: external.bytes, role });
         }
-        let manifest = Manifest {
-            program: subject.name.clone(),
-            source: subject.source.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            weights_hash: String::new(),
-            variants: programs.iter().map(variant).collect(),
-            batch: subject.rows,
-            inputs,
-            answers,
-            fixed: subject.inputs.fixed(),
-            classes: subject.classes.clone(),
-            vocabularies: subject.vocabularies.clone(),
-            externals,
-        };
+        manifest.variants = programs.iter().map(variant).collect();
         manifest.check(pieces.bytes).map_err(DriverError::Internal)?;
         Ok(Self { manifest, programs, weights: pieces })
     }
@@ -176,6 +143,25 @@ impl Deployment {
     }
 }
 
+/// What is known of an answer before it is compiled: what goes in, what comes out, how it is read. There is no code yet, and no
+/// place for anything.
+pub fn outline(subject: &Subject<'_>) -> Manifest {
+    Manifest {
+        program: subject.name.clone(),
+        source: subject.source.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        weights_hash: String::new(),
+        variants: Vec::new(),
+        batch: subject.rows,
+        inputs: inputs(subject),
+        answers: answers(subject),
+        fixed: subject.inputs.fixed(),
+        classes: subject.classes.clone(),
+        vocabularies: subject.vocabularies.clone(),
+        externals: Vec::new(),
+    }
+}
+
 /// What an executable says of a program; its entry is known when the code is made.
 fn variant((backend, lowered): &(Backend, Lowered)) -> Variant {
     let sizes = layout::runtime_layout(lowered);
@@ -196,31 +182,6 @@ fn check_same_externals(programs: &[(Backend, Lowered)]) -> Result<(), DriverErr
     match programs.windows(2).all(|pair| given(&pair[0].1) == given(&pair[1].1)) {
         true => Ok(()),
         false => Err(DriverError::Internal("programs for two instruction sets are given other buffers".to_owned())),
-    }
-}
-
-/// Where weights come from.
-enum Given<'s> {
-    /// A store that stays.
-    Kept(&'s Store),
-    /// A store whose buffers are taken.
-    Consumed(Store),
-}
-
-impl Given<'_> {
-    fn store(&self) -> &Store {
-        match self {
-            Self::Kept(store) => store,
-            Self::Consumed(store) => store,
-        }
-    }
-
-    /// The buffer of a tensor; each is asked for once.
-    fn buffer(&mut self, path: &str) -> Option<AlignedBuffer> {
-        match self {
-            Self::Kept(store) => store.get(path).map(|entry| entry.buffer.clone()),
-            Self::Consumed(store) => store.take(path).map(|entry| entry.buffer),
-        }
     }
 }
 
@@ -343,13 +304,7 @@ fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
 }
 
 /// Where an external lives; parameters and constants are appended to the weights.
-fn place(
-    role: &Role,
-    inputs: &[Port],
-    answers: &[Port],
-    given: &mut Given<'_>,
-    pieces: &mut Pieces,
-) -> Result<Place, DriverError> {
+fn place(role: &Role, manifest: &Manifest, store: &mut Store, pieces: &mut Pieces) -> Result<Place, DriverError> {
     let position = |ports: &[Port], name: &str| {
         let found = ports.iter().position(|port| port.name == name);
         found.ok_or_else(|| DriverError::Internal(format!("`{name}` has no port")))
@@ -358,14 +313,14 @@ fn place(
         Role::Input(name) if name == "$iteration" => Ok(Place::Call),
         Role::Input(name) if name == "$seed" => Ok(Place::Seed),
         Role::Input(name) if is_own(name) => Ok(Place::Zero),
-        Role::Input(name) => position(inputs, name).map(Place::Input),
-        Role::Output(name) => position(answers, name).map(Place::Answer),
+        Role::Input(name) => position(&manifest.inputs, name).map(Place::Input),
+        Role::Output(name) => position(&manifest.answers, name).map(Place::Answer),
         Role::Status => Ok(Place::Status),
         Role::Constant(tensor) => Ok(Place::Weights(pieces.append(AlignedBuffer::from_slice(tensor.bytes())))),
         Role::Param(path) | Role::State(path) => {
-            let buffer = given.buffer(path);
-            let buffer = buffer.ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
-            Ok(Place::Weights(pieces.append(buffer)))
+            let entry = store.take(path);
+            let entry = entry.ok_or_else(|| DriverError::Internal(format!("`{path}` is not in the store")))?;
+            Ok(Place::Weights(pieces.append(entry.buffer)))
         }
     }
 }

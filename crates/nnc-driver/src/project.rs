@@ -229,13 +229,18 @@ impl Project {
         narrow(&quantise::quantise(graph, &self.quantised), &self.stored)
     }
 
-    /// As [`Self::inference`], of a program whose activations nobody looked at: its products are by the weights as they
-    /// are stored, but not of integers.
+    /// As [`Self::inference`], of a program whose activations nobody looked at: its products are of floats, by the weights that
+    /// the integers stand for, or as they are stored.
     ///
     /// # Errors
     /// As [`Self::inference`].
     pub fn unobserved(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
-        self.stored_in(self.graph(graph)?)
+        let graph = self.graph(graph)?;
+        if self.quantised.is_empty() {
+            return self.stored_in(graph);
+        }
+        let graph = quantise::floats_of_integers(&Self::before_rounding(&graph)?, &self.quantised);
+        Ok(narrow(&graph, &self.stored))
     }
 
     /// A graph with the matrices as they are stored.

@@ -87,7 +87,7 @@ fn answer(case: &Value, folder: &Path, compiler: &Compiler) -> Vec<f64> {
     let output = program.outputs().map(|(name, _)| name.to_owned()).min().unwrap();
     let found = program.output_tensor(&output).unwrap();
     let deployment =
-        Deployment::consuming(&graphs.subject(&Checkpoint::default()), store, compiler, &[compiler.engine]).unwrap();
+        Deployment::new(&graphs.subject(&Checkpoint::default()), store, compiler, &[compiler.engine]).unwrap();
     let mut engine = deployment.engine(compiler).unwrap();
     let port = engine.manifest().inputs[0].clone();
     let rows = if port.batched { dims[0] } else { 1 };

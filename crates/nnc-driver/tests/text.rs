@@ -105,7 +105,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
     fs::remove_file(folder.join("a.txt")).unwrap();
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
     let store = graphs.store(&mut learned, &path).unwrap();
-    let deployment = Deployment::new(&graphs.subject(&learned), &store, &compiler()).unwrap();
+    let deployment = Deployment::new(&graphs.subject(&learned), store, &compiler(), &[compiler().engine]).unwrap();
     let manifest = &deployment.manifest().clone();
     assert_eq!(manifest.inputs[0].reading, Reading::Characters);
     fs::write(folder.join("input.txt"), "lazy dog\n").unwrap();

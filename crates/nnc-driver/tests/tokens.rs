@@ -69,7 +69,7 @@ fn deploy(project: &Project, weights: &Path, answer: &str, sizes: &BTreeMap<Stri
     let inputs = Inputs::new(project, None, Some(answer)).unwrap();
     let graphs = AnswerGraphs::sized(project, None, inputs, 1, sizes).unwrap();
     let store = graphs.store(&mut loaded, weights).unwrap();
-    Deployment::new(&graphs.subject(&loaded), &store, &compiler()).unwrap()
+    Deployment::new(&graphs.subject(&loaded), store, &compiler(), &[compiler().engine]).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
     ValueId, WindowAttributes, WindowOp, interpret, verify,
 };
-use nnc_opt::quantise::{Layer, Range, Sources, quantise, scales_path, sites, weights_path};
+use nnc_opt::quantise::{Layer, Range, Sources, floats_of_integers, quantise, scales_path, sites, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn ty(dims: &[usize]) -> TensorType {
@@ -304,4 +304,69 @@ fn marks_say_what_activations_are_computed_by() {
     };
     assert_eq!(mark(0.5, false), mark(0.5, true));
     assert_ne!(mark(0.5, false), mark(0.25, false));
+}
+
+/// The floats that the integers of a layer stand for, along an axis of channels.
+fn stood_for(tensors: &BTreeMap<String, Tensor>, name: &str, channel_axis: usize) -> Tensor {
+    let (weights, scales) = (&tensors[&weights_path(name)], tensors[&scales_path(name)].to_f64());
+    let dims = weights.dims();
+    let inner: usize = dims[channel_axis + 1..].iter().product();
+    let float = |(at, number): (usize, f64)| number * scales[at / inner % dims[channel_axis]];
+    Tensor::from_f64(DType::F32, dims, &weights.to_f64().into_iter().enumerate().map(float).collect::<Vec<_>>())
+}
+
+/// Nobody looked at the activations: products are of floats, by what the integers stand for, and no floats are read.
+#[test]
+fn unobserved_products_read_what_integers_stand_for() {
+    let graph = network();
+    let given = given(&graph);
+    let (layers, made) = rounded(&graph, &given);
+    let read = floats_of_integers(&graph, &layers);
+    verify::verify(&read).unwrap();
+    assert_eq!((products(&read, DType::I32), products(&read, DType::F32)), (0, 4));
+    let mut of_rounded = given.clone();
+    let axis = |name: &str| usize::from(name == "head.w");
+    of_rounded
+        .extend(layers.iter().map(|layer| (layer.name.clone(), stood_for(&made, &layer.name, axis(&layer.name)))));
+    let wanted = interpret::run(&graph, &of_rounded).unwrap().value(graph.outputs()[0].value).clone();
+    let integers: BTreeMap<String, Tensor> =
+        made.into_iter().chain(given.into_iter().filter(|(name, _)| name == "x")).collect();
+    let found = interpret::run(&read, &integers).unwrap().value(read.outputs()[0].value).clone();
+    for (wanted, found) in wanted.to_f64().iter().zip(found.to_f64()) {
+        assert!((wanted - found).abs() < 1e-5, "{wanted}, {found}");
+    }
+}
+
+/// A table of tokens that is the last layer, too: its rows are picked from what the integers of the product stand for.
+#[test]
+fn other_readers_of_a_layer_read_what_integers_stand_for() {
+    let mut graph = Graph::new("tied");
+    let places = TensorType::new(DType::I32, Shape::of(&[3]));
+    let places = graph.emit(Op::Input { name: "places".to_owned(), ty: places }, &[]);
+    let table = graph.emit(Op::Param { path: "table".to_owned(), ty: ty(&[20, 16]) }, &[]);
+    let rows = graph.emit(Op::Gather { axis: 0, batch: 0 }, &[table, places]);
+    let scores = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![1] }, &[rows, table]);
+    graph.add_output("y", scores, OutputKind::Result);
+    let mut given = given(&graph);
+    given.insert("places".to_owned(), Tensor::from_f64(DType::I32, &[3], &[7.0, 0.0, 19.0]));
+    let (layers, made) = rounded(&graph, &given);
+    assert!(layers.len() == 1 && layers[0].name.starts_with("table@"), "{layers:?}");
+    let integers = quantise(&graph, &layers);
+    verify::verify(&integers).unwrap();
+    let reads_floats =
+        |graph: &Graph| graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { path, .. } if path == "table"));
+    assert!(!reads_floats(&integers) && !reads_floats(&floats_of_integers(&graph, &layers)));
+    assert_eq!(products(&integers, DType::I32), 1);
+    let table = stood_for(&made, &layers[0].name, 0);
+    let all: BTreeMap<String, Tensor> = given.into_iter().filter(|(name, _)| name == "places").chain(made).collect();
+    let run = interpret::run(&floats_of_integers(&graph, &layers), &all).unwrap();
+    let found = run.value(floats_of_integers(&graph, &layers).outputs()[0].value).to_f64();
+    let rows: Vec<Vec<f64>> = table.to_f64().chunks(16).map(<[f64]>::to_vec).collect();
+    let wanted = [7, 0, 19].iter().flat_map(|&at| {
+        let row = rows[at].clone();
+        rows.clone().into_iter().map(move |other| row.iter().zip(&other).map(|(a, b)| a * b).sum::<f64>())
+    });
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!((found - wanted).abs() < 1e-5, "{found}, {wanted}");
+    }
 }

@@ -131,9 +131,9 @@ pub struct PassOptions {
 /// Options about schedules that are measured.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub struct TuneOptions {
-    /// Measure other schedules of the products for about so long, and a few runs of each, take the fastest, and keep them in the user's cache
-    /// (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is there.
-    /// Every schedule gives the same bits.
+    /// Measure other schedules of the products for no longer than that, take the fastest, and keep them in the user's cache
+    /// (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is there. What the
+    /// time was too short for is not kept. Every schedule gives the same bits.
     #[arg(long, value_name = "SECONDS", value_parser = values::tuning, allow_negative_numbers = true)]
     pub tune: Option<Duration>,
 }
@@ -372,6 +372,8 @@ pub enum Calibration {
     MinMax,
     /// All but the largest magnitudes.
     Percentile,
+    /// The least squared error of rounding and of what is cut off.
+    Mse,
     /// What tells most of the histogram, by relative entropy.
     Entropy,
 }
@@ -406,9 +408,9 @@ pub struct Quantise {
     /// How the range of activations is chosen.
     #[arg(long, value_name = "METHOD", default_value = "minmax")]
     pub range: Calibration,
-    /// The share of magnitudes that `--range percentile` keeps, in per cent.
-    #[arg(long, value_name = "PERCENT", default_value = "99.99", value_parser = values::percentile, allow_negative_numbers = true)]
-    pub percentile: f64,
+    /// The share of what is not 0 that `--range percentile` keeps, in per cent [default: 99.99].
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentile, allow_negative_numbers = true)]
+    pub percentile: Option<f64>,
     /// Calibration examples, taken from those that were trained on.
     #[arg(long, value_name = "N", default_value = "512", value_parser = values::examples, allow_negative_numbers = true)]
     pub examples: NonZeroUsize,

@@ -172,6 +172,15 @@ pub(crate) fn weights(
     graphs.store(loaded, path)
 }
 
+/// As [`weights`], of a file that is read once more.
+pub(crate) fn weights_again(
+    project: &Project,
+    graphs: &AnswerGraphs,
+    file: Option<&Path>,
+) -> Result<Store, DriverError> {
+    weights(project, graphs, file, &mut checkpoint(file)?)
+}
+
 /// Refuses to write weights over what is read here, whatever its kind, or over anything but weights. `given` are the values of
 /// `--input`.
 pub(crate) fn check_weights_target(
@@ -256,6 +265,10 @@ pub(crate) fn tune(
     compiler.tuning = Some(Arc::new(tuning));
     let (products, known) = (terminal::counted(report.products, "product"), report.known);
     output::remark(&format!("tuned {products}, {known} of them known; {} are cut otherwise", report.wins.len()));
+    if report.left > 0 {
+        let left = terminal::counted(report.left, "product");
+        output::remark(&format!("for {left} the time was too short, so that nothing is kept of them"));
+    }
     if !report.wins.is_empty() {
         let heading = ["time", "", "gain", "launches", "from", "to"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = std::iter::once(heading).chain(report.wins.iter().map(win)).collect();

@@ -45,7 +45,14 @@ fn training_in_less_memory_writes_the_same_weights() {
     let all = train("all", &[]);
     let said = fails(&folder, &["train", "digits.nn", "--out", "none", "--max-memory", "1kB"]);
     assert!(said.contains("does not fit into 1.0 kB"), "{said}");
-    assert!(!folder.join("none").join("last.safetensors").exists());
+    let said = fails(&folder, &["train", "digits.nn", "--out", "none", "--max-memory", "200kB"]);
+    assert!(said.contains("`Digits.train` does not fit"), "{said}");
+    assert!(!folder.join("none").exists(), "nothing is left of a run that did not begin");
+    fs::create_dir(folder.join("mine")).unwrap();
+    fails(&folder, &["train", "digits.nn", "--out", "mine/a/b", "--max-memory", "200kB"]);
+    assert_eq!(fs::read_dir(folder.join("mine")).unwrap().count(), 0, "nor of the folders around it");
+    fails(&folder, &["train", "digits.nn", "--out", "mine", "--max-memory", "200kB"]);
+    assert!(folder.join("mine").exists(), "a folder that was there stays");
     let said = fails(&folder, &["explain", "digits.nn", "--program", "train", "--max-memory", "1kB"]);
     let least = said.split("it needs ").nth(1).and_then(|rest| rest.split(" kB").next()).unwrap();
     let least: f64 = least.parse().unwrap();

@@ -16,6 +16,13 @@ fn cached(folder: &Path, cache: &Path, words: &[&str]) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// As [`cached`], tuned for as long as the machine needs that day.
+fn tuned(folder: &Path, cache: &Path, words: &[&str]) -> (String, String) {
+    let with = |seconds: &str| cached(folder, cache, &[words, &["--tune", seconds]].concat());
+    let enough = ["0.2", "1", "5", "25"].iter().map(|seconds| with(seconds));
+    enough.into_iter().find(|(_, said)| !said.contains("too short")).expect("some time is enough")
+}
+
 #[test]
 fn what_is_tuned_is_kept_and_gives_the_same_bits() {
     let (_keep, folder) = digits();
@@ -29,8 +36,8 @@ fn what_is_tuned_is_kept_and_gives_the_same_bits() {
     let (answer, said) = cached(&folder, &cache, &with("0"));
     assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
     assert!(!cache.exists(), "nothing was measured");
-    let (answer, said) = cached(&folder, &cache, &with("0.2"));
-    assert!(answer == expected && said.contains(", 0 of them known"), "{said}");
+    let (answer, said) = tuned(&folder, &cache, &run);
+    assert!(answer == expected, "{said}");
     let files: Vec<_> = fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!files.is_empty());
     let (answer, said) = cached(&folder, &cache, &with("0"));
@@ -44,12 +51,31 @@ fn what_is_tuned_is_kept_and_gives_the_same_bits() {
     assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
 }
 
+/// A time in which nothing can be measured: nothing is kept, so that more time finds what there is.
+#[test]
+fn what_was_not_measured_is_not_kept() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    fs::write(folder.join("x.csv"), format!("{}\n", vec!["3"; 64].join(","))).unwrap();
+    let run = ["run", "digits.nn", "--weights", FLOATS, "--input", "x.csv", "--json"];
+    let cache = folder.join("kept");
+    let files = || fs::read_dir(&cache).map_or(0, Iterator::count);
+    let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "0.000000001"]].concat());
+    let short = files();
+    assert!(said.contains("the time was too short") && said.contains("; 0 are cut otherwise"), "{said}");
+    tuned(&folder, &cache, &run);
+    assert!(files() > short, "{short} files");
+    let before = files();
+    let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "0.000000001"]].concat());
+    assert!(!said.contains("too short") && files() == before, "all is known: {said}");
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_a_warning() {
     let (_keep, folder) = digits();
     fs::write(folder.join("file"), "").unwrap();
-    let words = ["profile", "digits.nn", "--seconds", "0.01", "--tune", "0.1", "--json"];
-    let (_, said) = cached(&folder, &folder.join("file/below"), &words);
+    let words = ["profile", "digits.nn", "--seconds", "0.01", "--json"];
+    let (_, said) = tuned(&folder, &folder.join("file/below"), &words);
     assert_eq!(said.matches("is not kept").count(), 1, "{said}");
 }
 

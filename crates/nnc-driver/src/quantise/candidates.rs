@@ -257,12 +257,13 @@ fn layers_of(sites: &[Site]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantise::histogram::Histogram;
     use crate::quantise::observe::Ends;
 
     #[test]
     fn why_there_is_no_range_is_told_apart() {
         let found = |least: f32, most: f32| {
-            let seen = Observation { by_program: vec![Ends { least, most }], histogram: Vec::new() };
+            let seen = Observation { by_program: vec![Ends { least, most }], histogram: Histogram::default() };
             range(Some(&seen), Method::MinMax).map(|range| range.signed)
         };
         assert_eq!(found(-1.0, 2.0), Ok(true));

@@ -35,9 +35,20 @@ pub enum Moved {
         /// How many there are.
         rows: usize,
     },
+    /// It has parameters, so that no example shows what it computes: its products are of floats, by the weights that the
+    /// integers stand for.
+    WeightsAlone {
+        /// Whether it could be made of samples; else the file holds floats for it.
+        is_known: bool,
+    },
 }
 
 impl Drift {
+    /// Of an answer with parameters.
+    pub fn of_weights(answer: &str, is_known: bool) -> Self {
+        Self { answer: answer.to_owned(), moved: Moved::WeightsAlone { is_known } }
+    }
+
     /// Of a tensor of an answer, made by floats and by integers.
     pub fn new(answer: &str, floats: &Tensor, integers: &Tensor) -> Self {
         let (float, integer) = (floats.to_f64(), integers.to_f64());

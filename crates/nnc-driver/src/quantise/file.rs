@@ -6,11 +6,11 @@ use crate::checkpoint;
 use crate::error::DriverError;
 use crate::narrow;
 use crate::project::Project;
-use crate::quantise::Outcome;
+use crate::quantise::{Drift, Outcome, Wanted};
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
-use nnc_graph::{DType, Graph, Tensor, TensorType};
-use nnc_lang::elaborate::RecipeInfo;
+use nnc_graph::{DType, Tensor};
+use nnc_lang::elaborate::{AnswerInfo, ParameterKind, RecipeInfo};
 use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::quantise::{Layer, Range, WEIGHT_LEVELS, scales_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,45 +94,110 @@ pub(crate) fn lie(path: &str, is: &str) -> String {
 }
 
 /// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of rows
-/// read is among it, as a product by one row may be no product any more. An answer with parameters has no graph before
-/// these are known, and is not quantised: then all floats are wanted.
+/// read is among it, as a product by one row may be no product any more.
 ///
 /// # Errors
 /// Diagnostics, or a bug in the compiler.
-pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<BTreeMap<String, TensorType>, DriverError> {
+pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverError> {
+    let mut wanted = needed(project, recipe)?;
+    for answer in with_parameters(recipe) {
+        match of_samples(project, recipe, answer)? {
+            Some(read) => wanted.extend(read),
+            None => wanted.extend(floats_left(project, recipe)?),
+        }
+    }
+    Ok(wanted)
+}
+
+/// What becomes of the answers with parameters of a recipe, in order of declaration.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn drifts(project: &Project, recipe: &RecipeInfo) -> Result<Vec<Drift>, DriverError> {
+    let drift = |answer: &AnswerInfo| -> Result<Drift, DriverError> {
+        Ok(Drift::of_weights(&answer.name, of_samples(project, recipe, answer)?.is_some()))
+    };
+    with_parameters(recipe).map(drift).collect()
+}
+
+/// The answers that take more than examples, whose graphs are only known for what is given.
+fn with_parameters(recipe: &RecipeInfo) -> impl Iterator<Item = &AnswerInfo> {
+    recipe.answers.iter().filter(|answer| answer.parameters.is_some())
+}
+
+/// As [`wanted`], but for the answers with parameters.
+fn needed(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverError> {
     let (unit, name) = (&project.unit, recipe.name.as_str());
-    let mut wanted = BTreeMap::new();
-    let batch = Project::batch(recipe);
-    for rows in BTreeSet::from([1, 2, batch]) {
+    let mut needed = Wanted::new();
+    for rows in rows(recipe) {
         let plain = recipe.answers.iter().filter(|answer| answer.parameters.is_none());
         let answers = plain.map(|answer| unit.answer(name, Some(&answer.name), rows));
         let pictures = (!recipe.pictures.is_empty()).then(|| unit.pictures(name, rows));
         for made in std::iter::once(unit.evaluate(name, rows)).chain(answers).chain(pictures) {
             // A program may want more than a few rows, as one with `x[0..8]` does.
-            if rows == batch || made.is_ok() {
-                wanted.extend(Store::wanted(&project.rounded_graph(made)?));
+            if rows == Project::batch(recipe) || made.is_ok() {
+                needed.extend(Store::wanted(&project.rounded_graph(made)?));
             }
         }
     }
-    if recipe.answers.iter().any(|answer| answer.parameters.is_some()) {
-        wanted.extend(made(&project.first_values(unit.init(name))?));
-        narrow::file::stand_in(&project.stored, &mut wanted);
+    Ok(needed)
+}
+
+/// Numbers of rows that programs may read different tensors for.
+fn rows(recipe: &RecipeInfo) -> BTreeSet<usize> {
+    BTreeSet::from([1, 2, Project::batch(recipe)])
+}
+
+/// Sizes of what is given to an answer, to be tried until it can be made.
+const SAMPLES: [i64; 4] = [8, 2, 1, 32];
+
+/// What an answer with parameters reads when it is given samples; nothing if it cannot be made of any, as where a setting
+/// has no value.
+fn of_samples(project: &Project, recipe: &RecipeInfo, answer: &AnswerInfo) -> Result<Option<Wanted>, DriverError> {
+    let mut open = Vec::new();
+    for parameter in answer.parameters.iter().flatten() {
+        if let ParameterKind::Input(ty) = &parameter.kind {
+            ty.shape.iter().for_each(|dim| dim.names(&mut |name| open.push(name.to_owned())));
+        }
     }
-    Ok(wanted)
+    let mut read = None;
+    for rows in rows(recipe) {
+        let sizes = |size: i64| open.iter().map(|name| (name.clone(), size)).collect();
+        let make = |size: i64| project.unit.answer_sized(&recipe.name, Some(&answer.name), rows, &sizes(size));
+        if let Some(made) = SAMPLES.into_iter().find_map(|size| make(size).ok()) {
+            let wanted = Store::wanted(&project.unobserved(Ok(made))?);
+            read.get_or_insert_with(Wanted::new).extend(wanted);
+        }
+    }
+    Ok(read)
 }
 
-/// The results of a graph.
-fn made(graph: &Graph) -> BTreeMap<String, TensorType> {
-    graph.outputs().iter().map(|output| (output.name.clone(), graph.ty(output.value).clone())).collect()
+/// The floats that nothing stands for, whoever reads them.
+fn floats_left(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverError> {
+    let mut left = floats(project, recipe)?;
+    left.retain(|path, _| project.quantised.iter().all(|layer| layer.name != *path));
+    narrow::file::stand_in(&project.stored, &mut left);
+    Ok(left)
 }
 
-/// Brings a freshly initialised store to what quantised inference reads.
+/// The weights and states of a recipe's network, as its first values are.
+fn floats(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverError> {
+    let graph = project.first_values(project.unit.init(&recipe.name))?;
+    let own = graph.outputs().iter().filter(|output| !output.name.starts_with(RESERVED));
+    Ok(own.map(|output| (output.name.clone(), graph.ty(output.value).clone())).collect())
+}
+
+/// Brings a freshly initialised store to what the programs of a session read. Gives the floats that a file may hold beside
+/// that, for answers with parameters.
 ///
 /// # Errors
 /// As [`wanted`].
-pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Result<(), DriverError> {
-    store.hold_to(&wanted(project, recipe)?);
-    Ok(())
+pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Result<Wanted, DriverError> {
+    let needed = needed(project, recipe)?;
+    store.hold_to(&needed);
+    let mut spare = floats(project, recipe)?;
+    spare.retain(|path, _| !needed.contains_key(path));
+    Ok(spare)
 }
 
 /// Writes what inference reads, with the metadata that the weights came with.

@@ -1,7 +1,7 @@
 //! Quantisation after training: which products are done with integers, by what was observed on real examples.
 //!
-//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range. What was
-//!    trained with rounding has its ranges already.
+//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range, by what
+//!    they are like ([`mod@histogram`]). What was trained with rounding has its ranges already.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
@@ -19,6 +19,7 @@ mod drift;
 mod examples;
 pub mod file;
 pub(crate) mod held;
+mod histogram;
 pub mod looked;
 pub mod observe;
 mod timing;
@@ -189,7 +190,7 @@ pub struct Outcome {
 }
 
 /// Types of tensors by path.
-type Wanted = BTreeMap<String, TensorType>;
+pub type Wanted = BTreeMap<String, TensorType>;
 
 /// Quantises the products of a recipe's inference, of a session's weights. `told` hears what is being done.
 ///
@@ -222,7 +223,10 @@ pub fn quantise(
     let held = Tables::held((&integers, recipe), (compiler, &trial.part), &tensors, how)?;
     let (tables, after) = held.unwrap_or_else(|| (Tables::default(), after));
     let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
-    let (store, answers) = (trial.floats(), trial.drifts((&candidates, &tables), &dataset.train)?);
+    let (store, mut answers) = (trial.floats(), trial.drifts((&candidates, &tables), &dataset.train)?);
+    if !candidates.layers().is_empty() {
+        answers.extend(file::drifts(&trial.with(&candidates.layers()), recipe)?);
+    }
     let mut outcome = candidates.outcome((project, store), tables, |project| file::wanted(project, recipe))?;
     (outcome.report.measured, outcome.report.answers) = (Some(measured), answers);
     Ok(outcome)

@@ -1,13 +1,12 @@
 //! What activations are like on real examples, and the range that each is quantised by.
 //!
-//! Three ways to choose it: the least and the largest that was seen; the magnitude that all but a small share stay below; or
-//! the one that loses least of the histogram when that is rounded to as many steps, by the relative entropy of Kullback and
-//! Leibler (Migacz, "8-bit Inference with TensorRT", 2017).
+//! It is all that was seen, or a part of it that a [`Histogram`] of magnitudes says.
 
 use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
 use crate::quantise::examples::Examples;
+use crate::quantise::histogram::Histogram;
 use crate::store::Store;
 use nnc_graph::{Graph, ValueId};
 use nnc_opt::quantise::{Range, Sources, sites};
@@ -19,14 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Method {
     /// Everything that was seen.
     MinMax,
-    /// All but the largest magnitudes: this share of the elements, from 0 to 1.
+    /// All but the largest magnitudes: this share of what is not 0, from 0 to 1.
     Percentile(f64),
+    /// The least squared error of rounding and of what is cut off.
+    SquaredError,
     /// The least relative entropy.
     Entropy,
 }
-
-/// Steps of a histogram.
-const BINS: usize = 2048;
 
 /// The least and the largest of some elements; of none, infinities of the wrong sign. A NaN makes both ends one.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,8 +58,8 @@ impl Ends {
 pub struct Observation {
     /// What each program showed, in their order.
     pub by_program: Vec<Ends>,
-    /// How many magnitudes lie in each of equal steps up to the largest; empty where nobody asked.
-    pub histogram: Vec<u64>,
+    /// How large they are, where somebody asked.
+    pub histogram: Histogram,
 }
 
 impl Observation {
@@ -78,64 +76,24 @@ impl Observation {
     }
 
     fn count(&mut self, values: impl Iterator<Item = f32>) {
-        self.histogram.resize(BINS, 0);
-        let steps = BINS as f32 / self.ends().magnitude();
-        for value in values {
-            self.histogram[((value.abs() * steps) as usize).min(BINS - 1)] += 1;
-        }
+        let largest = self.ends().magnitude();
+        self.histogram.count(values, largest);
     }
 
     /// The range that a method chooses; `None` for what is no finite number, or nothing but zeros.
     pub fn range(&self, method: Method) -> Option<Range> {
         let ends = self.ends();
         let whole = Range::covering(ends.least, ends.most)?;
-        let bins = match method {
-            Method::MinMax => return Some(whole),
-            Method::Percentile(share) => below(&self.histogram, share),
-            Method::Entropy => least_entropy(&self.histogram, whole.levels() as usize + 1),
+        let levels = whole.levels() as usize;
+        let share = match method {
+            Method::MinMax => 1.0,
+            Method::Percentile(share) => self.histogram.below(share),
+            Method::SquaredError => self.histogram.least_error(levels),
+            Method::Entropy => self.histogram.least_entropy(levels),
         };
-        let limit = ends.magnitude() * bins as f32 / BINS as f32;
+        let limit = (f64::from(ends.magnitude()) * share) as f32;
         Range::covering(ends.least.max(-limit), ends.most.min(limit))
     }
-}
-
-/// How many steps hold this share of what was counted.
-fn below(histogram: &[u64], share: f64) -> usize {
-    let wanted = share * histogram.iter().sum::<u64>() as f64;
-    let mut so_far = 0;
-    let enough = histogram.iter().position(|&count| {
-        so_far += count;
-        so_far as f64 >= wanted
-    });
-    enough.map_or(BINS, |at| at + 1)
-}
-
-/// How many steps a range should hold, so that as many levels tell most of the histogram.
-fn least_entropy(histogram: &[u64], levels: usize) -> usize {
-    let counts: Vec<f64> = histogram.iter().map(|&count| count as f64).collect();
-    let candidates = (levels..=BINS).step_by(8);
-    let divergences = candidates.map(|bins| (divergence(&counts, bins, levels), bins));
-    divergences.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(BINS, |(_, bins)| bins)
-}
-
-/// The relative entropy of the first `bins` steps, what lies beyond counted with the last, against the same in `levels`.
-fn divergence(counts: &[f64], bins: usize, levels: usize) -> f64 {
-    let total: f64 = counts.iter().sum();
-    let beyond: f64 = counts[bins..].iter().sum();
-    let mut sum = 0.0;
-    for level in 0..levels {
-        let (from, to) = (level * bins / levels, (level + 1) * bins / levels);
-        let inside = &counts[from..to];
-        let occupied = inside.iter().filter(|&&count| count > 0.0).count().max(1);
-        let mean = inside.iter().sum::<f64>() / occupied as f64;
-        for (at, &count) in (from..to).zip(inside) {
-            let reference = if at + 1 == bins { count + beyond } else { count };
-            if reference > 0.0 {
-                sum += reference / total * (reference / mean.max(1e-9)).ln();
-            }
-        }
-    }
-    sum
 }
 
 /// What activations are like, by the names of sites: all that is rounded for one, in any of some graphs. A graph that is
@@ -253,6 +211,64 @@ mod tests {
         assert_eq!((seen.by_program[2].magnitude(), seen.ends()), (4.0, Ends { least: -4.0, most: 3.0 }));
         seen.extend(1, [f32::NAN].into_iter());
         assert!(seen.ends().magnitude().is_nan());
+    }
+
+    /// Numbers of the normal distribution (Box and Muller), spread evenly: the same in each run.
+    fn normal(count: usize) -> impl Iterator<Item = f32> {
+        let even = move |at: usize| (at as f32 + 0.5) / count as f32;
+        let turn = |at: usize| (at as f64 * 0.618_033_988_749_895).fract() as f32 * std::f32::consts::TAU;
+        (0..count).map(move |at| (-2.0 * even(at).ln()).sqrt() * turn(at).cos())
+    }
+
+    /// Activations as networks have them.
+    fn activations() -> Vec<(&'static str, Vec<f32>)> {
+        let (count, every) = (60_000, |at: usize, nth: usize| at.is_multiple_of(nth));
+        let relu =
+            |zeros: usize| normal(count).enumerate().map(move |(at, x)| if at % 20 < zeros { 0.0 } else { x.abs() });
+        let even = move |at: usize| at as f32 / count as f32;
+        let gelu = |x: f32| x * 0.5 * (1.0 + (0.8 * (x + 0.044_715 * x.powi(3))).tanh());
+        vec![
+            ("gaussian", normal(count).collect()),
+            ("of few examples", normal(2000).collect()),
+            ("uniform", (0..count).map(even).collect()),
+            ("uniform of both signs", (0..count).map(|at| 2.0 * even(at) - 1.0).collect()),
+            ("half of it zeros", relu(10).collect()),
+            ("hardly anything but zeros", relu(19).collect()),
+            (
+                "zeros and some large ones",
+                relu(12).enumerate().map(|(at, x)| if every(at, 9000) { 4.0 * x } else { x }).collect(),
+            ),
+            ("gelu", normal(count).map(|x| gelu(2.0 * x)).collect()),
+            ("exponential", (0..count).map(|at| -(even(at) + 0.5 / count as f32).ln()).collect()),
+            ("shares", normal(count).map(|x| 1.0 / (1.0 + (4.0 - 3.0 * x).exp())).collect()),
+        ]
+    }
+
+    /// The mean squared error of activations by a range.
+    fn error(values: &[f32], range: Range) -> f64 {
+        let least = if range.signed { -128.0 } else { 0.0 };
+        let rounded = |x: f32| (x / range.scale).round_ties_even().clamp(least, range.levels()) * range.scale;
+        values.iter().map(|&x| f64::from(x - rounded(x)).powi(2)).sum::<f64>() / values.len() as f64
+    }
+
+    #[test]
+    fn every_method_finds_a_range_that_loses_little() {
+        for (name, values) in activations() {
+            let seen = seen(&values);
+            let whole = seen.range(Method::MinMax).unwrap();
+            let shrunk = (1..=100).map(|part| Range { scale: whole.scale * part as f32 / 100.0, ..whole });
+            let least = shrunk.map(|range| error(&values, range)).fold(f64::MAX, f64::min);
+            let methods = [
+                (Method::MinMax, 2.0),
+                (Method::Percentile(0.9999), 2.5),
+                (Method::SquaredError, 1.05),
+                (Method::Entropy, 2.0),
+            ];
+            for (method, most) in methods {
+                let found = error(&values, seen.range(method).unwrap()) / least;
+                assert!(found < most, "{name} by {method:?}: {found:.2} times the least error");
+            }
+        }
     }
 
     #[test]

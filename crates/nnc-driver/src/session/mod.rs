@@ -18,7 +18,7 @@ use crate::narrow;
 use crate::pretrained;
 use crate::project::Project;
 use crate::prune;
-use crate::quantise::file;
+use crate::quantise::{Wanted, file};
 use crate::store::{Mismatch, Store};
 use metrics::add_matrices;
 use nnc_data::{Batch, Batches};
@@ -47,6 +47,8 @@ pub struct Session<'a> {
     data: &'a DataInfo,
     seed: i64,
     store: Store,
+    /// Floats that a file of integers may hold for answers with parameters, which no program here reads.
+    spare: Wanted,
     metric_start: BTreeMap<String, Tensor>,
     programs: Programs<'a>,
 }
@@ -91,14 +93,15 @@ impl<'a> Session<'a> {
         let init = project.first_values(project.unit.init(&recipe.name))?;
         let mut store = initial_store(&compiler, &init, seed)?;
         prune::channels::records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
-        if !project.quantised.is_empty() {
-            file::prepare(project, recipe, &mut store)?;
-        }
+        let spare = match project.quantised.is_empty() {
+            true => Wanted::new(),
+            false => file::prepare(project, recipe, &mut store)?,
+        };
         narrow::file::prepare(&project.stored, &mut store);
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
         let programs = Programs::new(project, recipe, compiler, prune::masked(&store));
-        Ok(Self { data, seed, store, metric_start, programs })
+        Ok(Self { data, seed, store, spare, metric_start, programs })
     }
 
     /// The recipe.
@@ -124,7 +127,14 @@ impl<'a> Session<'a> {
     /// Copies in every tensor that fits, by path and by the names that models say; lists what does not fit.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         let recipe = self.recipe();
-        self.store.load_weights(weights, &recipe.pretrained.names)
+        let mut mismatches = self.store.load_weights(weights, &recipe.pretrained.names);
+        mismatches.retain(|mismatch| !self.is_spare(mismatch));
+        mismatches
+    }
+
+    /// Whether something is of no use here, but of some to answers with parameters.
+    fn is_spare(&self, mismatch: &Mismatch) -> bool {
+        matches!(mismatch, Mismatch::Unknown { path, found } if self.spare.get(path) == Some(found))
     }
 
     /// Copies in the weights of a file, which must fit tensor by tensor.

@@ -3,7 +3,8 @@
 //! All products of a program are tried at once: a program is compiled in which each has its second-ranked schedule, one with the
 //! third, and so on, and each is run by turns with the program as it is, so that a disturbance meets both. What seems to win by
 //! enough is put together and measured once more before it is believed. Choices are kept in a [`Cache`], also those that
-//! changed nothing, so that another run measures nothing again.
+//! changed nothing, so that another run measures nothing again. A product of which the time left a schedule unmeasured is not
+//! kept: it has the best of what was measured twice, if anything, and is measured anew when there is more time.
 
 mod cache;
 
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// A schedule must be faster by this share to be taken.
 const LEAST_GAIN: f64 = 0.03;
-/// Rounds of a comparison, whatever the time.
+/// Rounds that a comparison takes at least; with less time it says nothing.
 const LEAST_ROUNDS: usize = 5;
 
 /// A product whose schedule was changed.
@@ -46,14 +47,16 @@ pub struct Report {
     pub products: usize,
     /// Of which the cache knew.
     pub known: usize,
+    /// Of which the time left something unmeasured.
+    pub left: usize,
     /// Those that are cut otherwise than by themselves.
     pub wins: Vec<Win>,
     /// Why something could not be kept.
     pub warning: Option<String>,
 }
 
-/// The choices for the products of a graph: those of the cache, and of others those that win when they are measured for about
-/// `time`; with no time nothing is measured. Runs write into `store` as the graph does.
+/// The choices for the products of a graph: those of the cache, and of others those that win when they are measured. No run is
+/// begun after `time`; with no time nothing is measured. Runs write into `store` as the graph does.
 ///
 /// # Errors
 /// What cannot be compiled, or a run that fails.
@@ -78,15 +81,17 @@ pub fn tune(
     let mut report = Report { products: products.len(), known: products.len() - unknown.len(), ..Report::default() };
     let mut times = BTreeMap::new();
     if !time.is_zero() && unknown.iter().any(|product| product.ranked.len() > 1) {
-        let found = trial.winners(&mut base, &unknown, time)?;
+        let (found, measured) = trial.winners(&mut base, &unknown, time)?;
         for product in unknown {
             let winner = found.get(&product.key);
             let choice = winner.map_or(product.ranked[0], |won| won.choice);
             tuning.set(&product.key, choice);
-            if let Err(why) = cache.put(&product.key, choice) {
+            times.extend(winner.map(|won| (product.key.clone(), won.seconds)));
+            if product.ranked.len() > measured {
+                report.left += 1;
+            } else if let Err(why) = cache.put(&product.key, choice) {
                 report.warning.get_or_insert(why);
             }
-            times.extend(winner.map(|won| (product.key.clone(), won.seconds)));
         }
     }
     if compiler.passes.max_memory.is_some() && fitting(trial.program(&tuning))?.is_none() {
@@ -163,26 +168,29 @@ impl Trial<'_> {
         Ok(compiler.lower(&compiler.optimise(self.graph)?)?.report)
     }
 
-    /// The choices that are faster than what products do by themselves.
+    /// The choices that are faster than what products do by themselves, and how many schedules of each were measured.
     fn winners(
         &mut self,
         base: &mut CompiledGraph,
         products: &[&Alternatives],
         time: Duration,
-    ) -> Result<BTreeMap<String, Won>, DriverError> {
+    ) -> Result<(BTreeMap<String, Won>, usize), DriverError> {
         let ranks = products.iter().map(|product| product.ranked.len()).max().unwrap_or(0);
-        let share = time / ranks.max(1) as u32;
-        let started = Instant::now();
+        let end = Instant::now() + time;
         let mut best: BTreeMap<String, Won> = BTreeMap::new();
+        let mut measured = 1;
         for rank in 1..ranks {
-            if started.elapsed() > time {
-                break;
-            }
             let mut tuning = Tuning::default();
             let candidates = products.iter().filter_map(|product| Some((&product.key, *product.ranked.get(rank)?)));
             let candidates: Vec<(&String, Choice)> = candidates.collect();
             candidates.iter().for_each(|(key, choice)| tuning.set(key, *choice));
-            let Some(times) = fitting(self.compared(base, &tuning, share))? else { continue };
+            // The last of the comparisons is of what won.
+            let Some(compared) = fitting(self.compared(base, &tuning, Span::of(end, ranks - rank + 1)))? else {
+                measured += 1;
+                continue;
+            };
+            let Some(times) = compared else { break };
+            measured += 1;
             for (key, choice) in candidates {
                 let Some(&seconds) = times.get(key) else { continue };
                 let gain = |seconds: (f64, f64)| seconds.1 / seconds.0.max(1e-12);
@@ -192,30 +200,50 @@ impl Trial<'_> {
                 }
             }
         }
-        let mut tuning = Tuning::default();
-        best.iter().for_each(|(key, won)| tuning.set(key, won.choice));
-        if !tuning.is_empty() {
-            let times = fitting(self.compared(base, &tuning, share))?.unwrap_or_default();
-            best.retain(|key, won| {
-                won.seconds = times.get(key).copied().unwrap_or((0.0, 0.0));
-                won.seconds.1 < (1.0 - LEAST_GAIN) * won.seconds.0
-            });
-        }
-        Ok(best)
+        let is_sure = self.confirm(base, &mut best, Span::of(end, 1))?;
+        Ok((best, if is_sure { measured } else { 0 }))
     }
 
-    /// Seconds of all launches of each product in a run: as it is, and with a tuning.
+    /// Measures all that won together, and leaves what wins again; says whether there was time for it.
+    fn confirm(
+        &mut self,
+        base: &mut CompiledGraph,
+        best: &mut BTreeMap<String, Won>,
+        span: Span,
+    ) -> Result<bool, DriverError> {
+        let mut tuning = Tuning::default();
+        best.iter().for_each(|(key, won)| tuning.set(key, won.choice));
+        if tuning.is_empty() {
+            return Ok(true);
+        }
+        let compared = fitting(self.compared(base, &tuning, span))?;
+        let is_sure = !matches!(compared, Some(None));
+        let times = compared.flatten().unwrap_or_default();
+        best.retain(|key, won| {
+            won.seconds = times.get(key).copied().unwrap_or((0.0, 0.0));
+            won.seconds.1 < (1.0 - LEAST_GAIN) * won.seconds.0
+        });
+        Ok(is_sure)
+    }
+
+    /// Seconds of all launches of each product in a run: as it is, and with a tuning. Nothing if there is no time for enough
+    /// rounds.
     fn compared(
         &mut self,
         base: &mut CompiledGraph,
         tuning: &Tuning,
-        time: Duration,
-    ) -> Result<BTreeMap<String, (f64, f64)>, DriverError> {
+        span: Span,
+    ) -> Result<Option<BTreeMap<String, (f64, f64)>>, DriverError> {
+        if span.is_over() {
+            return Ok(None);
+        }
         let mut other = self.program(tuning)?;
-        let started = Instant::now();
         let mut rounds: [Vec<BTreeMap<String, f64>>; 2] = [vec![], vec![]];
-        while rounds[0].len() <= LEAST_ROUNDS || started.elapsed() < time {
+        while rounds[0].len() <= LEAST_ROUNDS || Instant::now() < span.until {
             for (program, rounds) in [&mut *base, &mut other].into_iter().zip(&mut rounds) {
+                if rounds.len() <= LEAST_ROUNDS && span.is_over() {
+                    return Ok(None);
+                }
                 rounds.push(by_key(program, self.store)?);
             }
         }
@@ -225,7 +253,28 @@ impl Trial<'_> {
             quantile(&times, 0.5)
         };
         let keys = rounds[0][0].keys().filter(|key| rounds[1][0].contains_key(*key));
-        Ok(keys.map(|key| (key.clone(), (median(&rounds[0], key), median(&rounds[1], key)))).collect())
+        Ok(Some(keys.map(|key| (key.clone(), (median(&rounds[0], key), median(&rounds[1], key)))).collect()))
+    }
+}
+
+/// The time of a comparison.
+#[derive(Clone, Copy)]
+struct Span {
+    /// When it has had its share.
+    until: Instant,
+    /// When it stops even if it has not had enough rounds.
+    end: Instant,
+}
+
+impl Span {
+    /// That of the first of so many until `end`, which share the time alike.
+    fn of(end: Instant, comparisons: usize) -> Self {
+        let now = Instant::now();
+        Self { until: now + end.saturating_duration_since(now) / comparisons as u32, end }
+    }
+
+    fn is_over(self) -> bool {
+        Instant::now() >= self.end
     }
 }
 

@@ -7,6 +7,7 @@
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
+use super::rounded::{Rounded, rounded_values};
 use super::sites::{Site, Sources, moves, sites};
 use super::weights::rounded_weights;
 use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
@@ -30,17 +31,23 @@ struct Integers {
 }
 
 /// Where the integers of weights come from.
-#[derive(Clone, Copy, PartialEq)]
-enum Source {
-    /// Parameters of their own.
-    File,
+enum Source<'l> {
+    /// Parameters of their own: those of these layers.
+    File(&'l [Layer]),
     /// The program rounds its floats.
     Floats,
 }
 
-/// The graph with those products quantised that `layers` name; layers that it has no product for are passed over.
+/// The graph with those products quantised that `layers` name; layers that it has no product for are passed over. Whatever
+/// else reads their weights reads the floats that the integers stand for.
 pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
-    rewritten(graph, layers, Source::File)
+    rewritten(graph, layers, &Source::File(layers))
+}
+
+/// The graph with the floats that the integers of `layers` stand for in the place of their weights, for all who read them: no
+/// product is one of integers.
+pub fn floats_of_integers(graph: &Graph, layers: &[Layer]) -> Graph {
+    rewritten(graph, &[], &Source::File(layers))
 }
 
 /// The graph with every product quantised that integers serve and that there is a range for, by the parameter that its
@@ -48,10 +55,10 @@ pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
 pub fn quantise_floats(graph: &Graph, ranges: &BTreeMap<String, Range>) -> Graph {
     let served = sites(graph).into_iter().filter(|site| !site.is_small());
     let layer = |site: Site| Some(Layer { input: *ranges.get(site.layer())?, name: site.name, marks: BTreeSet::new() });
-    rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), Source::Floats)
+    rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), &Source::Floats)
 }
 
-fn rewritten(graph: &Graph, layers: &[Layer], source: Source) -> Graph {
+fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
     let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
     let sites = sites(graph);
     let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
@@ -61,7 +68,11 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: Source) -> Graph {
     let mut unlimited = Fuel::new(None);
     let rewriter = Rewriter::new(graph, &mut unlimited);
     let integers = vec![None; graph.value_count()];
-    let mut pass = Pass { rewriter, sources, ranges, source, integers, weights: BTreeMap::new() };
+    let rounded = match source {
+        Source::File(layers) => rounded_values(graph, layers),
+        Source::Floats => BTreeMap::new(),
+    };
+    let mut pass = Pass { rewriter, sources, ranges, source, rounded, integers, weights: BTreeMap::new() };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
@@ -74,6 +85,7 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: Source) -> Graph {
             }
         }
         for &result in &node.results {
+            pass.read_as_integers(result);
             if let (Some(range), None) = (pass.ranges.get(result), pass.integers[result.index()]) {
                 pass.round(result, range);
             }
@@ -147,7 +159,9 @@ struct Pass<'a> {
     ranges: Ranges,
     /// By old value.
     integers: Vec<Option<Integers>>,
-    source: Source,
+    source: &'a Source<'a>,
+    /// What there are integers for, by old value.
+    rounded: BTreeMap<ValueId, Rounded>,
     /// Integers and scales of weights by the name of their site.
     weights: BTreeMap<String, [ValueId; 2]>,
 }
@@ -265,7 +279,7 @@ impl Pass<'_> {
             Some(x) => x,
             None => self.round(site.input, range),
         };
-        let [weights, scales] = self.weights(site);
+        let [weights, scales] = self.weights(&site.name, (site.weights, site.channel_axis));
         let weights = self.with_number(BinaryOp::Max, weights, -f64::from(WEIGHT_LEVELS));
         let weights = self.with_number(BinaryOp::Min, weights, f64::from(WEIGHT_LEVELS));
         let sums = self.sums(&node.op, x, weights);
@@ -280,27 +294,38 @@ impl Pass<'_> {
         self.rewriter.replace(node.results[0], y);
     }
 
-    /// The integers and scales of a site's weights, the same for all sites of a name.
-    fn weights(&mut self, site: &Site) -> [ValueId; 2] {
-        if let Some(&made) = self.weights.get(&site.name) {
+    /// The integers and scales of weights whose output channels lie along an axis, the same for all of a name.
+    fn weights(&mut self, name: &str, (old, channel_axis): (ValueId, usize)) -> [ValueId; 2] {
+        if let Some(&made) = self.weights.get(name) {
             return made;
         }
         let made = match self.source {
-            Source::File => {
-                let shape = self.rewriter.old().ty(site.weights).shape.clone();
-                let scales = TensorType::new(DType::F32, Shape(vec![shape[site.channel_axis].clone()]));
-                let weights = Op::Param { path: weights_path(&site.name), ty: TensorType::new(DType::I8, shape) };
-                let scales = Op::Param { path: scales_path(&site.name), ty: scales };
+            Source::File(_) => {
+                let shape = self.rewriter.old().ty(old).shape.clone();
+                let scales = TensorType::new(DType::F32, Shape(vec![shape[channel_axis].clone()]));
+                let weights = Op::Param { path: weights_path(name), ty: TensorType::new(DType::I8, shape) };
+                let scales = Op::Param { path: scales_path(name), ty: scales };
                 [weights, scales].map(|parameter| self.rewriter.emit(parameter, &[]))
             }
             Source::Floats => {
-                let weights = self.rewriter.value(site.weights);
-                let rounded = rounded_weights(self.rewriter.graph_mut(), weights, site.channel_axis);
+                let weights = self.rewriter.value(old);
+                let rounded = rounded_weights(self.rewriter.graph_mut(), weights, channel_axis);
                 [self.rewriter.emit(Op::Cast(DType::I8), &[rounded.numbers]), rounded.scales]
             }
         };
-        self.weights.insert(site.name.clone(), made);
+        self.weights.insert(name.to_owned(), made);
         made
+    }
+
+    /// From here on an old value that a file has integers for is what these stand for.
+    fn read_as_integers(&mut self, old: ValueId) {
+        let Some(Rounded { name, channel_axis }) = self.rounded.remove(&old) else { return };
+        let [weights, scales] = self.weights(&name, (old, channel_axis));
+        let floats = self.rewriter.emit(Op::Cast(DType::F32), &[weights]);
+        let shape = self.rewriter.ty(floats).shape.clone();
+        let scales = self.rewriter.emit(Op::Broadcast { shape, axes: vec![channel_axis] }, &[scales]);
+        let floats = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[floats, scales]);
+        self.rewriter.replace(old, floats);
     }
 
     /// The sums of products with as many terms as kernels want.

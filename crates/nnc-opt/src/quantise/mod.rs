@@ -14,13 +14,14 @@
 //! | --- | --- |
 //! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
 //! | `fingerprint` | numbers for what values are computed by |
+//! | [`mod@rounded`] | which values of a graph there are integers for |
 //! | [`mod@apply`] | the rewrite |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
 //! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for each output
-//! channel). A layer's range holds for all of its uses; a value that several layers read is rounded once, by a range that
+//! channel); whoever else reads these weights reads the floats that the integers stand for. A layer's range holds for all of its uses; a value that several layers read is rounded once, by a range that
 //! covers those of all. Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64
 //! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
 
@@ -29,10 +30,11 @@ use std::collections::BTreeSet;
 mod apply;
 mod fake;
 mod fingerprint;
+mod rounded;
 mod sites;
 mod weights;
 
-pub use apply::{quantise, quantise_floats};
+pub use apply::{floats_of_integers, quantise, quantise_floats};
 pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
 pub use sites::{Site, Sources, sites};
 

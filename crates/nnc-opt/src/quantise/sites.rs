@@ -124,9 +124,8 @@ pub(super) fn moves(op: &Op) -> bool {
 
 fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<Site> {
     let node = graph.node(id);
-    let custom = if matches!(node.op, Op::Conv(_)) { 0 } else { 1 };
     let channel_axis = match &node.op {
-        Op::Conv(_) => custom,
+        Op::Conv(_) => 0,
         Op::Dot { batch: 0, a_axes, b_axes } if a_axes.len() == 1 && is_matrix(graph, node.operands[1]) => {
             1 - b_axes[0]
         }
@@ -142,14 +141,21 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     let results = graph.ty(node.results[0]).shape.elements().size();
     let channels = sizes[channel_axis];
     let depth = elements.checked_div(channels)?;
-    let path = largest_parameter(graph, weights)?;
-    let name = match graph.definition(weights).op {
-        Op::Param { .. } if channel_axis == custom => path.to_owned(),
-        _ => format!("{path}@{:08x}", folded(marks[weights.index()] ^ channel_axis as u64)),
-    };
+    let name = name(graph, marks, weights, channel_axis)?;
     let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
     let (mark, products) = (marks[input.index()], results * depth);
     Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
+}
+
+/// What weights are called whose output channels lie along an axis: [`Site::name`]. By custom these are the columns of a
+/// matrix, and of the kernels of a convolution the first axis.
+pub(super) fn name(graph: &Graph, marks: &[u64], weights: ValueId, channel_axis: usize) -> Option<String> {
+    let path = largest_parameter(graph, weights)?;
+    let custom = usize::from(is_matrix(graph, weights));
+    Some(match graph.definition(weights).op {
+        Op::Param { .. } if channel_axis == custom => path.to_owned(),
+        _ => format!("{path}@{:08x}", folded(marks[weights.index()] ^ channel_axis as u64)),
+    })
 }
 
 /// 64 bits in 32.
@@ -157,7 +163,7 @@ fn folded(hash: u64) -> u32 {
     (hash ^ hash >> 32) as u32
 }
 
-fn is_matrix(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_matrix(graph: &Graph, value: ValueId) -> bool {
     graph.ty(value).shape.rank() == 2
 }
 

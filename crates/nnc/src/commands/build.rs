@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let engines = engines(&options.isa);
     let mut compiler = setup::native(None, engines[0], options.passes)?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
-    let deployment = Deployment::consuming(&graphs.subject(&loaded), store, &compiler, &engines)?;
+    let deployment = Deployment::new(&graphs.subject(&loaded), store, &compiler, &engines)?;
     let size = deployment.write(&options.output, &compiler)?;
     let (file, size) = (options.output.display(), terminal::bytes(size));
     let time = terminal::duration(started.elapsed().as_secs_f64());

@@ -7,20 +7,21 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
 use nnc_driver::answer::{AnswerGraphs, model_name};
 use nnc_driver::checkpoint::Checkpoint;
-use nnc_driver::deploy::Deployment;
+use nnc_driver::deploy::outline;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
 use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Project, narrow};
-use nnc_lang::elaborate::RecipeInfo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 /// Terms that share a scale, unless it is said.
 const DEFAULT_GROUP: usize = 64;
+/// The share of magnitudes that a percentile keeps, in per cent, unless it is said.
+const DEFAULT_PERCENTILE: f64 = 99.99;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     setup::check_weights_target(&options.output, (&options.file, &options.weights), &options.input)?;
@@ -57,14 +58,11 @@ fn of_recipe(
         return Err(Failure::Message(format!("--input {input}: a recipe is calibrated on its data; see `--data`")));
     }
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
-    let request = request(options);
+    let request = request(options)?;
     let bar = terminal::spinner();
     let mut told = |what: &str| bar.set_message(what.to_owned());
     let outcome = quantise((project, recipe), compiler, session.store(), &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
-    if outcome.report.is_any() {
-        warn_of_parameters(recipe, outcome.report.bytes);
-    }
     Ok(outcome)
 }
 
@@ -96,23 +94,28 @@ fn of_model(
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
     let (graphs, store, rows) = opened_model(project, options, &mut loaded)?;
-    let deployment = Deployment::new(&graphs.subject(&loaded), &store, compiler)?;
-    let columns = Givens::new(&options.input).columns(deployment.manifest())?;
-    let names = deployment.manifest().inputs.iter().map(|port| port.name.clone());
+    let manifest = outline(&graphs.subject(&loaded));
+    let columns = Givens::new(&options.input).columns(&manifest)?;
+    let names = manifest.inputs.iter().map(|port| port.name.clone());
     let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
-    let request = request(options);
+    let request = request(options)?;
     let model = model_name(project, options.file.only.as_deref())?;
     Ok(quantise_model(project, &model, compiler, (store, &inputs), (&request, rows))?)
 }
 
-fn request(options: &Quantise) -> Request {
-    let method = match options.range {
-        Calibration::MinMax => Method::MinMax,
-        Calibration::Percentile => Method::Percentile(options.percentile / 100.0),
-        Calibration::Entropy => Method::Entropy,
+fn request(options: &Quantise) -> Result<Request, Failure> {
+    let method = match (options.range, options.percentile) {
+        (Calibration::Percentile, share) => Method::Percentile(share.unwrap_or(DEFAULT_PERCENTILE) / 100.0),
+        (Calibration::MinMax | Calibration::Mse | Calibration::Entropy, Some(share)) => {
+            let message = format!("--percentile {share}: this is for `--range percentile`, which is another range");
+            return Err(Failure::Message(message));
+        }
+        (Calibration::MinMax, None) => Method::MinMax,
+        (Calibration::Mse, None) => Method::SquaredError,
+        (Calibration::Entropy, None) => Method::Entropy,
     };
     let (examples, metric) = (options.examples.get(), options.metric.clone());
-    Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all }
+    Ok(Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all })
 }
 
 /// An answer whose elements moved further than this in the mean, of its largest magnitude, is worth a warning.
@@ -150,6 +153,7 @@ fn warn(report: &Report) {
     }
     warn_of_wide(&report.rows);
     report.answers.iter().for_each(warn_of_answer);
+    warn_of_floats(report);
     warn_of_split(report.measured.as_ref());
     if !report.is_any() {
         let is_slower = |row: &Row| matches!(row.choice, Err(Reason::Slower | Reason::NetworkSlower));
@@ -159,17 +163,16 @@ fn warn(report: &Report) {
     }
 }
 
-/// Answers with parameters are made for what is given to them, so that nothing could look at their activations.
-fn warn_of_parameters(recipe: &RecipeInfo, [before, after]: [usize; 2]) {
-    let floats = recipe.answers.iter().filter(|answer| answer.parameters.is_some());
-    let names: Vec<String> = floats.map(|answer| format!("`{}`", answer.name)).collect();
+/// Floats that stay for answers which nobody could make are a surprise in a file of integers.
+fn warn_of_floats(report: &Report) {
+    let unknown = |drift: &&Drift| drift.moved == Moved::WeightsAlone { is_known: false };
+    let names: Vec<String> = report.answers.iter().filter(unknown).map(|drift| format!("`{}`", drift.answer)).collect();
     if !names.is_empty() {
+        let [before, after] = report.bytes;
         terminal::print_warning(&format!(
-            "{} {} parameters, so that no example shows what activations are there: {} with floats, which the file holds beside \
-             the integers ({:.0} % of the size before); `--weights-only int8` makes such files small",
+            "{} cannot be made without values for all settings, so that floats are kept beside integers that may not serve \
+             ({:.0} % of the size before): give some by `--set NAME=VALUE`",
             names.join(", "),
-            if names.len() == 1 { "has" } else { "have" },
-            if names.len() == 1 { "it computes" } else { "they compute" },
             100.0 * after as f64 / before.max(1) as f64,
         ));
     }
@@ -208,7 +211,7 @@ fn warn_of_answer(drift: &Drift) {
             "answer `{answer}` cannot be made of {}, so how far it moves is not known",
             terminal::counted(rows, "example")
         )),
-        Moved::By { .. } | Moved::Changed { .. } => {}
+        Moved::By { .. } | Moved::Changed { .. } | Moved::WeightsAlone { .. } => {}
     }
 }
 
@@ -257,6 +260,7 @@ fn moved(drift: &Drift) -> String {
             format!("changes in {} of {}", terminal::grouped(elements as u64), terminal::counted(of, "element"))
         }
         Moved::Unknown { .. } => "was not compared".to_owned(),
+        Moved::WeightsAlone { .. } => "computes in f32, by the weights that the integers stand for".to_owned(),
     };
     format!("{QUIET}answer{QUIET:#} {name} {how}\n")
 }
@@ -315,6 +319,7 @@ fn as_json(report: &Report) -> Value {
         Moved::By { mean, largest, lost } => json!({"answer": answer, "largest": largest, "mean": mean, "lost": lost}),
         Moved::Changed { elements, of } => json!({"answer": answer, "changed": elements, "of": of}),
         Moved::Unknown { rows } => json!({"answer": answer, "too_few_examples": rows}),
+        Moved::WeightsAlone { is_known } => json!({"answer": answer, "f32_by_rounded_weights": is_known}),
     });
     json!({
         "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,

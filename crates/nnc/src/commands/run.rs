@@ -6,7 +6,7 @@ use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{Alphabet, Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
-use nnc_driver::deploy::Deployment;
+use nnc_driver::deploy::{Deployment, outline};
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
@@ -30,8 +30,8 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let mut compiler = setup::compiler(&options.engine)?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
-    let deployment = Deployment::new(&graphs.subject(&loaded), &store, &compiler)?;
-    let manifest = &deployment.manifest().clone();
+    let subject = graphs.subject(&loaded);
+    let manifest = &outline(&subject);
     let inputs = given.columns(manifest)?;
     if !options.watch.is_empty() {
         let unchanged = pipeline::Options { fuel: Some(0), layout: false, ..compiler.passes.clone() };
@@ -43,11 +43,13 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     }
     let answers = match compiler.engine {
         Engine::Native(_) => {
-            let mut engine = deployment.engine(&compiler)?.with_seed(options.seed);
-            match engine.run(&inputs) {
-                // The interpreter tells which index it is.
+            let deployment = Deployment::new(&subject, store, &compiler, &[compiler.engine])?;
+            let ran = deployment.engine(&compiler)?.with_seed(options.seed).run(&inputs);
+            match ran {
+                // The interpreter tells which index it is. The weights went into the engine, and with it.
                 Err(EngineError::Index) => {
                     let plain = Compiler { engine: Engine::Interpreter, ..compiler.clone() };
+                    let mut store = setup::weights_again(&project, &graphs, options.weights.as_deref())?;
                     interpret(&plain, &graphs, &mut store, manifest, &inputs, options.seed)?
                 }
                 ran => ran.map_err(|error| error.to_string())?,

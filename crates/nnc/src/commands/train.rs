@@ -11,6 +11,7 @@ use nnc_driver::stage::{self, Which};
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, executable, report};
 use nnc_stub::present::printable;
+use std::fs;
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         resume: options.resume,
         checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
     };
+    let _unless_used = NewFolders::of(&out);
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
         check_report(report, options, &dataset, &out)?;
@@ -96,6 +98,24 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         rate,
         out.display()
     ))
+}
+
+/// The folders that a run makes for itself, innermost first. When it is over, by whatever error, those that nothing came into go
+/// again.
+struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Of those that a path names, the ones that are not there yet.
+    fn of(out: &Path) -> Self {
+        Self(out.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect())
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        // One that something is in cannot be removed, nor can those around it.
+        self.0.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
 }
 
 /// Completes the plots of a run; one that left no checkpoint leaves none.
