@@ -17,7 +17,7 @@ use crate::{DType, Graph, Op, Tensor};
 pub use attention::{Attention, Mask};
 pub use plain::{conv, dot, input};
 pub use rng::Rng;
-pub use sparse::{SparseProduct, sparse_product};
+pub use sparse::{SparseConvolution, SparseProduct, sparse_convolution, sparse_product};
 use std::collections::BTreeMap;
 
 /// What random graphs are made of.

@@ -20,11 +20,12 @@ use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
 use super::product::{Product, Range, RowSource, Sink, Target};
+use super::sparse::Outcome;
 use super::spatial::Spatial;
 use super::tile::Level;
 use super::winograd::Tiles;
 use super::words::{self, Factors};
-use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels};
+use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels, sparse_conv};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, DType, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -99,13 +100,32 @@ pub fn lower(
         false => operands,
     };
     match spatial.groups {
-        1 => match winograd(lowering, &operands) {
-            Some(tiles) => conv_winograd::emit(lowering, group, anchor, (w, &operands), tiles),
-            None => emit(lowering, group, anchor, (w, &operands)),
-        },
+        1 => lower_product(lowering, (group, anchor), (w, &operands)),
         _ if is_single => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
+}
+
+/// Lowers a convolution of one group: by what of its weights is not zero if that is faster than all of them.
+fn lower_product(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    (weights, operands): (ValueId, &Operands),
+) -> Result<(), LowerError> {
+    let tiles = winograd(lowering, operands);
+    let dims = &operands.image.layout.dims;
+    let columns = operands.weights.layout.dims[0];
+    let share = tiles.map_or(1.0, |tiles| tiles.share(operands.axes, dims[0], dims[3], columns));
+    let why_dense = match sparse_conv::lower(lowering, (group, anchor), (weights, operands), share)? {
+        Outcome::Done => return Ok(()),
+        Outcome::Dense(why) => why,
+    };
+    match tiles {
+        Some(tiles) => conv_winograd::emit(lowering, group, anchor, (weights, operands), tiles)?,
+        None => emit(lowering, group, anchor, (weights, operands))?,
+    }
+    why_dense.iter().for_each(|why| lowering.remark(why));
+    Ok(())
 }
 
 /// Lines from so many windows on are not to be had in one piece.
