@@ -48,7 +48,10 @@ pub fn lower(
     let planes = Planes::new(operands.axes, channels);
     match decide(&Product { rows, pattern: &pattern, share, windows: Some((images, &planes)) }) {
         Decision::Dense(why) => Ok(Outcome::Dense(why)),
-        Decision::Sparse(form, draft) => {
+        Decision::Sparse(form, mut draft) => {
+            if share < 1.0 {
+                draft.how.push_str(", than Winograd's form; every term is added");
+            }
             debug_assert_eq!(form, Form::Elements, "windows have no other lists");
             emit(lowering, (group, anchor), operands, (&pattern, &planes), draft)?;
             Ok(Outcome::Done)

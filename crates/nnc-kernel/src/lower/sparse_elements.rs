@@ -27,12 +27,12 @@ const TASK_PRODUCTS: usize = 1 << 18;
 /// Rows that a block has about, for the number of tasks, which does not depend on the machine.
 const USUAL_ROWS: usize = 16;
 /// The most terms that are taken at a time.
-const SLAB: usize = 192;
+const SLAB: usize = 256;
 /// Columns whose sums are finished at a time, while they stay in the first cache; a multiple of all lists of a bundle.
 const CHUNK: usize = 24;
 /// Bytes of turned rows that stay in the first cache, and how much longer loads take that do not.
 const FIRST_CACHE: usize = 28 << 10;
-const FAR_COST: f64 = 1.7;
+const FAR_COST: f64 = 1.15;
 /// The most tasks of a block of rows, and the fewest columns of one: each transposes the rows anew.
 const MOST_CUTS: usize = 4;
 const LEAST_COLUMNS: usize = 64;
@@ -76,7 +76,7 @@ impl Blocks {
 
     /// What an element of the matrix costs for so many rows, as in [`element_cost`].
     pub fn cost(&self, rows: usize) -> f64 {
-        let block = |rows: usize| element_cost(rows, rows * self.terms());
+        let block = |rows: usize| element_cost(rows, rows * self.terms(), 1.0);
         rows.div_ceil(self.height) as f64 * block(self.height.min(rows))
     }
 
@@ -139,16 +139,16 @@ fn block_rows(rows: usize, depth: usize) -> usize {
     }
     let units = rows.div_ceil(UNIT);
     let of = |of_block: usize| {
-        units.div_ceil(of_block) as f64 * element_cost(UNIT * of_block, UNIT * of_block * slab(depth))
+        units.div_ceil(of_block) as f64 * element_cost(UNIT * of_block, UNIT * of_block * slab(depth), 1.0)
     };
     UNIT * (1..=MOST_UNITS).min_by(|a, b| of(*a).total_cmp(&of(*b))).unwrap_or(MOST_UNITS)
 }
 
 /// What an element of the matrix costs for a block of so many rows, of which so many turned elements are read, in
-/// multiply-adds of [`UNIT`] rows.
-pub fn element_cost(rows: usize, turned: usize) -> f64 {
+/// multiply-adds of [`UNIT`] rows; `load` is how much longer one takes for where its rows lie.
+pub fn element_cost(rows: usize, turned: usize, load: f64) -> f64 {
     let far = if 4 * turned > FIRST_CACHE { FAR_COST } else { 1.0 };
-    rows.div_ceil(UNIT) as f64 * far + ELEMENT_COST
+    rows.div_ceil(UNIT) as f64 * far * load + ELEMENT_COST
 }
 
 /// A run of sums that belong to rows of the result which follow one another.

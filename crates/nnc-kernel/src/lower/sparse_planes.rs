@@ -15,6 +15,8 @@ use crate::ir::{Builder, Memory, Value};
 
 /// Bytes of a block that stay in the second cache.
 const CACHED: usize = 256 << 10;
+/// How much longer a load takes whose vector begins anywhere: most touch two lines of the cache.
+const CROSSING_COST: f64 = 2.0;
 /// What a block takes that does not, as a multiple.
 const UNCACHED_COST: f64 = 1.5;
 
@@ -42,7 +44,7 @@ impl Planes {
     /// What an element of the matrix costs for all blocks of an image.
     pub fn cost(&self) -> f64 {
         let cached = if 4 * self.elements() <= CACHED { 1.0 } else { UNCACHED_COST };
-        self.blocks() as f64 * element_cost(self.places(), self.elements()) * cached
+        self.blocks() as f64 * element_cost(self.places(), self.elements(), CROSSING_COST) * cached
     }
 
     /// Blocks along both axes.
