@@ -151,9 +151,15 @@ fn sparse_convolutions() {
         stride: [1, 1],
         dilation: 1,
         padding: 1,
+        block: 1,
         sparsity: 0.95,
     };
-    let cases = [convolution, SparseConvolution { stride: [2, 2], image: [2, 8, 40, 19], ..convolution }];
+    let cases = [
+        convolution,
+        SparseConvolution { stride: [2, 2], image: [2, 8, 40, 19], ..convolution },
+        SparseConvolution { block: 16, ..convolution },
+        SparseConvolution { block: 16, padding: 0, stride: [2, 2], ..convolution },
+    ];
     for (seed, convolution) in cases.iter().enumerate() {
         assert!(check(&sparse_convolution(convolution, seed as u64), seed as u64), "{convolution:?}");
     }

@@ -64,6 +64,8 @@ pub struct SparseConvolution {
     pub dilation: usize,
     /// Zeros around the image.
     pub padding: usize,
+    /// So many neighbouring output channels are zero together.
+    pub block: usize,
     /// The share of zeros among the weights, about.
     pub sparsity: f64,
 }
@@ -74,8 +76,8 @@ pub fn sparse_convolution(of: &SparseConvolution, seed: u64) -> Graph {
     let ty = TensorType::new(DType::F32, Shape::of(&of.image));
     let x = graph.emit(Op::Input { name: "x".to_owned(), ty }, &[]);
     let depth = of.image[3] * of.taps[0] * of.taps[1];
-    let SparseConvolution { columns, sparsity, .. } = *of;
-    let weights = SparseProduct { rows: 0, depth, columns, block: 1, sparsity, turned: true };
+    let SparseConvolution { columns, sparsity, block, .. } = *of;
+    let weights = SparseProduct { rows: 0, depth, columns, block, sparsity, turned: true };
     let dims = [columns, of.image[3], of.taps[0], of.taps[1]];
     let w = graph.emit(Op::Constant(Tensor::from_f64(DType::F32, &dims, &matrix(&weights, seed).to_f64())), &[]);
     let both = |numbers: [usize; 2]| numbers.map(|number| Dim::from(number as i64)).to_vec();

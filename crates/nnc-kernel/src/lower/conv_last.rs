@@ -19,7 +19,7 @@ use super::lines_last::{Lines, Windows};
 use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
-use super::product::{Product, Range, RowSource, Sink, Target};
+use super::product::{Product, Range, Sink, Target};
 use super::sparse::Outcome;
 use super::spatial::Spatial;
 use super::tile::Level;
@@ -212,7 +212,7 @@ impl Body<'_> {
         let columns = shape.column_blocks.bounds(b, at[2]);
         let windows = self.windows(b, at[0], lines.0);
         let count = b.sub(lines.1, lines.0);
-        self.note_starts(b, &windows, count);
+        windows.note_starts(b, shape.axes, count, self.starts);
         let row = shape.axes[1].windows as i64;
         let (zero, rows) = (b.index(0), b.mul_index(count, row));
         let images = &at[..target.row_axis];
@@ -257,22 +257,6 @@ impl Body<'_> {
         };
         let all = b.index(self.shape.channels as i64);
         lines.windows(b, (first, all), line, self.padded)
-    }
-
-    /// Notes where the window of each row begins.
-    fn note_starts(&self, b: &mut Builder, windows: &Windows, lines: Value) {
-        let [vertical, horizontal] = self.shape.axes;
-        let (zero, one) = (b.index(0), b.index(1));
-        b.for_loop(zero, lines, one, &[], |b, line, _| {
-            let first = b.affine(&[(line, vertical.step as i64 * windows.line)], 0);
-            let row = b.mul_index(line, horizontal.windows as i64);
-            b.for_each(horizontal.windows as i64, |b, column| {
-                let start = b.affine(&[(first, 1), (column, horizontal.step as i64 * windows.column)], 0);
-                let place = b.add(row, column);
-                b.store(self.starts, place, start);
-            });
-            vec![]
-        });
     }
 
     /// The loops over the terms of a slab.
@@ -329,18 +313,6 @@ impl Body<'_> {
         });
     }
 
-    /// Where the windows of a task begin, from a place on: evenly spaced over all of its lines, along each, or as noted.
-    fn rows(&self, windows: &Windows, from: Value) -> RowSource {
-        let [vertical, horizontal] = self.shape.axes;
-        let (line, column) = (vertical.step as i64 * windows.line, horizontal.step as i64 * windows.column);
-        match horizontal.windows {
-            1 => RowSource::Even(from, line),
-            across if across as i64 * column == line => RowSource::Even(from, column),
-            across if across.is_multiple_of(self.shape.tile.rows) => RowSource::Lines(self.starts, from, column),
-            _ => RowSource::Table(self.starts, from),
-        }
-    }
-
     /// The product of a task from some term on.
     fn product<'l>(
         &self,
@@ -358,7 +330,7 @@ impl Body<'_> {
             tile: shape.tile,
             rows: shape.places(),
             columns: shape.columns,
-            a: (windows.memory, self.rows(windows, from)),
+            a: (windows.memory, windows.rows(shape.axes, from, (self.starts, shape.tile.rows))),
             b: (self.weights, packed, depth),
             gathered: None,
             ends: false,

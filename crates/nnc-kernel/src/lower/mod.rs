@@ -17,7 +17,7 @@
 //! | [`tuning`] | other ways to cut them |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`spatial`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
-//! | [`sparse_conv`], [`sparse_planes`] | convolutions by such weights |
+//! | [`sparse_conv`], [`sparse_planes`], [`sparse_windows`] | convolutions by such weights |
 //! | [`sparse_panels`], [`sparse_elements`], [`sparse_rows`], [`sparse_turn`] | their kernels: vectors along columns, and along rows |
 //! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
 //! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
@@ -77,6 +77,7 @@ mod sparse_pattern;
 mod sparse_planes;
 mod sparse_rows;
 mod sparse_turn;
+mod sparse_windows;
 mod spatial;
 mod stored_digits;
 mod stored_floats;

@@ -1,8 +1,9 @@
 //! Convolutions by sparse constant weights: only the taps and channels that are not zero are multiplied.
 //!
 //! Windows are the rows of a product, terms are taps, then channels, as in the dense kernel that adds every term, so that
-//! the result has its bits. Vectors lie along neighbouring windows of the image, which is transposed a block at a time
-//! ([`super::sparse_planes`]); the rest is the product of rows by single elements ([`super::sparse_elements`]).
+//! the result has its bits. Single elements have vectors along neighbouring windows of the image, which is transposed a
+//! block at a time ([`super::sparse_planes`]); the rest is the product of rows ([`super::sparse_elements`]). Blocks have
+//! vectors along output channels, and windows are read as they lie ([`super::sparse_windows`]).
 //! Where the dense kernel would go by Winograd's form, which rounds otherwise, this one must be faster than that.
 
 use super::conv_last::Operands;
@@ -12,13 +13,13 @@ use super::loops::coordinates;
 use super::memory::KernelDraft;
 use super::product::Target;
 use super::sparse::{Decision, Outcome, Sizes, Tables, constant, decide};
-use super::sparse_cost::Product;
+use super::sparse_cost::{Product, together};
 use super::sparse_elements::{Blocks, Body};
-use super::sparse_lists::Form;
+use super::sparse_lists::{Form, Lists};
 use super::sparse_pattern::Pattern;
 use super::sparse_planes::Planes;
-use super::{LowerError, Lowering};
-use crate::ir::{Direction, Elem};
+use super::{LowerError, Lowering, sparse_windows};
+use crate::ir::{Direction, Elem, Memory};
 use nnc_graph::{NodeId, ValueId};
 use nnc_opt::fuse::Group;
 
@@ -52,8 +53,7 @@ pub fn lower(
             if share < 1.0 {
                 draft.how.push_str(", than Winograd's form; every term is added");
             }
-            debug_assert_eq!(form, Form::Elements, "windows have no other lists");
-            emit(lowering, (group, anchor), operands, (&pattern, &planes), draft)?;
+            emit(lowering, (group, anchor), operands, (&pattern, &planes), (form, draft))?;
             Ok(Outcome::Done)
         }
     }
@@ -64,7 +64,7 @@ fn emit(
     (group, anchor): (&Group, NodeId),
     operands: &Operands,
     (pattern, planes): (&Pattern, &Planes),
-    mut draft: KernelDraft,
+    (form, mut draft): (Form, KernelDraft),
 ) -> Result<(), LowerError> {
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
@@ -73,24 +73,49 @@ fn emit(
     let target =
         Target { frame: &frame, result, outputs: &group.outputs, row_axis, column_axis: row_axis + 1, spill: None };
     let images = operands.image.layout.dims[0];
-    let rows = images * operands.axes[0].windows * operands.axes[1].windows;
-    let shape = Sizes { rows, columns: pattern.columns, depth: pattern.depth };
-    let blocks = Blocks::whole(&shape, pattern.count(), planes.places());
-    let (lists, order) = blocks.lists(pattern);
-    let lists = lists.placed(|term| planes.place(term));
-    let tables = Tables::new(lowering, &mut draft, &lists, (&operands.weights, pattern))?;
-    let order = constant(lowering, &mut draft, &order);
-    let body = Body::new(lowering, &mut draft, &blocks, (&tables, order), planes.elements());
+    let places = operands.axes[0].windows * operands.axes[1].windows;
+    let sizes = Sizes { rows: places, columns: pattern.columns, depth: pattern.depth };
+    let packed = match form {
+        Form::Blocks(_) | Form::LookUp => {
+            let shape = sparse_windows::Shape::new(operands, pattern.columns);
+            let lists = Lists::in_order(pattern, form, together(form, places)).placed(|term| shape.place(term));
+            let tables = Tables::new(lowering, &mut draft, &lists, (&operands.weights, pattern))?;
+            sparse_windows::emit(lowering, &mut draft, target, &sizes, (&shape, &tables));
+            tables.packed
+        }
+        Form::Elements => {
+            let all = Sizes { rows: images * places, ..sizes };
+            let blocks = Blocks::whole(&all, pattern.count(), planes.places());
+            let (lists, order) = blocks.lists(pattern);
+            let lists = lists.placed(|term| planes.place(term));
+            let tables = Tables::new(lowering, &mut draft, &lists, (&operands.weights, pattern))?;
+            let order = constant(lowering, &mut draft, &order);
+            emit_elements(lowering, &mut draft, (&target, operands), (&blocks, planes), (&tables, order));
+            tables.packed
+        }
+    };
+    let work = 2 * images * places * pattern.count();
+    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, packed])
+}
+
+/// The phase of single elements.
+fn emit_elements(
+    lowering: &Lowering<'_>,
+    draft: &mut KernelDraft,
+    (target, operands): (&Target<'_, '_>, &Operands),
+    (blocks, planes): (&Blocks, &Planes),
+    (tables, order): (&Tables, Memory),
+) {
+    let body = Body::new(lowering, draft, blocks, (tables, order), planes.elements());
     let memory = draft.param(operands.image.buffer, operands.image.elem, Direction::In);
     let lanes = lowering.lanes_of(Elem::F32);
-    let counts = [images, planes.blocks(), blocks.cuts() as usize];
+    let counts = [operands.image.layout.dims[0], planes.blocks(), blocks.cuts() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
         let at = coordinates(b, task, &counts);
         let block = planes.block(b, (&operands.image, memory, at[0]), at[1], lanes);
         let zero = b.index(0);
-        let point = Point { coordinates: [&at[..row_axis], &[zero, zero]].concat(), vector: row_axis + 1, lanes: 1 };
-        body.task(b, (&target, &point), &block, at[2]);
+        let coordinates = [&at[..target.row_axis], &[zero, zero]].concat();
+        let point = Point { coordinates, vector: target.column_axis, lanes: 1 };
+        body.task(b, (target, &point), &block, at[2]);
     });
-    let work = 2 * rows * pattern.count();
-    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, tables.packed])
 }

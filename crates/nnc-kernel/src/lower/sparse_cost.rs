@@ -94,13 +94,11 @@ impl Product<'_> {
         }
     }
 
-    /// The forms whose vectors lie along columns, which windows of an image have none of.
-    fn along_columns(&self) -> Vec<(Form, f64)> {
-        if self.windows.is_some() {
-            return vec![];
-        }
+    /// The forms whose vectors lie along columns.
+    fn along_columns(&self) -> impl Iterator<Item = (Form, f64)> {
         let blocks = WIDTHS.map(|width| (Form::Blocks(width), self.blocks(width)));
-        blocks.into_iter().chain(self.look_up().map(|cycles| (Form::LookUp, cycles))).collect()
+        let look_up = self.look_up().map(|cycles| (Form::LookUp, cycles));
+        blocks.into_iter().chain(look_up)
     }
 
     fn dense(&self) -> f64 {
@@ -139,9 +137,9 @@ impl Product<'_> {
         UNIT_CYCLES * far * kept as f64 * each + TURN_CYCLES * (turned + columns * self.rows) as f64
     }
 
-    /// `None` where rows are many or shorter than a window.
+    /// `None` where rows are many or shorter than what is looked up in, and for windows of an image.
     fn look_up(&self) -> Option<f64> {
-        if self.rows > LOOKED_UP_ROWS || self.pattern.depth < LOOKED_UP {
+        if self.windows.is_some() || self.rows > LOOKED_UP_ROWS || self.pattern.depth < LOOKED_UP {
             return None;
         }
         let entries = Lists::in_order(self.pattern, Form::LookUp, together(Form::LookUp, self.rows)).entries();
