@@ -4,8 +4,8 @@
 mod common;
 
 use nnc_graph::testing::{
-    Attention, GraphOptions, Layers, Mask, SparseProduct, graph_of_one_op, loop_names, op_names, random_graph_with,
-    random_inputs, sparse_product,
+    Attention, GraphOptions, Layers, Mask, SparseConvolution, SparseProduct, graph_of_one_op, loop_names, op_names,
+    random_graph_with, random_inputs, sparse_convolution, sparse_product,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_graph::{Stored, Tensor};
@@ -160,6 +160,29 @@ fn sparse_products() {
     ];
     for (seed, product) in cases.iter().enumerate() {
         assert!(check(&sparse_product(product, seed as u64), seed as u64), "{product:?}");
+    }
+}
+
+#[test]
+fn sparse_convolutions() {
+    let convolution = SparseConvolution {
+        image: [1, 9, 11, 40],
+        columns: 44,
+        taps: [3, 3],
+        stride: [1, 1],
+        dilation: 1,
+        padding: 1,
+        block: 1,
+        sparsity: 0.95,
+    };
+    let cases = [
+        convolution,
+        SparseConvolution { stride: [2, 2], image: [2, 8, 40, 19], ..convolution },
+        SparseConvolution { block: 16, ..convolution },
+        SparseConvolution { block: 16, padding: 0, stride: [2, 2], ..convolution },
+    ];
+    for (seed, convolution) in cases.iter().enumerate() {
+        assert!(check(&sparse_convolution(convolution, seed as u64), seed as u64), "{convolution:?}");
     }
 }
 

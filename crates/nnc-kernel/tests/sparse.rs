@@ -4,7 +4,7 @@
 mod common;
 
 use common::check;
-use nnc_graph::testing::{SparseProduct, random_inputs, sparse_product};
+use nnc_graph::testing::{SparseConvolution, SparseProduct, random_inputs, sparse_convolution, sparse_product};
 use nnc_graph::{Graph, Op};
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::run;
@@ -93,5 +93,99 @@ fn degenerate_matrices_are_right() {
     for (sparsity, rows) in [(1.1, 1), (1.1, 40), (0.0, 1)] {
         let product = SparseProduct { rows, sparsity, columns: 20, ..PRODUCT };
         check(&sparse_product(&product, 3), 3).unwrap_or_else(|what| panic!("{product:?}: {what}"));
+    }
+}
+
+const CONVOLUTION: SparseConvolution = SparseConvolution {
+    image: [1, 9, 11, 40],
+    columns: 48,
+    taps: [3, 3],
+    stride: [1, 1],
+    dilation: 1,
+    padding: 1,
+    block: 1,
+    sparsity: 0.95,
+};
+
+/// Checks every case, and that it takes the form.
+fn check_convolutions(cases: &[SparseConvolution], form: &str) {
+    let mut others = Vec::new();
+    for (seed, case) in cases.iter().enumerate() {
+        let graph = sparse_convolution(case, seed as u64);
+        check(&graph, seed as u64).unwrap_or_else(|what| panic!("{case:?}: {what}"));
+        let how = how(&graph);
+        if !how.contains(form) {
+            others.push(format!("{case:?} is {how}"));
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+/// Several blocks of lines, parts of a line, every remainder of a stride, taps that lie apart, windows that reach outside
+/// or stay inside, several images.
+#[test]
+fn convolutions_by_single_elements_are_right_on_every_width() {
+    let cases = [
+        CONVOLUTION,
+        SparseConvolution { image: [2, 30, 33, 24], columns: 20, ..CONVOLUTION },
+        SparseConvolution { image: [1, 3, 150, 24], columns: 20, ..CONVOLUTION },
+        SparseConvolution { stride: [2, 2], ..CONVOLUTION },
+        SparseConvolution { stride: [1, 3], image: [1, 7, 40, 33], padding: 0, ..CONVOLUTION },
+        SparseConvolution { dilation: 2, padding: 3, ..CONVOLUTION },
+        SparseConvolution { dilation: 3, stride: [2, 2], padding: 2, taps: [2, 3], ..CONVOLUTION },
+        SparseConvolution { taps: [1, 5], padding: 2, columns: 130, ..CONVOLUTION },
+        SparseConvolution { taps: [7, 7], image: [1, 20, 20, 3], stride: [2, 2], padding: 3, ..CONVOLUTION },
+    ];
+    check_convolutions(&cases, "single elements");
+}
+
+/// Windows that lie in the image or in a copy, evenly spaced or not, few of them, the last channels no whole block.
+#[test]
+fn convolutions_by_blocks_are_right_on_every_width() {
+    let blocks = SparseConvolution { block: 16, sparsity: 0.85, ..CONVOLUTION };
+    let cases = [
+        blocks,
+        SparseConvolution { image: [2, 30, 12, 24], columns: 40, stride: [2, 2], ..blocks },
+        SparseConvolution { image: [2, 9, 13, 24], padding: 0, ..blocks },
+        SparseConvolution { dilation: 2, taps: [2, 3], padding: 2, ..blocks },
+        SparseConvolution { image: [1, 5, 3, 32], padding: 0, columns: 90, ..blocks },
+        SparseConvolution { image: [1, 40, 30, 64], stride: [1, 2], ..blocks },
+    ];
+    check_convolutions(&cases, "blocks of 1x16");
+}
+
+#[test]
+fn convolutions_have_the_bits_of_the_dense_one_that_adds_every_term() {
+    for (stride, block) in [(1, 1), (2, 1), (1, 16), (2, 16)] {
+        let graph = sparse_convolution(&SparseConvolution { stride: [stride; 2], block, ..CONVOLUTION }, 5);
+        assert!(how(&graph).contains("times as fast"), "stride {stride}, 1x{block}");
+        let mut given = random_inputs(&graph, 5);
+        let sparse = run(&lowered(&graph, 8), &given).unwrap();
+        let (dense, weights) = with_unknown_weights(&graph);
+        given.insert("w".to_owned(), weights);
+        let every_term = Target { winograd: false, ..Target::new(8) };
+        let dense = lower(&dense, &partition(&dense, &FuseOptions::ALL), &every_term).unwrap();
+        let dense = run(&dense, &given).unwrap();
+        assert_eq!(sparse.outputs["y"], dense.outputs["y"], "stride {stride}, 1x{block}");
+    }
+}
+
+#[test]
+fn a_convolution_with_few_zeros_stays_dense_and_says_so() {
+    let how = how(&sparse_convolution(&SparseConvolution { sparsity: 0.5, ..CONVOLUTION }, 1));
+    assert!(how.contains("zeros, dense as sparse would take"), "{how}");
+}
+
+#[test]
+fn degenerate_convolutions_are_right() {
+    // Nothing is left; nothing is zero but one element; an image without channels enough for a vector.
+    let small = SparseConvolution { image: [1, 5, 4, 16], ..CONVOLUTION };
+    for case in [
+        SparseConvolution { sparsity: 1.1, ..small },
+        SparseConvolution { sparsity: 1.1, block: 16, columns: 17, ..small },
+        SparseConvolution { sparsity: 0.0, ..small },
+        SparseConvolution { image: [1, 5, 4, 1], ..small },
+    ] {
+        check(&sparse_convolution(&case, 3), 3).unwrap_or_else(|what| panic!("{case:?}: {what}"));
     }
 }

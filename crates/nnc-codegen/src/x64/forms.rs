@@ -393,6 +393,9 @@ forms! {
         [EVEX_Vshufps_xmm_k1z_xmm_xmmm128b32_imm8 EVEX_Vshufps_ymm_k1z_ymm_ymmm256b32_imm8
          EVEX_Vshufps_zmm_k1z_zmm_zmmm512b32_imm8];
     PERM2F128 [INVALID VEX_Vperm2f128_ymm_ymm_ymmm256_imm8] [INVALID INVALID INVALID];
+    SHUFF32X4 [INVALID INVALID] [INVALID EVEX_Vshuff32x4_ymm_k1z_ymm_ymmm256b32_imm8 EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8];
+    INSERTF128 [INVALID VEX_Vinsertf128_ymm_ymm_xmmm128_imm8]
+        [INVALID EVEX_Vinsertf32x4_ymm_k1z_ymm_xmmm128_imm8 EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8];
     PBLENDD [VEX_Vpblendd_xmm_xmm_xmmm128_imm8 VEX_Vpblendd_ymm_ymm_ymmm256_imm8] [INVALID INVALID INVALID];
     PUNPCKLBW [VEX_Vpunpcklbw_xmm_xmm_xmmm128 VEX_Vpunpcklbw_ymm_ymm_ymmm256]
         [EVEX_Vpunpcklbw_xmm_k1z_xmm_xmmm128 EVEX_Vpunpcklbw_ymm_k1z_ymm_ymmm256 EVEX_Vpunpcklbw_zmm_k1z_zmm_zmmm512];

@@ -19,7 +19,7 @@ pub use attention::{Attention, Mask};
 pub use layers::Layers;
 pub use plain::{conv, dot, input};
 pub use rng::Rng;
-pub use sparse::{SparseProduct, sparse_product};
+pub use sparse::{SparseConvolution, SparseProduct, sparse_convolution, sparse_product};
 use std::collections::BTreeMap;
 
 /// What random graphs are made of.

@@ -1,7 +1,7 @@
-//! Products of rows by a constant matrix with many zeros, in the shapes that sparse kernels tell apart.
+//! Products and convolutions by constant weights with many zeros, in the shapes that sparse kernels tell apart.
 
 use super::{Rng, random_tensor};
-use crate::{BinaryOp, DType, Graph, Op, OutputKind, Shape, Tensor, TensorType};
+use crate::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, Shape, Tensor, TensorType, ValueId};
 
 /// A product to order.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +32,64 @@ pub fn sparse_product(product: &SparseProduct, seed: u64) -> Graph {
     let w = graph.emit(Op::Binary(BinaryOp::Mul), &[w, scale]);
     let b_axes = vec![usize::from(product.turned)];
     let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes }, &[x, w]);
-    let bias = graph.emit(Op::Param { path: "b".to_owned(), ty: float(&[columns]) }, &[]);
-    let bias = graph.emit(Op::Broadcast { shape: Shape::of(&[rows, columns]), axes: vec![1] }, &[bias]);
+    finish(&mut graph, y);
+    graph
+}
+
+/// Adds a bias along the last axis and a rectifier, and makes that the result.
+fn finish(graph: &mut Graph, y: ValueId) {
+    let ty = graph.ty(y).clone();
+    let last = ty.shape.rank() - 1;
+    let bias = TensorType::new(DType::F32, Shape(vec![ty.shape[last].clone()]));
+    let bias = graph.emit(Op::Param { path: "b".to_owned(), ty: bias }, &[]);
+    let bias = graph.emit(Op::Broadcast { shape: ty.shape.clone(), axes: vec![last] }, &[bias]);
     let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
-    let zero = graph.splat(&float(&[rows, columns]), 0.0);
+    let zero = graph.splat(&ty, 0.0);
     let y = graph.emit(Op::Binary(BinaryOp::Max), &[y, zero]);
     graph.add_output("y", y, OutputKind::Result);
+}
+
+/// A convolution to order, with channels last.
+#[derive(Clone, Copy, Debug)]
+pub struct SparseConvolution {
+    /// Images, lines, places of a line, channels.
+    pub image: [usize; 4],
+    /// Output channels.
+    pub columns: usize,
+    /// Taps along both axes.
+    pub taps: [usize; 2],
+    /// Distance of windows along both axes.
+    pub stride: [usize; 2],
+    /// Distance of taps.
+    pub dilation: usize,
+    /// Zeros around the image.
+    pub padding: usize,
+    /// So many neighbouring output channels are zero together.
+    pub block: usize,
+    /// The share of zeros among the weights, about.
+    pub sparsity: f64,
+}
+
+/// `max(conv(x, w) + b, 0)` with a constant sparse `w`.
+pub fn sparse_convolution(of: &SparseConvolution, seed: u64) -> Graph {
+    let mut graph = Graph::new("sparse");
+    let ty = TensorType::new(DType::F32, Shape::of(&of.image));
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty }, &[]);
+    let depth = of.image[3] * of.taps[0] * of.taps[1];
+    let SparseConvolution { columns, sparsity, block, .. } = *of;
+    let weights = SparseProduct { rows: 0, depth, columns, block, sparsity, turned: true };
+    let dims = [columns, of.image[3], of.taps[0], of.taps[1]];
+    let w = graph.emit(Op::Constant(Tensor::from_f64(DType::F32, &dims, &matrix(&weights, seed).to_f64())), &[]);
+    let both = |numbers: [usize; 2]| numbers.map(|number| Dim::from(number as i64)).to_vec();
+    let attributes = ConvAttributes {
+        stride: both(of.stride),
+        low: both([of.padding; 2]),
+        high: both([of.padding; 2]),
+        dilation: both([of.dilation; 2]),
+        groups: Dim::from(1i64),
+    };
+    let y = graph.emit(Op::ConvLast(attributes), &[x, w]);
+    finish(&mut graph, y);
     graph
 }
 

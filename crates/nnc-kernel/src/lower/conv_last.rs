@@ -19,12 +19,13 @@ use super::lines_last::{Lines, Windows};
 use super::loops::coordinates;
 use super::memory::{KernelDraft, Place};
 use super::pack;
-use super::product::{Product, Range, RowSource, Sink, Target};
+use super::product::{Product, Range, Sink, Target};
+use super::sparse::Outcome;
 use super::spatial::Spatial;
 use super::tile::Level;
 use super::winograd::Tiles;
 use super::words::{self, Factors};
-use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels};
+use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels, sparse_conv};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, DType, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -99,13 +100,32 @@ pub fn lower(
         false => operands,
     };
     match spatial.groups {
-        1 => match winograd(lowering, &operands) {
-            Some(tiles) => conv_winograd::emit(lowering, group, anchor, (w, &operands), tiles),
-            None => emit(lowering, group, anchor, (w, &operands)),
-        },
+        1 => lower_product(lowering, (group, anchor), (w, &operands)),
         _ if is_single => depthwise_last::lower(lowering, group, anchor, &operands),
         groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
     }
+}
+
+/// Lowers a convolution of one group: by what of its weights is not zero if that is faster than all of them.
+fn lower_product(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    (weights, operands): (ValueId, &Operands),
+) -> Result<(), LowerError> {
+    let tiles = winograd(lowering, operands);
+    let dims = &operands.image.layout.dims;
+    let columns = operands.weights.layout.dims[0];
+    let share = tiles.map_or(1.0, |tiles| tiles.share(operands.axes, dims[0], dims[3], columns));
+    let why_dense = match sparse_conv::lower(lowering, (group, anchor), (weights, operands), share)? {
+        Outcome::Done => return Ok(()),
+        Outcome::Dense(why) => why,
+    };
+    match tiles {
+        Some(tiles) => conv_winograd::emit(lowering, group, anchor, (weights, operands), tiles)?,
+        None => emit(lowering, group, anchor, (weights, operands))?,
+    }
+    why_dense.iter().for_each(|why| lowering.remark(why));
+    Ok(())
 }
 
 /// Lines from so many windows on are not to be had in one piece.
@@ -192,7 +212,7 @@ impl Body<'_> {
         let columns = shape.column_blocks.bounds(b, at[2]);
         let windows = self.windows(b, at[0], lines.0);
         let count = b.sub(lines.1, lines.0);
-        self.note_starts(b, &windows, count);
+        windows.note_starts(b, shape.axes, count, self.starts);
         let row = shape.axes[1].windows as i64;
         let (zero, rows) = (b.index(0), b.mul_index(count, row));
         let images = &at[..target.row_axis];
@@ -237,22 +257,6 @@ impl Body<'_> {
         };
         let all = b.index(self.shape.channels as i64);
         lines.windows(b, (first, all), line, self.padded)
-    }
-
-    /// Notes where the window of each row begins.
-    fn note_starts(&self, b: &mut Builder, windows: &Windows, lines: Value) {
-        let [vertical, horizontal] = self.shape.axes;
-        let (zero, one) = (b.index(0), b.index(1));
-        b.for_loop(zero, lines, one, &[], |b, line, _| {
-            let first = b.affine(&[(line, vertical.step as i64 * windows.line)], 0);
-            let row = b.mul_index(line, horizontal.windows as i64);
-            b.for_each(horizontal.windows as i64, |b, column| {
-                let start = b.affine(&[(first, 1), (column, horizontal.step as i64 * windows.column)], 0);
-                let place = b.add(row, column);
-                b.store(self.starts, place, start);
-            });
-            vec![]
-        });
     }
 
     /// The loops over the terms of a slab.
@@ -309,18 +313,6 @@ impl Body<'_> {
         });
     }
 
-    /// Where the windows of a task begin, from a place on: evenly spaced over all of its lines, along each, or as noted.
-    fn rows(&self, windows: &Windows, from: Value) -> RowSource {
-        let [vertical, horizontal] = self.shape.axes;
-        let (line, column) = (vertical.step as i64 * windows.line, horizontal.step as i64 * windows.column);
-        match horizontal.windows {
-            1 => RowSource::Even(from, line),
-            across if across as i64 * column == line => RowSource::Even(from, column),
-            across if across.is_multiple_of(self.shape.tile.rows) => RowSource::Lines(self.starts, from, column),
-            _ => RowSource::Table(self.starts, from),
-        }
-    }
-
     /// The product of a task from some term on.
     fn product<'l>(
         &self,
@@ -338,7 +330,7 @@ impl Body<'_> {
             tile: shape.tile,
             rows: shape.places(),
             columns: shape.columns,
-            a: (windows.memory, self.rows(windows, from)),
+            a: (windows.memory, windows.rows(shape.axes, from, (self.starts, shape.tile.rows))),
             b: (self.weights, packed, depth),
             gathered: None,
             ends: false,

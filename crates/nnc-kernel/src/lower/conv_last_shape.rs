@@ -102,7 +102,7 @@ impl fmt::Display for Shape {
 }
 
 /// Whether windows are read where the image lies.
-fn is_direct(operands: &Operands) -> bool {
+pub fn is_direct(operands: &Operands) -> bool {
     let layout = &operands.image.layout;
     operands.axes.iter().all(Axis::is_inside) && (layout.strides[3] == 1 || layout.dims[3] == 1)
 }

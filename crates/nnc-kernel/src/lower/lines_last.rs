@@ -5,6 +5,7 @@ use super::image::{self, Axis};
 use super::loops::{span, widths, widths_of};
 use super::memory::Place;
 use super::pack;
+use super::product::RowSource;
 use crate::ir::{Builder, Memory, Value};
 
 /// Lines to be copied.
@@ -33,6 +34,36 @@ pub struct Windows {
     pub line: i64,
     /// Elements from place to place of a line.
     pub column: i64,
+}
+
+impl Windows {
+    /// Notes where the windows of so many lines begin, counted from the first one.
+    pub fn note_starts(&self, b: &mut Builder, axes: [Axis; 2], lines: Value, to: Memory) {
+        let [vertical, horizontal] = axes;
+        let (zero, one) = (b.index(0), b.index(1));
+        b.for_loop(zero, lines, one, &[], |b, line, _| {
+            let first = b.affine(&[(line, vertical.step as i64 * self.line)], 0);
+            let row = b.mul_index(line, horizontal.windows as i64);
+            b.for_each(horizontal.windows as i64, |b, column| {
+                let start = b.affine(&[(first, 1), (column, horizontal.step as i64 * self.column)], 0);
+                let place = b.add(row, column);
+                b.store(to, place, start);
+            });
+            vec![]
+        });
+    }
+
+    /// Where windows begin, from a place on, for tiles of so many: evenly spaced over all lines, along each, or as noted.
+    pub fn rows(&self, axes: [Axis; 2], from: Value, (starts, tile): (Memory, usize)) -> RowSource {
+        let [vertical, horizontal] = axes;
+        let (line, column) = (vertical.step as i64 * self.line, horizontal.step as i64 * self.column);
+        match horizontal.windows {
+            1 => RowSource::Even(from, line),
+            across if across as i64 * column == line => RowSource::Even(from, column),
+            across if across.is_multiple_of(tile) => RowSource::Lines(starts, from, column),
+            _ => RowSource::Table(starts, from),
+        }
+    }
 }
 
 impl Lines<'_> {

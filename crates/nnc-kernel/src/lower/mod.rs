@@ -17,7 +17,8 @@
 //! | [`tuning`] | other ways to cut them |
 //! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`spatial`], [`image`], [`windows`] | what is multiplied |
 //! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
-//! | [`sparse_panels`], [`sparse_elements`] | their kernels: vectors along columns, and along rows |
+//! | [`sparse_conv`], [`sparse_planes`], [`sparse_windows`] | convolutions by such weights |
+//! | [`sparse_panels`], [`sparse_elements`], [`sparse_rows`], [`sparse_turn`] | their kernels: vectors along columns, and along rows |
 //! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
 //! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
 //! | [`depthwise`] | convolutions of single channels |
@@ -67,11 +68,16 @@ mod scalar;
 mod scan;
 mod scatter;
 mod sparse;
+mod sparse_conv;
 mod sparse_cost;
 mod sparse_elements;
 mod sparse_lists;
 mod sparse_panels;
 mod sparse_pattern;
+mod sparse_planes;
+mod sparse_rows;
+mod sparse_turn;
+mod sparse_windows;
 mod spatial;
 mod stored_digits;
 mod stored_floats;

@@ -104,7 +104,7 @@ impl Product<'_> {
 
     /// All columns of a tile's rows from `row` on.
     fn row(&self, b: &mut Builder, range: Range, row: Value, tile: Tile, sink: &Sink<'_, '_>) {
-        let rows = self.row_starts(b, row, tile.rows);
+        let rows = self.a.1.starts(b, row, tile.rows);
         let rows = self.gathered.map_or(rows.clone(), |(to, how)| match how {
             Gather::Turned => self.gather(b, tile, &rows, to),
             Gather::Lines(stride) => self.gather_lines(b, tile, &rows, (to, stride)),
@@ -206,14 +206,17 @@ impl Product<'_> {
             }
         }
     }
+}
 
-    fn row_starts(&self, b: &mut Builder, row: Value, count: usize) -> Rows {
-        match &self.a.1 {
-            RowSource::Even(first, step) => {
+impl RowSource {
+    /// Where the rows of a tile of so many begin, from a row on.
+    pub fn starts(&self, b: &mut Builder, row: Value, count: usize) -> Rows {
+        match self {
+            Self::Even(first, step) => {
                 let along = b.mul_index(row, *step);
                 Rows::Even(b.add(*first, along), *step)
             }
-            RowSource::Table(table, base) => {
+            Self::Table(table, base) => {
                 let mut starts = Vec::new();
                 for at in 0..count as i64 {
                     let place = b.add_index(row, at);
@@ -222,7 +225,7 @@ impl Product<'_> {
                 }
                 Rows::Each(starts)
             }
-            RowSource::Lines(table, base, step) => {
+            Self::Lines(table, base, step) => {
                 let offset = b.load(*table, row, 1);
                 Rows::Even(b.add(offset, *base), *step)
             }

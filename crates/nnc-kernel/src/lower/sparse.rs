@@ -15,13 +15,14 @@ use super::memory::{BufferId, KernelDraft, Place};
 use super::prepare::Stage;
 use super::product::Target;
 use super::sparse_cost::{Choice, Product, together};
+use super::sparse_elements::Blocks;
 use super::sparse_lists::{Form, Lists};
 use super::sparse_pattern::Pattern;
-use super::{LowerError, Lowering, sparse_elements, sparse_panels};
+use super::{LowerError, Lowering, sparse_panels, sparse_rows};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use crate::plan::{Access, Role};
 use nnc_graph::{DType, NodeId, Shape, Tensor, TensorType, ValueId};
-use nnc_opt::fuse::Group;
+use nnc_opt::fuse::{Group, Layout};
 
 /// What became of a product.
 pub enum Outcome {
@@ -51,24 +52,46 @@ pub fn lower(
     let Some(pattern) = Pattern::of(lowering.graph, value, &order, (columns, depth)) else {
         return Ok(Outcome::Dense(None));
     };
-    let zeros = format!("{:.0} % zeros", 100.0 * pattern.sparsity());
     if parts(rows * columns, depth).tasks() > 1 {
+        let zeros = zeros(&pattern);
         return Ok(Outcome::Dense(Some(format!("{zeros}, dense as its long sums are cut into parts"))));
     }
-    let form = match (Product { rows, pattern: &pattern }).choose() {
-        Choice::NotSparse => return Ok(Outcome::Dense(None)),
+    match decide(&Product { rows, pattern: &pattern, share: 1.0, windows: None }) {
+        Decision::Dense(why) => Ok(Outcome::Dense(why)),
+        Decision::Sparse(form, draft) => {
+            emit(lowering, (group, anchor), (a, b), &pattern, (form, draft))?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// What is to become of a product.
+pub enum Decision {
+    /// It is to be dense; why, if the matrix has zeros.
+    Dense(Option<String>),
+    /// The form of its lists, and the kernel's draft.
+    Sparse(Form, KernelDraft),
+}
+
+/// Decides by the costs of a product, in words for people.
+pub fn decide(product: &Product<'_>) -> Decision {
+    let zeros = zeros(product.pattern);
+    match product.choose() {
+        Choice::NotSparse => Decision::Dense(None),
         Choice::Dense { cycles: (dense, sparse) } => {
             let ratio = sparse / dense;
-            return Ok(Outcome::Dense(Some(format!("{zeros}, dense as sparse would take {ratio:.1} times as long"))));
+            Decision::Dense(Some(format!("{zeros}, dense as sparse would take {ratio:.1} times as long")))
         }
         Choice::Sparse { form, cycles: (dense, sparse) } => {
             let mut draft = KernelDraft::new("sparse");
             draft.how = format!("{zeros}: {form}, {:.1} times as fast by estimate", dense / sparse);
-            (form, draft)
+            Decision::Sparse(form, draft)
         }
-    };
-    emit(lowering, (group, anchor), (a, b), &pattern, form)?;
-    Ok(Outcome::Done)
+    }
+}
+
+fn zeros(pattern: &Pattern) -> String {
+    format!("{:.0} % zeros", 100.0 * pattern.sparsity())
 }
 
 fn emit(
@@ -91,20 +114,20 @@ fn emit(
         column_axis: 1,
         spill: None,
     };
-    let side_by_side = together(form, rows);
     let packed = match form {
         Form::Blocks(_) | Form::LookUp => {
-            let lists = Lists::in_order(pattern, form, side_by_side);
+            let lists = Lists::in_order(pattern, form, together(form, rows));
             let tables = Tables::new(lowering, &mut draft, &lists, (b, pattern))?;
             sparse_panels::emit(lowering, &mut draft, target, &shape, (a, &tables));
             tables.packed
         }
         Form::Elements => {
-            let blocks = sparse_elements::Blocks::new(&shape, pattern.count());
-            let (lists, order) = blocks.lists(pattern, side_by_side);
+            let blocks = Blocks::of_rows(&shape, pattern.count());
+            let (lists, order) = blocks.lists(pattern);
+            let lists = lists.placed(|k| k * blocks.height);
             let tables = Tables::new(lowering, &mut draft, &lists, (b, pattern))?;
             let order = constant(lowering, &mut draft, &order);
-            sparse_elements::emit(lowering, &mut draft, &target, &blocks, (a, &tables, order));
+            sparse_rows::emit(lowering, &mut draft, &target, &blocks, (a, &tables, order));
             tables.packed
         }
     };
@@ -136,11 +159,16 @@ pub struct Tables {
     places: Option<Memory>,
     /// Elements in the order of entries.
     pub elements: Memory,
-    packed: BufferId,
+    /// The buffer of those.
+    pub packed: BufferId,
 }
 
 impl Tables {
-    fn new(
+    /// Of lists, and the matrix that their elements come from.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn new(
         lowering: &mut Lowering<'_>,
         draft: &mut KernelDraft,
         lists: &Lists,
@@ -192,7 +220,7 @@ pub fn number(b: &mut Builder, table: Memory, at: Value) -> Value {
 }
 
 /// A table of numbers as a parameter.
-fn constant(lowering: &mut Lowering<'_>, draft: &mut KernelDraft, numbers: &[usize]) -> Memory {
+pub fn constant(lowering: &mut Lowering<'_>, draft: &mut KernelDraft, numbers: &[usize]) -> Memory {
     let buffer = external(lowering, numbers_tensor(numbers));
     draft.param(buffer, Elem::I32, Direction::In)
 }
@@ -213,10 +241,7 @@ const PACKED: usize = 1 << 14;
 /// Brings the elements into the order of entries, once; what fills lists up is a zero of the matrix.
 fn pack(lowering: &mut Lowering<'_>, lists: &Lists, (b, pattern): (&Place, &Pattern)) -> Result<BufferId, LowerError> {
     let Some(zero) = pattern.a_zero() else { return Err(LowerError::bug("a sparse matrix without a zero")) };
-    let offset = |(column, k): (usize, usize)| {
-        let [along, down] = [b.layout.strides[0], b.layout.strides[1]];
-        (b.layout.offset + column as i64 * along + k as i64 * down) as usize
-    };
+    let offset = |element| offset(&b.layout, element);
     let from: Vec<usize> = lists.elements.iter().map(|element| offset(element.unwrap_or(zero))).collect();
     // At least one vector, so that an empty table is one, too.
     let count = from.len().max(1);
@@ -239,6 +264,16 @@ fn pack(lowering: &mut Lowering<'_>, lists: &Lists, (b, pattern): (&Place, &Patt
         lowering.append(draft, vec![], from.len())?;
         Ok(buffer)
     })
+}
+
+/// Where an element of a matrix lies, by its column and k, which may be of several axes.
+fn offset(layout: &Layout, (column, k): (usize, usize)) -> usize {
+    let (mut rest, mut offset) = (k, layout.offset + column as i64 * layout.strides[0]);
+    for (&size, &stride) in layout.dims[1..].iter().zip(&layout.strides[1..]).rev() {
+        offset += (rest % size) as i64 * stride;
+        rest /= size;
+    }
+    offset as usize
 }
 
 /// The point of a frame at its first row and column.

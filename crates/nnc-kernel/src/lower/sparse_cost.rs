@@ -4,9 +4,11 @@
 //! the machine is that code is made for: the choice decides which tables a program has, and programs of several
 //! instruction sets share them. Each way adds the terms of a sum in the order of k, so they all give the same bits.
 
-use super::sparse_elements::vectors;
+use super::sparse::Sizes;
+use super::sparse_elements::Blocks;
 use super::sparse_lists::{Form, LOOKED_UP, Lists};
 use super::sparse_pattern::Pattern;
+use super::sparse_planes::Planes;
 use std::fmt;
 
 /// Below this share of zeros nothing is tried.
@@ -21,6 +23,12 @@ pub const TILE_ROWS: usize = 6;
 const LOOKED_UP_ROWS: usize = 8;
 /// Bytes of tables that stay in the first cache, beside rows.
 const FIRST_CACHE: usize = 64 << 10;
+/// How much longer an element takes whose table comes from the second cache.
+const TABLES_COST: f64 = 1.15;
+/// Cycles of a multiply-add of sixteen rows.
+const UNIT_CYCLES: f64 = 1.3;
+/// Cycles in which an element is turned, in or out.
+const TURN_CYCLES: f64 = 0.3;
 /// Bytes of the second cache that are left for a matrix.
 const SECOND_CACHE: usize = 384 << 10;
 /// Bytes of a last cache.
@@ -32,6 +40,10 @@ pub struct Product<'a> {
     pub rows: usize,
     /// The matrix.
     pub pattern: &'a Pattern,
+    /// What of the arithmetic the dense kernel does: less than all by Winograd's form.
+    pub share: f64,
+    /// Of so many images, if rows are windows, how these are cut.
+    pub windows: Option<(usize, &'a Planes)>,
 }
 
 /// What was decided.
@@ -70,8 +82,7 @@ impl Product<'_> {
         }
         let dense = self.dense();
         let mut best = (Form::Elements, self.elements());
-        let blocks = WIDTHS.map(|width| (Form::Blocks(width), self.blocks(width)));
-        for (form, cycles) in blocks.into_iter().chain(self.look_up().map(|cycles| (Form::LookUp, cycles))) {
+        for (form, cycles) in self.along_columns() {
             if cycles < best.1 {
                 best = (form, cycles);
             }
@@ -83,9 +94,16 @@ impl Product<'_> {
         }
     }
 
+    /// The forms whose vectors lie along columns.
+    fn along_columns(&self) -> impl Iterator<Item = (Form, f64)> {
+        let blocks = WIDTHS.map(|width| (Form::Blocks(width), self.blocks(width)));
+        let look_up = self.look_up().map(|cycles| (Form::LookUp, cycles));
+        blocks.into_iter().chain(look_up)
+    }
+
     fn dense(&self) -> f64 {
         let elements = self.pattern.columns * self.pattern.depth;
-        let arithmetic = (self.rows * elements) as f64 / 16.0;
+        let arithmetic = self.share * (self.rows * elements) as f64 / 16.0;
         arithmetic.max(reading(4 * elements))
     }
 
@@ -105,23 +123,23 @@ impl Product<'_> {
     }
 
     fn elements(&self) -> f64 {
-        let vectors = vectors(self.rows);
-        let height = 8 * vectors;
-        let blocks = self.rows.div_ceil(height) as f64;
-        let near = match vectors {
-            1 => 1.15,
-            2 => 2.0,
-            _ => 3.6,
+        let Pattern { columns, depth, .. } = *self.pattern;
+        let kept = self.pattern.count();
+        let (each, turned) = match self.windows {
+            None => {
+                let blocks = Blocks::of_rows(&Sizes { rows: self.rows, columns, depth }, kept);
+                (blocks.cost(self.rows), depth * self.rows)
+            }
+            Some((images, planes)) => (images as f64 * planes.cost(), images * planes.blocks() * planes.elements()),
         };
         // Tables that leave the first cache come from the second.
-        let each = if 8 * self.pattern.count() > FIRST_CACHE { 1.4 * near } else { near };
-        let turned = (self.pattern.depth + self.pattern.columns) * height;
-        blocks * (self.pattern.count() as f64 * each + turned as f64 * 0.5)
+        let far = if 8 * kept > FIRST_CACHE { TABLES_COST } else { 1.0 };
+        UNIT_CYCLES * far * kept as f64 * each + TURN_CYCLES * (turned + columns * self.rows) as f64
     }
 
-    /// `None` where rows are many or shorter than a window.
+    /// `None` where rows are many or shorter than what is looked up in, and for windows of an image.
     fn look_up(&self) -> Option<f64> {
-        if self.rows > LOOKED_UP_ROWS || self.pattern.depth < LOOKED_UP {
+        if self.windows.is_some() || self.rows > LOOKED_UP_ROWS || self.pattern.depth < LOOKED_UP {
             return None;
         }
         let entries = Lists::in_order(self.pattern, Form::LookUp, together(Form::LookUp, self.rows)).entries();
@@ -140,12 +158,12 @@ fn reading(bytes: usize) -> f64 {
     bytes as f64 / in_a_cycle
 }
 
-/// How many lists are walked side by side: enough sums to hide the latency of each, and few enough for the registers.
+/// How many lists of vectors along columns are walked side by side: enough sums to hide the latency of each, and few
+/// enough for the registers.
 pub fn together(form: Form, rows: usize) -> usize {
     match (form, rows) {
-        (Form::Elements, _) => 8 / vectors(rows),
         (_, 1) => 4,
         (Form::LookUp, 2..=3) | (Form::Blocks(_), 2..=3) => 2,
-        (Form::LookUp | Form::Blocks(_), _) => 1,
+        (Form::LookUp | Form::Blocks(_) | Form::Elements, _) => 1,
     }
 }

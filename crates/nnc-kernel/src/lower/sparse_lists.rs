@@ -95,6 +95,12 @@ impl Lists {
         self.elements.extend(elements.iter().map(|(_, element)| *element));
     }
 
+    /// The same with each index made into where its term lies.
+    pub fn placed(mut self, place: impl Fn(usize) -> usize) -> Self {
+        self.indices.iter_mut().for_each(|index| *index = place(*index));
+        self
+    }
+
     /// Bundles.
     pub fn bundles(&self) -> usize {
         self.starts.len() - 1

@@ -5,13 +5,14 @@
 //! its k; a look-up takes A's elements of its window by their places there.
 
 use super::Lowering;
+use super::evaluate::Point;
 use super::loops::Split;
 use super::memory::{KernelDraft, Place};
-use super::product::{Target, in_tiles};
+use super::product::{RowSource, Target, in_tiles};
 use super::sparse::{Sizes, Tables, origin};
 use super::sparse_cost::TILE_ROWS;
 use super::sparse_lists::{Form, LOOKED_UP};
-use super::tile::Tile;
+use super::tile::{Rows, Tile};
 use super::words::Factors;
 use crate::ir::{Builder, Direction, Elem, Memory, Type, Value};
 
@@ -32,40 +33,68 @@ pub fn emit(
     shape: &Sizes,
     (a, tables): (&Place, &Tables),
 ) {
-    let (lanes, most_rows) = match tables.form {
-        Form::LookUp => (LOOKED_UP as u8, LOOK_UP_ROWS),
-        Form::Blocks(_) | Form::Elements => (lowering.lanes_of(Elem::F32), TILE_ROWS),
-    };
-    let width = tables.form.width();
-    let lanes = lanes.min(width as u8);
-    let tile = Tile {
-        rows: shape.rows.min(most_rows),
-        vectors: width / usize::from(lanes),
-        lanes,
-        last: lanes,
-        factors: Factors::One,
-    };
-    let spill = draft.builder.scratch(Elem::F32, tile.rows * tile.columns());
+    let [down, along] = [a.layout.strides[0], a.layout.strides[1]];
+    let panels = Panels::new(lowering, *shape, tables, along);
+    let target = Target { spill: Some(panels.spill(draft)), ..target };
     let memory = draft.param(a.buffer, a.elem, Direction::In);
-    let panels = Panels { shape: *shape, tile, a: (a, memory), tables };
-    let target = Target { spill: Some(spill), ..target };
     let (rows, bundles) = panels.tasks();
     draft.builder.phase(rows.tasks() * bundles.tasks(), |b, task| {
         let count = b.index(bundles.tasks() as i64);
         let (row, bundle) = (b.div(task, count), b.rem(task, count));
         let (rows, bundles) = (rows.bounds(b, row), bundles.bounds(b, bundle));
-        panels.rows(b, &target, rows, bundles);
+        let first = b.index(a.layout.offset);
+        let block = Block { a: (memory, RowSource::Even(first, down)), point: origin(b), first: b.index(0) };
+        panels.rows(b, &target, &block, rows, bundles);
     });
 }
 
-struct Panels<'a> {
+/// The loops over panels of columns.
+pub struct Panels<'a> {
     shape: Sizes,
     tile: Tile,
-    a: (&'a Place, Memory),
     tables: &'a Tables,
+    /// Elements of A for each step of an index.
+    along: i64,
 }
 
-impl Panels<'_> {
+/// Rows that panels are multiplied with.
+pub struct Block {
+    /// Memory of A, and its rows.
+    pub a: (Memory, RowSource),
+    /// The coordinates of the block.
+    pub point: Point,
+    /// The row of the result that the first one is.
+    pub first: Value,
+}
+
+impl<'a> Panels<'a> {
+    /// Of a product with so many rows in all blocks of the same point.
+    pub fn new(lowering: &Lowering<'_>, shape: Sizes, tables: &'a Tables, along: i64) -> Self {
+        let (lanes, most_rows) = match tables.form {
+            Form::LookUp => (LOOKED_UP as u8, LOOK_UP_ROWS),
+            Form::Blocks(_) | Form::Elements => (lowering.lanes_of(Elem::F32), TILE_ROWS),
+        };
+        let width = tables.form.width();
+        let lanes = lanes.min(width as u8);
+        let (rows, vectors) = (shape.rows.min(most_rows), width / usize::from(lanes));
+        Self { shape, tile: Tile { rows, vectors, lanes, last: lanes, factors: Factors::One }, tables, along }
+    }
+
+    /// Room for a tile.
+    pub fn spill(&self, draft: &mut KernelDraft) -> Memory {
+        draft.builder.scratch(Elem::F32, self.tile.rows * self.tile.columns())
+    }
+
+    /// How many bundles there are.
+    pub fn bundle_count(&self, b: &mut Builder) -> Value {
+        b.index(self.tables.bundles as i64)
+    }
+
+    /// Rows of a tile.
+    pub fn tile_rows(&self) -> usize {
+        self.tile.rows
+    }
+
     /// How rows and bundles are cut into tasks.
     fn tasks(&self) -> (Split, Split) {
         let entries = self.tables.bundles * self.tables.together;
@@ -82,34 +111,49 @@ impl Panels<'_> {
     }
 
     /// Some rows, a tile's at a time.
-    fn rows(&self, b: &mut Builder, target: &Target<'_, '_>, rows: (Value, Value), bundles: (Value, Value)) {
+    pub fn rows(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        block: &Block,
+        rows: (Value, Value),
+        bundles: (Value, Value),
+    ) {
         in_tiles(b, rows, (self.shape.rows, self.tile.rows), |b, row, rows| {
-            self.bundles(b, target, Tile { rows, ..self.tile }, row, bundles);
+            self.bundles(b, (target, block), Tile { rows, ..self.tile }, row, bundles);
         });
     }
 
     /// A tile's rows by some bundles.
-    fn bundles(&self, b: &mut Builder, target: &Target<'_, '_>, tile: Tile, row: Value, bundles: (Value, Value)) {
-        let layout = &self.a.0.layout;
-        let first = b.affine(&[(row, layout.strides[0])], layout.offset);
+    fn bundles(
+        &self,
+        b: &mut Builder,
+        (target, block): (&Target<'_, '_>, &Block),
+        tile: Tile,
+        row: Value,
+        bundles: (Value, Value),
+    ) {
+        let rows = block.a.1.starts(b, row, tile.rows);
+        let row = b.add(row, block.first);
         let together = self.tables.together;
         let one = b.index(1);
         b.for_loop(bundles.0, bundles.1, one, &[], |b, bundle, _| {
             let (start, end) = self.tables.steps(b, bundle);
             let zero = b.zero(Type::vector(Elem::F32, tile.lanes));
             let sums = vec![zero; together * tile.rows * tile.vectors];
-            let sums = b.for_loop(start, end, one, &sums, |b, step, sums| self.step(b, tile, first, step, sums));
+            let sums =
+                b.for_loop(start, end, one, &sums, |b, step, sums| self.step(b, tile, (block.a.0, &rows), step, sums));
             let each = tile.rows * tile.vectors;
             for (at, sums) in sums.chunks(each).enumerate() {
                 let list = b.affine(&[(bundle, together as i64)], at as i64);
-                self.finish(b, target, tile, (row, list), sums);
+                self.finish(b, (target, &block.point), tile, (row, list), sums);
             }
             vec![]
         });
     }
 
     /// One step of every list of a bundle.
-    fn step(&self, b: &mut Builder, tile: Tile, first: Value, step: Value, sums: &[Value]) -> Vec<Value> {
+    fn step(&self, b: &mut Builder, tile: Tile, a: (Memory, &Rows), step: Value, sums: &[Value]) -> Vec<Value> {
         let together = self.tables.together;
         let each = tile.rows * tile.vectors;
         let mut next = Vec::with_capacity(sums.len());
@@ -124,7 +168,7 @@ impl Panels<'_> {
             };
             if tile.rows == 1 {
                 // Read but once, a vector is an operand of its multiply-add.
-                let x = self.factor(b, tile, (first, 0), index, places);
+                let x = self.factor(b, tile, (a, 0), index, places);
                 for (at, &sum) in sums.iter().enumerate() {
                     let vector = vector(b, at);
                     next.push(b.fma(x, vector, sum));
@@ -133,7 +177,7 @@ impl Panels<'_> {
             }
             let vectors: Vec<Value> = (0..tile.vectors).map(|at| vector(b, at)).collect();
             for row in 0..tile.rows {
-                let x = self.factor(b, tile, (first, row), index, places);
+                let x = self.factor(b, tile, (a, row), index, places);
                 let sums = sums[row * tile.vectors..][..tile.vectors].iter().zip(&vectors);
                 next.extend(sums.map(|(&sum, &vector)| b.fma(x, vector, sum)));
             }
@@ -146,16 +190,19 @@ impl Panels<'_> {
         &self,
         b: &mut Builder,
         tile: Tile,
-        (first, row): (Value, usize),
+        ((memory, rows), row): ((Memory, &Rows), usize),
         index: Value,
         places: Option<Value>,
     ) -> Value {
-        let [down, along] = [self.a.0.layout.strides[0], self.a.0.layout.strides[1]];
-        let place = b.affine(&[(first, 1), (index, along)], row as i64 * down);
+        let (first, moved) = match rows {
+            Rows::Even(first, step) => (*first, row as i64 * step),
+            Rows::Each(starts) => (starts[row], 0),
+        };
+        let place = b.affine(&[(first, 1), (index, self.along)], moved);
         match places {
-            None => b.load_splat(self.a.1, place, tile.lanes),
+            None => b.load_splat(memory, place, tile.lanes),
             Some(places) => {
-                let window = b.load(self.a.1, place, tile.lanes);
+                let window = b.load(memory, place, tile.lanes);
                 b.look_up(window, places)
             }
         }
@@ -165,20 +212,19 @@ impl Panels<'_> {
     fn finish(
         &self,
         b: &mut Builder,
-        target: &Target<'_, '_>,
+        (target, point): (&Target<'_, '_>, &Point),
         tile: Tile,
         (row, list): (Value, Value),
         sums: &[Value],
     ) {
         let (full, rest) = (self.shape.columns / tile.columns(), self.shape.columns % tile.columns());
-        let point = origin(b);
         let column = b.mul_index(list, tile.columns() as i64);
         let whole = b.index(full as i64);
         let is_whole = b.lt(list, whole);
-        b.if_then(is_whole, |b| target.finish(b, tile, &point, (row, column), tile.columns(), sums));
+        b.if_then(is_whole, |b| target.finish(b, tile, point, (row, column), tile.columns(), sums));
         if rest > 0 {
             let is_last = b.eq(list, whole);
-            b.if_then(is_last, |b| target.finish(b, tile, &point, (row, column), rest, sums));
+            b.if_then(is_last, |b| target.finish(b, tile, point, (row, column), rest, sums));
         }
     }
 }

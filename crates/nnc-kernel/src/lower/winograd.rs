@@ -150,6 +150,13 @@ impl Tiles {
         (cycles(best) < direct).then_some(best)
     }
 
+    /// What of the time of adding every term a convolution takes by these tiles.
+    pub fn share(self, axes: [Axis; 2], images: usize, channels: usize, columns: usize) -> f64 {
+        let windows = axes.map(|axis| axis.windows);
+        let direct = direct_cycles(images * windows[0] * windows[1], channels, columns);
+        self.cycles(images, windows, channels, columns) / direct
+    }
+
     /// Cycles of both cores that a convolution takes, about.
     fn cycles(self, images: usize, windows: [usize; 2], channels: usize, columns: usize) -> f64 {
         let tiles = images * self.along(windows[0]) * self.along(windows[1]);

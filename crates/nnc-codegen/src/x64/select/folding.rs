@@ -1,10 +1,10 @@
 //! Two statements as one instruction, where the second is the only reader of the first: loads as memory operands, and
 //! roundings of floats that become bytes.
 //!
-//! The reader of a load is a fused multiply-add, a conversion that extends, or a look-up in a register. Nothing stands
-//! between the two, so memory is read when it would have been read. The instruction that makes integers rounds by itself.
+//! The reader of a load is a fused multiply-add, a conversion that extends, a look-up in a register, or puts it behind
+//! another half of a register. Nothing stands between the two, so memory is read when it would have been read. The instruction that makes integers rounds by itself.
 
-use super::super::forms;
+use super::super::forms::{self, Width};
 use super::super::vcode::{Draft, Place};
 use super::Selector;
 use super::assemble::Rm;
@@ -65,6 +65,9 @@ impl Selector<'_> {
             Op::Fma(a, b, c) => self.fma_of_memory(*result, [*a, *b, *c], (*loaded, *address)),
             Op::Convert(a) if a == loaded => self.converted_memory(*result, (*loaded, *address)),
             Op::LookUp(table, indices) if table == loaded => self.look_up_in_memory(*indices, (*loaded, *address)),
+            Op::Shuffle(a, b, pattern) if b == loaded && a != loaded => {
+                self.joined_with_memory(*a, pattern, (*loaded, *address))
+            }
             _ => None,
         };
         let Some(lanes) = lanes else { return false };
@@ -143,5 +146,16 @@ impl Selector<'_> {
         let (width, indices) = (self.width(table), self.value(indices).parts[0]);
         let place = self.memory(from.0, from.1);
         Some(Lanes::new(32, vec![self.three(forms::PERMD, width, indices, Rm::Memory(place))]))
+    }
+
+    /// Four lanes of 32 bits in a register, then four in memory.
+    fn joined_with_memory(&mut self, first: Value, pattern: &[u8], from: (Value, Address)) -> Option<Lanes> {
+        let ty = self.phase.type_of(from.0);
+        if ty.elem.size() != 4 || ty.lanes != 4 || !pattern.iter().copied().eq(0..8) {
+            return None;
+        }
+        let first = self.value(first).parts[0];
+        let place = self.memory(from.0, from.1);
+        Some(Lanes::new(32, vec![self.three_by_number(forms::INSERTF128, Width::Y, first, Rm::Memory(place), 1)]))
     }
 }

@@ -109,13 +109,14 @@ impl Selector<'_> {
             let indices = self.pool_vector(&bytes(&|(_, unit)| unit), full);
             return self.three(forms::PERMD, full, indices, first);
         };
+        if let Some((shuffle, [a, b])) = single_shuffle(&numbers) {
+            let [a, b] = [a, b].map(|of| if of == 0 { first } else { second });
+            let (form, number) = shuffle.instruction(self.isa);
+            return self.three_by_number(form, Width::Y, a, b, number);
+        }
         if self.isa == Isa::Avx512 {
             let indices = self.pool_vector(&bytes(&|(of, unit)| of * 16 + unit), full);
             return self.over(forms::PERMT2D, full, first, indices, second);
-        }
-        if let Some(((form, number), [a, b])) = single_shuffle(&numbers) {
-            let [a, b] = [a, b].map(|of| if of == 0 { first } else { second });
-            return self.three_by_number(form, full, a, b, number);
         }
         let indices = self.pool_vector(&bytes(&|(_, unit)| unit), full);
         let [first, second] = [first, second].map(|register| self.three(forms::PERMD, full, indices, register));
@@ -228,10 +229,29 @@ impl Selector<'_> {
 /// Units of 32 bits in half of a register.
 const HALF: usize = 4;
 
-/// The instruction that takes eight units of two registers at once, and which of them are its operands: two units of one
-/// and two of the other in each half (`vshufps`), or whole halves (`vperm2f128`). Each unit is the number of its register
-/// and its place there.
-fn single_shuffle(units: &[(u32, u32)]) -> Option<((forms::Form, u8), [u32; 2])> {
+/// What one instruction without a table of indices does to two registers of 256 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shuffle {
+    /// In each half two units of the first, then two of the second: two bits for each.
+    Within(u8),
+    /// A half of the first, then one of the second.
+    Halves([u8; 2]),
+}
+
+impl Shuffle {
+    /// The instruction and its number.
+    fn instruction(self, isa: Isa) -> (forms::Form, u8) {
+        match (self, isa) {
+            (Self::Within(number), Isa::Avx2 | Isa::Avx512) => (forms::SHUFPS, number),
+            (Self::Halves([low, high]), Isa::Avx2) => (forms::PERM2F128, low | (2 + high) << 4),
+            (Self::Halves([low, high]), Isa::Avx512) => (forms::SHUFF32X4, low | high << 1),
+        }
+    }
+}
+
+/// The instruction that takes eight units of two registers at once, and which of them are its operands. Each unit is the
+/// number of its register and its place there.
+fn single_shuffle(units: &[(u32, u32)]) -> Option<(Shuffle, [u32; 2])> {
     if units.len() != 2 * HALF {
         return None;
     }
@@ -242,7 +262,7 @@ fn single_shuffle(units: &[(u32, u32)]) -> Option<((forms::Form, u8), [u32; 2])>
         ((start as usize).is_multiple_of(HALF) && follows).then_some((of, start as usize / HALF))
     };
     if let [Some((a, low)), Some((b, high))] = halves.map(whole) {
-        return Some(((forms::PERM2F128, (low | (2 + high) << 4) as u8), [a, b]));
+        return Some((Shuffle::Halves([low as u8, high as u8]), [a, b]));
     }
     let number = |half: usize| {
         let base = (half * HALF) as u32;
@@ -256,7 +276,7 @@ fn single_shuffle(units: &[(u32, u32)]) -> Option<((forms::Form, u8), [u32; 2])>
     let [a, b] = [units[0].0, units[2].0];
     let own = |half: &[(u32, u32)]| half.iter().zip([a, a, b, b]).all(|(&(of, _), wanted)| of == wanted);
     let same = number(0).filter(|low| number(1) == Some(*low))?;
-    halves.into_iter().all(own).then_some(((forms::SHUFPS, same as u8), [a, b]))
+    halves.into_iter().all(own).then_some((Shuffle::Within(same as u8), [a, b]))
 }
 
 #[cfg(test)]
@@ -266,12 +286,14 @@ mod tests {
     #[test]
     fn shuffles_within_halves_and_of_halves_are_one_instruction() {
         let of = |pattern: [u32; 8]| pattern.map(|lane| (lane / 8, lane % 8));
-        let in_halves = single_shuffle(&of([0, 2, 8, 10, 4, 6, 12, 14])).map(|((_, number), of)| (number, of));
-        assert_eq!(in_halves, Some((0b1000_1000, [0, 1])));
-        let turned = single_shuffle(&of([10, 11, 2, 3, 14, 15, 6, 7])).map(|((_, number), of)| (number, of));
-        assert_eq!(turned, Some((0b1110_1110, [1, 0])));
-        let halves = single_shuffle(&of([4, 5, 6, 7, 12, 13, 14, 15])).map(|((_, number), of)| (number, of));
-        assert_eq!(halves, Some((0x31, [0, 1])));
+        let in_halves = single_shuffle(&of([0, 2, 8, 10, 4, 6, 12, 14]));
+        assert_eq!(in_halves, Some((Shuffle::Within(0b1000_1000), [0, 1])));
+        let turned = single_shuffle(&of([10, 11, 2, 3, 14, 15, 6, 7]));
+        assert_eq!(turned, Some((Shuffle::Within(0b1110_1110), [1, 0])));
+        let halves = single_shuffle(&of([4, 5, 6, 7, 12, 13, 14, 15]));
+        assert_eq!(halves, Some((Shuffle::Halves([1, 1]), [0, 1])));
+        let numbers = [Isa::Avx2, Isa::Avx512].map(|isa| Shuffle::Halves([1, 1]).instruction(isa).1);
+        assert_eq!(numbers, [0x31, 0b11]);
         assert!(single_shuffle(&of([0, 8, 1, 9, 2, 10, 3, 11])).is_none());
     }
 }

@@ -86,20 +86,29 @@ impl Builder {
     /// A square of eight as four of four, each transposed within the halves of a register, which then change places: each
     /// shuffle is an instruction of 256-bit vectors.
     fn transpose_eight(&mut self, rows: &[Value]) -> Vec<Value> {
-        // A pattern of four lanes, two of each operand, in both halves.
-        let both = |[i, j, k, l]: [u8; 4]| [i, j, 8 + k, 8 + l, 4 + i, 4 + j, 12 + k, 12 + l];
-        let (low, high) = (both([0, 1, 0, 1]), both([2, 3, 2, 3]));
-        let (even, odd) = (both([0, 2, 0, 2]), both([1, 3, 1, 3]));
-        let mut columns = [Vec::new(), Vec::new()];
-        for (four, columns) in rows.chunks_exact(4).zip(&mut columns) {
-            for half in [&low, &high] {
-                let (first, second) = (self.shuffle(four[0], four[1], half), self.shuffle(four[2], four[3], half));
-                columns.extend([&even, &odd].map(|pattern| self.shuffle(first, second, pattern)));
-            }
-        }
+        let upper = self.transpose_in_fours([rows[0], rows[1], rows[2], rows[3]]);
+        let lower = self.transpose_in_fours([rows[4], rows[5], rows[6], rows[7]]);
         let halves = [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]];
-        let pairs = halves.iter().flat_map(|half| columns[0].iter().zip(&columns[1]).map(move |pair| (half, pair)));
+        let pairs = halves.iter().flat_map(|half| upper.iter().zip(&lower).map(move |pair| (half, pair)));
         pairs.map(|(half, (&upper, &lower))| self.shuffle(upper, lower, half)).collect()
+    }
+
+    /// Transposes the squares that lie side by side in four rows: in each four lanes, lane `j` of result `i` is lane `i` of
+    /// row `j`.
+    pub fn transpose_in_fours(&mut self, rows: [Value; 4]) -> [Value; 4] {
+        let lanes = self.lanes(rows[0]);
+        // A pattern of four lanes, two of each operand, in every four.
+        let everywhere = |[i, j, k, l]: [u8; 4]| -> Vec<u8> {
+            let in_four = |four: u8| [four + i, four + j, lanes + four + k, lanes + four + l];
+            (0..lanes).step_by(4).flat_map(in_four).collect()
+        };
+        let pairs = [[0, 1, 0, 1], [2, 3, 2, 3]].map(everywhere);
+        let [even, odd] = [[0, 2, 0, 2], [1, 3, 1, 3]].map(everywhere);
+        let [[a, b], [c, d]] = pairs.map(|pattern| {
+            let [first, second] = [[0, 1], [2, 3]].map(|[i, j]: [usize; 2]| self.shuffle(rows[i], rows[j], &pattern));
+            [&even, &odd].map(|pattern| self.shuffle(first, second, pattern))
+        });
+        [a, b, c, d]
     }
 
     /// Lane `indices[i]` of a table value.
