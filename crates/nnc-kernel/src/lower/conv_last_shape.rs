@@ -14,24 +14,23 @@ use std::fmt;
 
 /// The most terms that are added at a time: a panel of weights stays in the first cache or streams from the second.
 const SLAB: usize = 1280;
-/// Elements of a task's windows that are read for one slab, and so for each panel again, about: they stay in the second cache.
-const WINDOWS: usize = 64 << 10;
-/// Elements of a padded block, at most about.
-const PADDED: usize = 128 << 10;
+/// The most elements of a task's windows that are read for one slab, and so for each panel again, and of a padded block: they stay
+/// in the second cache, or stream from the third with few bytes for a multiply-add.
+const WINDOWS: usize = 128 << 10;
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 20;
 /// The most tasks that are made for the sake of threads.
 const TASKS: usize = 32;
 /// The most images whose tasks are looked at one by one.
 const SIMULATED: usize = 4;
-/// Reading a panel of weights that lies far away, as a share of the time of one tile of it.
-const READ_COST: f64 = 0.5;
+/// Reading a panel of weights that lies far away, in rows of a tile that are multiplied by it meanwhile.
+const READ_COST: f64 = 5.0;
 /// The same where it was asked for while the panel before it was multiplied.
-const ASKED_COST: f64 = 0.1;
+const ASKED_COST: f64 = 1.5;
 /// A task besides what it does, in tiles.
 const TASK_COST: f64 = 0.5;
 /// Reading a tile's windows for the first panel.
-const WINDOW_COST: f64 = 0.3;
+const WINDOW_COST: f64 = 0.1;
 /// Copying an element, in multiply-adds of a vector.
 const COPY_COST: f64 = 0.4;
 
@@ -311,7 +310,7 @@ impl Shape {
         let wanted = (work / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(self.images).max(1);
         let padded = |lines: usize| self.axes[0].reach(lines) * self.width * self.channels;
         let lines_of = |cuts: usize| all_lines.div_ceil(cuts).next_multiple_of(unit).min(all_lines);
-        let fits = |lines: usize| self.direct || (padded(lines) <= PADDED && self.window_elements(lines) <= WINDOWS);
+        let fits = |lines: usize| self.direct || padded(lines) <= WINDOWS;
         // Where even the smallest blocks are too large and mostly copy, it is for the costs to say how large they are.
         let most_cuts = all_lines.div_ceil(unit);
         let smallest = if image::is_dense(self.axes, lines_of(most_cuts)) { most_cuts } else { 1 };
@@ -348,7 +347,7 @@ impl Shape {
             let rows = lines * self.axes[1].windows;
             let tiles = self.tiles(rows);
             let is_asked_for = self.goes_by_panels(lines_of_task) && rows > self.tile.rows;
-            let read = if is_asked_for { ASKED_COST } else { READ_COST };
+            let read = if is_asked_for { ASKED_COST } else { READ_COST } / self.tile.rows as f64;
             for panel in (0..panels).step_by(panels_of_task) {
                 let panels = panels_of_task.min(panels - panel) as f64;
                 tasks.push(tiles * (panels + WINDOW_COST) + read * panels + TASK_COST + copy);
