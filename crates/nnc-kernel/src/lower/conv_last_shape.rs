@@ -360,3 +360,80 @@ impl Shape {
         2.0 * on(2) + on(4) + 0.5 * on(8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lower::memory::{BufferId, Place};
+    use crate::lower::words::Factors;
+    use nnc_opt::fuse::Layout;
+
+    /// A 3 x 3 convolution with so many windows in a line and a column, channels, output channels, and a stride.
+    fn conv(windows: usize, channels: usize, columns: usize, step: usize) -> Operands {
+        let source = windows * step;
+        let axis = Axis { source, insert: 1, low: 1, taps: 3, dilation: 1, windows, step };
+        let place = |dims: &[usize]| Place { buffer: BufferId(0), elem: Elem::F32, layout: Layout::contiguous(dims) };
+        Operands {
+            image: place(&[1, source, source, channels]),
+            weights: place(&[columns, 9, channels]),
+            axes: [axis, axis],
+            has_images: true,
+            factors: Factors::One,
+        }
+    }
+
+    /// How much longer two threads take than if each had half of the work.
+    fn imbalance(shape: &Shape) -> f64 {
+        let mut tasks = Vec::new();
+        for line in (0..shape.lines.total).step_by(shape.lines.grain as usize) {
+            let lines = shape.lines.grain.min(shape.lines.total - line);
+            for column in (0..shape.column_blocks.total).step_by(shape.column_blocks.grain as usize) {
+                let columns = shape.column_blocks.grain.min(shape.column_blocks.total - column);
+                tasks.push((lines * columns) as f64);
+            }
+        }
+        2.0 * longest(&tasks, 2) / tasks.iter().sum::<f64>()
+    }
+
+    /// Those of ResNet-50 at batch 1: two threads get the same, and weights that do not stay in the second cache are read panel by
+    /// panel and asked for in time.
+    #[test]
+    fn convolutions_of_a_network_are_cut_evenly() {
+        let cases = [(56, 64, 1), (28, 128, 1), (28, 128, 2), (14, 256, 1), (14, 256, 2), (7, 512, 1), (7, 512, 2)];
+        for (windows, channels, step) in cases {
+            for lanes in [8, 16] {
+                let operands = conv(windows, channels, channels, step);
+                let (shape, _) = Shape::new(&operands, lanes, Target::new(lanes), None);
+                let name = format!("{windows} x {windows}, {channels} channels, stride {step}, {lanes} lanes: {shape}");
+                assert!(imbalance(&shape) < 1.05, "{name}");
+                let is_large = 9 * channels * channels > PACKED;
+                assert_eq!(shape.by_panels, is_large, "{name}");
+                assert!(!is_large || shape.passes() > 1, "{name}");
+            }
+        }
+    }
+
+    /// Rows whose distance is a power of two share few sets of the first cache, unless a line more lies between them.
+    #[test]
+    fn rows_that_share_sets_are_moved_apart() {
+        let place = |channels: usize, step: usize, rows: usize| {
+            let axis = Axis { source: 14, insert: 1, low: 1, taps: 3, dilation: 1, windows: 7, step };
+            super::place(axis, channels, (Elem::F32, rows))
+        };
+        assert_eq!(place(512, 1, 14), 528, "two sets");
+        assert_eq!(place(512, 2, 7), 528, "one set");
+        assert_eq!(place(256, 1, 14), 256, "four sets have room for fourteen");
+        assert_eq!(place(512, 1, 7), 512);
+        assert_eq!(place(500, 2, 14), 500);
+    }
+
+    #[test]
+    fn tiles_are_even_within_lines_and_over_whole_lines() {
+        for (windows, rows) in [(28, 14), (7, 14), (7, 7), (1, 6)] {
+            assert!(is_even(windows, rows), "{windows}, {rows}");
+        }
+        for (windows, rows) in [(7, 6), (10, 14)] {
+            assert!(!is_even(windows, rows), "{windows}, {rows}");
+        }
+    }
+}
