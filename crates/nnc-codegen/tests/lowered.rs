@@ -231,6 +231,14 @@ fn few_channels() {
     }
 }
 
+/// Weights that tasks go through panel by panel, asking for the next one meanwhile; windows one line after the other in a tile.
+#[test]
+fn many_channels() {
+    assert!(check(&convolution([[1, 13, 13, 256], [40, 256, 3, 3]], 2, 1), 1), "strided");
+    assert!(check(&convolution([[1, 7, 7, 256], [300, 256, 1, 1]], 1, 1), 2), "windows in place");
+    assert!(check(&convolution([[1, 9, 11, 256], [33, 256, 3, 3]], 2, 1), 3), "ragged");
+}
+
 fn floats(name: &str, dims: &[usize]) -> Op {
     Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }
 }

@@ -399,6 +399,28 @@ fn convolutions_with_channels_last() {
     holds(channels_last([1, 40, 28, 16], [80, 16, 3, 3], [2, 1, 1], 1), &[8]);
 }
 
+/// Weights that do not stay in the second cache: tasks go through them panel by panel, the rows of a tile over one or several lines
+/// of windows, or as they come; ragged channels, a last task with fewer lines, one and several slabs of terms.
+#[test]
+fn convolutions_panel_by_panel() {
+    let cases = [
+        channels_last([1, 7, 8, 128], [90, 128, 3, 2], [1, 1, 1], 1),
+        channels_last([1, 13, 13, 256], [40, 256, 3, 3], [2, 1, 1], 1),
+        channels_last([2, 10, 11, 256], [33, 256, 3, 3], [2, 1, 1], 1),
+        channels_last([1, 5, 9, 2600], [40, 2600, 1, 1], [1, 0, 1], 1),
+        channels_last([1, 29, 27, 40], [72, 40, 5, 5], [2, 2, 1], 1),
+    ];
+    for graph in cases {
+        for lanes in [4, 8, 16] {
+            let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+            let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(lanes)).unwrap();
+            let schedules: Vec<_> = lowered.report.iter().map(|kernel| &kernel.how).collect();
+            assert!(schedules.iter().any(|how| how.contains("panel by panel")), "{lanes} lanes: {schedules:?}");
+        }
+        holds(graph, &[4, 8, 16]);
+    }
+}
+
 /// Output channels that leave the last vector of a tile full, half full, and nearly empty: each width of vectors adds alike.
 #[test]
 fn few_channels_and_what_is_left_over_of_many() {

@@ -222,7 +222,8 @@ impl Body<'_> {
         let Some(sums) = self.sums else {
             let levels = self.levels(b, &windows);
             let product = self.product(b, &windows, (zero, zero), columns.0, &levels);
-            return product.run(b, range, &Sink::Epilogue(target, point, first_row));
+            let next = self.panels_from(b, columns.1, zero);
+            return self.multiply(b, &product, range, next, &Sink::Epilogue(target, point, first_row));
         };
         let stride = shape.sums_stride() as i64;
         let origin = b.mul_index(columns.0, -1);
@@ -230,7 +231,9 @@ impl Body<'_> {
         self.for_each_slab(b, &windows, &mut |b, terms| {
             let levels = self.levels(b, &windows);
             let product = self.product(b, &windows, terms, columns.0, &levels);
-            product.run(b, range, &Sink::Sum(sums, origin, stride));
+            let after = b.add_index(terms.1, shape.slab() as i64);
+            let next = self.panels_from(b, columns.0, after);
+            self.multiply(b, &product, range, next, &Sink::Sum(sums, origin, stride));
         });
         let step = b.index(1);
         let channels = b.sub(columns.1, columns.0);
@@ -252,7 +255,7 @@ impl Body<'_> {
             axes: self.shape.axes,
             height: self.shape.height,
             width: self.shape.width,
-            column: self.shape.channels,
+            column: self.shape.place,
             lanes: self.shape.tile.lanes,
         };
         let all = b.index(self.shape.channels as i64);
@@ -313,6 +316,19 @@ impl Body<'_> {
         });
     }
 
+    /// Where the weights of a column lie from some term on.
+    fn panels_from(&self, b: &mut Builder, column: Value, terms: Value) -> Value {
+        b.affine(&[(column, self.shape.depth() as i64), (terms, self.shape.tile.columns() as i64)], 0)
+    }
+
+    /// Computes a block of the product; the weights of the next one lie at `next`.
+    fn multiply(&self, b: &mut Builder, product: &Product<'_>, range: Range, next: Value, sink: &Sink<'_, '_>) {
+        match self.shape.by_panels {
+            true => product.run_by_panels(b, range, (next, self.shape.passes()), sink),
+            false => product.run(b, range, sink),
+        }
+    }
+
     /// The product of a task from some term on.
     fn product<'l>(
         &self,
@@ -325,7 +341,7 @@ impl Body<'_> {
         let shape = self.shape;
         let from = b.add(windows.first, moved);
         let depth = shape.depth() as i64;
-        let packed = b.affine(&[(column, depth), (terms, shape.tile.columns() as i64)], 0);
+        let packed = self.panels_from(b, column, terms);
         Product {
             tile: shape.tile,
             rows: shape.places(),

@@ -2,36 +2,58 @@
 //!
 //! All of it follows from the shapes and the target; nothing from the number of threads.
 
+use super::conv_blocks::common_divisor;
 use super::conv_last::Operands;
 use super::image::{self, Axis};
 use super::loops::Split;
-use super::matmul_shape::{PACKED, longest};
+use super::matmul_shape::{PACKED, SHARED_LINES, longest};
 use super::tile::{self, Tile};
 use super::tuning::{self, Alternatives, Tuning};
-use crate::ir::Target;
+use crate::ir::{Elem, Target};
 use std::fmt;
 
 /// The most terms that are added at a time: a panel of weights stays in the first cache or streams from the second.
 const SLAB: usize = 1280;
-/// Elements of a padded block, about.
-const PADDED: usize = 64 << 10;
+/// The most elements of a task's windows that are read for one slab, and so for each panel again, and of a padded block: they stay
+/// in the second cache, or stream from the third with few bytes for a multiply-add.
+const WINDOWS: usize = 128 << 10;
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 20;
 /// The most tasks that are made for the sake of threads.
 const TASKS: usize = 32;
 /// The most images whose tasks are looked at one by one.
 const SIMULATED: usize = 4;
-/// Reading a panel of weights that lies far away, as a share of the time of one tile of it.
-const READ_COST: f64 = 0.5;
+/// Reading a panel of weights that lies far away, in rows of a tile that are multiplied by it meanwhile.
+const READ_COST: f64 = 5.0;
+/// The same where it was asked for while the panel before it was multiplied.
+const ASKED_COST: f64 = 1.5;
 /// A task besides what it does, in tiles.
 const TASK_COST: f64 = 0.5;
 /// Reading a tile's windows for the first panel.
-const WINDOW_COST: f64 = 0.3;
+const WINDOW_COST: f64 = 0.1;
 /// Copying an element, in multiply-adds of a vector.
 const COPY_COST: f64 = 0.4;
 
+/// Ways of a set of the first cache that rows of windows may take, half of them.
+const FREE_WAYS: usize = 4;
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
 /// How much more a tile may cost whose rows are evenly spaced.
 const EVEN: f64 = 1.08;
+
+/// Whether tiles of so many rows have them in the same places of one or several lines of windows.
+pub fn is_even(windows: usize, rows: usize) -> bool {
+    windows.is_multiple_of(rows) || rows.is_multiple_of(windows)
+}
+
+/// Elements from place to place of a padded block whose rows of windows are read together: a cache line more than the channels
+/// where so many rows would lie in so few sets of the first cache that they fill half of its ways.
+fn place(horizontal: Axis, channels: usize, (elem, rows): (Elem, usize)) -> usize {
+    let apart = horizontal.step * channels * elem.size();
+    let sets = SHARED_LINES as usize / common_divisor(apart, SHARED_LINES as usize);
+    if rows > FREE_WAYS * sets { channels + LINE / elem.size() } else { channels }
+}
 
 /// Which terms are added at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,13 +113,19 @@ pub struct Shape {
     pub height: usize,
     /// Places of a line of a padded block.
     pub width: usize,
+    /// Elements from place to place of a padded block.
+    pub place: usize,
+    /// Whether a task goes through its panels one after the other, and not through its rows.
+    pub by_panels: bool,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lines, columns) = (self.lines.grain, self.column_blocks.grain);
         let from = if self.direct { "windows in place" } else { "padded lines" };
-        write!(f, "{}, {lines} lines x {columns} columns a task, {} terms at a time, {from}", self.tile, self.slab())
+        let order = if self.by_panels { ", panel by panel" } else { "" };
+        let terms = self.slab();
+        write!(f, "{}, {lines} lines x {columns} columns a task, {terms} terms at a time{order}, {from}", self.tile)
     }
 }
 
@@ -136,7 +164,7 @@ fn tiles(
         Tile::choose_among(places, columns, elements, (target, &|rows| rows <= most_rows && fits(rows)))
     };
     let (any, least) = among(&|_| true);
-    let (even, cost) = among(&|rows| horizontal.windows.is_multiple_of(rows));
+    let (even, cost) = among(&|rows| is_even(horizontal.windows, rows));
     let tile = if horizontal.windows > 1 && cost <= EVEN * least { even } else { any };
     let ranked = match others {
         true => Tile::ranked_among(places, columns, elements, (target, &|rows| rows <= most_rows)),
@@ -188,15 +216,18 @@ impl Shape {
             direct: is_direct(operands),
             height: axes[0].reach(axes[0].windows),
             width: axes[1].reach(axes[1].windows),
+            place: place(axes[1], channels, (operands.image.elem, tile.rows)),
+            by_panels: false,
         }
     }
 
     /// The same with so many lines and panels of columns in a task.
     fn cut(self, (lines, panels): (usize, usize)) -> Self {
         let width = self.tile.columns();
+        let by_panels = self.goes_by_panels(lines);
         let lines = Split::new(self.axes[0].windows, lines, 1);
         let height = self.axes[0].reach(lines.grain as usize);
-        Self { lines, column_blocks: Split::new(self.columns, panels * width, width), height, ..self }
+        Self { lines, by_panels, column_blocks: Split::new(self.columns, panels * width, width), height, ..self }
     }
 
     /// Terms of a sum.
@@ -216,7 +247,7 @@ impl Shape {
 
     /// Elements of a padded block.
     pub fn padded_elements(&self) -> usize {
-        self.height * self.width * self.channels
+        self.height * self.width * self.place
     }
 
     /// Elements between rows of sums: a cache line more than needed, so that a power of two does not map every row to
@@ -231,13 +262,41 @@ impl Shape {
         (1..=rows).find(|lines| (lines * row).is_multiple_of(rows)).unwrap_or(rows)
     }
 
-    fn slab(&self) -> usize {
+    /// Tiles of rows of a task.
+    pub fn passes(&self) -> usize {
+        self.block_rows().div_ceil(self.tile.rows)
+    }
+
+    /// Terms of a slab.
+    pub fn slab(&self) -> usize {
         match self.slabs {
             Slabs::Whole => self.depth(),
             Slabs::Lines => self.axes[1].taps * self.channels,
             Slabs::Taps => self.channels,
             Slabs::Channels(count) => count,
         }
+    }
+
+    /// Elements of the windows of so many lines that are read for a slab.
+    fn window_elements(&self, lines: usize) -> usize {
+        match self.slabs {
+            Slabs::Whole if self.direct => lines * self.axes[1].windows * self.channels,
+            Slabs::Whole => self.axes[0].reach(lines) * self.width * self.channels,
+            Slabs::Lines => lines * self.width * self.channels,
+            Slabs::Taps => lines * self.axes[1].windows * self.channels,
+            Slabs::Channels(count) => lines * self.axes[1].windows * count,
+        }
+    }
+
+    /// Whether tasks of so many lines go through their panels one after the other. Weights that do not stay in the second cache
+    /// then come but once for each task, and are asked for in time; the windows stay.
+    fn goes_by_panels(&self, lines: usize) -> bool {
+        self.depth() * self.columns > PACKED && self.window_elements(lines) <= WINDOWS
+    }
+
+    /// The time of all tiles of so many rows, in full tiles.
+    fn tiles(&self, rows: usize) -> f64 {
+        (rows / self.tile.rows) as f64 + self.tile.share(rows % self.tile.rows)
     }
 
     /// Lines and panels of output channels of a task, those of the least [`Self::cost`] first; there is one at least.
@@ -251,18 +310,19 @@ impl Shape {
         let wanted = (work / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(self.images).max(1);
         let padded = |lines: usize| self.axes[0].reach(lines) * self.width * self.channels;
         let lines_of = |cuts: usize| all_lines.div_ceil(cuts).next_multiple_of(unit).min(all_lines);
-        let fits = |cuts: &usize| self.direct || padded(lines_of(*cuts)) <= PADDED;
+        let fits = |lines: usize| self.direct || padded(lines) <= WINDOWS;
         // Where even the smallest blocks are too large and mostly copy, it is for the costs to say how large they are.
         let most_cuts = all_lines.div_ceil(unit);
         let smallest = if image::is_dense(self.axes, lines_of(most_cuts)) { most_cuts } else { 1 };
-        let least_line_cuts = (1..=most_cuts).find(fits).unwrap_or(smallest);
-        let least_panel_cuts = panels.div_ceil(most_panels);
+        let least_line_cuts = (1..=most_cuts).find(|&cuts| fits(lines_of(cuts))).unwrap_or(smallest);
+        let most_panel_cuts = panels.min(panels.div_ceil(most_panels).max(2 * wanted));
         let mut found: Vec<(f64, (usize, usize))> = Vec::new();
-        for panel_cuts in least_panel_cuts..=panels.min(least_panel_cuts.max(2 * wanted)) {
+        for panel_cuts in 1..=most_panel_cuts {
             let most_line_cuts = (2 * wanted / panel_cuts).max(least_line_cuts);
             for line_cuts in least_line_cuts..=most_line_cuts {
                 let candidate = (lines_of(line_cuts), panels.div_ceil(panel_cuts));
-                if !found.iter().any(|(_, other)| *other == candidate) {
+                let stays = candidate.1 <= most_panels || self.goes_by_panels(candidate.0);
+                if stays && !found.iter().any(|(_, other)| *other == candidate) {
                     found.push((self.cost(candidate.0, candidate.1), candidate));
                 }
             }
@@ -276,18 +336,21 @@ impl Shape {
     }
 
     /// The time of such tasks on two, four and eight threads, beside what it would be at best.
-    fn cost(&self, lines: usize, panels_of_task: usize) -> f64 {
+    fn cost(&self, lines_of_task: usize, panels_of_task: usize) -> f64 {
         let panels = self.columns.div_ceil(self.tile.columns());
         let tile_time = (self.depth() * self.tile.rows * self.tile.vectors) as f64;
         let mut tasks = Vec::new();
-        for line in (0..self.axes[0].windows).step_by(lines) {
-            let lines = lines.min(self.axes[0].windows - line);
+        for line in (0..self.axes[0].windows).step_by(lines_of_task) {
+            let lines = lines_of_task.min(self.axes[0].windows - line);
             let copied = self.axes[0].reach(lines) * self.width * self.channels;
             let copy = if self.direct { 0.0 } else { COPY_COST * copied as f64 / tile_time };
-            let tiles = (lines * self.axes[1].windows).div_ceil(self.tile.rows) as f64;
+            let rows = lines * self.axes[1].windows;
+            let tiles = self.tiles(rows);
+            let is_asked_for = self.goes_by_panels(lines_of_task) && rows > self.tile.rows;
+            let read = if is_asked_for { ASKED_COST } else { READ_COST } / self.tile.rows as f64;
             for panel in (0..panels).step_by(panels_of_task) {
                 let panels = panels_of_task.min(panels - panel) as f64;
-                tasks.push(tiles * (panels + WINDOW_COST) + READ_COST * panels + TASK_COST + copy);
+                tasks.push(tiles * (panels + WINDOW_COST) + read * panels + TASK_COST + copy);
             }
         }
         let images = self.images.min(SIMULATED);
@@ -295,5 +358,82 @@ impl Shape {
         let best = images as f64 * panels as f64 * self.places() as f64 / self.tile.rows as f64;
         let on = |threads: usize| longest(&tasks, threads) * threads as f64 / best;
         2.0 * on(2) + on(4) + 0.5 * on(8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lower::memory::{BufferId, Place};
+    use crate::lower::words::Factors;
+    use nnc_opt::fuse::Layout;
+
+    /// A 3 x 3 convolution with so many windows in a line and a column, channels, output channels, and a stride.
+    fn conv(windows: usize, channels: usize, columns: usize, step: usize) -> Operands {
+        let source = windows * step;
+        let axis = Axis { source, insert: 1, low: 1, taps: 3, dilation: 1, windows, step };
+        let place = |dims: &[usize]| Place { buffer: BufferId(0), elem: Elem::F32, layout: Layout::contiguous(dims) };
+        Operands {
+            image: place(&[1, source, source, channels]),
+            weights: place(&[columns, 9, channels]),
+            axes: [axis, axis],
+            has_images: true,
+            factors: Factors::One,
+        }
+    }
+
+    /// How much longer two threads take than if each had half of the work.
+    fn imbalance(shape: &Shape) -> f64 {
+        let mut tasks = Vec::new();
+        for line in (0..shape.lines.total).step_by(shape.lines.grain as usize) {
+            let lines = shape.lines.grain.min(shape.lines.total - line);
+            for column in (0..shape.column_blocks.total).step_by(shape.column_blocks.grain as usize) {
+                let columns = shape.column_blocks.grain.min(shape.column_blocks.total - column);
+                tasks.push((lines * columns) as f64);
+            }
+        }
+        2.0 * longest(&tasks, 2) / tasks.iter().sum::<f64>()
+    }
+
+    /// Those of ResNet-50 at batch 1: two threads get the same, and weights that do not stay in the second cache are read panel by
+    /// panel and asked for in time.
+    #[test]
+    fn convolutions_of_a_network_are_cut_evenly() {
+        let cases = [(56, 64, 1), (28, 128, 1), (28, 128, 2), (14, 256, 1), (14, 256, 2), (7, 512, 1), (7, 512, 2)];
+        for (windows, channels, step) in cases {
+            for lanes in [8, 16] {
+                let operands = conv(windows, channels, channels, step);
+                let (shape, _) = Shape::new(&operands, lanes, Target::new(lanes), None);
+                let name = format!("{windows} x {windows}, {channels} channels, stride {step}, {lanes} lanes: {shape}");
+                assert!(imbalance(&shape) < 1.05, "{name}");
+                let is_large = 9 * channels * channels > PACKED;
+                assert_eq!(shape.by_panels, is_large, "{name}");
+                assert!(!is_large || shape.passes() > 1, "{name}");
+            }
+        }
+    }
+
+    /// Rows whose distance is a power of two share few sets of the first cache, unless a line more lies between them.
+    #[test]
+    fn rows_that_share_sets_are_moved_apart() {
+        let place = |channels: usize, step: usize, rows: usize| {
+            let axis = Axis { source: 14, insert: 1, low: 1, taps: 3, dilation: 1, windows: 7, step };
+            super::place(axis, channels, (Elem::F32, rows))
+        };
+        assert_eq!(place(512, 1, 14), 528, "two sets");
+        assert_eq!(place(512, 2, 7), 528, "one set");
+        assert_eq!(place(256, 1, 14), 256, "four sets have room for fourteen");
+        assert_eq!(place(512, 1, 7), 512);
+        assert_eq!(place(500, 2, 14), 500);
+    }
+
+    #[test]
+    fn tiles_are_even_within_lines_and_over_whole_lines() {
+        for (windows, rows) in [(28, 14), (7, 14), (7, 7), (1, 6)] {
+            assert!(is_even(windows, rows), "{windows}, {rows}");
+        }
+        for (windows, rows) in [(7, 6), (10, 14)] {
+            assert!(!is_even(windows, rows), "{windows}, {rows}");
+        }
     }
 }

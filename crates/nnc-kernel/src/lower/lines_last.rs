@@ -1,11 +1,13 @@
 //! Lines of an image with channels last, copied into scratch memory with zeros around them, so that every window of
 //! them lies inside. Elements become what the copy has.
 
+use super::conv_last_shape::is_even;
 use super::image::{self, Axis};
 use super::loops::{span, widths, widths_of};
 use super::memory::Place;
 use super::pack;
 use super::product::RowSource;
+use super::tile::Spacing;
 use crate::ir::{Builder, Memory, Value};
 
 /// Lines to be copied.
@@ -60,7 +62,7 @@ impl Windows {
         match horizontal.windows {
             1 => RowSource::Even(from, line),
             across if across as i64 * column == line => RowSource::Even(from, column),
-            across if across.is_multiple_of(tile) => RowSource::Lines(starts, from, column),
+            across if is_even(across, tile) => RowSource::Lines(starts, from, Spacing { across, column, line }),
             _ => RowSource::Table(starts, from),
         }
     }

@@ -12,6 +12,7 @@ use super::windows::{Unit, Windows};
 use super::words::Factors;
 use crate::ir::{Elem, Memory, Target};
 use nnc_opt::fuse::Layout;
+use std::collections::VecDeque;
 use std::fmt;
 
 /// Elements of a packed block of B, about: half of the second cache.
@@ -420,12 +421,16 @@ impl Work {
     }
 }
 
-/// The time until the last of some threads is done with tasks, which the pool hands out in a few chunks for each.
+/// The time until the last of some threads is done with tasks, which the pool hands out in a few chunks for each; every other
+/// thread takes them from the end.
 pub fn longest(tasks: &[f64], threads: usize) -> f64 {
     let mut busy = vec![0.0; threads];
-    for chunk in tasks.chunks(tasks.len().div_ceil(threads * CHUNKS).max(1)) {
+    let chunks = tasks.chunks(tasks.len().div_ceil(threads * CHUNKS).max(1));
+    let mut left: VecDeque<f64> = chunks.map(|chunk| chunk.iter().sum()).collect();
+    while !left.is_empty() {
         let first = (0..threads).reduce(|best, other| if busy[other] < busy[best] { other } else { best }).unwrap_or(0);
-        busy[first] += chunk.iter().sum::<f64>();
+        let taken = if first.is_multiple_of(2) { left.pop_front() } else { left.pop_back() };
+        busy[first] += taken.unwrap_or(0.0);
     }
     busy.into_iter().fold(0.0, f64::max)
 }
@@ -444,22 +449,29 @@ pub fn parts(results: usize, depth: usize) -> Split {
 mod tests {
     use super::*;
 
-    /// How much longer two threads take than if every one had half of the work; they take tasks in turn.
+    /// How much longer two threads take than if every one had half of the work.
     fn imbalance(work: &Work) -> f64 {
         let (tiles, units) = work.ranked()[0];
         let parts = |total: usize, grain: usize| -> Vec<usize> {
             (0..total).step_by(grain).map(|start| grain.min(total - start)).collect()
         };
-        let mut threads = [0; 2];
+        let mut tasks = Vec::new();
         for _ in 0..work.others {
             for rows in parts(work.tiles, tiles) {
-                for columns in parts(work.units, units) {
-                    *threads.iter_mut().min().expect("two") += rows * columns * work.panels;
-                }
+                tasks.extend(parts(work.units, units).into_iter().map(|units| (rows * units * work.panels) as f64));
             }
         }
-        let all: usize = threads.iter().sum();
-        2.0 * threads[0].max(threads[1]) as f64 / all as f64
+        2.0 * longest(&tasks, 2) / tasks.iter().sum::<f64>()
+    }
+
+    /// Small tasks at the end are not left for it: the second thread begins with them.
+    #[test]
+    fn every_other_thread_takes_tasks_from_the_end() {
+        let tasks = [4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 2.0, 2.0];
+        assert_eq!(longest(&tasks, 1), 28.0);
+        assert_eq!(longest(&tasks, 2), 16.0);
+        assert_eq!(longest(&tasks[2..6], 2), 8.0);
+        assert_eq!(longest(&[], 2), 0.0);
     }
 
     /// Of products from ResNet-50 at batch 1, in tiles of 6 x 16.

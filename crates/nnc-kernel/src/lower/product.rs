@@ -11,7 +11,7 @@ use super::cost;
 use super::evaluate::{Known, Point};
 use super::frame::Frame;
 use super::loops::span;
-use super::tile::{self, Level, Panels, Rows, Tile};
+use super::tile::{self, Ahead, Level, Panels, Rows, Spacing, Tile};
 use crate::ir::{Builder, Memory, Value};
 use nnc_graph::ValueId;
 
@@ -52,8 +52,8 @@ pub enum RowSource {
     Even(Value, i64),
     /// A table of `i64` offsets, one for each row, to which the value is added.
     Table(Memory, Value),
-    /// The same for rows that are even within a tile: only the first of each is looked up.
-    Lines(Memory, Value, i64),
+    /// The same for rows that lie in the same way in every tile: only the first of each is looked up.
+    Lines(Memory, Value, Spacing),
 }
 
 /// How a tile's rows of A lie when they were brought together.
@@ -112,8 +112,39 @@ impl Product<'_> {
         in_tiles(b, range.columns, (self.columns, tile.columns()), |b, column, width| {
             let tile = if width < tile.columns() { tile.part(width) } else { tile };
             let from = b.sub(column, range.columns.0);
-            self.tile_at(b, tile, &rows, (row, column, from), width, sink);
+            self.tile_at(b, tile, &rows, (row, column, from), (width, None), sink);
         });
+    }
+
+    /// As [`Self::run`], the rows innermost: a panel of B and the rows of A stay in the second cache. The panel that comes next,
+    /// behind the last one that at `next`, is asked for meanwhile, an equal part of it by each of `passes` tiles of rows.
+    pub fn run_by_panels(&self, b: &mut Builder, range: Range, (next, passes): (Value, usize), sink: &Sink<'_, '_>) {
+        let term = self.tile.columns() as i64;
+        let share = (term as usize).div_ceil(passes) as i64;
+        in_tiles(b, range.columns, (self.columns, self.tile.columns()), |b, column, width| {
+            let from = b.sub(column, range.columns.0);
+            let beside = b.affine(&[(self.b.1, 1), (from, self.b.2)], term * self.b.2);
+            let end = b.add_index(column, term);
+            let is_last = b.ge(end, range.columns.1);
+            let next = b.select(is_last, next, beside);
+            in_tiles(b, range.rows, (self.rows, self.tile.rows), |b, row, rows| {
+                let tile = Tile { rows, ..self.tile };
+                let tile = if width < tile.columns() { tile.part(width) } else { tile };
+                let start = self.part(b, (row, range.rows.0), (next, share));
+                let ahead = (passes > 1).then_some(Ahead { start, share, term });
+                let rows = self.a.1.starts(b, row, rows);
+                self.tile_at(b, tile, &rows, (row, column, from), (width, ahead), sink);
+            });
+        });
+    }
+
+    /// Where the part begins of what is asked for, `share` elements for each term, that is that of the tile at a row.
+    fn part(&self, b: &mut Builder, (row, first): (Value, Value), (next, share): (Value, i64)) -> Value {
+        let (rows, size) = (b.sub(row, first), b.index(self.tile.rows as i64));
+        let pass = b.div(rows, size);
+        let terms = self.levels.iter().fold(b.index(share), |terms, level| b.mul(terms, level.count));
+        let before = b.mul(pass, terms);
+        b.add(next, before)
     }
 
     /// The loops over k for a tile: rows that were gathered have their own distance.
@@ -172,7 +203,7 @@ impl Product<'_> {
         tile: Tile,
         rows: &Rows,
         (row, column, from): (Value, Value, Value),
-        width: usize,
+        (width, ahead): (usize, Option<Ahead>),
         sink: &Sink<'_, '_>,
     ) {
         let columns = b.affine(&[(self.b.1, 1), (from, self.b.2)], 0);
@@ -182,6 +213,7 @@ impl Product<'_> {
             b: self.b.0,
             columns,
             width: if self.ends { width } else { tile.columns() },
+            ahead,
         };
         match sink {
             Sink::Sum(memory, base, stride) => {
@@ -225,9 +257,9 @@ impl RowSource {
                 }
                 Rows::Each(starts)
             }
-            Self::Lines(table, base, step) => {
+            Self::Lines(table, base, spacing) => {
                 let offset = b.load(*table, row, 1);
-                Rows::Even(b.add(offset, *base), *step)
+                Rows::Lines(b.add(offset, *base), *spacing)
             }
         }
     }

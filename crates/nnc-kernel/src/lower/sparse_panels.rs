@@ -196,6 +196,7 @@ impl<'a> Panels<'a> {
     ) -> Value {
         let (first, moved) = match rows {
             Rows::Even(first, step) => (*first, row as i64 * step),
+            Rows::Lines(first, spacing) => (*first, spacing.offset(row)),
             Rows::Each(starts) => (starts[row], 0),
         };
         let place = b.affine(&[(first, 1), (index, self.along)], moved);

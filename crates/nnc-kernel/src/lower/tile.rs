@@ -127,25 +127,32 @@ impl Tile {
             })
     }
 
-    /// Cycles for one step of k over the whole product, in halves: two multiply-adds and two loads each cycle, and no
-    /// tile faster than the latency of the multiply-adds that follow one another in a sum.
+    /// Cycles for one step of k over the whole product, in halves.
     fn cost(&self, rows: usize, columns: usize, narrow: bool) -> f64 {
-        let step = |rows: usize, vectors: usize| -> f64 {
-            if rows * vectors == 0 {
-                return 0.0;
-            }
-            let copies = if narrow { rows * (vectors - 1) } else { 0 };
-            let issued = (rows * vectors).max(rows + vectors) + copies;
-            // Tiles near the latency bound have nothing to hide a cache miss behind.
-            (issued as f64).max(LATENCY) + TILE_OVERHEAD
-        };
         let lanes = usize::from(self.lanes);
         let (down, rest_rows) = (rows / self.rows, rows % self.rows);
         let (across, rest_columns) = (columns / self.columns(), columns % self.columns());
         let rest_vectors = rest_columns.div_ceil(lanes);
-        let line = |rows: usize| across as f64 * step(rows, self.vectors) + step(rows, rest_vectors);
+        let line = |rows: usize| across as f64 * step(rows, self.vectors, narrow) + step(rows, rest_vectors, narrow);
         down as f64 * line(self.rows) + line(rest_rows)
     }
+
+    /// The time of a tile of fewer rows, as a share of that of this one.
+    pub fn share(&self, rows: usize) -> f64 {
+        step(rows, self.vectors, false) / step(self.rows, self.vectors, false)
+    }
+}
+
+/// Cycles for one step of k of a tile, in halves: two multiply-adds and two loads each cycle, and no tile faster than the
+/// latency of the multiply-adds that follow one another in a sum.
+fn step(rows: usize, vectors: usize, narrow: bool) -> f64 {
+    if rows * vectors == 0 {
+        return 0.0;
+    }
+    let copies = if narrow { rows * (vectors - 1) } else { 0 };
+    let issued = (rows * vectors).max(rows + vectors) + copies;
+    // Tiles near the latency bound have nothing to hide a cache miss behind.
+    (issued as f64).max(LATENCY) + TILE_OVERHEAD
 }
 
 /// The fewest columns that fill the narrowest tile that is as good as a full one.
@@ -169,6 +176,8 @@ const MOST_VECTORS: usize = 8;
 const LATENCY: f64 = 8.0;
 /// Half cycles for what surrounds a tile, shared out over the steps of k.
 const TILE_OVERHEAD: f64 = 0.7;
+/// Bytes of a line of the caches.
+const LINE: i64 = 64;
 /// The most steps of k that are laid out in line.
 const UNROLL: i64 = 8;
 /// Multiply-adds that are laid out in line, about.
@@ -185,13 +194,51 @@ pub struct Level {
     pub b: i64,
 }
 
+/// How far apart rows lie that are windows of an image, line after line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spacing {
+    /// Windows in a line.
+    pub across: usize,
+    /// Elements from window to window.
+    pub column: i64,
+    /// Elements from line to line.
+    pub line: i64,
+}
+
+impl Spacing {
+    /// Elements from the first row of a tile, which begins a line unless it lies within one, to another.
+    pub fn offset(&self, row: usize) -> i64 {
+        (row / self.across) as i64 * self.line + (row % self.across) as i64 * self.column
+    }
+}
+
 /// Where the rows of A begin.
 #[derive(Clone, Debug)]
 pub enum Rows {
     /// The first row, and the distance of rows.
     Even(Value, i64),
+    /// The first row, and how the others lie.
+    Lines(Value, Spacing),
     /// Each row by itself.
     Each(Vec<Value>),
+}
+
+/// What of B is asked for while a tile multiplies, so that it is near when its turn comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// The first element that this tile asks for.
+    pub start: Value,
+    /// So many elements from there on are asked for
+    pub share: i64,
+    /// while the tile goes through so many: those of one term.
+    pub term: i64,
+}
+
+impl Ahead {
+    /// Elements that are asked for while a tile goes through some whole terms of B.
+    fn elements(&self, passed: i64) -> i64 {
+        passed / self.term * self.share
+    }
 }
 
 /// The operands of a tile.
@@ -207,6 +254,8 @@ pub struct Panels {
     pub columns: Value,
     /// How many columns may be read.
     pub width: usize,
+    /// What is asked for meanwhile.
+    pub ahead: Option<Ahead>,
 }
 
 impl Panels {
@@ -232,7 +281,15 @@ pub fn multiply(
     accumulators: Vec<Value>,
 ) -> Vec<Value> {
     let zero = b.index(0);
-    descend(b, tile, panels, levels, (zero, zero), accumulators)
+    descend(b, tile, panels, levels, Moved { a: zero, b: zero, asked: zero }, accumulators)
+}
+
+/// Elements into A, into B, and into what is asked for.
+#[derive(Clone, Copy)]
+struct Moved {
+    a: Value,
+    b: Value,
+    asked: Value,
 }
 
 /// The loops over k that are left, `moved` elements into A and B. The innermost is laid out several steps at a time:
@@ -242,14 +299,15 @@ fn descend(
     tile: Tile,
     panels: &Panels,
     levels: &[Level],
-    moved: (Value, Value),
+    moved: Moved,
     accumulators: Vec<Value>,
 ) -> Vec<Value> {
     let Some((level, inner)) = levels.split_first() else { return accumulators };
     let (zero, one) = (b.index(0), b.index(1));
     let along = |b: &mut Builder, at: Value| {
         let (along_a, along_b) = (b.mul_index(at, level.a), b.mul_index(at, level.b));
-        (b.add(moved.0, along_a), b.add(moved.1, along_b))
+        let along_asked = b.mul_index(at, panels.ahead.map_or(0, |ahead| ahead.elements(level.b)));
+        Moved { a: b.add(moved.a, along_a), b: b.add(moved.b, along_b), asked: b.add(moved.asked, along_asked) }
     };
     if let Some(offsets) = offsets_in_line(b, levels, tile) {
         let places = Places::new(b, panels, moved);
@@ -269,8 +327,10 @@ fn descend(
     let sums = b.for_loop(zero, whole, many, &accumulators, |b, at, sums| {
         let moved = along(b, at);
         let places = Places::new(b, panels, moved);
-        (0..unroll)
-            .fold(sums.to_vec(), |sums, round| places.step(b, tile, panels, (round * level.a, round * level.b), sums))
+        (0..unroll).fold(sums.to_vec(), |sums, round| {
+            places.ask(b, panels, (level.b, round));
+            places.step(b, tile, panels, (round * level.a, round * level.b), sums)
+        })
     });
     b.for_loop(whole, level.count, one, &sums, |b, at, sums| {
         let moved = along(b, at);
@@ -311,16 +371,29 @@ fn unroll(count: Option<i64>, tile: Tile) -> i64 {
 struct Places {
     columns: Value,
     rows: Vec<Value>,
+    asked: Option<Value>,
 }
 
 impl Places {
-    fn new(b: &mut Builder, panels: &Panels, moved: (Value, Value)) -> Self {
-        let columns = b.add(panels.columns, moved.1);
+    fn new(b: &mut Builder, panels: &Panels, moved: Moved) -> Self {
+        let columns = b.add(panels.columns, moved.b);
         let rows = match &panels.rows {
-            Rows::Even(first, _) => vec![b.add(*first, moved.0)],
-            Rows::Each(rows) => rows.iter().map(|&row| b.add(row, moved.0)).collect(),
+            Rows::Even(first, _) | Rows::Lines(first, _) => vec![b.add(*first, moved.a)],
+            Rows::Each(rows) => rows.iter().map(|&row| b.add(row, moved.a)).collect(),
         };
-        Self { columns, rows }
+        let asked = panels.ahead.map(|ahead| b.add(ahead.start, moved.asked));
+        Self { columns, rows, asked }
+    }
+
+    /// Asks for what a tile is to ask for in a round of the innermost loop, whose rounds go through so many elements of B.
+    fn ask(&self, b: &mut Builder, panels: &Panels, (step, round): (i64, i64)) {
+        let (Some(ahead), Some(asked)) = (panels.ahead, self.asked) else { return };
+        let line = LINE / panels.b.elem.size() as i64;
+        let lines = |rounds: i64| (rounds * ahead.elements(step) + line - 1) / line;
+        for at in lines(round)..lines(round + 1) {
+            let place = b.add_index(asked, at * line);
+            b.prefetch(panels.b, place);
+        }
     }
 
     /// A step so many elements of A and B on.
@@ -340,6 +413,7 @@ impl Places {
         for row in 0..tile.rows {
             let place = match &panels.rows {
                 Rows::Even(_, step) => b.add_index(self.rows[0], on_a + row as i64 * step),
+                Rows::Lines(_, spacing) => b.add_index(self.rows[0], on_a + spacing.offset(row)),
                 Rows::Each(_) => b.add_index(self.rows[row], on_a),
             };
             let mut element = b.load_splat(panels.a, place, tile.width(0));
