@@ -258,7 +258,12 @@ fn is_sparse(entry: &Entry) -> bool {
     let elements = dims.iter().product::<usize>();
     let allowed = elements - (TOLD * elements as f64).ceil() as usize;
     // Most weights have hardly a zero: whoever has more others than a sparse one may have is known by its first part.
-    let others = |part: &[u8]| part.chunks_exact(size).filter(|element| element.iter().any(|&byte| byte != 0)).count();
+    // A zero may have a sign, as what a mask was multiplied with: all other bits are 0.
+    let is_zero = |element: &[u8]| match element.split_last() {
+        Some((last, rest)) => last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0),
+        None => true,
+    };
+    let others = |part: &[u8]| part.chunks_exact(size).filter(|element| !is_zero(element)).count();
     let mut parts = entry.buffer.bytes().chunks(size * PART);
     let mut count = 0;
     parts.all(|part| {
