@@ -26,9 +26,9 @@ const TASK_PRODUCTS: usize = 1 << 17;
 /// The most taps whose weights stay in registers.
 const MOST_TAPS: usize = 9;
 /// Windows that are computed together.
-const TOGETHER: usize = 4;
+pub const TOGETHER: usize = 4;
 /// Vectors of channels of a task: a cache line of each place at least.
-const VECTORS: usize = 2;
+pub const VECTORS: usize = 2;
 /// Elements of a padded block, about.
 const PADDED: usize = 32 << 10;
 
@@ -261,7 +261,7 @@ struct Vector {
 }
 
 /// For each place along a line that some neighbouring windows touch, in order, the windows and taps that meet there.
-fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+pub fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
     let mut found: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
     for window in 0..windows {
         for tap in 0..axis.taps {
