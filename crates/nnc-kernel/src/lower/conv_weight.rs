@@ -23,6 +23,7 @@ use super::{LowerError, Lowering, conv_weight_last, depthwise_weight};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, NodeId};
 use nnc_opt::fuse::Group;
+use std::fmt;
 
 /// Elements of the packed cotangent, about.
 const PACKED: usize = 48 << 10;
@@ -75,6 +76,7 @@ pub fn lower(
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let elem = image.elem;
     let blocks = Blocks::new(lowering, &image, axes, columns, elem);
+    draft.how = blocks.to_string();
     let bytes = blocks.parts.tasks() as usize * blocks.part() as usize * elem.size();
     let partial = draft.param(lowering.temporary(bytes), elem, Direction::InOut);
     let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
@@ -138,6 +140,14 @@ struct Blocks {
     /// Whether sums are ordered (tap, channel), a product for each tap; else (channel, tap), found in the table.
     by_tap: bool,
     all_channels: usize,
+}
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, parts) = (if self.by_tap { "taps" } else { "channels" }, self.parts.tasks());
+        write!(f, "{}, rows by {rows}, {} places at a time, {parts} parts", self.tile, self.together * self.places())?;
+        if self.groups > 1 { write!(f, ", {} groups", self.groups) } else { Ok(()) }
+    }
 }
 
 impl Blocks {

@@ -117,7 +117,7 @@ impl fmt::Display for Shape {
         let ([rows, columns], channels, lines) = (self.slab, self.channels.grain, self.lines.grain);
         let from = if self.direct { "windows in place" } else { "padded lines" };
         write!(f, "sums of {rows} x {columns} taps, {channels} channels a task, {lines} lines at a time, {from}")?;
-        write!(f, ", {} parts", self.parts.tasks())
+        write!(f, ", {} parts, channels last", self.parts.tasks())
     }
 }
 
@@ -238,13 +238,7 @@ impl Body<'_> {
 
     /// Where the windows of some lines from `line` on are read for some channels: in the image, and of single elements in the
     /// cotangent.
-    fn windows(
-        &self,
-        b: &mut Builder,
-        image: Value,
-        line: Value,
-        (channel, count): (Value, Value),
-    ) -> [Windows; 2] {
+    fn windows(&self, b: &mut Builder, image: Value, line: Value, (channel, count): (Value, Value)) -> [Windows; 2] {
         let shape = self.shape;
         let column = shape.channels.grain as usize;
         let lines = |image, axes, height, width| Lines { image, axes, height, width, column, lanes: shape.lanes };
