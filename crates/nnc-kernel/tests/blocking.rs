@@ -449,7 +449,17 @@ fn products_of_few_columns() {
 }
 
 /// The transpose in the weights of images whose channels lie side by side, which are given in the plain form.
-fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], [stride, padding, dilation]: [usize; 3]) -> Graph {
+fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], geometry: [usize; 3]) -> Graph {
+    grouped_weight_grad_last(image, kernel, geometry, 1)
+}
+
+/// The same in groups.
+fn grouped_weight_grad_last(
+    image: [usize; 4],
+    kernel: [usize; 4],
+    [stride, padding, dilation]: [usize; 3],
+    groups: usize,
+) -> Graph {
     let mut graph = Graph::new("weights");
     let windows = |axis: usize| {
         let reach = dilation * (kernel[axis + 1] - 1) + 1;
@@ -464,7 +474,7 @@ fn weight_grad_last(image: [usize; 4], kernel: [usize; 4], [stride, padding, dil
         low: both(padding),
         high: both(padding),
         dilation: both(dilation),
-        groups: Dim::from(1i64),
+        groups: Dim::from(groups as i64),
     };
     let taps = kernel[2..].iter().map(|&size| Dim::from(size as i64)).collect();
     let dw = graph.emit(Op::ConvWeightGrad { attributes, kernel: taps }, &[x, dy]);
@@ -511,6 +521,34 @@ fn convolutions_of_single_channels_with_channels_last() {
     holds(channels_last([1, 9, 13, 19], [19, 1, 3, 2], [1, 0, 2], 19), &[8]);
     // Several channels for each of several groups.
     holds(channels_last([2, 5, 6, 8], [12, 4, 3, 3], [1, 1, 1], 2), &[8]);
+}
+
+/// Single channels: a slab of all taps, of some lines of taps, of some taps of a line; parts, blocks, tasks of channels.
+#[test]
+fn transposes_in_weights_of_single_channels() {
+    let single = |image: [usize; 4], taps: [usize; 2], geometry| {
+        let channels = image[3];
+        grouped_weight_grad_last(image, [channels, 1, taps[0], taps[1]], geometry, channels)
+    };
+    for (stride, dilation) in [(1, 1), (2, 1), (1, 2), (3, 2)] {
+        for taps in [[3, 3], [5, 5], [1, 7], [4, 2]] {
+            for padding in [0, 2] {
+                holds(single([2, 9, 15, 21], taps, [stride, padding, dilation]), &[4, 8, 16]);
+            }
+        }
+    }
+    for channels in 2..=40 {
+        holds(single([1, 4, 5, channels], [3, 3], [1, 1, 1]), &[8, 16]);
+    }
+    holds(single([1, 8, 40, 17], [1, 31], [1, 15, 1]), &[4, 8, 16]);
+    holds(single([1, 15, 14, 5], [13, 13], [1, 6, 1]), &[4, 8, 16]);
+    // Several blocks of lines, several parts; a line that is stood up; padding wider than the image; taps far apart.
+    holds(single([9, 28, 28, 19], [3, 3], [1, 1, 1]), &[4, 8, 16]);
+    holds(single([2, 60, 50, 33], [3, 3], [2, 1, 1]), &[4, 8, 16]);
+    holds(single([2, 1, 500, 8], [1, 3], [1, 1, 1]), &[8, 16]);
+    holds(single([2, 2, 2, 5], [3, 3], [1, 4, 1]), &[8, 16]);
+    holds(single([1, 1, 900, 8], [1, 2], [1, 0, 640]), &[8, 16]);
+    holds(single([1, 40, 30, 8], [2, 2], [1, 0, 25]), &[8, 16]);
 }
 
 /// The kernels of a lowered graph, by name.

@@ -184,15 +184,25 @@ fn the_same_values() {
     assert!(count("transpose") <= 6, "{}", nnc_graph::text::print(&optimised));
 }
 
-/// A convolution `[N, 3, H, W] -> [N, 8, ..]` of the given geometry, and its two transposes on cotangents of their own.
-fn transposes(image: [usize; 2], taps: [usize; 2], [stride, padding, dilation]: [usize; 3]) -> Option<Graph> {
-    let (mut net, x) = Net::new(&[2, 8, image[0], image[1]]);
+/// A convolution `[N, 8, H, W] -> [N, 9, ..]` of the given geometry, and its two transposes on cotangents of their own.
+fn transposes(image: [usize; 2], taps: [usize; 2], geometry: [usize; 3]) -> Option<Graph> {
+    transposes_of([8, 9, 1], image, taps, geometry)
+}
+
+/// The same with channels, output channels and groups.
+fn transposes_of(
+    [channels, rows, groups]: [usize; 3],
+    image: [usize; 2],
+    taps: [usize; 2],
+    [stride, padding, dilation]: [usize; 3],
+) -> Option<Graph> {
+    let (mut net, x) = Net::new(&[2, channels, image[0], image[1]]);
     let reach = |axis: usize| (image[axis] + 2 * padding).checked_sub(dilation * (taps[axis] - 1) + 1);
     let windows = [reach(0)? / stride + 1, reach(1)? / stride + 1];
-    let attributes = ConvAttributes { dilation: dims(&[dilation; 2]), ..Net::geometry(stride, padding, 1) };
-    let w = net.param(&[9, 8, taps[0], taps[1]]);
+    let attributes = ConvAttributes { dilation: dims(&[dilation; 2]), ..Net::geometry(stride, padding, groups) };
+    let w = net.param(&[rows, channels / groups, taps[0], taps[1]]);
     let y = net.graph.emit(Op::Conv(attributes.clone()), &[x, w]);
-    let dy = net.graph.emit(Op::Input { name: "dy".to_owned(), ty: ty(&[2, 9, windows[0], windows[1]]) }, &[]);
+    let dy = net.graph.emit(Op::Input { name: "dy".to_owned(), ty: ty(&[2, rows, windows[0], windows[1]]) }, &[]);
     let op = Op::ConvInputGrad { attributes: attributes.clone(), input: dims(&image) };
     let dx = net.graph.emit(op, &[dy, w]);
     let dw = net.graph.emit(Op::ConvWeightGrad { attributes, kernel: dims(&taps) }, &[x, dy]);
@@ -221,6 +231,25 @@ fn transposes_of_every_geometry_become_convolutions() {
     }
     // Those of which a phase reads nothing but padding stay as they are.
     assert!(seen > 120 && stay * 10 < seen, "{stay} of {seen} geometries stay");
+}
+
+/// Of single channels, too, and nothing but the weights and what is given is turned.
+#[test]
+fn transposes_of_single_channels_become_convolutions() {
+    for (image, taps, geometry) in [
+        ([6, 5], [3, 3], [1, 1, 1]),
+        ([7, 9], [3, 3], [2, 1, 1]),
+        ([8, 8], [5, 5], [2, 2, 1]),
+        ([9, 7], [3, 3], [1, 2, 2]),
+        ([9, 7], [1, 3], [3, 1, 1]),
+        ([7, 9], [1, 1], [2, 0, 1]),
+    ] {
+        let optimised = same_values(&transposes_of([9, 9, 9], image, taps, geometry).unwrap());
+        assert_eq!((count(&optimised, "conv_input_grad"), count(&optimised, "conv")), (0, 0));
+    }
+    // Several output channels for each channel stay as they are.
+    let optimised = same_values(&transposes_of([9, 18, 9], [6, 5], [3, 3], [1, 1, 1]).unwrap());
+    assert_eq!(count(&optimised, "conv_input_grad"), 1);
 }
 
 /// Pooling between convolutions, backward: nothing is turned but the image and the weights.

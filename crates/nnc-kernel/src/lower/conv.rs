@@ -215,6 +215,7 @@ fn emit_blocks(
         return lowering.launch_with(draft, &frame, operands.work(), &fixed);
     }
     let blocks = Blocks::new(&whole, lowering.lanes_of(elem), lowering.target);
+    draft.how = blocks.to_string();
     let result = lowering.graph.node(anchor).results[0];
     let spill = Some(draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns()));
     let (row_axis, column_axis) = if operands.last { (2, 1) } else { (1, 2) };

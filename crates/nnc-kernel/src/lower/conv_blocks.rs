@@ -10,6 +10,7 @@ use super::loops::Split;
 use super::memory::Place;
 use super::tile::Tile;
 use crate::ir::Target;
+use std::fmt;
 
 /// Elements of the matrix of windows in scratch memory, about.
 const PACKED: usize = 64 << 10;
@@ -62,6 +63,15 @@ pub struct Blocks {
     pub width: usize,
     /// Whether the padded block is the matrix of windows.
     pub direct: bool,
+}
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, lines, windows) = (self.rows.grain, self.lines.grain, self.axes[1].windows);
+        let of = if self.direct { "the padded image" } else { "laid out windows" };
+        write!(f, "{}, {rows} channels x {lines} lines of {windows} windows a task, {of}", self.tile)?;
+        if self.groups > 1 { write!(f, ", {} groups", self.groups) } else { Ok(()) }
+    }
 }
 
 impl Blocks {

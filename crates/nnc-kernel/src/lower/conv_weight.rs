@@ -5,7 +5,7 @@
 //! in a table when channels are few), and k walks the image from there, so no matrix of windows is made. Columns are the channels of `dy`, packed so that they lie side by side for each place.
 //! Images (and pieces of their rows, where those are long) are cut into parts, their number given by the shape; each part
 //! keeps its own sums, and a second phase adds them in order and transposes. Where the channels of `dy` lie side by side,
-//! [`super::conv_weight_last`] does it.
+//! [`super::conv_weight_last`] does it, and of single channels [`super::depthwise_weight`].
 
 use super::anchor::stored;
 use super::conv::spatial_sizes;
@@ -19,10 +19,11 @@ use super::pack::{self, Matrix, Packed};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::spatial::Spatial;
 use super::tile::{Level, Tile};
-use super::{LowerError, Lowering, conv_weight_last};
+use super::{LowerError, Lowering, conv_weight_last, depthwise_weight};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, NodeId};
 use nnc_opt::fuse::Group;
+use std::fmt;
 
 /// Elements of the packed cotangent, about.
 const PACKED: usize = 48 << 10;
@@ -59,18 +60,23 @@ pub fn lower(
     let images = graph.ty(x).shape.sizes()[0];
     let image = stored(lowering, x, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
     let cotangent = stored(lowering, dy, &[images, spatial.groups, columns, axes[0].windows * axes[1].windows])?;
-    if spatial.groups == 1
-        && cotangent.layout.strides[2] == 1
-        && let Some(operands) = with_channels_last((&image, &cotangent), axes)
-        && operands.is_dense()
-    {
-        return conv_weight_last::emit(lowering, group, anchor, operands);
+    let is_single = spatial.groups > 1 && channels == 1 && columns == 1;
+    let is_last = spatial.groups == 1 && cotangent.layout.strides[2] == 1;
+    match with_channels_last((&image, &cotangent), axes) {
+        Some(operands) if is_single && operands.is_dense_by_channel() => {
+            return depthwise_weight::emit(lowering, group, anchor, &operands);
+        }
+        Some(operands) if is_last && operands.is_dense() => {
+            return conv_weight_last::emit(lowering, group, anchor, operands);
+        }
+        Some(_) | None => {}
     }
     let mut draft = KernelDraft::new("conv_weight_grad");
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let elem = image.elem;
     let blocks = Blocks::new(lowering, &image, axes, columns, elem);
+    draft.how = blocks.to_string();
     let bytes = blocks.parts.tasks() as usize * blocks.part() as usize * elem.size();
     let partial = draft.param(lowering.temporary(bytes), elem, Direction::InOut);
     let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
@@ -88,11 +94,11 @@ pub fn lower(
     lowering.launch_with(draft, &frame, work, &[image.buffer, cotangent.buffer])
 }
 
-/// An image `[image, 1, channel, line, column]` and a cotangent `[image, 1, channel, place]` of one group, channels last.
+/// An image `[image, group, channel, line, column]` and a cotangent `[image, group, channel, place]`, all channels last.
 fn with_channels_last((image, cotangent): (&Place, &Place), axes: [Axis; 2]) -> Option<conv_weight_last::Operands> {
     let cut = |place: &Place, [high, wide]: [usize; 2]| -> Option<Place> {
-        let [images, channels] = [0, 2].map(|axis| place.layout.dims[axis]);
-        let layout = place.layout.reshape(&[images, channels, high, wide])?.transpose(&[0, 2, 3, 1]);
+        let [images, groups, channels] = [0, 1, 2].map(|axis| place.layout.dims[axis]);
+        let layout = place.layout.reshape(&[images, groups * channels, high, wide])?.transpose(&[0, 2, 3, 1]);
         Some(Place { layout, ..place.clone() })
     };
     let image = cut(image, axes.map(|axis| axis.source))?;
@@ -134,6 +140,14 @@ struct Blocks {
     /// Whether sums are ordered (tap, channel), a product for each tap; else (channel, tap), found in the table.
     by_tap: bool,
     all_channels: usize,
+}
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, parts) = (if self.by_tap { "taps" } else { "channels" }, self.parts.tasks());
+        write!(f, "{}, rows by {rows}, {} places at a time, {parts} parts", self.tile, self.together * self.places())?;
+        if self.groups > 1 { write!(f, ", {} groups", self.groups) } else { Ok(()) }
+    }
 }
 
 impl Blocks {

@@ -49,6 +49,7 @@ pub fn phase(
     let products = whole.rows * vertical.windows * horizontal.windows * vertical.taps * horizontal.taps;
     let split = Split::new(images * groups, TASK_PRODUCTS.div_ceil(products.max(1)), 1);
     let body = Body { whole, image, weights, padded, lanes };
+    draft.how = format!("{} taps, {} channels a task, padded channels", vertical.taps * horizontal.taps, split.grain);
     draft.builder.phase(split.tasks(), |b, task| {
         let (start, end) = split.bounds(b, task);
         let step = b.index(1);

@@ -20,15 +20,16 @@ use crate::ir::{Builder, Direction, Elem, Memory, Type, Value};
 use nnc_graph::{DType, Graph, NodeId, Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Multiply-adds of a task.
 const TASK_PRODUCTS: usize = 1 << 17;
 /// The most taps whose weights stay in registers.
 const MOST_TAPS: usize = 9;
 /// Windows that are computed together.
-const TOGETHER: usize = 4;
+pub const TOGETHER: usize = 4;
 /// Vectors of channels of a task: a cache line of each place at least.
-const VECTORS: usize = 2;
+pub const VECTORS: usize = 2;
 /// Elements of a padded block, about.
 const PADDED: usize = 32 << 10;
 
@@ -53,6 +54,7 @@ pub fn lower(
     let result = if elem.is_float() { as_floats(lowering.graph, group, node.results[0]) } else { node.results[0] };
     let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
     let blocks = Blocks::new(operands, lanes);
+    draft.how = blocks.to_string();
     let padded = (!blocks.direct).then(|| {
         let elements = blocks.height * blocks.width * blocks.channels.grain as usize;
         draft.builder.scratch(elem, elements + usize::from(lanes))
@@ -103,6 +105,17 @@ struct Blocks {
     direct: bool,
     height: usize,
     width: usize,
+}
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lines, channels, taps) = (self.lines.grain, self.channels.grain, self.taps());
+        let from = if self.direct { "windows in place" } else { "padded lines" };
+        write!(
+            f,
+            "{taps} taps of {TOGETHER} windows, {lines} lines x {channels} channels a task, {from}, channels last"
+        )
+    }
 }
 
 impl Blocks {
@@ -261,7 +274,7 @@ struct Vector {
 }
 
 /// For each place along a line that some neighbouring windows touch, in order, the windows and taps that meet there.
-fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+pub fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
     let mut found: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
     for window in 0..windows {
         for tap in 0..axis.taps {

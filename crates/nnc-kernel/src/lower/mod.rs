@@ -21,7 +21,7 @@
 //! | [`sparse_panels`], [`sparse_elements`], [`sparse_rows`], [`sparse_turn`] | their kernels: vectors along columns, and along rows |
 //! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
 //! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
-//! | [`depthwise`] | convolutions of single channels |
+//! | [`depthwise`], [`depthwise_last`], [`depthwise_weight`] | convolutions of single channels, and their transposes in the weights |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
 //! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
 
@@ -43,6 +43,7 @@ mod conv_winograd;
 pub(crate) mod cost;
 mod depthwise;
 mod depthwise_last;
+mod depthwise_weight;
 mod digits;
 mod dot;
 mod dot_stored;

@@ -52,11 +52,14 @@ pub fn move_channels(graph: &Graph) -> Option<Graph> {
 fn is_convertible(graph: &Graph, node: &Node) -> bool {
     let Op::Conv(at) = &node.op else { return false };
     let w = &graph.ty(node.operands[1]).shape;
-    let (Some(rows), Some(channels), Some(groups)) = (w[0].as_number(), w[1].as_number(), at.groups.as_number()) else {
-        return false;
-    };
+    let Some(rows) = w[0].as_number() else { return false };
     let few = rows < FEW_CHANNELS as i64;
-    at.stride.len() <= 2 && !few && (groups == 1 || (channels == 1 && rows == groups))
+    at.stride.len() <= 2 && !few && (at.groups.is(1) || is_single(at, w))
+}
+
+/// Whether each output channel of a convolution is made of one channel, and each channel is for one.
+fn is_single(at: &ConvAttributes, kernel: &Shape) -> bool {
+    at.groups.as_number().is_some_and(|groups| kernel[0].is(groups)) && kernel[1].is(1)
 }
 
 /// Where an axis is with channels last.

@@ -6,7 +6,7 @@
 //! et al., "Is the deconvolution layer the same as a convolutional layer?", 2016). The phases of an axis are put side by
 //! side, those that have no tap as zeros.
 
-use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_unpadded};
+use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_single, is_unpadded};
 use nnc_graph::{ConvAttributes, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
 
 /// One axis of a transpose in numbers.
@@ -20,6 +20,16 @@ struct Axis {
     from: i64,
     /// Elements of the result.
     to: i64,
+}
+
+/// A transpose that goes by phases.
+struct Transpose {
+    /// The cotangent, channels last.
+    dy: ValueId,
+    /// The weights.
+    w: ValueId,
+    axes: Vec<Axis>,
+    groups: Dim,
 }
 
 /// The convolution of an axis that makes the results of a phase.
@@ -69,13 +79,14 @@ fn range(start: i64, size: i64) -> SliceRange {
     SliceRange { start: Dim::from(start), size: Dim::from(size), step: 1 }
 }
 
-/// The axes of a transpose that goes by phases: of one group, in at most two axes of known sizes, no phase of which reads
-/// beyond the padding that a convolution may have.
+/// The axes of a transpose that goes by phases: of one group or of single channels, with channels enough, in at most two axes of
+/// known sizes, no phase of which reads beyond the padding that a convolution may have.
 fn axes(graph: &Graph, node: &Node, at: &ConvAttributes) -> Option<Vec<Axis>> {
     let shapes = [node.operands[0], node.operands[1], node.results[0]].map(|value| &graph.ty(value).shape);
     let [dy, kernel, dx] = shapes;
-    let channels = kernel[1].as_number()?;
-    if !at.groups.is(1) || channels < FEW_CHANNELS as i64 || at.stride.len() > 2 {
+    let channels = dx[1].as_number()?;
+    let fits = at.groups.is(1) || is_single(at, kernel);
+    if !fits || channels < FEW_CHANNELS as i64 || at.stride.len() > 2 {
         return None;
     }
     let axis = |i: usize| {
@@ -117,31 +128,27 @@ impl Layout<'_> {
         }
         let axes = axes(old, node, at)?;
         let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
+        let groups = at.groups.clone();
         if is_filled(at, [shapes[2], shapes[1]]) {
             return Some(self.filling((dy, w), shapes));
         }
         let phases: Vec<Vec<Phase>> =
             axes.iter().map(|axis| (0..axis.stride).map(|phase| axis.phase(phase)).collect()).collect();
-        let made = self.phases((dy, w), &axes, &phases, &mut Vec::new());
-        Some(self.cut(made, &axes))
+        let of = Transpose { dy, w, axes, groups };
+        let made = self.phases(&of, &phases, &mut Vec::new());
+        Some(self.cut(made, &of.axes))
     }
 
     /// The phases of the axes from that of `chosen` on, side by side: `[N, Q, stride, .., C]`, the axes before as they are.
-    fn phases<'p>(
-        &mut self,
-        operands: (ValueId, ValueId),
-        axes: &[Axis],
-        phases: &'p [Vec<Phase>],
-        chosen: &mut Vec<&'p Phase>,
-    ) -> ValueId {
+    fn phases<'p>(&mut self, of: &Transpose, phases: &'p [Vec<Phase>], chosen: &mut Vec<&'p Phase>) -> ValueId {
         let depth = chosen.len();
-        if depth == axes.len() {
-            return self.phase(operands, chosen, axes);
+        if depth == of.axes.len() {
+            return self.phase(of, chosen);
         }
         let mut parts = Vec::new();
         for phase in &phases[depth] {
             chosen.push(phase);
-            let part = self.phases(operands, axes, phases, chosen);
+            let part = self.phases(of, phases, chosen);
             chosen.pop();
             let mut dims = self.rewriter.ty(part).shape.0.clone();
             dims.insert(depth + 2, Dim::from(1i64));
@@ -158,19 +165,23 @@ impl Layout<'_> {
     }
 
     /// The results of one phase of every axis.
-    fn phase(&mut self, (dy, w): (ValueId, ValueId), phases: &[&Phase], axes: &[Axis]) -> ValueId {
+    fn phase(&mut self, of: &Transpose, phases: &[&Phase]) -> ValueId {
+        let Transpose { dy, w, axes, groups } = of;
+        let (dy, w) = (*dy, *w);
         let (from, kernel) = (self.rewriter.ty(dy).shape.0.clone(), self.rewriter.ty(w).clone());
         let taps: Option<Vec<SliceRange>> = phases.iter().map(|phase| phase.taps.clone()).collect();
         let Some(taps) = taps else {
             let places = axes.iter().map(|axis| Dim::from(axis.results()));
-            let dims: Vec<Dim> = [from[0].clone()].into_iter().chain(places).chain([kernel.shape[1].clone()]).collect();
+            let channels = kernel.shape[1].clone() * groups.clone();
+            let dims: Vec<Dim> = [from[0].clone()].into_iter().chain(places).chain([channels]).collect();
             let ty = TensorType::new(kernel.dtype, Shape(dims));
             return self.rewriter.graph_mut().splat(&ty, 0.0);
         };
         let ranges = [vec![whole(&kernel.shape[0]), whole(&kernel.shape[1])], taps].concat();
         let w = self.rewriter.emit(Op::Slice(ranges), &[w]);
-        let order = [1, 0].into_iter().chain(2..axes.len() + 2).collect();
-        let w = self.rewriter.emit(Op::Transpose(order), &[w]);
+        // A single channel is made of itself.
+        let order = if groups.is(1) { [1, 0] } else { [0, 1] };
+        let w = self.rewriter.emit(Op::Transpose(order.into_iter().chain(2..axes.len() + 2).collect()), &[w]);
         let reads = phases.iter().map(|phase| phase.read.clone());
         let ranges: Vec<SliceRange> =
             [whole(&from[0])].into_iter().chain(reads).chain([whole(&from[from.len() - 1])]).collect();
@@ -181,7 +192,7 @@ impl Layout<'_> {
             low: each(&|phase| phase.low),
             high: each(&|phase| phase.high),
             dilation: each(&|phase| phase.dilation),
-            groups: Dim::from(1i64),
+            groups: groups.clone(),
         };
         self.convolve(dy, w, &attributes)
     }
