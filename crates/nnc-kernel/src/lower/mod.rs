@@ -22,7 +22,7 @@
 //! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
 //! | [`depthwise`] | convolutions of single channels |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
-//! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
+//! | [`window`], [`window_grad`], [`argmax`], [`scatter`], [`scatter_rest`] | what has loops of its own |
 
 mod accumulate;
 mod anchor;
@@ -66,6 +66,7 @@ mod rows;
 mod scalar;
 mod scan;
 mod scatter;
+mod scatter_rest;
 mod sparse;
 mod sparse_cost;
 mod sparse_elements;
