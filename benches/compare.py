@@ -37,6 +37,7 @@ ROUND = 0.3
 # Steps of a round, at least and at most.
 LEAST_STEPS, MOST_STEPS = 3, 2000
 # Answers may differ by so much, relative to the largest number, and losses of the first steps.
+# (PyTorch's LSTM has each bias twice, and Adam moves both: from the second step on its loss is another by some 1e-5.)
 TOLERANCE = 1e-4
 
 
