@@ -4,6 +4,7 @@
 own, so that one's threads and memory are not another's; between its steps it sleeps.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -32,15 +33,15 @@ INFERENCE = {
 }
 # Those that are measured with integers of eight bits, too.
 INTEGERS = ["mnist_cnn_b64", "mlp_b64", "resnet50_b1", "mobilenet_b1", "minilm_b1"]
-# The name in peers_models.TRAIN: the file below models/, the batch.
+# The name in peers_models.TRAIN: the file below models/, the batch, the data files that it names.
 TRAINING = {
-    "mlp_b128": ("mlp.nn", 128),
-    "seed_cnn_b64": ("seed_cnn.nn", 64),
-    "mnist_cnn_b64": ("mnist_cnn.nn", 64),
-    "autoenc_b128": ("autoencoder.nn", 128),
-    "char_lstm_b32": ("char_lstm.nn", 32),
-    "nanogpt_cpu": ("nanogpt.nn", 12),
-    "resnet18_cifar_b32": ("resnet18_cifar.nn", 32),
+    "mlp_b128": ("mlp.nn", 128, "images.npy", "labels.npy"),
+    "seed_cnn_b64": ("seed_cnn.nn", 64, "images.npy", "labels.npy"),
+    "mnist_cnn_b64": ("mnist_cnn.nn", 64, "images.npy", "labels.npy"),
+    "autoenc_b128": ("autoencoder.nn", 128, "images.npy", "targets.npy"),
+    "char_lstm_b32": ("char_lstm.nn", 32, "tokens.npy", "next.npy"),
+    "nanogpt_cpu": ("nanogpt.nn", 12, "tokens.npy", "next.npy"),
+    "resnet18_cifar_b32": ("resnet18_cifar.nn", 32, "images.npy", "labels.npy"),
 }
 PEERS = {
     "infer": ["torch", "torch.compile", "onnxruntime", "openvino"],
@@ -63,7 +64,8 @@ class Engine:
         if not line.startswith("ready"):
             self.close()
             raise Failed(line.strip() or "it ended; its message is above")
-        # The seconds that compiling took, and for inference by nnc the operations and the bytes of a call.
+        # The seconds that compiling took; by nnc also the operations and the bytes of a step, and in training the losses of
+        # the first ones.
         self.facts = [float(word) for word in line.split()[1:]]
 
     def steps(self, count: int) -> list[float]:
@@ -101,6 +103,16 @@ def reference(model: str) -> pathlib.Path:
     return folder
 
 
+def losses(model: str) -> pathlib.Path:
+    """The folder with the first weights, a batch and PyTorch's losses of the first steps of training a model on it."""
+    folder = TARGET / "compare" / "train" / model
+    if not (folder / "losses.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        data = TRAINING[model][2:]
+        subprocess.run([sys.executable, HERE / "reference.py", model, folder, *data], check=True)
+    return folder
+
+
 def quantised(kind: str, model: str) -> pathlib.Path:
     """The weights of a model in eight bits: nnc's (`int8`, `int8 all`), or the peers' form (`onnx`); made once a sitting."""
     folder = reference(model)
@@ -129,8 +141,9 @@ def nnc(kind: str, model: str, threads: int, unfused: bool = False) -> Engine:
     """nnc's engine for a model; of kind `f32` without Winograd's form."""
     examples = TARGET / "release" / "examples"
     if kind == "train":
-        file, batch = TRAINING[model]
+        file, batch, *_ = TRAINING[model]
         command = [examples / "step", HERE / "models" / file, "--batch", batch, "--threads", threads]
+        command += ["--reference", losses(model)]
         return Engine(command + (["--no-fuse"] if unfused else []))
     file, rows, name = INFERENCE[model]
     folder = reference(model)
@@ -157,6 +170,14 @@ def difference(model: str) -> float:
     if ours.shape != theirs.shape:
         raise Failed(f"the answer is {ours.shape}, PyTorch's is {theirs.shape}")
     return float(numpy.abs(ours - theirs).max() / numpy.abs(theirs).max())
+
+
+def loss_difference(model: str, engine: Engine) -> float:
+    """By how much nnc's losses of the first steps and PyTorch's differ at most, relative to PyTorch's first one."""
+    ours, theirs = engine.facts[3:], json.loads((losses(model) / "losses.json").read_text())
+    if len(ours) != len(theirs):
+        raise Failed(f"there are {len(ours)} losses, PyTorch's are {len(theirs)}")
+    return max(abs(our - their) for our, their in zip(ours, theirs)) / abs(theirs[0])
 
 
 def roofline(threads: int) -> tuple[float, float]:

@@ -5,7 +5,7 @@ mod common;
 
 use nnc_graph::testing::{
     Attention, GraphOptions, Layers, Mask, SparseConvolution, SparseProduct, graph_of_one_op, loop_names, op_names,
-    random_graph_with, random_inputs, sparse_convolution, sparse_product,
+    random_graph_with, random_inputs, sparse_convolution, sparse_product, table_update,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
 use nnc_graph::{Stored, Tensor};
@@ -144,6 +144,16 @@ fn layers_side_by_side() {
         assert_eq!(stages, [layers.count as u32]);
         for again in 0..4 {
             assert!(check(&graph, (seed + 10 * again) as u64), "{layers:?}");
+        }
+    }
+}
+
+/// The update of a table and the gradient by its rows, in one kernel.
+#[test]
+fn updates_of_tables() {
+    for (seed, (dims, count)) in (0..).zip([([400, 300], 9), ([37, 20], 50), ([12, 200], 100), ([10, 1], 30)]) {
+        for momentum in [false, true] {
+            assert!(check(&table_update(dims, count, momentum), seed), "{dims:?}, {count} updates");
         }
     }
 }

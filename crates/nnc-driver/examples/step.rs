@@ -1,32 +1,42 @@
 //! Times training steps on request, for `benches/compare.py`.
 //!
-//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse]` compiles the file's recipe, fills batches with made-up data of
-//! the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS`. Then each line `K`
-//! on stdin runs K steps and prints the seconds of each on one line. A step here is a step of a training run: the copy
-//! of the batch into the program's inputs is part of it, reading and decoding files is not.
+//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--reference FOLDER]` compiles the file's recipe, fills batches with
+//! made-up data of the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS FLOPS
+//! BYTES`: the operations of a step, and the bytes of weights, states and inputs that it cannot help but read or write. Then
+//! each line `K` on stdin runs K steps and prints the seconds of each on one line. A step here is a step of a training run:
+//! the copy of the batch into the program's inputs is part of it, reading and decoding files is not.
+//!
+//! With `--reference` the weights start as `weights.safetensors` of that folder has them, the first steps are on the batch
+//! that its data files hold, and the line `ready` ends with their losses.
 //!
 //! With `--kernels` it prints, instead, a line `KERNEL FLOPS BYTES NAME` for each launch of the step, for
 //! `benches/hot_kernels.py`.
 
-use nnc_data::Batch;
+use nnc_data::{Batch, Batches};
+use nnc_driver::checkpoint;
+use nnc_driver::dataset::{Dataset, Wanted};
+use nnc_driver::learned::Learned;
 use nnc_driver::session::{Moment, Step};
 use nnc_driver::{Compiler, Engine, Project, Session};
 use nnc_graph::{DType, Tensor, TensorType};
+use nnc_kernel::{Access, Lowered};
 use nnc_lang::elaborate::{DataInfo, Options};
 use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-const USAGE: &str = "usage: step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--kernels]";
+const USAGE: &str = "usage: step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--kernels] [--reference FOLDER]";
 /// Steps before the first measured one.
 const WARM_UP: usize = 5;
 /// Different batches, so that no step finds its input in the cache for being the one before.
 const BATCHES: u64 = 8;
+/// Steps on the batch of a reference.
+const REFERENCE_STEPS: usize = 3;
 
 struct Arguments {
     file: PathBuf,
@@ -34,10 +44,12 @@ struct Arguments {
     threads: NonZeroUsize,
     fuse: FuseOptions,
     kernels: bool,
+    reference: Option<PathBuf>,
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let (mut file, mut batch, mut threads, mut fuse, mut kernels) = (None, 64, 2, FuseOptions::ALL, false);
+    let (mut file, mut reference, mut batch, mut threads) = (None, None, 64, 2);
+    let (mut fuse, mut kernels) = (FuseOptions::ALL, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -45,11 +57,12 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
             "--threads" => threads = words.next().ok_or(USAGE)?.parse()?,
             "--no-fuse" => fuse = FuseOptions::NONE,
             "--kernels" => kernels = true,
+            "--reference" => reference = Some(PathBuf::from(words.next().ok_or(USAGE)?)),
             path => file = Some(PathBuf::from(path)),
         }
     }
     let threads = NonZeroUsize::new(threads).ok_or(USAGE)?;
-    Ok(Arguments { file: file.ok_or(USAGE)?, batch, threads, fuse, kernels })
+    Ok(Arguments { file: file.ok_or(USAGE)?, batch, threads, fuse, kernels, reference })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -66,8 +79,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         return print_kernels(&mut session, arguments.batch);
     }
     let mut iteration = 0;
+    let losses = match &arguments.reference {
+        Some(folder) => losses(&mut session, folder, (arguments.batch, &mut iteration))?,
+        None => Vec::new(),
+    };
     run(&mut session, &batches, &mut iteration, WARM_UP)?;
-    println!("ready {}", compile_time.as_secs_f64());
+    let lowered = session.training_program(arguments.batch)?.lowered().ok_or("the program is not native")?;
+    let losses: String = losses.iter().map(|loss| format!(" {loss}")).collect();
+    println!("ready {} {} {}{losses}", compile_time.as_secs_f64(), flops(lowered), bytes(lowered));
     for line in std::io::stdin().lock().lines() {
         let seconds = run(&mut session, &batches, &mut iteration, line?.trim().parse()?)?;
         let words: Vec<String> = seconds.iter().map(f64::to_string).collect();
@@ -75,6 +94,42 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// The losses of the first steps from the weights and on the batch of a folder.
+fn losses(
+    session: &mut Session<'_>,
+    folder: &Path,
+    (rows, iteration): (usize, &mut i64),
+) -> Result<Vec<f64>, Box<dyn Error>> {
+    let weights = folder.join("weights.safetensors");
+    session.load_exactly(&weights, &checkpoint::load(&weights)?)?;
+    let part = Dataset::open(session.data(), folder, 0, Wanted::All, &Learned::default())?.train;
+    let mut batches = Batches::new(part.table, part.rows, rows, 0)?;
+    let batch = batches.next_batch()?.ok_or("the reference has no examples")?;
+    let mut losses = Vec::new();
+    for _ in 0..REFERENCE_STEPS {
+        let moment = Moment { iteration: *iteration, iterations: i64::MAX, epoch: 0 };
+        match session.step(batch, moment)? {
+            Step::Done(metrics) => losses.push(metrics.first().ok_or("the step has no loss")?.1),
+            Step::Withheld { loss, .. } => return Err(format!("a step was withheld: its loss is {loss}").into()),
+        }
+        *iteration += 1;
+    }
+    Ok(losses)
+}
+
+fn flops(lowered: &Lowered) -> u64 {
+    lowered.report.iter().map(|kernel| kernel.flops * kernel.runs).sum()
+}
+
+/// What is read or written counts once, what is both twice.
+fn bytes(lowered: &Lowered) -> usize {
+    let once_or_twice = |access: Access| match access {
+        Access::Read | Access::Write => 1,
+        Access::ReadWrite => 2,
+    };
+    lowered.externals.iter().map(|external| external.bytes * once_or_twice(external.access)).sum()
 }
 
 fn print_kernels(session: &mut Session<'_>, rows: usize) -> Result<(), Box<dyn Error>> {

@@ -4,13 +4,16 @@
 mod common;
 
 use common::check;
-use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs};
+use nnc_graph::testing::{
+    GraphOptions, graph_of_one_op, loop_names, op_names, random_graph_with, random_inputs, table_update,
+};
 use nnc_graph::{
-    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, SliceRange, TensorType, UnaryOp,
-    ValueId, interpret,
+    BinaryOp, BodyTypes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Scan, Shape, SliceRange, Tensor, TensorType,
+    UnaryOp, ValueId, interpret,
 };
 use nnc_kernel::ir::Target;
 use nnc_kernel::lower;
+use nnc_kernel::plan::run::Finished;
 use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_opt::{Options, optimise};
 use std::sync::Arc;
@@ -370,6 +373,78 @@ fn random_graphs_compute_what_the_interpreter_does() {
 fn random_graphs_in_f64() {
     let options = GraphOptions { float: DType::F64, ..GraphOptions::default() };
     check_seeds("random f64 graph", 0..40, |seed| random_graph_with(seed, &options));
+}
+
+/// Tables whose rows are divided among tasks, whose columns are, and both, with a rest or without.
+const TABLES: [([usize; 2], usize); 6] =
+    [([400, 300], 9), ([37, 20], 50), ([12, 200], 100), ([10, 1], 30), ([10, 65], 1), ([11, 64], 12)];
+
+#[test]
+fn tables_are_updated_by_their_rows() {
+    for (seed, (dims, count)) in (0..).zip(TABLES) {
+        for momentum in [false, true] {
+            let graph = table_update(dims, count, momentum);
+            let groups = partition(&graph, &FuseOptions::ALL).groups;
+            assert_eq!(groups.iter().filter(|group| !group.outputs.is_empty()).count(), 2, "indices, and the rest");
+            check(&graph, seed).unwrap_or_else(|what| panic!("{dims:?}, {count} updates: {what}"));
+        }
+    }
+}
+
+/// Rows that have no update are left alone only if the update would store what is there: with rates that make -0 or no number
+/// of a gradient of 0, and weights that are -0 or infinite.
+#[test]
+fn what_is_left_out_of_an_update_would_change_nothing() {
+    let graph = table_update([40, 19], 7, false);
+    let mut given = random_inputs(&graph, 3);
+    let odd = [-0.0, 0.0, f64::INFINITY, 1.5];
+    let weights: Vec<f64> = (0..40 * 19).map(|at| odd[at % odd.len()]).collect();
+    given.insert("w".to_owned(), Tensor::from_f64(DType::F32, &[40, 19], &weights));
+    for rate in [0.5, -0.5, 0.0, -0.0, f64::INFINITY, f64::NAN] {
+        given.insert("rate".to_owned(), Tensor::scalar(DType::F32, rate));
+        let [fused, unfused] = [FuseOptions::ALL, FuseOptions::NONE]
+            .map(|fuse| common::lowered_run(&graph, &given, &fuse, 8).unwrap().updated["w"].to_f64());
+        let same = |(x, y): (&f64, &f64)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+        assert!(fused.iter().zip(&unfused).all(same), "rate {rate}: {fused:?}\n{unfused:?}");
+    }
+}
+
+#[test]
+fn an_index_outside_of_a_table_is_told_and_its_update_left_out() {
+    for (dims, count) in [([400, 300], 3), ([9, 200], 10)] {
+        let graph = table_update(dims, count, false);
+        let mut given = random_inputs(&graph, 5);
+        let at = |last: f64| Tensor::from_f64(DType::I32, &[count], &[&vec![1.0; count - 1][..], &[last]].concat());
+        let mut run = |last: f64| {
+            given.insert("index".to_owned(), at(last));
+            common::lowered_run(&graph, &given, &FuseOptions::ALL, 8).unwrap()
+        };
+        let (inside, outside) = (run(2.0), run(dims[0] as f64));
+        assert_eq!(inside.status, [0; 4]);
+        assert_eq!(outside.status[0], nnc_kernel::lower::STATUS_INDEX);
+        let rows = |run: &Finished| run.updated["w"].to_f64()[..2 * dims[1]].to_vec();
+        assert_eq!(rows(&inside), rows(&outside));
+    }
+}
+
+/// A count of words that is a state: the rows that are not named are where they were.
+#[test]
+fn a_state_is_added_to_in_place() {
+    let text = "graph \"count\" {
+  %0 = state \"seen\" : i32[50, 3]
+  %1 = input \"words\" : i32[20]
+  %2 = abs(%1) : i32[20]
+  %3 = constant 1 : i32
+  %4 = broadcast[axes=[]](%3) : i32[20, 3]
+  %5 = scatter_add[axis=0, batch=0](%0, %2, %4) : i32[50, 3]
+  update \"seen\" = %5 over %0
+}
+";
+    let graph = nnc_graph::text::parse(text).unwrap();
+    check(&graph, 2).unwrap();
+    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
+    let how = &lowered.report[1].how;
+    assert!(how.contains("rows without an index stay"), "{how}");
 }
 
 /// What follows from constants, computed by a kernel that computes something else of every run too, or given out, is

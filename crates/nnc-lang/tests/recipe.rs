@@ -657,6 +657,19 @@ fn dropout_keeps_the_mean() {
     assert!((550..650).contains(&kept), "{kept} of 800 at 0.75");
 }
 
+/// With a rate of 0 nothing is dropped, so nothing is drawn.
+#[test]
+fn dropout_of_nothing_draws_nothing() {
+    let drawn = |rate: &str| {
+        let text =
+            fit("minimize mse(p, y) using sgd").replace("return x @ w", &format!("return dropout(x, {rate}) @ w"));
+        let unit = unit_with(&text, &[], DType::F32);
+        let graph = unit.train_step("Fit", 4).expect("it builds");
+        graph.nodes().filter(|(_, node)| matches!(node.op, Op::Random { .. })).count()
+    };
+    assert_eq!((drawn("0.0"), drawn("0.25")), (0, 1));
+}
+
 #[test]
 fn a_label_may_name_a_recipe_with_layers() {
     let text = PARTS.replace("train Two on", "train fit on").replace("over Two.head", "over net.head");

@@ -269,3 +269,23 @@ fn starts_that_are_known() {
     becomes(&format!("{whole}%3 = dynamic_update[axes=[0]](%0, %1, %2) : f32[3]"), "output \"y\" = %1");
     stays(&format!("{}%3 = dynamic_update[axes=[0]](%0, %1, %2) : f32[3]", whole.replace("constant 0", "constant 1")));
 }
+
+/// One index a row, which a gather checks: elementwise. Without one, or with more, it stays.
+#[test]
+fn scatter_add_of_one_element_of_each_row() {
+    let leaves = "%0 = input \"x\" : f32[2, 5]
+        %1 = input \"i\" : i32[2]
+        %2 = input \"u\" : f32[2]
+        %3 = constant 0.0 : f32
+        %4 = broadcast[axes=[]](%3) : f32[2, 5]\n";
+    let gather = "%5 = gather[axis=1, batch=1](%0, %1) : f32[2]
+        %6 = mul(%5, %2) : f32[2]\n";
+    let pair = "%8 = broadcast[axes=[0]](%6) : f32[2, 5]
+        %9 = add(%7, %8) : f32[2, 5]\n";
+    let add = "%7 = scatter_add[axis=1, batch=1](%4, %1, %2) : f32[2, 5]\n";
+    let after = simplified(&format!("{leaves}{gather}{add}{pair}"), false);
+    assert!(!after.contains("scatter_add") && after.contains("iota[") && after.contains("select("), "{after}");
+    stays(&format!("{leaves}{}", add.replace("%7", "%5")));
+    let whole = add.replace("%4", "%0");
+    assert!(simplified(&format!("{leaves}{gather}{whole}{pair}"), false).contains("scatter_add"));
+}

@@ -17,7 +17,7 @@ mod sparse;
 use crate::{DType, Graph, Op, Tensor};
 pub use attention::{Attention, Mask};
 pub use layers::Layers;
-pub use plain::{conv, dot, input};
+pub use plain::{conv, dot, input, table_update};
 pub use rng::Rng;
 pub use sparse::{SparseConvolution, SparseProduct, sparse_convolution, sparse_product};
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         Op::Dot { .. } => dot::lower(lowering, group, anchor),
         Op::DotStored(stored) => dot_stored::lower(lowering, group, anchor, *stored),
         Op::ArgMax { axis } => argmax::lower(lowering, group, anchor, *axis),
-        Op::ScatterAdd { axis, batch } => scatter::lower(lowering, group, anchor, (*axis, *batch)),
+        Op::ScatterAdd { batch, .. } => scatter::lower(lowering, group, anchor, *batch),
         Op::Window { op, attributes } => window::lower(lowering, group, anchor, window::Kind::Whole(*op), attributes),
         Op::WindowPick(attributes) => window::lower(lowering, group, anchor, window::Kind::Pick, attributes),
         Op::WindowGrad { op, attributes, .. } => window_grad::lower(lowering, group, anchor, *op, attributes),

@@ -23,7 +23,7 @@
 //! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
 //! | [`depthwise`], [`depthwise_last`], [`depthwise_weight`] | convolutions of single channels, and their transposes in the weights |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
-//! | [`window`], [`window_grad`], [`argmax`], [`scatter`] | what has loops of its own |
+//! | [`window`], [`window_grad`], [`argmax`], [`scatter`], [`scatter_rest`] | what has loops of its own |
 
 mod accumulate;
 mod anchor;
@@ -68,6 +68,7 @@ mod rows;
 mod scalar;
 mod scan;
 mod scatter;
+mod scatter_rest;
 mod sparse;
 mod sparse_conv;
 mod sparse_cost;

@@ -197,14 +197,16 @@ fn readers(graph: &Graph, partition: &Partition, views: &Views) -> Vec<BTreeSet<
     readers
 }
 
-/// Whether the nodes read `leaf` only element by element, in order. What a run-time update leaves is read so, too.
+/// Whether the nodes read `leaf` only element by element, in order. What a run-time update leaves is read so, too, and what
+/// a scatter-add adds to.
 fn reads_in_step(graph: &Graph, nodes: &[nnc_graph::NodeId], views: &Views, leaf: ValueId) -> bool {
     nodes.iter().all(|&id| {
         let node = graph.node(id);
         let mut uses = node.operands.iter().filter(|&&operand| views.base(operand) == leaf);
         let is_left = |operand: ValueId| {
             let reads = node.operands.iter().filter(|&&other| views.base(other) == leaf).count();
-            matches!(node.op, Op::DynamicUpdate { .. }) && operand == node.operands[0] && reads == 1
+            let is_left = matches!(node.op, Op::DynamicUpdate { .. } | Op::ScatterAdd { .. });
+            is_left && operand == node.operands[0] && reads == 1
         };
         uses.all(|&operand| {
             (class(&node.op) == Class::Pointwise || is_left(operand)) && views.reach(operand) == Reach::Same

@@ -288,7 +288,8 @@ impl<'g> Drafts<'g> {
         if !map.nodes.iter().all(|&node| self.fits_epilogue(node, &anchor.domain)) {
             return because("epilogue", "an operand does not lie along the result's rows");
         }
-        if map.nodes.iter().any(|node| self.feeds_update[node.index()]) {
+        let adds_rows = matches!(self.graph.node(node).op, Op::ScatterAdd { .. });
+        if !adds_rows && map.nodes.iter().any(|node| self.feeds_update[node.index()]) {
             return because("epilogue", "an update reads and writes whole tensors, which stream faster by themselves");
         }
         let domain = anchor.domain.clone();
@@ -405,12 +406,13 @@ fn feeds_update(graph: &Graph) -> Vec<bool> {
 fn takes_epilogue(op: &Op) -> bool {
     let multiplies = matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. });
     multiplies
-        || matches!(op, Op::ConvLast(_) | Op::DotStored(_))
+        || matches!(op, Op::ConvLast(_) | Op::DotStored(_) | Op::ScatterAdd { .. })
         || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
 /// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
-/// place of a convolution; every axis of the others.
+/// place of a convolution; what is before the batch's end, before the rows, rows and columns of a scatter-add; every axis of
+/// the others.
 pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
     let node = graph.node(id);
     let sizes = graph.ty(node.results[0]).shape.sizes();
@@ -426,6 +428,10 @@ pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
         Op::Conv(_) | Op::ConvInputGrad { .. } => vec![sizes[0], sizes[1], elements(&sizes[2..])],
         Op::ConvLast(_) => vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]],
         Op::ConvWeightGrad { .. } => vec![sizes[0], elements(&sizes[1..])],
+        Op::ScatterAdd { axis, batch } => {
+            let (outer, before, inner) = (&sizes[..*batch], &sizes[*batch..*axis], &sizes[*axis + 1..]);
+            vec![elements(outer), elements(before), sizes[*axis], elements(inner)]
+        }
         _ => sizes,
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Rule`] looks at an op and its operands, which are simplified already, and gives a [`Term`] to put in its place;
 //! the term is built through the same rules, so one walk in program order leaves nothing that a rule of its own would
 //! still change (what another pass uncovers, the next round finds). Rules are data, grouped by operator: [`arithmetic`],
-//! [`logic`], [`conversion`], [`hoist`], [`movement`], [`reduction`], [`contraction`].
+//! [`logic`], [`conversion`], [`hoist`], [`movement`], [`indexing`], [`reduction`], [`contraction`].
 //!
 //! **Exact** means the same bits for every input, NaN payloads aside, with two named exceptions: a sum over axes of size
 //! 1 keeps the sign of a zero that adding it to +0 would lose, and a small whole power is multiplied out, which stays
@@ -18,6 +18,7 @@ pub mod contraction;
 pub mod conversion;
 pub mod fast_math;
 pub mod hoist;
+pub mod indexing;
 pub mod logic;
 pub mod matching;
 pub mod movement;
@@ -73,7 +74,8 @@ pub fn rules_of(op: &Op) -> &'static [&'static [Rule]] {
         Op::DynamicSlice { .. } => &[movement::DYNAMIC_SLICE],
         Op::DynamicUpdate { .. } => &[movement::DYNAMIC_UPDATE],
         Op::Iota { .. } | Op::Random { .. } => &[],
-        Op::Gather { .. } | Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Conv(_) | Op::ConvLast(_) => &[],
+        Op::ScatterAdd { .. } => &[indexing::SCATTER_ADD],
+        Op::Gather { .. } | Op::ArgMax { .. } | Op::Conv(_) | Op::ConvLast(_) => &[],
         Op::DotStored(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
         Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) | Op::StopGradient => &[],
     }
