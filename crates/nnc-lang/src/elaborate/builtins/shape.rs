@@ -91,10 +91,7 @@ fn reshape(call: &mut Call<'_, '_>) -> Option<Value> {
     } else if open.len() > 1 {
         return call.fail(Code::E0301, 1, "only one dim can be worked out, so only one may be -1");
     }
-    if let Some(small) = shape.iter().find(|dim| dim.as_number().is_some_and(|n| n < 1)) {
-        let message = format!("a dim is at least 1, not {small}");
-        return call.fail(Code::E0309, 1, message);
-    }
+    call.are_sizes(1, &shape)?;
     if ty.shape == Shape(shape.clone()) {
         return Some(Value::Tensor(x));
     }
@@ -140,7 +137,7 @@ fn swap(call: &mut Call<'_, '_>) -> Option<Value> {
 
 fn broadcast_to(call: &mut Call<'_, '_>) -> Option<Value> {
     let x = call.tensor(0)?;
-    let shape = call.dims(1)?;
+    let Shape(shape) = call.shape(1)?;
     let ty = call.ty(x);
     let missing = shape.len().checked_sub(ty.shape.rank());
     let fits = missing
