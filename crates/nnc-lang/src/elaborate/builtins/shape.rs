@@ -193,6 +193,20 @@ fn stack(call: &mut Call<'_, '_>) -> Option<Value> {
     let parts = parts(call)?;
     let rank = call.rank(parts[0]);
     let axis = call.axis(1, rank + 1, 0)?;
+    let first = call.ty(parts[0]);
+    for &part in &parts[1..] {
+        let ty = call.ty(part);
+        let agree = ty.dtype == first.dtype
+            && ty.shape.rank() == first.shape.rank()
+            && ty.shape.iter().zip(first.shape.iter()).all(|(a, b)| call.elaborator.dims_agree(a, b));
+        if !agree {
+            return call.fail(
+                Code::E0301,
+                0,
+                format!("`stack` joins tensors of one type, and these are {first} and {ty}"),
+            );
+        }
+    }
     let mut widened = Vec::with_capacity(parts.len());
     for part in parts {
         let mut shape = call.ty(part).shape.to_vec();
