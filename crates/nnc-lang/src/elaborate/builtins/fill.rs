@@ -78,7 +78,11 @@ fn filled(call: &mut Call<'_, '_>, shape_at: usize, value: Option<f64>) -> Optio
             let dtype = call.expected.as_ref().map(|ty| ty.dtype);
             (dtype, shape)
         }
-        (false, Some(ty)) => (Some(ty.dtype), ty.shape),
+        (false, Some(ty)) => {
+            // The dims of a result or an annotation, which may have become what none is.
+            call.are_sizes(shape_at, &ty.shape)?;
+            (Some(ty.dtype), ty.shape)
+        }
         (false, None) => {
             let message = format!("`{}()` has no shape here", call.builtin.name);
             let help = format!("give it one, as in `{}`, or annotate what it initialises", example(call.builtin.name));
