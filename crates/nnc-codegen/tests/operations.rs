@@ -426,6 +426,7 @@ fn math_functions() {
                 suite.unary(name, elem, elem, function);
             }
             suite.ternary("pow", elem, elem, |b, [x, y, _]| math::pow(b, x, y));
+            suite.ternary("rem", elem, elem, |b, [x, y, _]| math::rem(b, x, y));
         }
         suite.ternary("threefry", Elem::I32, Elem::I32, |b, [x, y, z]| math::threefry2x32(b, [x, y], [z, x])[1]);
         suite.ternary("uniform", Elem::I64, Elem::F32, |b, [x, y, z]| {

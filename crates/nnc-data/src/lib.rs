@@ -98,7 +98,7 @@ pub use source::Source;
 pub use split::{Parts, Split, balanced_order, epoch_order, every_nth, hold_out, hold_out_tail};
 pub use token_table::{LEAST_TOKENS, TokenTable};
 pub use types::{Column, DType, FieldType, Table, UnknownDType};
-pub use vocabulary::{MARKS, PADDING, UNKNOWN, Unit, Vocabulary};
+pub use vocabulary::{END, MARKS, PADDING, UNKNOWN, Unit, Vocabulary};
 pub use word_table::WordTable;
 #[cfg(any(feature = "csv", feature = "text"))]
 pub use words::WordOptions;

@@ -13,6 +13,9 @@ pub const PADDING: usize = 0;
 /// The number of every word outside of the table.
 pub const UNKNOWN: usize = 1;
 
+/// The number of the end of a text.
+pub const END: usize = 3;
+
 /// What a text is taken apart into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unit {
@@ -72,6 +75,15 @@ impl Vocabulary {
         match self {
             Vocabulary::Words(_) => None,
             Vocabulary::Tokens(table) => Some(table),
+        }
+    }
+
+    /// The text that numbers stand for, up to the mark of its end, as [`WordTable::text`] and [`TokenTable::text`] say.
+    pub fn text(&self, numbers: impl Iterator<Item = Option<usize>>) -> String {
+        let inside = numbers.take_while(|&number| number != Some(END));
+        match self {
+            Vocabulary::Words(table) => table.text(inside),
+            Vocabulary::Tokens(table) => table.text(inside),
         }
     }
 

@@ -60,6 +60,14 @@ impl WordTable {
         self.lowercase
     }
 
+    /// The text of words by their numbers, with a space between them. A word outside of the table is `<unk>`, the other
+    /// marks give nothing, and what is no number of the table gives U+FFFD.
+    pub fn text(&self, numbers: impl Iterator<Item = Option<usize>>) -> String {
+        let is_word = |number: &Option<usize>| number.is_none_or(|at| at == UNKNOWN || at >= MARKS.len());
+        let word = |number: Option<usize>| number.and_then(|at| self.words.get(at)).map_or("\u{fffd}", String::as_str);
+        numbers.filter(is_word).map(word).collect::<Vec<_>>().join(" ")
+    }
+
     /// The number of a word.
     fn number(&self, word: &str) -> Option<usize> {
         let found = self.order.binary_search_by(|&number| self.words[number as usize].as_str().cmp(word));

@@ -8,6 +8,7 @@ use crate::learned::Learned;
 use crate::pretrained::{self, Holding};
 use crate::project::Project;
 use crate::quantise::looked::{self, Forms};
+use crate::spelling::Tables;
 use crate::stage::batch_of;
 use crate::store::Store;
 use nnc_data::{TokenTable, Vocabulary};
@@ -179,6 +180,7 @@ impl AnswerGraphs {
             name: self.name.clone(),
             source: self.source.clone(),
             readings: self.readings(inputs.letters.is_some(), &learned.vocabularies),
+            words: self.words(&learned.vocabularies),
             inputs,
             classes,
             vocabularies: learned.vocabularies,
@@ -201,6 +203,17 @@ impl AnswerGraphs {
             Some(_) | None => Reading::Values,
         };
         data.raw.iter().map(|field| (field.name.clone(), of(field))).collect()
+    }
+
+    /// The results that are words or tokens of a table, with the table. A running text is told of by its inputs.
+    fn words(&self, tables: &[Vocabulary]) -> BTreeMap<String, usize> {
+        let Some(data) = self.data.as_ref().filter(|data| !data.is_running_tokens()) else { return BTreeMap::new() };
+        let unit = dataset::unit(data);
+        if tables.len() != data.tables.len() || tables.iter().any(|known| known.unit() != unit) {
+            return BTreeMap::new();
+        }
+        let fields = data.raw.iter().filter_map(|field| Some((field.name.as_str(), field.table?)));
+        Tables { sizes: &data.tables, fields: fields.collect() }.spelled(&self.graph)
     }
 
     /// A store with the tensors that the answer needs, from a file given for all of it, of whose tensors nothing is left.

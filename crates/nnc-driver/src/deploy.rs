@@ -47,6 +47,8 @@ pub struct Subject<'a> {
     pub inputs: Inputs,
     /// How the fields of the data are read, by their names; others hold plain values.
     pub readings: BTreeMap<String, Reading>,
+    /// The results that are words or tokens, by their names, with the table they are of.
+    pub words: BTreeMap<String, usize>,
     /// The tables of words or tokens.
     pub vocabularies: Vec<Vocabulary>,
     /// The answer's graph for `rows` rows.
@@ -282,8 +284,11 @@ fn answers(subject: &Subject<'_>) -> Vec<Port> {
     let port = |(name, ty): (String, TensorType)| {
         let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
         let (row, batched) = row_type(&ty, other, subject.rows);
-        let is_text = subject.inputs.is_text(&ty);
-        let reading = if is_text { Reading::Text } else { reading(subject, &name, &row) };
+        let reading = match subject.words.get(&name) {
+            Some(&table) => Reading::Words(table),
+            None if subject.inputs.is_text(&ty) => Reading::Text,
+            None => reading(subject, &name, &row),
+        };
         Port { name, row, batched, reading, default: Vec::new() }
     };
     results(subject.graph).into_iter().map(port).collect()

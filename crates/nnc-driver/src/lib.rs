@@ -58,6 +58,7 @@ pub mod report;
 pub mod roofline;
 pub mod session;
 mod sizes;
+mod spelling;
 pub mod stage;
 pub mod store;
 mod synthetic;

@@ -50,13 +50,17 @@ impl<'a> Taking<'a> {
         let mut taken = Taken::default();
         let mut used: BTreeSet<String> = BTreeSet::new();
         let mut missing = Vec::new();
+        // Whether the file says our names where it could say others: then what it lacks is told of by ours.
+        let mut says_ours = false;
         for (path, ty) in wanted.iter().filter(|(path, _)| !path.starts_with(RESERVED)) {
             let sources = self.names.sources(self.root, path);
             let there = |source: &&Source| source.terms.iter().all(|term| tensors.contains_key(&term.name));
-            let Some(source) = sources.iter().find(there) else {
-                missing.extend(sources.last().map(|source| (path, ty, source.clone())));
+            let Some(at) = sources.iter().position(|source| there(&source)) else {
+                missing.push((path, ty, sources));
                 continue;
             };
+            says_ours |= at == 0 && sources.len() > 1;
+            let source = &sources[at];
             used.extend(source.terms.iter().map(|term| term.name.clone()));
             match self.fitted(path, ty, source, tensors) {
                 Ok(tensor) => taken.tensors.push((path.clone(), tensor)),
@@ -66,7 +70,8 @@ impl<'a> Taking<'a> {
         let left_out = self.names.left_out(self.root);
         let free = |name: &&String| !name.starts_with(RESERVED) && !used.contains(*name) && !left_out.covers(name);
         let unknown: Vec<&String> = tensors.keys().filter(free).collect();
-        for (path, ty, source) in missing {
+        for (path, ty, sources) in missing {
+            let Some(source) = (if says_ours { sources.first() } else { sources.last() }) else { continue };
             let absent = source.terms.iter().map(|term| &term.name).find(|name| !tensors.contains_key(*name));
             let absent = absent.cloned().unwrap_or_default();
             let meant = closest(&absent, unknown.iter().map(|name| name.as_str())).map(str::to_owned);

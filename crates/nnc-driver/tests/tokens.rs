@@ -111,7 +111,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_tokens() {
     assert_eq!((manifest.inputs[0].reading, manifest.answers[0].reading), (Reading::Text, Reading::Text));
     let input = nnc_stub::decode(given["prompt"].clone(), &manifest.inputs[0], manifest).unwrap();
     let answers = text.engine(&compiler()).unwrap().run(&[input]).unwrap();
-    let answered = answers[0].texts(manifest.alphabet());
+    let answered = answers[0].texts(manifest.names());
     assert!(answered[0].starts_with(prompt) && answered[0].len() > prompt.len(), "{answered:?}");
 }
 

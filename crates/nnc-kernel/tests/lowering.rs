@@ -16,6 +16,7 @@ use nnc_kernel::lower;
 use nnc_kernel::plan::run::Finished;
 use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_opt::{Options, optimise};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn check_seeds(name: &str, seeds: std::ops::Range<u64>, make: impl Fn(u64) -> Graph) {
@@ -41,6 +42,43 @@ fn every_op_computes_what_the_interpreter_does() {
         }
     }
     assert!(failures.is_empty(), "{} ops fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Quotients beyond f32, beyond 2^24, of denormals and of what is no number.
+#[test]
+fn remainders_of_floats_are_those_of_the_interpreter() {
+    let tiny = f64::from(f32::MIN_POSITIVE) / 8.0;
+    let pairs = [
+        (2.5, -tiny),
+        (-2.5, tiny),
+        (1e10, 3.0),
+        (-1e10, 3.0),
+        (3e38, 7e-3),
+        (5.5, 2.0),
+        (-5.5, 2.0),
+        (5.5, -2.0),
+        (0.0, 3.0),
+        (1.0, 0.0),
+        (-1.0, f64::INFINITY),
+        (f64::INFINITY, 2.0),
+        (f64::NAN, 2.0),
+        (tiny, 3.0 * tiny),
+        (16777217.0, 2.0),
+        (7.0, 7.0),
+    ];
+    let mut graph = Graph::new("rest");
+    let [x, y] = [0, 1].map(|side| {
+        let values: Vec<f64> = pairs.iter().map(|&(x, y)| if side == 0 { x } else { y }).collect();
+        graph.emit(Op::Constant(Tensor::from_f64(DType::F32, &[pairs.len()], &values)), &[])
+    });
+    let rest = graph.emit(Op::Binary(BinaryOp::Rem), &[x, y]);
+    graph.add_output("rest", rest, OutputKind::Result);
+    let defined = interpret::run(&graph, &BTreeMap::new()).unwrap().output("rest").unwrap().to_f64();
+    assert!(defined[..12].iter().take(9).all(|rest| rest.is_finite()), "{defined:?}");
+    assert_eq!((defined[2], defined[3], defined[5], defined[6], defined[7]), (1.0, 2.0, 1.5, 0.5, -0.5));
+    if let Err(what) = check(&graph, 0) {
+        panic!("{what}");
+    }
 }
 
 #[test]

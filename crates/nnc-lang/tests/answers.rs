@@ -6,7 +6,7 @@ use common::{State, checked, unit_with};
 use nnc_graph::interpret::run;
 use nnc_graph::verify::verify;
 use nnc_graph::{DType, Graph, Op, Tensor};
-use nnc_lang::elaborate::{AnswerInfo, ParameterKind, Unit};
+use nnc_lang::elaborate::{AnswerInfo, Options, ParameterKind, Unit, check};
 use std::fs;
 use std::path::Path;
 
@@ -263,4 +263,89 @@ fn the_largest_of_many_scores_are_found_one_by_one() {
     // Each of 97 to 99 is there ten times, 98 among 1030 eleven times: the 25 largest end in 97, and all of it stays.
     assert_eq!(kept("1030"), 97_031.0);
     assert_eq!(kept("1000"), 97_030.0);
+}
+
+/// The translation of the example by its cache says the same as the whole text anew for each word.
+#[test]
+fn a_new_word_of_a_translation_costs_one_step_and_is_the_same() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples/transformer_translation.nn");
+    let mut text = fs::read_to_string(path).expect("the example is there");
+    for (from, to) in [("8000", "12"), ("6000", "11"), ("width: int = 128", "width: int = 8"), ("[24]", "[4]")] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let anew = "answer anew(length: int = 25) {
+        words, _ = scan i in 0..length axis 1 with text = begun(i32(zeros([N, length - 1]))) {
+            logits, _ = write(text, memory, is_word(german))
+            word = argmax(slice(logits, at=i, size=1, axis=1))
+            text = update(text, word, at=minimum(i + 1, length - 1), axis=1)
+            yield word[:, 0]
+        }
+        return words
+    }
+    answer translation(";
+    let text = text.replace("i32[25]", "i32[5]").replace("answer translation(", anew);
+    let unit = unit(&text, &[]);
+    let said = |name: &str| answer(&unit, name, &[], &[("german", tokens(&[5.0, 9.0, 4.0, 0.0]))], 0);
+    assert_eq!(said("translation"), said("anew"));
+    assert!(said("anew").iter().any(|&word| word != said("anew")[0]), "{:?}", said("anew"));
+}
+
+/// A decoder's block with a cache has the layers of the one without, and says the same by the same weights.
+#[test]
+fn a_cached_decoder_is_the_decoder() {
+    let text = images(
+        "layer plain = transformer_decoder_block(heads=2)
+        layer cached = cached_decoder_block(heads=2)
+        answer whole(z: f32[N, 3, 4], memory: f32[N, 2, 6]) = plain(z, memory, memory[:, :, 0] > -0.5)
+        answer pieces(z: f32[N, 3, 4], memory: f32[N, 2, 6]) {
+            y, _ = scan i in 0..3 axis 1 with cache = zeros([2, N, 3, 4]) {
+                y, cache = cached(slice(z, at=i, size=1, axis=1), cache, memory, memory[:, :, 0] > -0.5, i)
+                yield y[:, 0]
+            }
+            return y
+        }",
+    );
+    let unit = unit(&text, &[]);
+    let wave = |count: usize, dims: &[usize]| {
+        let values: Vec<f64> = (0..count).map(|at| (1.7 * at as f64).sin()).collect();
+        Tensor::from_f64(DType::F32, dims, &values)
+    };
+    let mut given = first_values(&unit);
+    let of_plain = given.iter().filter(|(path, _)| path.contains("plain."));
+    let whole: Vec<(String, Tensor)> =
+        of_plain.map(|(path, value)| (path.replace("plain.", "cached."), value.clone())).collect();
+    assert!(whole.len() > 10 && whole.iter().all(|(path, _)| given.contains_key(path)), "{:?}", given.keys());
+    given.extend(whole);
+    given.extend([("z".to_owned(), wave(12, &[1, 3, 4])), ("memory".to_owned(), wave(12, &[1, 2, 6]))]);
+    let said = |name: &str| {
+        let run = run(&sized(&unit, name, &[]), &given).unwrap_or_else(|error| panic!("{name}: {error}"));
+        run.output(name).expect("the answer").to_f64()
+    };
+    let (whole, pieces) = (said("whole"), said("pieces"));
+    assert!(whole.iter().zip(&pieces).all(|(a, b)| (a - b).abs() < 1e-5), "{whole:?} is not {pieces:?}");
+}
+
+/// What is given for one answer is no matter for the others.
+#[test]
+fn a_size_is_bound_for_the_answer_that_is_made() {
+    let text = images(
+        "answer short(prompt: i32[N, P], length: int = 12) {
+            require(P + length <= 16, \"too long\")
+            return concat([prompt, i32(zeros([N, length]))], axis=1)
+        }
+        answer long(prompt: i32[N, P], length: int = 30) = concat([prompt, i32(zeros([N, length]))], axis=1)",
+    );
+    let bound = |size: i64| {
+        let bind = [("P".to_owned(), size)].into();
+        let set = [("length".to_owned(), "20".to_owned())].into();
+        let checked = check("test.nn", &text, &common::Nothing, &Options { bind, set, ..Options::default() });
+        checked.unit.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics))
+    };
+    for size in [1, 8, 40] {
+        let graph = bound(size).answer("Net", Some("long"), 2).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        assert_eq!(graph.ty(graph.outputs()[0].value).to_string(), format!("i32[2, {}]", size + 20));
+    }
+    let errors = bound(8).answer("Net", Some("short"), 2).expect_err("28 places");
+    assert_eq!(errors[0].message, "too long");
 }

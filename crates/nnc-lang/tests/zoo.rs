@@ -114,7 +114,7 @@ fn small_networks_of_words_run() {
         ),
         (
             "transformer_translation.nn",
-            "Writer(begun(x), Reader(x, from=9, width=4, heads=2, layers=1), is_word(x), into=7, heads=2, layers=1)",
+            "Writer(begun(x), Reader(x, from=9, width=4, heads=2, layers=1), is_word(x), into=7, heads=2, layers=1).0",
             2 * 6 * 7,
         ),
     ] {

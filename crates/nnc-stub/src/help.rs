@@ -32,8 +32,8 @@ pub fn help(manifest: &Manifest, name: &str) -> String {
         many => many.iter().map(|port| format!(" --input {}={}", port.name, what(port))).collect(),
     };
     let mut text = format!("{}\n\nUsage: {name} [OPTIONS]{usage}\n", origin(manifest));
-    section(&mut text, "In", inputs.iter().map(|port| format!("{port}{}", tail(port, manifest))));
-    section(&mut text, "Out", manifest.answers.iter().map(|port| format!("{port}{}", tail(port, manifest))));
+    section(&mut text, "In", inputs.iter().map(|port| format!("{port}{}", tail(port, manifest, true))));
+    section(&mut text, "Out", manifest.answers.iter().map(|port| format!("{port}{}", tail(port, manifest, false))));
     section(&mut text, "Set by --set", manifest.options().map(setting));
     section(&mut text, "Set when it was built", manifest.fixed.iter().cloned());
     if inputs.iter().any(|port| port.reading == Reading::Text) {
@@ -109,7 +109,7 @@ fn setting(port: &Port) -> String {
     default.map_or_else(|| port.to_string(), |value| format!("{port} = {value}"))
 }
 
-fn tail(port: &Port, manifest: &Manifest) -> String {
+fn tail(port: &Port, manifest: &Manifest, goes_in: bool) -> String {
     let classes = port.row.dims.last().copied().unwrap_or(manifest.classes.len());
     match port.reading {
         Reading::Values | Reading::Option => String::new(),
@@ -117,7 +117,8 @@ fn tail(port: &Port, manifest: &Manifest) -> String {
         Reading::Characters => format!("  (the numbers of {}; a text file is read as such)", own_units(manifest)),
         Reading::Words(table) => {
             let units = manifest.vocabularies.get(table).map_or("words", |table| table.unit().plural());
-            format!("  (the numbers of {units}; a text is read as such)")
+            let end = if goes_in { "read" } else { "printed" };
+            format!("  (the numbers of {units}; a text is {end} as such)")
         }
         Reading::Sound(rate) => format!("  (a sound with {rate} samples in a second)"),
         Reading::Logits => format!("  (scores of {classes} classes; printed as probabilities)"),

@@ -40,7 +40,7 @@ fn write_answer(to: &mut dyn Write, answer: &Answer, names: Names<'_>, top: usiz
     write!(to, "{{\"dtype\":\"{}\",\"shape\":[{}],\"values\":", answer.port.row.dtype, shape.join(","))?;
     let numbers: Vec<Number> = answer.numbers().collect();
     write_nested(to, &dims, &numbers)?;
-    let texts: Vec<String> = answer.texts(names.alphabet).iter().map(|text| quoted(text)).collect();
+    let texts: Vec<String> = answer.texts(names).iter().map(|text| quoted(text)).collect();
     if !texts.is_empty() {
         write!(to, ",\"text\":[{}]", texts.join(","))?;
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn writes_one_object() {
         let classes = ["a\"b".to_owned()];
-        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes) };
+        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes), vocabularies: &[] };
         let answers = [answer(&[2], 1, Reading::Probabilities, &[0.75, 0.25])];
         let mut to = Vec::new();
         write_json(&mut to, "Net", &answers, names, 2).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn what_json_lacks_is_null() {
         let mut to = Vec::new();
-        let none = Names { classes: &[], alphabet: Alphabet::Characters(&[]) };
+        let none = Names { classes: &[], alphabet: Alphabet::Characters(&[]), vocabularies: &[] };
         write_json(&mut to, "", &[answer(&[], 2, Reading::Values, &[f32::NAN, 2.0])], none, 1).unwrap();
         assert!(String::from_utf8(to).unwrap().contains("\"values\":[null,2]"));
     }

@@ -126,7 +126,7 @@ fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure>
     let mut written = Vec::new();
     for (answer, paths) in answers.iter().zip(&outputs) {
         for path in paths {
-            answer.write(path, engine.manifest().alphabet())?;
+            answer.write(path, engine.manifest().names())?;
             written.push(format!("wrote {}: {}", path.display(), answer.type_text()));
         }
     }

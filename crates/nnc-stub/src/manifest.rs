@@ -63,8 +63,7 @@ pub struct Port {
     pub row: FieldType,
     /// Whether the array has a leading dim for the rows.
     pub batched: bool,
-    /// How to read its numbers; only of inputs [`Reading::Characters`], [`Reading::Words`], [`Reading::Sound`] and
-    /// [`Reading::Option`], only of answers [`Reading::Logits`] and [`Reading::Probabilities`].
+    /// How to read its numbers; only of inputs [`Reading::Characters`], [`Reading::Sound`] and [`Reading::Option`], only of answers [`Reading::Logits`] and [`Reading::Probabilities`].
     pub reading: Reading,
     /// Of an option, the bytes it has when it is not given; empty if it must be.
     pub default: Vec<u8>,
@@ -114,7 +113,7 @@ pub enum Reading {
     Text,
     /// Of an input: a scalar that `--set NAME=VALUE` gives.
     Option,
-    /// Of an input: a text, its words or tokens numbered by this one of [`Manifest::vocabularies`].
+    /// Texts along the last dim, their words or tokens numbered by this one of [`Manifest::vocabularies`].
     Words(usize),
     /// Of an input: a sound with so many samples in a second.
     Sound(u32),
@@ -213,7 +212,7 @@ impl Manifest {
 
     /// What answers are printed with.
     pub fn names(&self) -> Names<'_> {
-        Names { classes: &self.classes, alphabet: self.alphabet() }
+        Names { classes: &self.classes, alphabet: self.alphabet(), vocabularies: &self.vocabularies }
     }
 
     /// Whether random numbers are drawn.

@@ -7,7 +7,7 @@
 
 use crate::manifest::{Port, Reading};
 use crate::number::{Number, significant};
-use nnc_data::Alphabet;
+use nnc_data::{Alphabet, Vocabulary};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -27,6 +27,8 @@ pub struct Names<'a> {
     pub classes: &'a [String],
     /// What texts are made of.
     pub alphabet: Alphabet<'a>,
+    /// What number words and tokens.
+    pub vocabularies: &'a [Vocabulary],
 }
 
 /// An answer with its values for a number of rows.
@@ -69,26 +71,42 @@ impl Answer {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path, alphabet: Alphabet<'_>) -> nnc_data::Result<()> {
-        let texts = self.texts(alphabet);
+    pub fn write(&self, path: &Path, names: Names<'_>) -> nnc_data::Result<()> {
+        let texts = self.texts(names);
         if texts.is_empty() || path.extension().is_some_and(|extension| extension == "npy") {
             return nnc_data::write_npy(path, self.port.row.dtype, &self.dims(), &self.bytes);
         }
         nnc_data::write_atomically(path, |file| texts.iter().try_for_each(|text| writeln!(file, "{text}")))
     }
 
+    /// Whether it is text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.port.reading, Reading::Text | Reading::Words(_))
+    }
+
     /// Of an answer that is text, that of each vector along the last dim; a number that stands for nothing gives U+FFFD.
-    pub fn texts(&self, alphabet: Alphabet<'_>) -> Vec<String> {
-        if self.port.reading != Reading::Text {
-            return Vec::new();
-        }
+    /// Words and tokens of a table end at the mark of the end of a text.
+    pub fn texts(&self, names: Names<'_>) -> Vec<String> {
+        let table = match self.port.reading {
+            Reading::Text => None,
+            Reading::Words(table) => match names.vocabularies.get(table) {
+                Some(table) => Some(table),
+                None => return Vec::new(),
+            },
+            Reading::Values | Reading::Logits | Reading::Probabilities => return Vec::new(),
+            Reading::Characters | Reading::Option | Reading::Sound(_) => return Vec::new(),
+        };
         let length = self.port.row.dims.last().copied().unwrap_or(1).max(1);
         let whole = |number| match number {
             Number::Int(number) => usize::try_from(number).ok(),
             _ => None,
         };
         let numbers: Vec<Option<usize>> = self.numbers().map(whole).collect();
-        numbers.chunks(length).map(|vector| alphabet.text(vector.iter().copied())).collect()
+        let text = |vector: &[Option<usize>]| match table {
+            Some(table) => table.text(vector.iter().copied()),
+            None => names.alphabet.text(vector.iter().copied()),
+        };
+        numbers.chunks(length).map(text).collect()
     }
 
     /// For a classifier, the `top` most probable classes of each vector along the last dim, the
@@ -149,7 +167,7 @@ pub fn write_text(to: &mut dyn Write, answers: &[Answer], names: Names<'_>, top:
     let classes = names.classes;
     for answer in answers {
         match answer.ranked(top).as_slice() {
-            [] if answer.port.reading == Reading::Text => write_texts(to, answer, names.alphabet, answers.len() == 1)?,
+            [] if answer.is_text() => write_texts(to, answer, names, answers.len() == 1)?,
             [] => write_values(to, answer)?,
             [only] => write_bars(to, &answer.port.name, only, classes)?,
             many => write_classes(to, answer, many, classes)?,
@@ -159,9 +177,9 @@ pub fn write_text(to: &mut dyn Write, answers: &[Answer], names: Names<'_>, top:
 }
 
 /// Texts as they are; where there are several, each behind a line that says which.
-fn write_texts(to: &mut dyn Write, answer: &Answer, alphabet: Alphabet<'_>, alone: bool) -> io::Result<()> {
+fn write_texts(to: &mut dyn Write, answer: &Answer, names: Names<'_>, alone: bool) -> io::Result<()> {
     let (name, dims) = (&answer.port.name, answer.dims());
-    let texts = answer.texts(alphabet);
+    let texts = answer.texts(names);
     let leading = &dims[..dims.len() - usize::from(!answer.port.row.dims.is_empty())];
     for (position, text) in texts.iter().enumerate() {
         match (alone, texts.len()) {
@@ -286,7 +304,7 @@ fn bar(probability: f64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use nnc_data::{DType, FieldType};
+    use nnc_data::{DType, FieldType, WordTable};
 
     pub(crate) fn answer(dims: &[usize], rows: usize, reading: Reading, values: &[f32]) -> Answer {
         let row = FieldType::new(DType::F32, dims);
@@ -297,7 +315,7 @@ pub(crate) mod tests {
     fn text(answer: Answer, classes: &[&str]) -> String {
         let classes: Vec<String> = classes.iter().map(|&class| class.into()).collect();
         let mut to = Vec::new();
-        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes) };
+        let names = Names { classes: &classes, alphabet: Alphabet::Characters(&classes), vocabularies: &[] };
         write_text(&mut to, &[answer], names, 2).unwrap();
         String::from_utf8(to).unwrap()
     }
@@ -359,6 +377,18 @@ pub(crate) mod tests {
         assert_eq!(text(letters(&[4], 1, &[1, 0, 3, 2]), &characters), "a\né\\u{1b}\n");
         assert_eq!(text(letters(&[2], 2, &[1, 1, 3, 9]), &characters), "y 0:\naa\ny 1:\né\u{fffd}\n");
         assert_eq!(text(letters(&[], 2, &[-1, 1]), &characters), "y 0:\n\u{fffd}\ny 1:\na\n");
+    }
+
+    #[test]
+    fn words_are_printed_up_to_the_end_of_their_text() {
+        let words = ["<pad>", "<unk>", "<start>", "<end>", "a", "man", "."].map(str::to_owned).to_vec();
+        let table = [Vocabulary::Words(WordTable::new(words, true).unwrap())];
+        let names = Names { classes: &[], alphabet: Alphabet::Characters(&[]), vocabularies: &table };
+        let port = Port { reading: Reading::Words(0), ..letters(&[6], 1, &[]).port };
+        let spoken = |numbers: &[i32]| Answer { port: port.clone(), ..letters(&[6], 1, numbers) }.texts(names);
+        assert_eq!(spoken(&[2, 4, 5, 6, 3, 4]), ["a man ."]);
+        assert_eq!(spoken(&[4, 1, 0, 9, -1, 0]), ["a <unk> \u{fffd} \u{fffd}"]);
+        assert_eq!(spoken(&[3, 5, 5, 5, 5, 5]), [""]);
     }
 
     #[test]

@@ -402,3 +402,14 @@ fn an_interrupt_writes_a_checkpoint_and_says_how_to_resume() {
     assert!(said.contains("--resume"), "{said}");
     assert!(folder.join("run/last.safetensors").exists());
 }
+
+#[test]
+fn a_size_that_show_takes_as_1_is_told() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::write(folder.join("net.nn"), "model Net(x: f32[N, T, 3]) -> f32[N, T, 4] = dense(x, 4)\n").unwrap();
+    let told = |words: &[&str]| String::from_utf8_lossy(&nnc(folder, words).stderr).into_owned();
+    let open = told(&["show", "net.nn"]);
+    assert_eq!(open, "`T` is taken as 1: the model leaves it open; give it with `--bind T=64`\n");
+    assert_eq!(told(&["show", "net.nn", "--bind", "T=8"]), "");
+}

@@ -85,6 +85,15 @@ fn a_file_on_the_command_line_goes_by_the_same_names() {
     assert!(said.contains(&format!("enc.b: the model has f32[3], {meant}")), "{said}");
 }
 
+/// A file that says our names lacks one of ours.
+#[test]
+fn what_a_file_of_ours_lacks_has_our_name() {
+    let (_keep, folder) = network("");
+    safetensors(&folder.join("ours.safetensors"), &[("enc.w", &[2, 3], WEIGHT)]);
+    let said = fails(&folder, &["run", "net.nn", "--input", "x.csv", "--weights", "ours.safetensors"]);
+    assert!(said.contains("enc.b: the model has f32[3], the file has no such tensor"), "{said}");
+}
+
 #[test]
 fn a_file_that_does_not_fit_is_an_error_at_its_name() {
     for (clauses, wanted) in [

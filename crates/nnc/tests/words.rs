@@ -92,3 +92,56 @@ fn planted_factors_are_found() {
     let error: f64 = tested.split_whitespace().last().unwrap().parse().unwrap();
     assert!((0.09..0.18).contains(&error), "{tested}");
 }
+
+const TRANSLATOR: &str = "model Word(german: i32[N, T]) -> f32[N, T, 9] {
+    return embedding(german, 8, 8) |> dense(9)
+}
+data pairs {
+    train: (words[3], words[3]) = text(\"de.txt\", \"en.txt\", vocabulary=[8, 9], lowercase=true)
+    german: i32[3] = train.0
+    english: i32[3] = train.1
+}
+train Word on pairs {
+    epochs = 60
+    batch = 2
+    logits = Word(german)
+    minimize masked_cross_entropy(logits, english, is_word(english)) using adam(lr=1e-1)
+    answer translation = argmax(logits)
+    answer stepwise(length: int = 3) {
+        words, last = scan i in 0..length axis 1 with text = begun(i32(zeros([N, length]))) {
+            word = argmax(slice(logits, at=i, size=1, axis=1))
+            text = update(text, word, at=i + 1, axis=1)
+            yield word[:, 0]
+        }
+        return (words, last[:, 1..], i32(sum(words)), german)
+    }
+    answer plain = sum(argmax(logits), axis=1)
+}
+";
+
+/// An answer whose numbers are chosen among the words of a table is printed in these words, by both programs.
+#[test]
+fn an_answer_of_words_is_printed_in_words() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::write(folder.join("word.nn"), TRANSLATOR).unwrap();
+    fs::write(folder.join("de.txt"), "Ein Mann läuft\nein Hund\nHund läuft\nMann\n").unwrap();
+    fs::write(folder.join("en.txt"), "A man runs\na dog\ndog runs\nman\n").unwrap();
+    ok(folder, &["train", "word.nn", "--out", "run"]);
+    let given = ["--weights", "run/last.safetensors", "--input", "german=ein Mann läuft"];
+    let run =
+        |answer: &str, more: &[&str]| ok(folder, &[&["run", "word.nn", "--answer", answer][..], &given, more].concat());
+    assert_eq!(run("translation", &[]), "a man runs\n");
+    let json = run("translation", &["--json"]);
+    assert!(json.contains("\"text\":[\"a man runs\"]") && json.contains("\"values\":[["), "{json}");
+    let several = run("stepwise", &[]);
+    let words = ["stepwise.0:\na man runs\n", "stepwise.1:\na man runs\n", "stepwise.3:\nein mann läuft\n"];
+    assert!(words.iter().all(|words| several.contains(words)), "{several}");
+    assert!(!run("plain", &[]).contains("man"));
+    ok(folder, &["build", "word.nn", "--answer", "translation", given[0], given[1], "-o", "word"]);
+    let built = Command::new(folder.join("word")).args(&given[2..]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&built.stdout), "a man runs\n");
+    let help = Command::new(folder.join("word")).arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("translation: i32[N, 3]  (the numbers of words; a text is printed as such)"), "{help}");
+}

@@ -70,12 +70,7 @@ fn binary(b: &mut Builder, op: BinaryOp, x: Value, y: Value) -> Value {
         BinaryOp::Sub => b.sub(x, y),
         BinaryOp::Mul => b.mul(x, y),
         BinaryOp::Div => b.div(x, y),
-        BinaryOp::Rem if b.type_of(x).elem.is_float() => {
-            let quotient = b.div(x, y);
-            let whole = b.floor(quotient);
-            let part = b.mul(whole, y);
-            b.sub(x, part)
-        }
+        BinaryOp::Rem if b.type_of(x).elem.is_float() => math::rem(b, x, y),
         BinaryOp::Rem => b.rem(x, y),
         BinaryOp::Pow => math::pow(b, x, y),
         BinaryOp::Max => b.max(x, y),

@@ -232,6 +232,13 @@ pub(super) fn erf(b: &mut Builder, x: Value) -> Value {
     b.select(is_near, near, far)
 }
 
+pub(super) fn rem(b: &mut Builder, x: Value, y: Value) -> Value {
+    let quotient = b.div(x, y);
+    let whole = b.floor(quotient);
+    let part = b.mul(whole, y);
+    b.sub(x, part)
+}
+
 pub(super) fn sin(b: &mut Builder, x: Value) -> Value {
     turn(b, x, 0)
 }

@@ -81,6 +81,17 @@ pub fn pow(b: &mut Builder, x: Value, y: Value) -> Value {
     b.convert(power, Elem::F32)
 }
 
+/// `x - floor(x / y) * y`, with the sign of `y`. In f32 it is computed in f64, as the definition is, so that a quotient
+/// neither overflows nor loses its last digits.
+pub fn rem(b: &mut Builder, x: Value, y: Value) -> Value {
+    if float_type(b, x).elem == Elem::F64 {
+        return double::rem(b, x, y);
+    }
+    let (x, y) = (b.convert(x, Elem::F64), b.convert(y, Elem::F64));
+    let rest = double::rem(b, x, y);
+    b.convert(rest, Elem::F32)
+}
+
 /// `Σ c[i] x^i` by Horner's rule with fused steps.
 fn polynomial(b: &mut Builder, x: Value, coefficients: &[f64]) -> Value {
     let ty = b.type_of(x);

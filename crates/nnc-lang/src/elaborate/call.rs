@@ -233,6 +233,12 @@ impl Elaborator<'_> {
                 Callable::Item(item) => *item,
                 Callable::Builtin(_) | Callable::Opaque(_) => return self.mismatch(callee, "a model", span),
             },
+            Value::Layer(known) => {
+                let message = format!("`{}` is a layer already, which every use of it shares", known.name);
+                let help = "call it as it is; for a second one, give the recipe a name that is no model's";
+                self.report(Diagnostic::new(Code::E0311, span, message).help(help));
+                return None;
+            }
             other => return self.mismatch(other, "a model", span),
         };
         let function = self.program.function(item)?;

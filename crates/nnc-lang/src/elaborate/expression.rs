@@ -334,12 +334,9 @@ impl Elaborator<'_> {
             let cast = builtins::find(real.name())?;
             return Some(Value::Function(Rc::new(Callable::Builtin(cast))));
         }
-        match bound {
-            None => {
-                self.unknown_name(name, callee.span);
-            }
-            Some((Value::Poison, _)) => {}
-            Some((value, place)) => {
+        match (self.eval_name(name, callee.span), bound) {
+            (Value::Poison, _) | (_, None) => {}
+            (value, Some((_, place))) => {
                 let message = format!("`{name}` is {} and cannot be called", self.describe(&value));
                 self.report(Diagnostic::new(Code::E0206, callee.span, message).with(place, "bound here"));
             }

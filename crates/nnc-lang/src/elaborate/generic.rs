@@ -41,7 +41,8 @@ impl Elaborator<'_> {
             self.restart();
             self.enter(item, function, "", Span::default());
             if self.bind_unknowns(function, with_defaults) {
-                self.run_body(function);
+                let result = self.run_body(function);
+                self.check_duties(function, &result);
             }
             self.leave();
         }

@@ -47,6 +47,7 @@ impl Elaborator<'_> {
         }
         let path = frame.path_of(&name.text);
         let ty = self.tensor_type(ty)?;
+        self.has_one_size(name, &ty)?;
         self.take_path(&path, &name.text, name.span)?;
         if let Some(known) = self.store.get(&path) {
             let (leaf, current, place) = (known.leaf, known.current, known.span);
@@ -64,6 +65,27 @@ impl Elaborator<'_> {
         let entry = Entry { path: path.clone(), kind, ty, leaf, current: leaf, first, frozen, span };
         self.store.insert(entry);
         Some((path, kind, leaf))
+    }
+
+    /// In a recipe, what is kept from step to step has one size: `N` is the batch, which may be smaller at the end of an
+    /// epoch, and the other names are sizes of what an answer is given.
+    fn has_one_size(&mut self, name: &Ident, ty: &TensorType) -> Option<()> {
+        if self.frames.iter().all(|frame| frame.kind != FrameKind::Recipe) {
+            return Some(());
+        }
+        let mut open = None;
+        let note = &mut |dim: &str| {
+            if !dim.starts_with('?') {
+                open.get_or_insert_with(|| dim.to_owned());
+            }
+        };
+        ty.shape.iter().for_each(|dim| dim.names(note));
+        let Some(open) = open else { return Some(()) };
+        let what = if open == "N" { "the size of the batch" } else { "which an input of the answer says" };
+        let message = format!("`{}` is {ty}, and what a model keeps cannot depend on `{open}`, {what}", name.text);
+        let help = format!("leave `{open}` out of its shape: by broadcasting it goes with every row");
+        self.report(Diagnostic::new(Code::E0401, name.span, message).help(help));
+        None
     }
 
     fn new_leaf(&mut self, path: &str, ty: &TensorType, kind: Resident, span: Span) -> Option<ValueId> {
@@ -139,6 +161,8 @@ impl Elaborator<'_> {
             None if frame.kind == FrameKind::Optimizer && frame.first_parameter.as_ref() == Some(&target.text) => {
                 self.update_first(target, &value, expr.span);
             }
+            // A state whose declaration has an error.
+            None if frame.bindings.get(&target.text).is_some_and(|binding| binding.value.is_poison()) => {}
             None => self.report_no_state(target),
         }
     }

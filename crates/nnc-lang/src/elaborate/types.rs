@@ -154,6 +154,10 @@ impl Elaborator<'_> {
                 _ => return Err(Misfit::new("a number has no shape of its own")),
             },
         };
+        if let Some(small) = shape.iter().find(|dim| dim.as_number().is_some_and(|number| number < 1)) {
+            let reason = format!("a dim would be {small}, and is at least 1");
+            return Err(Misfit { code: Some(Code::E0309), ..Misfit::new(reason) });
+        }
         Ok(Value::Tensor(self.graph.broadcast_scalar(tensor, &shape)))
     }
 

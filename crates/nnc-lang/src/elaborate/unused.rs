@@ -6,8 +6,8 @@
 use super::report::Report;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::syntax::ast::{
-    Arg, Block, Body, DimExpr, Expr, ExprKind, Function, FunctionKind, Ident, IndexItem, Stmt, StmtKind, Target, Type,
-    TypeKind,
+    Arg, Block, Body, DimExpr, Expr, ExprKind, Function, FunctionKind, Ident, IndexItem, Scan, Stmt, StmtKind, Target,
+    Type, TypeKind,
 };
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub fn check_function(function: &Function, report: &mut Report) {
     let mut walk = Walk { report: Some(report), promised: promised.clone() };
     let mut live = promised;
     match &function.body {
-        Body::Expr(expr) => read(expr, &mut live),
+        Body::Expr(expr) => walk.read(expr, &mut live),
         Body::Block(block) => walk.block(block, &mut live),
     }
     for param in &function.params {
@@ -79,35 +79,35 @@ impl Walk<'_> {
                         self.bound(name, Code::W0001, "the value of", live);
                     }
                 }
-                read(value, live);
+                self.read(value, live);
                 ty.iter().for_each(|ty| read_type(ty, live));
             }
             StmtKind::Param(declaration) | StmtKind::State(declaration) => {
                 self.bound(&declaration.name, Code::W0002, "the parameter", live);
-                read(&declaration.init, live);
+                self.read(&declaration.init, live);
                 read_type(&declaration.ty, live);
             }
             StmtKind::Layer(layer) => {
                 self.bound(&layer.name, Code::W0002, "the layer", live);
-                read(&layer.value, live);
+                self.read(&layer.value, live);
             }
             StmtKind::Update { target, value } => {
                 live.insert(target.text.clone());
-                read(value, live);
+                self.read(value, live);
             }
             StmtKind::Return(value) => {
                 *live = self.promised.clone();
-                read(value, live);
+                self.read(value, live);
             }
             StmtKind::If { branches, otherwise } => self.branches(branches, otherwise.as_ref(), live),
             StmtKind::For { target, over, body } => self.repeated(target, over, body, live),
-            StmtKind::Expr(value) | StmtKind::Yield(value) => read(value, live),
-            StmtKind::Metric { value, .. } | StmtKind::Augment { value, .. } => read(value, live),
-            StmtKind::Picture { value, .. } => read(value, live),
-            StmtKind::Minimize(minimize) => read(&minimize.loss, live),
+            StmtKind::Expr(value) | StmtKind::Yield(value) => self.read(value, live),
+            StmtKind::Metric { value, .. } | StmtKind::Augment { value, .. } => self.read(value, live),
+            StmtKind::Picture { value, .. } => self.read(value, live),
+            StmtKind::Minimize(minimize) => self.read(&minimize.loss, live),
             StmtKind::Answer { body, .. } => {
                 if let Body::Expr(expr) = body {
-                    read(expr, live);
+                    self.read(expr, live);
                 }
             }
             StmtKind::Step { .. } | StmtKind::Names(_) | StmtKind::Error => {}
@@ -133,7 +133,7 @@ impl Walk<'_> {
             let mut taken = after.clone();
             self.block(block, &mut taken);
             live.append(&mut taken);
-            read(condition, live);
+            self.read(condition, live);
         }
     }
 
@@ -146,50 +146,69 @@ impl Walk<'_> {
         // The counter of a loop that only repeats is not for reading.
         before.remove(&target.text);
         live.append(&mut before);
-        read(over, live);
+        self.read(over, live);
+    }
+
+    /// Adds every name that an expression reads.
+    fn read(&mut self, expr: &Expr, live: &mut Live) {
+        match &expr.kind {
+            ExprKind::Name(name) => {
+                live.insert(name.clone());
+            }
+            ExprKind::Spread(name) => {
+                live.insert(name.text.clone());
+            }
+            ExprKind::Field(inner, _) | ExprKind::Paren(inner) | ExprKind::Unary(_, inner) | ExprKind::As(inner, _) => {
+                self.read(inner, live);
+            }
+            ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|item| self.read(item, live)),
+            ExprKind::Call(callee, arguments) => {
+                self.read(callee, live);
+                arguments.iter().for_each(|Arg { value, .. }| self.read(value, live));
+            }
+            ExprKind::Index(base, items) => {
+                self.read(base, live);
+                items.iter().for_each(|item| self.read_index(item, live));
+            }
+            ExprKind::Binary(_, a, b) | ExprKind::Pipe(a, b) | ExprKind::Range(a, b) => {
+                self.read(a, live);
+                self.read(b, live);
+            }
+            ExprKind::Scan(scan) => self.scan(scan, live),
+            ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Bool(_) | ExprKind::Error => {}
+        }
+    }
+
+    fn read_index(&mut self, item: &IndexItem, live: &mut Live) {
+        match item {
+            IndexItem::At(at) => self.read(at, live),
+            IndexItem::Range(from, to, _) => from.iter().chain(to).for_each(|bound| self.read(bound, live)),
+            IndexItem::All(_) | IndexItem::New(_) | IndexItem::Rest(_) => {}
+        }
+    }
+
+    /// The body has a scope of its own. What is carried is read by the next step and by what comes behind the loop.
+    fn scan(&mut self, scan: &Scan, live: &mut Live) {
+        let mut within: Live = scan.carries.iter().map(|(name, _)| name.text.clone()).collect();
+        self.block(&scan.body, &mut within);
+        within.retain(|name| scan.carries.iter().all(|(carried, _)| carried.text != *name));
+        let counts = matches!(scan.over.kind, ExprKind::Range(..));
+        if counts {
+            // As in a `for`: the number of a step is not for reading.
+            within.remove(&scan.target.text);
+        } else {
+            self.bound(&scan.target, Code::W0001, "the value of", &mut within);
+        }
+        live.append(&mut within);
+        self.read(&scan.over, live);
+        scan.axis.iter().for_each(|axis| self.read(axis, live));
+        scan.carries.iter().for_each(|(_, value)| self.read(value, live));
     }
 }
 
-/// Adds every name that an expression reads.
+/// Adds every name that an expression reads, without a word about what nothing reads in it.
 fn read(expr: &Expr, live: &mut Live) {
-    match &expr.kind {
-        ExprKind::Name(name) => {
-            live.insert(name.clone());
-        }
-        ExprKind::Spread(name) => {
-            live.insert(name.text.clone());
-        }
-        ExprKind::Field(inner, _) | ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => read(inner, live),
-        ExprKind::As(inner, _) => read(inner, live),
-        ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|item| read(item, live)),
-        ExprKind::Call(callee, arguments) => {
-            read(callee, live);
-            arguments.iter().for_each(|Arg { value, .. }| read(value, live));
-        }
-        ExprKind::Index(base, items) => {
-            read(base, live);
-            items.iter().for_each(|item| read_index(item, live));
-        }
-        ExprKind::Binary(_, a, b) | ExprKind::Pipe(a, b) | ExprKind::Range(a, b) => {
-            read(a, live);
-            read(b, live);
-        }
-        ExprKind::Scan(scan) => {
-            read(&scan.over, live);
-            scan.axis.iter().for_each(|axis| read(axis, live));
-            scan.carries.iter().for_each(|(_, value)| read(value, live));
-            super::recipe::names::read_in_block(&scan.body, live);
-        }
-        ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Bool(_) | ExprKind::Error => {}
-    }
-}
-
-fn read_index(item: &IndexItem, live: &mut Live) {
-    match item {
-        IndexItem::At(at) => read(at, live),
-        IndexItem::Range(from, to, _) => from.iter().chain(to).for_each(|bound| read(bound, live)),
-        IndexItem::All(_) | IndexItem::New(_) | IndexItem::Rest(_) => {}
-    }
+    Walk { report: None, promised: Live::new() }.read(expr, live);
 }
 
 fn read_type(ty: &Type, live: &mut Live) {

@@ -4,13 +4,14 @@ use crate::arguments::Run;
 use crate::given::Givens;
 use crate::terminal::{QUIET, STRONG};
 use crate::{Failure, output, setup};
-use nnc_data::{Alphabet, Column, write_pictures};
+use nnc_data::{Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::{Deployment, outline};
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::pipeline;
-use nnc_stub::manifest::{Manifest, Port, Reading};
+use nnc_stub::manifest::{Manifest, Port};
+use nnc_stub::present::Names;
 use nnc_stub::{Answer, EngineError, json, present};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -58,7 +59,7 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs, options.seed)?,
     };
     if let Some(file) = &options.output {
-        write_answer(file, &answers, manifest.alphabet())?;
+        write_answer(file, &answers, manifest.names())?;
     }
     print(options, &answers, manifest)
 }
@@ -87,20 +88,20 @@ fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
     executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
 }
 
-fn write_answer(file: &Path, answers: &[Answer], alphabet: Alphabet<'_>) -> Result<(), Failure> {
+fn write_answer(file: &Path, answers: &[Answer], names: Names<'_>) -> Result<(), Failure> {
     let [answer] = answers else {
         let names = answers.iter().map(|answer| format!("`{}`", answer.port.name)).collect::<Vec<_>>().join(", ");
         let help = "name one with --answer that is no tuple, or take all with --json";
         return Err(Failure::Message(format!("a file holds one tensor, and these are {names}: {help}")));
     };
     let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    if is_png && answer.port.reading == Reading::Text {
+    if is_png && answer.is_text() {
         let message = format!("{}: the answer is a text, no picture: give the file another ending", file.display());
         return Err(Failure::Message(message));
     }
     let written = match is_png {
         true => write_pictures(file, answer.port.row.dtype, &answer.dims(), &answer.bytes),
-        false => answer.write(file, alphabet),
+        false => answer.write(file, names),
     };
     written.map_err(|error| Failure::Driver(DriverError::Data(error)))
 }

@@ -7,6 +7,7 @@ use nnc_driver::answer::model_name;
 use nnc_driver::{DriverError, Project};
 use nnc_lang::elaborate::LayerFacts;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     let project = setup::project(&options.file)?;
@@ -18,17 +19,36 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     let mut bind = setup::bindings(&options.file.bind)?;
     bind.entry("N".to_owned()).or_insert(1);
     let layers = layers(&project, &model, &bind)?;
+    let open = open_dims(&project, &model, &bind);
+    if !open.is_empty() {
+        let listed = open.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let (verb, example) = (if open.len() == 1 { "is" } else { "are" }, &open[0]);
+        output::remark(&format!(
+            "{listed} {verb} taken as 1: the model leaves it open; give it with `--bind {example}=64`"
+        ));
+    }
     if options.json {
         return output::line(&format!("{:#}", as_json(&model, &layers)));
     }
     output::print(&shown(&model, &layers))
 }
 
-fn layers(
-    project: &Project,
-    model: &str,
-    bind: &std::collections::BTreeMap<String, i64>,
-) -> Result<Vec<LayerFacts>, Failure> {
+/// The dims of the model's inputs that nothing says.
+fn open_dims(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Vec<String> {
+    let inputs = project.unit.models.iter().filter(|info| info.name == model).flat_map(|info| &info.inputs);
+    let mut open: Vec<String> = Vec::new();
+    for dim in inputs.flat_map(|(_, ty)| ty.shape.iter()) {
+        dim.names(&mut |name| {
+            // `S[0]` is one of the dims that `...S` stands for.
+            if !bind.contains_key(name) && !name.contains('[') && open.iter().all(|known| known != name) {
+                open.push(name.to_owned());
+            }
+        });
+    }
+    open
+}
+
+fn layers(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Failure> {
     project.unit.layers(model, bind).map_err(|diagnostics| {
         let sources = Box::new(project.sources.clone());
         Failure::Driver(DriverError::Diagnostics { diagnostics, sources })

@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::elaborate::Elaborator;
 use crate::elaborate::operators::Operand;
 use crate::elaborate::value::{Args, Value};
-use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
+use nnc_graph::{DType, Dim, Op, Shape, TensorType, ValueId};
 
 /// A primitive with its arguments.
 pub(crate) struct Call<'c, 'p> {
@@ -130,6 +130,28 @@ impl<'c, 'p> Call<'c, 'p> {
     pub fn dim(&mut self, at: usize) -> Option<Dim> {
         let (value, span) = self.operand(at);
         self.elaborator.dim(&value, span)
+    }
+
+    /// The size of an axis: an int that is at least 1 where it is known.
+    pub fn size(&mut self, at: usize) -> Option<Dim> {
+        let size = self.dim(at)?;
+        self.are_sizes(at, std::slice::from_ref(&size))?;
+        Some(size)
+    }
+
+    /// A shape: sizes as for [`Call::size`].
+    pub fn shape(&mut self, at: usize) -> Option<Shape> {
+        let sizes = self.dims(at)?;
+        self.are_sizes(at, &sizes)?;
+        Some(Shape(sizes))
+    }
+
+    /// Reports an argument that says a size below 1.
+    pub fn are_sizes(&mut self, at: usize, sizes: &[Dim]) -> Option<()> {
+        match sizes.iter().find(|size| size.as_number().is_some_and(|n| n < 1)) {
+            Some(small) => self.fail(Code::E0309, at, format!("a dim is at least 1, not {small}")),
+            None => Some(()),
+        }
     }
 
     /// A list of ints, or one int as a list of one.

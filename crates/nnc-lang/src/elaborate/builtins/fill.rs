@@ -33,10 +33,7 @@ pub(super) const TABLE: &[Builtin] = &[
         parameters: &["count"],
         doc: "The numbers 0 to `count - 1`, as i32.",
         run: |call| {
-            let count = call.dim(0)?;
-            if count.as_number().is_some_and(|n| n < 1) {
-                return call.fail(Code::E0309, 0, format!("a dim is at least 1, not {count}"));
-            }
+            let count = call.size(0)?;
             call.emit(Op::Iota { ty: TensorType::new(DType::I32, vec![count]), axis: 0 }, &[]).map(Value::Tensor)
         },
     },
@@ -73,27 +70,19 @@ pub(super) const TABLE: &[Builtin] = &[
     },
 ];
 
-/// The shape argument at `at`.
-fn shape(call: &mut Call<'_, '_>, at: usize) -> Option<Shape> {
-    let dims = call.dims(at)?;
-    match dims.iter().find(|dim| dim.as_number().is_some_and(|n| n < 1)) {
-        Some(small) => {
-            let message = format!("a dim is at least 1, not {small}");
-            call.fail(Code::E0309, at, message)
-        }
-        None => Some(Shape(dims)),
-    }
-}
-
 /// `shape_at` is where the shape stands among the arguments; without a `value` it is the first argument.
 fn filled(call: &mut Call<'_, '_>, shape_at: usize, value: Option<f64>) -> Option<Value> {
     let ty = match (call.has(shape_at), call.expected.clone()) {
         (true, _) => {
-            let shape = shape(call, shape_at)?;
+            let shape = call.shape(shape_at)?;
             let dtype = call.expected.as_ref().map(|ty| ty.dtype);
             (dtype, shape)
         }
-        (false, Some(ty)) => (Some(ty.dtype), ty.shape),
+        (false, Some(ty)) => {
+            // The dims of a result or an annotation, which may have become what none is.
+            call.are_sizes(shape_at, &ty.shape)?;
+            (Some(ty.dtype), ty.shape)
+        }
         (false, None) => {
             let message = format!("`{}()` has no shape here", call.builtin.name);
             let help = format!("give it one, as in `{}`, or annotate what it initialises", example(call.builtin.name));
@@ -131,7 +120,7 @@ fn draw(call: &mut Call<'_, '_>, shape: Shape) -> Option<ValueId> {
 }
 
 fn uniform(call: &mut Call<'_, '_>) -> Option<ValueId> {
-    let shape = shape(call, 0)?;
+    let shape = call.shape(0)?;
     draw(call, shape)
 }
 
@@ -143,7 +132,7 @@ fn as_float(call: &mut Call<'_, '_>, drawn: ValueId) -> Option<Value> {
 
 /// `sqrt(-2 log(1 - u)) cos(2 pi v)`; `1 - u` is never 0.
 fn normal(call: &mut Call<'_, '_>) -> Option<Value> {
-    let shape = shape(call, 0)?;
+    let shape = call.shape(0)?;
     let u = draw(call, shape.clone())?;
     let v = draw(call, shape.clone())?;
     let graph = &mut call.elaborator.graph;
@@ -160,7 +149,7 @@ fn normal(call: &mut Call<'_, '_>) -> Option<Value> {
 }
 
 fn bernoulli(call: &mut Call<'_, '_>) -> Option<Value> {
-    let shape = shape(call, 1)?;
+    let shape = call.shape(1)?;
     let probability = call.tensor_as(0, Some(DType::F32))?;
     let ty = call.ty(probability);
     if ty != TensorType::scalar(DType::F32) {

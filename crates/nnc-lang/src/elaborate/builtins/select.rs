@@ -156,7 +156,7 @@ fn update(call: &mut Call<'_, '_>) -> Option<Value> {
 
 fn one_hot(call: &mut Call<'_, '_>) -> Option<Value> {
     let index = call.tensor(0)?;
-    let size = call.dim(1)?;
+    let size = call.size(1)?;
     let ty = call.ty(index);
     if !ty.dtype.is_int() {
         let message = format!("an index is an integer, not {ty}");

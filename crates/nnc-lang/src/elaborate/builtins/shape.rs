@@ -91,10 +91,7 @@ fn reshape(call: &mut Call<'_, '_>) -> Option<Value> {
     } else if open.len() > 1 {
         return call.fail(Code::E0301, 1, "only one dim can be worked out, so only one may be -1");
     }
-    if let Some(small) = shape.iter().find(|dim| dim.as_number().is_some_and(|n| n < 1)) {
-        let message = format!("a dim is at least 1, not {small}");
-        return call.fail(Code::E0309, 1, message);
-    }
+    call.are_sizes(1, &shape)?;
     if ty.shape == Shape(shape.clone()) {
         return Some(Value::Tensor(x));
     }
@@ -140,7 +137,7 @@ fn swap(call: &mut Call<'_, '_>) -> Option<Value> {
 
 fn broadcast_to(call: &mut Call<'_, '_>) -> Option<Value> {
     let x = call.tensor(0)?;
-    let shape = call.dims(1)?;
+    let Shape(shape) = call.shape(1)?;
     let ty = call.ty(x);
     let missing = shape.len().checked_sub(ty.shape.rank());
     let fits = missing
@@ -196,6 +193,20 @@ fn stack(call: &mut Call<'_, '_>) -> Option<Value> {
     let parts = parts(call)?;
     let rank = call.rank(parts[0]);
     let axis = call.axis(1, rank + 1, 0)?;
+    let first = call.ty(parts[0]);
+    for &part in &parts[1..] {
+        let ty = call.ty(part);
+        let agree = ty.dtype == first.dtype
+            && ty.shape.rank() == first.shape.rank()
+            && ty.shape.iter().zip(first.shape.iter()).all(|(a, b)| call.elaborator.dims_agree(a, b));
+        if !agree {
+            return call.fail(
+                Code::E0301,
+                0,
+                format!("`stack` joins tensors of one type, and these are {first} and {ty}"),
+            );
+        }
+    }
     let mut widened = Vec::with_capacity(parts.len());
     for part in parts {
         let mut shape = call.ty(part).shape.to_vec();

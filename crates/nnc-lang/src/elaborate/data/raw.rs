@@ -36,6 +36,11 @@ impl Block<'_> {
             TypeKind::Tuple(parts) => parts.iter().collect(),
             TypeKind::Named { .. } | TypeKind::List(_) | TypeKind::Function(..) | TypeKind::Error => vec![ty],
         };
+        if parts.is_empty() {
+            let help = "write the types of its tensors, as `(u8[28, 28], u8)`";
+            self.fail_with_help(Code::E0502, ty.span, "an example has at least one tensor", help);
+            return None;
+        }
         parts.into_iter().map(|part| self.raw_type(part)).collect()
     }
 

@@ -148,12 +148,13 @@ impl Making<'_> {
     fn taken(&mut self, function: &Function, span: Span) -> Option<Vec<(String, TensorType)>> {
         let mut takes = Vec::new();
         for param in function.params.iter().filter(|param| is_tensor(&param.ty) && param.default.is_none()) {
-            let Some(mut ty) = self.elaborator.quiet_type(&param.ty).filter(|ty| ty.shape.is_bound()) else {
+            if self.elaborator.quiet_type(&param.ty).is_none_or(|ty| !ty.shape.is_bound()) {
                 let message =
                     format!("the size of `{}`, which `{}` takes, is no number", param.name.text, function.name.text);
                 self.fail(span, message, "write the type that the files have, as `u8[28, 28]`");
                 return None;
-            };
+            }
+            let mut ty = self.elaborator.tensor_type(&param.ty)?;
             if ty.dtype == self.elaborator.options.float {
                 // Files hold f32 whatever the program computes in.
                 ty.dtype = DType::F32;

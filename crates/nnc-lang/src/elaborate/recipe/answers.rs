@@ -9,6 +9,7 @@ use super::Purpose;
 use super::build::Builder;
 use crate::diagnostic::{Code, Diagnostic, Severity, Span};
 use crate::elaborate::report::Report;
+use crate::elaborate::scope::Binding;
 use crate::elaborate::types::is_tensor;
 use crate::elaborate::unused;
 use crate::elaborate::value::Value;
@@ -215,12 +216,13 @@ impl Builder<'_> {
         (!is_shared || !matches!(self.asked, Asked::Checked)).then(|| text.clone())
     }
 
-    /// The dims of an input that are names: what the inputs have, unless the answer is only checked.
+    /// The dims of an input that are names: what the inputs have. While all answers are checked they are unknown, for
+    /// `--bind P=8` is said of the one that is made.
     fn bind_sizes(&mut self, function: &Function, param: &Param) {
-        let Asked::One(_, sizes) = &self.asked else { return };
-        let sizes = sizes.clone();
         let mut found = Vec::new();
         crate::elaborate::dims::dim_names(&param.ty, &mut found);
+        let Asked::One(_, sizes) = &self.asked else { return self.unbind(&found) };
+        let sizes = sizes.clone();
         for name in found {
             let is_parameter = function.params.iter().any(|param| param.name.text == name.text);
             if is_parameter || self.elaborator.has_binding(&name.text) {
@@ -233,6 +235,18 @@ impl Builder<'_> {
                     let help = format!("give it with `--bind {}=64`", name.text);
                     self.elaborator.fail(Code::E0306, name.span, message, Some(help));
                 }
+            }
+        }
+    }
+
+    /// Takes back what `--bind` says of these names.
+    fn unbind(&mut self, names: &[Ident]) {
+        let bind = &self.elaborator.options.bind;
+        let Some(frame) = self.elaborator.frames.last_mut() else { return };
+        for name in names.iter().filter(|name| name.text != "N" && bind.contains_key(&name.text)) {
+            let is_given = |binding: &Binding| binding.span == self.train.name.span;
+            if frame.bindings.get(&name.text).is_some_and(is_given) {
+                frame.bindings.remove(&name.text);
             }
         }
     }

@@ -75,6 +75,7 @@ pub(crate) fn read_in(expr: &Expr, names: &mut BTreeSet<String>) {
         }
         ExprKind::Scan(scan) => {
             read_in(&scan.over, names);
+            scan.axis.iter().for_each(|axis| read_in(axis, names));
             scan.carries.iter().for_each(|(_, first)| read_in(first, names));
             read_in_block(&scan.body, names);
         }

@@ -76,6 +76,8 @@ impl Builder<'_> {
             Some(output) => {
                 self.answers.push(Answer { name: "result".to_owned(), value: Value::Tensor(output) });
             }
+            // The model may have been used, and have an error.
+            None if self.elaborator.report.has_errors() => {}
             None => self.missing("this recipe does not say what it answers", "write `answer NAME = EXPRESSION`"),
         }
     }

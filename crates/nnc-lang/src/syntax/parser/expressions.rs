@@ -322,18 +322,29 @@ impl Parser<'_, '_> {
             body: crate::syntax::ast::Block { stmts: Vec::new(), span: start },
         };
         loop {
-            if self.eat_word("axis").is_some() {
+            if let Some(word) = self.eat_word("axis") {
+                self.once(word.span, scan.axis.is_some());
                 scan.axis = Some(self.unary()?);
-            } else if self.eat_word("reverse").is_some() {
+            } else if let Some(word) = self.eat_word("reverse") {
+                self.once(word.span, scan.reverse);
                 scan.reverse = true;
-            } else if self.eat_word("with").is_some() {
-                scan.carries = self.carries()?;
+            } else if let Some(word) = self.eat_word("with") {
+                self.once(word.span, !scan.carries.is_empty());
+                scan.carries.extend(self.carries()?);
             } else {
                 break;
             }
         }
         scan.body = self.block()?;
         Ok(Expr { kind: ExprKind::Scan(Box::new(scan)), span: self.since(start) })
+    }
+
+    /// Reports a word that is there already.
+    fn once(&mut self, word: Span, is_there: bool) {
+        if is_there {
+            let message = format!("`{}` is there already", self.slice(word));
+            self.error(Code::E0102, word, message);
+        }
     }
 
     fn carries(&mut self) -> Parsed<Vec<(Ident, Expr)>> {

@@ -1,6 +1,7 @@
 //! Types and dims.
 
 use super::{Parsed, Parser};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::syntax::ast::{DimExpr, Type, TypeKind};
 use crate::syntax::lexer::TokenKind;
 
@@ -38,10 +39,26 @@ impl Parser<'_, '_> {
                     Some(_) => Some(self.list(TokenKind::CloseBracket, Self::dim)?),
                     None => None,
                 };
+                if self.has_two_rests(dims.as_deref().unwrap_or_default()) {
+                    return Ok(TypeKind::Error);
+                }
                 Ok(TypeKind::Named { name, dims })
             }
             _ => Err(self.unexpected("a type, such as `f32[N, 10]` or `int`")),
         }
+    }
+
+    /// Refuses a second `...` among dims: what each of them stands for could not be told.
+    fn has_two_rests(&mut self, dims: &[DimExpr]) -> bool {
+        let rests = dims.iter().filter_map(|dim| match dim {
+            DimExpr::Rest(name) => Some(name),
+            DimExpr::Expr(_) => None,
+        });
+        let [first, second, ..] = rests.collect::<Vec<_>>()[..] else { return false };
+        let name = if first.text == second.text { &first.text } else { "" };
+        let message = format!("`...{name}` stands once in a type");
+        self.diagnostics.push(Diagnostic::new(Code::E0310, second.span, message).with(first.span, "first here"));
+        true
     }
 
     fn dim(&mut self) -> Parsed<DimExpr> {

@@ -1,0 +1,93 @@
+//! What an optimizer and a metric owe to the recipe that uses them: the one writes its first parameter, the other returns
+//! a scalar. Both are seen where they are declared.
+
+use super::Elaborator;
+use super::value::Value;
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::syntax::ast::{Block, Body, Function, FunctionKind, Stmt, StmtKind};
+
+impl Elaborator<'_> {
+    /// Reports what a declaration owes; `result` is what its body gave on its own.
+    pub(super) fn check_duties(&mut self, function: &Function, result: &Value) {
+        match function.kind {
+            FunctionKind::Optimizer => self.check_optimizer(function),
+            FunctionKind::Metric => self.check_metric(function, result),
+            FunctionKind::Fn | FunctionKind::Model => {}
+        }
+    }
+
+    fn check_optimizer(&mut self, function: &Function) {
+        let name = &function.name;
+        let Some(parameter) = function.params.first().map(|param| &param.name.text) else {
+            let message = format!("the optimizer `{}` takes no parameter to be trained", name.text);
+            let help = "its first two are the parameter and its gradient: `(p: f32[...S], g: f32[...S])`";
+            return self.report(Diagnostic::new(Code::E0204, name.span, message).help(help));
+        };
+        let mut returned = None;
+        let mut writes = false;
+        visit(&function.body, &mut |stmt| match &stmt.kind {
+            StmtKind::Return(value) => returned = returned.or(Some(value.span)),
+            StmtKind::Update { target, .. } => writes |= target.text == *parameter,
+            _ => {}
+        });
+        if let Some(place) = returned {
+            let message = "an optimizer returns nothing: it writes its first parameter";
+            let help = format!("write `{parameter} <- ...`");
+            self.report(Diagnostic::new(Code::E0107, place, message).help(help));
+        } else if !writes {
+            let message = format!("the optimizer `{}` never writes `{parameter}`, so it trains nothing", name.text);
+            let help = format!("write `{parameter} <- ...`");
+            self.report(Diagnostic::new(Code::E0407, name.span, message).help(help));
+        }
+    }
+
+    fn check_metric(&mut self, function: &Function, result: &Value) {
+        let name = &function.name;
+        let mut places: Vec<Span> = Vec::new();
+        visit(&function.body, &mut |stmt| {
+            if let StmtKind::Return(value) = &stmt.kind {
+                places.push(value.span);
+            }
+        });
+        let place = match &function.body {
+            Body::Expr(value) => Some(value.span),
+            Body::Block(_) => places.first().copied(),
+        };
+        let Some(place) = place else {
+            let message = format!("the metric `{}` ends without a `return`", name.text);
+            let help = "return the scalar that is shown, as `return total / count`";
+            return self.report(Diagnostic::new(Code::E0407, name.span, message).help(help));
+        };
+        let is_scalar = match result {
+            Value::Tensor(tensor) => self.ty(*tensor).shape.rank() == 0,
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Poison => true,
+            Value::Tuple(items) if items.is_empty() => true, // its return is in a branch that is not known yet
+            Value::Str(_) | Value::List(_) | Value::Tuple(_) | Value::Function(_) | Value::Layer(_) => false,
+        };
+        if !is_scalar {
+            let message = format!("a metric is a scalar, and this is {}", self.describe(result));
+            self.report(Diagnostic::new(Code::E0311, place, message).help("take the mean of it: `mean(...)`"));
+        }
+    }
+}
+
+/// Calls `see` with every statement of a body, those of its branches and loops too.
+fn visit(body: &Body, see: &mut dyn FnMut(&Stmt)) {
+    if let Body::Block(block) = body {
+        visit_block(block, see);
+    }
+}
+
+fn visit_block(block: &Block, see: &mut dyn FnMut(&Stmt)) {
+    for stmt in &block.stmts {
+        see(stmt);
+        match &stmt.kind {
+            StmtKind::If { branches, otherwise } => {
+                let blocks = branches.iter().map(|(_, block)| block).chain(otherwise);
+                blocks.for_each(|block| visit_block(block, see));
+            }
+            StmtKind::For { body, .. } => visit_block(body, see),
+            _ => {}
+        }
+    }
+}
