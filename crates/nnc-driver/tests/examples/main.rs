@@ -162,7 +162,7 @@ fn given(example: &Example, project: &Project, recipe: &RecipeInfo) -> Given {
 type Point = Vec<Vec<f64>>;
 
 /// A direction in which each part of a point goes by a vector of this length, of so many elements.
-fn direction(of: &Point, length: impl Fn(usize) -> f64, rng: &mut Rng) -> Point {
+fn direction(of: &[Vec<f64>], length: impl Fn(usize) -> f64, rng: &mut Rng) -> Point {
     let part = |part: &Vec<f64>| {
         let drawn: Vec<f64> = part.iter().map(|_| rng.float(-1.0, 1.0)).collect();
         let scale = length(drawn.len()) / dot(&drawn, &drawn).sqrt();
@@ -175,7 +175,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn moved(point: &Point, direction: &Point, by: f64) -> Point {
+fn moved(point: &[Vec<f64>], direction: &[Vec<f64>], by: f64) -> Point {
     let part = |(x, d): (&Vec<f64>, &Vec<f64>)| x.iter().zip(d).map(|(x, d)| x + by * d).collect();
     point.iter().zip(direction).map(part).collect()
 }
@@ -187,7 +187,7 @@ impl Loss {
         (0..self.count).map(|at| run.output(&format!("$at {at}")).unwrap().to_f64()).collect()
     }
 
-    fn run(&self, graph: &Graph, given: &Given, point: &Point) -> interpret::Run {
+    fn run(&self, graph: &Graph, given: &Given, point: &[Vec<f64>]) -> interpret::Run {
         let mut given = given.clone();
         for (_, node) in self.alone.nodes().chain(self.derived.nodes()) {
             let Op::Input { name, ty } = &node.op else { continue };
@@ -198,11 +198,11 @@ impl Loss {
         interpret::run(graph, &given).unwrap_or_else(|error| panic!("{}: {error}", self.what))
     }
 
-    fn at(&self, given: &Given, point: &Point) -> f64 {
+    fn at(&self, given: &Given, point: &[Vec<f64>]) -> f64 {
         self.run(&self.alone, given, point).output("$loss").unwrap().to_f64()[0]
     }
 
-    fn gradient(&self, given: &Given, point: &Point) -> Point {
+    fn gradient(&self, given: &Given, point: &[Vec<f64>]) -> Point {
         let run = self.run(&self.derived, given, point);
         (0..self.count).map(|at| run.output(&format!("$d {at}")).unwrap().to_f64()).collect()
     }
