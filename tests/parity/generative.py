@@ -1,6 +1,7 @@
-"""PyTorch twins of `dsl-examples/vae.nn`, `autoencoder.nn` and `matrix_factorisation.nn`.
+"""PyTorch twins of `dsl-examples/vae.nn`, `autoencoder.nn`, `denoising_autoencoder.nn`, `conv_autoencoder.nn` and
+`matrix_factorisation.nn`.
 
-    python tests/parity/generative.py vae|autoencoder SEED MNIST [EPOCHS]      PyTorch 2.9.1; the folder with its four files
+    python tests/parity/generative.py NETWORK SEED MNIST [EPOCHS]      PyTorch; the folder with its four files
     python tests/parity/generative.py matrix_factorisation SEED dsl-examples/data/ratings.csv [EPOCHS]"""
 
 import gzip
@@ -62,6 +63,40 @@ def autoencoder(seed, folder, epochs=5):
     fit("autoencoder", seed, net, loss, len(train), 128, epochs, optimiser, rate, lambda: measure(held), lambda: measure(test))
 
 
+def of_pixels(logits, x):
+    return {"loss": F.binary_cross_entropy_with_logits(logits, x).item(), "squared_error": F.mse_loss(logits.sigmoid(), x).item()}
+
+
+def in_parts(measure, rows, size):
+    """The means of a measure over all rows, a part at a time."""
+    found = [(len(part), measure(part)) for part in rows.split(size)]
+    return {key: sum(count * part[key] for count, part in found) / len(rows) for key in found[0][1]}
+
+
+def denoising_autoencoder(seed, folder, epochs=10):
+    net = like_nnc(nn.Sequential(nn.Linear(784, 500), nn.Sigmoid(), nn.Linear(500, 784)))
+    train, test = images(folder, "train"), images(folder, "t10k")
+    restored = lambda x: net(torch.where(torch.rand_like(x) < 0.25, 0, x))
+    loss = lambda rows: F.binary_cross_entropy_with_logits(restored(train[rows]), train[rows])
+    measure = lambda: in_parts(lambda x: of_pixels(restored(x), x), test, 100)
+    optimiser = torch.optim.Adam(net.parameters())
+    fit("denoising_autoencoder", seed, net, loss, len(train), 100, epochs, optimiser, constant(1e-3), test=measure)
+
+
+def conv_autoencoder(seed, folder, epochs=5, width=16, code=16):
+    halve = lambda inputs, units: [nn.Conv2d(inputs, units, 3, 2, 1), nn.ReLU()]
+    double = lambda inputs, units: nn.ConvTranspose2d(inputs, units, 4, 2, 1)
+    deep = 2 * width * 7 * 7
+    net = nn.Sequential(*halve(1, width), *halve(width, 2 * width), nn.Flatten(), nn.Linear(deep, code))
+    net.extend([nn.Linear(code, deep), nn.ReLU(), nn.Unflatten(1, (2 * width, 7, 7))])
+    net = like_nnc(net.extend([double(2 * width, width), nn.ReLU(), double(width, 1)]))
+    train, test = (images(folder, part).reshape(-1, 1, 28, 28) for part in ("train", "t10k"))
+    loss = lambda rows: F.binary_cross_entropy_with_logits(net(train[rows]), train[rows])
+    measure = lambda: in_parts(lambda x: of_pixels(net(x), x), test, 200)
+    optimiser, rate = torch.optim.Adam(net.parameters()), cosine(2e-3, warmup=100)
+    fit("conv_autoencoder", seed, net, loss, len(train), 128, epochs, optimiser, rate, test=measure)
+
+
 class Factors(nn.Module):
     def __init__(self, users=80, items=60, factors=3):
         super().__init__()
@@ -92,8 +127,8 @@ def matrix_factorisation(seed, path, epochs=100):
     fit("matrix_factorisation", seed, net, loss, len(train), 32, epochs, optimiser, cosine(2e-2), held_, test_)
 
 
+NETWORKS = (vae, autoencoder, denoising_autoencoder, conv_autoencoder, matrix_factorisation)
+
 if __name__ == "__main__":
     torch.manual_seed(int(sys.argv[2]))
-    {"vae": vae, "autoencoder": autoencoder, "matrix_factorisation": matrix_factorisation}[sys.argv[1]](
-        int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:5])
-    )
+    {network.__name__: network for network in NETWORKS}[sys.argv[1]](int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:5]))

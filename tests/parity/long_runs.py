@@ -10,13 +10,15 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
 
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "dsl-examples"
-# Network: folder or file of the data (of nnc, of the twin), the twin, epochs (0: those of the recipe), seeds.
+# Network: folder or file of the data (of nnc, of the twin), the twin, epochs (0: those of the recipe), seeds. None has no
+# twin: what is said of it then is why PyTorch has nothing to tell there.
 RUNS = {
     "sentiment_cnn": ("sst2", "sst2", "sentiment.py cnn", 0, (1, 2)),
     "sentiment_lstm": ("sst2", "sst2", "sentiment.py lstm", 0, range(1, 7)),
@@ -25,8 +27,10 @@ RUNS = {
     "spoken_digits_lstm": ("", "fsdd.tar.gz", "speech.py lstm", 0, (1, 2)),
     "nanogpt": ("text", "text/tinyshakespeare.txt", "language.py nanogpt", 0, (1, 2)),
     "char_rnn": ("text", "text/tinyshakespeare.txt", "language.py char_rnn", 1, (1, 2, 3)),
+    "char_rnn in full": ("text", "text/tinyshakespeare.txt", "language.py char_rnn", 10, (1, 2)),
     "char_lstm": ("text", "text/tinyshakespeare.txt", "language.py char_lstm", 1, (1, 2, 3)),
     "char_gru": ("text", "text/tinyshakespeare.txt", "language.py char_gru", 1, (1, 2, 3)),
+    "char_gru in full": ("text", "text/tinyshakespeare.txt", "language.py char_gru", 10, (1,)),
     "vae": ("mnist", "mnist", "generative.py vae", 0, (1,)),
     "autoencoder": ("mnist", "mnist", "generative.py autoencoder", 0, range(1, 11)),
     "matrix_factorisation": (None, EXAMPLES / "data/ratings.csv", "generative.py matrix_factorisation", 0, (1, 2, 3)),
@@ -35,6 +39,30 @@ RUNS = {
     "resnet_cifar": ("", "cifar10-subset.tar", "cifar.py resnet_cifar", 4, (1, 2, 3)),
     "alexnet_small": ("", "cifar10-subset.tar", "cifar.py alexnet_small", 3, (1, 2, 3)),
     "inception_small": ("", "cifar10-subset.tar", "cifar.py inception_small", 3, (1, 2, 3)),
+    "mnist_mlp": ("mnist", "mnist", "classifiers.py mnist_mlp", 0, (1, 2, 3)),
+    "mnist_cnn": ("mnist", "mnist", "classifiers.py mnist_cnn", 0, (1, 2, 3)),
+    "denoising_autoencoder": ("mnist", "mnist", "generative.py denoising_autoencoder", 5, (1, 2)),
+    "conv_autoencoder": ("mnist", "mnist", "generative.py conv_autoencoder", 3, (1, 2)),
+    # Where two networks play against each other, the losses at the end measure neither. The steps of dcgan.nn are compared
+    # by adversaries.py, and its samples are judged by samples.py.
+    "gan": ("mnist", None, None, 0, (1,)),
+    "dcgan": ("mnist", None, None, 0, (1,)),
+    "wgan_gp": ("mnist", None, None, 0, (1,)),
+    # Its scenes are made by nnc's language.
+    "unet_digits": ("mnist", None, None, 0, (1,)),
+    # Held to a bound of its own, not to another engine.
+    "mnist_best": ("mnist", None, None, 0, (1,)),
+    # char_gru.nn, which has a twin, on tokens that nnc's tokenizer learns.
+    "token_gru": ("text", None, None, 0, (1,)),
+    # What is compared is the same features without what was learnt.
+    "simclr": ("", None, None, 0, (1,)),
+    "transfer": ("mnist", None, None, 0, (0, 1, 2)),
+}
+# Recipes of one file that go on from one another: the folder that the first one's weights are looked for in, the recipes,
+# and which of them train on data that ships.
+STAGES = {
+    "simclr": ("simclr", ("pretrain", "probe", "control"), ()),
+    "transfer": ("features", ("pretrain", "transfer", "control"), ("transfer", "control")),
 }
 # Only these have an answer that a measure of its own is taken of.
 TRANSLATIONS = ("seq2seq_attention", "transformer_translation")
@@ -43,29 +71,49 @@ PARTS = ("train", "validation", "test")
 
 
 def jobs(nnc, data, out, names):
+    """Each run by its name: the lines that make it up."""
     for name in names:
         ours, theirs, twin, epochs, seeds = RUNS[name]
+        network, told = name.split()[0], name.replace(" ", "_")
         for seed in seeds:
-            run = out / f"{name}-nnc-{seed}"
-            line = [nnc, "train", EXAMPLES / f"{name}.nn", "--seed", seed, "--threads", 1, "--out", run]
+            run = out / f"{told}-nnc-{seed}"
+            line = [nnc, "train", EXAMPLES / f"{network}.nn", "--seed", seed, "--threads", 1, "--out", run]
             line += ["--data", data / ours] if ours is not None else []
-            yield run.name, line + (["--set", f"epochs={epochs}"] if epochs else [])
-            script, *kind = twin.split()
-            line = [sys.executable, HERE / script, *kind, seed, data / theirs]
-            yield f"{name}-torch-{seed}", line + ([epochs] if epochs else [])
+            line += ["--set", f"epochs={epochs}"] if epochs else []
+            yield run.name, staged(line, run, network) if network in STAGES else [line]
+            if twin:
+                script, *kind = twin.split()
+                line = [sys.executable, HERE / script, *kind, seed, data / theirs]
+                yield f"{told}-torch-{seed}", [line + ([epochs] if epochs else [])]
+
+
+def staged(line, run, network):
+    """A line for each recipe. Weights are looked for beside the file, so a copy of it is trained."""
+    first, recipes, shipped = STAGES[network]
+    run.mkdir(parents=True, exist_ok=True)
+    file = shutil.copy(EXAMPLES / f"{network}.nn", run)
+    for recipe in recipes:
+        out = run / (first if recipe == recipes[0] else recipe)
+        data = EXAMPLES if recipe in shipped else line[line.index("--data") + 1]
+        yield [*line[:2], file, "--only", recipe, *line[3:6], 1, "--out", out, "--data", data]
 
 
 def work(waiting, out):
     while waiting:
-        name, line = waiting.pop(0)
+        name, lines = waiting.pop(0)
         log = out / f"{name}.log"
         if log.exists() and DONE.search(log.read_text()):
             continue
         with log.open("w") as file:
-            run = subprocess.Popen([str(word) for word in line], stdout=file, stderr=subprocess.STDOUT)
-            _, status, use = os.wait4(run.pid, 0)
-            print("failed" if status else f"done in {use.ru_utime + use.ru_stime:.0f} s of the processor", file=file)
-        print(name, "failed" if status else "done", flush=True)
+            spent, failed = 0, False
+            for line in lines:
+                print("==", line[line.index("--only") + 1] if "--only" in line else "all", file=file, flush=True)
+                run = subprocess.Popen([str(word) for word in line], stdout=file, stderr=subprocess.STDOUT)
+                _, status, use = os.wait4(run.pid, 0)
+                spent, failed = spent + use.ru_utime + use.ru_stime, failed or status != 0
+                print(f"{use.ru_utime + use.ru_stime:.0f} s of the processor", file=file, flush=True)
+            print("failed" if failed else f"done in {spent:.0f} s of the processor", file=file)
+        print(name, "failed" if failed else "done", flush=True)
 
 
 def told(text):
@@ -75,26 +123,32 @@ def told(text):
 def results(log):
     """The measures of a run, by its log."""
     name, engine, seed = log.stem.rsplit("-", 2)
-    text = log.read_text()
-    spent = DONE.search(text)
-    if not spent:
+    name, text = name.removesuffix("_in_full"), log.read_text()
+    if not DONE.search(text):
         return
-    row = {"network": name, "engine": "nnc" if engine == "nnc" else "PyTorch", "seed": int(seed)}
-    if engine == "torch":
-        found = json.loads(next(line for line in reversed(text.splitlines()) if line.startswith("{")))
-        row |= {"epochs": found["epochs"], "seconds": int(spent[1])}
-        measures = {key.replace("_", " ", 1): value for key, value in found.items() if key.split("_")[0] in PARTS}
-    else:
-        epochs = re.findall(r"^epoch +\d+/(\d+)  (.*?)(?:\| validation (.*?))?( \*)?$", text, re.MULTILINE)
-        row |= {"epochs": int(epochs[-1][0]), "seconds": int(spent[1])}
-        measures = {f"train {key}": value for key, value in told(epochs[-1][1]).items()}
-        best = [told(validation) for _, _, validation, star in epochs if star]
-        measures |= {f"validation {key}": value for key, value in (best[-1] if best else {}).items()}
-        tested = re.search(r"^test on [\d,]+ examples: (.*)$", text, re.MULTILINE)
-        measures |= {f"test {key}": value for key, value in (told(tested[1]) if tested else {}).items()}
-    for metric, value in measures.items():
-        yield row | {"metric": metric, "value": round(value, 4)}
+    for part in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+        recipe, spent = part.split(maxsplit=1)[0], re.search(r"^(\d+) s of the processor$", part, re.MULTILINE)
+        network = name if recipe == "all" else f"{name} {recipe}"
+        row = {"network": network, "engine": "nnc" if engine == "nnc" else "PyTorch", "seed": int(seed)}
+        epochs, measures = of_torch(part) if engine == "torch" else of_nnc(part)
+        row |= {"epochs": epochs, "seconds": int(spent[1])}
+        for metric, value in measures.items():
+            yield row | {"metric": metric, "value": round(value, 4)}
 
+
+def of_torch(text):
+    found = json.loads(next(line for line in reversed(text.splitlines()) if line.startswith("{")))
+    measures = {key.replace("_", " ", 1): value for key, value in found.items() if key.split("_")[0] in PARTS}
+    return found["epochs"], measures
+
+
+def of_nnc(text):
+    epochs = re.findall(r"^epoch +\d+/(\d+)  (.*?)(?:\| validation (.*?))?( \*)?$", text, re.MULTILINE)
+    measures = {f"train {key}": value for key, value in told(epochs[-1][1]).items()}
+    best = [told(validation) for _, _, validation, star in epochs if star]
+    measures |= {f"validation {key}": value for key, value in (best[-1] if best else {}).items()}
+    tested = re.search(r"^test on [\d,]+ examples: (.*)$", text, re.MULTILINE)
+    return int(epochs[-1][0]), measures | {f"test {key}": value for key, value in (told(tested[1]) if tested else {}).items()}
 
 
 def translated(nnc, data, out):
