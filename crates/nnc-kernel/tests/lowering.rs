@@ -512,3 +512,29 @@ fn constants_of_mixed_kernels_are_no_constants() {
         check(&graph, seed).unwrap();
     }
 }
+
+/// A product of places by a matrix, of bytes whose channels lie apart, as those of an image that comes in so.
+fn places_with_channels_first(images: usize) -> Graph {
+    let ty = |dtype, dims: &[usize]| TensorType::new(dtype, Shape::of(dims));
+    let mut graph = Graph::new("places");
+    let image = ty(DType::U8, &[images, 24, 5, 5]);
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: image }, &[]);
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(DType::I8, &[32, 24]) }, &[]);
+    let x = graph.emit(Op::Transpose(vec![0, 2, 3, 1]), &[x]);
+    let x = graph.emit(Op::Reshape(Shape::of(&[25 * images, 24])), &[x]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![1] }, &[x, w]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph
+}
+
+#[test]
+fn bytes_that_lie_apart_are_multiplied_as_bytes() {
+    for images in [1, 3] {
+        let graph = places_with_channels_first(images);
+        check(&graph, 4).unwrap();
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(16)).unwrap();
+        let names: Vec<&str> = lowered.report.iter().map(|kernel| kernel.name.as_str()).collect();
+        assert!(lowered.report.iter().any(|kernel| kernel.how.contains("of bytes")), "{names:?}");
+        assert!(!names.contains(&"widen"), "{names:?}");
+    }
+}

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Candidate {
     /// Its products, one at least.
     pub sites: Vec<Site>,
+    /// The weights as floats.
+    floats: Tensor,
     made: Option<Quantised>,
     /// What its activations are computed by, in all programs that were looked at.
     marks: BTreeSet<u64>,
@@ -80,7 +82,7 @@ impl Candidates {
             let widened = seen.and_then(|seen| widened(seen, &programs));
             let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
             let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
-            Candidate { made, marks, row, sites }
+            Candidate { floats: weights, made, marks, row, sites }
         };
         let all = uses.into_iter().zip(floats).zip(layers).map(candidate).collect();
         let graph = programs.into_iter().next().expect("there is one").graph;
@@ -89,27 +91,21 @@ impl Candidates {
 
     /// Leaves alone what integers do slower: first each product by itself, then the network, as what one product costs
     /// depends on whether its neighbours take and give bytes. The fastest of three is chosen: those that are faster by
-    /// themselves, all, none.
+    /// themselves, all, none. `store` has all that the program reads.
     ///
     /// # Errors
     /// What cannot be compiled or run.
-    pub fn time(&mut self, compiler: &Compiler) -> Result<(), DriverError> {
-        let graph = &self.graph;
+    pub fn time(&mut self, compiler: &Compiler, store: &Store) -> Result<(), DriverError> {
         for candidate in self.all.iter_mut().filter(|candidate| candidate.row.choice.is_ok()) {
-            let mut whole = Times { float: 0.0, integers: 0.0 };
-            for site in &candidate.sites {
-                let times = timing::measure(graph, site, compiler)?;
-                whole.float += times.float;
-                whole.integers += times.integers;
-            }
-            candidate.row.times = Some(whole);
+            candidate.row.times = candidate.times(&self.graph, compiler)?;
         }
         let share = |times: Option<Times>| times.map_or(1.0, |times| times.integers / times.float);
-        self.times = self.whole_times(compiler)?;
+        let store = self.beside(store);
+        self.times = self.whole_times(compiler, &store)?;
         let every: Vec<_> = self.all.iter().map(|candidate| candidate.row.choice).collect();
         let is_slower = |row: &Row| row.times.is_some_and(|times| times.integers > times.float);
         if self.leave(Reason::Slower, is_slower) > 0 {
-            let some = self.whole_times(compiler)?;
+            let some = self.whole_times(compiler, &store)?;
             if share(some) < share(self.times) {
                 self.times = some;
             } else {
@@ -130,12 +126,20 @@ impl Candidates {
     }
 
     /// Times of the whole network as it is chosen now; nothing if no product is quantised.
-    fn whole_times(&self, compiler: &Compiler) -> Result<Option<Times>, DriverError> {
+    fn whole_times(&self, compiler: &Compiler, store: &Store) -> Result<Option<Times>, DriverError> {
         let layers = self.layers();
         match layers.is_empty() {
             true => Ok(None),
-            false => timing::measure_all(&self.graph, &layers, compiler).map(Some),
+            false => timing::measure_all(&self.graph, &layers, (compiler, store)).map(Some),
         }
+    }
+
+    /// The tensors of a store, with the integers beside them.
+    fn beside(&self, store: &Store) -> Store {
+        let mut all = Store::default();
+        store.tensors().for_each(|(path, tensor)| all.insert(path, &tensor));
+        self.tensors().iter().for_each(|(path, tensor)| all.insert(path, tensor));
+        all
     }
 
     /// What is written and told: `wanted` says what a project's inference reads.
@@ -188,6 +192,18 @@ impl Candidate {
     pub fn layer(&self) -> Option<Layer> {
         let input = self.row.choice.ok()?;
         Some(Layer { name: self.row.name.clone(), input, marks: self.marks.clone() })
+    }
+
+    /// Seconds of its products, by floats and by integers; nothing where it has no integers.
+    fn times(&self, graph: &Graph, compiler: &Compiler) -> Result<Option<Times>, DriverError> {
+        let Some(made) = &self.made else { return Ok(None) };
+        let mut whole = Times { float: 0.0, integers: 0.0 };
+        for site in &self.sites {
+            let times = timing::measure((graph, site), (&self.floats, made), compiler)?;
+            whole.float += times.float;
+            whole.integers += times.integers;
+        }
+        Ok(Some(whole))
     }
 }
 

@@ -211,7 +211,7 @@ pub fn quantise(
     let mut candidates = trial.candidates(dataset, request)?;
     if request.measure {
         told("timing each product");
-        candidates.time(compiler)?;
+        candidates.time(compiler, weights)?;
     }
     told("measuring the integers");
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
@@ -250,7 +250,7 @@ pub fn quantise_model(
     let mut candidates =
         Candidates::new(programs, rows, (compiler, &mut store), (&mut examples, rows), (request, &project.rounded))?;
     if request.measure {
-        candidates.time(compiler)?;
+        candidates.time(compiler, &store)?;
     }
     let floats = store.tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect();
     let tables = Tables::of(&project.graph(make(rows))?, &floats)?;

@@ -74,7 +74,8 @@ fn lower_dense(
 }
 
 /// Whether a product is one of rows by a matrix that is worth packing for all runs, or all steps of a loop: one that comes from memory
-/// and is read but once in a run, row by row, is better off where it is. In a loop it is read in every step.
+/// and is read but once in a run, row by row, is better off where it is. In a loop it is read in every step. The terms of rows
+/// have to lie side by side, but for bytes, which are brought into order where they don't.
 fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &Place)) -> bool {
     let (rows, columns) = (left.layout.dims[0], right.layout.dims[0]);
     let lanes = usize::from(lowering.lanes_of(left.elem));
@@ -85,7 +86,8 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let fewest = tile::fewest_columns(lowering.lanes_of(left.elem), lowering.target);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
-    lowering.is_fixed(b) && left.layout.strides[1] == 1 && columns >= fewest && !streams && !is_cut
+    let is_in_order = left.layout.strides[1] == 1 || words::are_bytes(left, right);
+    lowering.is_fixed(b) && is_in_order && columns >= fewest && !streams && !is_cut
 }
 
 /// An operand as `[batch..., free, contracted]` by strides, copied if strides cannot say it.

@@ -126,12 +126,17 @@ fn words(
     left: (ValueId, &Place),
     right: (ValueId, &Place),
 ) -> Result<Option<(Place, Place, Factors)>, LowerError> {
-    let is_whole = |place: &Place| place.layout.dims.last().is_some_and(|terms| terms.is_multiple_of(TERMS));
-    if left.1.elem != Elem::U8 || right.1.elem != Elem::I8 || !is_whole(left.1) || !is_whole(right.1) {
+    if !are_bytes(left.1, right.1) {
         return Ok(None);
     }
     let factors = Factors::Bytes { narrow: is_narrow(lowering.graph, right.0) };
     Ok(Some((in_order(lowering, left)?, in_order(lowering, right)?, factors)))
+}
+
+/// Whether the operands of a product can be had as words: unsigned bytes and signed ones, in whole words of terms.
+pub fn are_bytes(left: &Place, right: &Place) -> bool {
+    let is_whole = |place: &Place| place.layout.dims.last().is_some_and(|terms| terms.is_multiple_of(TERMS));
+    left.elem == Elem::U8 && right.elem == Elem::I8 && is_whole(left) && is_whole(right)
 }
 
 /// Bytes as words, copied if they do not lie so.

@@ -268,7 +268,9 @@ fn moved(drift: &Drift) -> String {
 fn line(row: &Row) -> Vec<String> {
     let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
     let (kind, why) = match row.choice {
-        Ok(range) => ("int8", if range.signed { "-128 to 127" } else { "0 to 255" }.to_owned()),
+        Ok(range) => {
+            ("int8", if range.signed { "-128 to 127" } else { "0 to 255" }.to_owned() + kept_though_slower(row))
+        }
         Err(reason) => ("f32", reason.to_string()),
     };
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
@@ -281,6 +283,14 @@ fn line(row: &Row) -> Vec<String> {
         time(row.times.map(|times| times.integers)),
         why + &drop,
     ]
+}
+
+/// What is told of a quantised product that is slower by itself.
+fn kept_though_slower(row: &Row) -> &'static str {
+    match row.times {
+        Some(times) if times.integers > times.float => "; slower by itself, the network is faster",
+        _ => "",
+    }
 }
 
 fn table_line(row: &narrow::Row) -> Vec<String> {
