@@ -97,6 +97,49 @@ fn convolution_in_space() -> Graph {
     graph
 }
 
+/// A convolution of single channels, and its gradients.
+fn single_channels([images, channels, high, wide]: [usize; 4], taps: [usize; 2], geometry: [usize; 3]) -> Graph {
+    let mut graph = Graph::new("single");
+    let mut input = |name: &str, sizes: [usize; 4]| {
+        let ty = TensorType::new(DType::F32, Shape::of(&sizes));
+        graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
+    };
+    let x = input("x", [images, channels, high, wide]);
+    let w = input("w", [channels, 1, taps[0], taps[1]]);
+    let [stride, low, dilation] = geometry.map(|number| vec![Dim::from(number as i64); 2]);
+    let attributes = ConvAttributes { stride, high: low.clone(), low, dilation, groups: Dim::from(channels as i64) };
+    let y = graph.emit(Op::Conv(attributes), &[x, w]);
+    let square = graph.emit(Op::Binary(BinaryOp::Mul), &[y, y]);
+    let loss = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: (0..4).collect() }, &[square]);
+    let gradients = graph.add(Op::Grad, &[loss, x, w]).unwrap();
+    for (name, value) in [("y", y), ("dx", gradients[0]), ("dw", gradients[1])] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    graph
+}
+
+/// Slabs of all taps, of lines of taps and of a part of a line; strides, padding, dilation, odd channels, several parts.
+#[test]
+fn convolutions_of_single_channels_and_their_gradients() {
+    for (seed, (image, taps, geometry)) in [
+        ([2, 21, 9, 8], [3, 3], [1, 1, 1]),
+        ([1, 37, 9, 8], [3, 3], [2, 1, 1]),
+        ([1, 11, 11, 9], [5, 5], [1, 2, 1]),
+        ([1, 9, 13, 11], [5, 5], [2, 2, 1]),
+        ([2, 8, 9, 10], [3, 3], [1, 2, 2]),
+        ([1, 19, 5, 9], [1, 7], [1, 3, 1]),
+        ([1, 10, 3, 40], [1, 31], [1, 15, 1]),
+        ([9, 19, 28, 28], [3, 3], [1, 1, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let graph = single_channels(image, taps, geometry);
+        let optimised = nnc_opt::optimise(&graph, &nnc_opt::Options::default()).unwrap();
+        assert!(check(&optimised.graph, seed as u64), "{image:?} by {taps:?}, {geometry:?}");
+    }
+}
+
 #[test]
 fn a_convolution_in_three_axes() {
     let optimised = nnc_opt::optimise(&convolution_in_space(), &nnc_opt::Options::default()).unwrap();
