@@ -355,7 +355,7 @@ fn networks_of_all_kinds_have_groups_and_every_program_gets_smaller() {
         ("unet_digits", 23, 1),
         ("sentiment_transformer", 2, 3),
         ("sentiment_lstm", 3, 2),
-        ("transformer_translation", 10, 5),
+        ("transformer_translation", 9, 5),
         ("nanogpt", 5, 3),
         ("vae", 2, 3),
         ("wgan_gp", 9, 0),
