@@ -233,7 +233,7 @@ impl Trial<'_> {
         base: &mut CompiledGraph,
         tuning: &Tuning,
         span: Span,
-    ) -> Result<Option<BTreeMap<String, (f64, f64)>>, DriverError> {
+    ) -> Result<Option<Pairs>, DriverError> {
         if span.is_over() {
             return Ok(None);
         }
@@ -256,6 +256,9 @@ impl Trial<'_> {
         Ok(Some(keys.map(|key| (key.clone(), (median(&rounds[0], key), median(&rounds[1], key)))).collect()))
     }
 }
+
+/// By product, its seconds as it is and with a tuning.
+type Pairs = BTreeMap<String, (f64, f64)>;
 
 /// The time of a comparison.
 #[derive(Clone, Copy)]

@@ -59,7 +59,7 @@ pub fn lower(
     match decide(&Product { rows, pattern: &pattern, share: 1.0, windows: None }) {
         Decision::Dense(why) => Ok(Outcome::Dense(why)),
         Decision::Sparse(form, draft) => {
-            emit(lowering, (group, anchor), (a, b), &pattern, (form, draft))?;
+            emit(lowering, (group, anchor), (a, b), &pattern, (form, *draft))?;
             Ok(Outcome::Done)
         }
     }
@@ -70,7 +70,7 @@ pub enum Decision {
     /// It is to be dense; why, if the matrix has zeros.
     Dense(Option<String>),
     /// The form of its lists, and the kernel's draft.
-    Sparse(Form, KernelDraft),
+    Sparse(Form, Box<KernelDraft>),
 }
 
 /// Decides by the costs of a product, in words for people.
@@ -85,7 +85,7 @@ pub fn decide(product: &Product<'_>) -> Decision {
         Choice::Sparse { form, cycles: (dense, sparse) } => {
             let mut draft = KernelDraft::new("sparse");
             draft.how = format!("{zeros}: {form}, {:.1} times as fast by estimate", dense / sparse);
-            Decision::Sparse(form, draft)
+            Decision::Sparse(form, Box::new(draft))
         }
     }
 }

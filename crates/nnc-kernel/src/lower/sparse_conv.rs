@@ -53,7 +53,7 @@ pub fn lower(
             if share < 1.0 {
                 draft.how.push_str(", than Winograd's form; every term is added");
             }
-            emit(lowering, (group, anchor), operands, (&pattern, &planes), (form, draft))?;
+            emit(lowering, (group, anchor), operands, (&pattern, &planes), (form, *draft))?;
             Ok(Outcome::Done)
         }
     }
