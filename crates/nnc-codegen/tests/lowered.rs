@@ -218,16 +218,7 @@ fn sparse_products() {
 
 #[test]
 fn sparse_convolutions() {
-    let convolution = SparseConvolution {
-        image: [1, 9, 11, 40],
-        columns: 44,
-        taps: [3, 3],
-        stride: [1, 1],
-        dilation: 1,
-        padding: 1,
-        block: 1,
-        sparsity: 0.95,
-    };
+    let convolution = SparseConvolution { columns: 44, ..SparseConvolution::SMALL };
     let cases = [
         convolution,
         SparseConvolution { stride: [2, 2], image: [2, 8, 40, 19], ..convolution },

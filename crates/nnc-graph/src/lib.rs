@@ -47,4 +47,4 @@ pub use op::{channels_first, channels_last};
 pub use scan::{BodyTypes, Scan};
 pub use shape::{Shape, TensorType};
 pub use stored::Stored;
-pub use tensor::Tensor;
+pub use tensor::{Tensor, is_zero};

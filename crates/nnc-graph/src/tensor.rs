@@ -102,6 +102,14 @@ pub fn encode(dtype: DType, value: f64, into: &mut Vec<u8>) {
     }
 }
 
+/// Whether the bytes of a float are a zero of either sign, as what a mask was multiplied with: all bits but the sign's are zero.
+pub fn is_zero(element: &[u8]) -> bool {
+    match element.split_last() {
+        Some((last, rest)) => last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0),
+        None => true,
+    }
+}
+
 /// One element as `f64`; `element` has `dtype.size()` bytes.
 pub fn decode(dtype: DType, element: &[u8]) -> f64 {
     let word = |n: usize| -> u64 { element.iter().take(n).rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)) };

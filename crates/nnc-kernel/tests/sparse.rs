@@ -96,17 +96,6 @@ fn degenerate_matrices_are_right() {
     }
 }
 
-const CONVOLUTION: SparseConvolution = SparseConvolution {
-    image: [1, 9, 11, 40],
-    columns: 48,
-    taps: [3, 3],
-    stride: [1, 1],
-    dilation: 1,
-    padding: 1,
-    block: 1,
-    sparsity: 0.95,
-};
-
 /// Checks every case, and that it takes the form.
 fn check_convolutions(cases: &[SparseConvolution], form: &str) {
     let mut others = Vec::new();
@@ -126,15 +115,21 @@ fn check_convolutions(cases: &[SparseConvolution], form: &str) {
 #[test]
 fn convolutions_by_single_elements_are_right_on_every_width() {
     let cases = [
-        CONVOLUTION,
-        SparseConvolution { image: [2, 30, 33, 24], columns: 20, ..CONVOLUTION },
-        SparseConvolution { image: [1, 3, 150, 24], columns: 20, ..CONVOLUTION },
-        SparseConvolution { stride: [2, 2], ..CONVOLUTION },
-        SparseConvolution { stride: [1, 3], image: [1, 7, 40, 33], padding: 0, ..CONVOLUTION },
-        SparseConvolution { dilation: 2, padding: 3, ..CONVOLUTION },
-        SparseConvolution { dilation: 3, stride: [2, 2], padding: 2, taps: [2, 3], ..CONVOLUTION },
-        SparseConvolution { taps: [1, 5], padding: 2, columns: 130, ..CONVOLUTION },
-        SparseConvolution { taps: [7, 7], image: [1, 20, 20, 3], stride: [2, 2], padding: 3, ..CONVOLUTION },
+        SparseConvolution::SMALL,
+        SparseConvolution { image: [2, 30, 33, 24], columns: 20, ..SparseConvolution::SMALL },
+        SparseConvolution { image: [1, 3, 150, 24], columns: 20, ..SparseConvolution::SMALL },
+        SparseConvolution { stride: [2, 2], ..SparseConvolution::SMALL },
+        SparseConvolution { stride: [1, 3], image: [1, 7, 40, 33], padding: 0, ..SparseConvolution::SMALL },
+        SparseConvolution { dilation: 2, padding: 3, ..SparseConvolution::SMALL },
+        SparseConvolution { dilation: 3, stride: [2, 2], padding: 2, taps: [2, 3], ..SparseConvolution::SMALL },
+        SparseConvolution { taps: [1, 5], padding: 2, columns: 130, ..SparseConvolution::SMALL },
+        SparseConvolution {
+            taps: [7, 7],
+            image: [1, 20, 20, 3],
+            stride: [2, 2],
+            padding: 3,
+            ..SparseConvolution::SMALL
+        },
     ];
     check_convolutions(&cases, "single elements");
 }
@@ -142,7 +137,7 @@ fn convolutions_by_single_elements_are_right_on_every_width() {
 /// Windows that lie in the image or in a copy, evenly spaced or not, few of them, the last channels no whole block.
 #[test]
 fn convolutions_by_blocks_are_right_on_every_width() {
-    let blocks = SparseConvolution { block: 16, sparsity: 0.85, ..CONVOLUTION };
+    let blocks = SparseConvolution { block: 16, sparsity: 0.85, ..SparseConvolution::SMALL };
     let cases = [
         blocks,
         SparseConvolution { image: [2, 30, 12, 24], columns: 40, stride: [2, 2], ..blocks },
@@ -157,7 +152,8 @@ fn convolutions_by_blocks_are_right_on_every_width() {
 #[test]
 fn convolutions_have_the_bits_of_the_dense_one_that_adds_every_term() {
     for (stride, block) in [(1, 1), (2, 1), (1, 16), (2, 16)] {
-        let graph = sparse_convolution(&SparseConvolution { stride: [stride; 2], block, ..CONVOLUTION }, 5);
+        let graph =
+            sparse_convolution(&SparseConvolution { stride: [stride; 2], block, ..SparseConvolution::SMALL }, 5);
         assert!(how(&graph).contains("times as fast"), "stride {stride}, 1x{block}");
         let mut given = random_inputs(&graph, 5);
         let sparse = run(&lowered(&graph, 8), &given).unwrap();
@@ -172,14 +168,14 @@ fn convolutions_have_the_bits_of_the_dense_one_that_adds_every_term() {
 
 #[test]
 fn a_convolution_with_few_zeros_stays_dense_and_says_so() {
-    let how = how(&sparse_convolution(&SparseConvolution { sparsity: 0.5, ..CONVOLUTION }, 1));
+    let how = how(&sparse_convolution(&SparseConvolution { sparsity: 0.5, ..SparseConvolution::SMALL }, 1));
     assert!(how.contains("zeros, dense as sparse would take"), "{how}");
 }
 
 #[test]
 fn degenerate_convolutions_are_right() {
     // Nothing is left; nothing is zero but one element; an image without channels enough for a vector.
-    let small = SparseConvolution { image: [1, 5, 4, 16], ..CONVOLUTION };
+    let small = SparseConvolution { image: [1, 5, 4, 16], ..SparseConvolution::SMALL };
     for case in [
         SparseConvolution { sparsity: 1.1, ..small },
         SparseConvolution { sparsity: 1.1, block: 16, columns: 17, ..small },

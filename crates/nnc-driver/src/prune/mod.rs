@@ -12,7 +12,7 @@ use crate::project::Project;
 use crate::session::Session;
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
-use nnc_graph::{DType, Graph, Op, Tensor};
+use nnc_graph::{DType, Graph, Op, Tensor, is_zero};
 use nnc_opt::prune::channels::{Record, recorded_axis};
 use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -258,11 +258,6 @@ fn is_sparse(entry: &Entry) -> bool {
     let elements = dims.iter().product::<usize>();
     let allowed = elements - (TOLD * elements as f64).ceil() as usize;
     // Most weights have hardly a zero: whoever has more others than a sparse one may have is known by its first part.
-    // A zero may have a sign, as what a mask was multiplied with: all other bits are 0.
-    let is_zero = |element: &[u8]| match element.split_last() {
-        Some((last, rest)) => last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0),
-        None => true,
-    };
     let others = |part: &[u8]| part.chunks_exact(size).filter(|element| !is_zero(element)).count();
     let mut parts = entry.buffer.bytes().chunks(size * PART);
     let mut count = 0;

@@ -70,6 +70,20 @@ pub struct SparseConvolution {
     pub sparsity: f64,
 }
 
+impl SparseConvolution {
+    /// A small one of single elements: 3 x 3 taps, hardly one weight in twenty.
+    pub const SMALL: Self = Self {
+        image: [1, 9, 11, 40],
+        columns: 48,
+        taps: [3, 3],
+        stride: [1, 1],
+        dilation: 1,
+        padding: 1,
+        block: 1,
+        sparsity: 0.95,
+    };
+}
+
 /// `max(conv(x, w) + b, 0)` with a constant sparse `w`.
 pub fn sparse_convolution(of: &SparseConvolution, seed: u64) -> Graph {
     let mut graph = Graph::new("sparse");

@@ -4,7 +4,7 @@
 //! zeros: views, and products with whatever else, as when factors of channels are absorbed into weights. Values
 //! themselves may be known only when the program runs.
 
-use nnc_graph::{BinaryOp, Graph, Op, Tensor, ValueId};
+use nnc_graph::{BinaryOp, Graph, Op, Tensor, ValueId, is_zero};
 use nnc_opt::fuse::Layout;
 
 /// Which elements of a matrix `[columns, depth]` may be other than zero.
@@ -86,11 +86,6 @@ fn nonzero(graph: &Graph, value: ValueId) -> Option<Vec<bool>> {
 /// The pattern of a constant of floats that has zeros.
 fn has_zeros(tensor: &Tensor) -> Option<Vec<bool>> {
     let size = tensor.dtype().size();
-    // A zero of either sign: all bits but the sign's are zero.
-    let is_zero = |element: &[u8]| match element.split_last() {
-        Some((last, rest)) => last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0),
-        None => true,
-    };
     let kept: Vec<bool> = tensor.bytes().chunks_exact(size).map(|element| !is_zero(element)).collect();
     (tensor.dtype().is_float() && kept.len() > 1 && kept.contains(&false)).then_some(kept)
 }

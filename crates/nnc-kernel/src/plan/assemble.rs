@@ -22,18 +22,17 @@ pub fn assemble(
     prepend(&mut line);
     stages::find(&mut line, &buffers);
     let arena = arena::place(&line, &buffers, program.prepare);
-    let is_staged: Vec<bool> = (0..line.launches.len()).map(|at| line.is_staged(at)).collect();
     for Repeat { launches, steps, reverse, index, stages } in line.loops {
         let index = index.map(|index| address(index, &buffers, &arena)).transpose()?;
         program.loops.push(Loop { launches, steps, reverse, index, stages });
     }
     let mut report = Vec::new();
-    for (launch, is_staged) in line.launches.into_iter().zip(is_staged) {
+    for (at, launch) in line.launches.into_iter().enumerate() {
         report.push(describe(partition, &launch, &buffers));
         let args = launch.args.iter().map(|&(buffer, _)| address(buffer, &buffers, &arena));
         let args = args.collect::<Result<_, _>>()?;
         let tasks: u64 = launch.kernel.phases.iter().map(|phase| phase.tasks).max().unwrap_or(0);
-        let serial = is_staged || tasks <= 1 || launch.work < SERIAL_WORK;
+        let serial = program.stage(at).is_some() || tasks <= 1 || launch.work < SERIAL_WORK;
         let kernel = enter(&mut program.kernels, launch.kernel);
         program.launches.push(Launch { kernel, args, serial });
     }

@@ -33,13 +33,6 @@ pub struct Line {
     pub loops: Vec<Repeat>,
 }
 
-impl Line {
-    /// Whether a launch is a part of a stage.
-    fn is_staged(&self, launch: usize) -> bool {
-        self.loops.iter().any(|each| !each.stages.is_empty() && each.launches.contains(&launch))
-    }
-}
-
 /// A loop before it has addresses.
 #[derive(Clone, Debug)]
 pub struct Repeat {
