@@ -139,10 +139,14 @@ impl Maker<'_> {
     }
 }
 
-/// The share of the elements of what was pruned that are 0.
+/// The share of zeros among the elements of weights with two axes or more, as [`Form`](crate::form::Form) counts them: what was
+/// left alone, say for being smaller than a block, counts as whole.
 fn zero_share(rows: &[prune::Row]) -> f64 {
-    let pruned = rows.iter().filter_map(|row| Some((*row.pruned.as_ref().ok()?, row.elements)));
-    let (zeros, elements) = pruned.fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1));
+    let matrices = rows.iter().filter(|row| row.dims.len() > 1);
+    let (zeros, elements) = matrices.fold((0, 0), |all, row| {
+        let pruned = row.pruned.as_ref().copied().unwrap_or(0);
+        (all.0 + pruned, all.1 + row.elements)
+    });
     zeros as f64 / elements.max(1) as f64
 }
 
@@ -158,5 +162,24 @@ impl Observer for Heard<'_> {
             let (done, of) = (epoch * *steps as u64 + *step as u64, epochs * *steps as u64);
             (self.told)(Told::Training { cut: self.cut, done, of });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prune::{LeftAlone, Row};
+
+    #[test]
+    fn what_is_left_alone_counts_as_whole() {
+        let row = |dims: &[usize], pruned| Row {
+            path: "w".to_owned(),
+            dims: dims.to_vec(),
+            elements: dims.iter().product(),
+            pruned,
+        };
+        let small = row(&[4, 10], Err(LeftAlone::SmallerThanBlock));
+        let rows = [row(&[10, 16], Ok(100)), small, row(&[16], Err(LeftAlone::Vector))];
+        assert_eq!(zero_share(&rows), 0.5);
     }
 }
