@@ -35,6 +35,7 @@ RUNS = {
     "autoencoder": ("mnist", "mnist", "generative.py autoencoder", 0, range(1, 11)),
     "matrix_factorisation": (None, EXAMPLES / "data/ratings.csv", "generative.py matrix_factorisation", 0, (1, 2, 3)),
     "seq2seq_attention": ("multi30k", "multi30k", "translation.py seq2seq_attention", 3, (1,)),
+    "seq2seq_attention in full": ("multi30k", "multi30k", "translation.py seq2seq_attention", 8, (1,)),
     "transformer_translation": ("multi30k", "multi30k", "translation.py transformer_translation", 3, (1,)),
     "resnet_cifar": ("", "cifar10-subset.tar", "cifar.py resnet_cifar", 4, (1, 2, 3)),
     "alexnet_small": ("", "cifar10-subset.tar", "cifar.py alexnet_small", 3, (1, 2, 3)),
@@ -161,7 +162,7 @@ def translated(nnc, data, out):
     with translation.gzip.open(data / "multi30k/test_2016_flickr.de.gz") as file:
         german.write_bytes(file.read())
     for name in TRANSLATIONS:
-        for log in sorted(out.glob(f"{name}-nnc-*.log")):
+        for log in sorted([*out.glob(f"{name}-nnc-*.log"), *out.glob(f"{name}_in_full-nnc-*.log")]):
             rows, run = list(results(log)), log.with_suffix("")
             if not rows:
                 continue

@@ -128,6 +128,28 @@ impl DataError {
         self.help = Some(help.into());
         self
     }
+
+    /// The fault of an array `name` that a file of several does not have; `names` are those it has, and `help` is said
+    /// if there are none.
+    #[cfg(any(feature = "npz", feature = "safetensors"))]
+    pub(crate) fn no_array(file: &Path, name: &str, mut names: Vec<String>, help: &str) -> Self {
+        const MOST_NAMES: usize = 10;
+        let error = DataError::new(ErrorKind::Missing, file, format!("has no array `{name}`"));
+        names.sort_unstable();
+        names.truncate(MOST_NAMES);
+        if names.is_empty() {
+            return error.help(help);
+        }
+        error.help(format!("it has `{}`", names.join("`, `")))
+    }
+
+    /// The same fault, in the array `name` of the file.
+    #[cfg(any(feature = "npz", feature = "safetensors"))]
+    #[must_use]
+    pub(crate) fn within(mut self, name: &str) -> Self {
+        let place = std::mem::replace(&mut self.place, Place::Whole);
+        self.at(Place::Part(format!("{name}{place}")))
+    }
 }
 
 /// The result of reading data.

@@ -2,7 +2,7 @@
 //!
 //! The way of the data:
 //! ```text
-//! files ─ idx, csv, npy, npz, images, text, wav ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
+//! files ─ idx, csv, npy, npz, safetensors, images, text, wav ─→ Table ─ Split ─→ rows ─ epoch_order ─→ Batches
 //! one input ─ Given ─→ Column                            results ─ write_npy, write_pictures ─→ file
 //! ```
 //! Every source is held to the declared types of its fields ([`FieldType`]) when it is opened, so
@@ -13,8 +13,8 @@
 //! never for what a header claims. Splits and orders are the same bits in every version. The crate
 //! knows nothing of graphs, and prints nothing.
 //!
-//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `text`, `wav`), because a built
-//! executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a file for
+//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `safetensors`, `text`, `wav`),
+//! because a built executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a file for
 //! each example, `merges` the learning of byte-pair tokens; to read by them takes only `text`.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
@@ -59,6 +59,8 @@ mod pictures;
 mod random;
 #[cfg(feature = "text")]
 pub mod running;
+#[cfg(feature = "safetensors")]
+pub mod safetensors;
 #[cfg(any(feature = "image", feature = "text"))]
 mod sample;
 mod similar;

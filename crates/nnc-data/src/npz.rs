@@ -9,7 +9,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::content::{self, Role};
-use crate::error::{DataError, ErrorKind, Place, Result};
+use crate::error::{DataError, ErrorKind, Result};
 use crate::layout::Batching;
 use crate::npy;
 use crate::table;
@@ -52,28 +52,14 @@ fn read_array(archive: &mut ZipArchive<Cursor<&[u8]>>, path: &Path, name: &str, 
         let read = file.read_to_end(&mut content);
         read.map_err(|cause| damaged(path, &ZipError::Io(cause)))
     });
-    unpacked.and_then(|_| npy::decode(content, path, ty, Batching::Rows)).map_err(|error| within(error, name))
-}
-
-/// Adds the name of the array to where the fault is.
-fn within(mut error: DataError, name: &str) -> DataError {
-    let place = std::mem::replace(&mut error.place, Place::Whole);
-    error.at(Place::Part(format!("{name}{place}")))
+    unpacked.and_then(|_| npy::decode(content, path, ty, Batching::Rows)).map_err(|error| error.within(name))
 }
 
 /// The fault of an array that the archive does not have.
 fn no_array(archive: &ZipArchive<Cursor<&[u8]>>, path: &Path, name: &str) -> DataError {
-    const MOST_NAMES: usize = 10;
-    let message = format!("has no array `{name}`");
-    let error = DataError::new(ErrorKind::Missing, path, message);
     let array_name = |name: Cow<'_, str>| name.strip_suffix(".npy").map(str::to_owned);
-    let mut names: Vec<String> = archive.file_names().flatten().filter_map(array_name).collect();
-    names.sort_unstable();
-    names.truncate(MOST_NAMES);
-    if names.is_empty() {
-        return error.help("write it with `numpy.savez`");
-    }
-    error.help(format!("it has `{}`", names.join("`, `")))
+    let names = archive.file_names().flatten().filter_map(array_name).collect();
+    DataError::no_array(path, name, names, "write it with `numpy.savez`")
 }
 
 /// The fault of an archive that cannot be read.

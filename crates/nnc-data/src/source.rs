@@ -22,6 +22,9 @@ pub enum Source {
     /// One archive and the name of an array per field, see [`crate::npz`].
     #[cfg(feature = "npz")]
     Npz(PathBuf, Vec<String>),
+    /// One file and the name of a tensor per field, see [`crate::safetensors`].
+    #[cfg(feature = "safetensors")]
+    Safetensors(PathBuf, Vec<String>),
     /// A folder with a folder per class, or with labels in the names of files; or a folder per field, see
     /// [`crate::images`].
     #[cfg(feature = "folders")]
@@ -52,6 +55,8 @@ impl Source {
             Source::Npy(files) => files,
             #[cfg(feature = "npz")]
             Source::Npz(file, _) => std::slice::from_ref(file),
+            #[cfg(feature = "safetensors")]
+            Source::Safetensors(file, _) => std::slice::from_ref(file),
             #[cfg(feature = "folders")]
             Source::Images(folders, _) => folders,
             #[cfg(feature = "folders")]
@@ -79,6 +84,8 @@ impl Source {
             Source::Npy(files) => crate::npy::open(files, fields),
             #[cfg(feature = "npz")]
             Source::Npz(file, names) => crate::npz::open(file, names, fields),
+            #[cfg(feature = "safetensors")]
+            Source::Safetensors(file, names) => crate::safetensors::open(file, names, fields),
             #[cfg(feature = "folders")]
             Source::Images(folders, label) => match &folders[..] {
                 [folder] => crate::images::open(folder, fields, label.as_deref()),

@@ -18,7 +18,7 @@ use nnc_data::text::{self, TextOptions};
 use nnc_data::wav::WavOptions;
 use nnc_data::{
     Alphabet, Batching, DType, FieldType, Given, Source, TokenTable, Unit, Vocabulary, WordOptions, WordTable, csv,
-    idx, lines, npy, npz, running,
+    idx, lines, npy, npz, running, safetensors,
 };
 use nnc_data::{decode_input, decode_sound_input, decode_text_input, decode_words_input, encode_npy};
 use peak_alloc::PeakAlloc;
@@ -240,6 +240,17 @@ fn npz_files() -> Vec<Vec<u8>> {
         .collect()
 }
 
+fn safetensors_files() -> Vec<Vec<u8>> {
+    let header = |shape: &str| {
+        let json = format!(
+            "{{\"images\":{{\"dtype\":\"U8\",\"shape\":{shape},\"data_offsets\":[0,4]}},\
+             \"labels\":{{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[4,20]}}}}"
+        );
+        [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[1; 20]].concat()
+    };
+    vec![header("[2,2]"), header("[4]")]
+}
+
 /// Decodes as a single input of each type.
 fn as_inputs(content: &[u8]) {
     for ty in types() {
@@ -452,5 +463,15 @@ fn npz_content() {
     let names = ["images".to_owned(), "labels".to_owned()];
     fuzz("npz", npz_files, &bound, |content| {
         let _ = npz::decode(&content, path(), &names, &[pair(), pair()]);
+    });
+}
+
+#[test]
+fn safetensors_content() {
+    // The header is JSON: a name of one letter takes a map's entry.
+    let bound = Bound { per_byte: 64, constant: 1 << 20 };
+    let names = ["images".to_owned(), "labels".to_owned()];
+    fuzz("safetensors", safetensors_files, &bound, |content| {
+        let _ = safetensors::decode(&content, path(), &names, &[pair(), pair()]);
     });
 }

@@ -293,6 +293,35 @@ fn npy_and_npz_hold_the_same() {
 }
 
 #[test]
+fn tensors_of_a_file_fill_the_fields() {
+    let folder = folder();
+    let save_as = |name: &str, dtype, labels: &[u8]| {
+        let view = |dtype, shape, bytes| safetensors::tensor::TensorView::new(dtype, shape, bytes).unwrap();
+        let tensors =
+            [("x", view(safetensors::Dtype::U8, vec![2, 1, 2], &[1, 2, 3, 4])), ("y", view(dtype, vec![2], labels))];
+        save(folder.path().join(name), &safetensors::serialize(tensors, None).unwrap())
+    };
+    let named = |path: &Path, names: [&str; 2]| {
+        let path = path.to_owned();
+        Source::Safetensors(path, names.map(str::to_owned).to_vec())
+    };
+    let path = save_as("a.safetensors", safetensors::Dtype::U8, &[7, 8]);
+    let table = named(&path, ["x", "y"]).open(&fields()).unwrap();
+    assert_eq!(columns(&table), [&[1, 2, 3, 4][..], &[7, 8]]);
+    let error = fault(named(&path, ["x", "labels"]), &fields());
+    assert!(error.to_string().ends_with("has no array `labels`; it has `x`, `y`"), "{error}");
+    let error = fault(named(&path, ["y", "x"]), &fields());
+    assert!(error.to_string().contains("a.safetensors, `y`: has the shape [2]"), "{error}");
+    let wide = save_as("b.safetensors", safetensors::Dtype::U16, &[7, 0, 8, 0]);
+    let error = fault(named(&wide, ["x", "y"]), &fields());
+    assert!(error.to_string().contains("`y`: has elements of the type U16, which is not read"), "{error}");
+    let content = std::fs::read(&path).unwrap();
+    let cut = save(folder.path().join("c.safetensors"), &content[..content.len() - 1]);
+    let error = fault(named(&cut, ["x", "y"]), &fields());
+    assert!(error.to_string().contains("is no whole .safetensors file"), "{error}");
+}
+
+#[test]
 fn an_array_of_another_type_is_refused() {
     let folder = folder();
     let path = save(folder.path().join("a.npy"), &npy(DType::F64, &[1, 2], &[0; 16]));

@@ -287,7 +287,7 @@ fn source(
             (None, Literal::Str(text)) => paths.push(root.join(text)),
             (Some("header"), Literal::Bool(header)) => csv.header = Some(*header),
             (Some("separator"), Literal::Str(text)) if text.len() == 1 => csv.separator = text.as_bytes()[0],
-            (Some("arrays"), Literal::List(items)) => names.extend(items.iter().filter_map(text_of)),
+            (Some("arrays" | "tensors"), Literal::List(items)) => names.extend(items.iter().filter_map(text_of)),
             (Some("label"), Literal::Str(text)) => label = Some(text.clone()),
             (Some("rate"), Literal::Int(samples)) => rate = u32::try_from(*samples).unwrap_or(u32::MAX),
             (Some("vocabulary" | "lowercase"), _) => {}
@@ -306,6 +306,7 @@ fn source(
         "npy" => Ok(Source::Npy(paths)),
         "csv" => Ok(Source::Csv(one(paths)?, csv, words)),
         "npz" => Ok(Source::Npz(one(paths)?, names)),
+        "safetensors" => Ok(Source::Safetensors(one(paths)?, names)),
         "images" => Ok(Source::Images(paths, label)),
         "wav" => Ok(Source::Wav(one(paths)?, WavOptions { rate, label })),
         "text" if info.is_text() => {

@@ -48,6 +48,7 @@ mod index_fault;
 mod index_graph;
 mod layout;
 pub mod learned;
+mod lessons;
 pub mod narrow;
 pub mod pretrained;
 pub mod profile;

@@ -5,6 +5,8 @@ mod common;
 
 use common::{LABELLED, command, digits, fails, nnc, ok};
 use nnc_data::{DType, encode_npy};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -194,6 +196,25 @@ fn arrays_of_an_archive_are_trained_on() {
     assert!(error.contains("table.npz") && error.contains("no array `z`") && error.contains("`x`, `y`"), "{error}");
     fs::write(folder.join("short.nn"), source("\"x\"")).unwrap();
     assert!(fails(folder, &["train", "short.nn", "--out", "short"]).contains("1 array is given for 2 declared fields"));
+}
+
+#[test]
+fn tensors_of_a_file_are_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let numbers: Vec<u8> = (0..80u8).flat_map(|at| f32::from(at).to_le_bytes()).collect();
+    let labels: Vec<u8> = (0..20).map(|row| row % 3).collect();
+    let tensors = [
+        ("x", TensorView::new(Dtype::F32, vec![20, 4], &numbers).unwrap()),
+        ("y", TensorView::new(Dtype::U8, vec![20], &labels).unwrap()),
+    ];
+    fs::write(folder.join("table.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let source = |names| LABELLED.replace("SOURCE", &format!("safetensors(\"table.safetensors\", tensors=[{names}])"));
+    fs::write(folder.join("few.nn"), source("\"x\", \"y\"")).unwrap();
+    ok(folder, &["train", "few.nn", "--out", "run"]);
+    fs::write(folder.join("wrong.nn"), source("\"x\", \"z\"")).unwrap();
+    let error = fails(folder, &["train", "wrong.nn", "--out", "wrong"]);
+    assert!(error.contains("table.safetensors") && error.contains("no array `z`"), "{error}");
 }
 
 #[test]

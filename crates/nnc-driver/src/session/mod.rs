@@ -14,6 +14,7 @@ use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_graph::{OUTSIDE, index_graph};
+use crate::lessons;
 use crate::narrow;
 use crate::pretrained;
 use crate::project::Project;
@@ -26,7 +27,7 @@ use nnc_graph::{Graph, Op, OutputKind, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use nnc_opt::quantise::RANGE;
 use programs::{Programs, Purpose};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Session<'a> {
     /// Floats that a file of integers may hold for answers with parameters, which no program here reads.
     spare: Wanted,
     metric_start: BTreeMap<String, Tensor>,
+    /// States for statistics of the data, of which nothing is known yet.
+    untaught: BTreeSet<String>,
     programs: Programs<'a>,
 }
 
@@ -101,7 +104,8 @@ impl<'a> Session<'a> {
         let metrics = store.iter().map(|(path, _)| path).filter(|path| path.starts_with("$metric."));
         let metric_start = metrics.filter_map(|path| Some((path.to_owned(), store.tensor(path)?))).collect();
         let programs = Programs::new(project, recipe, compiler, prune::masked(&store));
-        Ok(Self { data, seed, store, spare, metric_start, programs })
+        let untaught = data.lessons.iter().map(|lesson| lesson.path.clone()).collect();
+        Ok(Self { data, seed, store, spare, metric_start, untaught, programs })
     }
 
     /// The recipe.
@@ -128,6 +132,9 @@ impl<'a> Session<'a> {
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         let recipe = self.recipe();
         let mut mismatches = self.store.load_weights(weights, &recipe.pretrained.names);
+        let known =
+            |path: &String| weights.get(path).map(Tensor::ty) == self.store.get(path).map(|entry| entry.ty.clone());
+        self.untaught.retain(|path| !known(path));
         mismatches.retain(|mismatch| !self.is_spare(mismatch));
         mismatches
     }
@@ -158,6 +165,21 @@ impl<'a> Session<'a> {
     /// What does not fit on either side, as [`Self::load_weights`] would tell.
     pub fn mismatches(&self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         self.store.mismatches(weights, &self.recipe().pretrained.names)
+    }
+
+    /// Computes the statistics that the data block asks for by the examples of `part`, but for those that weights brought
+    /// along. [`crate::train()`] does so before its first step.
+    ///
+    /// # Errors
+    /// A failure to compile, or an index of an example that is out of range.
+    pub fn learn(&mut self, part: &Part) -> Result<(), DriverError> {
+        let untaught = std::mem::take(&mut self.untaught);
+        lessons::learn(self.data, part, &self.programs.compiler, &mut self.store, &untaught)
+    }
+
+    /// Whether something that weights lack is a statistic, which [`Self::learn`] computes.
+    pub fn is_learnt(&self, mismatch: &Mismatch) -> bool {
+        matches!(mismatch, Mismatch::Missing { path, .. } if self.untaught.contains(path))
     }
 
     /// Says that the weights stay what they are from here on: programs other than the training step are compiled for them

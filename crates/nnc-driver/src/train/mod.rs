@@ -235,7 +235,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
                 [LAST, BEST, METRICS].iter().for_each(|name| nnc_data::remove_leftovers(&out.join(name)));
                 self.restore(&out.join(LAST), &out.join(BEST))
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => self.session.learn(&self.dataset.train),
         }
     }
 

@@ -6,6 +6,7 @@
 //! arguments.
 
 mod info;
+mod learn;
 mod raw;
 mod setting;
 mod source;
@@ -14,6 +15,8 @@ mod text;
 mod words;
 
 pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split, TextUnit};
+pub(crate) use learn::Taught;
+pub use learn::{Lesson, Statistic};
 pub use synthetic::Maker;
 
 use super::recipe::copy::ancestors;
@@ -61,6 +64,7 @@ pub(crate) fn elaborate(
 ) -> (Option<Example>, Vec<Diagnostic>) {
     let mut elaborator = Elaborator::new(program, options, &data.name.text);
     elaborator.training = training;
+    elaborator.taught = Some(Vec::new());
     let mut frame = Frame::new(FrameKind::Data, &data.name.text, "", item.module, Span::default());
     frame.declared = data.name.span;
     for (name, &size) in &options.bind {
@@ -195,7 +199,9 @@ impl<'p> Block<'p> {
         if !self.elaborator.training {
             return;
         }
+        let taught = self.elaborator.taught.take();
         let new = self.elaborator.eval(value);
+        self.elaborator.taught = taught;
         let Some(new) = self.elaborator.tensor(&new, None, value.span) else { return };
         let wanted = self.elaborator.ty(self.parts.plain[at]).clone();
         let found = self.elaborator.ty(new).clone();
@@ -241,6 +247,7 @@ impl<'p> Block<'p> {
         let tables = self.check_words();
         self.check_files();
         let raw = self.raw_fields(&tables);
+        let lessons = self.lessons();
         let info = DataInfo {
             name: self.data.name.text.clone(),
             raw,
@@ -252,6 +259,7 @@ impl<'p> Block<'p> {
             classes: self.parts.classes,
             augmented: self.parts.augmented,
             balance: self.parts.balance,
+            lessons,
         };
         let failed = self.elaborator.report.has_errors();
         let diagnostics = self.elaborator.report.into_diagnostics();

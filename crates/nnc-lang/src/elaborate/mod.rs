@@ -71,7 +71,7 @@ use value::Value;
 
 use blocks::check_blocks;
 pub use builtins::{Builtin, all as primitives};
-pub use data::{DataInfo, Holdout, Literal, Maker, RawField, SourceCall, Split, TextUnit};
+pub use data::{DataInfo, Holdout, Lesson, Literal, Maker, RawField, SourceCall, Split, Statistic, TextUnit};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{
     Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, QuantiseInfo, RecipeInfo,
@@ -157,6 +157,8 @@ pub struct Elaborator<'p> {
     named: BTreeMap<ValueId, String>,
     /// The call that gave a value.
     uses: BTreeMap<ValueId, UseFact>,
+    /// Statistics of examples that were asked for, where that may be.
+    taught: Option<Vec<data::Taught>>,
     /// Inputs of `graph` made on demand: `$seed`, `$iteration`.
     inputs: BTreeMap<String, ValueId>,
     /// How many random streams each path has.
@@ -193,6 +195,7 @@ impl<'p> Elaborator<'p> {
             born: BTreeMap::new(),
             named: BTreeMap::new(),
             uses: BTreeMap::new(),
+            taught: None,
             inputs: BTreeMap::new(),
             streams: BTreeMap::new(),
             depth: 0,

@@ -161,7 +161,8 @@ fn resume_command(options: &Train, out: &Path) -> String {
 /// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on, if they are
 /// as many as the data has: their numbers are kept.
 fn start_from(session: &mut Session<'_>, weights: &Path, loaded: &Checkpoint) -> Result<Learned, Failure> {
-    let mismatches = session.load_weights(&loaded.tensors);
+    let mut mismatches = session.load_weights(&loaded.tensors);
+    mismatches.retain(|mismatch| !session.is_learnt(mismatch));
     for mismatch in &mismatches {
         terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
     }

@@ -13,6 +13,7 @@
 //! | [`select`] | `take`, `pick`, `slice`, `update`, `one_hot` |
 //! | [`window`] | `conv`, `conv_transpose`, `window_max`, `window_sum` |
 //! | [`fill`] | `zeros`, `iota`, and random draws |
+//! | [`learn`] | what the examples of `data` teach |
 //! | [`require`] | what a body asks of its compile-time arguments |
 //! | [`numbers`] | arithmetic on compile-time values |
 //!
@@ -22,6 +23,7 @@ mod call;
 mod elementwise;
 pub(crate) mod emit;
 mod fill;
+mod learn;
 pub(crate) mod numbers;
 mod reduce;
 mod require;
@@ -54,8 +56,16 @@ impl Builtin {
 
 /// Every primitive, table by table.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    let tables: [&[Builtin]; 7] =
-        [elementwise::TABLE, reduce::TABLE, shape::TABLE, select::TABLE, window::TABLE, fill::TABLE, require::TABLE];
+    let tables: [&[Builtin]; 8] = [
+        elementwise::TABLE,
+        reduce::TABLE,
+        shape::TABLE,
+        select::TABLE,
+        window::TABLE,
+        fill::TABLE,
+        learn::TABLE,
+        require::TABLE,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -1,7 +1,7 @@
 //! What a `data` block says, for whoever opens the files.
 
-use super::Maker;
 use super::source::{LOWERCASE, RATE, TEXT, VOCABULARY, WAV};
+use super::{Lesson, Maker};
 use crate::diagnostic::Span;
 use nnc_graph::TensorType;
 
@@ -28,6 +28,8 @@ pub struct DataInfo {
     pub augmented: bool,
     /// The raw tensor, a whole number, each value of which comes equally often in an epoch.
     pub balance: Option<usize>,
+    /// Statistics of the examples that are trained on, each of which may need the ones before.
+    pub lessons: Vec<Lesson>,
 }
 
 impl DataInfo {

@@ -7,7 +7,7 @@ use crate::elaborate::value::Value;
 use crate::syntax::ast::{Arg, Expr, ExprKind};
 
 /// The data sources, each with its options.
-const SOURCES: [(&str, &[SourceOption]); 8] = [
+const SOURCES: [(&str, &[SourceOption]); 9] = [
     ("idx", &[]),
     (
         CSV,
@@ -15,6 +15,7 @@ const SOURCES: [(&str, &[SourceOption]); 8] = [
     ),
     ("npy", &[]),
     ("npz", &[("arrays", Takes::Names)]),
+    ("safetensors", &[("tensors", Takes::Names)]),
     (IMAGES, &[("label", Takes::Pattern)]),
     (TEXT, &[(VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)]),
     (WAV, &[(RATE, Takes::Rate), ("label", Takes::Pattern)]),
@@ -78,9 +79,6 @@ impl Takes {
     }
 }
 
-/// The sources that are still to come.
-const LATER_SOURCES: [&str; 1] = ["safetensors"];
-
 impl Block<'_> {
     /// `idx("images.gz", "labels.gz")`.
     pub(super) fn source(&mut self, expr: &Expr) -> Option<SourceCall> {
@@ -135,9 +133,12 @@ impl Block<'_> {
             self.fail(Code::E0501, expr.span, format!("`{function}` needs the name of a file or folder"));
             return None;
         }
-        if function == "npz" && !found.iter().any(|(name, _)| name.is_some()) {
-            let help = "write `npz(\"data.npz\", arrays=[\"x\", \"y\"])`";
-            self.fail_with_help(Code::E0501, expr.span, "`npz` needs the names of the arrays, one a field", help);
+        if let [(names, Takes::Names)] = *options
+            && !found.iter().any(|(name, _)| name.is_some())
+        {
+            let help = format!("write `{function}(\"data.{function}\", {names}=[\"x\", \"y\"])`");
+            let message = format!("`{function}` needs the names of the {names}, one a field");
+            self.fail_with_help(Code::E0501, expr.span, message, help);
             return None;
         }
         if function == WAV && !found.iter().any(|(name, _)| name.as_deref() == Some(RATE)) {
@@ -189,9 +190,6 @@ impl Block<'_> {
     }
 
     fn unknown_source(&mut self, name: &str, span: Span) {
-        if LATER_SOURCES.contains(&name) {
-            return self.fail(Code::E0701, span, format!("the data source `{name}` is not supported yet"));
-        }
         let known = SOURCES.iter().map(|(name, _)| *name);
         let help = match closest(name, known.clone()) {
             Some(meant) => format!("did you mean `{meant}`?"),

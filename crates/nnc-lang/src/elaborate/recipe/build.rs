@@ -238,6 +238,9 @@ impl<'p> Builder<'p> {
                     let ty = TensorType::new(DType::I64, vec![self.n.clone()]);
                     Lane { value: self.elaborator.input(name, ty), batched: true }
                 }
+                _ if let Some(lesson) = example.info.lessons.iter().find(|lesson| lesson.path == *name) => {
+                    Lane { value: self.elaborator.taught_state(lesson, span), batched: false }
+                }
                 _ if name.starts_with('$') => Lane { value: self.elaborator.input(name, ty.clone()), batched: false },
                 _ => {
                     let Some(field) = raw.next() else { continue };

@@ -1,0 +1,172 @@
+//! Statistics over the examples that are trained on, as `learn_mean(train.0)`: what they are, how they are computed, and
+//! the state that a recipe keeps each in.
+//!
+//! A statistic is of the rows of `train` that are not held out, before anything is augmented. Its state, `data:mean_1`,
+//! is written by no step; so checkpoints, programs and executables know it as they know weights.
+
+use super::Block;
+use crate::diagnostic::{Code, Span};
+use crate::elaborate::Elaborator;
+use crate::elaborate::recipe::copy::ancestors;
+use crate::elaborate::store::{Entry, Resident};
+use crate::elaborate::vectorise::{Lane, vectorise};
+use nnc_graph::text::print;
+use nnc_graph::{DType, Dim, Graph, Op, OutputKind, TensorType, ValueId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is said of many examples by one number for each element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Statistic {
+    /// The mean.
+    Mean,
+    /// The root of the mean squared distance from the mean; 1 where all examples are equal, so that one can divide by it.
+    Std,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+}
+
+impl Statistic {
+    /// Its name: `mean`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Std => "std",
+            Self::Min => "min",
+            Self::Max => "max",
+        }
+    }
+
+    /// What it is taken for before an example was seen: a standard normal distribution, or a range from 0 to 1.
+    fn untaught(self) -> f64 {
+        match self {
+            Self::Mean | Self::Min => 0.0,
+            Self::Std | Self::Max => 1.0,
+        }
+    }
+}
+
+/// A use of a statistic in the graph of an example.
+#[derive(Clone, Debug)]
+pub(crate) struct Taught {
+    pub statistic: Statistic,
+    /// The state of the recipes; also the name of the input.
+    pub path: String,
+    /// What it is a statistic of.
+    pub of: ValueId,
+    /// Where the graph reads it.
+    pub leaf: ValueId,
+    /// The use.
+    pub span: Span,
+}
+
+/// A statistic, for whoever opens the data.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    /// What is said.
+    pub statistic: Statistic,
+    /// The state of each recipe on the data that it is kept in.
+    pub path: String,
+    /// The type of that.
+    pub ty: TensorType,
+    /// What it is a statistic of, for [`Lesson::AT_ONCE`] examples. Inputs: the raw tensors by the names `takes`, and
+    /// earlier statistics by their paths. Its output `of` is f64, `[AT_ONCE, ..dims]`.
+    pub graph: Arc<Graph>,
+    /// The names of the inputs for the raw tensors, in the order of [`super::DataInfo::raw`].
+    pub takes: Vec<String>,
+}
+
+impl Lesson {
+    /// How many examples a run of the graph looks at.
+    pub const AT_ONCE: usize = 64;
+    /// The name of its output.
+    pub const OF: &str = "of";
+}
+
+impl PartialEq for Lesson {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.takes == other.takes && print(&self.graph) == print(&other.graph)
+    }
+}
+
+impl Block<'_> {
+    /// The statistics that the block asks for, in the order in which they can be computed.
+    pub(super) fn lessons(&mut self) -> Vec<Lesson> {
+        let taught = self.elaborator.taught.take().unwrap_or_default();
+        let mut lessons = Vec::with_capacity(taught.len());
+        for (at, one) in taught.iter().enumerate() {
+            lessons.extend(self.lesson(one, &taught[..at]));
+        }
+        lessons
+    }
+
+    fn lesson(&mut self, taught: &Taught, earlier: &[Taught]) -> Option<Lesson> {
+        let ty = self.elaborator.ty(taught.leaf).clone();
+        let example = &self.elaborator.graph;
+        let needed = ancestors(example, &[taught.of]);
+        if needed.iter().any(|&id| matches!(example.node(id).op, Op::Random { .. })) {
+            let message = "this would differ from run to run: it draws random numbers";
+            self.fail(Code::E0501, taught.span, message);
+            return None;
+        }
+        let augmented = self.parts.fields.iter().zip(&self.parts.plain).filter(|(field, plain)| field.value != **plain);
+        let nodes = |value: ValueId| self.elaborator.graph.value(value).node;
+        if augmented.map(|(field, _)| nodes(field.value)).any(|node| needed.contains(&node)) {
+            let help = "put it before the `augment`";
+            self.fail_with_help(Code::E0501, taught.span, "statistics are of examples as they are in the files", help);
+            return None;
+        }
+        match self.batched(taught.of, earlier) {
+            Ok(graph) => Some(Lesson {
+                statistic: taught.statistic,
+                path: taught.path.clone(),
+                ty,
+                graph: Arc::new(graph),
+                takes: self.source_names.clone(),
+            }),
+            Err(reason) => {
+                let message = format!("examples cannot be looked at side by side: {reason}");
+                self.fail(Code::E0301, taught.span, message);
+                None
+            }
+        }
+    }
+
+    /// A value of the example's graph for several examples.
+    fn batched(&self, value: ValueId, earlier: &[Taught]) -> Result<Graph, String> {
+        let n = Dim::from(Lesson::AT_ONCE);
+        let mut graph = Graph::new("learn");
+        let mut lanes: BTreeMap<String, Lane> = BTreeMap::new();
+        for ((_, raw), name) in self.leaves.iter().zip(&self.source_names) {
+            let ty = TensorType::new(raw.ty.dtype, [vec![n.clone()], raw.ty.shape.to_vec()].concat());
+            let value = graph.emit(Op::Input { name: name.clone(), ty }, &[]);
+            lanes.insert(name.clone(), Lane { value, batched: true });
+        }
+        for Taught { path, leaf, .. } in earlier {
+            let op = Op::Input { name: path.clone(), ty: self.elaborator.ty(*leaf).clone() };
+            lanes.insert(path.clone(), Lane { value: graph.emit(op, &[]), batched: false });
+        }
+        let mut leaf = |_: &mut Graph, op: &Op| match op {
+            Op::Input { name, .. } => lanes.get(name).copied().ok_or_else(|| format!("no input `{name}`")),
+            other => Err(format!("`{}` in a data block", other.name())),
+        };
+        let found = vectorise(&self.elaborator.graph, &[value], &mut graph, &n, &mut leaf)?;
+        let exact = graph.emit(Op::Cast(DType::F64), &found);
+        graph.add_output(Lesson::OF, exact, OutputKind::Result);
+        Ok(graph)
+    }
+}
+
+impl Elaborator<'_> {
+    /// The state that a recipe keeps a statistic in.
+    pub(crate) fn taught_state(&mut self, lesson: &Lesson, span: Span) -> ValueId {
+        let (path, ty) = (lesson.path.clone(), lesson.ty.clone());
+        let leaf = self.graph.emit(Op::State { path: path.clone(), ty: ty.clone() }, &[]);
+        let first = Some(self.first_values.splat(&ty, lesson.statistic.untaught()));
+        let kind = Resident::State;
+        self.store.insert(Entry { path, kind, ty, leaf, current: leaf, first, frozen: false, span });
+        leaf
+    }
+}
