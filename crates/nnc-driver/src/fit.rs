@@ -181,7 +181,9 @@ impl fmt::Display for MemoryFault {
             ("arena", self.arena),
         ];
         parts.iter().try_for_each(|(name, bytes)| writeln!(f, "  {:>9}  {name}", size(*bytes)))?;
-        writeln!(f, "the arena is fullest while `{}` runs, with", self.kernel)?;
+        if !self.culprits.is_empty() {
+            writeln!(f, "the arena is fullest while `{}` runs, with", self.kernel)?;
+        }
         for culprit in &self.culprits {
             let words = [culprit.what.as_str(), &culprit.layer, &culprit.place];
             let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();

@@ -162,7 +162,7 @@ pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
 /// How long to measure.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok().filter(|&number| number > 0.0 && number < 3600.0);
-    number.map(Duration::from_secs_f64).ok_or_else(|| "a number between 0 and 3600 is wanted".to_owned())
+    number.map(Duration::from_secs_f64).ok_or_else(|| "a number above 0 and below 3600 is wanted".to_owned())
 }
 
 /// How long to tune; 0 is what is known already.

@@ -21,8 +21,8 @@ fn a_number_that_does_not_fit_is_told_what_is_wanted() {
         (&["train", "x.nn", "--threads", "0"], "a number of threads is a whole number from 1"),
         (&["bench", "x.nn", "--threads", "-1"], "a number of threads is a whole number from 1"),
         (&["train", "x.nn", "--checkpoint-every", "-1"], "a number of steps is a whole number from 1"),
-        (&["bench", "x.nn", "--seconds", "-1"], "a number between 0 and 3600"),
-        (&["profile", "x.nn", "--seconds", "nan"], "a number between 0 and 3600"),
+        (&["bench", "x.nn", "--seconds", "-1"], "a number above 0 and below 3600"),
+        (&["profile", "x.nn", "--seconds", "nan"], "a number above 0 and below 3600"),
     ] {
         let said = refused(words);
         assert!(said.contains("invalid value") && said.contains(part), "{words:?}: {said}");
