@@ -12,7 +12,7 @@ has the same weights, and nnc's answer must be PyTorch's within the tolerance be
 losses of nnc's first steps from PyTorch's weights must be PyTorch's.
 
 Rows of kind int8 are networks quantised after training: nnc's by `nnc quantise`, with the products that it chooses and with all
-of them, beside nnc's f32 without Winograd's form and the peers' int8.
+of them, beside nnc's f32 with and without Winograd's form and the peers' int8. After them stands which are slower than nnc's f32.
 
 Networks and their sizes are those of `peers_models.py` and `jax_models.py`, in nnc's language below `models/`. Needs
 `pip install torch torchvision safetensors onnx onnxscript onnxruntime openvino jax`; peers that are not installed are
@@ -68,6 +68,7 @@ def start(kind: str, model: str, arguments: argparse.Namespace) -> dict[str, eng
     if kind == "int8":
         started |= {"nnc, all": engines.nnc("int8 all", model, arguments.threads)}
         started |= {"nnc, f32": engines.nnc("f32", model, arguments.threads)}
+        started |= {"nnc, f32 by Winograd": engines.nnc("infer", model, arguments.threads)}
     if arguments.unfused and kind == "train":
         started["nnc, unfused"] = engines.nnc(kind, model, arguments.threads, unfused=True)
     for name in engines.PEERS[kind]:
@@ -172,7 +173,24 @@ def row(kind, model, threads, rounds, memory, facts, machine) -> dict:
         "peer_rss_mb": memory[frugal] if frugal else None,
         "peak_percent": 100 * flops / medians["nnc"] / machine[0] if flops else None,
         "bandwidth_percent": bandwidth,
-    } | ({"over_f32": ratio(rounds, "nnc, f32"), "over_all": ratio(rounds, "nnc, all")} if kind == "int8" else {})
+    } | ({name: ratio(rounds, engine) for name, engine in OWN.items()} if kind == "int8" else {})
+
+
+# What a row of kind int8 tells of nnc's other forms of the network: how many times as fast the chosen one is.
+OWN = {"over_f32": "nnc, f32", "over_winograd": "nnc, f32 by Winograd", "over_all": "nnc, all"}
+# Times that differ by less are the same.
+SAME = 0.03
+
+
+def print_slower(rows: list[dict]):
+    """The networks that integers make slower than nnc's own floats."""
+    over = {row["model"]: min(row["over_f32"], row["over_winograd"]) for row in rows if row["kind"] == "int8"}
+    if not over:
+        return
+    for row in (row for row in rows if row["kind"] == "int8"):
+        print(f"{row['model']:20} " + "  ".join(f"{name.replace('_', ' ')} {row[name]:.2f}x" for name in OWN))
+    slower = [f"{model} ({ratio:.2f}x)" for model, ratio in over.items() if ratio < 1 - SAME]
+    print(f"slower in int8 than in f32: {', '.join(slower) or 'none'}")
 
 
 def print_engines(kind: str, model: str, rounds: dict, memory: dict, compiling: dict):
@@ -197,6 +215,7 @@ def print_rows(rows: list[dict], machine: tuple[float, float]):
         print(f"\n{kind:5}\n{heading} {'compile ms':>11} {'MB':>6} {'peer MB':>8}")
         for row in own:
             print(line_of(row))
+        print_slower(own)
         ratios = [row["ratio"] for row in own if row["ratio"]]
         if ratios:
             print(f"geometric mean of {len(ratios)} ratios: {statistics.geometric_mean(ratios):.2f}x")
@@ -216,7 +235,7 @@ def line_of(row: dict) -> str:
 
 def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
     """The kinds and names of the models to be measured."""
-    models = {"infer": engines.INFERENCE, "int8": engines.INTEGERS, "train": engines.TRAINING}
+    models = {"infer": engines.INFERENCE, "int8": engines.INFERENCE, "train": engines.TRAINING}
     known = [(kind, model) for kind, names in models.items() for model in names]
     known = [(kind, model) for kind, model in known if arguments.kind in (None, kind)]
     names = [model for _, model in known]

@@ -31,8 +31,6 @@ INFERENCE = {
     "alexnet_b1": ("alexnet.nn", 1, "image"),
     "googlenet_b1": ("googlenet.nn", 1, "image"),
 }
-# Those that are measured with integers of eight bits, too.
-INTEGERS = ["mnist_cnn_b64", "mlp_b64", "resnet50_b1", "mobilenet_b1", "minilm_b1"]
 # The name in peers_models.TRAIN: the file below models/, the batch, the data files that it names.
 TRAINING = {
     "mlp_b128": ("mlp.nn", 128, "images.npy", "labels.npy"),
@@ -138,7 +136,7 @@ MADE: set[pathlib.Path] = set()
 
 
 def nnc(kind: str, model: str, threads: int, unfused: bool = False) -> Engine:
-    """nnc's engine for a model; of kind `f32` without Winograd's form."""
+    """nnc's engine for a model; of kind `f32` without Winograd's form, of kind `infer` with it."""
     examples = TARGET / "release" / "examples"
     if kind == "train":
         file, batch, *_ = TRAINING[model]

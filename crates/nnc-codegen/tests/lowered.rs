@@ -3,54 +3,14 @@
 
 mod common;
 
+use common::graphs::{check, lowered};
 use nnc_graph::testing::{
     Attention, GraphOptions, Layers, Mask, SparseConvolution, SparseProduct, graph_of_one_op, loop_names, op_names,
-    random_graph_with, random_inputs, sparse_convolution, sparse_product, table_update,
+    random_graph_with, sparse_convolution, sparse_product, table_update,
 };
-use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, text};
+use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType};
 use nnc_graph::{Stored, Tensor};
-use nnc_kernel::ir::{Elem, Target, interpret};
-use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
-use nnc_opt::fuse::{FuseOptions, GroupKind, partition};
-
-fn lowered(graph: &Graph, fuse: &FuseOptions, f32_lanes: u8) -> Option<Lowered> {
-    match lower(graph, &partition(graph, fuse), &Target::new(f32_lanes)) {
-        Ok(lowered) => Some(lowered),
-        Err(LowerError::Unsupported(_)) => None,
-        Err(bug @ LowerError::Bug(_)) => panic!("{bug}\n{}", text::print(graph)),
-    }
-}
-
-/// Whether the graph could be lowered; panics where the engines differ.
-fn check(graph: &Graph, seed: u64) -> bool {
-    let given = random_inputs(graph, seed);
-    for (fuse, f32_lanes) in [(FuseOptions::ALL, 4), (FuseOptions::ALL, 16), (FuseOptions::NONE, 8)] {
-        let Some(lowered) = lowered(graph, &fuse, f32_lanes) else { return false };
-        let mut expected = vec![vec![0x5a; lowered.arena_bytes]];
-        expected.extend(lowered.externals.iter().map(|external| plan::run::initial(external, &given).unwrap()));
-        let initial = expected.clone();
-        interpret::run(&lowered.program, &mut expected).unwrap();
-        let written = lowered.externals.iter().enumerate().filter(|(_, external)| external.access != Access::Read);
-        let list = written.map(|(number, external)| {
-            (number + 1, Elem::from_name(external.ty.dtype.name()).unwrap(), &expected[number + 1][..])
-        });
-        common::export(&lowered.program, &initial, &list.collect::<Vec<_>>());
-        for backend in common::backends() {
-            let mut found = initial.clone();
-            common::run_compiled(&lowered.program, backend, &mut found);
-            for (number, external) in lowered.externals.iter().enumerate() {
-                let elem = Elem::from_name(external.ty.dtype.name()).unwrap();
-                if external.access == Access::Read {
-                    continue;
-                }
-                let at = common::first_difference(elem, &expected[number + 1], &found[number + 1]);
-                let (role, source) = (&external.role, text::print(graph));
-                assert_eq!(at, None, "{backend}, {role:?} in {f32_lanes} lanes, seed {seed}:\n{source}");
-            }
-        }
-    }
-    true
-}
+use nnc_opt::fuse::{FuseOptions, GroupKind};
 
 #[test]
 fn every_op() {

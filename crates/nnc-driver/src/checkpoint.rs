@@ -97,8 +97,8 @@ pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), DriverError> 
 /// Reads a safetensors file, each tensor to where it stays, so that nothing is in memory twice.
 ///
 /// # Errors
-/// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have or a
-/// mask or a record of channels that does not fit its tensor.
+/// The file cannot be read, is no safetensors file, or holds a dtype that `nnc` does not have, a bool that is neither 0
+/// nor 1, or a mask or a record of channels that does not fit its tensor.
 pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
     let io = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
     let wrong = |reason: String| DriverError::Weights { path: path.to_owned(), reason };
@@ -120,11 +120,21 @@ pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
         file.read_exact(Arc::get_mut(&mut bytes).expect("nobody else has it yet")).map_err(io)?;
         let tensor = Tensor::from_bytes(dtype, &info.shape, bytes)
             .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
+        check_bools(&name, &tensor).map_err(wrong)?;
         tensors.insert(name, tensor);
     }
     prune::check_tensors(&tensors).map_err(wrong)?;
     let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
     Ok(Checkpoint { tensors, metadata })
+}
+
+/// Refuses bools that are neither 0 nor 1, which code takes for granted.
+fn check_bools(name: &str, tensor: &Tensor) -> Result<(), String> {
+    let bytes = if tensor.dtype() == DType::Bool { tensor.bytes() } else { &[] };
+    match bytes.iter().enumerate().find(|(_, byte)| **byte > 1) {
+        Some((at, byte)) => Err(format!("element {at} of `{name}` is the byte {byte}: a bool is 0 or 1")),
+        None => Ok(()),
+    }
 }
 
 /// A header is smaller than this.
@@ -207,6 +217,17 @@ mod tests {
         assert_eq!(checkpoint.metadata.as_deref(), Some("{\"epoch\":3}"));
         assert_eq!(checkpoint.tensors["dense_1.w"].to_f64(), [1., 2., 3., 4., 5., 6.]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_bool_is_0_or_1() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let mut store = Store::default();
+        store.insert("$prune.a.w.mask", &Tensor::from_bytes(DType::Bool, &[3], vec![1, 0, 7]).unwrap());
+        save(&path, &store, "");
+        let error = load(&path).unwrap_err().to_string();
+        assert!(error.contains("element 2 of `$prune.a.w.mask` is the byte 7: a bool is 0 or 1"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
-use nnc_opt::prune;
+use nnc_opt::prune::{self, Use};
 use nnc_opt::prune::channels::{self, Record};
 use nnc_opt::quantise::{self, Layer, Range};
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ impl Project {
                     rounded: BTreeMap::new(),
                 };
                 project.find_rounded()?;
+                project.find_outputs()?;
                 Ok(project)
             }
             None => {
@@ -115,6 +116,23 @@ impl Project {
                 return self.checked(Err(vec![diagnostic]));
             }
             self.unit.rounded.insert(recipe.name.clone(), layers);
+        }
+        Ok(())
+    }
+
+    /// Finds along which axes the blocks of weights lie that recipes prune while they train.
+    fn find_outputs(&mut self) -> Result<(), DriverError> {
+        let has_blocks = |recipe: &&RecipeInfo| recipe.prune.as_ref().is_some_and(|prune| prune.has_blocks);
+        let names: Vec<String> = self.unit.recipes.iter().filter(has_blocks).map(|recipe| recipe.name.clone()).collect();
+        for name in names {
+            let batch = Self::batch(self.recipe(Some(&name))?);
+            let evaluation = self.graph(self.unit.evaluate(&name, batch))?;
+            let outputs = prune::uses(&evaluation).into_iter().filter_map(|(path, used)| match used {
+                Use::Multiplied { outputs } => Some((path, outputs?)),
+                Use::Picked | Use::Elementwise => None,
+            });
+            self.unit.outputs.insert(name.clone(), outputs.collect());
+            self.checked(self.unit.train_step(&name, batch))?;
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ pub struct Place<'a> {
     pub node: &'a Node,
     /// How many times it runs in a run of the whole.
     pub times: usize,
+    /// Whether it is in the body of a loop.
+    pub in_loop: bool,
     traced: &'a [Option<Traced>],
 }
 
@@ -50,10 +52,15 @@ impl<'a> Place<'a> {
 
 /// Visits the nodes of a graph, in program order, those of a loop's body before the loop.
 pub fn follow(graph: &Graph, visit: &mut dyn FnMut(&Place<'_>)) {
-    walk(graph, vec![None; graph.value_count()], 1, visit);
+    walk(graph, vec![None; graph.value_count()], (1, false), visit);
 }
 
-fn walk(graph: &Graph, mut traced: Vec<Option<Traced>>, times: usize, visit: &mut dyn FnMut(&Place<'_>)) {
+fn walk(
+    graph: &Graph,
+    mut traced: Vec<Option<Traced>>,
+    (times, in_loop): (usize, bool),
+    visit: &mut dyn FnMut(&Place<'_>),
+) {
     for (_, node) in graph.nodes() {
         if let Op::Param { path, ty } = &node.op {
             let axes = Some((0..ty.shape.rank()).collect());
@@ -66,9 +73,10 @@ fn walk(graph: &Graph, mut traced: Vec<Option<Traced>>, times: usize, visit: &mu
             for (at, operand) in node.operands.iter().skip(scan.carries + scan.slices).enumerate() {
                 inside[scan.capture(at).index()] = traced[operand.index()].clone();
             }
-            walk(&scan.body, inside, times * scan.length.as_number().map_or(1, |steps| steps as usize), visit);
+            let steps = scan.length.as_number().map_or(1, |steps| steps as usize);
+            walk(&scan.body, inside, (times * steps, true), visit);
         }
-        visit(&Place { graph, node, times, traced: &traced });
+        visit(&Place { graph, node, times, in_loop, traced: &traced });
         let moved =
             node.operands.iter().filter_map(|operand| traced[operand.index()].as_ref()?.moved(&node.op)).next_back();
         if let Some(moved) = moved {

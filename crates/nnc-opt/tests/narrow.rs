@@ -71,6 +71,8 @@ fn matrices_of_products_are_found() {
     let expected =
         [("step", [16, 16], 0, 4 * 3 * 16 * 16), ("left", [16, 8], 0, 3 * 16 * 8), ("table", [20, 16], 1, 3 * 16 * 20)];
     assert_eq!(found, expected);
+    let in_loops = candidates(&network()).into_iter().filter(|found| found.in_loops).map(|found| found.path);
+    assert_eq!(in_loops.collect::<Vec<_>>(), ["step"]);
 }
 
 fn turned_of(float: &Tensor) -> Tensor {
@@ -100,7 +102,7 @@ fn tables_are_what_no_product_reads() {
     let found: Vec<_> = tables(&graph).into_iter().map(|found| (found.path, found.dims, found.terms_axis)).collect();
     assert_eq!(found, [("words".to_owned(), [20, 16], 1)]);
 
-    let matrix = Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 } };
+    let matrix = Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 }, by_floats: false };
     let float = given()["table"].clone();
     let made = round(&matrix, &float).unwrap();
     let narrowed = narrow(&graph, std::slice::from_ref(&matrix));
@@ -124,9 +126,7 @@ fn tables_are_what_no_product_reads() {
 fn products_read_what_is_stored() {
     let (graph, floats) = (network(), given());
     for form in [Stored::Bf16, Stored::Bytes { group: 8 }, Stored::Nibbles { group: 16 }] {
-        let chosen = candidates(&graph).into_iter();
-        let chosen: Vec<Matrix> =
-            chosen.map(|found| Matrix { path: found.path, terms_axis: found.terms_axis, form }).collect();
+        let chosen: Vec<Matrix> = candidates(&graph).iter().map(|found| found.stored(form)).collect();
         let (mut tensors, mut standing) = (floats.clone(), floats.clone());
         for matrix in &chosen {
             let float = tensors.remove(&matrix.path).unwrap();
@@ -143,6 +143,15 @@ fn products_read_what_is_stored() {
         for ((name, tensor), (_, expected)) in run.outputs().zip(expected.outputs()) {
             let pairs = tensor.to_f64().into_iter().zip(expected.to_f64());
             pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{form}, {name}: {a} {b}"));
+        }
+        // Where products read floats, too, what is stored is only another way to keep them.
+        let by_floats: Vec<Matrix> = chosen.into_iter().map(|matrix| Matrix { by_floats: true, ..matrix }).collect();
+        let widened = narrow(&graph, &by_floats);
+        verify(&widened).unwrap();
+        assert_eq!(stored_ops(&widened), 0);
+        let run = interpret::run(&widened, &tensors).unwrap();
+        for ((name, tensor), (_, expected)) in run.outputs().zip(expected.outputs()) {
+            assert_eq!(tensor, expected, "{form}, {name}");
         }
     }
 }
@@ -163,7 +172,7 @@ fn floats_of(matrix: &Matrix, float: &Tensor, tensors: &BTreeMap<String, Tensor>
 #[test]
 fn what_cannot_be_stored_so_stays() {
     let graph = network();
-    let odd = Matrix { path: "step".to_owned(), terms_axis: 0, form: Stored::Bytes { group: 5 } };
+    let odd = Matrix { path: "step".to_owned(), terms_axis: 0, form: Stored::Bytes { group: 5 }, by_floats: false };
     let absent = Matrix { path: "nowhere".to_owned(), ..odd.clone() };
     let narrowed = narrow(&graph, &[odd, absent]);
     assert_eq!(stored_ops(&narrowed), 0);

@@ -172,6 +172,19 @@ pub(crate) fn weights(
     graphs.store(loaded, path)
 }
 
+/// A model by itself with the weights of a file, which are made smaller and written elsewhere, for so many rows.
+pub(crate) fn opened_model(
+    project: &Project,
+    (file, weights_file, output): (&FileOptions, &Path, &Path),
+    loaded: &mut Checkpoint,
+) -> Result<(AnswerGraphs, Store, usize), Failure> {
+    let rows = rows(file)?.unwrap_or(1);
+    let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
+    check_not_of_layers(output, &graphs.files_of_layers(project))?;
+    let store = weights(project, &graphs, Some(weights_file), loaded)?;
+    Ok((graphs, store, rows))
+}
+
 /// As [`weights`], of a file that is read once more.
 pub(crate) fn weights_again(
     project: &Project,

@@ -118,12 +118,39 @@ fn a_mask_that_does_not_fit_is_an_error_of_every_command() {
     assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
 }
 
-/// A recipe that prunes, and the zeros that it leaves in each weight.
-fn pruned_in_training(options: &str) -> (TempDir, PathBuf, Vec<f64>) {
+#[test]
+fn a_mask_of_odd_bytes_is_an_error() {
+    let (_keep, folder) = trained();
+    ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "p.safetensors"]);
+    let mut bytes = fs::read(folder.join("p.safetensors")).unwrap();
+    let mask = tensor(&folder.join("p.safetensors"), "$prune.dense_1.w.mask");
+    let at = bytes.windows(mask.len()).position(|part| part == mask).unwrap();
+    bytes[at + 5] = 2;
+    fs::write(folder.join("p.safetensors"), bytes).unwrap();
+    for words in [
+        &["eval", "digits.nn", "--weights", "p.safetensors"][..],
+        &["train", "digits.nn", "--init", "p.safetensors", "--out", "run"],
+        &["prune", "digits.nn", "--weights", "p.safetensors", "-o", "q.safetensors"],
+    ] {
+        let said = fails(&folder, words);
+        let wanted = "element 5 of `$prune.dense_1.w.mask` is the byte 2: a bool is 0 or 1";
+        assert!(said.contains(wanted) && said.contains("p.safetensors"), "{said}");
+    }
+    assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
+}
+
+/// The digits with a recipe that prunes.
+fn with_pruning(options: &str) -> (TempDir, PathBuf) {
     let (keep, folder) = digits();
     let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
     let source = source.replace("    metric accuracy", &format!("    prune({options})\n    metric accuracy"));
     fs::write(folder.join("digits.nn"), source).unwrap();
+    (keep, folder)
+}
+
+/// A recipe that prunes, and the zeros that it leaves in each weight.
+fn pruned_in_training(options: &str) -> (TempDir, PathBuf, Vec<f64>) {
+    let (keep, folder) = with_pruning(options);
     ok(&folder, &["train", "digits.nn", "--set", "epochs=2", "batch=128", "--out", "run"]);
     let share = |name: &&str| {
         let weights = floats(&folder.join("run/last.safetensors"), name);
@@ -139,6 +166,102 @@ fn a_recipe_prunes_each_layer_to_its_share() {
         let (_keep, _, zeros) = pruned_in_training(&format!("cubic(0.75), every=3, by={by}, scope=\"layer\""));
         assert!(zeros.iter().all(|share| (share - 0.75).abs() < 0.01), "{by}: {zeros:?}");
     }
+}
+
+/// Each block is of one kind, wherever the outputs lie: columns of a matrix, the first axis of a convolution.
+#[test]
+fn a_recipe_prunes_blocks() {
+    let (_keep, folder, zeros) = pruned_in_training("cubic(0.75), every=3, scope=\"layer\", block=[1, 16]");
+    // The blocks of `dense_2` are 64 of 10 outputs: smaller than a block, so that it stays.
+    assert!(zeros[..3].iter().all(|share| (share - 0.75).abs() < 0.02) && zeros[3] < 0.1, "{zeros:?}");
+    let last = folder.join("run/last.safetensors");
+    let dense = tensor(&last, "$prune.dense_1.w.mask");
+    assert!(dense.chunks_exact(16).all(|block| block.iter().all(|&kept| kept == block[0])));
+    let conv = tensor(&last, "$prune.conv2d_2.w.mask");
+    for input in 0..16 * 9 {
+        for block in 0..2 {
+            let kept = |output: usize| conv[(16 * block + output) * 16 * 9 + input];
+            assert!((1..16).all(|output| kept(output) == kept(0)), "input {input}, block {block}");
+        }
+    }
+    let bytes = fs::read(&last).unwrap();
+    assert!(SafeTensors::deserialize(&bytes).unwrap().tensor("$prune.dense_2.w.mask").is_err());
+    // What is chosen is what `nnc prune --block` would choose of the weights as they are.
+    let again = ["prune", "digits.nn", "--weights", "run/last.safetensors", "--block", "1x16", "--scope", "layer"];
+    ok(&folder, &[&again[..], &["--sparsity", "0.75", "-o", "again.safetensors"]].concat());
+    assert_eq!(tensor(&folder.join("again.safetensors"), "$prune.dense_1.w.mask"), dense);
+}
+
+#[test]
+fn blocks_that_nothing_has_are_an_error_with_its_place() {
+    let (_keep, folder) = with_pruning("0.5, block=[1, 1000]");
+    let said = fails(&folder, &["train", "digits.nn", "--out", "run"]);
+    assert!(said.contains("E0603") && said.contains("a block of 1x1000") && said.contains("digits.nn:"), "{said}");
+    assert!(!folder.join("run").exists());
+}
+
+/// The best weights are of the network that was asked for, not of one with fewer zeros.
+#[test]
+fn the_best_is_pruned() {
+    let (_keep, folder) = with_pruning("cubic(0.75, end=0.7), every=2, scope=\"layer\"");
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=5", "batch=128", "--out", "run"]);
+    for name in PRUNED {
+        let weights = floats(&folder.join("run/best.safetensors"), name);
+        let zeros = weights.iter().filter(|&&weight| weight == 0.0).count() as f64 / weights.len() as f64;
+        assert!((zeros - 0.75).abs() < 0.01, "{name}: {zeros}");
+    }
+}
+
+#[test]
+fn a_schedule_that_leaves_its_bounds_is_an_error() {
+    let (_keep, folder) = with_pruning("f32(iteration) / 20, every=5");
+    let set = ["--set", "epochs=3", "batch=128"];
+    let said = fails(&folder, &[&["train", "digits.nn", "--out", "run"][..], &set].concat());
+    assert!(said.contains("E0601") && said.contains("from 0 to below 1, and this is 1.2"), "{said}");
+    assert!(!folder.join("run/last.safetensors").exists());
+}
+
+#[test]
+fn pruning_that_never_chooses_is_told() {
+    let (_keep, folder) = with_pruning("0.5, every=1000");
+    let words = ["train", "digits.nn", "--set", "epochs=1", "--out", "run"];
+    let said = String::from_utf8(nnc(&folder, &words).stderr).unwrap();
+    assert!(said.contains("`prune` never chooses"), "{said}");
+    assert!(folder.join("run/best.safetensors").exists());
+}
+
+/// Magnitudes need no data: a model by itself is pruned like any other.
+#[test]
+fn a_model_without_a_recipe_is_pruned() {
+    let (_keep, folder) = trained();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let model = &source[source.find("model ").unwrap()..source.find("data ").unwrap()];
+    fs::write(folder.join("model.nn"), model).unwrap();
+    let words = |file| ["prune", file, "--weights", DENSE, "--sparsity", "0.8", "--block", "1x16", "-o"];
+    let report = ok(&folder, &[&words("model.nn")[..], &["m.safetensors"]].concat());
+    assert!(report.contains("dense_1.b") && report.contains("a vector") && report.contains("wrote"), "{report}");
+    ok(&folder, &[&words("digits.nn")[..], &["p.safetensors"]].concat());
+    for name in ["conv2d_2.w", "dense_1.w", "$prune.dense_1.w.mask"] {
+        let [model, recipe] = ["m.safetensors", "p.safetensors"].map(|file| tensor(&folder.join(file), name));
+        assert!(model == recipe, "{name}");
+    }
+    // It goes on from there, runs, and is read by the recipe, too.
+    let more = ["prune", "model.nn", "--weights", "m.safetensors", "--sparsity", "0.9", "-o", "n.safetensors"];
+    ok(&folder, &more);
+    let [before, after] = ["m.safetensors", "n.safetensors"].map(|file| floats(&folder.join(file), "dense_1.w"));
+    assert!(before.iter().zip(&after).all(|(before, after)| *before != 0.0 || *after == 0.0));
+    ok(&folder, &["explain", "model.nn", "--weights", "n.safetensors"]);
+    ok(&folder, &["train", "digits.nn", "--init", "n.safetensors", "--out", "tuned", "--set", "epochs=1"]);
+    let before = fs::read(folder.join(DENSE)).unwrap();
+    for (more, wanted) in [
+        (&["-o", DENSE][..], "is an input"),
+        (&["-o", "q.safetensors", "--over", "dense_9"], "no parameter has this path"),
+        (&["-o", "q.safetensors", "--channels", "0.5"], "a model without a recipe"),
+    ] {
+        let said = fails(&folder, &[&["prune", "model.nn", "--weights", DENSE][..], more].concat());
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert!(!folder.join("q.safetensors").exists() && fs::read(folder.join(DENSE)).unwrap() == before);
 }
 
 #[test]

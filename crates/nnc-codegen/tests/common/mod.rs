@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod graphs;
+
 use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, interpret, scalar, text, verify};
 use nnc_kernel::program::{ArgRef, Launch, Program};

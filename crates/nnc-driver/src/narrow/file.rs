@@ -1,5 +1,6 @@
 //! Stored weights in a file: of each matrix what is stored (`PATH.stored`), its scales (`PATH.scales`), and how to read them
-//! (`$stored.PATH`: bits, terms of a group, the axis that products sum over), in the place of the floats.
+//! (`$stored.PATH`: bits, terms of a group, the axis that products sum over, and a 1 more where products read floats), in the
+//! place of the floats.
 
 use crate::quantise::file::{are_scales, lie};
 use crate::store::Store;
@@ -13,7 +14,8 @@ const RECORD: &str = "$stored.";
 /// The tensor that says how a matrix is stored, and its path.
 pub fn record(matrix: &Matrix) -> (String, Tensor) {
     let group = matrix.form.group().unwrap_or(0);
-    let numbers = [matrix.form.bits(), group, matrix.terms_axis];
+    let by_floats = matrix.by_floats.then_some(1);
+    let numbers: Vec<usize> = [matrix.form.bits(), group, matrix.terms_axis].into_iter().chain(by_floats).collect();
     let bytes: Vec<u8> = numbers.iter().flat_map(|&number| (number as i64).to_le_bytes()).collect();
     let tensor = Tensor::from_bytes(DType::I64, &[numbers.len()], bytes).expect("eight bytes for each");
     (format!("{RECORD}{}", matrix.path), tensor)
@@ -34,11 +36,15 @@ fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Re
         return Err(wrong());
     }
     let numbers = record.to_i64();
-    let [bits, group, axis] = numbers[..] else { return Err(wrong()) };
+    let (bits, group, axis, by_floats) = match numbers[..] {
+        [bits, group, axis] => (bits, group, axis, false),
+        [bits, group, axis, 1] => (bits, group, axis, true),
+        _ => return Err(wrong()),
+    };
     let whole = |number: i64| usize::try_from(number).ok();
     let form = whole(bits).zip(whole(group)).and_then(|(bits, group)| Stored::of_bits(bits, group));
     let (Some(form), Some(terms_axis @ (0 | 1))) = (form, whole(axis)) else { return Err(wrong()) };
-    let matrix = Matrix { path: path.to_owned(), terms_axis, form };
+    let matrix = Matrix { path: path.to_owned(), terms_axis, form, by_floats };
     let wanted = matrix.tensors(&float_type(tensors, &matrix).ok_or_else(|| lacks(&matrix))?);
     match wanted.iter().find(|(path, ty)| tensors.get(path).is_none_or(|tensor| tensor.ty() != *ty)) {
         None if !wanted.is_empty() => check_scales(tensors, matrix),

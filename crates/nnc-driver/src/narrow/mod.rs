@@ -3,7 +3,7 @@
 //! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that were
 //! not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
 //! themselves. The numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices
-//! that are stored beside products of integers.
+//! that are stored beside products of integers: tables, and those of loops.
 
 pub mod file;
 pub mod tables;
@@ -66,6 +66,8 @@ pub struct Row {
     pub products: usize,
     /// How it is stored, or why it is not.
     pub choice: Result<Stored, Reason>,
+    /// Whether products read the floats that it stands for: [`Matrix::by_floats`].
+    pub by_floats: bool,
     /// The root of the mean squared rounding error, as a share of that of the weights.
     pub error: Option<f64>,
     /// How much the metric drops with this matrix alone stored, if that was asked.
@@ -75,7 +77,8 @@ pub struct Row {
 impl Row {
     fn no_matrix(path: &str, dims: &[usize]) -> Self {
         let choice = Err(Reason::NoMatrix);
-        Self { path: path.to_owned(), dims: dims.to_vec(), products: 0, choice, error: None, drop: None }
+        let (path, dims) = (path.to_owned(), dims.to_vec());
+        Self { path, dims, products: 0, choice, by_floats: false, error: None, drop: None }
     }
 }
 
@@ -106,12 +109,11 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn new(found: impl Iterator<Item = (Candidate, Stored)>, tensors: &BTreeMap<String, Tensor>) -> Self {
+    fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut chosen = Self { rows: Vec::new(), made: BTreeMap::new() };
-        for (candidate, form) in found {
+        for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
-            let Candidate { path, dims, terms_axis, products } = candidate;
-            let matrix = Matrix { path: path.clone(), terms_axis, form };
+            let Candidate { path, dims, products, .. } = candidate;
             let choice = match matrix.sizes(&floats.ty()) {
                 _ if floats.elements() < LEAST_ELEMENTS => Err(Reason::Small),
                 None => Err(Reason::Group),
@@ -122,7 +124,8 @@ impl Chosen {
                 path: path.clone(),
                 dims: dims.to_vec(),
                 products,
-                choice: choice.as_ref().map(|_| form).map_err(|why| *why),
+                choice: choice.as_ref().map(|_| matrix.form).map_err(|why| *why),
+                by_floats: matrix.by_floats,
                 error,
                 drop: None,
             };
@@ -276,7 +279,11 @@ fn floats(project: &Project, weights: &Store) -> BTreeMap<String, Tensor> {
 fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
     let graph = Project::before_rounding(graph)?;
     let found = candidates(&graph).into_iter().chain(find_tables(&graph));
-    let chosen = Chosen::new(found.map(|matrix| (matrix, form)), floats);
+    let stored = |found: Candidate| {
+        let matrix = found.stored(form);
+        (found, matrix)
+    };
+    let chosen = Chosen::new(found.map(stored), floats);
     let problem = |message: &str| Err(DriverError::Usage(message.to_owned()));
     if chosen.rows.is_empty() && has_doubles(&graph) {
         return problem("weights of f64 are not stored in few bits: train in f32, without `--dtype f64`");

@@ -1,5 +1,6 @@
-//! Tables whose rows are picked by number, in integers of eight bits with a scale for each row: what is left of a network in
-//! floats when its products are of integers.
+//! What is left of a network in floats when its products are of integers, in integers of eight bits: tables whose rows are
+//! picked by number, with a scale for each row, and matrices of products in loops, with a scale for each output. A loop multiplies
+//! the floats that these stand for, as nobody looked at its activations.
 
 use super::{Chosen, LEAST_ELEMENTS, Matrices, Reason, Row, Trial, file};
 use crate::compiled::Compiler;
@@ -9,10 +10,10 @@ use crate::project::Project;
 use crate::quantise::held::hold;
 use nnc_graph::{Graph, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::narrow::{Matrix, deep_tables, tables};
+use nnc_opt::narrow::{Candidate, Matrix, candidates, deep_tables, tables};
 use std::collections::BTreeMap;
 
-/// The tables of a network, and what stands for those that are stored.
+/// The tables of a network and the matrices of its loops, and what stands for those that are stored.
 #[derive(Debug, Default)]
 pub struct Tables {
     /// What became of each.
@@ -24,7 +25,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The tables that an inference graph reads, of such floats, all stored that can be.
+    /// Those that an inference graph reads, of such floats, all stored that can be.
     ///
     /// # Errors
     /// A bug in the compiler.
@@ -58,11 +59,14 @@ impl Tables {
 
 fn chosen(graph: &Graph, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
     let graph = Project::before_rounding(graph)?;
-    let whole_rows = tables(&graph).into_iter().map(|table| {
-        let form = Stored::Bytes { group: table.dims[1] };
-        (table, form)
-    });
-    let mut chosen = Chosen::new(whole_rows, floats);
+    let of_loops = candidates(&graph).into_iter().filter(|found| found.in_loops).map(|found| (found, true));
+    let found = tables(&graph).into_iter().map(|found| (found, false)).chain(of_loops);
+    let stored = |(found, by_floats): (Candidate, bool)| {
+        let whole = Stored::Bytes { group: found.dims[found.terms_axis] };
+        let matrix = Matrix { by_floats, ..found.stored(whole) };
+        (found, matrix)
+    };
+    let mut chosen = Chosen::new(found.map(stored), floats);
     let deep = deep_tables(&graph).into_iter().filter(|(_, dims)| dims.iter().product::<usize>() >= LEAST_ELEMENTS);
     chosen.rows.extend(deep.map(|(path, dims)| Row::no_matrix(&path, &dims)));
     Ok(chosen)

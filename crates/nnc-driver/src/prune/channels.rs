@@ -161,7 +161,7 @@ fn cut(store: &mut Store, before: &Record, after: &Record) {
 }
 
 /// What a file of weights keeps of a record: that of the network's own tensors.
-pub(crate) fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)> {
+pub fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)> {
     let own = |path: &str| recorded_axis(path).is_some_and(|(resident, _)| !resident.starts_with(RESERVED));
     record.tensors().filter(move |(path, _)| own(path))
 }

@@ -1,10 +1,12 @@
 //! Pruning of given weights by magnitude, and the masks that say what was pruned; whole channels go by [`channels`].
 //!
-//! [`prune()`] zeroes elements of a session's weights and puts a mask beside each; what is written then is an ordinary
-//! file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
-//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s.
+//! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask beside each;
+//! what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
+//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s. [`schedule`] knows when a recipe that prunes
+//! has pruned all that it wants.
 
 pub mod channels;
+pub mod schedule;
 
 use crate::checkpoint;
 use crate::error::DriverError;
@@ -77,17 +79,24 @@ pub struct Row {
     pub pruned: Result<usize, LeftAlone>,
 }
 
-/// Zeroes what counts least, and puts masks beside the weights. Gives what became of each parameter, in the order of
-/// paths.
+/// Zeroes what counts least of a recipe's weights, and puts masks beside them. Gives what became of each parameter, in the
+/// order of paths.
 ///
 /// # Errors
-/// [`DriverError::Usage`] for a path that names nothing, or when nothing may be pruned. Then nothing was changed.
+/// As [`prune_model`]; diagnostics.
 pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Vec<Row>, DriverError> {
     let recipe = session.recipe();
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    let (uses, parameters) = (prune::uses(&graph), parameters(&graph));
+    prune_model(session.store_mut(), &graph, request)
+}
+
+/// As [`prune()`], of the weights in a store that a graph reads, as that of a model by itself: magnitudes need no data.
+///
+/// # Errors
+/// [`DriverError::Usage`] for a path that names nothing, or when nothing may be pruned. Then nothing was changed.
+pub fn prune_model(store: &mut Store, graph: &Graph, request: &Request) -> Result<Vec<Row>, DriverError> {
+    let (uses, parameters) = (prune::uses(graph), parameters(graph));
     check_over(&request.over, &parameters)?;
-    let store = session.store_mut();
     let judged = |path: &String| {
         let entry = store.get(path)?;
         Some((path.clone(), judge(path, entry, uses.get(path).copied(), request)))

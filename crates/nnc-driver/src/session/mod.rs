@@ -113,6 +113,18 @@ impl<'a> Session<'a> {
         self.programs.recipe
     }
 
+    /// The iteration, counted from 0, of a run of so many from which on what is trained is the network that was asked for: with
+    /// all the zeros that the recipe wants, and rounded if it rounds.
+    ///
+    /// # Errors
+    /// Diagnostics of the recipe.
+    pub fn settled(&self, iterations: i64) -> Result<i64, DriverError> {
+        let recipe = self.recipe();
+        let pruned = prune::schedule::settled(self.programs.project, recipe, iterations)?;
+        let rounded = recipe.quantise.as_ref().map_or(0.0, |known| (known.start * iterations as f64).ceil());
+        Ok(pruned.max(rounded as i64))
+    }
+
     /// The recipe's data block.
     pub fn data(&self) -> &'a DataInfo {
         self.data

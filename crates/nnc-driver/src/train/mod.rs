@@ -131,7 +131,7 @@ pub fn train(
 }
 
 /// What is worth telling of a run before it begins, a line each: steps that are never done, gradients that are collected
-/// and never used, and rounding that never begins.
+/// and never used, rounding that never begins, and pruning that never chooses.
 pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
     let recipe = session.recipe();
     let batches = dataset.train.rows.len().div_ceil(Project::batch(recipe));
@@ -153,7 +153,10 @@ pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
     });
     let is_late = recipe.quantise.is_some() && !recipe.rounds(iterations - 1, iterations);
     let late = is_late.then(|| format!("`quantise` never begins: it would after the last of {iterations} iterations"));
-    told.chain(lost).chain(late).collect()
+    let idle = recipe.prune.as_ref().filter(|prune| prune.every > iterations).map(|prune| {
+        format!("`prune` never chooses: it is `every={}`, and there are {iterations} iterations", prune.every)
+    });
+    told.chain(lost).chain(late).chain(idle).collect()
 }
 
 /// Makes the run's folder, and tries whether a checkpoint can be written there. [`train`] does so, too; a caller that
@@ -196,6 +199,8 @@ struct Run<'r, 's, 'p> {
     batches_per_epoch: usize,
     epochs: u64,
     items: u64,
+    /// From this iteration on, counted from 0, an epoch may be the best.
+    settled: i64,
 }
 
 /// What is said of a run whose state, apart from the weights, is of other parts than the recipe's: at `path`.
@@ -222,8 +227,19 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let rows = dataset.train.rows.len();
         let progress = Progress::new(session.seed(), batch, rows);
         let batches_per_epoch = rows.div_ceil(batch);
-        let mut run =
-            Self { session, dataset, options, progress, best: None, batch, batches_per_epoch, epochs, items: 0 };
+        let settled = session.settled(epochs.saturating_mul(batches_per_epoch as u64) as i64)?;
+        let mut run = Self {
+            session,
+            dataset,
+            options,
+            progress,
+            best: None,
+            batch,
+            batches_per_epoch,
+            epochs,
+            items: 0,
+            settled,
+        };
         run.open_folder()?;
         Ok(run)
     }
@@ -361,11 +377,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             validation,
         };
         self.progress.end_epoch();
-        // What is not rounded yet is no candidate.
-        let recipe = self.session.recipe();
-        let last = self.progress.iteration.saturating_sub(1) as i64;
-        let counts = recipe.quantise.is_none() || recipe.rounds(last, self.iterations() as i64);
-        let improved = counts && self.progress.judge(&row, recipe.stop_early.as_ref());
+        // What is not pruned or rounded yet is no candidate.
+        let counts = self.progress.iteration as i64 > self.settled;
+        let improved = counts && self.progress.judge(&row, self.session.recipe().stop_early.as_ref());
         self.progress.history.rows.push(row.clone());
         if improved {
             self.keep_best();

@@ -2,7 +2,8 @@
 //!
 //! Costs are cycles of one core with vectors of eight f32, two multiply-adds and two loads of vectors in a cycle, whatever
 //! the machine is that code is made for: the choice decides which tables a program has, and programs of several
-//! instruction sets share them. Each way adds the terms of a sum in the order of k, so they all give the same bits.
+//! instruction sets share them. Blocks gain less from vectors of sixteen than the dense kernel does, as each of A's elements is
+//! repeated for half as many vectors, and few sums wait for their last multiply-add; they have to be worth it there, too. Each way adds the terms of a sum in the order of k, so they all give the same bits.
 
 use super::sparse::Sizes;
 use super::sparse_elements::Blocks;
@@ -25,6 +26,10 @@ const LOOKED_UP_ROWS: usize = 8;
 const FIRST_CACHE: usize = 64 << 10;
 /// How much longer an element takes whose table comes from the second cache.
 const TABLES_COST: f64 = 1.15;
+/// Cycles from a multiply-add to the next one on its sum.
+const LATENCY: f64 = 4.0;
+/// The lanes of the vectors of machines.
+const LANES: [usize; 2] = [8, 16];
 /// Cycles of a multiply-add of sixteen rows.
 const UNIT_CYCLES: f64 = 1.3;
 /// Cycles in which an element is turned, in or out.
@@ -80,7 +85,7 @@ impl Product<'_> {
         if self.pattern.sparsity() < LEAST_SPARSITY || self.pattern.a_zero().is_none() {
             return Choice::NotSparse;
         }
-        let dense = self.dense();
+        let dense = self.dense(LANES[0]);
         let mut best = (Form::Elements, self.elements());
         for (form, cycles) in self.along_columns() {
             if cycles < best.1 {
@@ -101,25 +106,34 @@ impl Product<'_> {
         blocks.into_iter().chain(look_up)
     }
 
-    fn dense(&self) -> f64 {
+    /// The dense kernel, with vectors of so many lanes.
+    fn dense(&self, lanes: usize) -> f64 {
         let elements = self.pattern.columns * self.pattern.depth;
-        let arithmetic = self.share * (self.rows * elements) as f64 / 16.0;
+        let arithmetic = self.share * (self.rows * elements) as f64 / (2 * lanes) as f64;
         arithmetic.max(reading(4 * elements))
     }
 
+    /// Blocks, in cycles with vectors of eight; if they gain less with those of sixteen, as if they gained as little.
     fn blocks(&self, width: usize) -> f64 {
         let lists = self.pattern.columns.div_ceil(width);
         let any = |list: usize, k: usize| (list * width..(list + 1) * width).any(|at| self.pattern.is_kept(at, k));
         let entries = (0..lists).map(|list| (0..self.pattern.depth).filter(|&k| any(list, k)).count());
         let entries: usize = entries.sum();
-        let vectors = width as f64 / 8.0;
+        let read = reading(entries * (4 * width + 4));
+        let share = |lanes: usize| (entries as f64 * self.steps(width, lanes)).max(read) / self.dense(lanes);
+        LANES.map(share).into_iter().fold(0.0, f64::max) * self.dense(LANES[0])
+    }
+
+    /// Cycles of an entry of a list of blocks for all rows.
+    fn steps(&self, width: usize, lanes: usize) -> f64 {
+        let together = together(Form::Blocks(width), self.rows) as f64;
+        let vectors = width.div_ceil(lanes) as f64;
         let step = |rows: usize| {
-            let (products, loads) = (rows as f64 * vectors, rows as f64 + vectors + 0.5);
-            products.max(loads) / 2.0 + 0.2
+            let (products, loads) = (rows as f64 * vectors, rows as f64 + vectors);
+            (products.max(loads) / 2.0).max(LATENCY / together) + 0.2
         };
         let (whole, rest) = (self.rows / TILE_ROWS, self.rows % TILE_ROWS);
-        let steps = whole as f64 * step(TILE_ROWS) + if rest > 0 { step(rest) } else { 0.0 };
-        (entries as f64 * steps).max(reading(entries * (4 * width + 4)))
+        whole as f64 * step(TILE_ROWS) + if rest > 0 { step(rest) } else { 0.0 }
     }
 
     fn elements(&self) -> f64 {

@@ -85,11 +85,6 @@ impl<'a> Panels<'a> {
         draft.builder.scratch(Elem::F32, self.tile.rows * self.tile.columns())
     }
 
-    /// How many bundles there are.
-    pub fn bundle_count(&self, b: &mut Builder) -> Value {
-        b.index(self.tables.bundles as i64)
-    }
-
     /// Rows of a tile.
     pub fn tile_rows(&self) -> usize {
         self.tile.rows

@@ -1,6 +1,6 @@
 //! Windows of an image by blocks of sparse weights, vectors along the output channels.
 //!
-//! A task has some lines of an image's output, and all of its channels. Where windows reach outside of the image it copies
+//! A task has some lines of an image's output, and all of its channels, or a part of them where lines are few. Where windows reach outside of the image it copies
 //! the lines that it needs, as [`super::conv_last`] does; a term's place in a window is a number of the tables.
 
 use super::Lowering;
@@ -22,6 +22,8 @@ const PADDED: usize = 64 << 10;
 const TASK_PRODUCTS: usize = 1 << 20;
 /// The most tasks that are made for the sake of threads.
 const TASKS: usize = 32;
+/// Where lines make fewer tasks, channels are cut, too.
+const FEW_TASKS: usize = 8;
 
 /// How an image is cut, and where its windows are read.
 pub struct Shape<'a> {
@@ -30,6 +32,8 @@ pub struct Shape<'a> {
     direct: bool,
     /// Lines of the output of a task.
     lines: Split,
+    /// In how many parts channels are cut.
+    parts: usize,
 }
 
 impl<'a> Shape<'a> {
@@ -40,14 +44,17 @@ impl<'a> Shape<'a> {
         let (images, channels) = (operands.image.layout.dims[0], operands.image.layout.dims[3]);
         let (all, across) = (vertical.windows, horizontal.windows);
         let depth = vertical.taps * horizontal.taps * channels;
-        let wanted = (images * all * across * columns * depth / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(images);
+        let worth = (images * all * across * columns * depth / TASK_PRODUCTS).clamp(1, TASKS);
+        let wanted = worth.div_ceil(images);
         // Tasks have whole tiles of rows.
         let unit = (1..TILE_ROWS).find(|lines| (lines * across).is_multiple_of(TILE_ROWS)).unwrap_or(TILE_ROWS);
         let grain = |cuts: usize| all.div_ceil(cuts).next_multiple_of(unit).min(all);
         let padded = |lines: usize| vertical.reach(lines) * horizontal.reach(across) * channels;
         let fits = |cuts: &usize| direct || padded(grain(*cuts)) <= PADDED;
         let cuts = (wanted.min(all)..=all).find(fits).unwrap_or(all);
-        Self { operands, direct, lines: Split::new(all, grain(cuts), 1) }
+        let lines = Split::new(all, grain(cuts), 1);
+        let parts = worth.min(FEW_TASKS).div_ceil(images * lines.tasks() as usize);
+        Self { operands, direct, lines, parts }
     }
 
     /// Lines and places of a line of a padded block.
@@ -94,10 +101,12 @@ pub fn emit(
         starts: draft.builder.scratch(Elem::I64, shape.lines.grain as usize * across),
         lanes: lowering.lanes_of(Elem::F32),
     };
-    let counts = [image.layout.dims[0], shape.lines.tasks() as usize];
+    let bundles = Split::new(tables.bundles, tables.bundles.div_ceil(shape.parts), 1);
+    let counts = [image.layout.dims[0], bundles.tasks() as usize, shape.lines.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
         let at = coordinates(b, task, &counts);
-        body.task(b, &target, &panels, [at[0], at[1]]);
+        let bundles = bundles.bounds(b, at[1]);
+        body.task(b, &target, (&panels, bundles), [at[0], at[2]]);
     });
 }
 
@@ -111,7 +120,13 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn task(&self, b: &mut Builder, target: &Target<'_, '_>, panels: &Panels<'_>, [image, part]: [Value; 2]) {
+    fn task(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        (panels, bundles): (&Panels<'_>, (Value, Value)),
+        [image, part]: [Value; 2],
+    ) {
         let Operands { image: place, axes, .. } = self.shape.operands;
         let [height, width] = self.shape.padded();
         let lines = self.shape.lines.bounds(b, part);
@@ -130,7 +145,6 @@ impl Body<'_> {
             point: Point { coordinates: [images, &[zero, zero]].concat(), vector: target.column_axis, lanes: 1 },
             first: b.mul_index(lines.0, across),
         };
-        let bundles = panels.bundle_count(b);
-        panels.rows(b, target, &block, (zero, rows), (zero, bundles));
+        panels.rows(b, target, &block, (zero, rows), bundles);
     }
 }

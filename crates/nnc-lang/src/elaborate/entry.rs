@@ -66,6 +66,9 @@ pub struct Unit {
     /// Of parameters that lost channels, how many are left along each such axis. Whoever knows the weights says so; the choice
     /// of what is pruned while training is then made of what is left.
     pub left: BTreeMap<String, BTreeMap<usize, usize>>,
+    /// Of the parameters that products read, by the name of the recipe, the axis of their outputs, along which blocks of weights
+    /// lie that go together. Whoever knows products says so.
+    pub outputs: BTreeMap<String, BTreeMap<String, usize>>,
     pub(super) program: Arc<Program>,
     pub(super) options: Options,
 }
@@ -107,9 +110,9 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
     let syntax_is_sound = !parsed.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     let models = models(&mut elaborator);
     let (data, recipes) = (Vec::new(), Vec::new());
-    let (rounded, left) = (BTreeMap::new(), BTreeMap::new());
+    let (rounded, left, outputs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut unit =
-        Unit { models, data, recipes, rounded, left, program: Arc::clone(program), options: options.clone() };
+        Unit { models, data, recipes, rounded, left, outputs, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
         diagnostics.extend(super::narrow::check(program));

@@ -74,7 +74,8 @@ pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Lesson, Literal, Maker, RawField, SourceCall, Split, Statistic, TextUnit};
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{
-    Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, QuantiseInfo, RecipeInfo,
+    Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, PruneInfo, QuantiseInfo,
+    RecipeInfo,
     StepInfo, StopEarly,
 };
 

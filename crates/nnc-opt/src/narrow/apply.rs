@@ -2,7 +2,7 @@
 //!
 //! A parameter is followed through transposes and into loops, which capture what is stored beside what they capture
 //! anyway; where a product sums over the axis that is stored first, it reads the matrix as it is. All other readers get the
-//! floats that it stands for.
+//! floats that it stands for, and so does everyone where that is asked for.
 
 use super::Matrix;
 use super::product::Product;
@@ -87,7 +87,8 @@ impl<'m> Pass<'_, 'm> {
             _ => self.rewriter.emit(Op::Transpose(vec![1, 0]), &[floats]),
         };
         self.rewriter.replace(node.results[0], floats);
-        self.handles[node.results[0].index()] = Some(Handle { matrix, operands, axes: [0, 1] });
+        let handle = Handle { matrix, operands, axes: [0, 1] };
+        self.handles[node.results[0].index()] = (!matrix.by_floats).then_some(handle);
     }
 
     /// A product by a stored matrix; `false` if it sums over the other axis.

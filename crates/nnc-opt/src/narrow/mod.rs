@@ -11,8 +11,8 @@
 //! | [`mod@product`] | products by a parameter, perhaps turned |
 //!
 //! **Contract.** On entry a graph without `grad`, every dim bound. On exit each parameter that [`Matrix`] names is the
-//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`nnc_graph::Op::DotStored`], and
-//! every other reader, as one that picks rows, reads the floats that these stand for. So no floats are left in a file. How far
+//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`nnc_graph::Op::DotStored`]
+//! unless it is read as floats, and every other reader, as one that picks rows, reads the floats that these stand for. So no floats are left in a file. How far
 //! results are from those before is measured, not promised.
 
 mod apply;
@@ -35,6 +35,8 @@ pub struct Matrix {
     pub terms_axis: usize,
     /// How it is stored.
     pub form: Stored,
+    /// Whether products, too, read the floats that it stands for: then it is small in a file, and multiplied as it always was.
+    pub by_floats: bool,
 }
 
 impl Matrix {
@@ -74,6 +76,15 @@ pub struct Candidate {
     pub terms_axis: usize,
     /// Multiply-adds of all products that sum over it.
     pub products: usize,
+    /// Whether all products by it are in loops.
+    pub in_loops: bool,
+}
+
+impl Candidate {
+    /// The matrix that it becomes in a form, which products read as it is.
+    pub fn stored(&self, form: Stored) -> Matrix {
+        Matrix { path: self.path.clone(), terms_axis: self.terms_axis, form, by_floats: false }
+    }
 }
 
 /// The parameters that could be stored, in the order of the first product.
@@ -90,7 +101,8 @@ pub fn candidates(graph: &Graph) -> Vec<Candidate> {
             let activations = place.graph.ty(place.node.operands[1 - product.at]).shape.elements().size();
             let terms_axis = axes[product.weights_axis];
             let products = place.times * activations * dims[1 - terms_axis];
-            note(&mut found, Candidate { path: traced.path.clone(), dims, terms_axis, products });
+            let (path, in_loops) = (traced.path.clone(), place.in_loop);
+            note(&mut found, Candidate { path, dims, terms_axis, products, in_loops });
         }
     });
     found
@@ -107,7 +119,7 @@ pub fn tables(graph: &Graph) -> Vec<Candidate> {
         let is_turned = traced.axes.as_deref() != Some(&[0, 1]);
         let is_known = products.iter().chain(&found).any(|known| known.path == traced.path);
         if let (Some(dims), false, false) = (matrix_dims(&traced.ty), is_turned, is_known) {
-            found.push(Candidate { path: traced.path.clone(), dims, terms_axis: 1, products: 0 });
+            found.push(Candidate { path: traced.path.clone(), dims, terms_axis: 1, products: 0, in_loops: false });
         }
     });
     found
@@ -135,9 +147,12 @@ fn matrix_dims(ty: &TensorType) -> Option<[usize; 2]> {
 
 /// Notes a product, that of a parameter which sums over the axis of the first one.
 fn note(found: &mut Vec<Candidate>, product: Candidate) {
-    match found.iter_mut().find(|known| known.path == product.path) {
-        Some(known) if known.terms_axis == product.terms_axis => known.products += product.products,
-        Some(_) => {}
-        None => found.push(product),
+    let Some(known) = found.iter_mut().find(|known| known.path == product.path) else {
+        found.push(product);
+        return;
+    };
+    known.in_loops &= product.in_loops;
+    if known.terms_axis == product.terms_axis {
+        known.products += product.products;
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn matrix(form: Stored, terms_axis: usize) -> Matrix {
-        Matrix { path: "w".to_owned(), terms_axis, form }
+        Matrix { path: "w".to_owned(), terms_axis, form, by_floats: false }
     }
 
     #[test]

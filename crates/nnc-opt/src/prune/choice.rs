@@ -2,7 +2,7 @@
 //!
 //! The front end makes the choice of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes of what is left
 //! of a weight, so that it is one of the weights that there are when channels went. Here the parameter takes the place of the
-//! one, and of the other what the step puts out by its name.
+//! one, and of the other what the step puts out by its name. The share that goes, [`SHARE`], is put out no more.
 //!
 //! On entry a verified graph whose parameters have the sizes that are left; on exit the same without those inputs and outputs,
 //! in which weights whose mask the step writes are 0 where that does not hold.
@@ -12,6 +12,8 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{Graph, Op, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The output of a training step that is the share of the weights that go, where it makes a choice.
+pub const SHARE: &str = "$pruned.share";
 /// What the names begin with of what the choice is made of.
 const JUDGED: &str = "$pruned.";
 const VALUE: &str = ".value";

@@ -20,7 +20,7 @@ pub mod known;
 pub mod select;
 pub mod uses;
 
-pub use choice::with_choice;
+pub use choice::{SHARE, with_choice};
 pub use hold::hold;
 pub use known::known;
 pub use select::{Block, Scope, Weight, kept};

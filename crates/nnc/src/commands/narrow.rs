@@ -1,6 +1,6 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
-use super::quantise::{opened_model, warn_of_split};
+use super::quantise::warn_of_split;
 use crate::arguments::Quantise;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
@@ -58,7 +58,8 @@ fn of_model(project: &Project, options: &Quantise, form: Stored, mut loaded: Che
     if let Some(metric) = &options.metric {
         return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
     }
-    let (graphs, store, _) = opened_model(project, options, &mut loaded)?;
+    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
     Ok(narrow_model((project, &graphs.graph), form, &store)?)
 }
 

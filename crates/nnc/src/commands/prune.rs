@@ -4,52 +4,85 @@ use crate::arguments::{PassOptions, Prune};
 use crate::commands::prune_channels;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
-use nnc_driver::prune::{Request, Row, prune, stage};
+use nnc_driver::checkpoint::Checkpoint;
+use nnc_driver::prune::channels::records;
+use nnc_driver::prune::{Request, Row, adopt, is_told, prune, prune_model, stage};
+use nnc_driver::store::Store;
 use nnc_driver::{DriverError, Engine, Project, Session, pretrained};
+use nnc_graph::Tensor;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
     setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
-    let recipe = setup::recipe(&project, &options.file)?;
-    let of_layers = pretrained::files(&project, &project.recipe(Some(recipe))?.pretrained);
-    setup::check_not_of_layers(&options.output, &of_layers)?;
-    // Nothing heavy runs here: the session only makes and holds tensors.
-    let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
-    let mut session = Session::without_files(&project, recipe, compiler, 0)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if !project.rounded.is_empty() {
         terminal::print_warning(
             "these weights were trained with rounding; what is written is of floats, to be trained further",
         );
     }
-    session.load_exactly(&options.weights, &loaded)?;
-    let wrong = |reason| DriverError::Weights { path: options.weights.clone(), reason };
-    setup::refuse_not_finite(&options.weights, session.store())?;
-    session.adopt_masks(&loaded.tensors).map_err(wrong)?;
-    match options.channels {
-        Some(share) => prune_channels::run(&mut session, &project, (options, share), loaded.metadata.as_deref()),
-        None => elements(&mut session, &project, options, loaded.metadata.as_deref()),
+    match project.unit.recipes.is_empty() {
+        true => of_model(&project, options, loaded),
+        false => of_recipe(&project, options, &loaded),
     }
 }
 
-/// Elements, or blocks of them, become zeros.
-fn elements(
-    session: &mut Session<'_>,
-    project: &Project,
-    options: &Prune,
-    metadata: Option<&str>,
-) -> Result<(), Failure> {
-    let (sparsity, block, scope) = (options.sparsity, options.block, options.scope);
-    let request = Request { sparsity, block, scope, over: options.over.clone() };
-    let rows = prune(session, project, &request)?;
-    stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
-    warn(&rows, options.sparsity);
-    if options.json {
-        return output::line(&format!("{:#}", as_json(&rows)));
+/// The weights of a recipe.
+fn of_recipe(project: &Project, options: &Prune, loaded: &Checkpoint) -> Result<(), Failure> {
+    let recipe = setup::recipe(project, &options.file)?;
+    let of_layers = pretrained::files(project, &project.recipe(Some(recipe))?.pretrained);
+    setup::check_not_of_layers(&options.output, &of_layers)?;
+    // Nothing heavy runs here: the session only makes and holds tensors.
+    let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
+    let mut session = Session::without_files(project, recipe, compiler, 0)?;
+    session.load_exactly(&options.weights, loaded)?;
+    setup::refuse_not_finite(&options.weights, session.store())?;
+    session.adopt_masks(&loaded.tensors).map_err(|reason| wrong(options, reason))?;
+    let metadata = loaded.metadata.as_deref();
+    if let Some(share) = options.channels {
+        return prune_channels::run(&mut session, project, (options, share), metadata);
     }
-    output::print(&shown(&rows))?;
+    let rows = prune(&mut session, project, &request(options))?;
+    write(options, (&rows, session.store()), metadata)
+}
+
+/// The weights of a model by itself: what counts least is told by its size, so that nothing else is needed.
+fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Result<(), Failure> {
+    if options.channels.is_some() {
+        let message =
+            "--channels: a model without a recipe has no training that would make good for channels; add a `train` block";
+        return Err(Failure::Message(message.to_owned()));
+    }
+    let masks: BTreeMap<String, Tensor> =
+        loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
+    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let (graphs, mut store, _) = setup::opened_model(project, places, &mut loaded)?;
+    setup::refuse_not_finite(&options.weights, &store)?;
+    adopt(&mut store, &masks).map_err(|reason| wrong(options, reason))?;
+    records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
+    let rows = prune_model(&mut store, &graphs.graph, &request(options))?;
+    write(options, (&rows, &store), loaded.metadata.as_deref())
+}
+
+fn wrong(options: &Prune, reason: String) -> DriverError {
+    DriverError::Weights { path: options.weights.clone(), reason }
+}
+
+fn request(options: &Prune) -> Request {
+    let (sparsity, block, scope) = (options.sparsity, options.block, options.scope);
+    Request { sparsity, block, scope, over: options.over.clone() }
+}
+
+/// Elements, or blocks of them, became zeros.
+fn write(options: &Prune, (rows, store): (&[Row], &Store), metadata: Option<&str>) -> Result<(), Failure> {
+    stage(&options.output, store, metadata)?.commit().map_err(DriverError::from)?;
+    warn(rows, options.sparsity);
+    if options.json {
+        return output::line(&format!("{:#}", as_json(rows)));
+    }
+    output::print(&shown(rows))?;
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
 }
 

@@ -5,14 +5,13 @@ use crate::given::Givens;
 use crate::setup::{self, Trained};
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
-use nnc_driver::answer::{AnswerGraphs, model_name};
+use nnc_driver::answer::model_name;
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::outline;
 use nnc_driver::quantise::observe::Method;
 use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
-use nnc_driver::store::Store;
 use nnc_driver::{Compiler, DriverError, Project, narrow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -73,19 +72,6 @@ impl<'o> From<&'o Quantise> for Trained<'o> {
     }
 }
 
-/// A model by itself with its weights, for so many rows.
-pub(super) fn opened_model(
-    project: &Project,
-    options: &Quantise,
-    loaded: &mut Checkpoint,
-) -> Result<(AnswerGraphs, Store, usize), Failure> {
-    let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(project, options.file.only.as_deref(), None, rows)?;
-    setup::check_not_of_layers(&options.output, &graphs.files_of_layers(project))?;
-    let store = setup::weights(project, &graphs, Some(&options.weights), loaded)?;
-    Ok((graphs, store, rows))
-}
-
 /// A model by itself, calibrated on one call.
 fn of_model(
     project: &Project,
@@ -93,7 +79,8 @@ fn of_model(
     compiler: &Compiler,
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
-    let (graphs, store, rows) = opened_model(project, options, &mut loaded)?;
+    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let (graphs, store, rows) = setup::opened_model(project, places, &mut loaded)?;
     let manifest = outline(&graphs.subject(&loaded));
     let columns = Givens::new(&options.input).columns(&manifest)?;
     let names = manifest.inputs.iter().map(|port| port.name.clone());
@@ -296,6 +283,7 @@ fn kept_though_slower(row: &Row) -> &'static str {
 fn table_line(row: &narrow::Row) -> Vec<String> {
     let elements = row.dims.iter().product::<usize>() as u64;
     let (kind, why) = match row.choice {
+        Ok(_) if row.by_floats => ("int8", "in a loop, multiplied as floats".to_owned()),
         Ok(_) => ("int8", "a scale for each row".to_owned()),
         Err(reason) => ("f32", reason.to_string()),
     };
@@ -318,7 +306,7 @@ fn as_json(report: &Report) -> Value {
     let tables = report.tables.iter().map(|row| {
         let refused = row.choice.err().map(|reason| reason.to_string());
         json!({"path": row.path, "dims": row.dims, "int8": row.choice.is_ok(), "f32": refused, "error": row.error,
-               "drop": row.drop})
+               "drop": row.drop, "in_loop": row.by_floats})
     });
     let measured = report.measured.as_ref().map(|measured| {
         json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],

@@ -81,6 +81,10 @@ pub(crate) struct Builder<'p> {
     pub(super) rounded: Vec<String>,
     /// How long axes of parameters are that lost channels.
     pub(super) left: BTreeMap<String, BTreeMap<usize, usize>>,
+    /// Of parameters that products read, the axis of outputs; not known yet in a first elaboration.
+    pub(super) outputs: Option<BTreeMap<String, usize>>,
+    /// The share of weights that go, where masks are chosen.
+    pub(super) pruned_share: Option<ValueId>,
     /// The derivatives that the choice of masks may read.
     pub(super) derivatives: Vec<Derivative>,
     /// What the `minimize` of the recipe trains.
@@ -134,6 +138,8 @@ impl<'p> Builder<'p> {
             quantisation: None,
             rounded: Vec::new(),
             left: BTreeMap::new(),
+            outputs: None,
+            pruned_share: None,
             derivatives: Vec::new(),
             trained_weights: Vec::new(),
             averaged: Vec::new(),
@@ -178,7 +184,7 @@ impl<'p> Builder<'p> {
             stop_early: self.settings.stop_early.as_ref().and_then(Stop::info),
             steps: self.steps.declared.clone(),
             accumulations: self.accumulations.clone(),
-            prunes_every: self.pruning.as_ref().map(|pruning| pruning.every),
+            prune: self.pruning.as_ref().map(Pruning::info),
             quantise: self.quantise_info(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),

@@ -15,13 +15,14 @@
 //! | [`minimize`] | gradients, clipping, optimisers |
 //! | [`average`] | weights that are a running mean |
 //! | [`step`] | training that alternates |
-//! | [`prune`], [`quantise`] | weights that go, and rounding, while training |
+//! | [`prune`], [`blocks`], [`quantise`] | weights that go, alone or in blocks, and rounding, while training |
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
 mod answers;
 mod average;
 mod better;
+mod blocks;
 mod build;
 pub(crate) mod copy;
 mod metrics;
@@ -70,8 +71,8 @@ pub struct RecipeInfo {
     pub steps: Vec<StepInfo>,
     /// Each `accumulate` that collects more than one step.
     pub accumulations: Vec<Accumulation>,
-    /// `prune` chooses weights that go after so many steps.
-    pub prunes_every: Option<i64>,
+    /// Weights go while training.
+    pub prune: Option<PruneInfo>,
     /// Products are rounded while training.
     pub quantise: Option<QuantiseInfo>,
     /// In order of declaration.
@@ -108,7 +109,8 @@ impl RecipeInfo {
     /// As [`Self::due`], one after the other.
     pub fn due_names(&self, iteration: i64, iterations: i64) -> impl Iterator<Item = &str> {
         let steps = self.steps.iter().filter(move |step| step.is_due(iteration)).map(|step| step.name.as_str());
-        let choice = self.prunes_every.filter(|every| (iteration + 1) % every == 0).map(|_| prune::CHOICE);
+        let is_due = |prune: &&PruneInfo| (iteration + 1) % prune.every == 0;
+        let choice = self.prune.as_ref().filter(is_due).map(|_| prune::CHOICE);
         let rounding = self.rounds(iteration, iterations).then_some(quantise::ROUNDING);
         steps.chain(choice).chain(rounding)
     }
@@ -148,6 +150,17 @@ pub struct Accumulation {
     pub step: Option<String>,
     /// It updates after so many steps.
     pub every: i64,
+}
+
+/// `prune(cubic(0.9), every=50, block=[1, 16])`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PruneInfo {
+    /// What goes is chosen after so many steps.
+    pub every: i64,
+    /// Whether neighbouring weights go together.
+    pub has_blocks: bool,
+    /// Where the recipe says so.
+    pub span: Span,
 }
 
 /// `quantise(start=0.5, over=net)`.
@@ -398,7 +411,7 @@ impl Unit {
     /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each of
     /// [`RecipeInfo::losses`], each metric (an accumulating one: of this batch alone), and updates of everything that
     /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done. One that prunes has inputs
-    /// and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out.
+    /// and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out, and `$pruned.share`, the share that goes.
     ///
     /// # Errors
     /// As [`Unit::init`].
@@ -490,6 +503,7 @@ impl Unit {
         let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
         builder.rounded = self.rounded.get(recipe).cloned().unwrap_or_default();
         builder.left.clone_from(&self.left);
+        builder.outputs = self.outputs.get(recipe).cloned();
         prepare(&mut builder);
         builder.run();
         let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);

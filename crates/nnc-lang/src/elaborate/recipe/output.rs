@@ -6,7 +6,7 @@
 use super::build::Builder;
 use super::copy::{ancestors, copy};
 use super::minimize::choose;
-use super::prune::Derivative;
+use super::prune::{Derivative, SHARE};
 use super::{METRIC_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::elaborate::Elaborator;
@@ -45,6 +45,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
         }
     }
     wanted.extend(read_derivatives(&builder, &wanted));
+    wanted.extend(builder.pruned_share.map(|share| Wanted::result(SHARE, share)));
     finish(&builder, "train", &wanted)
 }
 

@@ -1,4 +1,4 @@
-//! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global")`: weights that go while training.
+//! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global", block=[1, 16])`: weights that go while training.
 //!
 //! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are chosen
 //! anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, so many that the
@@ -11,18 +11,23 @@
 //! choice is made of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes that [`Unit::left`] tells, in
 //! whose place a pass puts the weight and what the output `$pruned.PATH.gradient` is.
 //!
+//! Blocks lie along the outputs of a weight, which depend on the products that read it. [`Unit::outputs`] tells; a weight that it
+//! does not know has no blocks, and stays as it is. The output `$pruned.share` is the share that goes.
+//!
 //! [`Unit::left`]: super::super::entry::Unit::left
+//! [`Unit::outputs`]: super::super::entry::Unit::outputs
 
-use super::Purpose;
+use super::blocks::{self, Block};
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
 use super::minimize::covers;
+use super::{PruneInfo, Purpose};
 use crate::diagnostic::{Code, Span};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Callable, Value};
 use crate::library::{MAGNITUDE, SHARE_BELOW};
-use crate::syntax::ast::{Arg, ItemKind};
+use crate::syntax::ast::{Arg, Expr, ItemKind};
 use nnc_graph::{BinaryOp, CompareOp, DType, Dim, Op, ReduceOp, Shape, TensorType, ValueId};
 use std::rc::Rc;
 
@@ -32,7 +37,12 @@ pub(super) const CHOICE: &str = "$prune";
 const JUDGED: &str = "$pruned.";
 /// Masks are chosen anew after so many steps unless the recipe says otherwise.
 const EVERY: i64 = 100;
-const HELP: &str = "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\")`";
+const HELP: &str =
+    "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\", block=[1, 1])`";
+/// What the share that goes is put out as.
+pub(super) const SHARE: &str = "$pruned.share";
+/// The largest side of a block.
+const LARGEST_BLOCK: i64 = 1024;
 
 /// What a recipe prunes.
 pub(super) struct Pruning {
@@ -40,8 +50,16 @@ pub(super) struct Pruning {
     sparsity: (Value, Span),
     by: Option<(Value, Span)>,
     over: String,
-    pub every: i64,
+    every: i64,
     is_global: bool,
+    block: Block,
+}
+
+impl Pruning {
+    /// What a recipe says of it.
+    pub(super) fn info(&self) -> PruneInfo {
+        PruneInfo { every: self.every, has_blocks: self.block != blocks::ELEMENT, span: self.span }
+    }
 }
 
 /// A weight that a step trains.
@@ -79,13 +97,45 @@ impl Builder<'_> {
             return self.elaborator.fail(Code::E0601, span, message, Some(HELP.to_owned()));
         };
         let sparsity = (self.elaborator.eval(&first.value), first.value.span);
-        let mut pruning = Pruning { span, sparsity, by: None, over: String::new(), every: EVERY, is_global: true };
+        if self.check_sparsity(&sparsity).is_none() {
+            return;
+        }
+        let (over, block) = (String::new(), blocks::ELEMENT);
+        let mut pruning = Pruning { span, sparsity, by: None, over, every: EVERY, is_global: true, block };
         for argument in arguments.iter().filter(|argument| !is(argument, "sparsity", arguments)) {
             if self.prune_option(argument, &mut pruning).is_none() {
                 return;
             }
         }
         self.pruning = Some(pruning);
+    }
+
+    /// Whether a sparsity that is a number is a share that may go.
+    fn check_sparsity(&mut self, (sparsity, place): &(Value, Span)) -> Option<()> {
+        let number = match sparsity {
+            Value::Float(number) => *number,
+            Value::Int(number) => number.as_number().map(|number| number as f64),
+            Value::Bool(_) | Value::Str(_) | Value::Tensor(_) | Value::List(_) | Value::Tuple(_) => None,
+            Value::Function(_) | Value::Layer(_) | Value::Poison => None,
+        };
+        let Some(wrong) = number.filter(|number| !(*number > 0.0 && *number < 1.0)) else { return Some(()) };
+        let message = format!("the share of the weights that go lies between 0 and 1, and this is {wrong}");
+        self.elaborator.fail(Code::E0601, *place, message, None);
+        None
+    }
+
+    /// `block=[1, 16]`.
+    fn block(&mut self, value: &Expr) -> Option<Block> {
+        let given = self.elaborator.eval(value);
+        let sides = self.elaborator.dims(&given, value.span)?;
+        let side = |side: &Dim| side.as_number().filter(|side| (1..=LARGEST_BLOCK).contains(side));
+        let known: Option<Vec<i64>> = sides.iter().map(side).collect();
+        if let Some([rows, columns]) = known.as_deref() {
+            return Some([*rows as usize, *columns as usize]);
+        }
+        let message = format!("a block is `[inputs, outputs]`, with sides from 1 to {LARGEST_BLOCK}");
+        self.elaborator.fail(Code::E0601, value.span, message, Some("as `block=[1, 16]`".to_owned()));
+        None
     }
 
     fn prune_option(&mut self, argument: &Arg, pruning: &mut Pruning) -> Option<()> {
@@ -102,6 +152,7 @@ impl Builder<'_> {
             }
             Some("by") => pruning.by = Some((self.elaborator.eval_callee(value)?, place)),
             Some("over") => pruning.over = self.prefix(value)?,
+            Some("block") => pruning.block = self.block(value)?,
             Some("scope") => match self.elaborator.eval(value) {
                 Value::Str(Some(scope)) if matches!(&*scope, "global" | "layer") => {
                     pruning.is_global = &*scope == "global";
@@ -147,10 +198,15 @@ impl Builder<'_> {
 
     fn choose_masks(&mut self, pruning: &Pruning) {
         let trained = self.trained_weights.clone();
-        let may_go = trained.iter().filter(|trained| self.may_go(trained, &pruning.over));
+        let may_go = trained.iter().filter(|trained| self.may_go(trained, pruning));
         let may_go: Vec<Trained> = may_go.cloned().collect();
         if may_go.is_empty() {
-            let message = "nothing that is trained here has two axes, as what is pruned has";
+            let message = match pruning.block {
+                blocks::ELEMENT => "nothing that is trained here has two axes, as what is pruned has".to_owned(),
+                [rows, columns] => {
+                    format!("nothing that is trained here is a factor of products with a block of {rows}x{columns}")
+                }
+            };
             return self.elaborator.fail(Code::E0603, pruning.span, message, None);
         }
         let weights: Option<Vec<Weight>> = may_go.iter().map(|trained| self.judged(pruning, trained)).collect();
@@ -163,14 +219,31 @@ impl Builder<'_> {
         }
     }
 
-    /// A matrix, or more, that the loss does not only pick rows of.
-    fn may_go(&self, trained: &Trained, over: &str) -> bool {
+    /// A matrix, or more, that the loss does not only pick rows of, and that has a block.
+    fn may_go(&self, trained: &Trained, pruning: &Pruning) -> bool {
         let graph = &self.elaborator.graph;
         let ty = graph.ty(trained.value);
         let mut readers = graph.nodes();
         let is_table =
             readers.any(|(_, node)| matches!(node.op, Op::Gather { .. }) && node.operands[0] == trained.value);
-        ty.shape.rank() >= 2 && ty.dtype.is_float() && covers(over, &trained.path) && !is_table
+        let is_matrix = ty.shape.rank() >= 2 && ty.dtype.is_float() && !is_table;
+        is_matrix && covers(&pruning.over, &trained.path) && self.has_block(trained, pruning.block)
+    }
+
+    /// Whether a weight has a block; nobody asks before outputs are known.
+    fn has_block(&self, trained: &Trained, block: Block) -> bool {
+        let Some(outputs) = &self.outputs else { return true };
+        let fits = |axis: &usize| blocks::fits(block, &self.left_of(trained).shape.sizes(), *axis);
+        block == blocks::ELEMENT || outputs.get(&trained.path).is_some_and(fits)
+    }
+
+    /// The scores of a weight, or of its blocks.
+    fn of_blocks(&mut self, trained: &Trained, scores: ValueId, block: Block) -> ValueId {
+        let outputs = self.outputs.as_ref().and_then(|outputs| outputs.get(&trained.path)).copied();
+        match outputs.filter(|_| block != blocks::ELEMENT) {
+            Some(outputs) => blocks::means(&mut self.elaborator.graph, scores, outputs, block),
+            None => scores,
+        }
     }
 
     /// The type of what is left of a weight.
@@ -211,6 +284,7 @@ impl Builder<'_> {
         if reads.contains(&self.elaborator.graph.value(before).node) {
             self.enter_state(path("score"), (before, score), 0.0);
         }
+        let score = self.of_blocks(trained, score, pruning.block);
         Some(Weight { path: trained.path.clone(), mask, score })
     }
 
@@ -239,6 +313,7 @@ impl Builder<'_> {
     fn threshold(&mut self, pruning: &Pruning, weights: &[Weight]) -> Option<ValueId> {
         let (sparsity, place) = &pruning.sparsity;
         let share = self.scalar(sparsity, *place, "a sparsity")?;
+        self.pruned_share = Some(share);
         let graph = &mut self.elaborator.graph;
         let mut flat = |value: fn(&Weight) -> ValueId| {
             let parts = weights.iter().map(value).map(|value| {

@@ -1,0 +1,78 @@
+//! How sparsity rises in a run of a recipe that prunes: from when on it is what was asked for.
+//!
+//! A schedule is a part of the training step, of the iteration alone, so that its graph is run by itself for iterations in which
+//! masks are chosen. What went stays away, so that the most that was asked for is there once it was chosen.
+
+use crate::error::DriverError;
+use crate::project::Project;
+use nnc_graph::{DType, Graph, Op, Tensor, interpret};
+use nnc_lang::diagnostic::{Code, Diagnostic};
+use nnc_lang::elaborate::{PruneInfo, RecipeInfo};
+use nnc_opt::prune::SHARE;
+use nnc_opt::rewrite::with_results;
+use std::collections::BTreeMap;
+
+/// A schedule is looked at in so many iterations at most, spread over those in which masks are chosen.
+const LOOKED_AT: i64 = 1000;
+/// Shares that differ by less are the same.
+const SAME: f64 = 1e-6;
+
+/// The iteration, counted from 0, of a run of so many from which on weights have all the zeros that the recipe asks for; 0 if
+/// nothing is pruned.
+///
+/// # Errors
+/// Diagnostics: of the recipe, or for a share that is none.
+pub fn settled(project: &Project, recipe: &RecipeInfo, iterations: i64) -> Result<i64, DriverError> {
+    let Some(asked) = &recipe.prune else { return Ok(0) };
+    let due = iterations / asked.every;
+    if due == 0 {
+        return Ok(0);
+    }
+    let graph = project.checked(project.unit.train_step(&recipe.name, Project::batch(recipe)))?;
+    let Some(schedule) = schedule(&graph) else { return Ok(asked.every - 1) };
+    let count = due.min(LOOKED_AT);
+    let choices = (1..=count).map(|at| at * due / count * asked.every - 1);
+    let mut shares = Vec::new();
+    for iteration in choices {
+        let share = share(&schedule, iteration, iterations)?;
+        if !(0.0..1.0).contains(&share) {
+            return project.checked(Err(vec![no_share(asked, share, (iteration, iterations))]));
+        }
+        shares.push((iteration, share));
+    }
+    let most = shares.iter().fold(0f64, |most, (_, share)| most.max(*share));
+    let first = shares.iter().find(|(_, share)| *share >= most - SAME);
+    Ok(first.map_or(0, |(iteration, _)| *iteration))
+}
+
+fn no_share(asked: &PruneInfo, share: f64, (iteration, iterations): (i64, i64)) -> Diagnostic {
+    let message = format!(
+        "the share of the weights that go lies from 0 to below 1, and this is {share} in iteration {} of {iterations}",
+        iteration + 1
+    );
+    Diagnostic::new(Code::E0601, asked.span, message)
+}
+
+/// The share that goes, as a graph of the iteration alone; `None` if it depends on more.
+fn schedule(step: &Graph) -> Option<Graph> {
+    let share = step.outputs().iter().find(|output| output.name == SHARE)?;
+    let schedule = with_results(step, &[(SHARE.to_owned(), share.value)]);
+    let knows = |op: &Op| match op {
+        Op::Input { name, .. } => matches!(name.as_str(), ITERATION | ITERATIONS),
+        op => !matches!(op, Op::Param { .. } | Op::State { .. }),
+    };
+    let schedule = nnc_opt::dce::eliminate_dead_code(&schedule, &mut nnc_opt::rewrite::Fuel::new(None));
+    schedule.nodes().all(|(_, node)| knows(&node.op)).then_some(schedule)
+}
+
+const ITERATION: &str = "$iteration";
+const ITERATIONS: &str = "$iterations";
+
+fn share(schedule: &Graph, iteration: i64, iterations: i64) -> Result<f64, DriverError> {
+    let number = |number: i64| Tensor::from_bytes(DType::I64, &[], number.to_le_bytes().to_vec());
+    let given = [(ITERATION, iteration), (ITERATIONS, iterations)];
+    let given: BTreeMap<String, Tensor> =
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value)?))).collect();
+    let run = interpret::run(schedule, &given).map_err(|error| DriverError::Internal(error.to_string()))?;
+    Ok(run.value(schedule.outputs()[0].value).to_f64()[0])
+}
