@@ -57,7 +57,7 @@ def main():
         file = lambda form: f"{folder}/{form}.safetensors"
         elements = random_weights(options.nnc, file("f32"))
         for form in list(FORMS)[1:]:
-            words = ["--weights-only", form, "-o", file(form)]
+            words = ["--weights-only", form, "--all", "-o", file(form)]
             run(options.nnc, "quantise", str(MODEL), *BOUND, "--weights", file("f32"), *words)
         seconds, memory = {form: [] for form in FORMS}, []
         for _ in range(options.rounds):

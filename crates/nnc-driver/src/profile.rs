@@ -6,9 +6,9 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::prune;
-use crate::roofline::{Bound, Roofline};
+use crate::roofline::{Arithmetic, Bound, Roofline};
 use crate::stage::{self, Which};
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{DType, Graph, Op, ValueId};
 use nnc_kernel::KernelReport;
 use nnc_kernel::predict::{Machine, Prediction, Traffic, predict};
 use nnc_opt::fuse::{self, Class};
@@ -178,7 +178,7 @@ fn launch(
     roofline: &Roofline,
 ) -> LaunchProfile {
     let bytes = prediction.traffic.bytes() as u64;
-    let (least, bound) = roofline.seconds(kernel.flops, bytes);
+    let (least, bound) = roofline.seconds((kernel.flops, arithmetic(graph, kernel)), bytes);
     let (flops, least) = (kernel.flops * kernel.runs, least * kernel.runs as f64);
     LaunchProfile {
         kernel: kernel.name.clone(),
@@ -196,6 +196,17 @@ fn launch(
         roofline_percent: 100.0 * least / seconds.max(1e-12),
         schedule: kernel.schedule.clone(),
     }
+}
+
+/// What a kernel's operations are done on: bytes where it multiplies them.
+fn arithmetic(graph: &Graph, kernel: &KernelReport) -> Arithmetic {
+    let graph = kernel.graph(graph);
+    let multiplies_bytes = kernel.nodes.iter().any(|&id| {
+        let node = graph.node(id);
+        let is_product = matches!(node.op, Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_));
+        is_product && graph.ty(node.operands[0]).dtype == DType::U8
+    });
+    if multiplies_bytes { Arithmetic::Bytes } else { Arithmetic::Floats }
 }
 
 /// What a predicted time is made of: seconds of instructions and of data, and the bytes by where they come from.

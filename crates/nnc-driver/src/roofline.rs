@@ -9,8 +9,9 @@
 
 use crate::compiled::{Compiler, codegen_error};
 use crate::error::DriverError;
-use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
+use nnc_kernel::ir::{Builder, Elem, Kernel, KernelBuilder, Value};
 use nnc_kernel::program::{ArgRef, Launch, Program as Kernels};
+use nnc_opt::quantise::WORD;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Program};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 pub struct Roofline {
     /// f32 operations a second, a multiply-add counted as two.
     pub flops: f64,
+    /// The same of bytes, whose products are added in 32 bits.
+    pub byte_operations: f64,
     /// Bytes read from memory a second.
     pub bytes: f64,
     /// The caches, from the cores outwards.
@@ -38,12 +41,24 @@ pub struct Cache {
     pub bytes: f64,
 }
 
+/// What the operations of a kernel are done on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arithmetic {
+    /// f32.
+    Floats,
+    /// Bytes that are multiplied, and added in 32 bits.
+    Bytes,
+}
+
 /// What a kernel can at best be limited by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
     /// Arithmetic operations.
     Arithmetic,
+    /// Arithmetic operations on bytes.
+    #[serde(rename = "byte arithmetic")]
+    ByteArithmetic,
     /// Moving its buffers from and to memory.
     Memory,
     /// Moving its buffers from and to the caches, which hold them.
@@ -55,6 +70,7 @@ impl Bound {
     pub fn name(self) -> &'static str {
         match self {
             Self::Arithmetic => "arithmetic",
+            Self::ByteArithmetic => "byte arithmetic",
             Self::Memory => "memory",
             Self::Cache => "cache",
         }
@@ -63,6 +79,8 @@ impl Bound {
 
 /// Independent chains of multiply-adds: enough to hide their latency.
 const CHAINS: usize = 12;
+/// What they multiply by: as bytes 0, 0, 0 and 63.
+const FACTOR: f32 = 0.5;
 /// Rounds of the chains in a task.
 const ROUNDS: i64 = 1 << 16;
 /// Bytes of the buffer that is read to measure memory: many times the cache that one core has to itself.
@@ -79,7 +97,7 @@ const TIME: Duration = Duration::from_millis(60);
 const LEAST_RUNS: usize = 3;
 
 impl Roofline {
-    /// Measures for about a fifth of a second.
+    /// Measures for about a third of a second.
     ///
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
@@ -87,7 +105,9 @@ impl Roofline {
         let lanes = compiler.engine.target().f32_lanes;
         let tasks = 4 * compiler.pool.threads() as u64;
         let products = tasks as f64 * ROUNDS as f64 * CHAINS as f64 * f64::from(lanes);
-        let arithmetic = best(compiler, multiply_adds(tasks, lanes), tasks as usize * 64, tasks as usize * 256)?;
+        let seconds = |kernel: Kernel| best(compiler, kernel, tasks as usize * 64, tasks as usize * 256);
+        let (floats, bytes) = (seconds(multiply_adds(tasks, lanes))?, seconds(byte_multiply_adds(tasks, lanes))?);
+        let (flops, byte_operations) = (2.0 * products / floats, 2.0 * WORD as f64 * products / bytes);
         let rate = |bytes: usize, passes: i64| -> Result<f64, DriverError> {
             let count = elements_read(bytes, tasks, lanes);
             let seconds = best(compiler, read_all(tasks, lanes, count, passes), bytes, tasks as usize * 256)?;
@@ -105,7 +125,7 @@ impl Roofline {
             let measured = rate(tasks as usize * each, passes)?;
             caches[level] = Cache { size: sizes[level] * cores, bytes: measured.max(outer) };
         }
-        Ok(Self { flops: 2.0 * products / arithmetic, bytes, caches })
+        Ok(Self { flops, byte_operations, bytes, caches })
     }
 
     /// The better of two measurements.
@@ -113,16 +133,24 @@ impl Roofline {
     pub fn max(self, other: Self) -> Self {
         let mut caches = self.caches;
         caches.iter_mut().zip(other.caches).for_each(|(cache, other)| cache.bytes = cache.bytes.max(other.bytes));
-        Self { flops: self.flops.max(other.flops), bytes: self.bytes.max(other.bytes), caches }
+        Self {
+            flops: self.flops.max(other.flops),
+            byte_operations: self.byte_operations.max(other.byte_operations),
+            bytes: self.bytes.max(other.bytes),
+            caches,
+        }
     }
 
     /// The least seconds in which so many operations can be done on so many bytes, and what decides them.
-    pub fn seconds(&self, flops: u64, bytes: u64) -> (f64, Bound) {
+    pub fn seconds(&self, (operations, on): (u64, Arithmetic), bytes: u64) -> (f64, Bound) {
         let moved = match self.caches.iter().find(|cache| bytes <= cache.size) {
             Some(cache) => (bytes as f64 / cache.bytes, Bound::Cache),
             None => (bytes as f64 / self.bytes, Bound::Memory),
         };
-        let computed = (flops as f64 / self.flops, Bound::Arithmetic);
+        let computed = match on {
+            Arithmetic::Floats => (operations as f64 / self.flops, Bound::Arithmetic),
+            Arithmetic::Bytes => (operations as f64 / self.byte_operations, Bound::ByteArithmetic),
+        };
         if computed.0 >= moved.0 { computed } else { moved }
     }
 }
@@ -169,18 +197,36 @@ fn size_in_bytes(text: &str) -> Option<u64> {
 
 /// Chains of multiply-adds in registers.
 fn multiply_adds(tasks: u64, lanes: u8) -> Kernel {
-    let mut kernel = KernelBuilder::new("multiply_adds");
-    let from = kernel.input("from", Elem::F32);
-    let to = kernel.output("to", Elem::F32);
+    chains("multiply_adds", Elem::F32, (tasks, lanes), |b, factor, sum| b.fma(factor, factor, sum))
+}
+
+/// The same of words of four bytes, as products of quantised networks have them: the signed ones are at most
+/// [`WEIGHT_LEVELS`](nnc_opt::quantise::WEIGHT_LEVELS), as those of [`FACTOR`] are.
+fn byte_multiply_adds(tasks: u64, lanes: u8) -> Kernel {
+    chains("byte_multiply_adds", Elem::I32, (tasks, lanes), |b, word, sum| {
+        let (unsigned, signed) = (b.bitcast(word, Elem::U8), b.bitcast(word, Elem::I8));
+        b.dot_i7(sum, unsigned, signed)
+    })
+}
+
+/// Chains of steps that add to a sum, all with the same factor.
+fn chains(
+    name: &str,
+    elem: Elem,
+    (tasks, lanes): (u64, u8),
+    step: impl Fn(&mut Builder, Value, Value) -> Value,
+) -> Kernel {
+    let mut kernel = KernelBuilder::new(name);
+    let from = kernel.input("from", elem);
+    let to = kernel.output("to", elem);
     kernel.phase(tasks, |b, task| {
         let place = b.mul_index(task, 16);
         let factor = b.load_splat(from, place, lanes);
-        let zero = b.f32(0.0, lanes);
-        let (start, end, step) = (b.index(0), b.index(ROUNDS), b.index(1));
-        let sums = b.for_unrolled(start, end, step, 4, &[zero; CHAINS], |b, _, sums| {
-            sums.iter().map(|&sum| b.fma(factor, factor, sum)).collect()
+        let (start, end, one) = (b.index(0), b.index(ROUNDS), b.index(1));
+        let sums = b.for_unrolled(start, end, one, 4, &[factor; CHAINS], |b, _, sums| {
+            sums.iter().map(|&sum| step(b, factor, sum)).collect()
         });
-        let total = sums.into_iter().reduce(|a, c| b.add(a, c)).unwrap_or(zero);
+        let total = sums.into_iter().reduce(|a, c| b.add(a, c)).unwrap_or(factor);
         let place = b.mul_index(task, 64);
         b.store(to, place, total);
     });
@@ -236,7 +282,7 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
     let mut program = Program::new(code, compiler.pool.clone());
     let (mut from, mut to) = (AlignedBuffer::zeroed(input), AlignedBuffer::zeroed(output));
     // Pages that were never written may all be one page of zeros. Denormal numbers are slow on some processors.
-    from.bytes_mut().chunks_mut(64).for_each(|line| line[..4].copy_from_slice(&0.5f32.to_le_bytes()));
+    from.bytes_mut().chunks_mut(64).for_each(|line| line[..4].copy_from_slice(&FACTOR.to_le_bytes()));
     let mut best = f64::INFINITY;
     let started = Instant::now();
     let mut runs = 0;
@@ -271,11 +317,14 @@ mod tests {
     #[test]
     fn what_fits_into_the_caches_is_not_bound_by_memory() {
         let caches = [(10, 4e9), (100, 2e9), (1000, 1e9)].map(|(size, bytes)| Cache { size, bytes });
-        let machine = Roofline { flops: 1e9, bytes: 1e8, caches };
-        assert_eq!(machine.seconds(1, 2000), (2e-5, Bound::Memory));
-        assert_eq!(machine.seconds(1, 1000), (1e-6, Bound::Cache));
-        assert_eq!(machine.seconds(1, 100), (5e-8, Bound::Cache));
-        assert_eq!(machine.seconds(2000, 1000), (2e-6, Bound::Arithmetic));
+        let machine = Roofline { flops: 1e9, byte_operations: 4e9, bytes: 1e8, caches };
+        let seconds = |operations, bytes| machine.seconds((operations, Arithmetic::Floats), bytes);
+        assert_eq!(seconds(1, 2000), (2e-5, Bound::Memory));
+        assert_eq!(seconds(1, 1000), (1e-6, Bound::Cache));
+        assert_eq!(seconds(1, 100), (5e-8, Bound::Cache));
+        assert_eq!(seconds(2000, 1000), (2e-6, Bound::Arithmetic));
+        assert_eq!(machine.seconds((8000, Arithmetic::Bytes), 1000), (2e-6, Bound::ByteArithmetic));
+        assert_eq!(machine.seconds((2000, Arithmetic::Bytes), 1000), (1e-6, Bound::Cache));
     }
 
     #[test]

@@ -199,13 +199,14 @@ impl Trained {
             Change::Integers | Change::ZerosAndIntegers(..) => {
                 let request =
                     Request { method: Method::MinMax, examples: 40, metric: None, max_drop: 1e9, measure: false };
-                let asked = (&request, &mut |_: &str| {} as _);
+                let mut told = |_: &str| {};
+                let asked: (&Request, &mut dyn FnMut(&str)) = (&request, &mut told);
                 let made =
                     quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
                 quantise::file::stage(&path, &made, None)
             }
             Change::Weights(form) => {
-                let how = (form, "loss", 1e9);
+                let how = (narrow::Request { form, measure: false }, "loss", 1e9);
                 let made = narrow((&project, recipe), &compiler, session.store(), &dataset, how).unwrap();
                 narrow::stage(&path, &made, None)
             }

@@ -160,7 +160,8 @@ pub enum Op {
     /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
     /// side. The pass `layout` of `nnc-opt` makes it.
     ConvLast(ConvAttributes),
-    /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`.
+    /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`, of floats of one dtype, or
+    /// of u8 with i8, whose products are added in i32 and wrap.
     ConvInputGrad {
         /// Those of the convolution.
         attributes: ConvAttributes,

@@ -16,6 +16,7 @@
 //! | [`quantise`] | lossy, only when asked: products of eight-bit integers |
 //! | [`narrow`] | lossy, only when asked: weights that are stored in few bits |
 //! | `parameters` | parameters followed to what reads them |
+//! | [`mod@products`] | every product of a graph, with what it multiplies |
 //! | [`prune`] | weights that go, and how they stay away; never part of the pipeline |
 //! | [`fuse`] | which nodes share a kernel |
 //! | `rescore` | scores of attention that are made again for the derivative |
@@ -39,6 +40,7 @@ mod layout;
 pub mod narrow;
 mod parameters;
 pub mod pipeline;
+pub mod products;
 pub mod prune;
 pub mod put_back;
 pub mod quantise;

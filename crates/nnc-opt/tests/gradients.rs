@@ -124,6 +124,7 @@ fn is_flat(name: &str) -> bool {
         "argmax",
         "dot_of_bytes",
         "conv_of_bytes",
+        "conv_input_grad_of_bytes",
         "window_of_bytes",
     ]
     .contains(&name)

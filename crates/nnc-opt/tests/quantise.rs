@@ -4,7 +4,9 @@ use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
     ValueId, WindowAttributes, WindowOp, interpret, verify,
 };
-use nnc_opt::quantise::{Layer, Range, Sources, floats_of_integers, quantise, scales_path, sites, weights_path};
+use nnc_opt::quantise::{
+    Layer, Range, Sources, Unserved, floats_of_integers, left_out, quantise, scales_path, sites, weights_path,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn ty(dims: &[usize]) -> TensorType {
@@ -114,7 +116,7 @@ fn stays_near(graph: &Graph, tolerance: f64) -> Graph {
 }
 
 fn products(graph: &Graph, dtype: DType) -> usize {
-    let is_product = |op: &Op| matches!(op, Op::Conv(_) | Op::Dot { .. });
+    let is_product = |op: &Op| matches!(op, Op::Conv(_) | Op::ConvInputGrad { .. } | Op::Dot { .. });
     graph.nodes().filter(|(_, node)| is_product(&node.op) && graph.ty(node.results[0]).dtype == dtype).count()
 }
 
@@ -137,6 +139,97 @@ fn image(graph: &mut Graph) -> ValueId {
 fn scaled(graph: &mut Graph, x: ValueId, factor: f64) -> ValueId {
     let factor = graph.splat(&graph.ty(x).clone(), factor);
     graph.emit(Op::Binary(BinaryOp::Mul), &[x, factor])
+}
+
+/// The transpose of a convolution of so many channels to 8: kernel, stride, padding, dilation.
+fn transposed(graph: &mut Graph, x: ValueId, path: &str, [kernel, stride, padding, dilation]: [usize; 4]) -> ValueId {
+    let from = graph.ty(x).shape.sizes();
+    let w = graph.emit(Op::Param { path: format!("{path}.w"), ty: ty(&[from[1], 8, kernel, kernel]) }, &[]);
+    let both = |number: usize| vec![Dim::from(number); 2];
+    let side = |size: usize| Dim::from((size - 1) * stride + dilation * (kernel - 1) + 1 - 2 * padding);
+    let attributes = ConvAttributes {
+        stride: both(stride),
+        low: both(padding),
+        high: both(padding),
+        dilation: both(dilation),
+        groups: 1usize.into(),
+    };
+    let input = vec![side(from[2]), side(from[3])];
+    graph.emit(Op::ConvInputGrad { attributes, input }, &[x, w])
+}
+
+/// Windows that tile the result, that overlap, that leave gaps; activations with and without a sign, whose 0 counts differently
+/// at the border; channels that are no whole words.
+#[test]
+fn transposes_of_convolutions_are_quantised() {
+    for geometry in [[2, 2, 0, 1], [4, 2, 1, 1], [3, 2, 1, 1], [3, 1, 1, 1], [2, 3, 0, 1], [3, 2, 2, 2]] {
+        for (channels, is_signed) in [(8, true), (8, false), (18, true)] {
+            let mut graph = Graph::new("up");
+            let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[2, channels, 5, 4]) }, &[]);
+            let x = if is_signed { x } else { relu(&mut graph, x) };
+            let y = transposed(&mut graph, x, "up", geometry);
+            let y = relu(&mut graph, y);
+            let y = conv(&mut graph, y, "last", &[8, 8, 3, 3], 1);
+            graph.add_output("y", y, OutputKind::Result);
+            if sites(&graph).iter().any(nnc_opt::quantise::Site::is_small) {
+                continue;
+            }
+            let integers = stays_near(&graph, 0.05);
+            assert_eq!(products(&integers, DType::F32), 0, "{geometry:?}");
+            let layers: Vec<String> = sites(&graph).iter().map(|site| site.layer().to_owned()).collect();
+            assert_eq!(layers, ["up.w", "last.w"]);
+        }
+    }
+}
+
+/// Products that are no sites, each with its reason; what is the same in every run is none.
+#[test]
+fn every_product_is_a_site_or_has_a_reason() {
+    let mut graph = Graph::new("others");
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 16]) }, &[]);
+    let param = |graph: &mut Graph, path: &str, dims: &[usize]| {
+        graph.emit(Op::Param { path: path.to_owned(), ty: ty(dims) }, &[])
+    };
+    let dot = |graph: &mut Graph, batch: usize, [a_axis, b_axis]: [usize; 2], [a, b]: [ValueId; 2]| {
+        graph.emit(Op::Dot { batch, a_axes: vec![a_axis], b_axes: vec![b_axis] }, &[a, b])
+    };
+    let (left, right) = (param(&mut graph, "low.a", &[16, 8]), param(&mut graph, "low.b", &[8, 16]));
+    let product = dot(&mut graph, 0, [1, 0], [left, right]);
+    let y = dot(&mut graph, 0, [1, 0], [x, product]);
+    let scores = dot(&mut graph, 0, [1, 1], [y, x]);
+    let first = param(&mut graph, "first.w", &[4, 4]);
+    let mixed = dot(&mut graph, 0, [1, 0], [first, scores]);
+    let cube = param(&mut graph, "cube.w", &[4, 4, 8]);
+    let each = graph.emit(Op::Reshape(Shape::of(&[4, 1, 4])), &[mixed]);
+    let batched = dot(&mut graph, 1, [2, 1], [each, cube]);
+    let wide = dot(&mut graph, 0, [1, 0], [mixed, cube]);
+    let image = graph.emit(Op::Reshape(Shape::of(&[1, 4, 4, 1])), &[mixed]);
+    let kernel = param(&mut graph, "up.w", &[4, 8, 2, 2]);
+    let both = |number: usize| vec![Dim::from(number); 2];
+    let attributes =
+        ConvAttributes { stride: both(2), low: both(0), high: both(0), dilation: both(1), groups: 2usize.into() };
+    let input = vec![Dim::from(8usize), Dim::from(2usize)];
+    let up = graph.emit(Op::ConvInputGrad { attributes, input }, &[image, kernel]);
+    let table = graph.splat(&ty(&[16, 8]), 0.5);
+    let known = dot(&mut graph, 0, [1, 0], [x, table]);
+    for (name, value) in [("batched", batched), ("wide", wide), ("up", up), ("known", known)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    assert_eq!(sites(&graph).iter().map(|site| site.layer().to_owned()).collect::<Vec<_>>(), ["low.a"]);
+    let found: Vec<(Option<String>, usize, Unserved)> = left_out(&graph)
+        .into_iter()
+        .map(|product| (product.weights.map(|(path, _)| path), product.products, product.why))
+        .collect();
+    let of = |path: &str, products, why| (Some(path.to_owned()), products, why);
+    let expected = [
+        (None, 4 * 4 * 16, Unserved::TwoActivations),
+        of("first.w", 4 * 4 * 4, Unserved::WeightsFirst),
+        of("cube.w", 4 * 8 * 4, Unserved::Batched),
+        of("cube.w", 4 * 32 * 4, Unserved::NoMatrix),
+        of("up.w", 16 * 8 * 4, Unserved::GroupedTranspose),
+        (None, 4 * 8 * 16, Unserved::Constant),
+    ];
+    assert_eq!(found, expected);
 }
 
 /// Branches of other ranges, one of them read by a product of its own as well.

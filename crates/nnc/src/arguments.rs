@@ -400,7 +400,7 @@ pub struct Quantise {
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
     /// Store the weights alone in few bits, in float products: for networks that are bound by memory.
-    #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile", "examples", "all"])]
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile", "examples"])]
     pub weights_only: Option<Bits>,
     /// Neighbouring terms that share a scale, with `--weights-only int8` or `int4` [default: 64].
     #[arg(long, value_name = "N", requires = "weights_only", value_parser = values::group, allow_negative_numbers = true)]
@@ -420,7 +420,7 @@ pub struct Quantise {
     /// How many points of a hundred the metric may drop; a loss, by how many per cent it may grow.
     #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = values::points, allow_negative_numbers = true)]
     pub max_drop: f64,
-    /// Quantise products that are slower with integers, too; nothing is timed.
+    /// Quantise products that are slower with integers, too, or by weights of few bits; nothing is timed.
     #[arg(long)]
     pub all: bool,
     /// Threads to use [default: all].

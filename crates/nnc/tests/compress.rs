@@ -55,6 +55,12 @@ fn every_form_is_measured_and_one_is_written() {
     for name in ["whole, floats", "whole, int8", "whole, bf16 weights", "whole, int8 weights", "whole, int4 weights"] {
         assert!(named(name).is_some(), "{name}\n{told:#}");
     }
+    // Every way was made, or it says why not.
+    assert!(left_out.iter().all(|one| !one["why"].as_str().unwrap().is_empty()), "{told:#}");
+    for cut in ["channels", "elements", "blocks"] {
+        let is_of = |one: &&Value| one["network"].as_str().unwrap().starts_with(cut);
+        assert!(networks.iter().chain(left_out).filter(is_of).count() > 1, "{cut}\n{told:#}");
+    }
     assert!(named("whole, floats").unwrap()["drop"] == 0.0, "{told:#}");
     assert!(named("whole, int8 weights").unwrap()["measured"]["size"].as_f64().unwrap() < 0.7, "{told:#}");
     assert!(networks.iter().any(|one| one["frontier"] == true), "{told:#}");

@@ -44,7 +44,7 @@ fn scales_of_few_bits_are_numbers() {
     let (_keep, folder) = trained("");
     for form in ["int8", "int4"] {
         let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", form, "--max-drop", "100"];
-        ok(&folder, &[&line[..], &["-o", &format!("{form}.safetensors")]].concat());
+        ok(&folder, &[&line[..], &["--all", "-o", &format!("{form}.safetensors")]].concat());
     }
     for (form, lie) in
         [("int8", f32::NAN), ("int8", f32::INFINITY), ("int8", -0.5), ("int4", f32::NEG_INFINITY), ("int4", f32::NAN)]

@@ -18,8 +18,8 @@ fn stored() -> (TempDir, PathBuf) {
     ok(&folder, &["train", "digits.nn", "--set", "epochs=3", "--out", "floats"]);
     for form in ["bf16", "int8", "int4"] {
         let output = format!("{form}.safetensors");
-        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", form, "--max-drop", "100"];
-        ok(&folder, &[&line[..], &["-o", &output]].concat());
+        let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", form, "--all"];
+        ok(&folder, &[&line[..], &["--max-drop", "100", "-o", &output]].concat());
     }
     (keep, folder)
 }
@@ -83,7 +83,7 @@ fn networks_that_lost_channels_are_stored_too() {
     let (_keep, folder) = stored();
     ok(&folder, &["prune", "digits.nn", "--weights", FLOATS, "--channels", "0.4", "-o", "small.safetensors"]);
     let line = ["quantise", "digits.nn", "--weights", "small.safetensors", "--weights-only", "int8", "--group", "8"];
-    ok(&folder, &[&line[..], &["--max-drop", "100", "-o", "both.safetensors"]].concat());
+    ok(&folder, &[&line[..], &["--all", "--max-drop", "100", "-o", "both.safetensors"]].concat());
     let [floats, both] = ["small.safetensors", "both.safetensors"].map(|file| accuracy(&folder, file, "native"));
     assert!((floats - both).abs() <= 0.02, "{floats} became {both}");
     let line = ["bench", "digits.nn", "--weights", FLOATS, "--compare", "small.safetensors", "int4.safetensors"];
@@ -108,8 +108,8 @@ fn tables_that_are_the_last_layer_too() {
     fs::write(folder.join("w.safetensors"), safetensors::serialize([("table", view)], None).unwrap()).unwrap();
     fs::write(folder.join("t.csv"), "0,5,95,7\n").unwrap();
     for form in ["bf16", "int8", "int4"] {
-        let line = ["quantise", "tied.nn", "--weights", "w.safetensors", "--weights-only", form, "-o", "q.safetensors"];
-        ok(folder, &line);
+        let line = ["quantise", "tied.nn", "--weights", "w.safetensors", "--weights-only", form, "--all"];
+        ok(folder, &[&line[..], &["-o", "q.safetensors"]].concat());
         let answer = |engine: &str| {
             let line = ["run", "tied.nn", "--weights", "q.safetensors", "--input", "t.csv", "--engine", engine];
             ok(folder, &[&line[..], &["--output", "y.npy"]].concat());
@@ -164,8 +164,9 @@ fn what_is_no_matrix_is_told() {
     let told = ok(&folder, &line);
     let row = told.lines().find(|line| line.starts_with("conv2d_2.w")).unwrap_or_else(|| panic!("{told}"));
     assert!(row.contains("32x16x3x3") && row.contains("it is no matrix"), "{told}");
-    // A bias, and what is too small to matter, are not.
-    assert!(!told.contains("conv2d_1"), "{told}");
+    let row = told.lines().find(|line| line.starts_with("conv2d_1.w")).unwrap_or_else(|| panic!("{told}"));
+    assert!(row.contains("it is no matrix"), "every product is listed, however small: {told}");
+    assert!(!told.contains("conv2d_1.b"), "a bias is none: {told}");
 }
 
 #[test]

@@ -84,6 +84,33 @@ pub fn worth_training(ladders: &[Vec<f64>], target: f64) -> Vec<usize> {
     steps
 }
 
+/// Why a step of a ladder is not trained, with how many times as fast it makes the network.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum PassedOver {
+    /// Less than [`WORTH`].
+    HardlyFaster(f64),
+    /// It does not meet the target, and another one is tried.
+    TooSlow(f64),
+    /// It does, but so does a lesser one.
+    LesserIsEnough(f64),
+}
+
+/// Why each step of a ladder is not trained; nothing for those that [`worth_training`] names.
+pub fn passed_over(ladders: &[Vec<f64>], target: f64) -> Vec<Option<PassedOver>> {
+    let trained = worth_training(ladders, target);
+    let count = ladders.first().map_or(0, Vec::len);
+    let why = |step: usize| {
+        let fastest = ladders.iter().map(|ladder| ladder[step]).fold(0.0, f64::max);
+        match () {
+            () if trained.contains(&step) => None,
+            () if fastest < WORTH => Some(PassedOver::HardlyFaster(fastest)),
+            () if fastest < target => Some(PassedOver::TooSlow(fastest)),
+            () => Some(PassedOver::LesserIsEnough(fastest)),
+        }
+    };
+    (0..count).map(why).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +158,11 @@ mod tests {
         assert_eq!(worth_training(&both, 2.0), [1, 3]);
         assert_eq!(worth_training(&both, 3.4), [4]);
         assert_eq!(worth_training(&both, 9.0), [4], "the fastest");
+        let why = passed_over(&both, 2.0);
+        assert_eq!(why[0], Some(PassedOver::TooSlow(1.8)));
+        assert_eq!((why[1], why[3]), (None, None));
+        assert_eq!(why[4], Some(PassedOver::LesserIsEnough(3.5)));
+        assert_eq!(passed_over(&[vec![1.1]], 2.0), [Some(PassedOver::HardlyFaster(1.1))]);
         assert!(worth_training(&[vec![0.9, 1.1]], 2.0).is_empty() && worth_training(&[vec![]], 2.0).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use super::{Given, Told};
 use crate::checkpoint::Checkpoint;
 use crate::dataset::Part;
 use crate::error::DriverError;
-use crate::narrow::narrow;
+use crate::narrow::{self, narrow};
 use crate::project::Project;
 use crate::prune::channels::{self, prune_channels};
 use crate::prune::{self, prune};
@@ -130,7 +130,7 @@ impl Maker<'_> {
             }
             Numbers::Stored(form) => {
                 let session = self.session(&project, weights)?;
-                let how = (form, self.metric, max_drop);
+                let how = (narrow::Request { form, measure: false }, self.metric, max_drop);
                 let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
                 let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
                 Ok(is_any.then(|| Checkpoint::of(outcome.store.iter(), weights.metadata.clone())))

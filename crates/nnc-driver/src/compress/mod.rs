@@ -23,7 +23,7 @@ use crate::error::DriverError;
 use crate::learned;
 use crate::project::Project;
 use crate::quantise::metric;
-use frontier::{Qualities, Target, WORTH, choose, frontier, worth_training};
+use frontier::{PassedOver, Qualities, Target, WORTH, choose, frontier, passed_over, worth_training};
 use maker::Maker;
 use nnc_graph::Stored;
 use nnc_lang::elaborate::{Better, RecipeInfo};
@@ -122,14 +122,23 @@ pub struct Report {
     pub held_out: bool,
     /// The networks, that which was given first.
     pub points: Vec<Point>,
-    /// What could not be made, and why.
-    pub left_out: Vec<(Variant, String)>,
+    /// What was not made, or not trained.
+    pub left_out: Vec<LeftOut>,
     /// The number of the one that is taken, if one meets the target.
     pub chosen: Option<usize>,
     /// Those that come nearest: the fastest that is good enough, the best that is fast enough.
     pub nearest: [Option<usize>; 2],
     /// The metric on the test split, which no choice was made by, of what was given and of what is taken.
     pub test: Option<[f64; 2]>,
+}
+
+/// A network that is not among those that were measured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// What it is, as [`Variant`] is called.
+    pub network: String,
+    /// Why it was passed over.
+    pub why: String,
 }
 
 /// Shares of the multiply-adds that channels are taken out for.
@@ -159,7 +168,10 @@ pub fn compress(given: Given<'_>, request: &Request, told: &mut dyn FnMut(Told<'
     told(Told::Doing("timing other numbers"));
     let faster = search.faster_numbers()?;
     search.climb(&CHANNELS.map(Cut::Channels), &faster, told)?;
-    // Products of integers, or by weights of few bits, leave no zeros out.
+    for numbers in &faster {
+        let why = "its products leave no zeros out, so that these would make nothing faster";
+        search.leave_out(format!("elements or blocks, {numbers}"), why.to_owned());
+    }
     search.climb(&ELEMENTS.map(Cut::Elements), &[], told)?;
     search.climb(&BLOCKS.map(Cut::Blocks), &[], told)?;
     told(Told::Doing("timing all of them"));
@@ -191,6 +203,14 @@ fn ways(group: usize) -> [Numbers; 4] {
     [Numbers::Integers, stored[0], stored[1], stored[2]]
 }
 
+fn in_words(why: PassedOver, target: f64) -> String {
+    match why {
+        PassedOver::HardlyFaster(gain) => format!("{gain:.2} times as fast, not trained below {WORTH}"),
+        PassedOver::TooSlow(gain) => format!("{gain:.2} times as fast, less than the {target} that is asked for: not trained"),
+        PassedOver::LesserIsEnough(gain) => format!("{gain:.2} times as fast, where a lesser cut is fast enough: not trained"),
+    }
+}
+
 /// A network whose metric was taken.
 struct Made {
     variant: Variant,
@@ -202,7 +222,7 @@ struct Search<'a> {
     maker: Maker<'a>,
     request: &'a Request,
     made: Vec<Made>,
-    left_out: Vec<(Variant, String)>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Search<'_> {
@@ -232,8 +252,12 @@ impl Search<'_> {
             Err(error @ DriverError::NotFinite(_)) => error.to_string(),
             Err(error) => return Err(error),
         };
-        self.left_out.push((variant, why));
+        self.leave_out(variant.to_string(), why);
         Ok(None)
+    }
+
+    fn leave_out(&mut self, network: String, why: String) {
+        self.left_out.push(LeftOut { network, why });
     }
 
     /// Adds networks that are one that was made with other numbers. What its floats lost is not left for these to lose, unless
@@ -255,10 +279,16 @@ impl Search<'_> {
     }
 
     /// The numbers that make the network faster.
-    fn faster_numbers(&self) -> Result<Vec<Numbers>, DriverError> {
+    fn faster_numbers(&mut self) -> Result<Vec<Numbers>, DriverError> {
         let gains = self.times(self.request.time / SHORT)?.into_iter().map(|row| row.speed_up);
-        let all = self.made.iter().map(|made| made.variant.numbers).zip(gains);
-        Ok(all.filter(|(_, gain)| *gain >= WORTH).map(|(numbers, _)| numbers).collect())
+        let numbers = self.made.iter().map(|made| made.variant.numbers);
+        let others: Vec<(Numbers, f64)> = numbers.zip(gains).filter(|(numbers, _)| *numbers != Numbers::Floats).collect();
+        let (faster, slow): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, gain)| *gain >= WORTH);
+        for (numbers, gain) in slow {
+            let why = format!("{gain:.2} times as fast as the whole network, less than {WORTH}");
+            self.leave_out(format!("a cut, {numbers}"), why);
+        }
+        Ok(faster.into_iter().map(|(numbers, _)| numbers).collect())
     }
 
     /// Cuts the network in steps, as far as it can be, and trains those that are worth it, alone or with one of some numbers.
@@ -268,14 +298,18 @@ impl Search<'_> {
             told(Told::Doing(&format!("timing {cut}")));
             let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
             let Some((weights, done)) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
-            // A step that takes out what the one before did makes no other network.
-            if steps.last().is_none_or(|(last, _): &(Cut, Checkpoint)| last.to_string() != done.to_string()) {
-                steps.push((done, weights));
+            match steps.last().filter(|(last, _): &&(Cut, Checkpoint)| last.to_string() == done.to_string()) {
+                Some((last, _)) => self.leave_out(cut.to_string(), format!("takes out no more than {last}")),
+                None => steps.push((done, weights)),
             }
         }
         let with: Vec<Numbers> = [Numbers::Floats].iter().chain(faster).copied().collect();
         let ladders: Result<Vec<_>, _> = with.iter().map(|&numbers| self.speed_ups(&steps, numbers)).collect();
-        for step in worth_training(&ladders?, self.request.target.speed_up) {
+        let (ladders, target) = (ladders?, self.request.target.speed_up);
+        for ((cut, _), why) in steps.iter().zip(passed_over(&ladders, target)) {
+            why.into_iter().for_each(|why| self.leave_out(cut.to_string(), in_words(why, target)));
+        }
+        for step in worth_training(&ladders, target) {
             let (cut, weights) = &steps[step];
             let variant = Variant { cut: *cut, ..Variant::GIVEN };
             let trained = self.trained(weights, *cut, told).map(Some);

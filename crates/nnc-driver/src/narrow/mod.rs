@@ -2,11 +2,13 @@
 //!
 //! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that were
 //! not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
-//! themselves. The numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices
-//! that are stored beside products of integers: tables, and those of loops.
+//! themselves. Before, matrices are left as they are by which a row takes longer in few bits ([`mod@timing`]). The numbers
+//! are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices that are stored beside
+//! products of integers: tables, and those of loops.
 
 pub mod file;
 pub mod tables;
+mod timing;
 
 use crate::checkpoint;
 use crate::compiled::Compiler;
@@ -14,7 +16,7 @@ use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::prune::channels::records;
-use crate::quantise::Measured;
+use crate::quantise::{Measured, Times};
 use crate::quantise::held::{GoesBack, hold, measure};
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
@@ -22,6 +24,7 @@ use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round, tables as find_tables};
+use nnc_opt::products::{Factor, Product, products};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -35,12 +38,20 @@ pub enum Reason {
     Small,
     /// It has another number of axes, or is that of a convolution.
     NoMatrix,
+    /// There is none: both factors of a product differ from run to run, as those of attention scores.
+    TwoActivations,
+    /// There is none: a product is by a constant of the program.
+    Constant,
     /// Its terms are no whole number of groups.
     Group,
     /// It holds what is no finite number.
     NotFinite,
     /// The metric dropped too much with it.
     Accuracy,
+    /// A row by it measured slower.
+    Slower,
+    /// There is no product by it, but by what is computed from it.
+    Derived,
 }
 
 impl std::fmt::Display for Reason {
@@ -48,9 +59,13 @@ impl std::fmt::Display for Reason {
         f.write_str(match self {
             Self::Small => "few elements",
             Self::NoMatrix => "it is no matrix",
+            Self::TwoActivations => "product of two activations",
+            Self::Constant => "product by a constant",
             Self::Group => "its terms are no whole groups",
             Self::NotFinite => "it holds what is no finite number",
             Self::Accuracy => "costs too much accuracy",
+            Self::Slower => "slower, even for one row",
+            Self::Derived => "multiplied is what is made of it",
         })
     }
 }
@@ -58,9 +73,9 @@ impl std::fmt::Display for Reason {
 /// What became of a matrix, or of what could be thought to be one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// The path of the parameter.
+    /// The path of the parameter; of a product by none where in the source it comes from.
     pub path: String,
-    /// Its dims.
+    /// Its dims; none of a product by no parameter.
     pub dims: Vec<usize>,
     /// Multiply-adds of all products by it, of a batch.
     pub products: usize,
@@ -70,15 +85,30 @@ pub struct Row {
     pub by_floats: bool,
     /// The root of the mean squared rounding error, as a share of that of the weights.
     pub error: Option<f64>,
+    /// Seconds of a row by it, if that was asked.
+    pub times: Option<Times>,
     /// How much the metric drops with this matrix alone stored, if that was asked.
     pub drop: Option<f64>,
 }
 
+/// How matrices are to be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// What in.
+    pub form: Stored,
+    /// Whether a row by each is measured; else none stays a float for being slower.
+    pub measure: bool,
+}
+
 impl Row {
     fn no_matrix(path: &str, dims: &[usize]) -> Self {
-        let choice = Err(Reason::NoMatrix);
-        let (path, dims) = (path.to_owned(), dims.to_vec());
-        Self { path, dims, products: 0, choice, by_floats: false, error: None, drop: None }
+        let why = if dims.len() == 2 { Reason::Derived } else { Reason::NoMatrix };
+        Self::left_alone(path.to_owned(), dims, why)
+    }
+
+    fn left_alone(path: String, dims: &[usize], why: Reason) -> Self {
+        let (dims, choice) = (dims.to_vec(), Err(why));
+        Self { path, dims, products: 0, choice, by_floats: false, error: None, times: None, drop: None }
     }
 }
 
@@ -89,7 +119,7 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Bytes of all tensors of weights, before and after.
     pub bytes: [usize; 2],
-    /// The matrices in the order of their first products, then what has more axes.
+    /// The matrices in the order of their first products, then products by anything else, then what else is large.
     pub rows: Vec<Row>,
 }
 
@@ -105,12 +135,14 @@ pub struct Outcome {
 /// The matrices that may be stored, and what stands for each.
 struct Chosen {
     rows: Vec<Row>,
+    /// What is told of products by anything else.
+    others: Vec<Row>,
     made: BTreeMap<String, (Matrix, Rounded)>,
 }
 
 impl Chosen {
     fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
-        let mut chosen = Self { rows: Vec::new(), made: BTreeMap::new() };
+        let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new() };
         for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let Candidate { path, dims, products, .. } = candidate;
@@ -127,12 +159,31 @@ impl Chosen {
                 choice: choice.as_ref().map(|_| matrix.form).map_err(|why| *why),
                 by_floats: matrix.by_floats,
                 error,
+                times: None,
                 drop: None,
             };
             chosen.rows.push(row);
             choice.into_iter().for_each(|made| drop(chosen.made.insert(path.clone(), (matrix.clone(), made))));
         }
         chosen
+    }
+
+    /// Leaves alone by what a row takes longer than by floats. Of a table only rows are picked.
+    fn time(&mut self, floats: &BTreeMap<String, Tensor>, compiler: &Compiler) -> Result<(), DriverError> {
+        for at in 0..self.rows.len() {
+            let row = &self.rows[at];
+            if row.choice.is_err() || row.products == 0 {
+                continue;
+            }
+            let matrix = &self.made[&row.path].0;
+            let times = timing::measure(matrix, &floats[&row.path], &self.tensors_of(matrix), compiler)?;
+            let row = &mut self.rows[at];
+            row.times = Some(times);
+            if times.integers > times.float {
+                row.choice = Err(Reason::Slower);
+            }
+        }
+        Ok(())
     }
 
     /// Those that are stored.
@@ -158,12 +209,32 @@ impl Chosen {
         [(matrix.stored_path(), made.stored.clone())].into_iter().chain(scales).collect()
     }
 
-    /// What is large and stays as it is, though it is no vector.
-    fn others(&self, floats: &BTreeMap<String, Tensor>) -> Vec<Row> {
-        let is_known = |path: &str| self.rows.iter().any(|row| row.path == path);
+    /// A row for each layer with products of a graph by something else than the matrices that there are rows of.
+    fn add_products(&mut self, graph: &Graph, floats: &BTreeMap<String, Tensor>) {
+        for product in products(graph).into_iter().filter(Product::varies) {
+            let row = match product.weights() {
+                Some(Factor::Weights { path, .. }) => {
+                    let Some(tensor) = floats.get(path) else { continue };
+                    Row::no_matrix(path, tensor.dims())
+                }
+                Some(_) => Row::left_alone(product.place(), &[], Reason::Constant),
+                None => Row::left_alone(product.place(), &[], Reason::TwoActivations),
+            };
+            if !self.is_known(&row.path) {
+                self.others.push(row);
+            }
+        }
+    }
+
+    fn is_known(&self, path: &str) -> bool {
+        self.rows.iter().chain(&self.others).any(|row| row.path == path)
+    }
+
+    /// What else is large and stays as it is, though it is no vector.
+    fn unread(&self, floats: &BTreeMap<String, Tensor>) -> Vec<Row> {
         let is_other = |(path, tensor): &(&String, &Tensor)| {
             let is_large = tensor.dtype().is_float() && tensor.dims().len() > 1 && tensor.elements() >= LEAST_ELEMENTS;
-            is_large && !is_known(path)
+            is_large && !self.is_known(path)
         };
         floats.iter().filter(is_other).map(|(path, tensor)| Row::no_matrix(path, tensor.dims())).collect()
     }
@@ -172,7 +243,8 @@ impl Chosen {
         let bytes = |tensors: &BTreeMap<String, Tensor>| tensors.values().map(|tensor| tensor.bytes().len()).sum();
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
-        let rows = self.rows.iter().cloned().chain(self.others(floats)).collect();
+        let unread = self.unread(floats);
+        let rows = self.rows.into_iter().chain(self.others).chain(unread).collect();
         let report = Report { measured, bytes: [bytes(&before), bytes(&after)], rows };
         let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();
         let store = Store::of(after.iter().chain(&records).map(|(path, tensor)| (path.as_str(), tensor)));
@@ -239,11 +311,14 @@ pub fn narrow(
     compiler: &Compiler,
     weights: &Store,
     dataset: &Dataset,
-    (form, metric, max_drop): (Stored, &str, f64),
+    (request, metric, max_drop): (Request, &str, f64),
 ) -> Result<Outcome, DriverError> {
     let floats = &floats(project, weights);
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    let mut chosen = chosen(&graph, form, floats)?;
+    let mut chosen = chosen(&graph, request.form, floats)?;
+    if request.measure {
+        chosen.time(floats, compiler)?;
+    }
     let part = dataset.shown().clone();
     let trial = Trial { project, recipe, compiler, floats, part, metric };
     let before = trial.run(&chosen, &[])?;
@@ -259,14 +334,19 @@ pub fn narrow(
 /// Stores the matrices of a model by itself. No metric is taken.
 ///
 /// # Errors
-/// No matrices, or a bug in the compiler.
+/// No matrices, or what cannot be compiled or run.
 pub fn narrow_model(
     (project, graph): (&Project, &Graph),
-    form: Stored,
+    compiler: &Compiler,
+    request: Request,
     weights: &Store,
 ) -> Result<Outcome, DriverError> {
     let floats = floats(project, weights);
-    Ok(chosen(graph, form, &floats)?.outcome(&floats, None))
+    let mut chosen = chosen(graph, request.form, &floats)?;
+    if request.measure {
+        chosen.time(&floats, compiler)?;
+    }
+    Ok(chosen.outcome(&floats, None))
 }
 
 /// The weights of a network by path, and the records of channels that they lost.
@@ -283,7 +363,8 @@ fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Res
         let matrix = found.stored(form);
         (found, matrix)
     };
-    let chosen = Chosen::new(found.map(stored), floats);
+    let mut chosen = Chosen::new(found.map(stored), floats);
+    chosen.add_products(&graph, floats);
     let problem = |message: &str| Err(DriverError::Usage(message.to_owned()));
     if chosen.rows.is_empty() && has_doubles(&graph) {
         return problem("weights of f64 are not stored in few bits: train in f32, without `--dtype f64`");

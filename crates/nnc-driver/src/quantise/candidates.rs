@@ -9,9 +9,9 @@ use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
 use crate::quantise::observe::{self, Method, Observation};
 use crate::quantise::weights::{self, Quantised};
-use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, timing};
+use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows, timing};
 use crate::store::Store;
-use nnc_graph::{Graph, Tensor, TensorType};
+use nnc_graph::{Graph, NodeId, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,8 @@ pub struct Candidates {
     graph: Graph,
     /// In program order.
     pub all: Vec<Candidate>,
+    /// What is told of the products that cannot be quantised, each with its place among the nodes of the program.
+    left_out: Vec<(NodeId, Row)>,
     calibrated_on: Option<usize>,
     /// Seconds of a run, if that was asked for.
     times: Option<Times>,
@@ -67,8 +69,7 @@ impl Candidates {
         };
         let firsts: Vec<Site> = uses.iter().map(|uses| uses[0].clone()).collect();
         let floats = weights::floats(&programs[0].graph, &firsts, (compiler, store))?;
-        let layers = layers_of(&firsts);
-        let candidate = |((sites, weights), layer): ((Vec<Site>, Tensor), String)| {
+        let candidate = |(sites, weights): (Vec<Site>, Tensor)| {
             let first = &sites[0];
             let seen = seen.get(&first.name);
             let range = match calibrated_on {
@@ -81,12 +82,16 @@ impl Candidates {
             let (name, elements) = (first.name.clone(), weights.elements());
             let widened = seen.and_then(|seen| widened(seen, &programs));
             let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
+            let layer = String::new();
             let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
             Candidate { floats: weights, made, marks, row, sites }
         };
-        let all = uses.into_iter().zip(floats).zip(layers).map(candidate).collect();
+        let mut all: Vec<Candidate> = uses.into_iter().zip(floats).map(candidate).collect();
         let graph = programs.into_iter().next().expect("there is one").graph;
-        Ok(Self { all, graph, calibrated_on, times: None })
+        let mut left_out = rows::left_out_rows(&graph, rows);
+        let named = all.iter_mut().map(|candidate| &mut candidate.row);
+        rows::name_layers(named.chain(left_out.iter_mut().map(|(_, row)| row)));
+        Ok(Self { all, left_out, graph, calibrated_on, times: None })
     }
 
     /// Leaves alone what integers do slower: first each product by itself, then the network, as what one product costs
@@ -160,7 +165,10 @@ impl Candidates {
         tables.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let wanted = wanted(&Project { quantised: layers, stored: tables.matrices, ..project.clone() })?;
         let (times, calibrated_on) = (self.times, self.calibrated_on);
-        let rows = self.all.into_iter().map(|candidate| candidate.row).collect();
+        let served = self.all.into_iter().map(|candidate| (candidate.sites[0].node, candidate.row));
+        let mut rows: Vec<(NodeId, Row)> = served.chain(self.left_out).collect();
+        rows.sort_by_key(|(node, _)| *node);
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
         let (measured, answers, bytes) = (None, Vec::new(), [before, bytes(&wanted)]);
         let report = Report { measured, calibrated_on, answers, times, bytes, rows, tables: tables.rows };
         Ok(Outcome { report, store, wanted })
@@ -247,27 +255,6 @@ fn by_name(sites: Vec<Site>) -> Vec<Vec<Site>> {
         }
     }
     found
-}
-
-/// What sites are called where a short name does: the layer, if no other site has it, else the parameter, else all of it.
-fn layers_of(sites: &[Site]) -> Vec<String> {
-    let parameter = |site: &Site| site.name.split('@').next().unwrap_or_default().to_owned();
-    let layer = |site: &Site| {
-        let parameter = parameter(site);
-        parameter.rsplit_once('.').map_or(parameter.clone(), |(layer, _)| layer.to_owned())
-    };
-    let shortest = |site: &Site| {
-        let is_alone =
-            |short: &dyn Fn(&Site) -> String| sites.iter().filter(|other| short(other) == short(site)).count() == 1;
-        if is_alone(&layer) {
-            layer(site)
-        } else if is_alone(&parameter) {
-            parameter(site)
-        } else {
-            site.name.clone()
-        }
-    };
-    sites.iter().map(shortest).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! 5. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
 //! 6. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
-//! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
+//! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each, `rows` what
+//! is told of them and of those that cannot be quantised,
 //! [`looked`] which programs their ranges hold for, [`trained`] ranges that a training found, [`mod@drift`] what became of
 //! answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a
 //! recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
@@ -22,7 +23,8 @@ pub(crate) mod held;
 mod histogram;
 pub mod looked;
 pub mod observe;
-mod timing;
+mod rows;
+pub(crate) mod timing;
 pub mod trained;
 mod trial;
 mod weights;
@@ -41,7 +43,7 @@ use examples::OneCall;
 use looked::Program;
 use nnc_graph::TensorType;
 use nnc_lang::elaborate::{Better, RecipeInfo};
-use nnc_opt::quantise::Range;
+use nnc_opt::quantise::{Range, Unserved};
 use observe::Method;
 use std::collections::BTreeMap;
 pub use timing::Times;
@@ -83,11 +85,14 @@ pub enum Reason {
     NetworkSlower,
     /// The metric dropped too much with it.
     Accuracy,
+    /// It is none of the products that can be quantised.
+    Unserved(Unserved),
 }
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+        let why = match self {
+            Self::Unserved(why) => return std::fmt::Display::fmt(why, f),
             Self::NeverExercised => "its inputs were all 0",
             Self::Vanishing => "its inputs are almost 0",
             Self::NotFinite => "its inputs hold what is no finite number",
@@ -97,18 +102,20 @@ impl std::fmt::Display for Reason {
             Self::Slower => "int8 is slower",
             Self::NetworkSlower => "the network is slower with int8",
             Self::Accuracy => "costs too much accuracy",
-        })
+        };
+        f.write_str(why)
     }
 }
 
 /// What became of a product.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// The name of its weights: [`nnc_opt::quantise::Site::name`].
+    /// The name of its weights: [`nnc_opt::quantise::Site::name`]. Of what cannot be quantised the path of a parameter, or without
+    /// one where in the source it comes from.
     pub name: String,
     /// The same as short as it is among the others: the layer, where it has one quantised parameter.
     pub layer: String,
-    /// Elements of its weights.
+    /// Elements of its weights; 0 where both factors are activations, or one is a constant.
     pub elements: usize,
     /// Multiply-adds for an example.
     pub products: usize,

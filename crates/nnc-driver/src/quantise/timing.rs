@@ -25,7 +25,7 @@ const WEIGHTS: &str = "product.w";
 pub struct Times {
     /// By floats.
     pub float: f64,
-    /// By integers.
+    /// By integers, or by a matrix of few bits.
     pub integers: f64,
 }
 
@@ -39,7 +39,7 @@ pub fn measure(
     compiler: &Compiler,
 ) -> Result<Times, DriverError> {
     let [floats, integers] = &product(graph, site, weights)?;
-    compare([Form::of(floats), Form::of(integers)], compiler, product_seconds)
+    compare([Form::of(floats), Form::of(integers)], compiler, Scope::Product)
 }
 
 /// Measures a whole graph, and the same with such layers of integers. The store has all that both read.
@@ -52,16 +52,39 @@ pub fn measure_all(
     (compiler, store): (&Compiler, &Store),
 ) -> Result<Times, DriverError> {
     let quantised = quantise(graph, layers);
-    compare([Form { graph, store }, Form { graph: &quantised, store }], compiler, all_seconds)
+    compare([Form { graph, store }, Form { graph: &quantised, store }], compiler, Scope::Run)
+}
+
+/// What of a run counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    /// The product with all that is done for it.
+    Product,
+    /// All kernels.
+    Run,
+}
+
+impl Scope {
+    fn seconds(self, graph: &Graph, report: &[KernelReport], times: &[Duration]) -> f64 {
+        match self {
+            Self::Product => product_seconds(graph, report, times),
+            Self::Run => all_seconds(report, times),
+        }
+    }
 }
 
 /// A program, and the weights that it is run with.
-struct Form<'f> {
+pub(crate) struct Form<'f> {
     graph: &'f Graph,
     store: &'f Store,
 }
 
 impl<'f> Form<'f> {
+    /// That of a graph with what it reads.
+    pub(crate) fn new(graph: &'f Graph, store: &'f Store) -> Self {
+        Self { graph, store }
+    }
+
     fn of((graph, store): &'f (Graph, Store)) -> Self {
         Self { graph, store }
     }
@@ -78,12 +101,11 @@ impl<'f> Form<'f> {
     }
 }
 
-/// The least of what `seconds` says of some runs that take turns.
-fn compare(
-    forms: [Form<'_>; 2],
-    compiler: &Compiler,
-    seconds: fn(&Graph, &[KernelReport], &[Duration]) -> f64,
-) -> Result<Times, DriverError> {
+/// The least seconds, in such a scope, of some runs that take turns.
+///
+/// # Errors
+/// What cannot be compiled or run.
+pub(crate) fn compare(forms: [Form<'_>; 2], compiler: &Compiler, scope: Scope) -> Result<Times, DriverError> {
     let mut programs = Vec::new();
     for form in forms {
         let (graph, store) = form.specialised();
@@ -97,7 +119,7 @@ fn compare(
         for (program, store, least) in &mut programs {
             let times = program.run_timed(store).map_err(failed)?;
             let report = program.lowered().map_or(&[][..], |lowered| &lowered.report);
-            *least = least.min(seconds(&program.graph, report, &times));
+            *least = least.min(scope.seconds(&program.graph, report, &times));
         }
         runs += 1;
     }
@@ -116,7 +138,7 @@ fn product_seconds(graph: &Graph, report: &[KernelReport], times: &[Duration]) -
 }
 
 /// Seconds of all kernels of a run.
-fn all_seconds(_: &Graph, report: &[KernelReport], times: &[Duration]) -> f64 {
+fn all_seconds(report: &[KernelReport], times: &[Duration]) -> f64 {
     report.iter().zip(times).filter(|(kernel, _)| kernel.runs > 0).map(|(_, time)| time.as_secs_f64()).sum()
 }
 
@@ -142,7 +164,7 @@ fn alone(graph: &Graph, site: &Site, rounded: bool) -> Graph {
     let node = graph.node(site.node);
     let ty = graph.ty(site.input);
     let rank = ty.shape.rank();
-    let is_conv = matches!(node.op, Op::Conv(_));
+    let is_conv = matches!(node.op, Op::Conv(_) | Op::ConvInputGrad { .. });
     let dims = |order: Vec<usize>| order.into_iter().map(|axis| ty.shape[axis].clone()).collect::<Vec<_>>();
     let given = if is_conv { TensorType::new(ty.dtype, dims(channels_last(rank))) } else { ty.clone() };
     let mut alone = Graph::new("product");

@@ -124,11 +124,11 @@ pub(super) fn conv_input_grad(
     at: &ConvAttributes,
     input: &[Dim],
 ) -> Checked<TensorType> {
-    conv_ranks(dy, w)?;
+    let dtype = conv_ranks(dy, w)?;
     let channels = at.groups.clone() * w.shape[1].clone();
     let x = TensorType::new(dy.dtype, [vec![dy.shape[0].clone(), channels], input.to_vec()].concat());
-    same(&conv(&x, w, at)?, dy)?;
-    Ok(x)
+    same(&TensorType::new(dy.dtype, conv(&x, w, at)?.shape), dy)?;
+    Ok(TensorType::new(dtype, x.shape))
 }
 
 pub(super) fn conv_weight_grad(

@@ -119,8 +119,15 @@ pub(super) fn conv_last(x: &Array, w: &Array, attributes: &ConvAttributes, dims:
 }
 
 pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    let count = dims.iter().product();
+    if let (Data::Int(ys), Data::Int(ws)) = (&dy.data, &w.data) {
+        let mut x = vec![0i64; count];
+        let add = &mut |i: usize, j: usize, k: usize| x[i] = x[i].wrapping_add(ys[k].wrapping_mul(ws[j]));
+        walk(dims, &w.dims, &dy.dims, attributes, add);
+        return Array::ints(sums_of(dy, w), dims, x);
+    }
     let (ys, ws) = (dy.to_floats(), w.to_floats());
-    let mut x = vec![0.0; dims.iter().product()];
+    let mut x = vec![0.0; count];
     walk(dims, &w.dims, &dy.dims, attributes, &mut |i, j, k| x[i] += ys[k] * ws[j]);
     Array::floats(dy.dtype, dims, x)
 }

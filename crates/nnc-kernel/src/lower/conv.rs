@@ -86,6 +86,8 @@ pub fn lower_input_grad(
     let images = graph.ty(dy).shape.sizes()[0];
     let axes = spatial.backward();
     let image = stored(lowering, dy, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
+    let (image, weights) =
+        (words::widened(lowering, dy, &image, DType::I32)?, words::widened(lowering, w, &weights, DType::I32)?);
     emit(lowering, group, anchor, dy, Operands { image, weights, axes, rows, channels, last: false })
 }
 

@@ -7,7 +7,7 @@
 //! side, those that have no tap as zeros.
 
 use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_single, is_unpadded};
-use nnc_graph::{ConvAttributes, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
+use nnc_graph::{ConvAttributes, DType, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
 
 /// One axis of a transpose in numbers.
 #[derive(Clone, Copy)]
@@ -30,6 +30,8 @@ struct Transpose {
     w: ValueId,
     axes: Vec<Axis>,
     groups: Dim,
+    /// The dtype of the results.
+    sums: DType,
 }
 
 /// The convolution of an axis that makes the results of a phase.
@@ -134,7 +136,8 @@ impl Layout<'_> {
         }
         let phases: Vec<Vec<Phase>> =
             axes.iter().map(|axis| (0..axis.stride).map(|phase| axis.phase(phase)).collect()).collect();
-        let of = Transpose { dy, w, axes, groups };
+        let sums = old.ty(node.results[0]).dtype;
+        let of = Transpose { dy, w, axes, groups, sums };
         let made = self.phases(&of, &phases, &mut Vec::new());
         Some(self.cut(made, &of.axes))
     }
@@ -166,7 +169,7 @@ impl Layout<'_> {
 
     /// The results of one phase of every axis.
     fn phase(&mut self, of: &Transpose, phases: &[&Phase]) -> ValueId {
-        let Transpose { dy, w, axes, groups } = of;
+        let Transpose { dy, w, axes, groups, sums: _ } = of;
         let (dy, w) = (*dy, *w);
         let (from, kernel) = (self.rewriter.ty(dy).shape.0.clone(), self.rewriter.ty(w).clone());
         let taps: Option<Vec<SliceRange>> = phases.iter().map(|phase| phase.taps.clone()).collect();
@@ -174,7 +177,7 @@ impl Layout<'_> {
             let places = axes.iter().map(|axis| Dim::from(axis.results()));
             let channels = kernel.shape[1].clone() * groups.clone();
             let dims: Vec<Dim> = [from[0].clone()].into_iter().chain(places).chain([channels]).collect();
-            let ty = TensorType::new(kernel.dtype, Shape(dims));
+            let ty = TensorType::new(of.sums, Shape(dims));
             return self.rewriter.graph_mut().splat(&ty, 0.0);
         };
         let ranges = [vec![whole(&kernel.shape[0]), whole(&kernel.shape[1])], taps].concat();

@@ -284,7 +284,7 @@ impl Pass<'_> {
         let weights = self.with_number(BinaryOp::Min, weights, f64::from(WEIGHT_LEVELS));
         let sums = self.sums(&node.op, x, weights);
         let sums = match x.range.signed {
-            true => self.without_middle(node, sums, (weights, site.channel_axis)),
+            true => self.without_middle(node, sums, (weights, site)),
             false => sums,
         };
         let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
@@ -354,20 +354,41 @@ impl Pass<'_> {
     }
 
     /// Sums without what they have too much because 0 is not 0.
-    fn without_middle(&mut self, node: &Node, sums: ValueId, (weights, channel_axis): (ValueId, usize)) -> ValueId {
+    fn without_middle(&mut self, node: &Node, sums: ValueId, (weights, site): (ValueId, &Site)) -> ValueId {
+        let excess = match &node.op {
+            Op::ConvInputGrad { .. } => self.middle_at_places(node, weights),
+            _ => self.middle_of_channels(node, (weights, site.channel_axis)),
+        };
+        self.rewriter.emit(Op::Binary(BinaryOp::Sub), &[sums, excess])
+    }
+
+    /// What the sums of each channel have too much.
+    fn middle_of_channels(&mut self, node: &Node, (weights, channel_axis): (ValueId, usize)) -> ValueId {
         let rank = self.rewriter.ty(weights).shape.rank();
         let wide = self.rewriter.emit(Op::Cast(DType::I32), &[weights]);
         let axes = (0..rank).filter(|&axis| axis != channel_axis).collect();
         let of_channels = self.rewriter.emit(Op::Reduce { op: ReduceOp::Sum, axes }, &[wide]);
         let excess = self.with_number(BinaryOp::Mul, of_channels, f64::from(MIDDLE));
-        let excess = self.along_channels(node, excess);
-        self.rewriter.emit(Op::Binary(BinaryOp::Sub), &[sums, excess])
+        self.along_channels(node, excess)
+    }
+
+    /// What the sums of the transpose of a convolution have too much, which differs from place to place as the taps do that meet
+    /// there: those of an image that is 0 everywhere.
+    fn middle_at_places(&mut self, node: &Node, weights: ValueId) -> ValueId {
+        let old = self.rewriter.old();
+        let mut image = TensorType::new(DType::U8, old.ty(node.operands[0]).shape.clone());
+        image.shape.0[0] = Dim::from(1i64);
+        let zeros = self.rewriter.graph_mut().splat(&image, f64::from(MIDDLE));
+        let excess = self.rewriter.emit(node.op.clone(), &[zeros, weights]);
+        let shape = old.ty(node.results[0]).shape.clone();
+        let axes = (0..shape.rank()).collect();
+        self.rewriter.emit(Op::Broadcast { shape, axes }, &[excess])
     }
 
     /// A number for each output channel, at every place of a product's result.
     fn along_channels(&mut self, node: &Node, numbers: ValueId) -> ValueId {
         let shape = self.rewriter.old().ty(node.results[0]).shape.clone();
-        let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { shape.rank() - 1 };
+        let axis = if matches!(node.op, Op::Dot { .. }) { shape.rank() - 1 } else { 1 };
         self.rewriter.emit(Op::Broadcast { shape, axes: vec![axis] }, &[numbers])
     }
 
@@ -389,6 +410,7 @@ impl Pass<'_> {
 fn terms(op: &Op) -> [Option<usize>; 2] {
     match op {
         Op::Conv(at) if at.groups.is(1) => [Some(1), Some(1)],
+        Op::ConvInputGrad { .. } => [Some(1), Some(0)],
         Op::Dot { a_axes, b_axes, .. } => [Some(a_axes[0]), Some(b_axes[0])],
         _ => [None, None],
     }

@@ -13,9 +13,11 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`mod@sites`] | which products of a graph can be quantised, and what they are called |
+//! | [`mod@left_out`] | the products of a graph that cannot, and why |
 //! | `fingerprint` | numbers for what values are computed by |
 //! | [`mod@rounded`] | which values of a graph there are integers for |
 //! | [`mod@apply`] | the rewrite |
+//! | [`mod@crossings`] | where a quantised network leaves bytes |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
@@ -28,14 +30,18 @@
 use std::collections::BTreeSet;
 
 mod apply;
+mod crossings;
 mod fake;
 mod fingerprint;
+mod left_out;
 mod rounded;
 mod sites;
 mod weights;
 
 pub use apply::{floats_of_integers, quantise, quantise_floats};
+pub use crossings::{Change, Crossing, crossings};
 pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
+pub use left_out::{LeftOut, Unserved, left_out};
 pub use sites::{Site, Sources, sites};
 
 /// Terms that kernels multiply at a time.

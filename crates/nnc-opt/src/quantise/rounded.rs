@@ -4,7 +4,7 @@
 
 use super::Layer;
 use super::fingerprint::fingerprints;
-use super::sites::{is_matrix, name};
+use super::sites::name;
 use crate::constants::constants;
 use nnc_graph::{DType, Graph, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ pub(super) fn rounded_values(graph: &Graph, layers: &[Layer]) -> BTreeMap<ValueI
         constants[value.index()] && ty.dtype == DType::F32 && ty.shape.rank() > 1
     };
     let rounded = |value: ValueId| {
-        let axes = if is_matrix(graph, value) { 0..2 } else { 0..1 };
-        axes.filter_map(|channel_axis| Some(Rounded { name: name(graph, &marks, value, channel_axis)?, channel_axis }))
+        // Transposes of convolutions have their channels along the second axis.
+        (0..2).filter_map(|channel_axis| Some(Rounded { name: name(graph, &marks, value, channel_axis)?, channel_axis }))
             .find(|rounded| names.contains(rounded.name.as_str()))
     };
     let values = graph.nodes().flat_map(|(_, node)| node.results.iter().copied()).filter(could_be);

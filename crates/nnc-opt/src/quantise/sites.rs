@@ -6,7 +6,8 @@
 
 use super::fingerprint::fingerprints;
 use crate::constants::constants;
-use nnc_graph::{Graph, NodeId, Op, ValueId};
+use crate::products::multiply_adds;
+use nnc_graph::{Dim, Graph, NodeId, Op, ValueId};
 use std::collections::BTreeSet;
 
 /// A product that can be quantised.
@@ -27,7 +28,7 @@ pub struct Site {
     pub channel_axis: usize,
     /// Output channels.
     pub channels: usize,
-    /// Terms of a sum.
+    /// Terms of a sum; of the transpose of a convolution, where they differ, those of a mean one.
     pub depth: usize,
     /// Whether it is a convolution whose output channels are each made of one channel of the image.
     pub is_single: bool,
@@ -126,6 +127,7 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     let node = graph.node(id);
     let channel_axis = match &node.op {
         Op::Conv(_) => 0,
+        Op::ConvInputGrad { attributes, .. } if attributes.groups.is(1) => 1,
         Op::Dot { batch: 0, a_axes, b_axes } if a_axes.len() == 1 && is_matrix(graph, node.operands[1]) => {
             1 - b_axes[0]
         }
@@ -138,13 +140,21 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     }
     let sizes = graph.ty(weights).shape.sizes();
     let elements: usize = sizes.iter().product();
-    let results = graph.ty(node.results[0]).shape.elements().size();
     let channels = sizes[channel_axis];
-    let depth = elements.checked_div(channels)?;
+    let depth = elements.checked_div(channels)?.div_ceil(phases(&node.op));
     let name = name(graph, marks, weights, channel_axis)?;
     let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
-    let (mark, products) = (marks[input.index()], results * depth);
+    let (mark, products) = (marks[input.index()], multiply_adds(graph, node)?);
     Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
+}
+
+/// How many kinds of results a product has, each of other taps of the kernel: those of the transpose of a convolution with a
+/// stride.
+fn phases(op: &Op) -> usize {
+    match op {
+        Op::ConvInputGrad { attributes, .. } => attributes.stride.iter().map(Dim::size).product(),
+        _ => 1,
+    }
 }
 
 /// What weights are called whose output channels lie along an axis: [`Site::name`]. By custom these are the columns of a

@@ -7,7 +7,7 @@ use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
-use nnc_driver::compress::{Given, Point, Report, Request, Told, Variant, compress};
+use nnc_driver::compress::{Given, LeftOut, Point, Report, Request, Told, Variant, compress};
 use nnc_driver::{DriverError, Project};
 use nnc_lang::elaborate::{Better, RecipeInfo};
 use serde_json::{Value, json};
@@ -157,7 +157,9 @@ fn shown(report: &Report) -> String {
     let heading = ["network", "as", "size", "", "median", "quartiles", "speed", report.metric.as_str(), "drop", ""];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.points.iter().enumerate().map(|(at, point)| line(point, report, at)));
-    let left_out = report.left_out.iter().map(|(variant, why)| format!("{QUIET}without{QUIET:#} {variant}: {why}\n"));
+    let left_out = report.left_out.iter();
+    let left_out =
+        left_out.map(|LeftOut { network, why }| format!("{QUIET}passed over{QUIET:#} {network}: {why}\n"));
     terminal::table(&lines) + &left_out.collect::<String>()
 }
 
@@ -209,7 +211,7 @@ fn as_json(report: &Report) -> Value {
         json!({"network": network, "file": file, "measured": point.row, "value": point.value, "drop": point.drop,
                "frontier": point.is_on_frontier})
     });
-    let left_out = report.left_out.iter().map(|(variant, why)| json!({"network": variant.to_string(), "why": why}));
+    let left_out = report.left_out.iter().map(|LeftOut { network, why }| json!({"network": network, "why": why}));
     json!({
         "metric": report.metric, "examples": report.examples, "held_out": report.held_out, "chosen": report.chosen,
         "nearest": report.nearest, "test": report.test, "networks": points.collect::<Vec<_>>(),

@@ -1,5 +1,6 @@
 //! `nnc explain FILE`.
 
+use super::explain_bytes;
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
@@ -64,6 +65,7 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
         ]);
     }
     text += &terminal::table(&rows);
+    text += &explain_bytes::shown(optimised);
     text += &memory(optimised, lowered);
     text += &again(fitted);
     text += &format!("\n{STRONG}fusions{STRONG:#}\n");
@@ -193,6 +195,7 @@ fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> V
         "predicted_for_threads": threads,
         "arena_bytes_of_all": arena_of_all,
         "peak": peak,
+        "int8": explain_bytes::as_json(optimised),
         "computed_again": again.collect::<Vec<_>>(),
         "kernels": kernels.collect::<Vec<_>>(),
         "fusions": decisions.collect::<Vec<_>>(),

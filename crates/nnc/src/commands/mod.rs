@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod eval;
 pub(crate) mod explain;
+mod explain_bytes;
 pub(crate) mod fmt;
 pub(crate) mod grad;
 pub(crate) mod narrow;

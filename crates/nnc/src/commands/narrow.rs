@@ -5,7 +5,7 @@ use crate::arguments::Quantise;
 use crate::terminal::{self, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
-use nnc_driver::narrow::{Outcome, Report, Row, narrow, narrow_model, stage};
+use nnc_driver::narrow::{Outcome, Reason, Report, Request, Row, narrow, narrow_model, stage};
 use nnc_driver::{Compiler, DriverError, Project};
 use nnc_graph::Stored;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub(crate) fn run(
     (project, compiler): (&Project, &Compiler),
     loaded: Checkpoint,
 ) -> Result<(), Failure> {
+    let request = Request { form, measure: !options.all };
     if !project.rounded.is_empty() {
         let message =
             "these weights were trained with rounding, activations too: quantise them without `--weights-only`";
@@ -23,16 +24,12 @@ pub(crate) fn run(
     }
     let metadata = loaded.metadata.clone();
     let outcome = match project.unit.recipes.is_empty() {
-        true => of_model(project, options, form, loaded)?,
-        false => of_recipe(options, form, (project, compiler), &loaded)?,
+        true => of_model((project, compiler), options, request, loaded)?,
+        false => of_recipe(options, request, (project, compiler), &loaded)?,
     };
     stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
     warn_of_split(outcome.report.measured.as_ref());
-    if outcome.report.rows.iter().all(|row| row.choice.is_err()) {
-        terminal::print_warning(
-            "nothing is stored in few bits; `--max-drop` allows for more, a smaller `--group` is finer",
-        );
-    }
+    warn(&outcome.report);
     if options.json {
         return output::line(&format!("{:#}", as_json(&outcome.report)));
     }
@@ -40,31 +37,48 @@ pub(crate) fn run(
     output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
 }
 
+fn warn(report: &Report) {
+    if report.rows.iter().any(|row| row.choice.is_ok()) {
+        return;
+    }
+    let slower = report.rows.iter().any(|row| row.choice == Err(Reason::Slower));
+    let advice = match slower {
+        true => "`--all` does not ask for the time, for a file that is small",
+        false => "`--max-drop` allows for more, a smaller `--group` is finer",
+    };
+    terminal::print_warning(&format!("nothing is stored in few bits; {advice}"));
+}
+
 /// A recipe, held to its metric.
 fn of_recipe(
     options: &Quantise,
-    form: Stored,
+    request: Request,
     (project, compiler): (&Project, &Compiler),
     loaded: &Checkpoint,
 ) -> Result<Outcome, Failure> {
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
-    let how = (form, metric.as_str(), options.max_drop);
+    let how = (request, metric.as_str(), options.max_drop);
     Ok(narrow((project, recipe), compiler, session.store(), &dataset, how)?)
 }
 
 /// A model by itself.
-fn of_model(project: &Project, options: &Quantise, form: Stored, mut loaded: Checkpoint) -> Result<Outcome, Failure> {
+fn of_model(
+    (project, compiler): (&Project, &Compiler),
+    options: &Quantise,
+    request: Request,
+    mut loaded: Checkpoint,
+) -> Result<Outcome, Failure> {
     if let Some(metric) = &options.metric {
         return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
     }
     let places = (&options.file, options.weights.as_path(), options.output.as_path());
     let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
-    Ok(narrow_model((project, &graphs.graph), form, &store)?)
+    Ok(narrow_model((project, &graphs.graph), compiler, request, &store)?)
 }
 
 fn shown(report: &Report) -> String {
-    let heading = ["matrix", "shape", "elements", "as", "rounding error", "why"];
+    let heading = ["matrix", "shape", "elements", "as", "f32", "so", "rounding error", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.rows.iter().map(line));
     let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
@@ -84,9 +98,12 @@ fn line(row: &Row) -> Vec<String> {
     };
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     let error = row.error.map_or(String::new(), |error| format!("{:.2} %", 100.0 * error));
+    let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
+    let [float, stored] = [row.times.map(|times| times.float), row.times.map(|times| times.integers)].map(time);
     let shape = row.dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
-    let elements = terminal::grouped(row.dims.iter().product::<usize>() as u64);
-    vec![row.path.clone(), shape, elements, kind, error, (why + &drop).trim().to_owned()]
+    let count = row.dims.iter().product::<usize>() as u64;
+    let elements = if row.dims.is_empty() { String::new() } else { terminal::grouped(count) };
+    vec![row.path.clone(), shape, elements, kind, float, stored, error, (why + &drop).trim().to_owned()]
 }
 
 fn as_json(report: &Report) -> Value {
@@ -95,7 +112,8 @@ fn as_json(report: &Report) -> Value {
             Ok(form) => json!({"bits": form.bits(), "group": form.group()}),
             Err(reason) => json!({"f32": reason.to_string()}),
         };
-        json!({"path": row.path, "dims": row.dims, "choice": choice, "error": row.error, "drop": row.drop})
+        let times = row.times.map(|times| json!({"f32": times.float, "stored": times.integers}));
+        json!({"path": row.path, "dims": row.dims, "choice": choice, "seconds": times, "error": row.error, "drop": row.drop})
     });
     let measured = report.measured.as_ref().map(|measured| {
         json!({"metric": measured.metric, "before": measured.values[0], "after": measured.values[1],

@@ -44,8 +44,9 @@ fn shown(profile: &Profile) -> String {
         profile.engine,
     );
     text += &format!(
-        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.1} GB/s from memory, from caches {}{QUIET:#}\n",
+        "{QUIET}this machine, measured: {:.0} GFLOP/s, {:.0} Gop/s on bytes, {:.1} GB/s from memory, from caches {}{QUIET:#}\n",
         profile.roofline.flops / 1e9,
+        profile.roofline.byte_operations / 1e9,
         profile.roofline.bytes / 1e9,
         profile
             .roofline

@@ -135,7 +135,8 @@ fn warn(report: &Report) {
                 terminal::print_warning(&format!("the weights of `{layer}` hold a NaN or an infinity; it stays f32"));
             }
             Ok(_)
-            | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::NetworkSlower | Reason::Accuracy) => {}
+            | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::NetworkSlower | Reason::Accuracy)
+            | Err(Reason::Unserved(_)) => {}
         }
     }
     warn_of_wide(&report.rows);
@@ -263,7 +264,7 @@ fn line(row: &Row) -> Vec<String> {
     let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     vec![
         row.layer.clone(),
-        terminal::grouped(row.elements as u64),
+        if row.elements > 0 { terminal::grouped(row.elements as u64) } else { String::new() },
         terminal::grouped(row.products as u64),
         kind.to_owned(),
         time(row.times.map(|times| times.float)),

@@ -169,6 +169,12 @@ pub(super) fn conv_input_grad(g: &mut Generator) {
     g.emit(Op::ConvInputGrad { attributes, input: x.shape[2..].to_vec() }, &[dy, w], fact);
 }
 
+pub(super) fn conv_input_grad_of_bytes(g: &mut Generator) {
+    let (attributes, [x, w, y]) = conv_case_of(g, DType::U8, 12);
+    let dy = TensorType::new(DType::U8, y.shape);
+    bytes(g, Op::ConvInputGrad { attributes, input: x.shape[2..].to_vec() }, [&dy, &w]);
+}
+
 pub(super) fn conv_weight_grad(g: &mut Generator) {
     let (attributes, [x, w, y]) = conv_case(g);
     let (x, dy) = (g.of_type(&x), g.of_type(&y));

@@ -51,6 +51,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("conv_of_bytes", conv_of_bytes),
     ("window_of_bytes", window_of_bytes),
     ("conv_input_grad", conv_input_grad),
+    ("conv_input_grad_of_bytes", conv_input_grad_of_bytes),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
     ("window_grad", window_grad),

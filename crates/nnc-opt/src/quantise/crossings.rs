@@ -1,0 +1,178 @@
+//! Where a quantised network leaves bytes, and where it comes back to them.
+//!
+//! Looked at is what kernels read and write, as fusion groups nodes into them: what stays inside of a kernel, as the scaling of a
+//! product's sums before they are rounded, moves nothing. A crossing is
+//!
+//! - a kernel without a product of bytes that reads bytes as the floats they stand for. If it writes bytes again, floats are
+//!   only on the way;
+//! - a product of bytes whose kernel writes floats, as somebody needs them;
+//! - a kernel that reads floats alone and writes bytes.
+//!
+//! What follows from weights alone is made once, and is none. Bodies of loops, which are of floats, are not looked into.
+
+use crate::constants::constants;
+use crate::fuse::{Group, GroupKind, Partition, Views};
+use crate::products::place;
+use crate::simplify::matching::number;
+use nnc_graph::{BinaryOp, DType, Graph, Node, NodeId, Op, OutputKind, ValueId, WindowOp};
+
+/// What numbers become.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Bytes, or sums of products of bytes, become floats.
+    ToFloats,
+    /// Floats become bytes.
+    ToBytes,
+    /// Bytes become floats and bytes again in one kernel.
+    Between,
+}
+
+/// A place where a network leaves bytes, or comes back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Crossing {
+    /// What becomes of the numbers.
+    pub change: Change,
+    /// The layer that made them, else the function and the line of the source.
+    pub place: String,
+    /// The bytes that are read or written there.
+    pub bytes: usize,
+    /// Who needs them so.
+    pub readers: Vec<String>,
+}
+
+/// The crossings of a graph that is ready to be lowered, in the order in which kernels run.
+pub fn crossings(graph: &Graph, partition: &Partition) -> Vec<Crossing> {
+    let constant = constants(graph, |_| false, |_| false);
+    let (views, group_of) = (Views::new(graph), partition.group_of(graph));
+    let network = Network { graph, views, group_of, constant };
+    let works = |group: &&Group| !matches!(group.kind, GroupKind::Leaf | GroupKind::View);
+    partition.groups.iter().filter(works).flat_map(|group| network.crossings(group)).collect()
+}
+
+struct Network<'g> {
+    graph: &'g Graph,
+    views: Views,
+    group_of: Vec<usize>,
+    /// By value: whether it is the same in every run.
+    constant: Vec<bool>,
+}
+
+impl<'g> Network<'g> {
+    fn crossings(&self, group: &Group) -> Vec<Crossing> {
+        let product = group.nodes.iter().any(|&id| self.multiplies_bytes(self.graph.node(id)));
+        let outputs = || group.outputs.iter().copied().filter(|output| !self.constant[output.index()]);
+        let writes_floats = outputs().any(|output| !self.is_bytes(output));
+        let mut found = Vec::new();
+        for (bytes, reader) in self.read_as_floats(group) {
+            let change = if writes_floats { Change::ToFloats } else { Change::Between };
+            found.push(self.crossing(change, bytes, vec![described(self.graph, reader)]));
+        }
+        let wide = |output: &ValueId| product && matches!(self.dtype(*output), DType::F32 | DType::I32);
+        found.extend(outputs().filter(wide).map(|output| self.crossing(Change::ToFloats, output, self.readers(output))));
+        let from_floats = !product && !self.reads(group).any(|value| self.is_bytes(value));
+        let made = |output: &ValueId| from_floats && self.is_bytes(*output);
+        found.extend(outputs().filter(made).map(|output| self.crossing(Change::ToBytes, output, self.readers(output))));
+        found
+    }
+
+    fn crossing(&self, change: Change, value: ValueId, readers: Vec<String>) -> Crossing {
+        let place = place(self.graph, self.graph.definition(value));
+        Crossing { change, place, bytes: self.graph.ty(value).bytes(), readers }
+    }
+
+    fn dtype(&self, value: ValueId) -> DType {
+        self.graph.ty(value).dtype
+    }
+
+    /// Whether a value is of activations in bytes.
+    fn is_bytes(&self, value: ValueId) -> bool {
+        self.dtype(value) == DType::U8 && !self.constant[value.index()]
+    }
+
+    fn multiplies_bytes(&self, node: &Node) -> bool {
+        is_product(&node.op) && self.is_bytes(node.operands[0])
+    }
+
+    /// What a group reads that others made.
+    fn reads<'n>(&'n self, group: &'n Group) -> impl Iterator<Item = ValueId> + 'n {
+        let operands = group.nodes.iter().flat_map(|&id| &self.graph.node(id).operands);
+        operands.map(|&operand| self.views.base(operand)).filter(|&value| !self.is_of(group, value))
+    }
+
+    fn is_of(&self, group: &Group, value: ValueId) -> bool {
+        group.nodes.contains(&self.graph.value(value).node)
+    }
+
+    /// The bytes that a group reads as floats, each once, with who in it needs them.
+    fn read_as_floats(&self, group: &Group) -> Vec<(ValueId, &'g Node)> {
+        let mut found: Vec<(ValueId, &Node)> = Vec::new();
+        for &id in &group.nodes {
+            let node = self.graph.node(id);
+            if node.op != Op::Cast(DType::F32) || !self.is_bytes(node.operands[0]) {
+                continue;
+            }
+            let bytes = self.views.base(node.operands[0]);
+            if !self.is_of(group, bytes) && found.iter().all(|(known, _)| *known != bytes) {
+                found.push((bytes, self.reader_of(group, id)));
+            }
+        }
+        found
+    }
+
+    /// The first node of a group that reads what bytes stand for: behind their scale.
+    fn reader_of(&self, group: &Group, cast: NodeId) -> &'g Node {
+        let mut at = cast;
+        loop {
+            let node = self.graph.node(at);
+            let inside = |user: &NodeId| group.nodes.contains(user);
+            let Some(user) = self.graph.users(at).into_iter().find(inside) else { return node };
+            at = user;
+            if !self.is_of_scale(self.graph.node(user)) {
+                return self.graph.node(user);
+            }
+        }
+    }
+
+    /// Whether a node is a part of what makes floats of bytes: a difference or a product with a number.
+    fn is_of_scale(&self, node: &Node) -> bool {
+        let with_number = node.operands.iter().any(|&operand| number(self.graph, operand).is_some());
+        matches!(node.op, Op::Binary(BinaryOp::Sub | BinaryOp::Mul)) && with_number
+    }
+
+    /// Who reads a value that is stored: nodes of other groups, and results.
+    fn readers(&self, value: ValueId) -> Vec<String> {
+        let own = self.group_of[self.graph.value(value).node.index()];
+        let mut found = Vec::new();
+        for (id, node) in self.graph.nodes() {
+            let reads = node.operands.iter().any(|&operand| self.views.base(operand) == value);
+            let is_view = self.views.base(node.results[0]) != node.results[0];
+            if reads && !is_view && self.group_of[id.index()] != own {
+                found.push(described(self.graph, node));
+            }
+        }
+        let results = self.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
+        let given = results.filter(|output| self.views.base(output.value) == value);
+        found.extend(given.map(|output| format!("result `{}`", output.name)));
+        found.dedup();
+        found
+    }
+}
+
+fn is_product(op: &Op) -> bool {
+    matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. })
+}
+
+/// What a node does, and where in the source it comes from.
+fn described(graph: &Graph, node: &Node) -> String {
+    let origin = node.origin.map(|id| graph.origin(id));
+    let function = origin.map(|origin| origin.function.as_str()).filter(|function| !function.is_empty());
+    let what = match &node.op {
+        op if is_product(op) && graph.ty(node.operands[0]).dtype == DType::U8 => "product of bytes",
+        op if is_product(op) => "product of floats",
+        Op::Scan(_) => "loop",
+        Op::Window { op: WindowOp::Sum, .. } => "average pool",
+        op => function.unwrap_or(op.name()),
+    };
+    let place = place(graph, node);
+    if place.starts_with(what) { place } else { format!("{what} of {place}") }
+}
