@@ -235,7 +235,7 @@ fn pruning_that_never_chooses_is_told() {
 fn a_model_without_a_recipe_is_pruned() {
     let (_keep, folder) = trained();
     let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
-    let model = &source[source.find("model ").unwrap()..source.find("data ").unwrap()];
+    let model = &source[source.find("model ").unwrap()..source.find("\ndata ").unwrap()];
     fs::write(folder.join("model.nn"), model).unwrap();
     let words = |file| ["prune", file, "--weights", DENSE, "--sparsity", "0.8", "--block", "1x16", "-o"];
     let report = ok(&folder, &[&words("model.nn")[..], &["m.safetensors"]].concat());

@@ -8,8 +8,9 @@ use crate::project::Project;
 use nnc_graph::{DType, Graph, Op, Tensor, interpret};
 use nnc_lang::diagnostic::{Code, Diagnostic};
 use nnc_lang::elaborate::{PruneInfo, RecipeInfo};
+use nnc_opt::dce::eliminate_dead_code;
 use nnc_opt::prune::SHARE;
-use nnc_opt::rewrite::with_results;
+use nnc_opt::rewrite::{Fuel, Rewriter};
 use std::collections::BTreeMap;
 
 /// A schedule is looked at in so many iterations at most, spread over those in which masks are chosen.
@@ -55,14 +56,23 @@ fn no_share(asked: &PruneInfo, share: f64, (iteration, iterations): (i64, i64)) 
 
 /// The share that goes, as a graph of the iteration alone; `None` if it depends on more.
 fn schedule(step: &Graph) -> Option<Graph> {
-    let share = step.outputs().iter().find(|output| output.name == SHARE)?;
-    let schedule = with_results(step, &[(SHARE.to_owned(), share.value)]);
-    let knows = |op: &Op| match op {
-        Op::Input { name, .. } => matches!(name.as_str(), ITERATION | ITERATIONS),
-        op => !matches!(op, Op::Param { .. } | Op::State { .. }),
-    };
-    let schedule = nnc_opt::dce::eliminate_dead_code(&schedule, &mut nnc_opt::rewrite::Fuel::new(None));
-    schedule.nodes().all(|(_, node)| knows(&node.op)).then_some(schedule)
+    let share = step.outputs().iter().find(|output| output.name == SHARE)?.value;
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(step, &mut unlimited);
+    let mut known = vec![false; step.value_count()];
+    for (id, node) in step.nodes() {
+        let is_known = match &node.op {
+            Op::Input { name, .. } => matches!(name.as_str(), ITERATION | ITERATIONS),
+            Op::Param { .. } | Op::State { .. } => false,
+            _ => node.operands.iter().all(|operand| known[operand.index()]),
+        };
+        if is_known {
+            node.results.iter().for_each(|result| known[result.index()] = true);
+            rewriter.copy(id);
+        }
+    }
+    let schedule = known[share.index()].then(|| rewriter.finish_with_results(&[(SHARE.to_owned(), share)]))?;
+    Some(eliminate_dead_code(&schedule, &mut unlimited))
 }
 
 const ITERATION: &str = "$iteration";

@@ -130,7 +130,7 @@ impl Product<'_> {
         let vectors = width.div_ceil(lanes) as f64;
         let step = |rows: usize| {
             let (products, loads) = (rows as f64 * vectors, rows as f64 + vectors);
-            (products.max(loads) / 2.0).max(LATENCY / together) + 0.2
+            (products / 2.0 + 0.2).max(loads / 2.0).max(LATENCY / together)
         };
         let (whole, rest) = (self.rows / TILE_ROWS, self.rows % TILE_ROWS);
         whole as f64 * step(TILE_ROWS) + if rest > 0 { step(rest) } else { 0.0 }
