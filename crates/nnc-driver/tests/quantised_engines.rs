@@ -187,8 +187,7 @@ impl Trained {
         let compiler = compiler(Engine::host(), 2);
         let mut session = Session::without_files(&project, "Net", compiler.clone(), 1).unwrap();
         session.load_weights(&self.floats);
-        let dataset =
-            Dataset::open(session.data(), self.folder.path(), 0, Wanted::All, &Learned::default()).unwrap();
+        let dataset = Dataset::open(session.data(), self.folder.path(), 0, Wanted::All, &Learned::default()).unwrap();
         let recipe = project.recipe(None).unwrap();
         let path = self.folder.path().join("changed.safetensors");
         if let Change::Zeros(sparsity, block) | Change::ZerosAndIntegers(sparsity, block) = change {
@@ -201,8 +200,7 @@ impl Trained {
                     Request { method: Method::MinMax, examples: 40, metric: None, max_drop: 1e9, measure: false };
                 let mut told = |_: &str| {};
                 let asked: (&Request, &mut dyn FnMut(&str)) = (&request, &mut told);
-                let made =
-                    quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
+                let made = quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
                 quantise::file::stage(&path, &made, None)
             }
             Change::Weights(form) => {

@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn both_forms_are_of_one_row_along_the_axis_that_is_summed_over() {
         for terms_axis in [0, 1] {
-            let matrix = Matrix { path: "w".to_owned(), terms_axis, form: Stored::Bytes { group: 8 } };
+            let matrix =
+                Matrix { path: "w".to_owned(), terms_axis, form: Stored::Bytes { group: 8 }, by_floats: false };
             let dims = if terms_axis == 0 { [16, 24] } else { [24, 16] };
             let floats = Tensor::from_f64(DType::F32, &dims, &[0.5; 16 * 24]);
             let plain = row_by(&matrix, &floats);

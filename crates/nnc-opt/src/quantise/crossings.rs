@@ -68,7 +68,8 @@ impl<'g> Network<'g> {
             found.push(self.crossing(change, bytes, vec![described(self.graph, reader)]));
         }
         let wide = |output: &ValueId| product && matches!(self.dtype(*output), DType::F32 | DType::I32);
-        found.extend(outputs().filter(wide).map(|output| self.crossing(Change::ToFloats, output, self.readers(output))));
+        found
+            .extend(outputs().filter(wide).map(|output| self.crossing(Change::ToFloats, output, self.readers(output))));
         let from_floats = !product && !self.reads(group).any(|value| self.is_bytes(value));
         let made = |output: &ValueId| from_floats && self.is_bytes(*output);
         found.extend(outputs().filter(made).map(|output| self.crossing(Change::ToBytes, output, self.readers(output))));
