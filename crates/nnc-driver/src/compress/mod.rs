@@ -206,8 +206,12 @@ fn ways(group: usize) -> [Numbers; 4] {
 fn in_words(why: PassedOver, target: f64) -> String {
     match why {
         PassedOver::HardlyFaster(gain) => format!("{gain:.2} times as fast, not trained below {WORTH}"),
-        PassedOver::TooSlow(gain) => format!("{gain:.2} times as fast, less than the {target} that is asked for: not trained"),
-        PassedOver::LesserIsEnough(gain) => format!("{gain:.2} times as fast, where a lesser cut is fast enough: not trained"),
+        PassedOver::TooSlow(gain) => {
+            format!("{gain:.2} times as fast, less than the {target} that is asked for: not trained")
+        }
+        PassedOver::LesserIsEnough(gain) => {
+            format!("{gain:.2} times as fast, where a lesser cut is fast enough: not trained")
+        }
     }
 }
 
@@ -282,7 +286,8 @@ impl Search<'_> {
     fn faster_numbers(&mut self) -> Result<Vec<Numbers>, DriverError> {
         let gains = self.times(self.request.time / SHORT)?.into_iter().map(|row| row.speed_up);
         let numbers = self.made.iter().map(|made| made.variant.numbers);
-        let others: Vec<(Numbers, f64)> = numbers.zip(gains).filter(|(numbers, _)| *numbers != Numbers::Floats).collect();
+        let others: Vec<(Numbers, f64)> =
+            numbers.zip(gains).filter(|(numbers, _)| *numbers != Numbers::Floats).collect();
         let (faster, slow): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, gain)| *gain >= WORTH);
         for (numbers, gain) in slow {
             let why = format!("{gain:.2} times as fast as the whole network, less than {WORTH}");

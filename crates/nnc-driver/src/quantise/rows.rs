@@ -15,7 +15,10 @@ pub fn left_out_rows(graph: &Graph, examples: usize) -> Vec<(NodeId, Row)> {
             Some((_, row)) => row.products += products,
             None => {
                 let layer = name.clone();
-                rows.push((node, Row { name, layer, elements, products, choice, widened: None, times: None, drop: None }));
+                rows.push((
+                    node,
+                    Row { name, layer, elements, products, choice, widened: None, times: None, drop: None },
+                ));
             }
         }
     }

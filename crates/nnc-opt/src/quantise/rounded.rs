@@ -29,7 +29,8 @@ pub(super) fn rounded_values(graph: &Graph, layers: &[Layer]) -> BTreeMap<ValueI
     };
     let rounded = |value: ValueId| {
         // Transposes of convolutions have their channels along the second axis.
-        (0..2).filter_map(|channel_axis| Some(Rounded { name: name(graph, &marks, value, channel_axis)?, channel_axis }))
+        (0..2)
+            .filter_map(|channel_axis| Some(Rounded { name: name(graph, &marks, value, channel_axis)?, channel_axis }))
             .find(|rounded| names.contains(rounded.name.as_str()))
     };
     let values = graph.nodes().flat_map(|(_, node)| node.results.iter().copied()).filter(could_be);

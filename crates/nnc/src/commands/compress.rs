@@ -158,8 +158,7 @@ fn shown(report: &Report) -> String {
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.points.iter().enumerate().map(|(at, point)| line(point, report, at)));
     let left_out = report.left_out.iter();
-    let left_out =
-        left_out.map(|LeftOut { network, why }| format!("{QUIET}passed over{QUIET:#} {network}: {why}\n"));
+    let left_out = left_out.map(|LeftOut { network, why }| format!("{QUIET}passed over{QUIET:#} {network}: {why}\n"));
     terminal::table(&lines) + &left_out.collect::<String>()
 }
 
