@@ -5,11 +5,12 @@
 //!
 //! - a kernel without a product of bytes that reads bytes as the floats they stand for. If it writes bytes again, floats are
 //!   only on the way;
-//! - a product of bytes whose kernel writes floats, as somebody needs them;
+//! - a product of bytes whose kernel writes floats, as somebody needs them, or its sums as they are;
 //! - a kernel that reads floats alone and writes bytes.
 //!
-//! What follows from weights alone is made once, and is none. Bodies of loops, which are of floats, are not looked into.
+//! Whoever only moves elements needs nothing: its own readers do. What follows from weights alone is made once, and is none. Bodies of loops, which are of floats, are not looked into.
 
+use super::sites::moves;
 use crate::constants::constants;
 use crate::fuse::{Group, GroupKind, Partition, Views};
 use crate::products::place;
@@ -21,6 +22,8 @@ use nnc_graph::{BinaryOp, DType, Graph, Node, NodeId, Op, OutputKind, ValueId, W
 pub enum Change {
     /// Bytes, or sums of products of bytes, become floats.
     ToFloats,
+    /// Sums of products of bytes stay as they are, in 32 bits.
+    ToSums,
     /// Floats become bytes.
     ToBytes,
     /// Bytes become floats and bytes again in one kernel.
@@ -40,13 +43,28 @@ pub struct Crossing {
     pub readers: Vec<String>,
 }
 
-/// The crossings of a graph that is ready to be lowered, in the order in which kernels run.
+impl Crossing {
+    /// Whether both are the same but for how much is moved.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.change, &self.place, &self.readers) == (other.change, &other.place, &other.readers)
+    }
+}
+
+/// The crossings of a graph that is ready to be lowered, in the order in which kernels run; those of a layer that are alike are
+/// one.
 pub fn crossings(graph: &Graph, partition: &Partition) -> Vec<Crossing> {
-    let constant = constants(graph, |_| false, |_| false);
     let (views, group_of) = (Views::new(graph), partition.group_of(graph));
-    let network = Network { graph, views, group_of, constant };
+    let network =
+        Network { graph, views, group_of, constant: constants(graph, |_| false, |_| false), data: data(graph) };
     let works = |group: &&Group| !matches!(group.kind, GroupKind::Leaf | GroupKind::View);
-    partition.groups.iter().filter(works).flat_map(|group| network.crossings(group)).collect()
+    let mut found: Vec<Crossing> = Vec::new();
+    for crossing in partition.groups.iter().filter(works).flat_map(|group| network.crossings(group)) {
+        match found.iter_mut().find(|known| known.is_like(&crossing)) {
+            Some(known) => known.bytes += crossing.bytes,
+            None => found.push(crossing),
+        }
+    }
+    found
 }
 
 struct Network<'g> {
@@ -55,6 +73,22 @@ struct Network<'g> {
     group_of: Vec<usize>,
     /// By value: whether it is the same in every run.
     constant: Vec<bool>,
+    /// By value: whether it is given, or moved of what is given, as the bytes of a picture are that nobody rounded.
+    data: Vec<bool>,
+}
+
+/// For each value whether it is given, or moved of such values.
+fn data(graph: &Graph) -> Vec<bool> {
+    let mut data = vec![false; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let is_data = match &node.op {
+            Op::Input { .. } => true,
+            Op::Cast(_) => false,
+            _ => node.operands.iter().any(|operand| data[operand.index()]),
+        };
+        node.results.iter().for_each(|result| data[result.index()] = is_data && graph.ty(*result).dtype == DType::U8);
+    }
+    data
 }
 
 impl<'g> Network<'g> {
@@ -67,9 +101,14 @@ impl<'g> Network<'g> {
             let change = if writes_floats { Change::ToFloats } else { Change::Between };
             found.push(self.crossing(change, bytes, vec![described(self.graph, reader)]));
         }
-        let wide = |output: &ValueId| product && matches!(self.dtype(*output), DType::F32 | DType::I32);
-        found
-            .extend(outputs().filter(wide).map(|output| self.crossing(Change::ToFloats, output, self.readers(output))));
+        for output in outputs().filter(|_| product) {
+            let change = match self.dtype(output) {
+                DType::F32 => Change::ToFloats,
+                DType::I32 => Change::ToSums,
+                _ => continue,
+            };
+            found.push(self.crossing(change, output, self.readers(output)));
+        }
         let from_floats = !product && !self.reads(group).any(|value| self.is_bytes(value));
         let made = |output: &ValueId| from_floats && self.is_bytes(*output);
         found.extend(outputs().filter(made).map(|output| self.crossing(Change::ToBytes, output, self.readers(output))));
@@ -87,7 +126,7 @@ impl<'g> Network<'g> {
 
     /// Whether a value is of activations in bytes.
     fn is_bytes(&self, value: ValueId) -> bool {
-        self.dtype(value) == DType::U8 && !self.constant[value.index()]
+        self.dtype(value) == DType::U8 && !self.constant[value.index()] && !self.data[value.index()]
     }
 
     fn multiplies_bytes(&self, node: &Node) -> bool {
@@ -140,22 +179,33 @@ impl<'g> Network<'g> {
         matches!(node.op, Op::Binary(BinaryOp::Sub | BinaryOp::Mul)) && with_number
     }
 
-    /// Who reads a value that is stored: nodes of other groups, and results.
+    /// Who needs a value that is stored: nodes of other groups, and results, each once.
     fn readers(&self, value: ValueId) -> Vec<String> {
         let own = self.group_of[self.graph.value(value).node.index()];
         let mut found = Vec::new();
-        for (id, node) in self.graph.nodes() {
-            let reads = node.operands.iter().any(|&operand| self.views.base(operand) == value);
-            let is_view = self.views.base(node.results[0]) != node.results[0];
-            if reads && !is_view && self.group_of[id.index()] != own {
-                found.push(described(self.graph, node));
+        self.add_readers((value, own), &mut found);
+        found
+    }
+
+    /// Adds who needs a value, but for nodes of one's own group; behind those that move its elements whoever needs what they make.
+    fn add_readers(&self, (value, own): (ValueId, usize), found: &mut Vec<String>) {
+        let results =
+            self.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result && output.value == value);
+        let mut named: Vec<String> = results.map(|output| format!("result `{}`", output.name)).collect();
+        for id in self.graph.users(self.graph.value(value).node) {
+            let node = self.graph.node(id);
+            if !node.operands.contains(&value) {
+                continue;
+            }
+            let moves = moves(&node.op) || matches!(node.op, Op::Concat { .. } | Op::Pad { .. } | Op::Broadcast { .. });
+            match moves {
+                true => self.add_readers((node.results[0], own), found),
+                false if own != self.group_of[id.index()] => named.push(described(self.graph, node)),
+                false => {}
             }
         }
-        let results = self.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
-        let given = results.filter(|output| self.views.base(output.value) == value);
-        found.extend(given.map(|output| format!("result `{}`", output.name)));
-        found.dedup();
-        found
+        named.retain(|name| !found.contains(name));
+        found.extend(named);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The part of `nnc explain` on a quantised network: where it leaves bytes, and why.
 
-use crate::terminal::{self, QUIET, STRONG};
+use crate::terminal::{self, STRONG};
 use nnc_graph::{DType, Graph};
 use nnc_opt::Optimised;
 use nnc_opt::products::products;
@@ -57,12 +57,15 @@ fn summary(found: &[Crossing]) -> String {
         let bytes = of().map(|crossing| crossing.bytes as u64).sum();
         format!("in {} ({})", terminal::counted(of().count(), "place"), terminal::bytes(bytes))
     };
-    let between = found.iter().filter(|crossing| crossing.change == Change::Between).count();
-    let between = match between {
-        0 => String::new(),
-        _ => format!("; {QUIET}floats between bytes, within a kernel,{QUIET:#} {}", said(Change::Between)),
-    };
-    format!("bytes become floats {}, floats become bytes {}{between}", said(Change::ToFloats), said(Change::ToBytes))
+    let has = |change: Change| found.iter().any(|crossing| crossing.change == change);
+    let mut text =
+        format!("bytes become floats {}, floats become bytes {}", said(Change::ToFloats), said(Change::ToBytes));
+    for (change, what) in [(Change::ToSums, "sums are written"), (Change::Between, "floats are between bytes")] {
+        if has(change) {
+            text += &format!(", {what} {}", said(change));
+        }
+    }
+    text
 }
 
 fn row(crossing: &Crossing) -> Vec<String> {
@@ -79,6 +82,7 @@ fn row(crossing: &Crossing) -> Vec<String> {
 fn becomes(change: Change) -> &'static str {
     match change {
         Change::ToFloats => "floats",
+        Change::ToSums => "sums of 32 bits",
         Change::ToBytes => "bytes",
         Change::Between => "floats, then bytes again",
     }

@@ -78,7 +78,7 @@ fn of_model(
 }
 
 fn shown(report: &Report) -> String {
-    let heading = ["matrix", "shape", "elements", "as", "f32", "so", "rounding error", "why"];
+    let heading = ["matrix", "shape", "elements", "as", "f32", "stored", "rounding error", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(report.rows.iter().map(line));
     let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
