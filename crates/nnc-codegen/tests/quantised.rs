@@ -191,7 +191,7 @@ fn check_integers(what: &str, graph: &Graph, (count, seed): (usize, u64)) {
 
 #[test]
 fn rows_by_matrices() {
-    for (rows, terms, columns) in [(1, 64, 40), (1, 51, 9), (7, 40, 33), (40, 18, 24), (65, 128, 10)] {
+    for (rows, terms, columns) in [(1, 64, 40), (1, 51, 9), (7, 40, 33), (40, 18, 24), (65, 128, 10), (1, 1024, 520)] {
         for turned in [false, true] {
             let (mut network, x) = Network::new(&[rows, terms]);
             let y = network.dense(x, columns, turned);

@@ -75,18 +75,20 @@ fn lower_dense(
 
 /// Whether a product is one of rows by a matrix that is worth packing for all runs, or all steps of a loop: one that comes from memory
 /// and is read but once in a run, row by row, is better off where it is. In a loop it is read in every step. The terms of rows
-/// have to lie side by side, but for bytes, which are brought into order where they don't.
+/// have to lie side by side, but for bytes, which are brought into order where they don't; and bytes are only multiplied as such
+/// when they are packed, else they are four times as many to read.
 fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &Place)) -> bool {
     let (rows, columns) = (left.layout.dims[0], right.layout.dims[0]);
     let lanes = usize::from(lowering.lanes_of(left.elem));
     let is_large = right.layout.elements() >= STREAMED;
     let is_read_once = lowering.scans.is_empty();
-    let streams =
-        is_large && is_read_once && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let are_bytes = words::are_bytes(left, right);
+    let is_in_place = right.layout.strides[0] == 1 && columns.is_multiple_of(lanes) && !are_bytes;
+    let streams = is_large && is_read_once && rows <= FEW_ROWS && is_in_place;
     let fewest = tile::fewest_columns(lowering.lanes_of(left.elem), lowering.target);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
-    let is_in_order = left.layout.strides[1] == 1 || words::are_bytes(left, right);
+    let is_in_order = left.layout.strides[1] == 1 || are_bytes;
     lowering.is_fixed(b) && is_in_order && columns >= fewest && !streams && !is_cut
 }
 
