@@ -538,3 +538,22 @@ fn bytes_that_lie_apart_are_multiplied_as_bytes() {
         assert!(!names.contains(&"widen"), "{names:?}");
     }
 }
+
+/// A row of bytes by a large matrix: never wider than bytes, however the matrix lies.
+#[test]
+fn a_row_of_bytes_by_a_large_matrix_reads_bytes() {
+    for (rows, turned) in [(1, false), (1, true), (4, false), (5, false)] {
+        let ty = |dtype, dims: [usize; 2]| TensorType::new(dtype, Shape::of(&dims));
+        let mut graph = Graph::new("row");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(DType::U8, [rows, 1024]) }, &[]);
+        let dims = if turned { [512, 1024] } else { [1024, 512] };
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(DType::I8, dims) }, &[]);
+        let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![usize::from(turned)] }, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(16)).unwrap();
+        let names: Vec<&str> = lowered.report.iter().map(|kernel| kernel.name.as_str()).collect();
+        assert!(lowered.report.iter().any(|kernel| kernel.how.contains("of bytes")), "{names:?}");
+        assert!(!names.contains(&"widen"), "{names:?}");
+        common::check_widths(&graph, 3, &[4, 16]).unwrap();
+    }
+}

@@ -81,12 +81,13 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let lanes = usize::from(lowering.lanes_of(left.elem));
     let is_large = right.layout.elements() >= STREAMED;
     let is_read_once = lowering.scans.is_empty();
-    let streams =
-        is_large && is_read_once && rows <= FEW_ROWS && right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let are_bytes = words::are_bytes(left, right);
+    let is_in_place = right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let streams = is_large && is_read_once && rows <= FEW_ROWS && is_in_place && !are_bytes;
     let fewest = tile::fewest_columns(lowering.lanes_of(left.elem), lowering.target);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;
-    let is_in_order = left.layout.strides[1] == 1 || words::are_bytes(left, right);
+    let is_in_order = left.layout.strides[1] == 1 || are_bytes;
     lowering.is_fixed(b) && is_in_order && columns >= fewest && !streams && !is_cut
 }
 
