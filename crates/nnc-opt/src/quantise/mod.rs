@@ -16,6 +16,7 @@
 //! | `fingerprint` | numbers for what values are computed by |
 //! | [`mod@rounded`] | which values of a graph there are integers for |
 //! | [`mod@apply`] | the rewrite |
+//! | `pool` | sums of what is rounded, in whole numbers |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
@@ -30,6 +31,7 @@ use std::collections::BTreeSet;
 mod apply;
 mod fake;
 mod fingerprint;
+mod pool;
 mod rounded;
 mod sites;
 mod weights;
