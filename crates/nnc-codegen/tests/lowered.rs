@@ -9,8 +9,9 @@ use nnc_graph::testing::{
     random_graph_with, sparse_convolution, sparse_product, table_update,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType};
-use nnc_graph::{Stored, Tensor};
+use nnc_graph::{Stored, Tensor, WindowAttributes, WindowOp};
 use nnc_opt::fuse::{FuseOptions, GroupKind};
+use nnc_opt::quantise::{Layer, Range, quantise};
 
 #[test]
 fn every_op() {
@@ -329,5 +330,49 @@ fn the_first_largest_of_many() {
         let y = graph.emit(Op::ArgMax { axis: 1 }, &[x]);
         graph.add_output("y", y, OutputKind::Result);
         assert!(check(&graph, 0));
+    }
+}
+
+/// A quantised network whose activations are read by convolutions, one of single channels, by a residual sum, and by means of
+/// windows and of the image.
+fn quantised(signed: bool, channels: usize) -> Graph {
+    let mut graph = Graph::new("quantised");
+    let both = |number: usize| vec![Dim::from(number); 2];
+    let image = floats("x", &[2, channels, 9, 7]);
+    let x = graph.emit(image, &[]);
+    let conv = |graph: &mut Graph, x, path: &str, (groups, stride): (usize, usize)| {
+        let ty = TensorType::new(DType::F32, Shape::of(&[channels, channels / groups, 3, 3]));
+        let w = graph.emit(Op::Param { path: path.to_owned(), ty }, &[]);
+        let (low, high) = (both(1), both(1));
+        let at = ConvAttributes { stride: both(stride), low, high, dilation: both(1), groups: groups.into() };
+        graph.emit(Op::Conv(at), &[x, w])
+    };
+    let y = conv(&mut graph, x, "first", (1, 1));
+    let z = conv(&mut graph, y, "second", (1, 1));
+    let sum = graph.emit(Op::Binary(BinaryOp::Add), &[z, y]);
+    let single = conv(&mut graph, sum, "single", (channels, 1));
+    let strided = conv(&mut graph, single, "strided", (channels, 2));
+    let last = conv(&mut graph, sum, "third", (1, 1));
+    let at = WindowAttributes { size: both(3), stride: both(2), low: both(1), high: both(1) };
+    let windows = graph.emit(Op::Window { op: WindowOp::Sum, attributes: at }, &[sum]);
+    let whole = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![2, 3] }, &[sum]);
+    for (name, value) in [("last", last), ("strided", strided), ("windows", windows), ("whole", whole)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    let layer = |name: &str| {
+        let input = Range { scale: 0.02, signed };
+        Layer { name: name.to_owned(), input, marks: Default::default() }
+    };
+    let layers = ["first", "second", "single", "strided", "third"].map(layer);
+    let made = quantise(&graph, &layers);
+    nnc_opt::optimise(&made, &nnc_opt::Options::default()).unwrap().graph
+}
+
+#[test]
+fn quantised_networks() {
+    for (seed, channels) in [16, 20, 48, 64].into_iter().enumerate() {
+        for signed in [false, true] {
+            assert!(check(&quantised(signed, channels), seed as u64), "{channels} channels, signed {signed}");
+        }
     }
 }

@@ -539,20 +539,21 @@ fn bytes_that_lie_apart_are_multiplied_as_bytes() {
     }
 }
 
-/// One row by a matrix that comes from memory: widened it would be four times as much to read.
+/// A row of bytes by a large matrix: never wider than bytes, however the matrix lies.
 #[test]
-fn a_large_matrix_of_bytes_is_read_as_bytes() {
-    let mut graph = Graph::new("large");
-    let ty = |dtype, dims: &[usize]| TensorType::new(dtype, Shape::of(dims));
-    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(DType::U8, &[1, 1024]) }, &[]);
-    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(DType::I8, &[1024, 544]) }, &[]);
-    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
-    graph.add_output("y", y, OutputKind::Result);
-    check(&graph, 3).unwrap();
-    for lanes in [4, 8, 16] {
-        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(lanes)).unwrap();
+fn a_row_of_bytes_by_a_large_matrix_reads_bytes() {
+    for (rows, turned) in [(1, false), (1, true), (4, false), (5, false)] {
+        let ty = |dtype, dims: [usize; 2]| TensorType::new(dtype, Shape::of(&dims));
+        let mut graph = Graph::new("row");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(DType::U8, [rows, 1024]) }, &[]);
+        let dims = if turned { [512, 1024] } else { [1024, 512] };
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(DType::I8, dims) }, &[]);
+        let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![usize::from(turned)] }, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(16)).unwrap();
         let names: Vec<&str> = lowered.report.iter().map(|kernel| kernel.name.as_str()).collect();
         assert!(lowered.report.iter().any(|kernel| kernel.how.contains("of bytes")), "{names:?}");
         assert!(!names.contains(&"widen"), "{names:?}");
+        common::check_widths(&graph, 3, &[4, 16]).unwrap();
     }
 }

@@ -463,3 +463,58 @@ fn other_readers_of_a_layer_read_what_integers_stand_for() {
         assert!((found - wanted).abs() < 1e-5, "{found}, {wanted}");
     }
 }
+
+/// Means of windows and of whole images, of what a convolution reads as well.
+fn averaged(is_signed: bool) -> Graph {
+    let mut graph = Graph::new("averaged");
+    let x = image(&mut graph);
+    let y = conv(&mut graph, x, "first", &[8, 8, 3, 3], 1);
+    let y = if is_signed { y } else { relu(&mut graph, y) };
+    let z = conv(&mut graph, y, "second", &[8, 8, 1, 1], 1);
+    let [size, stride, border] = [3usize, 2, 1].map(|number| vec![Dim::from(number); 2]);
+    let attributes = WindowAttributes { size, stride, low: border.clone(), high: border };
+    let windows = graph.emit(Op::Window { op: WindowOp::Sum, attributes }, &[y]);
+    let windows = scaled(&mut graph, windows, 1.0 / 9.0);
+    let whole = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![2, 3] }, &[y]);
+    let whole = scaled(&mut graph, whole, 1.0 / 36.0);
+    for (name, value) in [("windows", windows), ("whole", whole), ("z", z)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    graph
+}
+
+#[test]
+fn bytes_are_added_as_whole_numbers() {
+    for is_signed in [false, true] {
+        let graph = averaged(is_signed);
+        let given = given(&graph);
+        let (integers, tensors) = quantised(&graph, &given);
+        verify::verify(&integers).unwrap();
+        let sums = |node: &nnc_graph::Node| matches!(node.op, Op::Reduce { .. } | Op::Window { .. } | Op::Conv(_));
+        let is_float = |node: &nnc_graph::Node| integers.ty(node.results[0]).dtype.is_float();
+        assert!(!integers.nodes().any(|(_, node)| sums(node) && is_float(node)));
+        let [wanted, found] = [(&graph, &given), (&integers, &tensors)].map(|(graph, tensors)| {
+            let run = interpret::run(graph, tensors).unwrap();
+            graph.outputs().iter().map(|output| run.value(output.value).to_f64()).collect::<Vec<_>>()
+        });
+        for (wanted, found) in wanted.iter().flatten().zip(found.iter().flatten()) {
+            assert!((wanted - found).abs() < 0.1, "{wanted} became {found}");
+        }
+    }
+}
+
+/// Data is added as it was given: integers of it are made for a product alone.
+#[test]
+fn sums_of_data_stay_exact() {
+    let mut graph = Graph::new("data");
+    let x = image(&mut graph);
+    let y = conv(&mut graph, x, "only", &[8, 8, 3, 3], 1);
+    let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![2, 3] }, &[x]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph.add_output("sum", sum, OutputKind::Result);
+    let given = given(&graph);
+    let (integers, tensors) = quantised(&graph, &given);
+    let [wanted, found] = [(&graph, &given), (&integers, &tensors)]
+        .map(|(graph, tensors)| interpret::run(graph, tensors).unwrap().value(graph.outputs()[1].value).to_f64());
+    assert_eq!(wanted, found);
+}

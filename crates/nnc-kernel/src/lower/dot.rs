@@ -83,8 +83,8 @@ fn is_packed_once(lowering: &Lowering<'_>, b: ValueId, (left, right): (&Place, &
     let is_large = right.layout.elements() >= STREAMED;
     let is_read_once = lowering.scans.is_empty();
     let are_bytes = words::are_bytes(left, right);
-    let is_in_place = right.layout.strides[0] == 1 && columns.is_multiple_of(lanes) && !are_bytes;
-    let streams = is_large && is_read_once && rows <= FEW_ROWS && is_in_place;
+    let is_in_place = right.layout.strides[0] == 1 && columns.is_multiple_of(lanes);
+    let streams = is_large && is_read_once && rows <= FEW_ROWS && is_in_place && !are_bytes;
     let fewest = tile::fewest_columns(lowering.lanes_of(left.elem), lowering.target);
     // Sums that are cut into parts are so by the shape alone, whatever else is chosen here.
     let is_cut = left.elem.is_float() && parts(rows * columns, left.layout.dims[1]).tasks() > 1;

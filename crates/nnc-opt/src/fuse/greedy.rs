@@ -3,7 +3,7 @@
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
-use super::{attention, outputs};
+use super::{attention, outputs, widen};
 use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -15,13 +15,31 @@ pub fn partition(graph: &Graph, options: &FuseOptions) -> Partition {
 
 /// As [`partition`], of a graph in which some nodes are copies: they stay out of the groups of what they are copies of.
 pub fn partition_with(graph: &Graph, options: &FuseOptions, copies: &Copies) -> Partition {
+    let greedy = |apart: &BTreeSet<NodeId>| grouped(graph, options, copies, apart);
+    let plain = greedy(&BTreeSet::new());
+    let apart = widen::casts_for_readers(graph, &plain);
+    if apart.is_empty() {
+        return plain;
+    }
+    let tried = greedy(&apart);
+    let taken_in = widen::taken_in(graph, &tried, &apart);
+    let tried = if taken_in == apart { tried } else { greedy(&taken_in) };
+    // Where a reader was part of a larger kernel that it is not part of now, nothing is won.
+    if tried.groups.len() <= plain.groups.len() { tried } else { plain }
+}
+
+/// The groups, with some casts kept out of those of their operands.
+fn grouped(graph: &Graph, options: &FuseOptions, copies: &Copies, apart: &BTreeSet<NodeId>) -> Partition {
     let mut drafts = Drafts::new(graph, *options, copies);
     let mut decisions = Vec::new();
     for (id, node) in graph.nodes() {
         let is_view = drafts.views.base(node.results[0]) != node.results[0];
         if !is_view {
             drafts.open(id);
-            join_operands(graph, &mut drafts, id, &mut decisions);
+            match apart.contains(&id) {
+                true => decisions.push(left_to_reader(graph, id)),
+                false => join_operands(graph, &mut drafts, id, &mut decisions),
+            }
         }
     }
     attention::join_all(graph, &mut drafts, &mut decisions);
@@ -47,6 +65,14 @@ fn join_operands(graph: &Graph, drafts: &mut Drafts<'_>, id: NodeId, decisions: 
             attempt(graph, drafts, (producer, source), (own, id), decisions);
         }
     }
+}
+
+/// Why a cast does not join its operand.
+fn left_to_reader(graph: &Graph, id: NodeId) -> Decision {
+    let source = graph.value(graph.node(id).operands[0]).node;
+    let what = format!("{} with {}", described(graph, id), described(graph, source));
+    let why = "the bytes are stored, and whoever reads what they stand for reads them".to_owned();
+    Decision { verdict: Verdict::Refused, kind: "elementwise", what, why, node: id }
 }
 
 /// Tries to join `own`, for the sake of `id`, to `producer`, the group of `source`.

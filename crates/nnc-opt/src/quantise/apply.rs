@@ -7,6 +7,7 @@
 //! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
 //! a border of its own around them, of what stands for 0.
 
+use super::pool;
 use super::rounded::{Rounded, rounded_values};
 use super::sites::{Site, Sources, moves, sites};
 use super::weights::rounded_weights;
@@ -24,10 +25,25 @@ const CHAIN: usize = 8;
 
 /// Integers that stand for floats.
 #[derive(Clone, Copy)]
-struct Integers {
+pub(super) struct Integers {
     /// In the new graph.
-    value: ValueId,
-    range: Range,
+    pub value: ValueId,
+    pub range: Range,
+}
+
+impl Integers {
+    /// A convolution whose image has its border, of what stands for 0; where that is 0 it stays as it is.
+    pub fn bordered(self, rewriter: &mut Rewriter<'_>, at: &ConvAttributes) -> (Op, ValueId) {
+        let none = vec![Dim::from(0i64); at.low.len()];
+        if !self.range.signed || at.low == none && at.high == none {
+            return (Op::Conv(at.clone()), self.value);
+        }
+        let inside = ConvAttributes { low: none.clone(), high: none, ..at.clone() };
+        let leading = [Dim::from(0i64), Dim::from(0i64)];
+        let [low, high] = [&at.low, &at.high].map(|side| [&leading[..], &side[..]].concat());
+        let zero = rewriter.graph_mut().scalar(DType::U8, f64::from(self.range.zero()));
+        (Op::Conv(inside), rewriter.emit(Op::Pad { low, high }, &[self.value, zero]))
+    }
 }
 
 /// Where the integers of weights come from.
@@ -77,12 +93,7 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
         pass.rewriter.at(id);
         match chosen.get(&id) {
             Some((site, range)) => pass.product(node, site, *range),
-            None => {
-                let is_moved = pass.moved(node);
-                if !is_moved || !pass.sources.is_learned(node.results[0]) {
-                    pass.rewriter.copy(id);
-                }
-            }
+            None => pass.other(id, node),
         }
         for &result in &node.results {
             pass.read_as_integers(result);
@@ -250,6 +261,23 @@ impl Pass<'_> {
         self.rewriter.emit(Op::Binary(op), &[x, number])
     }
 
+    /// A node that is no product of integers.
+    fn other(&mut self, id: NodeId, node: &Node) {
+        let is_done = self.moved(node) || self.summed(node);
+        if !is_done || !self.sources.is_learned(node.results[0]) {
+            self.rewriter.copy(id);
+        }
+    }
+
+    /// Adds integers instead of floats.
+    fn summed(&mut self, node: &Node) -> bool {
+        let learned = node.operands.first().filter(|operand| self.sources.is_learned(**operand));
+        let Some(x) = learned.and_then(|operand| self.integers[operand.index()]) else { return false };
+        let sum = pool::sum(&mut self.rewriter, node, x);
+        sum.iter().for_each(|&sum| self.rewriter.replace(node.results[0], sum));
+        sum.is_some()
+    }
+
     /// Moves integers instead of floats, where all that is moved is integers. Those of other ranges than the one that is
     /// wanted of a concatenation are rounded once more.
     fn moved(&mut self, node: &Node) -> bool {
@@ -332,25 +360,12 @@ impl Pass<'_> {
     fn sums(&mut self, op: &Op, x: Integers, weights: ValueId) -> ValueId {
         let [terms_of_x, terms_of_w] = terms(op);
         let (op, x) = match op {
-            Op::Conv(at) if x.range.signed => self.bordered(at, x),
+            Op::Conv(at) => x.bordered(&mut self.rewriter, at),
             _ => (op.clone(), x.value),
         };
         let x = self.with_whole_words(x, terms_of_x);
         let weights = self.with_whole_words(weights, terms_of_w);
         self.rewriter.emit(op, &[x, weights])
-    }
-
-    /// A convolution whose image has its border, of what stands for 0.
-    fn bordered(&mut self, at: &ConvAttributes, x: Integers) -> (Op, ValueId) {
-        let none = vec![Dim::from(0i64); at.low.len()];
-        let inside = ConvAttributes { low: none.clone(), high: none.clone(), ..at.clone() };
-        if at.low == none && at.high == none {
-            return (Op::Conv(inside), x.value);
-        }
-        let leading = [Dim::from(0i64), Dim::from(0i64)];
-        let [low, high] = [&at.low, &at.high].map(|side| [&leading[..], &side[..]].concat());
-        let zero = self.rewriter.graph_mut().scalar(DType::U8, f64::from(x.range.zero()));
-        (Op::Conv(inside), self.rewriter.emit(Op::Pad { low, high }, &[x.value, zero]))
     }
 
     /// Sums without what they have too much because 0 is not 0.
@@ -392,17 +407,21 @@ impl Pass<'_> {
         self.rewriter.emit(Op::Broadcast { shape, axes: vec![axis] }, &[numbers])
     }
 
-    /// A value with zeros behind the others along an axis whose size is no multiple of a word's terms.
+    /// A value with something behind the others along an axis whose size is no multiple of a word's terms: what is around them
+    /// already, or zeros. Of two factors one has zeros.
     fn with_whole_words(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
         let ty = self.rewriter.ty(value).clone();
         let shape = ty.shape;
         let missing = axis.and_then(|axis| Some((axis, (-shape[axis].as_number()?).rem_euclid(WORD as i64))));
         let Some((axis, missing)) = missing.filter(|(_, missing)| *missing > 0) else { return value };
         let none = vec![Dim::from(0i64); shape.rank()];
-        let mut high = none.clone();
-        high[axis] = Dim::from(missing);
-        let zero = self.rewriter.graph_mut().scalar(ty.dtype, 0.0);
-        self.rewriter.emit(Op::Pad { low: none, high }, &[value, zero])
+        let (op, operands) = self.rewriter.definition(value);
+        let (low, mut high, inner) = match op {
+            Op::Pad { low, high } => (low.clone(), high.clone(), operands.to_vec()),
+            _ => (none.clone(), none, vec![value, self.rewriter.graph_mut().scalar(ty.dtype, 0.0)]),
+        };
+        high[axis] = high[axis].clone() + Dim::from(missing);
+        self.rewriter.emit(Op::Pad { low, high }, &inner)
     }
 }
 

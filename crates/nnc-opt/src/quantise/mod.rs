@@ -18,6 +18,7 @@
 //! | [`mod@rounded`] | which values of a graph there are integers for |
 //! | [`mod@apply`] | the rewrite |
 //! | [`mod@crossings`] | where a quantised network leaves bytes |
+//! | `pool` | sums of what is rounded, in whole numbers |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
@@ -34,6 +35,7 @@ mod crossings;
 mod fake;
 mod fingerprint;
 mod left_out;
+mod pool;
 mod rounded;
 mod sites;
 mod weights;
