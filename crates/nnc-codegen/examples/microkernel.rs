@@ -107,7 +107,7 @@ fn main() {
         let args = (1..=3).map(|buffer| ArgRef::new(buffer, 0)).collect();
         let program = Program {
             kernels: vec![kernel],
-            launches: vec![Launch { kernel: 0, args, serial: true }],
+            launches: vec![Launch { kernel: 0, args, serial: true, work: 1 }],
             ..Program::default()
         };
         if show {

@@ -182,7 +182,7 @@ proptest! {
         lanes in prop::sample::select(vec![1u8, 2, 4, 8, 16, 32]),
     ) {
         let (kernel, args) = grow(&decisions, lanes);
-        let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: false }], ..Program::default() };
+        let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: false, work: 1 }], ..Program::default() };
         prop_assert!(check(&program).map_err(TestCaseError::fail)? >= 2);
     }
 }

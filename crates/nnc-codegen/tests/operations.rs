@@ -70,7 +70,7 @@ impl Suite {
         let mut program = Program::default();
         for (number, (kernel, args, _)) in self.kernels.into_iter().enumerate() {
             program.kernels.push(kernel);
-            program.launches.push(Launch { kernel: number as u32, args, serial: number % 2 == 0 });
+            program.launches.push(Launch { kernel: number as u32, args, serial: number % 2 == 0, work: 1 });
         }
         let mut expected = buffers.clone();
         nnc_kernel::ir::interpret::run(&program, &mut expected).unwrap();

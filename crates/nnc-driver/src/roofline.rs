@@ -271,7 +271,7 @@ fn best(compiler: &Compiler, kernel: Kernel, input: usize, output: usize) -> Res
     let args = (1..=2).map(|buffer| ArgRef::new(buffer, 0)).collect();
     let kernels = Kernels {
         kernels: vec![kernel],
-        launches: vec![Launch { kernel: 0, args, serial: false }],
+        launches: vec![Launch { kernel: 0, args, serial: false, work: 1 }],
         ..Kernels::default()
     };
     let (module, entry) =

@@ -1,4 +1,5 @@
-//! After the first step nothing is allocated: not by a training step, not by a batch that is evaluated, not by an answer.
+//! After the first step nothing is allocated: not by a training step, by itself or in a run, not by a batch that is evaluated, not by
+//! an answer.
 //!
 //! `dhat` counts the allocations of all threads. The file has one test, since another would be counted, too.
 
@@ -6,6 +7,7 @@ use nnc_data::Batch;
 use nnc_driver::session::{Moment, Step};
 use nnc_driver::stage::{self, Which};
 use nnc_driver::store::Store;
+use nnc_driver::train::{Event, Observer, TrainOptions, train};
 use nnc_driver::{Compiler, Dataset, Engine, Learned, Project, Session, Wanted};
 use nnc_lang::elaborate::Options;
 use nnc_opt::pipeline;
@@ -13,6 +15,7 @@ use nnc_runtime::Pool;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -85,6 +88,7 @@ fn nothing_is_allocated_after_the_first_step() {
         }
     }
     check_evaluation();
+    check_run();
 }
 
 /// The allocations of an evaluation do not grow with its batches.
@@ -110,4 +114,44 @@ fn check_evaluation() {
     let (of_few, of_many) = (count(&few), count(&many));
     // Whether a thread has to wait, and makes a place to wait at, is a matter of time.
     assert!(of_many < of_few + 8, "{of_few} allocations for 2 batches, {of_many} for 20");
+}
+
+/// Counts the steps of a run that allocate.
+#[derive(Default)]
+struct Steps {
+    before: u64,
+    /// Steps that are not looked at: the first ones of an epoch, the last one, and those that complete or begin a point of the
+    /// run's course.
+    skipped: usize,
+    looked_at: usize,
+    allocating: usize,
+}
+
+impl Observer for Steps {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::Step { step, steps, .. } = event {
+            if self.skipped == 0 && *step > 3 && step < steps {
+                self.looked_at += 1;
+                self.allocating += usize::from(blocks() > self.before);
+            }
+            self.skipped = self.skipped.saturating_sub(1);
+        }
+        if let Event::Traced { .. } = event {
+            self.skipped = 2;
+        }
+        self.before = blocks();
+    }
+}
+
+/// In the steps of a run nothing is allocated, unless a thread has to wait and makes a place to wait at.
+fn check_run() {
+    let project = project("dsl-examples/digits.nn", &[]);
+    let recipe = project.recipe(None).unwrap();
+    let mut session = Session::new(&project, &recipe.name, compiler(), 0).unwrap();
+    let dataset = Dataset::open(session.data(), project.folder(), 0, Wanted::All, &Learned::default()).unwrap();
+    let options = TrainOptions { out: None, resume: false, checkpoint_every: None };
+    let mut steps = Steps::default();
+    train(&mut session, &dataset, &options, &mut steps, &AtomicBool::new(false)).unwrap();
+    assert!(steps.looked_at > 100, "{}", steps.looked_at);
+    assert!(steps.allocating * 10 < steps.looked_at, "{} of {} steps allocate", steps.allocating, steps.looked_at);
 }

@@ -4,7 +4,7 @@
 //! packed weights. The entry made of a program runs the others one after the other, those of a loop again and again; each
 //! runs the phases of its kernel with a barrier after each.
 
-use crate::ir::Kernel;
+use crate::ir::{Kernel, Phase};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -18,6 +18,10 @@ pub struct Program {
     /// How many of them, from the first on, make what lasts from run to run as long as parameters and states stay as
     /// they are: they run when the caller asks for it, the first time at the latest. No loop reaches into them.
     pub prepare: usize,
+    /// Which of them run side by side, since none reads or writes what another writes: ranges of
+    /// launches of one phase each that lie apart, in order, within no loop with stages and across the bounds of none. Running
+    /// them one after the other is always right.
+    pub abreast: Vec<Range<usize>>,
     /// Which of them run again and again: ranges that lie within one another or apart, by where they start, outer ones
     /// first.
     pub loops: Vec<Loop>,
@@ -54,11 +58,18 @@ pub struct Launch {
     pub kernel: u32,
     /// The memory of each of the kernel's parameters.
     pub args: Vec<ArgRef>,
-    /// Whether it is too small for the pool: then the calling thread runs every task.
+    /// Whether it is too small for the pool by itself: then the calling thread runs every task.
     pub serial: bool,
+    /// What it takes, in a unit that all launches share, at least 1.
+    pub work: u64,
 }
 
 impl Launch {
+    /// What a task of a phase takes, at least 1.
+    pub fn work_of_task(&self, phase: &Phase) -> u64 {
+        (self.work / phase.tasks.max(1)).max(1)
+    }
+
     /// The buffers that it is given; one may come several times.
     fn buffers(&self) -> impl Iterator<Item = u32> {
         self.args.iter().map(|arg| arg.buffer)
@@ -125,6 +136,12 @@ impl Program {
         spent
     }
 
+    /// The launches that run together with this one, which is the first of them.
+    pub fn together(&self, first: usize) -> Range<usize> {
+        let known = self.abreast.binary_search_by_key(&first, |range| range.start);
+        known.map_or(first..first + 1, |at| self.abreast[at].clone())
+    }
+
     /// The stage that a launch belongs to, counted from 0, and how many its loop has; none if the loops around it run step after
     /// step.
     pub fn stage(&self, launch: usize) -> Option<(u32, u32)> {
@@ -148,6 +165,7 @@ mod tests {
             kernel: 0,
             args: buffers.iter().map(|&buffer| ArgRef::new(buffer, 0)).collect(),
             serial: true,
+            work: 1,
         };
         let launches = vec![launch(&[1, 2, 0]), launch(&[1, 1, 0]), launch(&[3, 0]), launch(&[0, 2, 4])];
         let index = Some(ArgRef::new(3, 0));

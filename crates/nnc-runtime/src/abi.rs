@@ -4,7 +4,7 @@
 //! [`Context`] that its entry receives. So the same bytes serve the JIT and a built executable.
 //!
 //! A program has one entry ([`EntryFn`]) and any number of kernels ([`KernelFn`]). The entry is
-//! straight-line code: it fills an array of buffer addresses for each launch and calls
+//! straight-line code: it fills an array of buffer addresses for each kernel of a launch and calls
 //! [`Table::launch`]; the runtime splits the launch's tasks among threads.
 //!
 //! All calls follow the C convention of the host (System V on x86-64 Linux). The layout of the
@@ -31,9 +31,9 @@ pub struct Context {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Table {
-    /// Runs `kernel` over the tasks `0..tasks` and returns when all are done. `args` is an array
-    /// of addresses that the kernel understands; it is only read.
-    pub launch: unsafe extern "C" fn(*mut Context, KernelFn, args: *const *mut u8, tasks: u64),
+    /// Runs all tasks of so many kernels, of different ones at the same time, and returns when all are done. The parts are
+    /// only read.
+    pub launch: unsafe extern "C" fn(*mut Context, parts: *const Part, count: u64),
     /// The scratch memory of the thread that runs the entry (of [`crate::Layout::scratch_bytes`]
     /// bytes). It must not be held over a launch, which uses the same memory.
     pub scratch: unsafe extern "C" fn(*mut Context) -> *mut u8,
@@ -45,6 +45,27 @@ pub struct Table {
     /// Runs so many steps of a loop with so many stages, on as many threads as there are, and returns when all are done: a
     /// stage begins a step when the stage before has ended it, and steps of a stage follow one another.
     pub pipeline: unsafe extern "C" fn(*mut Context, stages: *const StageFn, count: u64, steps: u64),
+}
+
+/// A kernel in a launch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// What runs.
+    pub kernel: KernelFn,
+    /// Addresses that the kernel understands; they are only read.
+    pub args: *const *mut u8,
+    /// It runs over the tasks `0..tasks`.
+    pub tasks: u64,
+    /// What one of them takes, at least 1, in any unit that is the same for all parts of a launch.
+    pub work: u64,
+}
+
+impl Part {
+    /// The work of all tasks.
+    pub(crate) fn length(&self) -> u64 {
+        self.tasks * self.work
+    }
 }
 
 /// A kernel: runs the tasks `begin..end` using this thread's scratch memory. Any partition of
@@ -60,7 +81,7 @@ pub type EntryFn = unsafe extern "C" fn(*mut Context);
 
 /// Byte offsets of the fields that compiled code loads, on a 64-bit host.
 pub mod offset {
-    use super::{Context, Table};
+    use super::{Context, Part, Table};
     use std::mem::offset_of;
 
     /// Of [`Context::table`].
@@ -79,4 +100,14 @@ pub mod offset {
     pub const TABLE_SPEND: usize = offset_of!(Table, spend);
     /// Of [`Table::pipeline`].
     pub const TABLE_PIPELINE: usize = offset_of!(Table, pipeline);
+    /// Of [`Part::kernel`].
+    pub const PART_KERNEL: usize = offset_of!(Part, kernel);
+    /// Of [`Part::args`].
+    pub const PART_ARGS: usize = offset_of!(Part, args);
+    /// Of [`Part::tasks`].
+    pub const PART_TASKS: usize = offset_of!(Part, tasks);
+    /// Of [`Part::work`].
+    pub const PART_WORK: usize = offset_of!(Part, work);
+    /// Bytes of a [`Part`].
+    pub const PART_BYTES: usize = size_of::<Part>();
 }

@@ -3,22 +3,17 @@
 //! Neighbouring stages form a group for each thread, and a group is a task of a launch of the pool. It goes through the steps, and
 //! through its stages in each; before a step it waits until the group before has ended that step, which it sees by a counter.
 //!
-//! **No deadlock.** A group waits only for the one before. The thread that launches takes tasks from the first on, so when it
-//! takes a group, those before have been taken; the first group that is not done waits for nobody and runs, or will be taken by
+//! **No deadlock.** A group waits only for the one before. No thread has more than one group of its own, and the thread that launches
+//! takes tasks from the first on, its own and then those of others, so when it takes a group, those before have been taken; the first group that is not done waits for nobody and runs, or will be taken by
 //! that thread, which never waits for a group behind its own. A pool that is taken runs all groups one after the other, each to its
 //! end, which is right, too: what a stage hands on is there for every step.
 
-use crate::abi::{Context, StageFn};
-use crate::pool::{Job, Pool, spin_until};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::abi::{Context, Part, StageFn};
+use crate::pool::{Counter, Job, Pool, spin_until};
+use std::sync::atomic::Ordering;
 
 /// Most groups: more threads than this do not help a loop.
 const MOST_GROUPS: usize = 16;
-
-/// A counter on a cache line of its own, and on the one that the processor fetches beside it.
-#[derive(Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
 
 /// A loop that runs.
 struct Pipeline {
@@ -48,7 +43,8 @@ pub(crate) unsafe fn run(
     let ended = Default::default();
     let pipeline = Pipeline { context, stages, count, steps, groups, ended };
     let args = [std::ptr::from_ref(&pipeline).cast_mut().cast::<u8>()];
-    let job = Job { kernel: run_groups, args: args.as_ptr(), tasks: groups as u64, scratch, scratch_stride };
+    let parts = [Part { kernel: run_groups, args: args.as_ptr(), tasks: groups as u64, work: 1 }];
+    let job = Job { parts: parts.as_ptr(), count: 1, scratch, scratch_stride };
     // SAFETY: `run_groups` reads the pipeline, which outlives the launch, and calls what the caller vouches for.
     unsafe { pool.launch(job) };
 }
@@ -97,6 +93,7 @@ impl Pipeline {
 mod tests {
     use super::*;
     use std::num::NonZeroUsize;
+    use std::sync::atomic::AtomicU64;
 
     const STEPS: usize = 200;
 

@@ -1,33 +1,34 @@
 //! The thread pool that runs the launches of compiled programs.
 //!
-//! A launch is cut into chunks of equal numbers of tasks; threads take chunks one after the other
-//! until none is left, every other thread from the end: so what a thread has made is mostly what it
-//! reads in the next launch. Else, who runs which chunk is left to chance: kernels give the same bits
-//! for any partition. The thread that launches takes part, and returns when the last chunk is done.
+//! A launch is a list of kernels that may run side by side ([`Part`]s). Their tasks lie in one line, each as long as the work
+//! that it stands for, and the line is cut into chunks of about equal length. Every thread has a run of neighbouring
+//! chunks of its own: so small kernels share a chunk, and what a thread has made in one launch is mostly what it reads
+//! in the next one and in the next step. Every other thread takes its own from the end. A thread that is done takes of what
+//! others have left, at the other end. Who runs which chunk is therefore not certain: kernels give the same bits for any
+//! partition. The thread that launches takes part, and returns when the last chunk is done.
 //!
 //! One launch runs at a time. A launch that finds the pool taken (by another program, or because
 //! it was made from inside a kernel) runs alone on its own thread, which cannot deadlock.
 //!
-//! **The cursor.** One 64-bit word holds the number of the launch (upper bits), the first of the
-//! chunks that are left, and how many are ([`CHUNK_BITS`] each). A thread claims the first or the
-//! last with compare-and-swap. What the launch is about lies beside it in atomics. A claimer reads the word,
-//! then the job, then swaps:
-//! - The job it read is not older than the word: the job is written before the word is published
-//!   with `Release`, and the word is read with `Acquire`.
-//! - Nor is it younger: a later launch writes its job only after it saw all chunks of this one
-//!   done, so after the word reached "none left". A claimer that reads such a write (`Release` to
-//!   `Acquire`) can then no longer swap the older word, and drops what it read.
+//! **The seats.** Each thread has a cache line ([`Seat`]) with a 64-bit word, the cursor: the number of the launch (upper
+//! bits), the first of the thread's chunks that are left, and how many are ([`CHUNK_BITS`] each). A chunk is claimed from
+//! either end with compare-and-swap. What the launch is about lies beside it in atomics, so that what a thread
+//! needs to begin comes from the launching core at once:
+//! - The job is written before the cursor is published with `Release`, and the cursor is read with `Acquire`. So a claimer
+//!   sees the job of the launch whose number it swapped, or a later one.
+//! - It is none later: that would be written only after all chunks of this launch are reported as done, and the claimed
+//!   one is not.
 //!
 //! So a thread that wakes late touches nothing of a launch that has returned. The number of the
 //! launch has 32 bits; a claimer would have to stall between its read and its swap for exactly
 //! 2^32 launches, which take hours, to be fooled.
 //!
-//! **Waiting.** An idle worker spins for some microseconds, since the next launch usually follows
+//! **Waiting.** An idle worker spins for some microseconds on its own cursor, since the next launch usually follows
 //! at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
-//! at the cursor a last time, and a launcher publishes the cursor before it looks for sleepers,
+//! at all cursors a last time, and a launcher publishes the cursors before it looks for sleepers,
 //! both sequentially consistent, so one of the two sees the other.
 
-use crate::abi::KernelFn;
+use crate::abi::Part;
 use crate::cpu;
 use std::io;
 use std::num::NonZeroUsize;
@@ -36,7 +37,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many low bits of the cursor count the chunks that are left; as many more say which is the first.
+/// How many low bits of a cursor count the chunks that are left; as many more say which is the first.
 const CHUNK_BITS: u32 = 16;
 const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
 
@@ -46,78 +47,136 @@ const CHUNKS_PER_THREAD: u64 = 16;
 /// How long a thread spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);
 
-/// A launch: a kernel, its arguments, the number of its tasks, and the scratch memory of each
-/// thread.
+/// A launch: kernels that may run side by side, and the scratch memory of each thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
-    pub kernel: KernelFn,
-    pub args: *const *mut u8,
-    pub tasks: u64,
+    pub parts: *const Part,
+    pub count: usize,
     /// Scratch of thread 0; that of thread `i` lies `i * scratch_stride` bytes further.
     pub scratch: *mut u8,
     pub scratch_stride: usize,
 }
 
 impl Job {
-    /// Runs the tasks `begin..end` as thread `slot`.
+    /// Its parts.
     ///
     /// # Safety
-    /// The kernel may be called with `args` for any part of its tasks, at the same time as for
-    /// other parts, and the scratch memory has a place for `slot` that nobody else uses now.
-    unsafe fn run(&self, begin: u64, end: u64, slot: usize) {
-        let scratch = self.scratch.wrapping_add(slot * self.scratch_stride);
+    /// `parts` points to `count` parts that live as long as what is returned, and nobody writes them.
+    unsafe fn parts<'a>(&self) -> &'a [Part] {
         // SAFETY: passed on to the caller.
-        unsafe { (self.kernel)(self.args, begin, end, scratch) }
+        unsafe { std::slice::from_raw_parts(self.parts, self.count) }
+    }
+
+    /// Runs the chunk at `place` of so many, as thread `slot`.
+    ///
+    /// # Safety
+    /// The parts are there, their kernels may be called for any tasks, at the same time as for other ones, and the scratch
+    /// memory has a place for `slot` that nobody else uses now.
+    unsafe fn run(&self, place: u64, line: Line, slot: usize) {
+        let scratch = self.scratch.wrapping_add(slot * self.scratch_stride);
+        let (from, to) = (line.start(place), line.start(place + 1));
+        let mut before = 0;
+        // SAFETY: passed on to the caller.
+        for part in unsafe { self.parts() } {
+            let tasks_before = |at: u64| at.saturating_sub(before).div_ceil(part.work).min(part.tasks);
+            let (begin, end) = (tasks_before(from), tasks_before(to));
+            if begin < end {
+                // SAFETY: passed on to the caller.
+                unsafe { (part.kernel)(part.args, begin, end, scratch) }
+            }
+            before += part.length();
+        }
     }
 }
 
-/// The current [`Job`], field by field, with the chunk size. See the module's doc for the order
-/// of accesses.
+/// The tasks of a launch in one line, cut into chunks.
+#[derive(Clone, Copy, Default, Debug)]
+struct Line {
+    /// The work of all tasks.
+    length: u64,
+    chunks: u64,
+}
+
+impl Line {
+    /// Where a chunk begins: those tasks are in it that begin there or later, and before the next chunk does.
+    fn start(self, chunk: u64) -> u64 {
+        // A program that runs so much at once as to overflow here would take days.
+        chunk * self.length / self.chunks
+    }
+}
+
+/// The place of a thread: the chunks that are its own, and the launch that they are of, field by field.
 #[derive(Default)]
-struct SharedJob {
-    kernel: AtomicPtr<()>,
-    args: AtomicPtr<*mut u8>,
-    tasks: AtomicU64,
+#[repr(align(128))]
+struct Seat {
+    cursor: AtomicU64,
+    parts: AtomicPtr<Part>,
+    count: AtomicUsize,
     scratch: AtomicPtr<u8>,
     scratch_stride: AtomicUsize,
-    chunk: AtomicU64,
+    length: AtomicU64,
+    chunks: AtomicU64,
 }
 
-impl SharedJob {
-    fn store(&self, job: &Job, chunk: u64) {
-        self.kernel.store(job.kernel as *mut (), Ordering::Release);
-        self.args.store(job.args.cast_mut(), Ordering::Release);
-        self.tasks.store(job.tasks, Ordering::Release);
-        self.scratch.store(job.scratch, Ordering::Release);
-        self.scratch_stride.store(job.scratch_stride, Ordering::Release);
-        self.chunk.store(chunk, Ordering::Release);
+impl Seat {
+    /// Publishes a launch, with `left` chunks from `first` on.
+    fn publish(&self, job: &Job, line: Line, (first, left): (u64, u64)) {
+        self.parts.store(job.parts.cast_mut(), Ordering::Relaxed);
+        self.count.store(job.count, Ordering::Relaxed);
+        self.scratch.store(job.scratch, Ordering::Relaxed);
+        self.scratch_stride.store(job.scratch_stride, Ordering::Relaxed);
+        self.length.store(line.length, Ordering::Relaxed);
+        self.chunks.store(line.chunks, Ordering::Relaxed);
+        let launch = (self.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
+        self.cursor.store((launch << (2 * CHUNK_BITS)) | (first << CHUNK_BITS) | left, Ordering::SeqCst);
     }
 
-    /// The job and the chunk size, possibly of mixed launches until a chunk is claimed. `None`
-    /// before the first launch.
-    fn load(&self) -> Option<(Job, u64)> {
-        let kernel = self.kernel.load(Ordering::Acquire);
-        if kernel.is_null() {
-            return None;
-        }
+    /// The launch that a chunk was claimed of here.
+    fn job(&self) -> (Job, Line) {
         let job = Job {
-            // SAFETY: the only values stored besides null are `KernelFn`s.
-            kernel: unsafe { std::mem::transmute::<*mut (), KernelFn>(kernel) },
-            args: self.args.load(Ordering::Acquire),
-            tasks: self.tasks.load(Ordering::Acquire),
-            scratch: self.scratch.load(Ordering::Acquire),
-            scratch_stride: self.scratch_stride.load(Ordering::Acquire),
+            parts: self.parts.load(Ordering::Relaxed),
+            count: self.count.load(Ordering::Relaxed),
+            scratch: self.scratch.load(Ordering::Relaxed),
+            scratch_stride: self.scratch_stride.load(Ordering::Relaxed),
         };
-        Some((job, self.chunk.load(Ordering::Acquire)))
+        (job, Line { length: self.length.load(Ordering::Relaxed), chunks: self.chunks.load(Ordering::Relaxed) })
+    }
+
+    fn has_work(&self) -> bool {
+        self.cursor.load(Ordering::SeqCst) & CHUNK_MASK != 0
+    }
+
+    /// A chunk that is now the caller's: the first or the last of those that are left.
+    fn claim(&self, is_first: bool) -> Option<u64> {
+        let mut cursor = self.cursor.load(Ordering::Acquire);
+        loop {
+            let left = cursor & CHUNK_MASK;
+            if left == 0 {
+                return None;
+            }
+            let first = (cursor >> CHUNK_BITS) & CHUNK_MASK;
+            let (taken, rest) = match is_first {
+                true => (first, cursor + (1 << CHUNK_BITS) - 1),
+                false => (first + left - 1, cursor - 1),
+            };
+            let swapped = self.cursor.compare_exchange_weak(cursor, rest, Ordering::AcqRel, Ordering::Acquire);
+            match swapped {
+                Ok(_) => return Some(taken),
+                Err(current) => cursor = current,
+            }
+        }
     }
 }
 
+/// A counter on a cache line of its own, and on the one that the processor fetches beside it.
 #[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Counter(pub AtomicU64);
+
 struct Shared {
-    cursor: AtomicU64,
-    job: SharedJob,
+    seats: Vec<Seat>,
     /// Chunks of the current launch that are done.
-    done: AtomicU64,
+    done: Counter,
     /// Workers that sleep or are about to.
     sleepers: AtomicUsize,
     /// Whether the launcher sleeps or is about to.
@@ -142,7 +201,8 @@ impl Pool {
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(threads: NonZeroUsize) -> io::Result<Self> {
-        let mut pool = Self { shared: Arc::default(), gate: Mutex::new(()), workers: Vec::new() };
+        let shared = Arc::new(Shared::new(threads.get()));
+        let mut pool = Self { shared, gate: Mutex::new(()), workers: Vec::new() };
         for slot in 1..threads.get() {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("nnc-worker-{slot}"));
@@ -169,44 +229,50 @@ impl Pool {
     /// Runs all tasks of `job` and returns when they are done.
     ///
     /// # Safety
-    /// For the length of this call: the kernel may be called with the job's `args` for any parts
-    /// of its tasks from several threads at once, and the scratch memory holds
+    /// For the length of this call: the job's parts are there; their kernels may be called with their `args` for any
+    /// tasks from several threads at once; and the scratch memory holds
     /// [`Self::threads`] times its stride and is used by nothing else.
     pub(crate) unsafe fn launch(&self, job: Job) {
-        if job.tasks == 0 {
+        // SAFETY: passed on to the caller.
+        let parts = unsafe { job.parts() };
+        let tasks: u64 = parts.iter().map(|part| part.tasks).sum();
+        if tasks == 0 {
             return;
         }
-        if job.tasks > 1 && !self.workers.is_empty() {
+        let length = parts.iter().map(Part::length).sum();
+        if tasks > 1 && !self.workers.is_empty() {
             let gate = match self.gate.try_lock() {
                 Ok(guard) => Some(guard),
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(_held) = gate {
+                let wanted = (self.threads() as u64 * CHUNKS_PER_THREAD).min(CHUNK_MASK);
                 // SAFETY: passed on to the caller; the gate is held.
-                return unsafe { self.launch_on_all(&job) };
+                return unsafe { self.launch_on_all(&job, Line { length, chunks: tasks.min(wanted) }) };
             }
         }
         // SAFETY: passed on to the caller; slot 0 is the launching thread's.
-        unsafe { job.run(0, job.tasks, 0) }
+        unsafe { job.run(0, Line { length, chunks: 1 }, 0) }
     }
 
     /// # Safety
     /// As [`Self::launch`], and the gate is held.
-    unsafe fn launch_on_all(&self, job: &Job) {
+    unsafe fn launch_on_all(&self, job: &Job, line: Line) {
         let shared = &*self.shared;
-        let wanted = (self.threads() as u64 * CHUNKS_PER_THREAD).min(CHUNK_MASK);
-        let chunk = job.tasks.div_ceil(wanted);
-        let chunks = job.tasks.div_ceil(chunk);
-        shared.job.store(job, chunk);
-        shared.done.store(0, Ordering::Release);
-        let launch = (shared.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
-        shared.cursor.store((launch << (2 * CHUNK_BITS)) | chunks, Ordering::SeqCst);
-        shared.wake_workers(chunks - 1);
+        shared.done.0.store(0, Ordering::Release);
+        let threads = self.threads() as u64;
+        // Workers first: they begin while others are told.
+        for (slot, seat) in shared.seats.iter().enumerate().rev() {
+            let first = |slot: u64| (slot * line.chunks).div_ceil(threads);
+            let first_and_left = (first(slot as u64), first(slot as u64 + 1) - first(slot as u64));
+            seat.publish(job, line, first_and_left);
+        }
+        shared.wake_workers(line.chunks - 1);
         // SAFETY: the caller keeps the job valid until this function returns, which is after its
         // last chunk is done.
         unsafe { shared.run_chunks(0) };
-        shared.wait_until_done(chunks);
+        shared.wait_until_done(line.chunks);
     }
 }
 
@@ -229,66 +295,65 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Shared {
+    fn new(threads: usize) -> Self {
+        Self {
+            seats: (0..threads).map(|_| Seat::default()).collect(),
+            done: Counter::default(),
+            sleepers: AtomicUsize::default(),
+            launcher_sleeps: AtomicBool::default(),
+            stop: AtomicBool::default(),
+            sleep: Mutex::default(),
+            work_came: Condvar::default(),
+            work_ended: Condvar::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.sleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The life of the worker in `slot`.
     fn work(&self, slot: usize) {
+        let has_work = || self.seats[slot].has_work();
         while !self.stop.load(Ordering::SeqCst) {
-            if self.has_work() || spin_until(|| self.has_work()) {
-                // SAFETY: a claimed chunk belongs to a launch that has not returned, whose caller
-                // vouches for the job (see `Pool::launch`); this worker alone has this slot.
-                unsafe { self.run_chunks(slot) };
-            } else {
+            if !has_work() && !spin_until(has_work) {
                 self.sleep_until_work();
             }
+            // SAFETY: a claimed chunk belongs to a launch that has not returned, whose caller
+            // vouches for the job (see `Pool::launch`); this worker alone has this slot.
+            unsafe { self.run_chunks(slot) };
         }
     }
 
-    fn has_work(&self) -> bool {
-        self.cursor.load(Ordering::SeqCst) & CHUNK_MASK != 0
-    }
-
-    /// Claims and runs chunks until none is left.
+    /// Claims and runs chunks until none is left: those of the seat in `slot`, then those of others.
     ///
     /// # Safety
     /// As [`Pool::launch`], for each launch whose chunks can be claimed, with `slot` ours alone.
     unsafe fn run_chunks(&self, slot: usize) {
-        while let Some((job, begin, end, chunks)) = self.claim(slot) {
-            // SAFETY: passed on to the caller; no other thread claimed this chunk.
-            unsafe { job.run(begin, end, slot) };
-            let is_last = self.done.fetch_add(1, Ordering::SeqCst) + 1 == chunks;
-            if is_last && self.launcher_sleeps.load(Ordering::SeqCst) {
-                drop(self.lock());
-                self.work_ended.notify_all();
+        for turn in 0..self.seats.len() {
+            let owner = (slot + turn) % self.seats.len();
+            let seat = &self.seats[owner];
+            // Others' from the end that they come to last.
+            let is_first = owner.is_multiple_of(2) == (turn == 0);
+            let (mut ran, mut chunks) = (0, 0);
+            while let Some(chunk) = seat.claim(is_first) {
+                let (job, line) = seat.job();
+                // SAFETY: passed on to the caller; no other thread claimed this chunk.
+                unsafe { job.run(chunk, line, slot) };
+                (ran, chunks) = (ran + 1, line.chunks);
+            }
+            if ran > 0 {
+                self.report(ran, chunks);
             }
         }
     }
 
-    /// A chunk that is now that of the thread in `slot`: its job, tasks `begin..end`, and the launch's number of chunks.
-    fn claim(&self, slot: usize) -> Option<(Job, u64, u64, u64)> {
-        let mut cursor = self.cursor.load(Ordering::Acquire);
-        loop {
-            let left = cursor & CHUNK_MASK;
-            if left == 0 {
-                return None;
-            }
-            let (job, chunk) = self.job.load()?;
-            let first = (cursor >> CHUNK_BITS) & CHUNK_MASK;
-            let (taken, rest) = match slot % 2 {
-                0 => (first, cursor + (1 << CHUNK_BITS) - 1),
-                _ => (first + left - 1, cursor - 1),
-            };
-            let swapped = self.cursor.compare_exchange_weak(cursor, rest, Ordering::AcqRel, Ordering::Acquire);
-            match swapped {
-                Ok(_) => {
-                    let chunks = job.tasks.div_ceil(chunk);
-                    let begin = taken * chunk;
-                    return Some((job, begin, job.tasks.min(begin + chunk), chunks));
-                }
-                Err(current) => cursor = current,
-            }
+    /// Tells that so many chunks of a launch are done.
+    fn report(&self, ran: u64, chunks: u64) {
+        let is_last = self.done.0.fetch_add(ran, Ordering::SeqCst) + ran == chunks;
+        if is_last && self.launcher_sleeps.load(Ordering::SeqCst) {
+            drop(self.lock());
+            self.work_ended.notify_all();
         }
     }
 
@@ -307,17 +372,18 @@ impl Shared {
         }
     }
 
+    /// Sleeps until some thread has chunks that are left: fewer may have been woken than there are.
     fn sleep_until_work(&self) {
         let mut guard = self.lock();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        while !self.has_work() && !self.stop.load(Ordering::SeqCst) {
+        while !self.seats.iter().any(Seat::has_work) && !self.stop.load(Ordering::SeqCst) {
             guard = self.work_came.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn wait_until_done(&self, chunks: u64) {
-        let is_done = || self.done.load(Ordering::SeqCst) == chunks;
+        let is_done = || self.done.0.load(Ordering::SeqCst) == chunks;
         if is_done() || spin_until(is_done) {
             return;
         }
@@ -368,13 +434,9 @@ mod tests {
         let mut out = AlignedBuffer::zeroed(usize::try_from(tasks).unwrap() * 8);
         let mut scratch = AlignedBuffer::zeroed(pool.threads() * 128);
         let args = [out.bytes_mut().as_mut_ptr()];
-        let job = Job {
-            kernel: square,
-            args: args.as_ptr(),
-            tasks,
-            scratch: scratch.bytes_mut().as_mut_ptr(),
-            scratch_stride: 128,
-        };
+        let parts = [Part { kernel: square, args: args.as_ptr(), tasks, work: 1 }];
+        let scratch = scratch.bytes_mut().as_mut_ptr();
+        let job = Job { parts: parts.as_ptr(), count: 1, scratch, scratch_stride: 128 };
         // SAFETY: `square` writes each task's own number only; scratch has a place per thread.
         unsafe { pool.launch(job) };
         out
@@ -435,10 +497,52 @@ mod tests {
         }
         let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
         let args = [std::ptr::from_ref(&pool).cast_mut().cast::<u8>()];
-        let scratch = std::ptr::null_mut();
-        let args = args.as_ptr();
+        let parts = [Part { kernel: outer, args: args.as_ptr(), tasks: 30, work: 1 }];
+        let job = Job { parts: parts.as_ptr(), count: 1, scratch: std::ptr::null_mut(), scratch_stride: 0 };
         // SAFETY: `outer` reads the pool only and uses no scratch.
-        unsafe { pool.launch(Job { kernel: outer, args, tasks: 30, scratch, scratch_stride: 0 }) };
+        unsafe { pool.launch(job) };
+    }
+
+    /// Parts of any sizes, some of them empty.
+    #[test]
+    fn every_task_of_every_part_runs_once() {
+        let cases: [&[(u64, u64)]; 5] = [
+            &[(1, 1), (1, 1)],
+            &[(0, 5), (3, 100), (40, 1)],
+            &[(1, 1); 9],
+            &[(500, 7), (1, 3000), (0, 1), (77, 2)],
+            &[],
+        ];
+        for threads in 1..=4 {
+            let pool = Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
+            let mut scratch = AlignedBuffer::zeroed(threads * 128);
+            for case in cases {
+                let mut outs: Vec<AlignedBuffer> =
+                    case.iter().map(|&(tasks, _)| AlignedBuffer::zeroed(usize::try_from(tasks).unwrap() * 8)).collect();
+                let args: Vec<[*mut u8; 1]> = outs.iter_mut().map(|out| [out.bytes_mut().as_mut_ptr()]).collect();
+                let part = |(&(tasks, work), args): (&(u64, u64), &[*mut u8; 1])| Part {
+                    kernel: square,
+                    args: args.as_ptr(),
+                    tasks,
+                    work,
+                };
+                let parts: Vec<Part> = case.iter().zip(&args).map(part).collect();
+                let scratch = scratch.bytes_mut().as_mut_ptr();
+                let job = Job { parts: parts.as_ptr(), count: parts.len(), scratch, scratch_stride: 128 };
+                // SAFETY: `square` writes each task's own number only; scratch has a place per thread.
+                unsafe { pool.launch(job) };
+                outs.iter().for_each(assert_squares);
+            }
+        }
+    }
+
+    /// Who has which tasks depends on their number and their work alone.
+    #[test]
+    fn a_line_is_cut_by_work() {
+        let line = Line { length: 100, chunks: 4 };
+        assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 25, 50, 75, 100]);
+        let line = Line { length: 10, chunks: 4 };
+        assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 2, 5, 7, 10]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! here at each call: that the externals have just these sizes, and the alignment that vector
 //! moves need.
 
-use crate::abi::{Context, EntryFn, KernelFn, StageFn, Table};
+use crate::abi::{Context, EntryFn, Part, StageFn, Table};
 use crate::buffer::{ALIGNMENT, AlignedBuffer, give_back};
 use crate::code::Code;
 use crate::pipeline;
@@ -273,14 +273,14 @@ struct RunState<'a> {
 static TABLE: Table = Table { launch, scratch, mark, spend, pipeline };
 
 /// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
-unsafe extern "C" fn launch(context: *mut Context, kernel: KernelFn, args: *const *mut u8, tasks: u64) {
+unsafe extern "C" fn launch(context: *mut Context, parts: *const Part, count: u64) {
     // SAFETY: compiled code passes on the context that `Program::run` gave it, which lives until
     // the entry returns, and so does the state it points to.
     let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
     let (scratch, scratch_stride) = (state.scratch, state.scratch_stride);
-    // SAFETY: the compiler vouches for the kernel with these arguments and any partition of its
+    // SAFETY: the compiler vouches for the kernels with these arguments and any partition of their
     // tasks; the scratch memory was sized for this pool's threads and belongs to this run alone.
-    unsafe { state.pool.launch(Job { kernel, args, tasks, scratch, scratch_stride }) };
+    unsafe { state.pool.launch(Job { parts, count: count as usize, scratch, scratch_stride }) };
 }
 
 /// [`Table::scratch`].
@@ -345,7 +345,9 @@ mod tests {
             let table = (*context).table;
             let (arena, input, output) = (*buffers, *buffers.add(1), *buffers.add(2));
             assert!(!((*table).scratch)(context).is_null());
-            ((*table).launch)(context, add_one, [input, arena].as_ptr(), 100);
+            let args = [input, arena];
+            let part = Part { kernel: add_one, args: args.as_ptr(), tasks: 100, work: 1 };
+            ((*table).launch)(context, &raw const part, 1);
             std::ptr::copy_nonoverlapping(arena, output, 400);
         }
     }

@@ -1,7 +1,8 @@
 //! The entry of a program: the launches one after the other, and loops around them.
 //!
 //! For each launch the argument addresses are written to one array on the stack; each phase is then either called
-//! here (serial) or handed to the runtime's `launch` by the function table. A loop with stages has a function for each of
+//! here (serial) or handed to the runtime's `launch` by the function table. Launches that run side by side are handed over
+//! together. A loop with stages has a function for each of
 //! them, of one step, and the runtime calls these.
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -55,10 +56,24 @@ struct Entry<'a, 'f> {
     /// Whether the runtime is told of each launch.
     marks: bool,
     scratch: ir::Value,
+    /// Argument addresses of the launches that run together.
     args: ir::StackSlot,
+    /// What the runtime is handed.
+    parts: ir::StackSlot,
     buffers: BTreeMap<u32, ir::Value>,
     /// The loops around what is built, from the outside in.
     around: Vec<Around>,
+}
+
+/// A phase of a launch as it is called or handed to the runtime.
+#[derive(Clone, Copy)]
+struct Handed {
+    function: FuncRef,
+    /// Where its arguments begin in the array.
+    args: i32,
+    tasks: u64,
+    /// What a task takes.
+    work: u64,
 }
 
 /// A loop that is being built.
@@ -120,9 +135,15 @@ fn build_function(
     builder.append_block_params_for_function_params(block);
     builder.switch_to_block(block);
     let params = builder.block_params(block).to_vec();
-    let most = declared.program.launches.iter().map(|launch| launch.args.len()).max().unwrap_or(0);
-    let args =
-        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most.max(1) as u32, 3));
+    let program = declared.program;
+    let most = (0..program.launches.len()).map(|first| program.launches[program.together(first)].iter());
+    let (launches, args) = most.fold((1, 1), |(launches, args), together| {
+        (launches.max(together.len()), args.max(together.map(|launch| launch.args.len()).sum()))
+    });
+    let mut slot = |bytes: usize| {
+        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 3))
+    };
+    let (args, parts) = (slot(8 * args), slot(offset::PART_BYTES * launches));
     let mut field = |at: usize| {
         let flags = MemFlagsData::trusted().with_readonly();
         builder.ins().load(types::I64, flags, params[0], at as i32)
@@ -139,6 +160,7 @@ fn build_function(
         marks: false,
         scratch: params[0],
         args,
+        parts,
         buffers: BTreeMap::new(),
         around: vec![],
     };
@@ -184,7 +206,7 @@ impl Entry<'_, '_> {
         self.b.ins().brif(wanted, first, &[], behind, &[]);
         self.b.switch_to_block(first);
         for (number, spent) in program.spent().iter().enumerate() {
-            self.launch(number);
+            self.launch(number..number + 1);
             spent.iter().for_each(|&external| self.spend(external));
         }
         self.b.ins().jump(behind, &[]);
@@ -214,10 +236,11 @@ impl Entry<'_, '_> {
                 number = each.launches.end;
                 continue;
             }
-            if is_own(number) {
-                self.launch(number);
+            let together = if self.marks { number..number + 1 } else { self.declared.program.together(number) };
+            number = together.end;
+            if is_own(together.start) {
+                self.launch(together);
             }
-            number += 1;
             while self.around.last().is_some_and(|around| around.end == number) {
                 self.end();
             }
@@ -244,15 +267,33 @@ impl Entry<'_, '_> {
         self.b.ins().isub(last, done)
     }
 
-    /// All phases of a launch.
-    fn launch(&mut self, number: usize) {
+    /// Some launches that run together: all phases of one, or the only phase of each.
+    fn launch(&mut self, numbers: Range<usize>) {
         let Declared { program, kernels, .. } = self.declared;
-        let launch = &program.launches[number];
-        self.mark(number);
-        let kernel = &program.kernels[launch.kernel as usize];
-        self.arguments(launch);
-        for (phase, &function) in kernel.phases.iter().zip(&kernels[launch.kernel as usize]) {
-            self.run(function, phase.tasks, launch.serial);
+        self.mark(numbers.start);
+        let launches = &program.launches[numbers];
+        let (mut places, mut place) = (vec![], 0);
+        for launch in launches {
+            places.push(place);
+            place = self.arguments(launch, place);
+        }
+        let phases = |(launch, &args): (&Launch, &i32)| {
+            let number = launch.kernel as usize;
+            let phases: Vec<Handed> = (program.kernels[number].phases.iter().zip(&kernels[number]))
+                .map(|(phase, &function)| Handed {
+                    function,
+                    args,
+                    tasks: phase.tasks,
+                    work: launch.work_of_task(phase),
+                })
+                .collect();
+            phases
+        };
+        let all: Vec<Handed> = launches.iter().zip(&places).flat_map(phases).collect();
+        match launches {
+            [launch] if launch.serial => all.iter().for_each(|&part| self.call(part)),
+            [_] => all.chunks(1).for_each(|part| self.hand_over(part)),
+            _ => self.hand_over(&all),
         }
     }
 
@@ -269,11 +310,14 @@ impl Entry<'_, '_> {
         self.call_runtime(offset::TABLE_SPEND, &[self.context, external], 0);
     }
 
-    fn arguments(&mut self, launch: &Launch) {
-        for (place, arg) in launch.args.iter().enumerate() {
+    /// Writes a launch's arguments from a place of the array on, and gives the place behind them.
+    fn arguments(&mut self, launch: &Launch, mut place: i32) -> i32 {
+        for arg in &launch.args {
             let address = self.address(arg);
-            self.b.ins().stack_store(types::I64, address, self.args, 8 * place as i32);
+            self.b.ins().stack_store(types::I64, address, self.args, place);
+            place += 8;
         }
+        place
     }
 
     fn address(&mut self, arg: &ArgRef) -> ir::Value {
@@ -314,15 +358,32 @@ impl Entry<'_, '_> {
         self.b.switch_to_block(behind);
     }
 
-    fn run(&mut self, function: FuncRef, tasks: u64, serial: bool) {
-        let args = self.b.ins().stack_addr(types::I64, self.args, 0);
-        let count = self.b.ins().iconst(types::I64, tasks as i64);
-        if serial {
-            let begin = self.b.ins().iconst(types::I64, 0);
-            self.b.ins().call(function, &[args, begin, count, self.scratch]);
-            return;
+    /// Runs all tasks here.
+    fn call(&mut self, part: Handed) {
+        let args = self.b.ins().stack_addr(types::I64, self.args, part.args);
+        let begin = self.b.ins().iconst(types::I64, 0);
+        let count = self.b.ins().iconst(types::I64, part.tasks as i64);
+        self.b.ins().call(part.function, &[args, begin, count, self.scratch]);
+    }
+
+    /// Has the runtime run some phases side by side.
+    fn hand_over(&mut self, parts: &[Handed]) {
+        for (at, part) in parts.iter().enumerate() {
+            let code = self.b.ins().func_addr(types::I64, part.function);
+            let args = self.b.ins().stack_addr(types::I64, self.args, part.args);
+            let tasks = self.b.ins().iconst(types::I64, part.tasks as i64);
+            let work = self.b.ins().iconst(types::I64, part.work as i64);
+            for (field, value) in [
+                (offset::PART_KERNEL, code),
+                (offset::PART_ARGS, args),
+                (offset::PART_TASKS, tasks),
+                (offset::PART_WORK, work),
+            ] {
+                self.b.ins().stack_store(types::I64, value, self.parts, (at * offset::PART_BYTES + field) as i32);
+            }
         }
-        let code = self.b.ins().func_addr(types::I64, function);
-        self.call_runtime(offset::TABLE_LAUNCH, &[self.context, code, args, count], 0);
+        let list = self.b.ins().stack_addr(types::I64, self.parts, 0);
+        let count = self.b.ins().iconst(types::I64, parts.len() as i64);
+        self.call_runtime(offset::TABLE_LAUNCH, &[self.context, list, count], 0);
     }
 }

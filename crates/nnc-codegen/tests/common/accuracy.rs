@@ -91,7 +91,7 @@ pub fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
     let args = vec![ArgRef::new(1, 0), ArgRef::new(2, 0)];
     let program = Program {
         kernels: vec![kernel.finish()],
-        launches: vec![Launch { kernel: 0, args, serial: false }],
+        launches: vec![Launch { kernel: 0, args, serial: false, work: 1 }],
         ..Program::default()
     };
     let (module, entry) =

@@ -73,7 +73,11 @@ impl Numbers {
 
 /// A program of one launch.
 pub fn single(kernel: Kernel, args: Vec<ArgRef>) -> Program {
-    Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: false }], ..Program::default() }
+    Program {
+        kernels: vec![kernel],
+        launches: vec![Launch { kernel: 0, args, serial: false, work: 1 }],
+        ..Program::default()
+    }
 }
 
 fn pool() -> Arc<Pool> {

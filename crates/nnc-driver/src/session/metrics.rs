@@ -30,22 +30,37 @@ pub struct Sum {
     pub rows: u64,
 }
 
+/// Makes `to` hold these means, in the memory that it has.
+pub(crate) fn copy<'m>(from: impl Iterator<Item = (&'m str, f64)>, to: &mut Metrics) {
+    let mut count = 0;
+    for (name, value) in from {
+        match to.get_mut(count) {
+            Some(entry) if entry.0 == name => entry.1 = value,
+            Some(entry) => *entry = (name.to_owned(), value),
+            None => to.push((name.to_owned(), value)),
+        }
+        count += 1;
+    }
+    to.truncate(count);
+}
+
 /// Means weighted by the size of each batch; an accumulating metric keeps its last value. What only some steps tell of
 /// is the mean over their batches.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct Means<'r> {
+    recipe: &'r RecipeInfo,
     sums: Vec<Sum>,
-    accumulates: Vec<String>,
 }
 
-impl Means {
+impl<'r> Means<'r> {
     /// Nothing added yet.
-    pub fn new(recipe: &RecipeInfo) -> Self {
-        let accumulating = recipe.metrics.iter().filter(|metric| metric.accumulates);
-        Self {
-            sums: recipe.measured().map(|name| Sum { name, sum: 0.0, rows: 0 }).collect(),
-            accumulates: accumulating.map(|metric| metric.name.clone()).collect(),
-        }
+    pub fn new(recipe: &'r RecipeInfo) -> Self {
+        Self { recipe, sums: recipe.measured().map(|name| Sum { name, sum: 0.0, rows: 0 }).collect() }
+    }
+
+    /// What was added before, in its memory; nothing if there are no sums.
+    pub(crate) fn with_sums(recipe: &'r RecipeInfo, sums: Vec<Sum>) -> Self {
+        if sums.is_empty() { Self::new(recipe) } else { Self { recipe, sums } }
     }
 
     /// Continues from former sums.
@@ -62,21 +77,39 @@ impl Means {
         &self.sums
     }
 
+    /// The sums so far, given back.
+    pub(crate) fn into_parts(self) -> Vec<Sum> {
+        self.sums
+    }
+
     /// Adds the means of a batch of `rows`.
-    pub fn add(&mut self, metrics: &Metrics, rows: usize) {
+    pub fn add<'m>(&mut self, metrics: impl IntoIterator<Item = &'m (String, f64)>, rows: usize) {
         for (name, value) in metrics {
+            let accumulates = self.accumulates(name);
             let Some(sum) = self.sums.iter_mut().find(|sum| sum.name == *name) else { continue };
-            sum.sum = if self.accumulates.contains(name) { *value } else { sum.sum + value * rows as f64 };
+            sum.sum = if accumulates { *value } else { sum.sum + value * rows as f64 };
             sum.rows += rows as u64;
         }
     }
 
     /// The means, of what was told of.
     pub fn finish(&self) -> Metrics {
-        let mean = |Sum { name, sum, rows }: &Sum| {
-            (name.clone(), if self.accumulates.contains(name) { *sum } else { sum / *rows as f64 })
-        };
-        self.sums.iter().filter(|sum| sum.rows > 0).map(mean).collect()
+        self.told().map(|(name, mean)| (name.to_owned(), mean)).collect()
+    }
+
+    /// As [`Self::finish`], in the memory of former ones.
+    pub(crate) fn finish_into(&self, to: &mut Metrics) {
+        copy(self.told(), to);
+    }
+
+    fn told(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.sums.iter().filter(|sum| sum.rows > 0).map(|Sum { name, sum, rows }| {
+            (name.as_str(), if self.accumulates(name) { *sum } else { sum / *rows as f64 })
+        })
+    }
+
+    fn accumulates(&self, name: &str) -> bool {
+        self.recipe.metrics.iter().any(|metric| metric.accumulates && metric.name == name)
     }
 }
 

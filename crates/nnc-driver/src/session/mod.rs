@@ -22,6 +22,7 @@ use crate::prune;
 use crate::quantise::{Wanted, file};
 use crate::store::{Mismatch, Store};
 use metrics::add_matrices;
+pub(crate) use metrics::copy;
 use nnc_data::{Batch, Batches};
 use nnc_graph::{Graph, Op, OutputKind, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};

@@ -20,7 +20,7 @@ use crate::error::DriverError;
 use crate::pretrained::listed;
 use crate::project::Project;
 use crate::quantise;
-use crate::session::{Means, Metrics, Moment, Session, Step};
+use crate::session::{self, Means, Metrics, Moment, Session, Step};
 use crate::store::RESERVED;
 use nnc_data::{Batch, Batches, Staged};
 use nnc_graph::Tensor;
@@ -300,7 +300,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(false)
     }
 
-    /// The rest of the current epoch. Gives whether it was interrupted.
+    /// The rest of the current epoch. Gives whether it was interrupted. After the first step nothing is allocated but by the
+    /// observer, for checkpoints, and for the points of the run's course.
     fn steps(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
         let train = &self.dataset.train;
         let epoch = self.progress.epoch;
@@ -309,16 +310,16 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
         let mut means = Means::new(self.session.recipe());
         means.restore(&self.progress.sums);
+        let (mut metrics, mut told) = (Metrics::new(), Metrics::new());
         while let Some(batch) = batches.next_batch()? {
-            let metrics = self.step(batch)?;
+            self.step(batch, &mut metrics)?;
             means.add(&metrics, batch.rows);
-            self.progress.sums = means.parts().to_vec();
             self.progress.batch += 1;
             self.progress.iteration += 1;
             self.items += batch.rows as u64;
             let (step, steps) = (self.progress.batch, self.batches_per_epoch);
-            let means = &means.finish();
-            observer.event(&Event::Step { epoch, epochs: self.epochs, step, steps, rows: batch.rows, means });
+            means.finish_into(&mut told);
+            observer.event(&Event::Step { epoch, epochs: self.epochs, step, steps, rows: batch.rows, means: &told });
             let iteration = self.progress.iteration;
             let iterations = self.iterations();
             let told = (&metrics, batch.rows);
@@ -326,14 +327,19 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
             if let Some(point) = trace.add(self.session.recipe(), told, iteration, iterations) {
                 observer.event(&Event::Traced { point });
             }
-            if interrupt.load(Ordering::Relaxed) {
+            let stopped = interrupt.load(Ordering::Relaxed);
+            let due = self.options.checkpoint_every.is_some_and(|every| self.progress.iteration.is_multiple_of(every));
+            if stopped || due {
+                self.progress.sums = means.parts().to_vec();
+            }
+            if stopped {
                 return Ok(true);
             }
-            let due = self.options.checkpoint_every.is_some_and(|every| self.progress.iteration.is_multiple_of(every));
             if due {
                 self.save_last(observer)?;
             }
         }
+        self.progress.sums = means.into_parts();
         Ok(false)
     }
 
@@ -342,14 +348,18 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         self.epochs * self.batches_per_epoch as u64
     }
 
-    fn step(&mut self, batch: &Batch) -> Result<Metrics, DriverError> {
+    /// A step, whose losses and metrics it puts into `metrics`.
+    fn step(&mut self, batch: &Batch, metrics: &mut Metrics) -> Result<(), DriverError> {
         let moment = Moment {
             iteration: self.progress.iteration as i64,
             iterations: self.iterations() as i64,
             epoch: self.progress.epoch as i64,
         };
         match self.session.step(batch, moment).map_err(|error| error.in_files(&self.dataset.train))? {
-            Step::Done(metrics) => Ok(metrics.clone()),
+            Step::Done(told) => {
+                session::copy(told.iter().map(|(name, value)| (name.as_str(), *value)), metrics);
+                Ok(())
+            }
             Step::Withheld { name, loss } => {
                 let name = name.to_owned();
                 let last = self.options.out.as_ref().map(|out| out.join(LAST));

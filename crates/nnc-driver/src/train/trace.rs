@@ -37,16 +37,13 @@ impl Trace {
         iteration: u64,
         iterations: u64,
     ) -> Option<&Point> {
-        let mut window = Means::new(recipe);
-        window.restore(&self.open);
-        let finite = metrics.iter().filter(|(_, value)| value.is_finite()).cloned().collect();
-        window.add(&finite, rows);
+        let mut window = Means::with_sums(recipe, std::mem::take(&mut self.open));
+        window.add(metrics.iter().filter(|(_, value)| value.is_finite()), rows);
         let stride = iterations.div_ceil(POINTS).max(1);
         if iteration < iterations && !iteration.is_multiple_of(stride) {
-            self.open = window.parts().to_vec();
+            self.open = window.into_parts();
             return None;
         }
-        self.open.clear();
         self.points.push(Point { iteration, train: window.finish() });
         self.points.last()
     }

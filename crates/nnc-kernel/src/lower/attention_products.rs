@@ -180,8 +180,8 @@ impl Scores {
     ) -> Self {
         let right = Factor::new(lowering, draft, right, (shape.tile, shape));
         let left = Operand::new(draft, left);
-        let bytes = left.stride(1) * shape.elem.size() as i64;
-        let is_crowded = bytes % SHARED_LINES == 0 && shape.tile.rows > most_rows(bytes.unsigned_abs() as usize);
+        let bytes = left.stride(1).unsigned_abs() as usize * shape.elem.size();
+        let is_crowded = bytes.is_multiple_of(SHARED_LINES) && shape.tile.rows > most_rows(bytes);
         let stride = right.depth().next_multiple_of(16) + 16;
         let gathered = (left.stride(0) == 1 && is_crowded)
             .then(|| (draft.builder.scratch(shape.elem, stride * shape.tile.rows), Gather::Lines(stride as i64)));

@@ -51,7 +51,7 @@ pub fn is_even(windows: usize, rows: usize) -> bool {
 /// where so many rows would lie in so few sets of the first cache that they fill half of its ways.
 fn place(horizontal: Axis, channels: usize, (elem, rows): (Elem, usize)) -> usize {
     let apart = horizontal.step * channels * elem.size();
-    let sets = SHARED_LINES as usize / common_divisor(apart, SHARED_LINES as usize);
+    let sets = SHARED_LINES / common_divisor(apart, SHARED_LINES);
     if rows > FREE_WAYS * sets { channels + LINE / elem.size() } else { channels }
 }
 

@@ -3,6 +3,7 @@
 //! All of it follows from the shapes and the target; nothing from the number of threads.
 
 use super::Lowering;
+use super::conv_blocks::common_divisor;
 use super::loops::Split;
 use super::memory::BufferId;
 use super::product::Gather;
@@ -22,10 +23,16 @@ pub const PACKED: usize = 64 << 10;
 const SLAB: usize = 256;
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 20;
+/// As [`TASK_PRODUCTS`], of a task without which a thread would have nothing to do.
+const FIRST_PRODUCTS: usize = 1 << 18;
+/// The most tasks of those.
+const FIRST_TASKS: usize = 4;
 /// As [`TASK_PRODUCTS`], of products that read B but once.
 const STREAMED_PRODUCTS: usize = 1 << 16;
 /// The most tasks of those: each reads long runs of memory.
 const STREAMED_TASKS: usize = 8;
+/// Bytes that stay in the first cache beside the rows of A of a tile.
+const NEAR: usize = 1 << 14;
 /// Elements of a B that comes from memory; for so few rows of A it is read row by row, not along the columns of a tile.
 pub const STREAMED: usize = 1 << 19;
 /// Few rows of A.
@@ -39,8 +46,8 @@ const LEAST_TILES: usize = 3;
 /// Chunks of tasks that the pool hands out to each thread.
 const CHUNKS: usize = 16;
 /// Rows so many bytes apart, or a multiple of that, share the lines of the first cache.
-pub const SHARED_LINES: i64 = 4096;
-/// So many of them stay in it, beside a panel of B: its ways but one.
+pub const SHARED_LINES: usize = 4096;
+/// So many that share lines stay in it, beside a panel of B: its ways but one.
 const WAYS: usize = 7;
 /// The most products of a batch whose tasks are looked at one by one.
 const SIMULATED: usize = 4;
@@ -153,6 +160,18 @@ impl Right {
         }
     }
 
+    /// Whether B is one panel, all of which stays in the first cache where it lies, however many rows it is read for.
+    fn is_near(&self, axis: usize, tile: &Tile, elem: Elem) -> bool {
+        match self {
+            Self::Strided(operand) => {
+                let (columns, depth) = (operand.layout.dims[axis], operand.layout.dims[axis + 1]);
+                let apart = operand.layout.strides[axis + 1].unsigned_abs() as usize;
+                columns <= tile.columns() && depth * apart * elem.size() <= NEAR
+            }
+            Self::Windows(_) => false,
+        }
+    }
+
     /// Columns and terms that are packed together.
     pub fn units(&self, tile: &Tile) -> (usize, usize) {
         match self {
@@ -240,7 +259,8 @@ impl Shape {
         let batch: usize = left.dims[..axis].iter().product();
         let (rows, columns) = operands.size();
         let depth = left.dims[axis + 1];
-        let direct = operands.right.is_side_by_side(axis, &tile, target) && rows <= 2 * tile.rows;
+        let few = rows <= 2 * tile.rows || operands.right.is_near(axis, &tile, operands.elem);
+        let direct = few && operands.right.is_side_by_side(axis, &tile, target);
         let (unit, step) = operands.right.units(&tile);
         let parts = match &operands.right {
             Right::Strided(_) => parts(batch * rows * columns, depth),
@@ -250,7 +270,11 @@ impl Shape {
         let slab = if direct { part } else { part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part) };
         let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
         let block_depth = if streams { STREAMED_DEPTH.min(part) } else { slab };
-        let (worth, most_tasks) = if direct { (STREAMED_PRODUCTS, STREAMED_TASKS) } else { (TASK_PRODUCTS, TASKS) };
+        let products = batch * rows * columns * depth;
+        let wanted = match direct {
+            true => (products / STREAMED_PRODUCTS).min(STREAMED_TASKS),
+            false => (products / FIRST_PRODUCTS).min(FIRST_TASKS).max((products / TASK_PRODUCTS).min(TASKS)),
+        };
         let work = Work {
             others: batch * parts.tasks() as usize,
             units: columns.div_ceil(unit).max(1),
@@ -260,7 +284,7 @@ impl Shape {
             most_units: if direct { usize::MAX } else { (PACKED / slab.max(1) / unit).max(1) },
             packs: !direct,
             tile_rows: tile.rows,
-            wanted: (batch * rows * columns * depth / worth).clamp(1, most_tasks),
+            wanted: wanted.max(1),
         };
         let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
         let shape = Self {
@@ -313,11 +337,10 @@ impl Shape {
         if row == 1 && term != 1 {
             return (self.columns >= 8 * self.tile.columns()).then_some(Gather::Turned);
         }
-        let shares_lines = (row * operands.elem.size() as i64) % SHARED_LINES == 0;
-        let is_worth = self.column_blocks.grain >= 3 * self.tile.columns() as i64 && self.rows > self.tile.rows;
         let stride = self.block_depth.next_multiple_of(16) as i64 + 16;
-        let is_crowded = self.tile.rows > WAYS;
-        (term == 1 && row >= stride && shares_lines && is_worth && is_crowded).then_some(Gather::Lines(stride))
+        let sets = SHARED_LINES / common_divisor(row.unsigned_abs() as usize * operands.elem.size(), SHARED_LINES);
+        let is_crowded = self.tile.rows > WAYS * sets;
+        (term == 1 && row >= stride && self.rows > self.tile.rows && is_crowded).then_some(Gather::Lines(stride))
     }
 
     /// Terms of a part of k.

@@ -1,13 +1,13 @@
 //! Places in the arena: live ranges, in-place reuse, offsets.
 //!
 //! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it, or in a
-//! loop with stages, lives as long as the loop, and one that lasts from run to run always. An output takes its operand's place when the kernel
+//! loop with stages, lives as long as the loop, and one that lasts from run to run always. Launches side by side are one moment. An output takes its operand's place when the kernel
 //! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
 //! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
 
 use super::Line;
 use crate::lower::{Buffer, BufferId, Home};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// Offsets, and sizes of buffers, are multiples of so many bytes.
 pub const ALIGNMENT: usize = 64;
@@ -32,11 +32,16 @@ struct Slot {
     crosses: bool,
 }
 
-/// Places every buffer that launches use; the first `prepared` of these do not run every time.
-pub fn place(line: &Line, buffers: &[Buffer], prepared: usize) -> Arena {
+/// Places every buffer that launches use; the first `prepared` of these do not run every time, those of each range `abreast` run
+/// side by side.
+pub fn place(line: &Line, buffers: &[Buffer], prepared: usize, abreast: &[Range<usize>]) -> Arena {
     let mut ranges = live_ranges(line, buffers, prepared);
+    let moments = moments(line.launches.len(), abreast);
+    for slot in ranges.iter_mut().flatten() {
+        (slot.first, slot.last) = (moments[slot.first].start, moments[slot.last].end - 1);
+    }
     let mut slots = ranges.clone();
-    let owner = share(line, buffers, &mut slots, &mut ranges);
+    let owner = share((line, &moments), buffers, &mut slots, &mut ranges);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|&at| owner[at] == at && slots[at].is_some()).collect();
     by_size.sort_by_key(|&at| (std::cmp::Reverse(slots[at].map_or(0, |slot| slot.bytes)), at));
     let mut offsets: Vec<Option<usize>> = vec![None; buffers.len()];
@@ -97,8 +102,15 @@ fn live_ranges(line: &Line, buffers: &[Buffer], prepared: usize) -> Vec<Option<S
     slots
 }
 
+/// For each launch those that it runs side by side with, itself among them.
+fn moments(launches: usize, abreast: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut moments: Vec<Range<usize>> = (0..launches).map(|at| at..at + 1).collect();
+    abreast.iter().for_each(|range| moments[range.clone()].fill(range.clone()));
+    moments
+}
+
 /// The buffer that a row lies in, over any number of rows.
-fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
+pub fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
     match buffers[buffer.index()].home {
         Home::Row { of, .. } => root(buffers, of),
         Home::Arena | Home::Lasting | Home::External(_) => buffer,
@@ -107,21 +119,34 @@ fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
 
 /// Joins outputs with the operands whose place they take, and ends the ranges of these. Gives for each buffer the one whose slot
 /// it lies in.
-fn share(line: &Line, buffers: &[Buffer], slots: &mut [Option<Slot>], ranges: &mut [Option<Slot>]) -> Vec<usize> {
+fn share(
+    (line, moments): (&Line, &[Range<usize>]),
+    buffers: &[Buffer],
+    slots: &mut [Option<Slot>],
+    ranges: &mut [Option<Slot>],
+) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..buffers.len()).collect();
+    let touches = |at: usize, buffer: usize| {
+        line.launches[at]
+            .args
+            .iter()
+            .any(|arg| root(buffers, arg.0).index() == root(buffers, BufferId(buffer as u32)).index())
+    };
     for (at, launch) in line.launches.iter().enumerate() {
+        let now = &moments[at];
         let mut taken: Vec<usize> = Vec::new();
         for &(BufferId(output), BufferId(operand)) in &launch.replaceable {
             let (output, replaced, operand) = (output as usize, operand as usize, owner[operand as usize]);
             let (Some(new), Some(old)) = (slots[output], slots[operand]) else { continue };
-            let free = owner[output] == output && new.first == at && old.last == at && new.bytes == old.bytes;
-            let free = free && !new.crosses && !old.crosses;
+            let free = owner[output] == output && new.first == now.start && old.last == now.end - 1;
+            let free = free && new.bytes == old.bytes && !new.crosses && !old.crosses;
+            let free = free && !now.clone().any(|other| other != at && touches(other, replaced));
             if free && output != operand && !taken.contains(&operand) {
                 taken.push(operand);
                 owner[output] = operand;
                 slots[operand] = Some(Slot { last: new.last, ..old });
                 slots[output] = None;
-                ranges[replaced].iter_mut().for_each(|range| range.last = at - 1);
+                ranges[replaced].iter_mut().for_each(|range| range.last = now.start - 1);
             }
         }
     }
@@ -183,8 +208,8 @@ mod tests {
                 launch(&[(2, In), (3, Out)], &pair(3, 2)),
             ])
         };
-        assert_eq!(place(&chain(true), &buffers, 0).bytes, 128);
-        assert_eq!(place(&chain(false), &buffers, 0).bytes, 256);
+        assert_eq!(place(&chain(true), &buffers, 0, &[]).bytes, 128);
+        assert_eq!(place(&chain(false), &buffers, 0, &[]).bytes, 256);
     }
 
     #[test]
@@ -196,8 +221,26 @@ mod tests {
             launch(&[(0, In), (1, Out)], &[(1, 0)]),
             launch(&[(0, In), (1, In), (2, Out)], &[]),
         ]);
-        let arena = place(&launches, &buffers, 0);
+        let arena = place(&launches, &buffers, 0, &[]);
         assert_ne!(arena.offsets[0], arena.offsets[1]);
+    }
+
+    /// Buffer 0 is read by both launches side by side, 1 by one of them; 2 and 3 could take their places.
+    #[test]
+    fn of_launches_side_by_side_none_takes_the_place_of_what_another_reads() {
+        use Direction::{In, Out};
+        let buffers = vec![Buffer { bytes: 64, home: Home::Arena, holds: None }; 4];
+        let launches = straight(vec![
+            launch(&[(0, Out), (1, Out)], &[]),
+            launch(&[(0, In), (2, Out)], &[(2, 0)]),
+            launch(&[(0, In), (1, In), (3, Out)], &[(3, 0), (3, 1)]),
+            launch(&[(2, In), (3, In)], &[]),
+        ]);
+        let one_by_one = place(&launches, &buffers, 0, &[]);
+        assert_eq!((one_by_one.offsets[3], one_by_one.bytes), (one_by_one.offsets[0], 192));
+        let arena = place(&launches, &buffers, 0, &[1..3]);
+        assert_eq!((arena.offsets[3], arena.bytes), (arena.offsets[1], 192));
+        assert!(arena.offsets[2] != arena.offsets[0] && arena.offsets[2] != arena.offsets[1]);
     }
 
     /// Buffer 0 is carried by the loop, 1 and 2 are a step's own, 3 is read by every step.
@@ -213,7 +256,7 @@ mod tests {
             launch(&[(0, In), (4, Out)], &[]),
         ];
         let loops = vec![Repeat { launches: 1..4, steps: 3, reverse: false, index: None, stages: vec![] }];
-        let arena = place(&Line { launches, loops, ..Line::default() }, &buffers, 0);
+        let arena = place(&Line { launches, loops, ..Line::default() }, &buffers, 0, &[]);
         let offsets = &arena.offsets;
         assert!(offsets[1] != offsets[3] && offsets[1] != offsets[0], "{offsets:?}");
         assert!(offsets[2] == offsets[1], "a step's own value may be replaced: {offsets:?}");

@@ -1,7 +1,7 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::{ALIGNMENT, Arena};
-use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, arena, stages};
+use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, stages};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -9,7 +9,7 @@ use nnc_graph::NodeId;
 use nnc_opt::fuse::Partition;
 
 /// Below so many operations a launch runs on the calling thread: waking others would take longer.
-const SERIAL_WORK: usize = 1 << 16;
+pub const SERIAL_WORK: usize = 1 << 16;
 
 /// Gives buffers their addresses and shares equal kernels.
 pub fn assemble(
@@ -21,7 +21,8 @@ pub fn assemble(
     let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
     prepend(&mut line);
     stages::find(&mut line, &buffers);
-    let arena = arena::place(&line, &buffers, program.prepare);
+    program.abreast = abreast::arrange(&mut line, &buffers, program.prepare);
+    let arena = arena::place(&line, &buffers, program.prepare, &program.abreast);
     for Repeat { launches, steps, reverse, index, stages } in line.loops {
         let index = index.map(|index| address(index, &buffers, &arena)).transpose()?;
         program.loops.push(Loop { launches, steps, reverse, index, stages });
@@ -33,15 +34,17 @@ pub fn assemble(
         let args = args.collect::<Result<_, _>>()?;
         let tasks: u64 = launch.kernel.phases.iter().map(|phase| phase.tasks).max().unwrap_or(0);
         let serial = program.stage(at).is_some() || tasks <= 1 || launch.work < SERIAL_WORK;
+        let work = launch.work.max(1) as u64;
         let kernel = enter(&mut program.kernels, launch.kernel);
-        program.launches.push(Launch { kernel, args, serial });
+        program.launches.push(Launch { kernel, args, serial, work });
     }
     for (at, (kernel, runs)) in report.iter_mut().zip(program.runs()).enumerate() {
         kernel.runs = runs;
-        if let Some((stage, stages)) = program.stage(at) {
-            let how = if kernel.how.is_empty() { String::new() } else { format!("{}; ", kernel.how) };
-            kernel.how = format!("{how}stage {} of {stages}", stage + 1);
-        }
+        let company = program.abreast.iter().find(|launches| launches.contains(&at));
+        let stage = program.stage(at).map(|(stage, stages)| format!("stage {} of {stages}", stage + 1));
+        let told = company.map(|launches| format!("side by side, launches {} to {}", launches.start + 1, launches.end));
+        let all = [Some(std::mem::take(&mut kernel.how)).filter(|how| !how.is_empty()), stage, told];
+        kernel.how = all.into_iter().flatten().collect::<Vec<String>>().join("; ");
     }
     let scratch_bytes = program.scratch_bytes() as usize;
     let in_arena = arena.live.iter().map(|(buffer, needed)| {

@@ -1,11 +1,13 @@
 //! The execution plan: the order of groups, the life of buffers, and their places in one arena.
 //!
 //! - [`schedule`]: an order of the groups in which parameters, states and carried values can be updated in place.
+//! - [`abreast`]: light launches side by side.
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
 //! - [`recompute`]: which values are computed again instead of kept.
 //! - [`stages`]: loops whose inner loops run side by side.
 //! - [`run`]: a whole lowered program on the kernel interpreter, for tests and for `--engine=interp`.
 
+mod abreast;
 mod arena;
 mod assemble;
 pub mod recompute;

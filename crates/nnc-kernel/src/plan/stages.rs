@@ -10,8 +10,8 @@ use crate::ir::Direction;
 use crate::lower::{Buffer, BufferId, Home, Pending};
 use std::collections::BTreeMap;
 
-/// Most work of a launch in an inner loop: heavier ones are worth all threads by themselves.
-const LIGHT_WORK: usize = 1 << 21;
+/// Most work of a launch that shares the threads with others: heavier ones are worth all threads by themselves.
+pub const LIGHT_WORK: usize = 1 << 21;
 
 /// Finds the stages of all loops that have some.
 pub fn find(line: &mut Line, buffers: &[Buffer]) {

@@ -19,7 +19,7 @@ pub use machine::Machine;
 pub use reuse::Traffic;
 
 use crate::plan::Lowered;
-use crate::program::Loop;
+use crate::program::{Loop, Program};
 use walk::{Touched, Work};
 
 /// Chunks of tasks that the pool makes for each thread.
@@ -83,10 +83,30 @@ pub fn predict(lowered: &Lowered, machine: &Machine, threads: usize) -> Vec<Pred
     let launches = program.launches.iter().enumerate();
     launches
         .map(|(at, launch)| {
-            let threads = if launch.serial { 1 } else { threads };
-            prediction(of(at), traffic[at], lowered.report[at].flops, (machine, threads))
+            let company = Company::of(program, at);
+            let threads = if launch.serial && company == Company::Nobody { 1 } else { threads };
+            prediction(of(at), company, traffic[at], lowered.report[at].flops, (machine, threads))
         })
         .collect()
+}
+
+/// Whether a launch runs side by side with others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Nobody,
+    /// It is the first of them; the others are not launched by themselves.
+    First,
+    Other,
+}
+
+impl Company {
+    fn of(program: &Program, launch: usize) -> Self {
+        match program.abreast.iter().find(|together| together.contains(&launch)) {
+            None => Self::Nobody,
+            Some(together) if together.start == launch => Self::First,
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 /// Seconds of a run, of launches that are predicted so. Stages of a loop run at the same time, in groups of neighbours for each
@@ -123,12 +143,26 @@ fn summed(phases: &[Work]) -> Vec<Touched> {
     (0..params).map(of).collect()
 }
 
-fn prediction(phases: &[Work], traffic: Traffic, flops: u64, (machine, threads): (&Machine, usize)) -> Prediction {
-    let work: f64 = phases.iter().map(|work| on_threads(work, machine, threads)).sum();
-    let waits = if threads > 1 { machine.barrier * phases.len() as f64 } else { 0.0 };
+fn prediction(
+    phases: &[Work],
+    company: Company,
+    traffic: Traffic,
+    flops: u64,
+    (machine, threads): (&Machine, usize),
+) -> Prediction {
+    let work = |work: &Work| match company {
+        Company::Nobody => on_threads(work, machine, threads),
+        Company::First | Company::Other => work.cycles / threads as f64,
+    };
+    let work: f64 = phases.iter().map(work).sum();
+    let is_called = threads > 1 && company != Company::Other;
+    let waits = if is_called { machine.barrier * phases.len() as f64 } else { 0.0 };
     let fetched: f64 = traffic.fetched.iter().zip(&machine.latencies).map(|(count, cycles)| count * cycles).sum();
     let overhead = machine.launch + waits + fetched;
-    let most = phases.iter().map(|work| work.tasks).max().unwrap_or(1);
+    let most = match company {
+        Company::Nobody => phases.iter().map(|work| work.tasks).max().unwrap_or(1),
+        Company::First | Company::Other => u64::MAX,
+    };
     let busy = threads.min(most.try_into().unwrap_or(threads)).max(1);
     let cached =
         (traffic.second / machine.second_cache_rate + traffic.shared / machine.shared_cache_rate) / busy as f64;
