@@ -2,10 +2,12 @@
 
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
-    ValueId, WindowAttributes, WindowOp, interpret, verify,
+    UnaryOp, ValueId, WindowAttributes, WindowOp, interpret, verify,
 };
+use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_opt::quantise::{
-    Layer, Range, Sources, Unserved, floats_of_integers, left_out, quantise, scales_path, sites, weights_path,
+    Change, Layer, Range, Sources, Unserved, crossings, floats_of_integers, left_out, quantise, scales_path, sites,
+    weights_path,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -230,6 +232,40 @@ fn every_product_is_a_site_or_has_a_reason() {
         (None, 4 * 8 * 16, Unserved::Constant),
     ];
     assert_eq!(found, expected);
+}
+
+/// A picture of bytes that nobody rounded, a product of bytes, an exponential, a product that stays one of floats.
+#[test]
+fn crossings_are_where_kernels_read_or_write_floats_of_bytes() {
+    let mut graph = Graph::new("crossings");
+    let picture = TensorType::new(DType::U8, Shape::of(&[4, 16]));
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: picture }, &[]);
+    let x = graph.emit(Op::Cast(DType::F32), &[x]);
+    let x = scaled(&mut graph, x, 1.0 / 255.0);
+    let dot = |graph: &mut Graph, x: ValueId, path: &str| {
+        let w = graph.emit(Op::Param { path: path.to_owned(), ty: ty(&[16, 16]) }, &[]);
+        graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w])
+    };
+    let y = dot(&mut graph, x, "first.w");
+    let y = relu(&mut graph, y);
+    let y = dot(&mut graph, y, "second.w");
+    let sums = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![1] }, &[y]);
+    let apart = graph.emit(Op::Unary(UnaryOp::Exp), &[y]);
+    let y = dot(&mut graph, apart, "third.w");
+    graph.add_output("sums", sums, OutputKind::Result);
+    graph.add_output("y", y, OutputKind::Result);
+    let range = Range { scale: 0.1, signed: false };
+    let integers = quantise(&graph, &[layer("first.w", range), layer("second.w", range)]);
+    let found = crossings(&integers, &partition(&integers, &FuseOptions::ALL));
+    let (first, rest) = found.split_first().unwrap();
+    assert_eq!(
+        (first.change, first.bytes, &first.readers[..]),
+        (Change::ToBytes, 64, &["product of bytes of dot".to_owned()][..])
+    );
+    assert!(rest.iter().all(|crossing| crossing.change == Change::ToFloats && crossing.bytes == 256), "{found:?}");
+    let readers: BTreeSet<&str> = rest.iter().flat_map(|crossing| &crossing.readers).map(String::as_str).collect();
+    assert!(readers.contains("reduction of reduce") && readers.len() == 2, "{found:?}");
+    assert!(crossings(&graph, &partition(&graph, &FuseOptions::ALL)).is_empty(), "there are no bytes in floats");
 }
 
 /// Branches of other ranges, one of them read by a product of its own as well.

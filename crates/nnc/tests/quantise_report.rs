@@ -130,6 +130,45 @@ fn transposed_convolutions_have_the_same_bits_everywhere() {
     }
 }
 
+/// Rounded while it is trained, it is one network with the same bits, as floats and as integers.
+#[test]
+fn transposed_convolutions_are_rounded_in_training_too() {
+    let folder = trained();
+    let folder = folder.path();
+    let rounded = NET.replace("epochs = 1", "epochs = 4").replace("    metric", "    quantise(start=0.5)\n    metric");
+    fs::write(folder.join("net.nn"), rounded).unwrap();
+    ok(folder, &["train", "net.nn", "--out", "rounded"]);
+    let line =
+        ["quantise", "net.nn", "--weights", "rounded/last.safetensors", "--all", "--json", "-o", "q.safetensors"];
+    let told: Value = serde_json::from_str(&ok(folder, &line)).unwrap();
+    assert_eq!(reason(&told["layers"], "layer", |name| name == "conv_transpose2d_1"), [None], "{told:#}");
+    let answer = |weights: &str, engine: &str| {
+        let line = ["run", "net.nn", "--weights", weights, "--engine", engine, "--input", "x=t.csv"];
+        ok(folder, &[&line[..], &["--output", "y.npy"]].concat());
+        fs::read(folder.join("y.npy")).unwrap()
+    };
+    let first = answer("rounded/last.safetensors", "native");
+    for (weights, engine) in [("q.safetensors", "native"), ("q.safetensors", "cranelift"), ("q.safetensors", "interp")]
+    {
+        assert!(answer(weights, engine) == first, "{weights} on {engine}");
+    }
+}
+
+/// Where nothing can be quantised, the reasons are told.
+#[test]
+fn a_network_without_products_by_weights_says_why() {
+    let (_keep, folder) = digits();
+    let text = "model Loop(x: f32[N, 4, 8]) -> f32[N, 4, 4] { return x @ swap(x, 1, 2) }\n";
+    fs::write(folder.join("loop.nn"), text).unwrap();
+    fs::write(folder.join("x.csv"), (0..32).map(|at| at.to_string()).collect::<Vec<_>>().join(",")).unwrap();
+    let nothing: [(&str, safetensors::tensor::TensorView<'_>); 0] = [];
+    fs::write(folder.join("w.safetensors"), safetensors::serialize(nothing, None).unwrap()).unwrap();
+    let line = ["quantise", "loop.nn", "--weights", "w.safetensors", "--input", "x=x.csv", "-o", "q.safetensors"];
+    let said = common::fails(&folder, &line);
+    assert!(said.contains("product of two activations"), "{said}");
+    assert!(!folder.join("q.safetensors").exists());
+}
+
 #[test]
 fn explain_tells_where_bytes_are_left() {
     let folder = trained();

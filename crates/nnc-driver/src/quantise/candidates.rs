@@ -2,7 +2,6 @@
 
 use crate::compiled::Compiler;
 use crate::error::DriverError;
-use crate::narrow::has_doubles;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
@@ -56,11 +55,7 @@ impl Candidates {
     ) -> Result<Self, DriverError> {
         let uses = by_name(sites(&programs[0].graph));
         if uses.is_empty() {
-            let message = match has_doubles(&programs[0].graph) {
-                true => "products of f64 are not quantised: train in f32, without `--dtype f64`",
-                false => "this network has no product of activations by weights outside of loops",
-            };
-            return Err(DriverError::Usage(message.to_owned()));
+            return Err(DriverError::Usage(rows::why_nothing(&programs[0].graph)));
         }
         let graphs = programs.iter().map(|program| &program.graph);
         let (seen, calibrated_on) = match trained.is_empty() {

@@ -1,6 +1,7 @@
 //! The rows of the report: what products are called, and those that cannot be quantised.
 
 use super::{Reason, Row};
+use crate::narrow::has_doubles;
 use nnc_graph::{Graph, NodeId};
 use nnc_opt::quantise::{LeftOut, left_out};
 
@@ -24,6 +25,19 @@ pub fn left_out_rows(graph: &Graph, examples: usize) -> Vec<(NodeId, Row)> {
     }
     rows.iter_mut().for_each(|(_, row)| row.products /= examples);
     rows
+}
+
+/// What is said of a graph without any product that can be quantised.
+pub fn why_nothing(graph: &Graph) -> String {
+    if has_doubles(graph) {
+        return "products of f64 are not quantised: train in f32, without `--dtype f64`".to_owned();
+    }
+    let mut rows: Vec<Row> = left_out_rows(graph, 1).into_iter().map(|(_, row)| row).collect();
+    name_layers(rows.iter_mut());
+    let why = |row: &Row| row.choice.err().map(|why| format!("{} ({why})", row.layer));
+    let listed: Vec<String> = rows.iter().filter_map(why).collect();
+    let listed = if listed.is_empty() { String::new() } else { format!(": {}", listed.join(", ")) };
+    format!("this network has no product of activations by weights outside of loops{listed}")
 }
 
 /// Gives rows the shortest name for their weights that tells them apart: the layer, else the parameter, else all of it. What has

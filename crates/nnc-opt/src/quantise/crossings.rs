@@ -213,17 +213,20 @@ fn is_product(op: &Op) -> bool {
     matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. })
 }
 
-/// What a node does, and where in the source it comes from.
+/// What a node does, and where in the source it comes from. Reductions are called by their function, which says more.
 fn described(graph: &Graph, node: &Node) -> String {
+    let place = place(graph, node);
     let origin = node.origin.map(|id| graph.origin(id));
-    let function = origin.map(|origin| origin.function.as_str()).filter(|function| !function.is_empty());
+    let function = origin.map(|origin| origin.function.as_str());
     let what = match &node.op {
         op if is_product(op) && graph.ty(node.operands[0]).dtype == DType::U8 => "product of bytes",
         op if is_product(op) => "product of floats",
         Op::Scan(_) => "loop",
         Op::Window { op: WindowOp::Sum, .. } => "average pool",
-        op => function.unwrap_or(op.name()),
+        Op::Reduce { .. } => {
+            function.filter(|name| !name.is_empty() && !place.starts_with(name)).unwrap_or("reduction")
+        }
+        op => op.name(),
     };
-    let place = place(graph, node);
-    if place.starts_with(what) { place } else { format!("{what} of {place}") }
+    format!("{what} of {place}")
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Readers that are named of each crossing.
-const NAMED: usize = 3;
+const NAMED: usize = 2;
 
 /// The layers of a network that multiply bytes, and those that multiply floats; one with a loop may do both.
 struct Layers {
@@ -43,9 +43,11 @@ pub(super) fn shown(optimised: &Optimised) -> String {
         summary(&found)
     );
     if !found.is_empty() {
-        let mut rows = vec![["made by", "becomes", "bytes", "needed by"].map(str::to_owned).to_vec()];
+        let mut rows = vec![["made by", "becomes", "bytes"].map(str::to_owned).to_vec()];
         rows.extend(found.iter().map(row));
-        text += &terminal::table(&rows);
+        let readers = std::iter::once("needed by".to_owned()).chain(found.iter().map(readers));
+        let lines = terminal::table(&rows);
+        text += &lines.lines().zip(readers).map(|(line, readers)| format!("{line}  {readers}\n")).collect::<String>();
     }
     text
 }
@@ -69,14 +71,14 @@ fn summary(found: &[Crossing]) -> String {
 }
 
 fn row(crossing: &Crossing) -> Vec<String> {
+    let Crossing { change, place, bytes, .. } = crossing;
+    vec![place.clone(), becomes(*change).to_owned(), terminal::bytes(*bytes as u64)]
+}
+
+fn readers(crossing: &Crossing) -> String {
     let (named, rest) = crossing.readers.split_at(crossing.readers.len().min(NAMED));
     let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    vec![
-        crossing.place.clone(),
-        becomes(crossing.change).to_owned(),
-        terminal::bytes(crossing.bytes as u64),
-        named.join(", ") + &more,
-    ]
+    named.join(", ") + &more
 }
 
 fn becomes(change: Change) -> &'static str {
