@@ -11,8 +11,8 @@ use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
-use nnc_opt::prune::{self, Use};
 use nnc_opt::prune::channels::{self, Record};
+use nnc_opt::prune::{self, Use};
 use nnc_opt::quantise::{self, Layer, Range};
 use std::collections::BTreeMap;
 use std::fs;
@@ -123,7 +123,8 @@ impl Project {
     /// Finds along which axes the blocks of weights lie that recipes prune while they train.
     fn find_outputs(&mut self) -> Result<(), DriverError> {
         let has_blocks = |recipe: &&RecipeInfo| recipe.prune.as_ref().is_some_and(|prune| prune.has_blocks);
-        let names: Vec<String> = self.unit.recipes.iter().filter(has_blocks).map(|recipe| recipe.name.clone()).collect();
+        let names: Vec<String> =
+            self.unit.recipes.iter().filter(has_blocks).map(|recipe| recipe.name.clone()).collect();
         for name in names {
             let batch = Self::batch(self.recipe(Some(&name))?);
             let evaluation = self.graph(self.unit.evaluate(&name, batch))?;

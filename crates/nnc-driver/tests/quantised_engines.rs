@@ -151,7 +151,7 @@ impl Trained {
              model Net(x: {}) -> f32[N, 10] {{{}\n}}\n\
              data made {{\n train: ({ty}, i32) = synthetic(drawn, count=40)\n test: ({ty}, i32) = synthetic(drawn, count=20)\n \
              x: {ty} = train.0\n label: i32 = train.1\n}}\n\
-             train Net on made {{\n batch = 10\n logits = Net(x)\n \
+             train Net on made {{\n epochs = 1; batch = 10\n logits = Net(x)\n \
              minimize cross_entropy(logits, label) using sgd(lr=0.1)\n answer scores = logits\n}}\n",
             ty.replace('[', "[N, "),
             network.body
@@ -187,8 +187,7 @@ impl Trained {
         let compiler = compiler(Engine::host(), 2);
         let mut session = Session::without_files(&project, "Net", compiler.clone(), 1).unwrap();
         session.load_weights(&self.floats);
-        let dataset =
-            Dataset::open(session.data(), self.folder.path(), 0, Wanted::All, &Learned::default()).unwrap();
+        let dataset = Dataset::open(session.data(), self.folder.path(), 0, Wanted::All, &Learned::default()).unwrap();
         let recipe = project.recipe(None).unwrap();
         let path = self.folder.path().join("changed.safetensors");
         if let Change::Zeros(sparsity, block) | Change::ZerosAndIntegers(sparsity, block) = change {
@@ -199,9 +198,9 @@ impl Trained {
             Change::Integers | Change::ZerosAndIntegers(..) => {
                 let request =
                     Request { method: Method::MinMax, examples: 40, metric: None, max_drop: 1e9, measure: false };
-                let asked = (&request, &mut |_: &str| {} as _);
-                let made =
-                    quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
+                let mut told = |_: &str| {};
+                let asked = (&request, &mut told as &mut dyn FnMut(&str));
+                let made = quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
                 quantise::file::stage(&path, &made, None)
             }
             Change::Weights(form) => {

@@ -102,7 +102,8 @@ fn tables_are_what_no_product_reads() {
     let found: Vec<_> = tables(&graph).into_iter().map(|found| (found.path, found.dims, found.terms_axis)).collect();
     assert_eq!(found, [("words".to_owned(), [20, 16], 1)]);
 
-    let matrix = Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 }, by_floats: false };
+    let matrix =
+        Matrix { path: "words".to_owned(), terms_axis: 1, form: Stored::Bytes { group: 16 }, by_floats: false };
     let float = given()["table"].clone();
     let made = round(&matrix, &float).unwrap();
     let narrowed = narrow(&graph, std::slice::from_ref(&matrix));

@@ -75,8 +75,7 @@ pub use data::{DataInfo, Holdout, Literal, Maker, RawField, SourceCall, Split, T
 pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
 pub use recipe::{
     Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, PruneInfo, QuantiseInfo,
-    RecipeInfo,
-    StepInfo, StopEarly,
+    RecipeInfo, StepInfo, StopEarly,
 };
 
 /// How many frames may be open at once.

@@ -51,8 +51,7 @@ fn of_recipe(project: &Project, options: &Prune, loaded: &Checkpoint) -> Result<
 /// The weights of a model by itself: what counts least is told by its size, so that nothing else is needed.
 fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Result<(), Failure> {
     if options.channels.is_some() {
-        let message =
-            "--channels: a model without a recipe has no training that would make good for channels; add a `train` block";
+        let message = "--channels: a model without a recipe has no training that would make good for channels; add a `train` block";
         return Err(Failure::Message(message.to_owned()));
     }
     let masks: BTreeMap<String, Tensor> =

@@ -37,8 +37,7 @@ pub(super) const CHOICE: &str = "$prune";
 const JUDGED: &str = "$pruned.";
 /// Masks are chosen anew after so many steps unless the recipe says otherwise.
 const EVERY: i64 = 100;
-const HELP: &str =
-    "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\", block=[1, 1])`";
+const HELP: &str = "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\", block=[1, 1])`";
 /// What the share that goes is put out as.
 pub(super) const SHARE: &str = "$pruned.share";
 /// The largest side of a block.
