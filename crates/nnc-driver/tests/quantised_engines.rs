@@ -151,7 +151,7 @@ impl Trained {
              model Net(x: {}) -> f32[N, 10] {{{}\n}}\n\
              data made {{\n train: ({ty}, i32) = synthetic(drawn, count=40)\n test: ({ty}, i32) = synthetic(drawn, count=20)\n \
              x: {ty} = train.0\n label: i32 = train.1\n}}\n\
-             train Net on made {{\n batch = 10\n logits = Net(x)\n \
+             train Net on made {{\n epochs = 1; batch = 10\n logits = Net(x)\n \
              minimize cross_entropy(logits, label) using sgd(lr=0.1)\n answer scores = logits\n}}\n",
             ty.replace('[', "[N, "),
             network.body
@@ -199,7 +199,7 @@ impl Trained {
                 let request =
                     Request { method: Method::MinMax, examples: 40, metric: None, max_drop: 1e9, measure: false };
                 let mut told = |_: &str| {};
-                let asked: (&Request, &mut dyn FnMut(&str)) = (&request, &mut told);
+                let asked = (&request, &mut told as &mut dyn FnMut(&str));
                 let made = quantise::quantise((&project, recipe), &compiler, session.store(), &dataset, asked).unwrap();
                 quantise::file::stage(&path, &made, None)
             }

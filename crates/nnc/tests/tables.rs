@@ -77,14 +77,13 @@ fn matrices_of_loops_are_stored_in_bytes() {
         };
         assert_eq!(run("native"), run("cranelift"));
     }
-    ok(folder, &["eval", "s.nn", "--weights", "q.safetensors"]);
     ok(folder, &["bench", "s.nn", "--weights", floats, "--compare", "q.safetensors", "--seconds", "0.05"]);
     // A record that says something else is refused.
     altered(folder, "q.safetensors", "odd.safetensors", |tensors| {
         let record = tensors.get_mut(&format!("$stored.{path}")).unwrap();
         *record.bytes.iter_mut().rev().nth(7).unwrap() = 3;
     });
-    let said = fails(folder, &["eval", "s.nn", "--weights", "odd.safetensors"]);
+    let said = fails(folder, &["run", "s.nn", "--weights", "odd.safetensors", "--answer", "scores"]);
     assert!(said.contains("is no number of bits, group and axis"), "{said}");
 }
 

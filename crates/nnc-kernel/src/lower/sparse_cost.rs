@@ -28,6 +28,8 @@ const FIRST_CACHE: usize = 64 << 10;
 const TABLES_COST: f64 = 1.15;
 /// Cycles from a multiply-add to the next one on its sum.
 const LATENCY: f64 = 4.0;
+/// Cycles in which a step's numbers are read from its list.
+const LISTED: f64 = 0.45;
 /// The lanes of the vectors of machines.
 const LANES: [usize; 2] = [8, 16];
 /// Cycles of a multiply-add of sixteen rows.
@@ -69,6 +71,15 @@ pub enum Choice {
     },
 }
 
+/// What a form takes.
+struct Estimate {
+    form: Form,
+    /// Cycles.
+    cycles: f64,
+    /// The same if it gained as little everywhere as where it gains least.
+    most: f64,
+}
+
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,24 +97,23 @@ impl Product<'_> {
             return Choice::NotSparse;
         }
         let dense = self.dense(LANES[0]);
-        let mut best = (Form::Elements, self.elements());
-        for (form, cycles) in self.along_columns() {
-            if cycles < best.1 {
-                best = (form, cycles);
-            }
+        let forms: Vec<Estimate> = self.estimates().collect();
+        let worth = forms.iter().filter(|form| form.most < WORTH * dense);
+        if let Some(best) = worth.min_by(|a, b| a.cycles.total_cmp(&b.cycles)) {
+            return Choice::Sparse { form: best.form, cycles: (dense, best.cycles) };
         }
-        let (form, cycles) = best;
-        match cycles < WORTH * dense {
-            true => Choice::Sparse { form, cycles: (dense, cycles) },
-            false => Choice::Dense { cycles: (dense, cycles) },
-        }
+        let least = forms.iter().fold(f64::INFINITY, |least, form| least.min(form.most));
+        Choice::Dense { cycles: (dense, least) }
     }
 
-    /// The forms whose vectors lie along columns.
-    fn along_columns(&self) -> impl Iterator<Item = (Form, f64)> {
-        let blocks = WIDTHS.map(|width| (Form::Blocks(width), self.blocks(width)));
-        let look_up = self.look_up().map(|cycles| (Form::LookUp, cycles));
-        blocks.into_iter().chain(look_up)
+    /// The forms that there are for it.
+    fn estimates(&self) -> impl Iterator<Item = Estimate> {
+        let same = |(form, cycles)| Estimate { form, cycles, most: cycles };
+        let look_up = self.look_up().map(|cycles| same((Form::LookUp, cycles)));
+        [same((Form::Elements, self.elements()))]
+            .into_iter()
+            .chain(WIDTHS.map(|width| self.blocks(width)))
+            .chain(look_up)
     }
 
     /// The dense kernel, with vectors of so many lanes.
@@ -113,24 +123,27 @@ impl Product<'_> {
         arithmetic.max(reading(4 * elements))
     }
 
-    /// Blocks, in cycles with vectors of eight; if they gain less with those of sixteen, as if they gained as little.
-    fn blocks(&self, width: usize) -> f64 {
+    fn blocks(&self, width: usize) -> Estimate {
         let lists = self.pattern.columns.div_ceil(width);
         let any = |list: usize, k: usize| (list * width..(list + 1) * width).any(|at| self.pattern.is_kept(at, k));
         let entries = (0..lists).map(|list| (0..self.pattern.depth).filter(|&k| any(list, k)).count());
         let entries: usize = entries.sum();
         let read = reading(entries * (4 * width + 4));
-        let share = |lanes: usize| (entries as f64 * self.steps(width, lanes)).max(read) / self.dense(lanes);
-        LANES.map(share).into_iter().fold(0.0, f64::max) * self.dense(LANES[0])
+        let cycles = |lanes: usize| (entries as f64 * self.steps(width, lanes)).max(read);
+        let share = |lanes: usize| cycles(lanes) / self.dense(lanes);
+        let most = LANES.map(share).into_iter().fold(0.0, f64::max) * self.dense(LANES[0]);
+        Estimate { form: Form::Blocks(width), cycles: cycles(LANES[0]), most }
     }
 
     /// Cycles of an entry of a list of blocks for all rows.
     fn steps(&self, width: usize, lanes: usize) -> f64 {
         let together = together(Form::Blocks(width), self.rows) as f64;
         let vectors = width.div_ceil(lanes) as f64;
+        // Wide vectors leave time to read the lists.
+        let listed = if lanes == LANES[0] { LISTED } else { 0.0 };
         let step = |rows: usize| {
             let (products, loads) = (rows as f64 * vectors, rows as f64 + vectors);
-            (products / 2.0 + 0.2).max(loads / 2.0).max(LATENCY / together)
+            (products / 2.0 + 0.2).max(loads / 2.0 + listed).max(LATENCY / together)
         };
         let (whole, rest) = (self.rows / TILE_ROWS, self.rows % TILE_ROWS);
         whole as f64 * step(TILE_ROWS) + if rest > 0 { step(rest) } else { 0.0 }
