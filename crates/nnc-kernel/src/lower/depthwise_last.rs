@@ -3,9 +3,8 @@
 //! Vectors lie along channels, whatever the image's size and stride. A task has some lines of an image and some channels; where
 //! windows reach outside it copies its part with zeros around it. For a vector of channels the taps' weights stay in
 //! registers while the windows of a line are computed a few at a time, so that an element that several of them share is
-//! read once. Terms are added in the order of taps, as everywhere. Bytes are copied as bytes, so that a task's part stays in
-//! the first cache, and become f32 where they are read: their few products and sums are exact, and a step of floats is cheaper
-//! than one of wide integers.
+//! read once. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies its part: their few
+//! products and sums are exact, and a step of floats is cheaper than one of wide integers.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
@@ -58,7 +57,7 @@ pub fn lower(
     draft.how = blocks.to_string();
     let padded = (!blocks.direct).then(|| {
         let elements = blocks.height * blocks.width * blocks.channels.grain as usize;
-        draft.builder.scratch(operands.image.elem, elements + usize::from(lanes))
+        draft.builder.scratch(elem, elements + usize::from(lanes))
     });
     let body = Body {
         blocks: &blocks,
@@ -124,7 +123,8 @@ impl Blocks {
         let layout = &operands.image.layout;
         let axes = operands.axes;
         let channels = Split::new(layout.dims[3], VECTORS * usize::from(lanes), usize::from(lanes));
-        let direct = axes.iter().all(Axis::is_inside) && layout.strides[3] == 1;
+        let direct =
+            axes.iter().all(Axis::is_inside) && layout.strides[3] == 1 && operands.image.elem == operands.weights.elem;
         let width = axes[1].reach(axes[1].windows);
         let grain = channels.grain as usize;
         let products = axes[1].windows * axes[0].taps * axes[1].taps * grain;
@@ -190,17 +190,10 @@ impl Body<'_> {
             height: self.blocks.height,
             width: self.blocks.width,
             column: self.blocks.channels.grain as usize,
-            lanes: self.copied_lanes(),
+            lanes: self.lanes,
         };
         let count = b.sub(channels.1, channels.0);
         of_image.windows(b, (first, count), lines.0, self.padded)
-    }
-
-    /// Lanes of the vectors in which lines are copied: of bytes as many as a task has channels, if all tasks have as many.
-    fn copied_lanes(&self) -> u8 {
-        let (all, whole) = (VECTORS as u8 * self.lanes, &self.blocks.channels);
-        let is_even = whole.grain == i64::from(all) && whole.total % i64::from(all) == 0;
-        if is_even && self.image.0.elem.size() == 1 { all } else { self.lanes }
     }
 
     /// All windows of some lines for a vector of channels.
@@ -242,14 +235,13 @@ impl Body<'_> {
     ) {
         let [vertical, horizontal] = self.blocks.axes;
         let from = b.affine(&[(from, 1), (column, horizontal.step as i64 * source.column)], 0);
-        let zero = b.zero(Type::vector(self.weights.elem, vector.lanes));
+        let zero = b.zero(Type::vector(source.memory.elem, vector.lanes));
         let mut sums = vec![zero; count];
         for i in 0..vertical.taps {
             let row = b.add_index(from, (i * vertical.dilation) as i64 * source.line);
             for (place, meets) in meetings(horizontal, count) {
                 let place = b.add_index(row, place as i64 * source.column);
                 let element = b.load(source.memory, place, vector.lanes);
-                let element = b.convert(element, self.weights.elem);
                 for (window, j) in meets {
                     let tap = i * horizontal.taps + j;
                     let factor = match &vector.kept {
