@@ -51,7 +51,7 @@ fn sums(name: &str) -> Kernel {
 
 fn program() -> (Program, Vec<Vec<u8>>, Vec<Elem>) {
     let at = |buffer, offset| ArgRef::new(buffer, offset);
-    let launch = |kernel, out, serial| Launch { kernel, args: vec![at(1, 0), at(2, 0), at(3, out)], serial };
+    let launch = |kernel, out, serial| Launch { kernel, args: vec![at(1, 0), at(2, 0), at(3, out)], serial, work: 1 };
     let kernels = vec![sums("first"), sums("second")];
     let launches = vec![launch(0, 0, false), launch(1, 32, true), launch(0, 64, false)];
     let floats =
