@@ -358,17 +358,16 @@ fn a_chain_is_in_place_as_a_whole_or_not_at_all() {
     }
 }
 
-/// Gradients of four layers, each with an update in place: one gradient lives at a time, though all updates stand at the
-/// end of the graph and wait for a scalar there.
-#[test]
-fn an_update_runs_while_its_gradient_is_fresh() {
+/// Four layers of so many squared weights, each with an update in place; all updates stand at the end of the graph and wait for a
+/// scalar there.
+fn updates(size: usize) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let mut graph = Graph::new("updates");
     let mut leaf = |op: Op| graph.emit(op, &[]);
-    let x = leaf(Op::Input { name: "x".to_owned(), ty: ty(&[4, 64]) });
+    let x = leaf(Op::Input { name: "x".to_owned(), ty: ty(&[4, size]) });
     let rate = leaf(Op::Input { name: "rate".to_owned(), ty: ty(&[]) });
     let weights: Vec<ValueId> =
-        (0..4).map(|at| leaf(Op::Param { path: format!("w{at}"), ty: ty(&[64, 64]) })).collect();
+        (0..4).map(|at| leaf(Op::Param { path: format!("w{at}"), ty: ty(&[size, size]) })).collect();
     let mut dot = |axis: usize, a: ValueId, b: ValueId| {
         graph.emit(Op::Dot { batch: 0, a_axes: vec![axis], b_axes: vec![0] }, &[a, b])
     };
@@ -379,16 +378,28 @@ fn an_update_runs_while_its_gradient_is_fresh() {
         gradients.push(dot(0, at, at));
     }
     let rate = graph.emit(Op::Unary(UnaryOp::Exp), &[rate]);
-    let rate = graph.broadcast_scalar(rate, &Shape::of(&[64, 64]));
+    let rate = graph.broadcast_scalar(rate, &Shape::of(&[size, size]));
     for (at, (&weight, &gradient)) in weights.iter().zip(&gradients).enumerate() {
         let step = graph.emit(Op::Binary(BinaryOp::Mul), &[rate, gradient]);
         let new = graph.emit(Op::Binary(BinaryOp::Sub), &[weight, step]);
         graph.add_output(&format!("w{at}"), new, OutputKind::Update(weight));
     }
-    check(&graph, 3).unwrap();
-    let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
-    let gradient = 64 * 64 * 4;
-    assert!(lowered.arena_bytes < 2 * gradient, "{} bytes", lowered.arena_bytes);
+    graph
+}
+
+/// Of large gradients one lives at a time. Small ones wait for each other, so that their updates run side by side.
+#[test]
+fn an_update_runs_while_its_gradient_is_fresh() {
+    check(&updates(128), 3).unwrap();
+    let lowered = |size| {
+        let graph = updates(size);
+        lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap()
+    };
+    let (small, large) = (lowered(128), lowered(1536));
+    assert!(large.arena_bytes < 2 * 1536 * 1536 * 4, "{} bytes", large.arena_bytes);
+    let updates = |at: &usize| small.report[*at].name == "map" && small.report[*at].flops > 64;
+    let together = small.program.abreast.iter().map(|range| range.clone().filter(updates).count()).max();
+    assert_eq!(together, Some(4), "{:?}", small.program.abreast);
 }
 
 /// States that change places, which is the same question without a loop.

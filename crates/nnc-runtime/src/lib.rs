@@ -31,6 +31,7 @@ pub mod memory;
 mod pipeline;
 mod pool;
 mod program;
+mod seat;
 
 pub use buffer::{ALIGNMENT, AlignedBuffer, Element};
 pub use code::{Code, OutsideCode};

@@ -9,7 +9,8 @@
 //! end, which is right, too: what a stage hands on is there for every step.
 
 use crate::abi::{Context, Part, StageFn};
-use crate::pool::{Counter, Job, Pool, spin_until};
+use crate::pool::{Counter, Pool, spin_until};
+use crate::seat::{Job, Parts};
 use std::sync::atomic::Ordering;
 
 /// Most groups: more threads than this do not help a loop.
@@ -43,8 +44,8 @@ pub(crate) unsafe fn run(
     let ended = Default::default();
     let pipeline = Pipeline { context, stages, count, steps, groups, ended };
     let args = [std::ptr::from_ref(&pipeline).cast_mut().cast::<u8>()];
-    let parts = [Part { kernel: run_groups, args: args.as_ptr(), tasks: groups as u64, work: 1 }];
-    let job = Job { parts: parts.as_ptr(), count: 1, scratch, scratch_stride };
+    let parts = Parts::One(Part { kernel: run_groups, args: args.as_ptr(), tasks: groups as u64, work: 1 });
+    let job = Job { parts, scratch, scratch_stride };
     // SAFETY: `run_groups` reads the pipeline, which outlives the launch, and calls what the caller vouches for.
     unsafe { pool.launch(job) };
 }

@@ -10,19 +10,6 @@
 //! One launch runs at a time. A launch that finds the pool taken (by another program, or because
 //! it was made from inside a kernel) runs alone on its own thread, which cannot deadlock.
 //!
-//! **The seats.** Each thread has a cache line ([`Seat`]) with a 64-bit word, the cursor: the number of the launch (upper
-//! bits), the first of the thread's chunks that are left, and how many are ([`CHUNK_BITS`] each). A chunk is claimed from
-//! either end with compare-and-swap. What the launch is about lies beside it in atomics, so that what a thread
-//! needs to begin comes from the launching core at once:
-//! - The job is written before the cursor is published with `Release`, and the cursor is read with `Acquire`. So a claimer
-//!   sees the job of the launch whose number it swapped, or a later one.
-//! - It is none later: that would be written only after all chunks of this launch are reported as done, and the claimed
-//!   one is not.
-//!
-//! So a thread that wakes late touches nothing of a launch that has returned. The number of the
-//! launch has 32 bits; a claimer would have to stall between its read and its swap for exactly
-//! 2^32 launches, which take hours, to be fooled.
-//!
 //! **Waiting.** An idle worker spins for some microseconds on its own cursor, since the next launch usually follows
 //! at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
 //! at all cursors a last time, and a launcher publishes the cursors before it looks for sleepers,
@@ -30,143 +17,19 @@
 
 use crate::abi::Part;
 use crate::cpu;
+use crate::seat::{Job, Line, MOST_CHUNKS, Seat};
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// How many low bits of a cursor count the chunks that are left; as many more say which is the first.
-const CHUNK_BITS: u32 = 16;
-const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
 
 /// Chunks per thread: enough that a thread which is late or slow costs little.
 const CHUNKS_PER_THREAD: u64 = 16;
 
 /// How long a thread spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);
-
-/// A launch: kernels that may run side by side, and the scratch memory of each thread.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Job {
-    pub parts: *const Part,
-    pub count: usize,
-    /// Scratch of thread 0; that of thread `i` lies `i * scratch_stride` bytes further.
-    pub scratch: *mut u8,
-    pub scratch_stride: usize,
-}
-
-impl Job {
-    /// Its parts.
-    ///
-    /// # Safety
-    /// `parts` points to `count` parts that live as long as what is returned, and nobody writes them.
-    unsafe fn parts<'a>(&self) -> &'a [Part] {
-        // SAFETY: passed on to the caller.
-        unsafe { std::slice::from_raw_parts(self.parts, self.count) }
-    }
-
-    /// Runs the chunk at `place` of so many, as thread `slot`.
-    ///
-    /// # Safety
-    /// The parts are there, their kernels may be called for any tasks, at the same time as for other ones, and the scratch
-    /// memory has a place for `slot` that nobody else uses now.
-    unsafe fn run(&self, place: u64, line: Line, slot: usize) {
-        let scratch = self.scratch.wrapping_add(slot * self.scratch_stride);
-        let (from, to) = (line.start(place), line.start(place + 1));
-        let mut before = 0;
-        // SAFETY: passed on to the caller.
-        for part in unsafe { self.parts() } {
-            let tasks_before = |at: u64| at.saturating_sub(before).div_ceil(part.work).min(part.tasks);
-            let (begin, end) = (tasks_before(from), tasks_before(to));
-            if begin < end {
-                // SAFETY: passed on to the caller.
-                unsafe { (part.kernel)(part.args, begin, end, scratch) }
-            }
-            before += part.length();
-        }
-    }
-}
-
-/// The tasks of a launch in one line, cut into chunks.
-#[derive(Clone, Copy, Default, Debug)]
-struct Line {
-    /// The work of all tasks.
-    length: u64,
-    chunks: u64,
-}
-
-impl Line {
-    /// Where a chunk begins: those tasks are in it that begin there or later, and before the next chunk does.
-    fn start(self, chunk: u64) -> u64 {
-        // A program that runs so much at once as to overflow here would take days.
-        chunk * self.length / self.chunks
-    }
-}
-
-/// The place of a thread: the chunks that are its own, and the launch that they are of, field by field.
-#[derive(Default)]
-#[repr(align(128))]
-struct Seat {
-    cursor: AtomicU64,
-    parts: AtomicPtr<Part>,
-    count: AtomicUsize,
-    scratch: AtomicPtr<u8>,
-    scratch_stride: AtomicUsize,
-    length: AtomicU64,
-    chunks: AtomicU64,
-}
-
-impl Seat {
-    /// Publishes a launch, with `left` chunks from `first` on.
-    fn publish(&self, job: &Job, line: Line, (first, left): (u64, u64)) {
-        self.parts.store(job.parts.cast_mut(), Ordering::Relaxed);
-        self.count.store(job.count, Ordering::Relaxed);
-        self.scratch.store(job.scratch, Ordering::Relaxed);
-        self.scratch_stride.store(job.scratch_stride, Ordering::Relaxed);
-        self.length.store(line.length, Ordering::Relaxed);
-        self.chunks.store(line.chunks, Ordering::Relaxed);
-        let launch = (self.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
-        self.cursor.store((launch << (2 * CHUNK_BITS)) | (first << CHUNK_BITS) | left, Ordering::SeqCst);
-    }
-
-    /// The launch that a chunk was claimed of here.
-    fn job(&self) -> (Job, Line) {
-        let job = Job {
-            parts: self.parts.load(Ordering::Relaxed),
-            count: self.count.load(Ordering::Relaxed),
-            scratch: self.scratch.load(Ordering::Relaxed),
-            scratch_stride: self.scratch_stride.load(Ordering::Relaxed),
-        };
-        (job, Line { length: self.length.load(Ordering::Relaxed), chunks: self.chunks.load(Ordering::Relaxed) })
-    }
-
-    fn has_work(&self) -> bool {
-        self.cursor.load(Ordering::SeqCst) & CHUNK_MASK != 0
-    }
-
-    /// A chunk that is now the caller's: the first or the last of those that are left.
-    fn claim(&self, is_first: bool) -> Option<u64> {
-        let mut cursor = self.cursor.load(Ordering::Acquire);
-        loop {
-            let left = cursor & CHUNK_MASK;
-            if left == 0 {
-                return None;
-            }
-            let first = (cursor >> CHUNK_BITS) & CHUNK_MASK;
-            let (taken, rest) = match is_first {
-                true => (first, cursor + (1 << CHUNK_BITS) - 1),
-                false => (first + left - 1, cursor - 1),
-            };
-            let swapped = self.cursor.compare_exchange_weak(cursor, rest, Ordering::AcqRel, Ordering::Acquire);
-            match swapped {
-                Ok(_) => return Some(taken),
-                Err(current) => cursor = current,
-            }
-        }
-    }
-}
 
 /// A counter on a cache line of its own, and on the one that the processor fetches beside it.
 #[derive(Default)]
@@ -229,7 +92,7 @@ impl Pool {
     /// Runs all tasks of `job` and returns when they are done.
     ///
     /// # Safety
-    /// For the length of this call: the job's parts are there; their kernels may be called with their `args` for any
+    /// For the length of this call: a list of parts is there; their kernels may be called with their `args` for any
     /// tasks from several threads at once; and the scratch memory holds
     /// [`Self::threads`] times its stride and is used by nothing else.
     pub(crate) unsafe fn launch(&self, job: Job) {
@@ -247,7 +110,7 @@ impl Pool {
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(_held) = gate {
-                let wanted = (self.threads() as u64 * CHUNKS_PER_THREAD).min(CHUNK_MASK);
+                let wanted = (self.threads() as u64 * CHUNKS_PER_THREAD).min(MOST_CHUNKS);
                 // SAFETY: passed on to the caller; the gate is held.
                 return unsafe { self.launch_on_all(&job, Line { length, chunks: tasks.min(wanted) }) };
             }
@@ -416,6 +279,7 @@ pub(crate) fn spin_until(ready: impl Fn() -> bool) -> bool {
 mod tests {
     use super::*;
     use crate::buffer::AlignedBuffer;
+    use crate::seat::Parts;
 
     /// Adds to each task's number the sum of its digits of work, using the scratch memory.
     unsafe extern "C" fn square(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8) {
@@ -434,9 +298,8 @@ mod tests {
         let mut out = AlignedBuffer::zeroed(usize::try_from(tasks).unwrap() * 8);
         let mut scratch = AlignedBuffer::zeroed(pool.threads() * 128);
         let args = [out.bytes_mut().as_mut_ptr()];
-        let parts = [Part { kernel: square, args: args.as_ptr(), tasks, work: 1 }];
-        let scratch = scratch.bytes_mut().as_mut_ptr();
-        let job = Job { parts: parts.as_ptr(), count: 1, scratch, scratch_stride: 128 };
+        let parts = Parts::One(Part { kernel: square, args: args.as_ptr(), tasks, work: 1 });
+        let job = Job { parts, scratch: scratch.bytes_mut().as_mut_ptr(), scratch_stride: 128 };
         // SAFETY: `square` writes each task's own number only; scratch has a place per thread.
         unsafe { pool.launch(job) };
         out
@@ -497,8 +360,8 @@ mod tests {
         }
         let pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
         let args = [std::ptr::from_ref(&pool).cast_mut().cast::<u8>()];
-        let parts = [Part { kernel: outer, args: args.as_ptr(), tasks: 30, work: 1 }];
-        let job = Job { parts: parts.as_ptr(), count: 1, scratch: std::ptr::null_mut(), scratch_stride: 0 };
+        let parts = Parts::One(Part { kernel: outer, args: args.as_ptr(), tasks: 30, work: 1 });
+        let job = Job { parts, scratch: std::ptr::null_mut(), scratch_stride: 0 };
         // SAFETY: `outer` reads the pool only and uses no scratch.
         unsafe { pool.launch(job) };
     }
@@ -528,21 +391,13 @@ mod tests {
                 };
                 let parts: Vec<Part> = case.iter().zip(&args).map(part).collect();
                 let scratch = scratch.bytes_mut().as_mut_ptr();
-                let job = Job { parts: parts.as_ptr(), count: parts.len(), scratch, scratch_stride: 128 };
+                let parts = Parts::Many(parts.as_ptr(), parts.len());
+                let job = Job { parts, scratch, scratch_stride: 128 };
                 // SAFETY: `square` writes each task's own number only; scratch has a place per thread.
                 unsafe { pool.launch(job) };
                 outs.iter().for_each(assert_squares);
             }
         }
-    }
-
-    /// Who has which tasks depends on their number and their work alone.
-    #[test]
-    fn a_line_is_cut_by_work() {
-        let line = Line { length: 100, chunks: 4 };
-        assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 25, 50, 75, 100]);
-        let line = Line { length: 10, chunks: 4 };
-        assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 2, 5, 7, 10]);
     }
 
     #[test]

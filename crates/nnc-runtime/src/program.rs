@@ -10,7 +10,8 @@ use crate::abi::{Context, EntryFn, Part, StageFn, Table};
 use crate::buffer::{ALIGNMENT, AlignedBuffer, give_back};
 use crate::code::Code;
 use crate::pipeline;
-use crate::pool::{Job, Pool};
+use crate::pool::Pool;
+use crate::seat::{Job, Parts};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Instant;
@@ -278,9 +279,14 @@ unsafe extern "C" fn launch(context: *mut Context, parts: *const Part, count: u6
     // the entry returns, and so does the state it points to.
     let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
     let (scratch, scratch_stride) = (state.scratch, state.scratch_stride);
+    let parts = match count {
+        // SAFETY: compiled code passes so many parts.
+        1 => Parts::One(unsafe { *parts }),
+        _ => Parts::Many(parts, count as usize),
+    };
     // SAFETY: the compiler vouches for the kernels with these arguments and any partition of their
     // tasks; the scratch memory was sized for this pool's threads and belongs to this run alone.
-    unsafe { state.pool.launch(Job { parts, count: count as usize, scratch, scratch_stride }) };
+    unsafe { state.pool.launch(Job { parts, scratch, scratch_stride }) };
 }
 
 /// [`Table::scratch`].

@@ -4,7 +4,8 @@
 //! once for all of them, and small ones share a task. Such are the updates of biases and of other small parameters, and the
 //! derivatives by an operand and by a weight. To bring them together, a light launch moves behind later ones that do not need it,
 //! as far as there is company. Heavy launches are worth all threads by themselves; so the update of a large parameter stays where
-//! it is, right behind its gradient: that is still in the caches there, and its memory is free for the next one.
+//! it is, right behind its gradient: that is still in the caches there, and its memory is free for the next one. Updates that follow
+//! one another are one launch, however heavy.
 //!
 //! On entry launches in order, before they have addresses; on exit an order in which every launch still comes after all that it
 //! has to wait for. Loops keep their places, and nothing moves into or out of one.
@@ -59,8 +60,8 @@ fn segments(line: &Line, prepared: usize) -> Vec<Range<usize>> {
 /// Launches that run side by side, by their places in the line.
 struct Set {
     launches: Vec<usize>,
-    /// Whether others may join.
-    is_open: bool,
+    /// Together what each of them is.
+    all: Kind,
     /// Bytes of the arena that they touch.
     bytes: usize,
 }
@@ -72,10 +73,12 @@ fn in_sets(segment: Range<usize>, facts: &[Facts]) -> VecDeque<Set> {
         let own = &facts[at];
         match company(own, &sets, facts) {
             Some(set) => {
-                sets[set].launches.insert(0, at);
-                sets[set].bytes += own.bytes;
+                let set = &mut sets[set];
+                set.launches.insert(0, at);
+                set.bytes += own.bytes;
+                set.all = set.all.and(own.kind);
             }
-            None => sets.push_front(Set { launches: vec![at], is_open: own.is_light, bytes: own.bytes }),
+            None => sets.push_front(Set { launches: vec![at], all: own.kind, bytes: own.bytes }),
         }
     }
     sets
@@ -83,25 +86,46 @@ fn in_sets(segment: Range<usize>, facts: &[Facts]) -> VecDeque<Set> {
 
 /// The last of some sets that a launch before them can join.
 fn company(own: &Facts, sets: &VecDeque<Set>, facts: &[Facts]) -> Option<usize> {
+    let ahead = if own.kind.is_light { AHEAD } else { 1 };
     let mut found = None;
-    for (place, set) in sets.iter().enumerate().take(AHEAD) {
-        let waits = set.launches.iter().any(|&other| own.conflicts(&facts[other]));
-        if !own.is_light || waits {
+    for (place, set) in sets.iter().enumerate().take(ahead) {
+        if set.launches.iter().any(|&other| own.conflicts(&facts[other])) {
             break;
         }
-        if set.is_open && set.bytes + own.bytes <= MOST_BYTES {
+        let all = set.all.and(own.kind);
+        let fits = all.is_light && set.bytes + own.bytes <= MOST_BYTES;
+        if all.has_one_phase && (fits || (all.is_update && place == 0)) {
             found = Some(place);
         }
-        if !set.is_open && own.bytes > FEW_BYTES {
+        if !set.all.is_light && own.bytes > FEW_BYTES {
             break;
         }
     }
     found
 }
 
+/// What a launch is, or every one of several.
+#[derive(Clone, Copy)]
+struct Kind {
+    has_one_phase: bool,
+    is_light: bool,
+    /// Whether it writes nothing in the arena: then nobody waits for it, and it takes no memory.
+    is_update: bool,
+}
+
+impl Kind {
+    fn and(self, other: Self) -> Self {
+        Self {
+            has_one_phase: self.has_one_phase && other.has_one_phase,
+            is_light: self.is_light && other.is_light,
+            is_update: self.is_update && other.is_update,
+        }
+    }
+}
+
 /// What matters of a launch.
 struct Facts {
-    is_light: bool,
+    kind: Kind,
     /// Bytes of the arena that it touches.
     bytes: usize,
     /// The buffers that it touches, and whether it writes them.
@@ -117,8 +141,13 @@ impl Facts {
         let mut own: Vec<BufferId> = launch.args.iter().map(|arg| arg.0).filter(is_own).collect();
         own.sort_unstable();
         own.dedup();
-        let is_light = launch.work <= stages::LIGHT_WORK && launch.kernel.phases.len() == 1;
-        Self { is_light, bytes: own.iter().map(|buffer| buffers[buffer.index()].bytes).sum(), touched }
+        let is_external = |buffer: &BufferId| matches!(buffers[buffer.index()].home, Home::External(_));
+        let kind = Kind {
+            has_one_phase: launch.kernel.phases.len() == 1,
+            is_light: launch.work <= stages::LIGHT_WORK,
+            is_update: touched.iter().all(|(buffer, writes)| !writes || is_external(buffer)),
+        };
+        Self { kind, bytes: own.iter().map(|buffer| buffers[buffer.index()].bytes).sum(), touched }
     }
 
     /// Whether one touches what the other writes.
@@ -188,6 +217,19 @@ mod tests {
         assert_eq!((order, found), (vec![0, 1, 2, 3], vec![]), "the heavy one writes what it reads");
         let (order, found) = arranged(launches(&[(0, Out)]), vec![], FEW_BYTES + 64);
         assert_eq!((order, found), (vec![0, 1, 2, 3], vec![]), "what it needs would come from afar");
+    }
+
+    /// Buffers 0 and 1 are parameters.
+    #[test]
+    fn updates_that_follow_one_another_are_one_launch() {
+        let mut buffers = vec![Buffer { bytes: 2 * MOST_BYTES, home: Home::Arena, holds: None }; 4];
+        (0..2).for_each(|at| buffers[at].home = Home::External(at));
+        let update = |work, of| launch(work, &[(of, Direction::InOut), (of + 2, In)]);
+        let mut line = Line { launches: vec![update(HEAVY, 0), update(LIGHT, 1)], ..Line::default() };
+        assert_eq!(arrange(&mut line, &buffers, 0), [0..2]);
+        let between = launch(HEAVY, &[(3, Out)]);
+        let mut line = Line { launches: vec![update(HEAVY, 0), between, update(LIGHT, 1)], ..Line::default() };
+        assert!(arrange(&mut line, &buffers, 0).is_empty(), "the first one's memory is free for the other gradient");
     }
 
     #[test]
