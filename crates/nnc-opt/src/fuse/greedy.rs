@@ -3,7 +3,7 @@
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
-use super::{attention, outputs};
+use super::{attention, outputs, pooling};
 use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ pub fn partition_with(graph: &Graph, options: &FuseOptions, copies: &Copies) -> 
             join_operands(graph, &mut drafts, id, &mut decisions);
         }
     }
+    pooling::join_all(graph, &mut drafts, &mut decisions);
     attention::join_all(graph, &mut drafts, &mut decisions);
     if options.scalars {
         join_scalars(graph, &mut drafts, &mut decisions);
