@@ -5,8 +5,8 @@ mod common;
 
 use common::graphs::{check, lowered};
 use nnc_graph::testing::{
-    Attention, GraphOptions, Layers, Mask, SparseConvolution, SparseProduct, graph_of_one_op, loop_names, op_names,
-    random_graph_with, sparse_convolution, sparse_product, table_update,
+    Attention, GraphOptions, Layers, Mask, PooledConvolution, SparseConvolution, SparseProduct, graph_of_one_op,
+    loop_names, op_names, random_graph_with, sparse_convolution, sparse_product, table_update,
 };
 use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType};
 use nnc_graph::{Stored, Tensor, WindowAttributes, WindowOp};
@@ -98,6 +98,26 @@ fn convolutions_of_single_channels_and_their_gradients() {
         let graph = single_channels(image, taps, geometry);
         let optimised = nnc_opt::optimise(&graph, &nnc_opt::Options::default()).unwrap();
         assert!(check(&optimised.graph, seed as u64), "{image:?} by {taps:?}, {geometry:?}");
+    }
+}
+
+/// Windows over direct convolutions and Winograd's tiles, with the image stored and without, whole and not.
+#[test]
+fn windows_of_convolutions() {
+    for (seed, plain) in [
+        PooledConvolution::new([14, 12], [3, 40], 5, 2),
+        PooledConvolution::new([18, 14], [32, 32], 3, 2),
+        PooledConvolution::new([6, 8], [32, 64], 3, 2),
+        PooledConvolution::new([13, 9], [2, 11], 1, 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let summed = PooledConvolution { op: WindowOp::Sum, images: 2, after: true, ..plain.clone() };
+        let stored = PooledConvolution { stored: true, residual: true, ..plain.clone() };
+        for pooled in [plain, summed, stored] {
+            assert!(check(&pooled.graph(), seed as u64), "{pooled:?}");
+        }
     }
 }
 

@@ -305,7 +305,7 @@ fn each_kind_of_fusion_can_be_switched_off() {
     let (fused, unfused) = (&comparisons[0]["fused"]["kernels"], &comparisons[0]["unfused"]["kernels"]);
     let ablations = comparisons[0]["ablations"].as_array().unwrap();
     let names: Vec<&str> = ablations.iter().map(|each| each["without"].as_str().unwrap()).collect();
-    assert_eq!(names, ["elementwise", "reductions", "rows", "epilogues", "attention", "scalars"]);
+    assert_eq!(names, ["elementwise", "reductions", "rows", "epilogues", "attention", "pooling", "scalars"]);
     let kernels = ablations.iter().map(|each| each["side"]["kernels"].as_u64().unwrap());
     assert!(kernels.clone().all(|each| (fused.as_u64().unwrap()..unfused.as_u64().unwrap()).contains(&each)), "{text}");
     assert!(kernels.into_iter().any(|each| each > fused.as_u64().unwrap()), "{text}");

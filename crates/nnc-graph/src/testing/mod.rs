@@ -11,6 +11,7 @@ mod generator;
 mod layers;
 mod loops;
 mod plain;
+mod pooled;
 mod rng;
 mod sparse;
 
@@ -18,6 +19,7 @@ use crate::{DType, Graph, Op, Tensor};
 pub use attention::{Attention, Mask};
 pub use layers::Layers;
 pub use plain::{conv, dot, input, table_update};
+pub use pooled::PooledConvolution;
 pub use rng::Rng;
 pub use sparse::{SparseConvolution, SparseProduct, sparse_convolution, sparse_product};
 use std::collections::BTreeMap;

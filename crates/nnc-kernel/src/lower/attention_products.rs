@@ -258,7 +258,7 @@ impl<'g> Mix<'g> {
         let first = self.frame.axes.dims.len() - 2;
         let (row_axis, column_axis) = if self.flip { (first + 1, first) } else { (first, first + 1) };
         let (frame, result, outputs) = (&self.frame, self.result, &self.outputs[..]);
-        Target { frame, result, outputs, row_axis, column_axis, spill: Some(self.spill) }
+        Target { frame, result, outputs, row_axis, column_axis, spill: Some(self.spill), kept: None }
     }
 
     /// The first point of a matrix.

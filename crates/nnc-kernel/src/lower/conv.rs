@@ -210,7 +210,7 @@ fn emit_blocks(
     if !operands.last && depthwise::fits(&whole, lowering.lanes_of(elem)) {
         let result = lowering.graph.node(anchor).results[0];
         let outputs = &group.outputs;
-        let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
+        let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None, kept: None };
         let memories = (image, (weights, &operands.weights));
         depthwise::phase(&mut draft, &whole, &target, memories, lowering.lanes_of(elem));
         let fixed = [operands.image.buffer, operands.weights.buffer];
@@ -221,7 +221,7 @@ fn emit_blocks(
     let result = lowering.graph.node(anchor).results[0];
     let spill = Some(draft.builder.scratch(elem, blocks.tile.rows * blocks.tile.columns()));
     let (row_axis, column_axis) = if operands.last { (2, 1) } else { (1, 2) };
-    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis, column_axis, spill };
+    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis, column_axis, spill, kept: None };
     // What the last vectors of the last row of windows read past the block: nothing of it reaches a result.
     let slack = match blocks.direct {
         true => blocks.tile.columns() + blocks.width,

@@ -8,6 +8,7 @@
 //!
 //! Weights are packed by [`super::panels`]. If there are many terms, they are added some taps at a time, so that a task's
 //! weights stay in the second cache; sums wait in memory meanwhile. Terms are added in order, whatever the blocks.
+//! Windows over the result are taken by the tasks that make it ([`super::pooling`]).
 
 use super::anchor::stored;
 use super::conv;
@@ -17,15 +18,15 @@ use super::frame::{Axes, Frame};
 use super::image::{self, Axis};
 use super::lines_last::{Lines, Windows};
 use super::loops::coordinates;
-use super::memory::{KernelDraft, Place};
+use super::memory::{self, KernelDraft, Place};
 use super::pack;
-use super::product::{Product, Range, Sink, Target};
-use super::sparse::Outcome;
+use super::pooling::{Outcome, Pool, Pooling};
+use super::product::{Kept, Product, Range, Sink, Target};
 use super::spatial::Spatial;
 use super::tile::Level;
 use super::winograd::Tiles;
 use super::words::{self, Factors};
-use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels, sparse_conv};
+use super::{LowerError, Lowering, conv_winograd, depthwise_last, panels, sparse, sparse_conv};
 use crate::ir::{Builder, Direction, Elem, Memory, Value};
 use nnc_graph::{ConvAttributes, DType, NodeId, ValueId};
 use nnc_opt::fuse::{Group, Layout};
@@ -78,6 +79,41 @@ pub fn lower(
     anchor: NodeId,
     attributes: &ConvAttributes,
 ) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let (w, operands) = operands(lowering, anchor, attributes)?;
+    let kernel = graph.ty(w).shape.sizes();
+    match attributes.groups.size() {
+        1 => lower_product(lowering, (group, anchor, None), (w, &operands)).map(|_| ()),
+        groups if is_single(groups, &kernel) => depthwise_last::lower(lowering, group, anchor, &operands),
+        groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
+    }
+}
+
+/// Lowers a convolution of one group with the windows over it; where these are to stay apart, its result is stored.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_with_windows(
+    lowering: &mut Lowering<'_>,
+    (group, anchor): (&Group, NodeId),
+    attributes: &ConvAttributes,
+    pooling: &Pooling,
+) -> Result<Outcome, LowerError> {
+    let (w, operands) = operands(lowering, anchor, attributes)?;
+    lower_product(lowering, (group, anchor, Some(pooling)), (w, &operands))
+}
+
+/// Whether each output channel is made of a channel of its own.
+fn is_single(groups: usize, kernel: &[usize]) -> bool {
+    groups > 1 && kernel[1] == 1 && kernel[0] == groups
+}
+
+/// The weights' value, and what is multiplied.
+fn operands(
+    lowering: &mut Lowering<'_>,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(ValueId, Operands), LowerError> {
     let node = lowering.graph.node(anchor);
     let (x, w, y) = (node.operands[0], node.operands[1], node.results[0]);
     let sizes = |value| lowering.graph.ty(value).shape.sizes();
@@ -89,7 +125,7 @@ pub fn lower(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let is_single = spatial.groups > 1 && kernel[1] == 1 && kernel[0] == spatial.groups;
+    let is_single = is_single(spatial.groups, &kernel);
     let (image, weights, factors) = match is_single && image.elem == Elem::U8 && words::are_exact_in_floats(taps) {
         true => (image, words::widened(lowering, w, &weights, DType::F32)?, Factors::One),
         false => words::factors(lowering, (x, &image), (w, &weights), spatial.groups == 1)?,
@@ -99,33 +135,32 @@ pub fn lower(
         true => operands.upright(),
         false => operands,
     };
-    match spatial.groups {
-        1 => lower_product(lowering, (group, anchor), (w, &operands)),
-        _ if is_single => depthwise_last::lower(lowering, group, anchor, &operands),
-        groups => conv::lower_grouped_last(lowering, group, anchor, (groups, &operands)),
-    }
+    Ok((w, operands))
 }
 
 /// Lowers a convolution of one group: by what of its weights is not zero if that is faster than all of them.
 fn lower_product(
     lowering: &mut Lowering<'_>,
-    (group, anchor): (&Group, NodeId),
+    (group, anchor, pooling): (&Group, NodeId, Option<&Pooling>),
     (weights, operands): (ValueId, &Operands),
-) -> Result<(), LowerError> {
+) -> Result<Outcome, LowerError> {
     let tiles = winograd(lowering, operands);
     let dims = &operands.image.layout.dims;
     let columns = operands.weights.layout.dims[0];
     let share = tiles.map_or(1.0, |tiles| tiles.share(operands.axes, dims[0], dims[3], columns));
     let why_dense = match sparse_conv::lower(lowering, (group, anchor), (weights, operands), share)? {
-        Outcome::Done => return Ok(()),
-        Outcome::Dense(why) => why,
+        sparse::Outcome::Done => return Ok(Outcome::Apart("by themselves: the convolution is by sparse weights")),
+        sparse::Outcome::Dense(why) => why,
     };
-    match tiles {
-        Some(tiles) => conv_winograd::emit(lowering, group, anchor, (weights, operands), tiles)?,
-        None => emit(lowering, group, anchor, (weights, operands))?,
-    }
+    let outcome = match tiles {
+        Some(tiles) => conv_winograd::emit(lowering, (group, anchor, pooling), (weights, operands), tiles)?,
+        None => {
+            emit(lowering, (group, anchor, pooling), (weights, operands))?;
+            Outcome::Done
+        }
+    };
     why_dense.iter().for_each(|why| lowering.remark(why));
-    Ok(())
+    Ok(outcome)
 }
 
 /// Lines from so many windows on are not to be had in one piece.
@@ -151,30 +186,37 @@ fn winograd(lowering: &Lowering<'_>, operands: &Operands) -> Option<Tiles> {
     tiles.filter(|_| operands.image.elem == Elem::F32 && lowering.target.winograd)
 }
 
-/// Emits the product of windows by the weights, which are the value or a part of it.
+/// Emits the product of windows by the weights, which are the value or a part of it, and the windows over its result.
 ///
 /// # Errors
 /// A bug in the compiler.
 pub fn emit(
     lowering: &mut Lowering<'_>,
-    group: &Group,
-    anchor: NodeId,
+    (group, anchor, pooling): (&Group, NodeId, Option<&Pooling>),
     (weights, operands): (ValueId, &Operands),
 ) -> Result<(), LowerError> {
-    let node = lowering.graph.node(anchor);
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
     let elem = operands.image.elem;
-    let (shape, alternatives) = Shape::new(operands, lowering.lanes_of(elem), lowering.target, lowering.tuning);
+    let pooled = pooling.map(Pooling::lines);
+    let (shape, alternatives) =
+        Shape::new((operands, pooled), lowering.lanes_of(elem), lowering.target, lowering.tuning);
     let packed = panels::pack(lowering, weights, &operands.weights, shape.tile)?;
     let mut draft = KernelDraft::new(node.op.name().trim_end_matches("_last"));
     draft.how = shape.to_string();
     draft.alternatives = alternatives;
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
-    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let outputs = pooling.map_or(&group.outputs, |pooling| &pooling.stored);
+    let frame = Frame::new(lowering, &mut draft, members, outputs, Axes::apart(&group.domain))?;
+    let pool = pooling.map(|pooling| Pool::new(lowering, &mut draft, pooling)).transpose()?;
+    let room = pooling.map(|pooling| {
+        let elem = memory::elem(graph.ty(pooling.value).dtype);
+        draft.builder.scratch(elem, shape.block_rows() * shape.column_blocks.grain as usize)
+    });
     let row_axis = usize::from(operands.has_images);
     let column_axis = row_axis + 1;
     let spill = Some(draft.builder.scratch(elem, shape.tile.rows * shape.tile.columns()));
-    let target =
-        Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis, column_axis, spill };
+    let target = Target { frame: &frame, result: node.results[0], outputs, row_axis, column_axis, spill, kept: None };
     let rows = shape.block_rows();
     let body = Body {
         image: (&operands.image, draft.param(operands.image.buffer, elem, Direction::In)),
@@ -182,6 +224,7 @@ pub fn emit(
         padded: (!shape.direct).then(|| draft.builder.scratch(elem, shape.padded_elements())),
         starts: draft.builder.scratch(Elem::I64, rows),
         sums: shape.slabs.is_cut().then(|| draft.builder.scratch(elem, rows * shape.sums_stride())),
+        pool: pool.as_ref().zip(room),
         shape: &shape,
     };
     let counts = [shape.images, shape.lines.tasks() as usize, shape.column_blocks.tasks() as usize];
@@ -191,10 +234,13 @@ pub fn emit(
     });
     let terms = shape.depth() * operands.factors.terms();
     let work = 2 * shape.images * shape.places() * shape.columns * terms;
-    lowering.launch_with(draft, &frame, work, &[operands.image.buffer, packed])
+    match pool {
+        Some(_) => lowering.append(draft, vec![], work),
+        None => lowering.launch_with(draft, &frame, work, &[operands.image.buffer, packed]),
+    }
 }
 
-struct Body<'a> {
+struct Body<'a, 'g> {
     shape: &'a Shape,
     image: (&'a Place, Memory),
     weights: Memory,
@@ -202,14 +248,34 @@ struct Body<'a> {
     /// Where the window of each row of a block begins.
     starts: Memory,
     sums: Option<Memory>,
+    /// Windows over the result, and room for the lines of a task.
+    pool: Option<(&'a Pool<'a, 'g>, Memory)>,
 }
 
-impl Body<'_> {
+impl Body<'_, '_> {
     /// `at` is image, block of lines, block of channels.
     fn task(&self, b: &mut Builder, target: &Target<'_, '_>, at: &[Value]) {
         let shape = self.shape;
         let lines = shape.lines.bounds(b, at[1]);
         let columns = shape.column_blocks.bounds(b, at[2]);
+        let Some((pool, memory)) = self.pool else { return self.multiply_lines(b, target, at, (lines, columns)) };
+        let row = shape.column_blocks.grain;
+        let first = b.affine(&[(lines.0, -(shape.axes[1].windows as i64) * row), (columns.0, -1)], 0);
+        let kept = Kept { value: pool.pooling.value, memory, first, row };
+        self.multiply_lines(b, &Target { kept: Some(kept), ..*target }, at, (lines, columns));
+        let windows = shape.lines_of_windows().bounds(b, at[1]);
+        pool.lines(b, (at[0], windows), columns, &kept, shape.tile.lanes);
+    }
+
+    /// Some lines and channels of the result.
+    fn multiply_lines(
+        &self,
+        b: &mut Builder,
+        target: &Target<'_, '_>,
+        at: &[Value],
+        (lines, columns): ((Value, Value), (Value, Value)),
+    ) {
+        let shape = self.shape;
         let windows = self.windows(b, at[0], lines.0);
         let count = b.sub(lines.1, lines.0);
         windows.note_starts(b, shape.axes, count, self.starts);
@@ -344,7 +410,7 @@ impl Body<'_> {
         let packed = self.panels_from(b, column, terms);
         Product {
             tile: shape.tile,
-            rows: shape.places(),
+            rows: shape.all_lines * shape.axes[1].windows,
             columns: shape.columns,
             a: (windows.memory, windows.rows(shape.axes, from, (self.starts, shape.tile.rows))),
             b: (self.weights, packed, depth),

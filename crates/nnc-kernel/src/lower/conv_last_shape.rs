@@ -39,6 +39,9 @@ const FREE_WAYS: usize = 4;
 /// Bytes of a line of the caches.
 const LINE: usize = 64;
 
+/// Elements of the result that a task keeps for the windows over it, about: they stay in the second cache.
+const KEPT: usize = 48 << 10;
+
 /// How much more a tile may cost whose rows are evenly spaced.
 const EVEN: f64 = 1.08;
 
@@ -103,6 +106,10 @@ pub struct Shape {
     pub tile: Tile,
     /// Which terms are added at a time.
     pub slabs: Slabs,
+    /// Lines of the output that are made: those of which windows over it are, if there are any.
+    pub all_lines: usize,
+    /// Lines from window to window over the output; a task has those of whole windows.
+    pub window: Option<usize>,
     /// Lines of the output of a task.
     pub lines: Split,
     /// Output channels of a task.
@@ -122,10 +129,15 @@ pub struct Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lines, columns) = (self.lines.grain, self.column_blocks.grain);
+        let kept = if self.window.is_some() { ", windows of the result" } else { "" };
         let from = if self.direct { "windows in place" } else { "padded lines" };
         let order = if self.by_panels { ", panel by panel" } else { "" };
         let terms = self.slab();
-        write!(f, "{}, {lines} lines x {columns} columns a task, {terms} terms at a time{order}, {from}", self.tile)
+        write!(
+            f,
+            "{}, {lines} lines x {columns} columns a task, {terms} terms at a time{order}, {from}{kept}",
+            self.tile
+        )
     }
 }
 
@@ -137,11 +149,12 @@ pub fn is_direct(operands: &Operands) -> bool {
 
 impl Operands {
     /// All that choices depend on, in words.
-    fn key(&self, target: Target) -> String {
+    fn key(&self, pooled: Option<(usize, usize)>, target: Target) -> String {
         let (image, weights) = (&self.image.layout, &self.weights.layout.dims);
         let (elem, lanes) = (self.image.elem, target.f32_lanes);
         let factors = self.factors;
-        format!("conv of {elem}{factors}, {lanes} lanes: {:?} of {image:?} by {weights:?}", self.axes)
+        let windows = pooled.map_or(String::new(), |(step, lines)| format!(", windows {step} apart of {lines} lines"));
+        format!("conv of {elem}{factors}, {lanes} lanes: {:?} of {image:?} by {weights:?}{windows}", self.axes)
     }
 }
 
@@ -175,15 +188,16 @@ fn tiles(
 }
 
 impl Shape {
-    /// The shape of a convolution, and its blocks. With a tuning it is the one that is named there, and what it was chosen from is
-    /// told, too.
+    /// The shape of a convolution, and its blocks. If there are windows over its result, it is with the lines from one to the next
+    /// and how many there are of which windows are. With a tuning it is the one that is named there, and what it was chosen from
+    /// is told, too.
     pub fn new(
-        operands: &Operands,
+        (operands, pooled): (&Operands, Option<(usize, usize)>),
         lanes: u8,
         target: Target,
         tuning: Option<&Tuning>,
     ) -> (Self, Option<Alternatives>) {
-        let shape = |tile: Tile| Self::uncut(operands, tile);
+        let shape = |tile: Tile| Self::uncut(operands, pooled, tile);
         let size = (operands.axes[0].windows * operands.axes[1].windows, operands.weights.layout.dims[0]);
         let tiles = tiles(operands, (is_direct(operands), tuning.is_some()), size, (lanes, target));
         let Some(tuning) = tuning else {
@@ -192,15 +206,16 @@ impl Shape {
             return (shape.cut(cut), None);
         };
         let ranked = tuning::ranked(&tiles, |tile| shape(tile).ranked());
-        let found = tuning.take(operands.key(target), ranked);
+        let found = tuning.take(operands.key(pooled, target), ranked);
         let choice = found.ranked[found.taken];
         let tile = tiles.iter().find(|tile| choice.is_of(tile)).copied().unwrap_or(tiles[0]);
         (shape(tile).cut((choice.rows, choice.columns)), Some(found))
     }
 
     /// The shape with a tile, in one task.
-    fn uncut(operands: &Operands, tile: Tile) -> Self {
+    fn uncut(operands: &Operands, pooled: Option<(usize, usize)>, tile: Tile) -> Self {
         let axes = operands.axes;
+        let all_lines = pooled.map_or(axes[0].windows, |(_, lines)| lines);
         let layout = &operands.image.layout;
         let (images, channels) = (layout.dims[0], layout.dims[3]);
         let columns = operands.weights.layout.dims[0];
@@ -211,10 +226,12 @@ impl Shape {
             columns,
             tile,
             slabs: Slabs::new(axes, channels),
-            lines: Split::new(axes[0].windows, axes[0].windows, 1),
+            all_lines,
+            window: pooled.map(|(step, _)| step),
+            lines: Split::new(all_lines, all_lines, 1),
             column_blocks: Split::new(columns, columns, tile.columns()),
             direct: is_direct(operands),
-            height: axes[0].reach(axes[0].windows),
+            height: axes[0].reach(all_lines),
             width: axes[1].reach(axes[1].windows),
             place: place(axes[1], channels, (operands.image.elem, tile.rows)),
             by_panels: false,
@@ -225,7 +242,7 @@ impl Shape {
     fn cut(self, (lines, panels): (usize, usize)) -> Self {
         let width = self.tile.columns();
         let by_panels = self.goes_by_panels(lines);
-        let lines = Split::new(self.axes[0].windows, lines, 1);
+        let lines = Split::new(self.all_lines, lines, 1);
         let height = self.axes[0].reach(lines.grain as usize);
         Self { lines, by_panels, column_blocks: Split::new(self.columns, panels * width, width), height, ..self }
     }
@@ -238,6 +255,12 @@ impl Shape {
     /// Places of the output.
     pub fn places(&self) -> usize {
         self.axes[0].windows * self.axes[1].windows
+    }
+
+    /// Lines of windows over the output of a task.
+    pub fn lines_of_windows(&self) -> Split {
+        let step = self.window.unwrap_or(1);
+        Split::new(self.all_lines.div_ceil(step), (self.lines.grain as usize).div_ceil(step), 1)
     }
 
     /// Rows of the product of a task.
@@ -256,10 +279,15 @@ impl Shape {
         (self.column_blocks.grain as usize).next_multiple_of(self.tile.columns()) + 16
     }
 
-    /// The fewest lines that a task may have, unless it has all: whole tiles of rows.
+    /// The fewest lines that a task may have, unless it has all: whole tiles of rows, and whole windows.
     fn unit(&self) -> usize {
-        let (rows, row) = (self.tile.rows, self.axes[1].windows);
-        (1..=rows).find(|lines| (lines * row).is_multiple_of(rows)).unwrap_or(rows)
+        let (rows, row, step) = (self.tile.rows, self.axes[1].windows, self.window.unwrap_or(1));
+        (step..=rows * step).step_by(step).find(|lines| (lines * row).is_multiple_of(rows)).unwrap_or(rows * step)
+    }
+
+    /// Whether what so many lines and columns of a task give stays in the second cache, where windows are over it.
+    fn is_kept(&self, lines: usize, panels: usize) -> bool {
+        self.window.is_none() || lines * self.axes[1].windows * panels * self.tile.columns() <= KEPT
     }
 
     /// Tiles of rows of a task.
@@ -304,7 +332,7 @@ impl Shape {
         let width = self.tile.columns();
         let panels = self.columns.div_ceil(width);
         let most_panels = (PACKED / self.slab() / width).clamp(1, panels);
-        let all_lines = self.axes[0].windows;
+        let all_lines = self.all_lines;
         let unit = self.unit().min(all_lines);
         let work = self.images * self.places() * self.columns * self.depth();
         let wanted = (work / TASK_PRODUCTS).clamp(1, TASKS).div_ceil(self.images).max(1);
@@ -318,9 +346,12 @@ impl Shape {
         let most_panel_cuts = panels.min(panels.div_ceil(most_panels).max(2 * wanted));
         let mut found: Vec<(f64, (usize, usize))> = Vec::new();
         for panel_cuts in 1..=most_panel_cuts {
+            let panels = panels.div_ceil(panel_cuts);
+            let is_kept = |&cuts: &usize| self.is_kept(lines_of(cuts), panels);
+            let least_line_cuts = (least_line_cuts..=most_cuts).find(is_kept).unwrap_or(least_line_cuts);
             let most_line_cuts = (2 * wanted / panel_cuts).max(least_line_cuts);
             for line_cuts in least_line_cuts..=most_line_cuts {
-                let candidate = (lines_of(line_cuts), panels.div_ceil(panel_cuts));
+                let candidate = (lines_of(line_cuts), panels);
                 let stays = candidate.1 <= most_panels || self.goes_by_panels(candidate.0);
                 if stays && !found.iter().any(|(_, other)| *other == candidate) {
                     found.push((self.cost(candidate.0, candidate.1), candidate));
@@ -340,8 +371,8 @@ impl Shape {
         let panels = self.columns.div_ceil(self.tile.columns());
         let tile_time = (self.depth() * self.tile.rows * self.tile.vectors) as f64;
         let mut tasks = Vec::new();
-        for line in (0..self.axes[0].windows).step_by(lines_of_task) {
-            let lines = lines_of_task.min(self.axes[0].windows - line);
+        for line in (0..self.all_lines).step_by(lines_of_task) {
+            let lines = lines_of_task.min(self.all_lines - line);
             let copied = self.axes[0].reach(lines) * self.width * self.channels;
             let copy = if self.direct { 0.0 } else { COPY_COST * copied as f64 / tile_time };
             let rows = lines * self.axes[1].windows;
@@ -403,7 +434,7 @@ mod tests {
         for (windows, channels, step) in cases {
             for lanes in [8, 16] {
                 let operands = conv(windows, channels, channels, step);
-                let (shape, _) = Shape::new(&operands, lanes, Target::new(lanes), None);
+                let (shape, _) = Shape::new((&operands, None), lanes, Target::new(lanes), None);
                 let name = format!("{windows} x {windows}, {channels} channels, stride {step}, {lanes} lanes: {shape}");
                 assert!(imbalance(&shape) < 1.05, "{name}");
                 let is_large = 9 * channels * channels > PACKED;

@@ -81,7 +81,7 @@ pub fn lower(
     let partial = draft.param(lowering.temporary(bytes), elem, Direction::InOut);
     let memories = Memories::new(&mut draft, &blocks, (&image, &cotangent), partial, elem);
     let outputs = &group.outputs;
-    let target = Target { frame: &frame, result: dw, outputs, row_axis: 1, column_axis: 0, spill: None };
+    let target = Target { frame: &frame, result: dw, outputs, row_axis: 1, column_axis: 0, spill: None, kept: None };
     let body = Body { blocks: &blocks, image: &image, cotangent: &cotangent, axes: blocks.axes, memories };
     let counts = [blocks.parts.tasks() as usize, blocks.groups, blocks.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {

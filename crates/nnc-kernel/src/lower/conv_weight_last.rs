@@ -74,7 +74,7 @@ pub fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands
     };
     let outputs = &group.outputs;
     let result = lowering.graph.node(anchor).results[0];
-    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 0, spill: None };
+    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 0, spill: None, kept: None };
     draft.builder.phase(parts as u64, |b, task| body.task(b, task));
     let lines = Split::new(shape.rows(), 1 + (1 << 16) / (shape.columns * parts * 4), 1);
     draft.builder.phase(lines.tasks(), |b, task| body.add_parts(b, &target, lines, task));

@@ -6,15 +6,16 @@
 //!
 //! The first and third go a vector of channels at a time. Either a task does all three for a block of tiles, whose transforms
 //! stay in the second cache, or each step is a phase of all tiles, and what the phases hand on lies in the arena
-//! ([`super::winograd_blocks`]).
+//! ([`super::winograd_blocks`]). Windows over the results are taken of whole tiles in registers, if they do not cut through tiles.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame};
 use super::image::Axis;
 use super::lines_last::Lines;
-use super::loops::{Split, coordinates};
+use super::loops::{Split, coordinates, within};
 use super::memory::{BufferId, KernelDraft, Place};
+use super::pooling::{Outcome, Pool, Pooling};
 use super::product::{Product, Range, RowSource, Sink, Target};
 use super::tile::{Level, Tile};
 use super::winograd::{self, Part, Tiles};
@@ -82,14 +83,28 @@ impl Shape {
     }
 }
 
-/// Emits the convolution whose kernels are the value `weights`.
+/// Emits the convolution whose kernels are the value `weights`, and the windows over it if they go with its tiles.
 ///
 /// # Errors
 /// A bug in the compiler.
 pub fn emit(
     lowering: &mut Lowering<'_>,
-    group: &Group,
-    anchor: NodeId,
+    (group, anchor, pooling): (&Group, NodeId, Option<&Pooling>),
+    (weights, operands): (ValueId, &Operands),
+    tiles: Tiles,
+) -> Result<Outcome, LowerError> {
+    let fitting = pooling.filter(|pooling| pooling.windows_in(tiles.results()).is_some());
+    emit_tiles(lowering, (group, anchor, fitting), (weights, operands), tiles)?;
+    Ok(match fitting.is_some() {
+        true => Outcome::Done,
+        false => Outcome::Apart("by themselves: they cut through the tiles of Winograd's form"),
+    })
+}
+
+/// Emits the convolution and what windows are given.
+fn emit_tiles(
+    lowering: &mut Lowering<'_>,
+    (group, anchor, pooling): (&Group, NodeId, Option<&Pooling>),
     (weights, operands): (ValueId, &Operands),
     tiles: Tiles,
 ) -> Result<(), LowerError> {
@@ -110,9 +125,11 @@ pub fn emit(
     let at_once = if block.is_own { " a task" } else { "" };
     draft.how = format!("F({edge} x {edge}, 3 x 3), {count} tiles{at_once}, {}", shape.tile);
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
-    let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
+    let outputs = pooling.map_or(&group.outputs, |pooling| &pooling.stored);
+    let frame = Frame::new(lowering, &mut draft, members, outputs, Axes::apart(&group.domain))?;
+    let pool = pooling.map(|pooling| Pool::new(lowering, &mut draft, pooling)).transpose()?;
     let result = lowering.graph.node(anchor).results[0];
-    let target = Target { frame: &frame, result, outputs: &group.outputs, row_axis: 1, column_axis: 2, spill: None };
+    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None, kept: None };
     let mut between = |channels: usize| {
         let elements = tiles.places() * shape.plane(channels);
         match block.is_own {
@@ -125,14 +142,17 @@ pub fn emit(
     let kernels_memory = draft.param(kernels, elem, Direction::In);
     let rooms = Rooms::new(&mut draft, &shape, elem);
     let image = (&operands.image, image);
-    let body = Body { shape: &shape, image, transformed, kernels: kernels_memory, sums, rooms };
+    let body = Body { shape: &shape, image, transformed, kernels: kernels_memory, sums, rooms, pool: pool.as_ref() };
     match block.is_own {
         true => body.blocks(&mut draft, &target),
         false => body.phases(&mut draft, &target),
     }
     let all_tiles = shape.images * grid[0] * grid[1];
     let products = 2 * tiles.places() * all_tiles * channels * columns;
-    lowering.launch_with(draft, &frame, products, &[operands.image.buffer, kernels])
+    match pool {
+        Some(_) => lowering.append(draft, vec![], products),
+        None => lowering.launch_with(draft, &frame, products, &[operands.image.buffer, kernels]),
+    }
 }
 
 /// The kernels, transformed and packed: for each place of a tile the panels of a matrix (channels, output channels).
@@ -233,16 +253,18 @@ impl Rooms {
     }
 }
 
-struct Body<'a> {
+struct Body<'a, 'g> {
     shape: &'a Shape,
     image: (&'a Place, Memory),
     transformed: Memory,
     kernels: Memory,
     sums: Memory,
     rooms: Rooms,
+    /// Windows over the results.
+    pool: Option<&'a Pool<'a, 'g>>,
 }
 
-impl Body<'_> {
+impl Body<'_, '_> {
     /// A task has a block of tiles.
     fn blocks(&self, draft: &mut KernelDraft, target: &Target<'_, '_>) {
         let shape = self.shape;
@@ -399,34 +421,38 @@ impl Body<'_> {
         let shape = self.shape;
         let (edge, results, lanes) = (shape.tiles.edge(), shape.tiles.results(), shape.lanes);
         let from = b.affine(&[(tile, shape.columns as i64), (column, 1)], 0);
-        let windows = shape.axes.map(|axis| axis.windows as i64);
+        let windows = shape.axes.map(|axis| axis.windows);
+        let reach = shape.grid().map(|tiles| tiles * results);
         let (top, left) = (b.mul_index(line, results as i64), b.mul_index(along, results as i64));
         let element = |b: &mut Builder, row: usize, place: usize| {
             let place = b.add_index(from, ((row * edge + place) * shape.plane(shape.columns)) as i64);
             b.load(self.sums, place, lanes)
         };
+        let at = |b: &mut Builder, [down, across]: [Value; 2]| {
+            (b.affine(&[(down, windows[1] as i64), (across, 1)], 0), column)
+        };
+        let mut all = vec![Vec::new(); results];
         let write = |b: &mut Builder, row: usize, values: Vec<Value>| {
-            let down = b.add_index(top, row as i64);
-            within(b, down, (windows[0], results), |b| {
-                for (at, value) in values.into_iter().enumerate() {
-                    let across = b.add_index(left, at as i64);
-                    within(b, across, (windows[1], results), |b| {
-                        let row = b.affine(&[(down, windows[1]), (across, 1)], 0);
-                        target.at(b, point, (row, column), lanes, known, value);
-                    });
-                }
-            });
+            if !target.outputs.is_empty() {
+                let down = b.add_index(top, row as i64);
+                within(b, down, (windows[0], reach[0]), |b| {
+                    for (place, &value) in values.iter().enumerate() {
+                        let across = b.add_index(left, place as i64);
+                        within(b, across, (windows[1], reach[1]), |b| {
+                            let place = at(b, [down, across]);
+                            target.at(b, point, place, lanes, known, value);
+                        });
+                    }
+                });
+            }
+            all[row] = values;
         };
         transform(b, (shape.tiles.output(), edge), shape.registers, element, write);
+        if let Some(pool) = self.pool {
+            pool.tile(b, point, ((line, along), results), |b, place, [row, column]| {
+                let place = at(b, place);
+                target.value(b, point, place, known, (all[row][column], pool.pooling.value))
+            });
+        }
     }
-}
-
-/// Does something at a place of an axis if that is not behind its end; tiles of so many results may reach further.
-fn within(b: &mut Builder, place: Value, (windows, results): (i64, usize), body: impl FnOnce(&mut Builder)) {
-    if windows % results as i64 == 0 {
-        return body(b);
-    }
-    let end = b.index(windows);
-    let inside = b.lt(place, end);
-    b.if_then(inside, body);
 }

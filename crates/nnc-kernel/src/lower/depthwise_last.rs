@@ -33,6 +33,9 @@ pub const VECTORS: usize = 2;
 /// Elements of a padded block, about.
 const PADDED: usize = 32 << 10;
 
+/// The axis of lines in the domain of such a convolution; places of a line and channels follow.
+const LINES: usize = 1;
+
 /// Lowers a convolution whose groups are single channels.
 ///
 /// # Errors
@@ -52,7 +55,7 @@ pub fn lower(
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let outputs = &group.outputs;
     let result = if elem.is_float() { as_floats(lowering.graph, group, node.results[0]) } else { node.results[0] };
-    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 2, spill: None };
+    let target = Target { frame: &frame, result, outputs, row_axis: 2, column_axis: 3, spill: None, kept: None };
     let blocks = Blocks::new(operands, lanes);
     draft.how = blocks.to_string();
     let padded = (!blocks.direct).then(|| {
@@ -161,9 +164,9 @@ impl Body<'_> {
         let widths = widths_of(b, count, self.lanes);
         span(b, (zero, count), &widths, |b, from, lanes| {
             let channel = b.add(channels.0, from);
-            let point = Point { coordinates: vec![at[0], zero, channel], vector: 2, lanes };
+            let point = Point { coordinates: vec![at[0], zero, zero, channel], vector: target.column_axis, lanes };
             let mut known = Known::default();
-            target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == target.row_axis);
+            target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == LINES || axis == target.row_axis);
             let kept = (self.blocks.taps() <= MOST_TAPS).then(|| self.all_weights(b, channel, lanes));
             let vector = Vector { from, channel, lanes, kept, known, point };
             self.lines(b, target, (&source, lines), &vector);
@@ -254,8 +257,17 @@ impl Body<'_> {
         }
         for (window, sum) in sums.into_iter().enumerate() {
             let sum = if self.result == Elem::I32 && b.type_of(sum).elem == Elem::F32 { whole(b, sum) } else { sum };
-            let row = b.affine(&[(line, horizontal.windows as i64), (column, 1)], window as i64);
-            target.at(b, &vector.point, (row, vector.channel), vector.lanes, &vector.known, sum);
+            let mut point = vector.point.clone();
+            let place = b.add_index(column, window as i64);
+            // A long line of windows may have been stood up.
+            let place = match target.frame.axes.dims[LINES] {
+                1 => b.affine(&[(line, horizontal.windows as i64), (place, 1)], 0),
+                _ => {
+                    point.coordinates[LINES] = line;
+                    place
+                }
+            };
+            target.at(b, &point, (place, vector.channel), vector.lanes, &vector.known, sum);
         }
     }
 }

@@ -78,7 +78,7 @@ pub fn emit(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, operands
     };
     let result = lowering.graph.node(anchor).results[0];
     let outputs = &group.outputs;
-    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 0, spill: None };
+    let target = Target { frame: &frame, result, outputs, row_axis: 1, column_axis: 0, spill: None, kept: None };
     let counts = [parts as usize, shape.channels.tasks() as usize];
     draft.builder.phase(counts.iter().product::<usize>() as u64, |b, task| {
         let at = coordinates(b, task, &counts);

@@ -52,7 +52,8 @@ fn lower_dense(
     let [left, right] = [node.operands[0], node.operands[1]];
     if batch == 0 && is_packed_once(lowering, right, (a, b)) {
         let (a, b, factors) = words::factors(lowering, (left, a), (right, b), true)?;
-        return conv_last::emit(lowering, group, anchor, (right, &conv_last::of_rows(&a, &b, factors)));
+        let operands = conv_last::of_rows(&a, &b, factors);
+        return conv_last::emit(lowering, (group, anchor, None), (right, &operands));
     }
     let wide = DType::I32;
     let (a, b) = (&words::widened(lowering, left, a, wide)?, &words::widened(lowering, right, b, wide)?);

@@ -59,8 +59,15 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group, anchor: NodeId, form: S
     let members = group.nodes.iter().copied().filter(|&id| id != anchor).collect();
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let spill = Some(draft.builder.scratch(Elem::F32, tile.rows * tile.columns()));
-    let target =
-        Target { frame: &frame, result: node.results[0], outputs: &group.outputs, row_axis: 0, column_axis: 1, spill };
+    let target = Target {
+        frame: &frame,
+        result: node.results[0],
+        outputs: &group.outputs,
+        row_axis: 0,
+        column_axis: 1,
+        spill,
+        kept: None,
+    };
     Body { form, shape, tile, terms }.phase(&mut draft, &target);
     lowering.launch_with(draft, &frame, 2 * shape.rows * shape.columns * shape.depth, &fixed)
 }

@@ -82,6 +82,16 @@ pub fn span(
     }
 }
 
+/// Does something at a place of an axis if that is not behind its end; what is walked may reach further, up to `reach`.
+pub fn within(b: &mut Builder, place: Value, (end, reach): (usize, usize), body: impl FnOnce(&mut Builder)) {
+    if reach <= end {
+        return body(b);
+    }
+    let end = b.index(end as i64);
+    let inside = b.lt(place, end);
+    b.if_then(inside, body);
+}
+
 /// The widths in which an axis of `size` is walked when vectors have `lanes` lanes.
 pub fn widths(size: usize, lanes: u8) -> Vec<u8> {
     let mut widths: Vec<u8> = Vec::new();

@@ -42,7 +42,7 @@ pub fn emit(
     let spill = Some(draft.builder.scratch(operands.elem, shape.tile.rows * shape.tile.columns()));
     let (first, second) = (operands.batch, operands.batch + 1);
     let (row_axis, column_axis) = if operands.flip { (second, first) } else { (first, second) };
-    let target = Target { frame, result, outputs, row_axis, column_axis, spill };
+    let target = Target { frame, result, outputs, row_axis, column_axis, spill, kept: None };
     let plan = Plan::new(lowering, &mut draft, shape, operands, &target);
     plan.phases(&mut draft, &target);
     lowering.launch_with(draft, frame, work, &fixed)

@@ -61,6 +61,8 @@ mod matmul_shape;
 mod memory;
 mod pack;
 mod panels;
+mod placed;
+mod pooling;
 mod prepare;
 mod product;
 mod reduce;
@@ -167,6 +169,8 @@ pub struct Lowering<'g> {
     sources: Vec<Option<Source>>,
     /// Buffers decided before their value is computed: outputs, and parameters updated in place.
     planned: BTreeMap<ValueId, BufferId>,
+    /// Values that lie in a concatenation of them.
+    parts: placed::Parts,
     /// Results of run-time updates that may lie where their first operand does.
     written_in_place: BTreeSet<ValueId>,
     buffers: Vec<Buffer>,
@@ -213,6 +217,7 @@ pub fn lower_with(
         tuning,
         sources: vec![None; graph.value_count()],
         planned: BTreeMap::new(),
+        parts: placed::Parts::default(),
         written_in_place: BTreeSet::new(),
         buffers: Vec::new(),
         externals: Vec::new(),
@@ -271,6 +276,7 @@ impl<'g> Lowering<'g> {
         let schedule = Schedule::new(self.graph, partition, &updates);
         let late = self.outputs(&schedule, destinations)?;
         self.written_in_place = schedule.written_in_place;
+        self.parts = self.parts_of(partition);
         for &at in &schedule.order {
             self.group = Some(at);
             let group = &partition.groups[at];
@@ -291,12 +297,13 @@ impl<'g> Lowering<'g> {
             GroupKind::Leaf | GroupKind::View => Ok(()),
             _ if group.outputs.is_empty() => Ok(()),
             GroupKind::Copy => self.lower_copy(group),
-            GroupKind::Map if update::lower(self, group)? => Ok(()),
+            GroupKind::Map if update::lower(self, group)? || self.is_joined(group)? => Ok(()),
             GroupKind::Map => map::lower(self, group),
             GroupKind::Rows => rows::lower(self, group),
             GroupKind::Reduce => reduce::lower(self, group),
             GroupKind::Anchor => anchor::lower(self, group),
             GroupKind::Attention => attention::lower(self, group),
+            GroupKind::Pooled => pooling::lower(self, group),
             GroupKind::Loop => scan::lower(self, group),
         }
     }
@@ -460,8 +467,12 @@ impl<'g> Lowering<'g> {
         Ok(source)
     }
 
-    /// Gives a value that is about to be computed its place: row-major, in a buffer of its own.
+    /// Gives a value that is about to be computed its place: row-major, in a buffer of its own, or where it lies in a whole.
     pub fn store(&mut self, value: ValueId) -> Result<Place, LowerError> {
+        if let Some(place) = self.placed(value)? {
+            self.sources[value.index()] = Some(Source::Stored(place.clone()));
+            return Ok(place);
+        }
         let ty = self.graph.ty(value).clone();
         let buffer = match self.planned.get(&value) {
             Some(&buffer) => buffer,

@@ -18,7 +18,21 @@ use nnc_graph::ValueId;
 /// The most operations of an epilogue that is laid out for each register of a tile.
 const SHORT_EPILOGUE: usize = 10;
 
+/// Room in which a value of an epilogue is kept for what reads it next.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    /// The value.
+    pub value: ValueId,
+    /// The room.
+    pub memory: Memory,
+    /// Where row 0, column 0 would be.
+    pub first: Value,
+    /// Elements from row to row.
+    pub row: i64,
+}
+
 /// The result of a product, as a frame sees it.
+#[derive(Clone, Copy)]
 pub struct Target<'a, 'g> {
     /// The group's frame.
     pub frame: &'a Frame<'g>,
@@ -32,6 +46,8 @@ pub struct Target<'a, 'g> {
     pub column_axis: usize,
     /// Room for one tile; `None` where finished sums lie in memory anyway.
     pub spill: Option<Memory>,
+    /// What is kept beside that.
+    pub kept: Option<Kept>,
 }
 
 /// What becomes of a tile when its last term is added.
@@ -392,21 +408,44 @@ impl Target<'_, '_> {
     }
 
     /// The epilogue of one vector of sums.
-    pub fn at(
+    pub fn at(&self, b: &mut Builder, point: &Point, place: (Value, Value), lanes: u8, known: &Known, sum: Value) {
+        let (point, mut known) = self.bound(point, place, lanes, known, sum);
+        self.frame.evaluate_and_write(b, &point, &mut known, self.outputs);
+        if let Some(Kept { value, memory, first, row }) = self.kept {
+            let kept = self.frame.evaluate(b, &point, &mut known, value);
+            let place = b.affine(&[(first, 1), (place.0, row), (place.1, 1)], 0);
+            b.store(memory, place, kept);
+        }
+    }
+
+    /// A value of the epilogue of one vector of sums.
+    pub fn value(
         &self,
         b: &mut Builder,
+        point: &Point,
+        place: (Value, Value),
+        known: &Known,
+        (sum, value): (Value, ValueId),
+    ) -> Value {
+        let (point, mut known) = self.bound(point, place, point.lanes, known, sum);
+        self.frame.evaluate(b, &point, &mut known, value)
+    }
+
+    /// A point at a row and column, and what is known there.
+    fn bound(
+        &self,
         point: &Point,
         (row, column): (Value, Value),
         lanes: u8,
         known: &Known,
         sum: Value,
-    ) {
+    ) -> (Point, Known) {
         let mut point = Point { vector: self.column_axis, lanes, ..point.clone() };
         point.coordinates[self.row_axis] = row;
         point.coordinates[self.column_axis] = column;
         let mut known = known.clone();
         known.bind(self.result, sum, lanes);
-        self.frame.evaluate_and_write(b, &point, &mut known, self.outputs);
+        (point, known)
     }
 }
 

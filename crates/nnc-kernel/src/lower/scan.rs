@@ -7,6 +7,7 @@
 
 use super::digits::Kept;
 use super::memory::{Buffer, BufferId, Home, Place, Source};
+use super::placed::Parts;
 use super::{Destination, LowerError, Lowering, Pending, map, prepare};
 use crate::ir::Elem;
 use crate::plan::Repeat;
@@ -53,6 +54,7 @@ struct Scope<'g> {
     graph: &'g Graph,
     sources: Vec<Option<Source>>,
     planned: BTreeMap<ValueId, BufferId>,
+    parts: Parts,
     written_in_place: BTreeSet<ValueId>,
     group: Option<usize>,
     constants: Vec<bool>,
@@ -67,6 +69,7 @@ fn exchange<'g>(lowering: &mut Lowering<'g>, scope: Scope<'g>) -> Scope<'g> {
         graph: std::mem::replace(&mut lowering.graph, scope.graph),
         sources: std::mem::replace(&mut lowering.sources, scope.sources),
         planned: std::mem::replace(&mut lowering.planned, scope.planned),
+        parts: std::mem::replace(&mut lowering.parts, scope.parts),
         written_in_place: std::mem::replace(&mut lowering.written_in_place, scope.written_in_place),
         group: std::mem::replace(&mut lowering.group, scope.group),
         constants: std::mem::replace(&mut lowering.constants, scope.constants),
@@ -86,10 +89,10 @@ impl<'g> Loop<'g> {
         let sources = vec![None; body.value_count()];
         let constants = self.constants(lowering, node);
         let fixed = self.fixed();
-        let (planned, written_in_place) = (BTreeMap::new(), BTreeSet::new());
-        let (ahead, digits) = (Vec::new(), Kept::new());
-        let scope =
-            Scope { graph: body, sources, planned, written_in_place, group: None, constants, fixed, ahead, digits };
+        let (planned, parts, written_in_place) = (BTreeMap::new(), Parts::default(), BTreeSet::new());
+        let (ahead, digits, group) = (Vec::new(), Kept::new(), None);
+        let graph = body;
+        let scope = Scope { graph, sources, planned, parts, written_in_place, group, constants, fixed, ahead, digits };
         let outer = exchange(lowering, scope);
         let depth = lowering.scans.len() as u32;
         lowering.scans.push(node);

@@ -113,6 +113,7 @@ fn emit(
         row_axis: 0,
         column_axis: 1,
         spill: None,
+        kept: None,
     };
     let packed = match form {
         Form::Blocks(_) | Form::LookUp => {

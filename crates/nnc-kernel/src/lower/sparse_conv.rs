@@ -70,8 +70,15 @@ fn emit(
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, Axes::apart(&group.domain))?;
     let row_axis = usize::from(operands.has_images);
     let result = lowering.graph.node(anchor).results[0];
-    let target =
-        Target { frame: &frame, result, outputs: &group.outputs, row_axis, column_axis: row_axis + 1, spill: None };
+    let target = Target {
+        frame: &frame,
+        result,
+        outputs: &group.outputs,
+        row_axis,
+        column_axis: row_axis + 1,
+        spill: None,
+        kept: None,
+    };
     let images = operands.image.layout.dims[0];
     let places = operands.axes[0].windows * operands.axes[1].windows;
     let sizes = Sizes { rows: places, columns: pattern.columns, depth: pattern.depth };

@@ -182,27 +182,9 @@ impl Body<'_, '_> {
         let (memory, place) = self.x;
         let taps = read_taps(b, geometry, memory, place, point);
         match self.kind {
-            Kind::Whole(WindowOp::Max) => {
-                let lowest = b.number(b.type_of(taps[0].value), f64::NEG_INFINITY);
-                self.fold(b, &taps, lowest, Builder::max)
-            }
-            Kind::Whole(WindowOp::Sum) => {
-                let zero = b.zero(b.type_of(taps[0].value));
-                self.fold(b, &taps, zero, Builder::add)
-            }
+            Kind::Whole(op) => fold(b, op, &taps),
             Kind::Pick => self.pick(b, &taps),
         }
-    }
-
-    fn fold(
-        &self,
-        b: &mut Builder,
-        taps: &[Tap],
-        identity: Value,
-        op: fn(&mut Builder, Value, Value) -> Value,
-    ) -> Value {
-        let values: Vec<Value> = taps.iter().map(|tap| tap.or(b, identity)).collect();
-        values.iter().skip(1).fold(values[0], |all, &value| op(b, all, value))
     }
 
     fn pick(&self, b: &mut Builder, taps: &[Tap]) -> Value {
@@ -231,6 +213,17 @@ impl Tap {
     pub fn or(&self, b: &mut Builder, identity: Value) -> Value {
         self.inside.map_or(self.value, |inside| b.select(inside, self.value, identity))
     }
+}
+
+/// The maximum or the sum of the taps of a window, in order.
+pub fn fold(b: &mut Builder, op: WindowOp, taps: &[Tap]) -> Value {
+    let ty = b.type_of(taps[0].value);
+    let (identity, combine): (Value, fn(&mut Builder, Value, Value) -> Value) = match op {
+        WindowOp::Max => (b.number(ty, f64::NEG_INFINITY), Builder::max),
+        WindowOp::Sum => (b.zero(ty), Builder::add),
+    };
+    let values: Vec<Value> = taps.iter().map(|tap| tap.or(b, identity)).collect();
+    values.iter().skip(1).fold(values[0], |all, &value| combine(b, all, value))
 }
 
 /// Of scalar taps the first maximum, NaN counting as largest: what `mark` makes of it.

@@ -236,7 +236,7 @@ impl<'a, 'g> Search<'a, 'g> {
                 !draft.nodes.iter().any(|&id| self.drafts.escapes(id, &groups))
             }
             GroupKind::Leaf | GroupKind::View | GroupKind::Copy | GroupKind::Reduce => false,
-            GroupKind::Rows | GroupKind::Attention | GroupKind::Loop => false,
+            GroupKind::Rows | GroupKind::Attention | GroupKind::Pooled | GroupKind::Loop => false,
         }
     }
 

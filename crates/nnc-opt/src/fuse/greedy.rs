@@ -3,7 +3,7 @@
 use super::class::{Class, class};
 use super::merge::{Drafts, Refusal};
 use super::{Decision, FuseOptions, Group, GroupKind, Partition, Verdict};
-use super::{attention, outputs, widen};
+use super::{attention, outputs, pooling, widen};
 use crate::recompute::Copies;
 use nnc_graph::{Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -42,6 +42,7 @@ fn grouped(graph: &Graph, options: &FuseOptions, copies: &Copies, apart: &BTreeS
             }
         }
     }
+    pooling::join_all(graph, &mut drafts, &mut decisions);
     attention::join_all(graph, &mut drafts, &mut decisions);
     if options.scalars {
         join_scalars(graph, &mut drafts, &mut decisions);

@@ -9,7 +9,7 @@ use super::layout::{Layout, common_refinement};
 use super::trace::{Reach, Views};
 use super::{FuseOptions, GroupKind};
 use crate::recompute::Copies;
-use nnc_graph::{Graph, NodeId, Op, OutputKind, ValueId};
+use nnc_graph::{ConvAttributes, Graph, NodeId, Op, OutputKind, ValueId};
 
 /// The most nodes of one group: beyond it code grows faster than memory traffic shrinks.
 pub const NODE_LIMIT: usize = 128;
@@ -84,7 +84,7 @@ pub enum Refusal {
 }
 
 /// Whether a group has a node that stands before what the other has a copy of, made so that it need not be kept.
-fn is_before(a: &Draft, b: &Draft) -> bool {
+pub fn is_before(a: &Draft, b: &Draft) -> bool {
     matches!((a.first, b.copied), (Some(first), Some(copied)) if first <= copied)
 }
 
@@ -172,7 +172,7 @@ impl<'g> Drafts<'g> {
     }
 
     fn compatible(&self, a: &Draft, b: &Draft) -> Result<Join, Refusal> {
-        use GroupKind::{Anchor, Attention, Copy, Leaf, Loop, Map, Reduce, Rows, View};
+        use GroupKind::{Anchor, Attention, Copy, Leaf, Loop, Map, Pooled, Reduce, Rows, View};
         match (a.kind, b.kind) {
             (Map, Map) => self.map_and_map(a, b),
             (Map, Rows | Reduce) => self.map_and_reduction(a, b),
@@ -182,9 +182,8 @@ impl<'g> Drafts<'g> {
             (Anchor, Map) => self.map_and_anchor(b, a),
             (Reduce | Rows, Reduce | Rows) => because("reduction", "they reduce over different axes"),
             (Anchor, Anchor | Reduce | Rows) | (Reduce | Rows, Anchor) => Err(Refusal::Silent),
-            (Leaf | View | Copy | Loop | Attention, _) | (_, Leaf | View | Copy | Loop | Attention) => {
-                Err(Refusal::Silent)
-            }
+            (Leaf | View | Copy | Loop | Attention | Pooled, _)
+            | (_, Leaf | View | Copy | Loop | Attention | Pooled) => Err(Refusal::Silent),
         }
     }
 
@@ -411,7 +410,7 @@ fn takes_epilogue(op: &Op) -> bool {
 }
 
 /// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
-/// place of a convolution; what is before the batch's end, before the rows, rows and columns of a scatter-add; every axis of
+/// place of a convolution, of single channels with lines apart; what is before the batch's end, before the rows, rows and columns of a scatter-add; every axis of
 /// the others.
 pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
     let node = graph.node(id);
@@ -426,6 +425,11 @@ pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
             vec![elements(&sizes[..rows_end]), sizes[rows_end]]
         }
         Op::Conv(_) | Op::ConvInputGrad { .. } => vec![sizes[0], sizes[1], elements(&sizes[2..])],
+        Op::ConvLast(at) if is_single(at, &graph.ty(node.operands[1]).shape.sizes()) => {
+            let places = &sizes[1..sizes.len() - 1];
+            let (lines, line) = places.split_at(places.len() - 1);
+            vec![sizes[0], elements(lines), line[0], sizes[sizes.len() - 1]]
+        }
         Op::ConvLast(_) => vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]],
         Op::ConvWeightGrad { .. } => vec![sizes[0], elements(&sizes[1..])],
         Op::ScatterAdd { axis, batch } => {
@@ -434,6 +438,11 @@ pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
         }
         _ => sizes,
     }
+}
+
+/// Whether each output channel of a convolution is made of a channel of its own.
+fn is_single(at: &ConvAttributes, kernel: &[usize]) -> bool {
+    kernel[1] == 1 && kernel[0] > 1 && at.groups.is(kernel[0] as i64)
 }
 
 /// Whether the op reduces trailing axes in rows that a task can own.

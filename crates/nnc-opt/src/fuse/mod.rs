@@ -13,6 +13,7 @@
 //! - A *reduce* group is a reduction over any axes, with the elementwise work before it and, on its result, after it.
 //! - An *attention* group has products on both sides of a rows group: what they give and take stays in a task
 //!   (`attention.rs`).
+//! - A *pooled* group is a convolution and the windows over what it makes (`pooling.rs`).
 //! - An *anchor* (dot, convolution, window and the like) takes elementwise work on its result as its epilogue.
 //! - A *loop* is a scan; its body has a partition of its own.
 //!
@@ -25,6 +26,7 @@ mod greedy;
 mod layout;
 mod merge;
 mod outputs;
+pub mod pooling;
 mod trace;
 mod widen;
 
@@ -49,6 +51,8 @@ pub struct FuseOptions {
     pub epilogues: bool,
     /// Products with the reductions over rows between them.
     pub attention: bool,
+    /// Windows with the convolution whose result they are over.
+    pub pooling: bool,
     /// Independent chains of scalars with one another.
     pub scalars: bool,
     /// Scores of attention are kept for its derivative if they have at most so many bytes, and else made again.
@@ -66,6 +70,7 @@ impl FuseOptions {
         rows: true,
         epilogues: true,
         attention: true,
+        pooling: true,
         scalars: true,
         kept_scores: KEPT_SCORES,
     };
@@ -76,18 +81,20 @@ impl FuseOptions {
         rows: false,
         epilogues: false,
         attention: false,
+        pooling: false,
         scalars: false,
         kept_scores: KEPT_SCORES,
     };
 
     /// Everything on but one kind, for each kind, by its name.
-    pub fn without_each() -> [(&'static str, Self); 6] {
+    pub fn without_each() -> [(&'static str, Self); 7] {
         [
             ("elementwise", Self { elementwise: false, ..Self::ALL }),
             ("reductions", Self { reductions: false, ..Self::ALL }),
             ("rows", Self { rows: false, ..Self::ALL }),
             ("epilogues", Self { epilogues: false, ..Self::ALL }),
             ("attention", Self { attention: false, ..Self::ALL }),
+            ("pooling", Self { pooling: false, ..Self::ALL }),
             ("scalars", Self { scalars: false, ..Self::ALL }),
         ]
     }
@@ -118,6 +125,8 @@ pub enum GroupKind {
     Anchor,
     /// Products, reductions over the rows of what they give, and products that read the outcome.
     Attention,
+    /// A convolution, windows over what it makes, and elementwise work on both.
+    Pooled,
     /// A scan: the kernels of its body, again and again.
     Loop,
 }
@@ -134,6 +143,7 @@ impl GroupKind {
             Self::Rows => "rows",
             Self::Anchor => "anchor",
             Self::Attention => "attention",
+            Self::Pooled => "pooled",
             Self::Loop => "loop",
         }
     }
@@ -146,10 +156,10 @@ pub struct Group {
     pub kind: GroupKind,
     /// The nodes, in program order.
     pub nodes: Vec<NodeId>,
-    /// For an anchor group, the node that it is built around.
+    /// For an anchor group, the node that it is built around; for a pooled one the convolution.
     pub anchor: Option<NodeId>,
     /// Sizes of the points that are walked: a common refinement of the shapes of its full-size members. For `Reduce`,
-    /// `Rows` and `Attention` the operand of the reduction; for `Anchor` the anchor's result.
+    /// `Rows` and `Attention` the operand of the reduction; for `Anchor` and `Pooled` the anchor's result.
     pub domain: Vec<usize>,
     /// Values that are needed outside of the group and so are stored, in program order.
     pub outputs: Vec<ValueId>,
@@ -171,7 +181,7 @@ pub enum Verdict {
 pub struct Decision {
     /// What came of it.
     pub verdict: Verdict,
-    /// Which kind of fusion: `elementwise`, `reduction`, `rows`, `epilogue`, `attention`, `scalars`.
+    /// Which kind of fusion: `elementwise`, `reduction`, `rows`, `epilogue`, `attention`, `pooling`, `scalars`.
     pub kind: &'static str,
     /// The nodes, as `relu %12 into conv %9`.
     pub what: String,

@@ -211,6 +211,34 @@ pub(super) fn window(g: &mut Generator) {
     g.emit(Op::Window { op, attributes }, &[x], fact);
 }
 
+/// Windows over what a convolution with channels last makes, channel by channel.
+pub(super) fn window_of_conv(g: &mut Generator) {
+    let (attributes, [mut x, w, _]) = conv_case(g);
+    x.shape.0[1..].rotate_left(1);
+    let (x, w) = (g.of_type(&x), g.of_type(&w));
+    let fact = product_bound(g, x, w);
+    let y = g.emit(Op::ConvLast(attributes), &[x, w], fact);
+    let ty = g.ty(y);
+    let zeros = g.splat(&ty, 0.0);
+    let y = g.emit(Op::Binary(BinaryOp::Max), &[y, zeros], fact);
+    let dims = ty.shape.0;
+    let one_channel = [&dims[..1], &[Dim::from(1i64)], &dims[1..]].concat();
+    let y = g.emit(Op::Reshape(one_channel.into()), &[y], fact);
+    let places = dims.len() - 2;
+    let size: Vec<i64> = dims[1..=places].iter().map(|dim| g.rng.int(1, (dim.size() as i64).min(2))).collect();
+    let list = |of: &dyn Fn(usize) -> i64, last: i64| (0..places).map(of).chain([last]).map(Dim::from).collect();
+    let overlap = i64::from(g.rng.one_in(3));
+    let attributes = WindowAttributes {
+        size: list(&|axis| size[axis], 1),
+        stride: list(&|axis| (size[axis] - overlap).max(1), 1),
+        low: list(&|_| 0, 0),
+        high: list(&|_| 0, 0),
+    };
+    let op = g.rng.choose(WindowOp::ALL);
+    let fact = if op == WindowOp::Max { fact } else { rounded(fact.bound * 4.0) };
+    g.emit(Op::Window { op, attributes }, &[y], fact);
+}
+
 pub(super) fn window_of_bytes(g: &mut Generator) {
     let (attributes, [x, _]) = window_case(g);
     let x = g.of_type(&TensorType::new(DType::U8, x.shape));

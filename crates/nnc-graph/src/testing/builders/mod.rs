@@ -50,6 +50,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("dot_stored", dot_stored),
     ("conv_of_bytes", conv_of_bytes),
     ("window_of_bytes", window_of_bytes),
+    ("window_of_conv", window_of_conv),
     ("conv_input_grad", conv_input_grad),
     ("conv_input_grad_of_bytes", conv_input_grad_of_bytes),
     ("conv_weight_grad", conv_weight_grad),
