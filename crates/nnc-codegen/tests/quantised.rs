@@ -191,7 +191,7 @@ fn check_integers(what: &str, graph: &Graph, (count, seed): (usize, u64)) {
 
 #[test]
 fn rows_by_matrices() {
-    for (rows, terms, columns) in [(1, 64, 40), (1, 51, 9), (7, 40, 33), (40, 18, 24), (33, 64, 10)] {
+    for (rows, terms, columns) in [(1, 64, 40), (1, 51, 9), (7, 20, 33), (17, 18, 24)] {
         for turned in [false, true] {
             let (mut network, x) = Network::new(&[rows, terms]);
             let y = network.dense(x, columns, turned);
@@ -202,14 +202,6 @@ fn rows_by_matrices() {
             check_network(&format!("{rows} x {terms} x {columns}, {turned}"), &network.finished(y), 3);
         }
     }
-}
-
-/// One row by a matrix that comes from memory.
-#[test]
-fn a_row_by_a_large_matrix() {
-    let (mut network, x) = Network::new(&[1, 1024]);
-    let y = network.dense(x, 544, false);
-    check_network("large", &network.finished(y), 1);
 }
 
 #[test]
