@@ -243,6 +243,8 @@ pub fn described(graph: &Graph, value: ValueId) -> String {
 /// The node of a kernel that says most about it has the greatest.
 fn weight(op: &Op) -> u8 {
     match fuse::class(op) {
+        // Windows may stand behind a convolution that they are taken of.
+        Class::Anchor if matches!(op, Op::Window { .. }) => 2,
         Class::Anchor | Class::Loop => 3,
         Class::Reduce => 2,
         Class::Pointwise | Class::Indexed => 1,
