@@ -137,10 +137,11 @@ impl KernelDraft {
         Self { builder, args: Vec::new(), how: String::new(), alternatives: None, memories: Vec::new() }
     }
 
-    /// The parameter that stands for a buffer used in such a way.
+    /// The parameter that stands for a buffer used in such a way. Bytes that are read as words, too, are two parameters.
     pub fn param(&mut self, buffer: BufferId, elem: Elem, direction: Direction) -> Memory {
-        if let Some(at) = self.args.iter().position(|&arg| arg == (buffer, direction)) {
-            return self.memories[at];
+        let mut known = self.args.iter().zip(&self.memories);
+        if let Some((_, memory)) = known.find(|&(&arg, memory)| arg == (buffer, direction) && memory.elem == elem) {
+            return *memory;
         }
         let name = match direction {
             Direction::In => format!("in{}", self.args.len()),
