@@ -149,7 +149,7 @@ fn given(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
         let dims = ty.shape.sizes();
         let count = dims.iter().product();
         let tensor = if ty.dtype == DType::I8 {
-            let number = |at: usize, rng: &mut Rng| if at % 5 == 0 { 64 } else { rng.int(-64, 64) };
+            let number = |at: usize, rng: &mut Rng| if at.is_multiple_of(5) { 64 } else { rng.int(-64, 64) };
             let numbers: Vec<f64> = (0..count).map(|at| number(at, &mut rng) as f64).collect();
             Tensor::from_f64(DType::I8, &dims, &numbers)
         } else if name.ends_with(".scale") {

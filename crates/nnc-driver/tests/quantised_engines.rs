@@ -224,11 +224,11 @@ impl Trained {
 
     /// An input of the answer, drawn as the data are.
     fn input(&self, graph: &Graph) -> (String, Tensor) {
-        let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
+        let mut inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
             Op::Input { name, ty } => Some((name.clone(), ty.clone())),
             _ => None,
         });
-        let (name, ty) = inputs.last().unwrap();
+        let (name, ty) = inputs.next_back().unwrap();
         let mut rng = Rng::new(11);
         let dims = ty.shape.sizes();
         let tensor = match ty.dtype {

@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
     }
 
     /// Computes the statistics that the data block asks for by the examples of `part`, but for those that weights brought
-    /// along. [`crate::train()`] does so before its first step.
+    /// along. [`crate::train::train`] does so before its first step.
     ///
     /// # Errors
     /// A failure to compile, or an index of an example that is out of range.

@@ -218,12 +218,15 @@ impl Tap {
 /// The maximum or the sum of the taps of a window, in order.
 pub fn fold(b: &mut Builder, op: WindowOp, taps: &[Tap]) -> Value {
     let ty = b.type_of(taps[0].value);
-    let (identity, combine): (Value, fn(&mut Builder, Value, Value) -> Value) = match op {
-        WindowOp::Max => (b.number(ty, f64::NEG_INFINITY), Builder::max),
-        WindowOp::Sum => (b.zero(ty), Builder::add),
+    let identity = match op {
+        WindowOp::Max => b.number(ty, f64::NEG_INFINITY),
+        WindowOp::Sum => b.zero(ty),
     };
     let values: Vec<Value> = taps.iter().map(|tap| tap.or(b, identity)).collect();
-    values.iter().skip(1).fold(values[0], |all, &value| combine(b, all, value))
+    values.iter().skip(1).fold(values[0], |all, &value| match op {
+        WindowOp::Max => b.max(all, value),
+        WindowOp::Sum => b.add(all, value),
+    })
 }
 
 /// Of scalar taps the first maximum, NaN counting as largest: what `mark` makes of it.

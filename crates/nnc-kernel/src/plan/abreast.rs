@@ -158,6 +158,7 @@ impl Facts {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "ranges are of launches, and there may be one")]
 mod tests {
     use super::*;
     use crate::ir::KernelBuilder;

@@ -171,6 +171,7 @@ fn lowest_gap(placed: &[(usize, Slot)], slot: Slot) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "ranges are of launches, and there may be one")]
 mod tests {
     use super::*;
     use crate::ir::{Direction, KernelBuilder};
