@@ -10,8 +10,8 @@
 //! One launch runs at a time. A launch that finds the pool taken (by another program, or because
 //! it was made from inside a kernel) runs alone on its own thread, which cannot deadlock.
 //!
-//! **Waiting.** An idle worker spins for some microseconds on its own cursor, since the next launch usually follows
-//! at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
+//! **Waiting.** An idle worker spins for some microseconds on its own cursor, which every launch changes, since the next
+//! one usually follows at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
 //! at all cursors a last time, and a launcher publishes the cursors before it looks for sleepers,
 //! both sequentially consistent, so one of the two sees the other.
 
@@ -177,11 +177,15 @@ impl Shared {
 
     /// The life of the worker in `slot`.
     fn work(&self, slot: usize) {
-        let has_work = || self.seats[slot].has_work();
+        let seat = &self.seats[slot];
+        let mut last = seat.launch();
         while !self.stop.load(Ordering::SeqCst) {
-            if !has_work() && !spin_until(has_work) {
+            // Others may have chunks of a launch that has none for this seat.
+            let came = || seat.has_work() || seat.launch() != last;
+            if !came() && !spin_until(came) {
                 self.sleep_until_work();
             }
+            last = seat.launch();
             // SAFETY: a claimed chunk belongs to a launch that has not returned, whose caller
             // vouches for the job (see `Pool::launch`); this worker alone has this slot.
             unsafe { self.run_chunks(slot) };

@@ -280,7 +280,7 @@ unsafe extern "C" fn launch(context: *mut Context, parts: *const Part, count: u6
     let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
     let (scratch, scratch_stride) = (state.scratch, state.scratch_stride);
     let parts = match count {
-        // SAFETY: compiled code passes so many parts.
+        // SAFETY: compiled code passes so many parts, which are there until this returns.
         1 => Parts::One(unsafe { *parts }),
         _ => Parts::Many(parts, count as usize),
     };

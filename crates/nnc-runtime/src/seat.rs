@@ -88,8 +88,9 @@ pub(crate) struct Line {
 impl Line {
     /// Where a chunk begins: those tasks are in it that begin there or later, and before the next chunk does.
     fn start(self, chunk: u64) -> u64 {
-        // A program that runs so much at once as to overflow here would take days.
-        chunk * self.length / self.chunks
+        // `chunk * length / chunks`, rounded down, which would overflow where a launch takes minutes.
+        let (whole, rest) = (self.length / self.chunks, self.length % self.chunks);
+        chunk * whole + chunk * rest / self.chunks
     }
 }
 
@@ -132,7 +133,7 @@ impl Seat {
         self.chunks.store(line.chunks, Ordering::Relaxed);
         self.scratch.store(job.scratch, Ordering::Relaxed);
         self.scratch_stride.store(job.scratch_stride, Ordering::Relaxed);
-        let launch = (self.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
+        let launch = self.launch().wrapping_add(1);
         self.cursor.store((launch << (2 * CHUNK_BITS)) | (first << CHUNK_BITS) | left, Ordering::SeqCst);
     }
 
@@ -155,6 +156,11 @@ impl Seat {
         let (scratch, scratch_stride) =
             (self.scratch.load(Ordering::Relaxed), self.scratch_stride.load(Ordering::Relaxed));
         (Job { parts, scratch, scratch_stride }, Line { length, chunks: self.chunks.load(Ordering::Relaxed) })
+    }
+
+    /// The number of the launch that was published last.
+    pub fn launch(&self) -> u64 {
+        self.cursor.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)
     }
 
     /// Whether chunks are left.
@@ -195,5 +201,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 25, 50, 75, 100]);
         let line = Line { length: 10, chunks: 4 };
         assert_eq!([0, 1, 2, 3, 4].map(|chunk| line.start(chunk)), [0, 2, 5, 7, 10]);
+        let line = Line { length: u64::MAX, chunks: MOST_CHUNKS };
+        assert_eq!(line.start(MOST_CHUNKS), u64::MAX);
     }
 }

@@ -22,6 +22,8 @@ const MOST_BYTES: usize = 1 << 20;
 const FEW_BYTES: usize = 1 << 14;
 /// How many launches are looked at to find company.
 const AHEAD: usize = 32;
+/// The most launches of a set: their arguments lie on the stack of the caller.
+const MOST_LAUNCHES: usize = 256;
 
 /// Puts launches side by side, those after the first `prepared`; gives the ranges.
 pub fn arrange(line: &mut Line, buffers: &[Buffer], prepared: usize) -> Vec<Range<usize>> {
@@ -94,7 +96,8 @@ fn company(own: &Facts, sets: &VecDeque<Set>, facts: &[Facts]) -> Option<usize> 
         }
         let all = set.all.and(own.kind);
         let fits = all.is_light && set.bytes + own.bytes <= MOST_BYTES;
-        if all.has_one_phase && (fits || (all.is_update && place == 0)) {
+        let has_room = set.launches.len() < MOST_LAUNCHES;
+        if has_room && all.has_one_phase && (fits || (all.is_update && place == 0)) {
             found = Some(place);
         }
         if !set.all.is_light && own.bytes > FEW_BYTES {
