@@ -8,7 +8,7 @@ use nnc_graph::testing::{
     Attention, GraphOptions, Layers, Mask, PooledConvolution, SparseConvolution, SparseProduct, graph_of_one_op,
     loop_names, op_names, random_graph_with, sparse_convolution, sparse_product, table_update,
 };
-use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType};
+use nnc_graph::{BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType};
 use nnc_graph::{Stored, Tensor, WindowAttributes, WindowOp};
 use nnc_opt::fuse::{FuseOptions, GroupKind};
 use nnc_opt::quantise::{Layer, Range, quantise};
@@ -262,6 +262,41 @@ fn many_channels() {
     assert!(check(&convolution([[1, 13, 13, 256], [40, 256, 3, 3]], 2, 1), 1), "strided");
     assert!(check(&convolution([[1, 7, 7, 256], [300, 256, 1, 1]], 1, 1), 2), "windows in place");
     assert!(check(&convolution([[1, 9, 11, 256], [33, 256, 3, 3]], 2, 1), 3), "ragged");
+}
+
+/// A product by a parameter with a short epilogue that reads and writes elements of several sizes: a bias, what is added, and
+/// truth values that choose.
+fn finished_product([rows, depth, columns]: [usize; 3]) -> Graph {
+    let mut graph = Graph::new("finished");
+    let ty = |dtype, dims: &[usize]| TensorType::new(dtype, Shape::of(dims));
+    let input = |graph: &mut Graph, name: &str, ty| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]);
+    let x = input(&mut graph, "x", ty(DType::F32, &[rows, depth]));
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(DType::F32, &[depth, columns]) }, &[]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    let shape = graph.ty(y).shape.clone();
+    let bias = input(&mut graph, "bias", ty(DType::F32, &[columns]));
+    let bias = graph.emit(Op::Broadcast { shape, axes: vec![1] }, &[bias]);
+    let added = input(&mut graph, "added", ty(DType::F32, &[rows, columns]));
+    let chosen = input(&mut graph, "chosen", ty(DType::Bool, &[rows, columns]));
+    let y = graph.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
+    let y = graph.emit(Op::Select, &[chosen, y, added]);
+    let positive = graph.emit(Op::Compare(CompareOp::Gt), &[y, added]);
+    let wide = graph.emit(Op::Cast(DType::F64), &[y]);
+    for (name, value) in [("y", y), ("positive", positive), ("wide", wide)] {
+        graph.add_output(name, value, OutputKind::Result);
+    }
+    graph
+}
+
+/// Edges of products whose epilogues stay in registers, and of some so deep that their sums wait in memory.
+#[test]
+fn epilogues_at_the_edge() {
+    for columns in [1, 2, 3, 5, 8, 10, 15, 16, 17, 24, 31, 33, 50, 70] {
+        for [rows, depth] in [[1, 20], [5, 7], [31, 31], [3, 3000]] {
+            let graph = finished_product([rows, depth, columns]);
+            assert!(check(&graph, 1), "{rows} x {depth} x {columns}");
+        }
+    }
 }
 
 fn floats(name: &str, dims: &[usize]) -> Op {

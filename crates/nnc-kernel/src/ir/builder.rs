@@ -122,8 +122,8 @@ pub struct Builder {
 #[derive(Debug)]
 struct OpenBlock {
     statements: Vec<Statement>,
-    /// The index computations made in it.
-    known: HashMap<Op, Value>,
+    /// The index computations and masks made in it.
+    known: HashMap<(Type, Op), Value>,
     /// Whether computations that don't depend on the block may move out of it: so for a loop's body, but not for a
     /// branch, where they would run without need.
     is_loop: bool,
@@ -223,20 +223,31 @@ impl Builder {
 
     /// Adds a definition before the loops it does not depend on, or finds the same index computation in scope.
     fn define(&mut self, ty: Type, op: Op) -> Value {
-        let shared = ty == Type::INDEX || ty == Type::BOOL;
-        if shared && let Some(&value) = self.blocks.iter().rev().find_map(|block| block.known.get(&op)) {
+        if ty == Type::INDEX || ty == Type::BOOL {
+            return self.define_once(ty, op);
+        }
+        self.define_anew(ty, &op).0
+    }
+
+    /// Adds a definition, or finds the same in scope.
+    fn define_once(&mut self, ty: Type, op: Op) -> Value {
+        let key = (ty, op);
+        if let Some(&value) = self.blocks.iter().rev().find_map(|block| block.known.get(&key)) {
             return value;
         }
-        let home = self.home(&op);
+        let (value, home) = self.define_anew(ty, &key.1);
+        self.definitions[value.index()] = Some(key.1.clone());
+        self.blocks[home].known.insert(key, value);
+        value
+    }
+
+    /// Adds a definition before the loops it does not depend on; gives the block where it stands, too.
+    fn define_anew(&mut self, ty: Type, op: &Op) -> (Value, usize) {
+        let home = self.home(op);
         let value = self.fresh(ty);
         self.depths[value.index()] = home as u32 + 1;
-        let block = &mut self.blocks[home];
-        block.statements.push(Statement::Let(value, op.clone()));
-        if shared {
-            block.known.insert(op.clone(), value);
-            self.definitions[value.index()] = Some(op);
-        }
-        value
+        self.blocks[home].statements.push(Statement::Let(value, op.clone()));
+        (value, home)
     }
 
     /// The outermost open block where the operation may stand.

@@ -86,6 +86,12 @@ impl Target {
         self.f32_lanes > 4
     }
 
+    /// Whether stores may leave lanes out at no cost, too: those of AVX2 are slow on many cores, and know only lanes of 32
+    /// and 64 bits.
+    pub fn has_masked_stores(&self) -> bool {
+        self.f32_lanes > 8
+    }
+
     /// How many vectors its registers hold: 32 of 512 bits, 16 of the narrower ones.
     pub fn registers(&self) -> usize {
         if self.f32_lanes == 16 { 32 } else { 16 }

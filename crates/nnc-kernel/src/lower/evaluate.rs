@@ -106,6 +106,45 @@ impl Frame<'_> {
         }
     }
 
+    /// Whether a point may have lanes behind the end of `axis` that are left out at no cost: everything lies side by side
+    /// along the axis or is the same, and no member looks for its operands elsewhere.
+    pub fn leaves_out_lanes(&self, axis: usize) -> bool {
+        let in_rows = |read: &Read| match read {
+            Read::Uniform(..) => true,
+            Read::Memory(walk) => matches!(walk.strides[axis], 0 | 1),
+        };
+        self.target.has_masked_stores()
+            && self.indexed.is_empty()
+            && self.members.iter().all(|&id| class(&self.graph.node(id).op) != Class::Indexed)
+            && self.reads.values().all(in_rows)
+            && self.writes.values().all(|walk| walk.strides[axis] == 1)
+    }
+
+    /// As [`Self::evaluate_and_write`], of the lanes alone that a mask has, where [`Self::leaves_out_lanes`] holds: nothing of
+    /// the others is read or written.
+    pub fn evaluate_and_write_some(
+        &self,
+        b: &mut Builder,
+        point: &Point,
+        known: &mut Known,
+        (outputs, mask): (&[ValueId], Value),
+    ) {
+        for (&value, read) in &self.reads {
+            let Read::Memory(walk) = read else { continue };
+            if walk.strides[point.vector] == 1 && known.get(b, value, point.lanes).is_none() {
+                let offset = offset(b, point, walk, None);
+                let loaded = b.load_masked(walk.memory, offset, mask);
+                known.bind(value, loaded, point.lanes);
+            }
+        }
+        let values: Vec<Value> = outputs.iter().map(|&output| self.evaluate(b, point, known, output)).collect();
+        for (output, value) in outputs.iter().zip(values) {
+            let walk = &self.writes[output];
+            let offset = offset(b, point, walk, None);
+            b.store_masked(walk.memory, offset, mask, value);
+        }
+    }
+
     /// As [`Self::hoist`], for all lanes of a point: reads whole vectors.
     pub fn hoist_lanes(&self, b: &mut Builder, point: &Point, known: &mut Known, moving: impl Fn(usize) -> bool) {
         for (&value, read) in &self.reads {

@@ -7,7 +7,7 @@
 use super::indexed;
 use super::memory::{KernelDraft, Place, Source};
 use super::{LowerError, Lowering};
-use crate::ir::{Direction, Elem, Memory};
+use crate::ir::{Direction, Elem, Memory, Target};
 use nnc_graph::{Graph, NodeId, ValueId};
 use nnc_opt::fuse::{Class, Layout, base, class};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +74,8 @@ const APART: u8 = 128;
 pub struct Frame<'g> {
     /// The graph the group is of.
     pub graph: &'g Graph,
+    /// The machine.
+    pub target: Target,
     /// Nodes computed point by point.
     pub members: BTreeSet<NodeId>,
     /// The axes.
@@ -131,6 +133,7 @@ impl<'g> Frame<'g> {
         plan.join_axes();
         let mut frame = Self {
             graph,
+            target: lowering.target,
             members,
             axes: plan.axes,
             reads: BTreeMap::new(),

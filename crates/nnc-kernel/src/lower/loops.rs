@@ -55,13 +55,14 @@ pub fn coordinates(b: &mut Builder, number: Value, dims: &[usize]) -> Vec<Value>
     found
 }
 
-/// Walks `start..end` in vectors of the first width, then of the next, and so on; the last width is 1.
+/// Walks `start..end` in vectors of the first width, then of the next, and so on, and gives where that ends: at `end` if the
+/// last width is 1.
 pub fn span(
     b: &mut Builder,
     (start, end): (Value, Value),
     widths: &[u8],
     mut body: impl FnMut(&mut Builder, Value, u8),
-) {
+) -> Value {
     let mut from = start;
     for &width in widths {
         let to = if width == 1 {
@@ -80,6 +81,7 @@ pub fn span(
         });
         from = to;
     }
+    from
 }
 
 /// Does something at a place of an axis if that is not behind its end; what is walked may reach further, up to `reach`.

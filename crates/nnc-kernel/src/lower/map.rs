@@ -62,6 +62,7 @@ pub fn copy_as(
     let write = Walk { memory, strides: target.strides, offset: 0 };
     let frame = Frame {
         graph: lowering.graph,
+        target: lowering.target,
         members: BTreeSet::new(),
         axes,
         reads: BTreeMap::from([(value, read)]),

@@ -4,8 +4,9 @@
 //! columns lie side by side). Rows and columns that a tile does not fill are done by smaller tiles of fixed size, since
 //! shapes are known. The last vector of a row of tiles may reach past the columns of C: B is padded with whatever is
 //! there, and a sink either takes only the columns that count (the epilogue), or has room for whole vectors (the sums in
-//! memory). A finished tile goes through the epilogue in registers when that
-//! is short, else by way of scratch memory, row by row.
+//! memory). A finished tile goes through the epilogue in registers when that is short, else by way of scratch memory, row by
+//! row. The vector at the edge goes there with a mask where the machine's stores leave lanes out at no cost, else by way of
+//! scratch memory, too, in pieces.
 
 use super::cost;
 use super::evaluate::{Known, Point};
@@ -333,11 +334,20 @@ impl Target<'_, '_> {
         width: usize,
         sums: &[Value],
     ) {
-        if width == tile.columns() && self.is_short() {
+        let leaves_out_lanes = self.frame.leaves_out_lanes(self.column_axis);
+        if self.is_short() && (width == tile.columns() || leaves_out_lanes) {
             let hoisted = self.hoisted(b, point);
-            for ((i, j), &sum) in tile::places(tile).zip(sums) {
-                let (row, column) = (b.add_index(row, i), b.add_index(column, j));
-                self.at(b, point, (row, column), b.lanes(sum), &hoisted, sum);
+            let counted = tile::places(tile).zip(sums).filter(|((_, j), _)| *j < width as i64);
+            for ((i, j), &sum) in counted {
+                let place = (b.add_index(row, i), b.add_index(column, j));
+                let (lanes, left) = (b.lanes(sum), width as i64 - j);
+                if left >= i64::from(lanes) {
+                    self.at(b, point, place, lanes, &hoisted, sum);
+                } else {
+                    let left = b.index(left);
+                    let mask = b.first_lanes(left, lanes);
+                    self.some_at(b, point, place, mask, &hoisted, sum);
+                }
             }
             return;
         }
@@ -364,12 +374,25 @@ impl Target<'_, '_> {
         widths: &[u8],
     ) {
         let hoisted = self.hoisted_row(b, point, row);
-        span(b, range, widths, |b, at, lanes| {
+        let masked = widths.len() > 1 && self.frame.leaves_out_lanes(self.column_axis);
+        let whole = if masked { &widths[..1] } else { widths };
+        let end = span(b, range, whole, |b, at, lanes| {
             let place = b.add(line, at);
             let sum = b.load(memory, place, lanes);
             let column = b.add(column, at);
             self.at(b, point, (row, column), lanes, &hoisted, sum);
         });
+        if masked {
+            let has_rest = b.lt(end, range.1);
+            b.if_then(has_rest, |b| {
+                let left = b.sub(range.1, end);
+                let mask = b.first_lanes(left, widths[0]);
+                let place = b.add(line, end);
+                let sum = b.load_masked(memory, place, mask);
+                let column = b.add(column, end);
+                self.some_at(b, point, (row, column), mask, &hoisted, sum);
+            });
+        }
     }
 
     /// As [`Self::line`], of sums of so many parts, added in order.
@@ -415,6 +438,17 @@ impl Target<'_, '_> {
             let kept = self.frame.evaluate(b, &point, &mut known, value);
             let place = b.affine(&[(first, 1), (place.0, row), (place.1, 1)], 0);
             b.store(memory, place, kept);
+        }
+    }
+
+    /// As [`Self::at`], of the lanes alone that a mask has.
+    fn some_at(&self, b: &mut Builder, point: &Point, place: (Value, Value), mask: Value, known: &Known, sum: Value) {
+        let (point, mut known) = self.bound(point, place, b.lanes(sum), known, sum);
+        self.frame.evaluate_and_write_some(b, &point, &mut known, (self.outputs, mask));
+        if let Some(Kept { value, memory, first, row }) = self.kept {
+            let kept = self.frame.evaluate(b, &point, &mut known, value);
+            let place = b.affine(&[(first, 1), (place.0, row), (place.1, 1)], 0);
+            b.store_masked(memory, place, mask, kept);
         }
     }
 

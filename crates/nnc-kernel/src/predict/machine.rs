@@ -69,6 +69,11 @@ impl Machine {
         }
     }
 
+    /// Whether a store with a mask is a store like any other.
+    pub fn leaves_out_lanes(&self) -> bool {
+        self.vector_bytes == 64
+    }
+
     /// The same with the clock at which so many f32 operations a second are done on `threads` threads, and memory that gives
     /// so many bytes a second to all of them.
     #[must_use]

@@ -71,11 +71,12 @@ impl Ports {
     /// Adds a store.
     pub fn store(&mut self, machine: &Machine, ty: Type, access: Access) {
         match access {
-            Access::Contiguous | Access::Splat => {
+            Access::Masked(_) if !machine.leaves_out_lanes() => self.by_lanes(ty, 1.0),
+            Access::Contiguous | Access::Splat | Access::Masked(_) => {
                 self.store += machine.slots(ty.size());
                 self.issue += machine.instructions(ty.size()) / ISSUE;
             }
-            Access::Tail(_) | Access::Masked(_) => self.by_lanes(ty, 1.0),
+            Access::Tail(_) => self.by_lanes(ty, 1.0),
             Access::Strided(_) | Access::Indexed(_) => {
                 self.by_lanes(ty, 1.0);
                 self.store += f64::from(ty.lanes);

@@ -1,7 +1,7 @@
 //! Operations across lanes.
 
 use super::Builder;
-use crate::ir::statement::{Op, ReduceOp};
+use crate::ir::statement::{CompareOp, Op, ReduceOp};
 use crate::ir::types::{Elem, Type, Value};
 
 /// Lanes.
@@ -11,12 +11,13 @@ impl Builder {
         self.define(ty, Op::Iota)
     }
 
-    /// The mask of the first `count` of `lanes` lanes.
+    /// The mask of the first `count` of `lanes` lanes; one for all that ask for the same in one scope.
     pub fn first_lanes(&mut self, count: Value, lanes: u8) -> Value {
-        let numbers = self.iota(Type::vector(Elem::I32, lanes));
-        let count = self.convert(count, Elem::I32);
-        let count = self.splat(count, lanes);
-        self.lt(numbers, count)
+        let ty = Type::vector(Elem::I32, lanes);
+        let numbers = self.define_once(ty, Op::Iota);
+        let count = self.define_once(Type::scalar(Elem::I32), Op::Convert(count));
+        let count = if lanes == 1 { count } else { self.define_once(ty, Op::Splat(count)) };
+        self.define_once(ty.mask(), Op::Compare(CompareOp::Lt, numbers, count))
     }
 
     /// A scalar in every one of `lanes` lanes.
