@@ -7,19 +7,21 @@
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
+use crate::project::Project;
 use crate::store::Store;
 use nnc_graph::Tensor;
+use nnc_lang::diagnostic::{Code, Diagnostic};
 use nnc_lang::elaborate::{DataInfo, Lesson, Statistic};
 use std::collections::BTreeSet;
 
 /// Computes the statistics whose states are in `wanted` by the examples of `part`, and puts them into the store.
 ///
 /// # Errors
-/// A failure to compile, or an index of an example that is out of range.
+/// A failure to compile, an index of an example that is out of range, or a statistic that is no finite number.
 pub(crate) fn learn(
     info: &DataInfo,
     part: &Part,
-    compiler: &Compiler,
+    (project, compiler): (&Project, &Compiler),
     store: &mut Store,
     wanted: &BTreeSet<String>,
 ) -> Result<(), DriverError> {
@@ -32,10 +34,21 @@ pub(crate) fn learn(
             }
         }
         let found = summary(lesson, part, &mut program)?.result(lesson.statistic);
+        if let Some(odd) = found.iter().find(|number| !number.is_finite()) {
+            return project.checked(Err(vec![no_number(lesson, *odd)]));
+        }
         let dims: Vec<usize> = lesson.ty.shape.iter().filter_map(|dim| dim.as_number()?.try_into().ok()).collect();
         store.insert(&lesson.path, &Tensor::from_f64(lesson.ty.dtype, &dims, &found));
     }
     Ok(())
+}
+
+/// What is said of a statistic that is no finite number.
+fn no_number(lesson: &Lesson, found: f64) -> Diagnostic {
+    let message = format!("`learn_{}` of the examples that are trained on is {found}", lesson.statistic.name());
+    let diagnostic = Diagnostic::new(Code::E0501, lesson.span, message);
+    diagnostic
+        .help("what it is taken of is no finite number in some example: look at a logarithm, a root or a division")
 }
 
 /// Looks at all examples of a part.
@@ -101,8 +114,9 @@ impl Summary {
             let distance = value - self.mean[at];
             self.mean[at] += distance / self.count;
             self.squares[at] += distance * (value - self.mean[at]);
-            self.min[at] = self.min[at].min(value);
-            self.max[at] = self.max[at].max(value);
+            // Not `f64::min`, which passes over NaN.
+            self.min[at] = if value < self.min[at] || value.is_nan() { value } else { self.min[at] };
+            self.max[at] = if value > self.max[at] || value.is_nan() { value } else { self.max[at] };
         }
     }
 

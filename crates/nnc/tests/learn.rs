@@ -30,11 +30,16 @@ train Line on points {
 /// Rows 0 and 5 are held out; the others are 1, 2, 3, 4 and twice 7, with a column that is always 3.
 const ROWS: &str = "100,3,0\n1,3,10\n2,3,20\n3,3,30\n4,3,40\n-100,3,0\n7,3,70\n7,3,70\n";
 
-fn learnt(file: &Path, path: &str) -> Vec<f64> {
+/// The statistics of a kind that a file has, those with fewer elements first.
+fn learnt(file: &Path, kind: &str) -> Vec<Vec<f64>> {
     let bytes = fs::read(file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let view = tensors.tensor(path).unwrap();
-    view.data().chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect()
+    let number = |four: &[u8]| f64::from(f32::from_le_bytes(four.try_into().unwrap()));
+    let numbers = |bytes: &[u8]| bytes.chunks_exact(4).map(number).collect::<Vec<f64>>();
+    let of_kind = tensors.tensors().into_iter().filter(|(path, _)| path.starts_with(&format!("data:{kind}@")));
+    let mut found: Vec<Vec<f64>> = of_kind.map(|(_, view)| numbers(view.data())).collect();
+    found.sort_by_key(Vec::len);
+    found
 }
 
 fn trained() -> tempfile::TempDir {
@@ -50,15 +55,14 @@ fn trained() -> tempfile::TempDir {
 fn statistics_are_of_the_examples_that_are_trained_on() {
     let keep = trained();
     let file = keep.path().join("run/last.safetensors");
-    assert_eq!(learnt(&file, "data:mean_1"), [40.0]);
-    assert_eq!(learnt(&file, "data:mean_2"), [4.0, 3.0]);
+    assert_eq!(learnt(&file, "mean"), [vec![40.0], vec![4.0, 3.0]]);
     // The squares of the distances are 9, 4, 1, 0, 9, 9; the second column does not change.
     let spread = (32.0f64 / 6.0).sqrt();
-    let found = learnt(&file, "data:std_1");
+    let found = &learnt(&file, "std")[0];
     assert!((found[0] - spread).abs() < 1e-6 && found[1] == 1.0, "{found:?}");
-    assert_eq!(learnt(&file, "data:min_1"), [10.0]);
+    assert_eq!(learnt(&file, "min"), [[10.0]]);
     // One of what others have changed.
-    assert!((learnt(&file, "data:max_1")[0] - 3.0 / spread).abs() < 1e-6);
+    assert!((learnt(&file, "max")[0][0] - 3.0 / spread).abs() < 1e-6);
 }
 
 #[test]
@@ -76,9 +80,9 @@ fn programs_and_further_runs_go_by_what_was_learnt() {
     // Other data: weights keep what they were trained with, a run of its own learns anew.
     fs::write(folder.join("points.csv"), ROWS.replace("7,3,70", "17,3,170")).unwrap();
     ok(folder, &["train", "line.nn", "--init", weights, "--out", "more"]);
-    assert_eq!(learnt(&folder.join("more/last.safetensors"), "data:mean_1"), [40.0]);
+    assert_eq!(learnt(&folder.join("more/last.safetensors"), "mean")[0], [40.0]);
     ok(folder, &["train", "line.nn", "--out", "other"]);
-    assert!(learnt(&folder.join("other/last.safetensors"), "data:mean_1")[0] > 70.0);
+    assert!(learnt(&folder.join("other/last.safetensors"), "mean")[0][0] > 70.0);
 }
 
 #[test]
@@ -90,7 +94,36 @@ fn weights_without_statistics_start_a_training_and_do_nothing_else() {
     let kept = tensors.tensors().into_iter().filter(|(name, _)| name.starts_with("dense"));
     fs::write(folder.join("bare.safetensors"), safetensors::serialize(kept, None).unwrap()).unwrap();
     ok(folder, &["train", "line.nn", "--init", "bare.safetensors", "--out", "more"]);
-    assert_eq!(learnt(&folder.join("more/last.safetensors"), "data:mean_1"), [40.0]);
+    assert_eq!(learnt(&folder.join("more/last.safetensors"), "mean")[0], [40.0]);
     let error = fails(folder, &["eval", "line.nn", "--weights", "bare.safetensors"]);
-    assert!(error.contains("data:mean_1"), "{error}");
+    assert!(error.contains("data:mean@"), "{error}");
+}
+
+#[test]
+fn weights_serve_no_other_statistics_than_theirs() {
+    let keep = trained();
+    let folder = keep.path();
+    let weights = "run/last.safetensors";
+    // A line more, and one that computes the same: nothing is another statistic.
+    let moved = FILE
+        .replace("    centre = ", "    y_top = learn_max(train.1)\n    centre = ")
+        .replace("+ 0.0 * mean(high)", "+ 0.0 * mean(high) * y_top[0]");
+    fs::write(folder.join("line.nn"), &moved).unwrap();
+    let error = fails(folder, &["eval", "line.nn", "--weights", weights]);
+    assert!(error.contains("data:max@") && !error.contains("data:mean@"), "{error}");
+    fs::write(folder.join("line.nn"), FILE.replace("learn_mean(train.1)", "learn_mean(train.1 * 2)")).unwrap();
+    let error = fails(folder, &["eval", "line.nn", "--weights", weights]);
+    assert!(error.contains("data:mean@"), "{error}");
+}
+
+#[test]
+fn a_statistic_of_what_is_no_number_is_told_where_it_stands() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::write(folder.join("points.csv"), ROWS).unwrap();
+    for odd in ["learn_std(sqrt(train.0 - 2))", "learn_max(log(train.0 - 2))"] {
+        fs::write(folder.join("line.nn"), FILE.replace("learn_std(train.0)", odd)).unwrap();
+        let error = fails(folder, &["train", "line.nn", "--out", "run"]);
+        assert!(error.contains("line.nn:8") && error.contains("is NaN"), "{odd}: {error}");
+    }
 }

@@ -304,7 +304,7 @@ impl Search<'_> {
             let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
             let Some((weights, done)) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
             match steps.last().filter(|(last, _): &&(Cut, Checkpoint)| last.to_string() == done.to_string()) {
-                Some((last, _)) => self.leave_out(cut.to_string(), format!("takes out no more than {last}")),
+                Some((last, _)) => self.leave_out(cut.to_string(), format!("comes to {last} again")),
                 None => steps.push((done, weights)),
             }
         }

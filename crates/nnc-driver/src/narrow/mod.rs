@@ -220,7 +220,12 @@ impl Chosen {
                 Some(_) => Row::left_alone(product.place(), &[], Reason::Constant),
                 None => Row::left_alone(product.place(), &[], Reason::TwoActivations),
             };
-            if !self.is_known(&row.path) {
+            // What has no path is called by its place, where several may stand.
+            let is_known = match row.dims.is_empty() {
+                true => self.others.iter().any(|other| other.path == row.path && other.choice == row.choice),
+                false => self.is_known(&row.path),
+            };
+            if !is_known {
                 self.others.push(row);
             }
         }

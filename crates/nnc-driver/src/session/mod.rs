@@ -187,7 +187,8 @@ impl<'a> Session<'a> {
     /// A failure to compile, or an index of an example that is out of range.
     pub fn learn(&mut self, part: &Part) -> Result<(), DriverError> {
         let untaught = std::mem::take(&mut self.untaught);
-        lessons::learn(self.data, part, &self.programs.compiler, &mut self.store, &untaught)
+        let Programs { project, compiler, .. } = &self.programs;
+        lessons::learn(self.data, part, (project, compiler), &mut self.store, &untaught)
     }
 
     /// Whether something that weights lack is a statistic, which [`Self::learn`] computes.

@@ -16,6 +16,7 @@ mod words;
 
 pub use info::{DataInfo, Holdout, Literal, RawField, SourceCall, Split, TextUnit};
 pub(crate) use learn::Taught;
+pub(crate) use learn::differing_lessons;
 pub use learn::{Lesson, Statistic};
 pub use synthetic::Maker;
 

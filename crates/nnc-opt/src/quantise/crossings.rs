@@ -187,25 +187,30 @@ impl<'g> Network<'g> {
         found
     }
 
-    /// Adds who needs a value, but for nodes of one's own group; behind those that move its elements whoever needs what they make.
+    /// Adds who needs a value, but for nodes of one's own group; behind those that move its elements, or cast them, whoever
+    /// needs what they make.
     fn add_readers(&self, (value, own): (ValueId, usize), found: &mut Vec<String>) {
         let results =
             self.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result && output.value == value);
-        let mut named: Vec<String> = results.map(|output| format!("result `{}`", output.name)).collect();
+        let add = |name: String, found: &mut Vec<String>| {
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        };
+        results.for_each(|output| add(format!("result `{}`", output.name), found));
         for id in self.graph.users(self.graph.value(value).node) {
             let node = self.graph.node(id);
             if !node.operands.contains(&value) {
                 continue;
             }
-            let moves = moves(&node.op) || matches!(node.op, Op::Concat { .. } | Op::Pad { .. } | Op::Broadcast { .. });
+            let moves = moves(&node.op)
+                || matches!(node.op, Op::Cast(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Broadcast { .. });
             match moves {
                 true => self.add_readers((node.results[0], own), found),
-                false if own != self.group_of[id.index()] => named.push(described(self.graph, node)),
+                false if own != self.group_of[id.index()] => add(described(self.graph, node), found),
                 false => {}
             }
         }
-        named.retain(|name| !found.contains(name));
-        found.extend(named);
     }
 }
 

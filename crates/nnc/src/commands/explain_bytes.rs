@@ -3,7 +3,7 @@
 use crate::terminal::{self, STRONG};
 use nnc_graph::{DType, Graph};
 use nnc_opt::Optimised;
-use nnc_opt::products::products;
+use nnc_opt::products::{Factor, products};
 use nnc_opt::quantise::{Change, Crossing, crossings};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -22,6 +22,10 @@ impl Layers {
         let mut layers = Self { of_bytes: BTreeSet::new(), of_floats: BTreeSet::new() };
         for product in products(graph).iter().filter(|product| product.varies()) {
             let is_of_bytes = product.graph.ty(product.node.operands[0]).dtype == DType::U8;
+            // Sums of bytes are products with ones.
+            if is_of_bytes && product.factors.contains(&Factor::Constants) {
+                continue;
+            }
             let kind = if is_of_bytes { &mut layers.of_bytes } else { &mut layers.of_floats };
             kind.insert(product.place());
         }

@@ -47,22 +47,32 @@ fn learn(call: &mut Call<'_, '_>, statistic: Statistic) -> Option<Value> {
     if call.elaborator.generic {
         return Some(Value::Tensor(of));
     }
-    let place = match &call.elaborator.taught {
-        None => Some("elsewhere nothing is known of other examples, nor in `augment` or `synthetic`"),
-        Some(_) if call.elaborator.in_scan() => Some("and not in a `scan`, whose steps are no examples"),
-        Some(_) => None,
-    };
-    if let Some(place) = place {
-        let help = "bind it in the `data` block, as `centre = learn_mean(train.0)`: a recipe reads it like a field";
-        let message = format!("`{name}` belongs into the expressions of a `data` block: {place}");
+    if let Some((message, help)) = misplaced(call) {
         call.elaborator.report(Diagnostic::new(Code::E0107, call.span, message).help(help));
         return None;
     }
-    let taught = call.elaborator.taught.as_ref()?;
-    let number = taught.iter().filter(|other| other.statistic == statistic).count() + 1;
-    let path = format!("data:{}_{number}", statistic.name());
+    let path = statistic.path(&call.elaborator.graph, of);
+    let known = call.elaborator.taught.as_ref()?.iter().find(|taught| taught.path == path);
+    if let Some(taught) = known {
+        return Some(Value::Tensor(taught.leaf));
+    }
     let leaf = call.elaborator.graph.emit(Op::Input { name: path.clone(), ty }, &[]);
     let taught = Taught { statistic, path, of, leaf, span: call.span };
     call.elaborator.taught.as_mut()?.push(taught);
     Some(Value::Tensor(leaf))
+}
+
+/// What is said of a use where there are no examples, with advice.
+fn misplaced(call: &Call<'_, '_>) -> Option<(String, &'static str)> {
+    let name = call.builtin.name;
+    if call.elaborator.taught.is_none() {
+        let message = format!(
+            "`{name}` belongs into the expressions of a `data` block: elsewhere nothing is known of other examples, nor \
+             in `augment` or `synthetic`"
+        );
+        let help = "bind it in the `data` block, as `centre = learn_mean(train.0)`: a recipe reads it like a field";
+        return Some((message, help));
+    }
+    let message = format!("`{name}` cannot stand in a `scan`, whose steps are no examples");
+    call.elaborator.in_scan().then_some((message, "bind it before the `scan`"))
 }

@@ -1,17 +1,18 @@
 //! Statistics over the examples that are trained on, as `learn_mean(train.0)`: what they are, how they are computed, and
 //! the state that a recipe keeps each in.
 //!
-//! A statistic is of the rows of `train` that are not held out, before anything is augmented. Its state, `data:mean_1`,
-//! is written by no step; so checkpoints, programs and executables know it as they know weights.
+//! A statistic is of the rows of `train` that are not held out, before anything is augmented. Its state,
+//! `data:mean@0f5e21aa`, is written by no step; so checkpoints, programs and executables know it as they know weights. The
+//! digits say what it is a statistic of: a block that computes something else finds no number in old weights.
 
-use super::Block;
-use crate::diagnostic::{Code, Span};
+use super::{Block, Example};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::Elaborator;
 use crate::elaborate::recipe::copy::ancestors;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::vectorise::{Lane, vectorise};
 use nnc_graph::text::print;
-use nnc_graph::{DType, Dim, Graph, Op, OutputKind, TensorType, ValueId};
+use nnc_graph::{DType, Dim, Graph, NodeId, Op, OutputKind, TensorType, ValueId, fnv1a};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,6 +40,11 @@ impl Statistic {
         }
     }
 
+    /// The path of the state for this statistic of a value.
+    pub(in crate::elaborate) fn path(self, graph: &Graph, of: ValueId) -> String {
+        format!("data:{}@{:08x}", self.name(), fingerprint(graph, of) as u32)
+    }
+
     /// What it is taken for before an example was seen: a standard normal distribution, or a range from 0 to 1.
     fn untaught(self) -> f64 {
         match self {
@@ -46,6 +52,19 @@ impl Statistic {
             Self::Std | Self::Max => 1.0,
         }
     }
+}
+
+/// A number for how a value is computed.
+fn fingerprint(graph: &Graph, value: ValueId) -> u64 {
+    let needed = ancestors(graph, &[value]);
+    let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(|id| needed.contains(id)).collect();
+    let number = |value: &ValueId| nodes.iter().position(|&id| id == graph.value(*value).node);
+    let told = nodes.iter().map(|&id| {
+        let node = graph.node(id);
+        let operands: Vec<Option<usize>> = node.operands.iter().map(number).collect();
+        format!("{:?} {operands:?};", node.op)
+    });
+    fnv1a(told.collect::<String>().into_bytes())
 }
 
 /// A use of a statistic in the graph of an example.
@@ -76,6 +95,8 @@ pub struct Lesson {
     pub graph: Arc<Graph>,
     /// The names of the inputs for the raw tensors, in the order of [`super::DataInfo::raw`].
     pub takes: Vec<String>,
+    /// Where it is asked for.
+    pub span: Span,
 }
 
 impl Lesson {
@@ -89,6 +110,17 @@ impl PartialEq for Lesson {
     fn eq(&self, other: &Self) -> bool {
         self.path == other.path && self.takes == other.takes && print(&self.graph) == print(&other.graph)
     }
+}
+
+/// What is said of a block that learns other statistics in training than elsewhere.
+pub(crate) fn differing_lessons(plain: Option<&Example>, training: Option<&Example>) -> Option<Diagnostic> {
+    let (plain, training) = (&plain?.info.lessons, &training?.info.lessons);
+    let odd = |ours: &'_ [Lesson], theirs: &[Lesson]| {
+        ours.iter().find(|lesson| !theirs.contains(lesson)).map(|lesson| lesson.span)
+    };
+    let span = odd(training, plain).or_else(|| odd(plain, training))?;
+    let message = "this is another number in training than elsewhere: a statistic cannot depend on `training`";
+    Some(Diagnostic::new(Code::E0501, span, message).help("put it before the `if`"))
 }
 
 impl Block<'_> {
@@ -125,6 +157,7 @@ impl Block<'_> {
                 ty,
                 graph: Arc::new(graph),
                 takes: self.source_names.clone(),
+                span: taught.span,
             }),
             Err(reason) => {
                 let message = format!("examples cannot be looked at side by side: {reason}");

@@ -314,6 +314,7 @@ fn check_data(
         let (augmented, more) = data::elaborate(program, options, (id, block), used, true);
         blocks.report(reported);
         blocks.report(more);
+        blocks.report(data::differing_lessons(example.as_ref(), augmented.as_ref()).into_iter().collect());
         match example.filter(|_| augmented.is_some()) {
             Some(example) => blocks.data.push(example.info),
             None => {
