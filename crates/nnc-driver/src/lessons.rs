@@ -4,6 +4,7 @@
 //! Calculating Corrected Sums of Squares and Products", 1962), and put into its state. It depends on nothing but the
 //! rows: not on threads, nor on the engine.
 
+use crate::at_once::put_rows;
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
@@ -55,7 +56,9 @@ fn no_number(lesson: &Lesson, found: f64) -> Diagnostic {
 fn summary(lesson: &Lesson, part: &Part, program: &mut CompiledGraph) -> Result<Summary, DriverError> {
     let mut summary = Summary::default();
     for rows in part.rows.chunks(Lesson::AT_ONCE) {
-        fill(program, lesson, part, rows);
+        // Where they are fewer than a run takes, from the first on again.
+        let places = rows.iter().map(|&row| usize::try_from(row).expect("a row of the table")).cycle();
+        put_rows(program, lesson.takes.iter().map(String::as_str), &part.table, (Lesson::AT_ONCE, places));
         program.run(&mut Store::default()).map_err(explained)?;
         let values = program.output_tensor(Lesson::OF);
         let values = values.ok_or_else(|| DriverError::Internal("a statistic is of nothing".to_owned()))?.to_f64();
@@ -63,17 +66,6 @@ fn summary(lesson: &Lesson, part: &Part, program: &mut CompiledGraph) -> Result<
         values.chunks_exact(size).take(rows.len()).for_each(|example| summary.add(example));
     }
     Ok(summary)
-}
-
-/// Puts in the examples of these rows; where they are fewer than a run takes, from the first on again.
-fn fill(program: &mut CompiledGraph, lesson: &Lesson, part: &Part, rows: &[u64]) {
-    for (name, column) in lesson.takes.iter().zip(&part.table.columns) {
-        let Some(input) = program.input_mut(name) else { continue };
-        let size = input.len() / Lesson::AT_ONCE;
-        for (place, &row) in input.chunks_exact_mut(size).zip(rows.iter().cycle()) {
-            place.copy_from_slice(column.row(usize::try_from(row).expect("a row of the table")));
-        }
-    }
 }
 
 fn explained(error: RunError) -> DriverError {

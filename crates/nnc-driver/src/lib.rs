@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod at_once;
 pub mod bench;
 pub mod checkpoint;
 pub mod compare;

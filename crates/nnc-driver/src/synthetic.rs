@@ -4,6 +4,7 @@
 //! The numbers of an example are drawn by its place in the table, so the table depends on nothing but the file and what it
 //! is made from.
 
+use crate::at_once::put_rows;
 use crate::compiled::{CompiledGraph, Compiler, Engine, RunError};
 use crate::error::DriverError;
 use crate::store::Store;
@@ -64,13 +65,8 @@ fn fill(program: &mut CompiledGraph, maker: &Maker, from: Option<&Table>, first:
         }
     }
     let Some(table) = from else { return };
-    for ((name, _), column) in maker.takes.iter().zip(&table.columns) {
-        let Some(input) = program.input_mut(name) else { continue };
-        let size = input.len() / Maker::AT_ONCE;
-        for (place, row) in input.chunks_exact_mut(size).zip(first..) {
-            place.copy_from_slice(column.row(row % table.rows));
-        }
-    }
+    let names = maker.takes.iter().map(|(name, _)| name.as_str());
+    put_rows(program, names, table, (Maker::AT_ONCE, (first..).map(|row| row % table.rows)));
 }
 
 fn explained(error: RunError, first: usize, count: usize) -> DriverError {

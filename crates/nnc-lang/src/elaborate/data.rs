@@ -5,6 +5,7 @@
 //! only there random numbers may be drawn, keyed by `$draw`. Nothing here opens a file: a source is a name with
 //! arguments.
 
+mod at_once;
 mod info;
 mod learn;
 mod raw;

@@ -5,15 +5,14 @@
 //! `data:mean@0f5e21aa`, is written by no step; so checkpoints, programs and executables know it as they know weights. The
 //! digits say what it is a statistic of: a block that computes something else finds no number in old weights.
 
+use super::at_once::{AT_ONCE, at_once};
 use super::{Block, Example};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::Elaborator;
 use crate::elaborate::recipe::copy::ancestors;
 use crate::elaborate::store::{Entry, Resident};
-use crate::elaborate::vectorise::{Lane, vectorise};
 use nnc_graph::text::print;
-use nnc_graph::{DType, Dim, Graph, NodeId, Op, OutputKind, TensorType, ValueId, fnv1a};
-use std::collections::BTreeMap;
+use nnc_graph::{DType, Graph, NodeId, Op, OutputKind, TensorType, ValueId, fnv1a};
 use std::sync::Arc;
 
 /// What is said of many examples by one number for each element.
@@ -56,9 +55,8 @@ impl Statistic {
 
 /// A number for how a value is computed.
 fn fingerprint(graph: &Graph, value: ValueId) -> u64 {
-    let needed = ancestors(graph, &[value]);
-    let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(|id| needed.contains(id)).collect();
-    let number = |value: &ValueId| nodes.iter().position(|&id| id == graph.value(*value).node);
+    let nodes: Vec<NodeId> = ancestors(graph, &[value]).into_iter().collect();
+    let number = |value: &ValueId| nodes.binary_search(&graph.value(*value).node).ok();
     let told = nodes.iter().map(|&id| {
         let node = graph.node(id);
         let operands: Vec<Option<usize>> = node.operands.iter().map(number).collect();
@@ -101,7 +99,7 @@ pub struct Lesson {
 
 impl Lesson {
     /// How many examples a run of the graph looks at.
-    pub const AT_ONCE: usize = 64;
+    pub const AT_ONCE: usize = AT_ONCE;
     /// The name of its output.
     pub const OF: &str = "of";
 }
@@ -169,23 +167,15 @@ impl Block<'_> {
 
     /// A value of the example's graph for several examples.
     fn batched(&self, value: ValueId, earlier: &[Taught]) -> Result<Graph, String> {
-        let n = Dim::from(Lesson::AT_ONCE);
-        let mut graph = Graph::new("learn");
-        let mut lanes: BTreeMap<String, Lane> = BTreeMap::new();
-        for ((_, raw), name) in self.leaves.iter().zip(&self.source_names) {
-            let ty = TensorType::new(raw.ty.dtype, [vec![n.clone()], raw.ty.shape.to_vec()].concat());
-            let value = graph.emit(Op::Input { name: name.clone(), ty }, &[]);
-            lanes.insert(name.clone(), Lane { value, batched: true });
-        }
-        for Taught { path, leaf, .. } in earlier {
-            let op = Op::Input { name: path.clone(), ty: self.elaborator.ty(*leaf).clone() };
-            lanes.insert(path.clone(), Lane { value: graph.emit(op, &[]), batched: false });
-        }
-        let mut leaf = |_: &mut Graph, op: &Op| match op {
-            Op::Input { name, .. } => lanes.get(name).copied().ok_or_else(|| format!("no input `{name}`")),
-            other => Err(format!("`{}` in a data block", other.name())),
+        let raw = self.source_names.iter().cloned().zip(self.leaves.iter().map(|(_, raw)| raw.ty.clone()));
+        let known = |graph: &mut Graph| {
+            let input = |Taught { path, leaf, .. }: &Taught| {
+                let op = Op::Input { name: path.clone(), ty: self.elaborator.ty(*leaf).clone() };
+                (path.clone(), graph.emit(op, &[]))
+            };
+            earlier.iter().map(input).collect()
         };
-        let found = vectorise(&self.elaborator.graph, &[value], &mut graph, &n, &mut leaf)?;
+        let (mut graph, found) = at_once("learn", (&self.elaborator.graph, &[value]), raw, known)?;
         let exact = graph.emit(Op::Cast(DType::F64), &found);
         graph.add_output(Lesson::OF, exact, OutputKind::Result);
         Ok(graph)

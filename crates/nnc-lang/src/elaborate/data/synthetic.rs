@@ -5,6 +5,7 @@
 //! by the seed of a run: so the data is the same in every run, and what is tested on is not what was trained on. What is
 //! kept here is the graph of so many examples at a time, which whoever opens the data runs.
 
+use super::at_once::{AT_ONCE, at_once};
 use super::raw::RawType;
 use super::{Block, Literal, SourceCall};
 use crate::diagnostic::{Code, Diagnostic, Span};
@@ -12,11 +13,9 @@ use crate::elaborate::Elaborator;
 use crate::elaborate::scope::{Frame, FrameKind};
 use crate::elaborate::types::is_tensor;
 use crate::elaborate::value::{Args, Callable, Value};
-use crate::elaborate::vectorise::{Lane, vectorise};
 use crate::syntax::ast::{Arg, Expr, Function};
 use nnc_graph::text::print;
-use nnc_graph::{DType, Dim, Graph, Op, OutputKind, TensorType, ValueId};
-use std::collections::BTreeMap;
+use nnc_graph::{DType, Graph, Op, OutputKind, TensorType, ValueId};
 use std::sync::Arc;
 
 /// The name of the source.
@@ -38,7 +37,7 @@ pub struct Maker {
 
 impl Maker {
     /// How many examples a run of the graph makes.
-    pub const AT_ONCE: usize = 64;
+    pub const AT_ONCE: usize = AT_ONCE;
 }
 
 impl PartialEq for Maker {
@@ -214,22 +213,13 @@ impl Making<'_> {
         if self.elaborator.report.has_errors() {
             return None;
         }
-        let n = Dim::from(Maker::AT_ONCE);
-        let mut graph = Graph::new(SYNTHETIC);
-        let with_n = |ty: &TensorType| TensorType::new(ty.dtype, [vec![n.clone()], ty.shape.to_vec()].concat());
-        let mut lanes: BTreeMap<String, Lane> = BTreeMap::new();
-        for (name, ty) in takes.iter().cloned().chain([("$draw".to_owned(), TensorType::scalar(DType::I64))]) {
-            let value = graph.emit(Op::Input { name: name.clone(), ty: with_n(&ty) }, &[]);
-            lanes.insert(name, Lane { value, batched: true });
-        }
-        let seed = graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(0)), &[]);
-        lanes.insert("$seed".to_owned(), Lane { value: seed, batched: false });
-        let mut leaf = |_: &mut Graph, op: &Op| match op {
-            Op::Input { name, .. } => lanes.get(name).copied().ok_or_else(|| format!("no input `{name}`")),
-            other => Err(format!("`{}` in an example", other.name())),
+        let each = takes.iter().cloned().chain([("$draw".to_owned(), TensorType::scalar(DType::I64))]);
+        let seed = |graph: &mut Graph| {
+            let seed = graph.emit(Op::Constant(nnc_graph::Tensor::scalar_i64(0)), &[]);
+            vec![("$seed".to_owned(), seed)]
         };
-        match vectorise(&self.elaborator.graph, results, &mut graph, &n, &mut leaf) {
-            Ok(values) => {
+        match at_once(SYNTHETIC, (&self.elaborator.graph, results), each, seed) {
+            Ok((mut graph, values)) => {
                 for (at, value) in values.into_iter().enumerate() {
                     graph.add_output(&at.to_string(), value, OutputKind::Result);
                 }
