@@ -14,12 +14,12 @@ use crate::prune;
 use crate::store::Entry;
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor, TensorType};
+use nnc_runtime::AlignedBuffer;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 
 /// The metadata key of what `nnc` keeps besides tensors.
 const KEY: &str = "nnc";
@@ -115,10 +115,11 @@ pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
         let dtype = from_safe(info.dtype)
             .ok_or_else(|| wrong(format!("tensor `{name}` has dtype {:?}, which nnc does not have", info.dtype)))?;
         let (first, end) = info.data_offsets;
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, end - first).collect();
+        // A store takes such a buffer as it is.
+        let mut buffer = AlignedBuffer::zeroed(end - first);
         file.seek(SeekFrom::Start(start + first as u64)).map_err(io)?;
-        file.read_exact(Arc::get_mut(&mut bytes).expect("nobody else has it yet")).map_err(io)?;
-        let tensor = Tensor::from_bytes(dtype, &info.shape, bytes)
+        file.read_exact(buffer.bytes_mut()).map_err(io)?;
+        let tensor = Tensor::from_bytes(dtype, &info.shape, buffer)
             .ok_or_else(|| wrong(format!("tensor `{name}` has another number of bytes than its shape asks for")))?;
         check_bools(&name, &tensor).map_err(wrong)?;
         tensors.insert(name, tensor);

@@ -12,6 +12,7 @@ use crate::store::{Mismatch, RESERVED, Store};
 use nnc_graph::{DType, Shape, Tensor, TensorType, tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, WeightNames, is_below};
+use nnc_runtime::AlignedBuffer;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -135,6 +136,17 @@ impl<'t> Made<'t> {
             true => write_transposed(self.tensor.bytes(), self.tensor.dims(), self.tensor.dtype().size(), to),
             false => to.copy_from_slice(self.tensor.bytes()),
         }
+    }
+
+    /// The elements, row-major, in a buffer: that of the file, where they stay as they are and nobody else has it.
+    pub fn into_buffer(self) -> AlignedBuffer {
+        if self.transposed {
+            let mut buffer = AlignedBuffer::zeroed(self.tensor.bytes().len());
+            self.write(buffer.bytes_mut());
+            return buffer;
+        }
+        let owned = self.tensor.into_owned().into_owner::<AlignedBuffer>();
+        owned.unwrap_or_else(|shared| AlignedBuffer::from_slice(shared.bytes()))
     }
 
     /// The result as a tensor.
@@ -420,13 +432,13 @@ pub fn from_checkpoint(
         taken.tensors.into_iter().map(|(path, made)| (path, made.into_owned())).collect();
     checkpoint.tensors.clear();
     let mut store = Store::default();
-    made.into_iter().for_each(|(path, made)| store.insert_made(&path, &made));
+    made.into_iter().for_each(|(path, made)| store.insert_made(&path, made));
     Ok(store)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Made, Tensor, cast, part_of};
+    use super::{AlignedBuffer, Made, Tensor, cast, part_of};
     use nnc_graph::DType;
     use std::borrow::Cow;
 
@@ -449,6 +461,16 @@ mod tests {
         assert_eq!(transposed(&large), numbers(&[70, 45]));
         assert_eq!(large.to_f64()[70 * 44 + 69], (69 * 45 + 44) as f64);
         assert_eq!(transposed(&numbers(&[4])), numbers(&[4]));
+    }
+
+    #[test]
+    fn a_buffer_of_the_file_stays_where_it_is() {
+        let buffer = AlignedBuffer::from_slice(&[1.0f32, 2.0]);
+        let place = buffer.bytes().as_ptr();
+        let tensor = Tensor::from_bytes(DType::F32, &[2], buffer).unwrap();
+        let copy = Made::of(Cow::Borrowed(&tensor)).into_buffer();
+        assert!(copy.bytes() == tensor.bytes() && copy.bytes().as_ptr() != place);
+        assert_eq!(Made::of(Cow::Owned(tensor)).into_buffer().bytes().as_ptr(), place);
     }
 
     #[test]

@@ -126,17 +126,14 @@ impl Store {
 
     /// Puts a tensor in, over one that was there.
     pub fn insert(&mut self, path: &str, tensor: &Tensor) {
-        let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
-        buffer.bytes_mut().copy_from_slice(tensor.bytes());
         self.touch();
+        let buffer = AlignedBuffer::from_slice(tensor.bytes());
         self.entries.insert(path.to_owned(), Entry { ty: tensor.ty(), buffer });
     }
 
     /// As [`Self::insert`], of what is made where it stays.
-    pub(crate) fn insert_made(&mut self, path: &str, made: &Made<'_>) {
-        let ty = made.ty();
-        let mut buffer = AlignedBuffer::zeroed(ty.bytes());
-        made.write(buffer.bytes_mut());
+    pub(crate) fn insert_made(&mut self, path: &str, made: Made<'_>) {
+        let (ty, buffer) = (made.ty(), made.into_buffer());
         self.touch();
         self.entries.insert(path.to_owned(), Entry { ty, buffer });
     }

@@ -196,6 +196,12 @@ impl Drop for AlignedBuffer {
     }
 }
 
+impl AsRef<[u8]> for AlignedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Clone for AlignedBuffer {
     fn clone(&self) -> Self {
         let mut copy = Self::with_alignment(self.bytes, self.align);

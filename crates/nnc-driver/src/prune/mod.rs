@@ -14,7 +14,8 @@ use crate::project::Project;
 use crate::session::Session;
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
-use nnc_graph::{DType, Graph, Op, Tensor, is_zero};
+use nnc_graph::tensor::count_zeros;
+use nnc_graph::{DType, Graph, Op, Tensor};
 use nnc_opt::prune::channels::{Record, recorded_axis};
 use nnc_opt::prune::{self, Block, Scope, Use, Weight, mask_path, masked_parameter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,7 +268,7 @@ fn is_sparse(entry: &Entry) -> bool {
     let elements = dims.iter().product::<usize>();
     let allowed = elements - (TOLD * elements as f64).ceil() as usize;
     // Most weights have hardly a zero: whoever has more others than a sparse one may have is known by its first part.
-    let others = |part: &[u8]| part.chunks_exact(size).filter(|element| !is_zero(element)).count();
+    let others = |part: &[u8]| part.len() / size - count_zeros(entry.ty.dtype, part);
     let mut parts = entry.buffer.bytes().chunks(size * PART);
     let mut count = 0;
     parts.all(|part| {
