@@ -4,9 +4,10 @@ mod common;
 
 use nnc_graph::Graph;
 use nnc_graph::testing::{conv, dot, random_inputs};
-use nnc_kernel::ir::{Target, verify};
+use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::{Finished, run};
 use nnc_kernel::predict::{Bound, Machine, predict};
+use nnc_kernel::program::verify::verify_program;
 use nnc_kernel::{Alternatives, Choice, Lowered, Tuning, lower, lower_with};
 use nnc_opt::{Optimised, Options, optimise};
 
@@ -17,7 +18,7 @@ fn optimised(graph: &Graph) -> Optimised {
 fn tuned(optimised: &Optimised, lanes: u8, tuning: &Tuning) -> Lowered {
     let target = Target { winograd: false, ..Target::new(lanes) };
     let lowered = lower_with(&optimised.graph, &optimised.partition, &target, Some(tuning)).unwrap();
-    assert!(verify::verify_program(&lowered.program).is_ok());
+    assert!(verify_program(&lowered.program).is_ok());
     lowered
 }
 

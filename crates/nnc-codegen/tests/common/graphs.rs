@@ -2,7 +2,8 @@
 
 use nnc_graph::testing::random_inputs;
 use nnc_graph::{Graph, Tensor, text};
-use nnc_kernel::ir::{Elem, Target, interpret, verify};
+use nnc_kernel::ir::{Elem, Target, interpret};
+use nnc_kernel::program::verify::verify_program;
 use nnc_kernel::{Access, LowerError, Lowered, lower, plan};
 use nnc_opt::fuse::{FuseOptions, partition};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub fn check(graph: &Graph, seed: u64) -> bool {
 pub fn check_on(graph: &Graph, given: &BTreeMap<String, Tensor>, seed: u64) -> bool {
     for (fuse, f32_lanes) in [(FuseOptions::ALL, 4), (FuseOptions::ALL, 16), (FuseOptions::NONE, 8)] {
         let Some(lowered) = lowered(graph, &fuse, f32_lanes) else { return false };
-        let violations = verify::verify_program(&lowered.program).err();
+        let violations = verify_program(&lowered.program).err();
         assert!(violations.is_none(), "{f32_lanes} lanes: {violations:?}\n{}", text::print(graph));
         let mut expected = vec![vec![0x5a; lowered.arena_bytes]];
         expected.extend(lowered.externals.iter().map(|external| plan::run::initial(external, given).unwrap()));

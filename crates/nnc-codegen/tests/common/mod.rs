@@ -7,7 +7,8 @@
 pub mod graphs;
 
 use nnc_codegen::Backend;
-use nnc_kernel::ir::{Elem, Kernel, interpret, scalar, text, verify};
+use nnc_kernel::ir::{Elem, Kernel, interpret, scalar, text};
+use nnc_kernel::program::verify::verify_program;
 use nnc_kernel::program::{ArgRef, Launch, Program};
 use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Layout, Pool};
@@ -141,7 +142,7 @@ pub fn run_compiled(program: &Program, backend: Backend, buffers: &mut [Vec<u8>]
 
 /// Runs a program on the interpreter and as code of every backend and compares the externals, whose elements are `elems`.
 pub fn check(program: &Program, buffers: &[Vec<u8>], elems: &[Elem]) -> Result<Vec<Vec<u8>>, String> {
-    verify::verify_program(program).map_err(|violations| format!("{violations:#?}\n{}", show(program)))?;
+    verify_program(program).map_err(|violations| format!("{violations:#?}\n{}", show(program)))?;
     let mut expected = buffers.to_vec();
     interpret::run(program, &mut expected).map_err(|fault| format!("{fault}\n{}", show(program)))?;
     let list = elems.iter().enumerate().map(|(number, &elem)| (number + 1, elem, &expected[number + 1][..]));

@@ -32,7 +32,6 @@
 use super::statement::{Access, Address, Base, BinaryOp, Block, For, If, Op, ReduceOp, Statement, Store, UnaryOp};
 use super::types::{Elem, Type, Value};
 use super::{Kernel, Phase};
-use crate::program::{ArgRef, Loop, Program};
 use std::fmt;
 
 /// A broken rule.
@@ -65,77 +64,6 @@ pub fn verify(kernel: &Kernel) -> Result<(), Vec<Violation>> {
         violations.extend(check.found.into_iter().map(|what| Violation { place: place.clone(), what }));
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
-}
-
-/// Every rule that a program breaks: those of its kernels; that launches name kernels that exist and give each parameter
-/// its memory, which moves only with loops that stand around; that loops lie within one another or apart, in order,
-/// and have launches and steps; and that only outermost loops have stages, one for each of their launches, which are serial, an
-/// inner loop in one of them, and then no index.
-///
-/// # Errors
-/// The violations, at least one.
-pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
-    let mut violations: Vec<Violation> =
-        program.kernels.iter().filter_map(|kernel| verify(kernel).err()).flatten().collect();
-    for (number, launch) in program.launches.iter().enumerate() {
-        let what = match program.kernels.get(launch.kernel as usize) {
-            None => format!("there is no kernel {}", launch.kernel),
-            Some(kernel) if kernel.params.len() != launch.args.len() => {
-                format!("`{}` takes {} arguments, not {}", kernel.name, kernel.params.len(), launch.args.len())
-            }
-            Some(kernel) => {
-                let depth = program.loops.iter().filter(|each| each.launches.contains(&number)).count();
-                match kernel.params.iter().zip(&launch.args).find_map(|(param, arg)| misplaced(param, arg, depth)) {
-                    Some(what) => format!("an argument of `{}` {what}", kernel.name),
-                    None => continue,
-                }
-            }
-        };
-        violations.push(Violation { place: format!("launch {number}"), what });
-    }
-    for (number, each) in program.loops.iter().enumerate() {
-        let range = &each.launches;
-        let after = &program.loops[number + 1..];
-        let is_apart = |other: &Loop| other.launches.start >= range.end;
-        let is_inside = |other: &Loop| other.launches.start >= range.start && other.launches.end <= range.end;
-        let what = if range.is_empty() || range.end > program.launches.len() || each.steps == 0 {
-            "it has no launch or no step"
-        } else if !after.iter().all(|other| is_apart(other) || is_inside(other)) {
-            "a later one begins before it, or ends after it"
-        } else if !each.stages.is_empty() && !has_good_stages(program, number) {
-            "its stages are not whole, or not serial, or not outermost"
-        } else {
-            continue;
-        };
-        violations.push(Violation { place: format!("loop {number}"), what: what.to_owned() });
-    }
-    if violations.is_empty() { Ok(()) } else { Err(violations) }
-}
-
-/// Whether the stages of a loop keep the rules.
-fn has_good_stages(program: &Program, number: usize) -> bool {
-    let each = &program.loops[number];
-    let (range, stages) = (&each.launches, &each.stages);
-    let is_outermost = program.loops[..number].iter().all(|before| before.launches.end <= range.start);
-    let is_serial = program.launches[range.clone()].iter().all(|launch| launch.serial);
-    let inner = program.loops[number + 1..].iter().filter(|inner| inner.launches.end <= range.end);
-    let of = |launches: &std::ops::Range<usize>| &stages[launches.start - range.start..launches.end - range.start];
-    stages.len() == range.len()
-        && is_outermost
-        && is_serial
-        && each.index.is_none()
-        && inner.into_iter().all(|inner| of(&inner.launches).iter().all(|stage| *stage == of(&inner.launches)[0]))
-}
-
-/// What is wrong with the place of an argument with `depth` loops around it.
-fn misplaced(param: &super::Param, arg: &ArgRef, depth: usize) -> Option<&'static str> {
-    let size = param.elem.size() as u64;
-    let is_aligned = |bytes: u64| bytes.is_multiple_of(size);
-    if !is_aligned(arg.offset) || !arg.strides.iter().all(|stride| is_aligned(stride.bytes.unsigned_abs())) {
-        return Some("is not aligned to its element");
-    }
-    let moves = arg.strides.iter().any(|stride| stride.depth as usize >= depth);
-    moves.then_some("moves with a loop that is not around it")
 }
 
 struct Check<'a> {

@@ -3,8 +3,9 @@
 
 use nnc_graph::testing::random_inputs;
 use nnc_graph::{DType, Graph, OutputKind, Tensor, interpret};
-use nnc_kernel::ir::{Target, verify};
+use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::{Finished, run};
+use nnc_kernel::program::verify::verify_program;
 use nnc_kernel::{LowerError, lower};
 use nnc_opt::fuse::{FuseOptions, partition};
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ pub fn lowered_run(
         LowerError::Unsupported(what) => format!("unsupported: {what}"),
         bug @ LowerError::Bug(_) => bug.to_string(),
     })?;
-    verify::verify_program(&lowered.program).map_err(|found| {
+    verify_program(&lowered.program).map_err(|found| {
         let lines: Vec<String> = found.iter().take(5).map(ToString::to_string).collect();
         lines.join("\n")
     })?;

@@ -4,6 +4,8 @@
 //! packed weights. The entry made of a program runs the others one after the other, those of a loop again and again; each
 //! runs the phases of its kernel with a barrier after each.
 
+pub mod verify;
+
 use crate::ir::{Kernel, Phase};
 use std::collections::BTreeSet;
 use std::ops::Range;
