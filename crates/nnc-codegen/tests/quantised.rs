@@ -170,7 +170,10 @@ fn check_network(what: &str, graph: &Graph, count: usize) {
     for (seed, range) in
         [Range { scale: 1.0 / 64.0, signed: false }, Range { scale: 3.0 / 127.0, signed: true }].into_iter().enumerate()
     {
-        let layer = |name: &str| Layer { name: name.to_owned(), input: range, marks: BTreeSet::new() };
+        let layer = |name: &str| {
+            let summands = Some(range);
+            Layer { name: name.to_owned(), input: range, summands, marks: BTreeSet::new() }
+        };
         let layers: Vec<Layer> = all.iter().map(|site| layer(&site.name)).collect();
         check_integers(&format!("{what}, {range:?}"), &quantise(graph, &layers), (count, seed as u64));
         let ranges = all.iter().map(|site| (site.layer().to_owned(), range)).collect();

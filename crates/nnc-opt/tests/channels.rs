@@ -6,7 +6,9 @@ use nnc_graph::{DType, Graph, OutputKind, Tensor, interpret, text, verify};
 use nnc_lang::elaborate::{Loader, Options as LangOptions, Unit, check};
 use nnc_opt::grad;
 use nnc_opt::prune::Scope;
-use nnc_opt::prune::channels::{Group, Label, Network, Record, Stays, Wanted, choose, shrink, stays, without};
+use nnc_opt::prune::channels::{
+    Free, Group, Label, Network, Record, Stays, Wanted, choose, half, shrink, stays, without,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -447,9 +449,11 @@ fn the_least_channels_go_until_the_share_is_gone() {
     let worth = network.importance(tensor);
     let groups = network.groups();
     let free: Vec<&Group> = groups.iter().filter(|group| group.fixed.is_none()).collect();
-    let choice = |share: f64, scope: Scope, multiple: usize| {
+    let at_pace = |paces: [f64; 2], share: f64, scope: Scope, multiple: usize| {
+        let free: Vec<Free> = free.iter().zip(paces).map(|(group, pace)| Free { group, pace }).collect();
         choose(&free, &worth, (&network.cost, &network.gone), Wanted { share, scope, multiple })
     };
+    let choice = |share: f64, scope: Scope, multiple: usize| at_pace([1.0, 1.0], share, scope, multiple);
     let left = |gone: &BTreeSet<Label>| -> Vec<Vec<usize>> {
         let kept = |group: &&Group| {
             let stays = group.channels.iter().enumerate().filter(|(_, class)| !gone.contains(class));
@@ -461,6 +465,12 @@ fn the_least_channels_go_until_the_share_is_gone() {
     assert_eq!(network.cost.of(&network.gone), 2 * 216);
     assert_eq!(left(&choice(0.2, Scope::Global, 1).unwrap()), [(4..16).collect::<Vec<_>>(), (0..8).collect()]);
     assert_eq!(left(&choice(0.2, Scope::Global, 8).unwrap()), [(8..16).collect::<Vec<_>>(), (0..8).collect()]);
+    // What takes ten times as long goes first: the least unit of the first layer is worth an eighth of the mean.
+    let slow_second = left(&at_pace([1.0, 10.0], 0.2, Scope::Global, 1).unwrap());
+    assert_eq!(slow_second, [(1..16).collect::<Vec<_>>(), (2..8).collect()]);
+    assert_eq!(choice(0.5, Scope::Layer, 1), at_pace([1.0, 10.0], 0.5, Scope::Layer, 1));
+    let halves = [1, 8, 16].map(|multiple| [0, 1].map(|at| half(free[at], multiple).len()));
+    assert_eq!(halves, [[8, 4]; 3]);
     let each = left(&choice(0.5, Scope::Layer, 1).unwrap());
     assert_eq!((each[0].len(), each[1].len()), (10, 5), "{each:?}");
     // At most one step of each is left: 8 and 4 units, 4 * 8 + 8 * 4 + 4 * 3 = 76.

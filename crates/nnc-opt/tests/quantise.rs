@@ -79,12 +79,17 @@ fn quantised(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Graph, BTreeMa
 /// The layers of a graph with the ranges that the interpreter sees, and their integers.
 fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTreeMap<String, Tensor>) {
     let run = interpret::run(graph, given).unwrap();
-    let (mut ranges, mut tensors) = (BTreeMap::<String, Range>::new(), BTreeMap::new());
-    for site in sites(graph) {
-        let seen = Sources::new(graph).roots(site.input).into_iter().flat_map(|root| run.value(root).to_f64());
+    let (mut layers, mut tensors) = (BTreeMap::<String, Layer>::new(), BTreeMap::new());
+    let sources = Sources::new(graph);
+    let range = |values: Vec<ValueId>| {
+        let seen = values.into_iter().flat_map(|value| run.value(value).to_f64());
         let (least, most) = seen.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
-        let range = Range::covering(least as f32, most as f32).unwrap();
-        ranges.entry(site.name.clone()).and_modify(|other| *other = other.and(range)).or_insert(range);
+        Range::covering(least as f32, most as f32)
+    };
+    for site in sites(graph) {
+        let input = range(sources.roots(site.input)).unwrap();
+        let new = Layer { summands: range(sources.summands(site.input)), ..layer(&site.name, input) };
+        layers.entry(site.name.clone()).and_modify(|other| other.input = other.input.and(input)).or_insert(new);
         let weights = run.value(site.weights);
         let inner: usize = weights.dims()[site.channel_axis + 1..].iter().product();
         let channel = |at: usize| at / inner % site.channels;
@@ -96,11 +101,11 @@ fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTre
         tensors.insert(weights_path(&site.name), Tensor::from_f64(DType::I8, weights.dims(), &whole));
         tensors.insert(scales_path(&site.name), Tensor::from_f64(DType::F32, &[site.channels], &scales));
     }
-    (ranges.into_iter().map(|(name, input)| layer(&name, input)).collect(), tensors)
+    (layers.into_values().collect(), tensors)
 }
 
 fn layer(name: &str, input: Range) -> Layer {
-    Layer { name: name.to_owned(), input, marks: BTreeSet::new() }
+    Layer { name: name.to_owned(), input, summands: None, marks: BTreeSet::new() }
 }
 
 /// Holds the integers of a graph to its floats, relative to the largest.
@@ -539,6 +544,42 @@ fn bytes_are_added_as_whole_numbers() {
             assert!(furthest < 0.05 * largest, "by {furthest}, of {largest}, signed {is_signed}");
         }
     }
+}
+
+/// A convolution whose channels' means a product reads; somebody else may read what they are means of.
+fn headed(other: bool) -> Graph {
+    let mut graph = Graph::new("headed");
+    let x = image(&mut graph);
+    let y = conv(&mut graph, x, "first", &[8, 8, 3, 3], 1);
+    let y = relu(&mut graph, y);
+    let flat = graph.emit(Op::Reshape(Shape::of(&[1, 8, 36])), &[y]);
+    let mean = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![2] }, &[flat]);
+    let mean = scaled(&mut graph, mean, 1.0 / 36.0);
+    let w = graph.emit(Op::Param { path: "head.w".to_owned(), ty: ty(&[8, 10]) }, &[]);
+    let z = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[mean, w]);
+    graph.add_output("z", z, OutputKind::Result);
+    if other {
+        let apart = graph.emit(Op::Unary(UnaryOp::Exp), &[y]);
+        graph.add_output("apart", apart, OutputKind::Result);
+    }
+    graph
+}
+
+/// What nobody reads but a mean before a product is bytes, by a range of its own, which is wider than that of means.
+#[test]
+fn what_only_means_read_is_bytes() {
+    let graph = headed(false);
+    let (layers, _) = rounded(&graph, &given(&graph));
+    let head = layers.iter().find(|layer| layer.name == "head.w").unwrap();
+    assert!(head.summands.unwrap().scale > 1.5 * head.input.scale, "{head:?}");
+    let sums = |graph: &Graph, dtype: DType| {
+        let is_sum = |op: &Op| matches!(op, Op::Reduce { op: ReduceOp::Sum, axes } if *axes == [2]);
+        graph.nodes().filter(|(_, node)| is_sum(&node.op) && graph.ty(node.results[0]).dtype == dtype).count()
+    };
+    let integers = stays_near(&graph, 0.05);
+    assert_eq!((sums(&integers, DType::I32), sums(&integers, DType::F32)), (1, 0));
+    let read_elsewhere = stays_near(&headed(true), 0.05);
+    assert_eq!((sums(&read_elsewhere, DType::I32), sums(&read_elsewhere, DType::F32)), (0, 1));
 }
 
 /// Data is added as it was given: integers of it are made for a product alone.

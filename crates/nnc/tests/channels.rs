@@ -168,6 +168,20 @@ fn only_what_is_asked_for_goes() {
     assert_eq!(shape(&folder.join(SMALL), "dense_1.w"), [128, 48]);
 }
 
+/// The mean of the pictures has channels, too, but no layer makes it.
+#[test]
+fn statistics_of_data_are_no_layers() {
+    let (_keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let source = source.replace("reshape(train.0 / 16, ", "reshape((train.0 - learn_mean(train.0)) / 16, ");
+    assert!(source.contains("learn_mean"));
+    fs::write(folder.join("digits.nn"), source).unwrap();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "dense"]);
+    let words = ["prune", "digits.nn", "--weights", DENSE, "--channels", "0.5", "-o", SMALL, "--json"];
+    let report = ok(&folder, &words);
+    assert!(report.contains("conv2d_1.w") && !report.contains("data:"), "{report}");
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_nothing_is_overwritten() {
     let (_keep, folder) = trained();

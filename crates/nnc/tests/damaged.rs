@@ -67,7 +67,17 @@ fn integers_and_their_scales_and_ranges_are_such() {
             tensors.get_mut("dense_1.w.scale").unwrap().bytes[4..8].copy_from_slice(&lie.to_le_bytes());
         });
     }
-    for lie in [&[0.0, 0.0][..], &[f32::NAN, 0.0], &[-1.0, 0.0], &[f32::INFINITY, 1.0], &[1.0, 0.5], &[1.0], &[]] {
+    for lie in [
+        &[0.0, 0.0][..],
+        &[f32::NAN, 0.0],
+        &[-1.0, 0.0],
+        &[f32::INFINITY, 1.0],
+        &[1.0, 0.5],
+        &[1.0],
+        &[],
+        &[1.0, 0.0, 1.0],
+        &[1.0, 0.0, 0.0, 0.0],
+    ] {
         refused(&folder, "q.safetensors", &["`$quantised.dense_1.w`", again], |tensors| {
             tensors.insert("$quantised.dense_1.w".to_owned(), Stored::floats(&[lie.len()], lie));
         });

@@ -224,6 +224,21 @@ fn a_schedule_that_leaves_its_bounds_is_an_error() {
     assert!(!folder.join("run/last.safetensors").exists());
 }
 
+/// A schedule that is 0 throughout, one that begins after the last choice; and one that begins before it.
+#[test]
+fn pruning_that_takes_nothing_is_an_error_with_its_place() {
+    for pruning in ["f32(iteration) * 0, every=1", "cubic(0.5, begin=0.95, end=1.0), every=9"] {
+        let (_keep, folder) = with_pruning(pruning);
+        let set = ["--set", "epochs=1", "batch=128"];
+        let said = fails(&folder, &[&["train", "digits.nn", "--out", "run"][..], &set].concat());
+        let told = ["E0601", "digits.nn:", "nothing is ever pruned", "weights are chosen last in iteration"];
+        assert!(told.iter().all(|told| said.contains(told)), "{said}");
+        assert!(!folder.join("run/last.safetensors").exists());
+    }
+    let (_keep, folder) = with_pruning("cubic(0.5, begin=0.95, end=1.0), every=1");
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "batch=128", "--out", "run"]);
+}
+
 #[test]
 fn pruning_that_never_chooses_is_told() {
     let (_keep, folder) = with_pruning("0.5, every=1000");

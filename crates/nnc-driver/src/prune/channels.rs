@@ -2,16 +2,17 @@
 //!
 //! The `.nn` file declares the full widths. What was kept is in the file of weights, `$prune.PATH.channels.AXIS`, and from
 //! there in [`Project::channels`](crate::Project::channels), by which every graph of the project is made smaller. The
-//! analysis and the choice are [`nnc_opt::prune::channels`]'s.
+//! analysis and the choice are [`nnc_opt::prune::channels`]'s; how long what may go takes is `pace`'s.
 
+use super::pace::Clock;
 use super::{Scope, check_over, covers, parameters};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
 use nnc_graph::{Graph, Tensor};
-use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::prune::channels::{Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
+use nnc_lang::elaborate::{DataInfo, RecipeInfo};
+use nnc_opt::prune::channels::{Free, Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
 use nnc_opt::prune::judged_parameter;
 use std::collections::BTreeMap;
 
@@ -26,6 +27,8 @@ pub struct Request {
     pub multiple: usize,
     /// Paths of parameters, or of layers, whose groups may lose channels; empty for all.
     pub over: Vec<String>,
+    /// The examples of a run that is to be fast.
+    pub rows: usize,
 }
 
 /// What became of a group of coupled channels.
@@ -63,7 +66,7 @@ pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Re
     let recipe = session.recipe();
     let network = network(project, recipe, &project.channels)?;
     check_over(&request.over, &parameters(&project.graph(evaluation(project, recipe))?))?;
-    let groups = network.groups();
+    let groups = layers(network.groups(), session.data());
     let store = session.store_mut();
     let judged: Vec<Option<Stays>> = groups.iter().map(|group| judge(group, &network, request)).collect();
     let free: Vec<&Group> = groups.iter().zip(&judged).filter(|(_, stays)| stays.is_none()).map(|(g, _)| g).collect();
@@ -72,6 +75,7 @@ pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Re
     }
     let worth = network.importance(|path| store.tensor(path));
     let wanted = Wanted { share: request.share, scope: request.scope, multiple: request.multiple };
+    let free = timed(&free, (project, recipe), &network, request)?;
     let gone = choose(&free, &worth, (&network.cost, &network.gone), wanted).map_err(|most| too_much(most, request))?;
     let rows = Project::batch(recipe) as u64;
     let costs = |group: &Group| [&network.gone, &gone].map(|gone| network.cost.of_group(group, gone) / rows);
@@ -94,6 +98,21 @@ pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Re
     })
 }
 
+/// Groups with the time that goes with their multiply-adds, where that counts.
+fn timed<'g>(
+    groups: &[&'g Group],
+    (project, recipe): (&Project, &RecipeInfo),
+    network: &Network,
+    request: &Request,
+) -> Result<Vec<Free<'g>>, DriverError> {
+    let clock = match request.scope {
+        Scope::Global => Some(Clock::new((project, recipe), network, request.rows)?),
+        Scope::Layer => None,
+    };
+    let pace = |group: &Group| clock.as_ref().map_or(Ok(1.0), |clock| clock.pace(group, request.multiple));
+    groups.iter().map(|&group| Ok(Free { group, pace: pace(group)? })).collect()
+}
+
 fn evaluation(project: &Project, recipe: &RecipeInfo) -> Result<Graph, Vec<nnc_lang::diagnostic::Diagnostic>> {
     project.unit.evaluate(&recipe.name, Project::batch(recipe))
 }
@@ -108,6 +127,14 @@ fn network(project: &Project, recipe: &RecipeInfo, record: &Record) -> Result<Ne
     let graphs: Result<Vec<Graph>, DriverError> =
         first.into_iter().chain(answers).chain(pictures).map(|made| project.checked(made)).collect();
     Network::new(&graphs?, record).map_err(DriverError::Usage)
+}
+
+/// The groups of what a model has: statistics of data are no layers.
+fn layers(mut groups: Vec<Group>, data: &DataInfo) -> Vec<Group> {
+    let is_statistic = |path: &str| data.lessons.iter().any(|lesson| lesson.path == path);
+    groups.iter_mut().for_each(|group| group.members.retain(|member| !is_statistic(&member.path)));
+    groups.retain(|group| !group.members.is_empty());
+    groups
 }
 
 fn judge(group: &Group, network: &Network, request: &Request) -> Option<Stays> {

@@ -6,6 +6,7 @@
 //! has pruned all that it wants.
 
 pub mod channels;
+mod pace;
 pub mod schedule;
 
 use crate::checkpoint;

@@ -22,7 +22,7 @@ const SAME: f64 = 1e-6;
 /// nothing is pruned.
 ///
 /// # Errors
-/// Diagnostics: of the recipe, or for a share that is none.
+/// Diagnostics: of the recipe, or for a share that is none, or 0 whenever masks are chosen.
 pub fn settled(project: &Project, recipe: &RecipeInfo, iterations: i64) -> Result<i64, DriverError> {
     let Some(asked) = &recipe.prune else { return Ok(0) };
     let due = iterations / asked.every;
@@ -42,6 +42,9 @@ pub fn settled(project: &Project, recipe: &RecipeInfo, iterations: i64) -> Resul
         shares.push((iteration, share));
     }
     let most = shares.iter().fold(0f64, |most, (_, share)| most.max(*share));
+    if most == 0.0 {
+        return project.checked(Err(vec![nothing_goes(asked, (due * asked.every, iterations))]));
+    }
     let first = shares.iter().find(|(_, share)| *share >= most - SAME);
     Ok(first.map_or(0, |(iteration, _)| *iteration))
 }
@@ -52,6 +55,16 @@ fn no_share(asked: &PruneInfo, share: f64, (iteration, iterations): (i64, i64)) 
         iteration + 1
     );
     Diagnostic::new(Code::E0601, asked.span, message)
+}
+
+fn nothing_goes(asked: &PruneInfo, (last, iterations): (i64, i64)) -> Diagnostic {
+    let message = "nothing is ever pruned: the share of the weights that go is 0 whenever they are chosen";
+    let help = format!(
+        "weights are chosen last in iteration {last} of {iterations}: say a share above 0, begin earlier, or choose more \
+         often (`every={}`)",
+        asked.every
+    );
+    Diagnostic::new(Code::E0601, asked.span, message).help(help)
 }
 
 /// The share that goes, as a graph of the iteration alone; `None` if it depends on more.

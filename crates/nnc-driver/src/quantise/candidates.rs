@@ -6,7 +6,7 @@ use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
-use crate::quantise::observe::{self, Method, Observation};
+use crate::quantise::observe::{self, Method, Observation, Observations, Role};
 use crate::quantise::weights::{self, Quantised};
 use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows, timing};
 use crate::store::Store;
@@ -21,6 +21,8 @@ pub struct Candidate {
     /// The weights as floats.
     floats: Tensor,
     made: Option<Quantised>,
+    /// The range of what its activations are sums of, if there is one.
+    summands: Option<Range>,
     /// What its activations are computed by, in all programs that were looked at.
     marks: BTreeSet<u64>,
     /// What is told of it.
@@ -60,13 +62,14 @@ impl Candidates {
         let graphs = programs.iter().map(|program| &program.graph);
         let (seen, calibrated_on) = match trained.is_empty() {
             true => (observe::observe(graphs, request.method, (compiler, store), examples)?, Some(calibrated_on)),
-            false => (BTreeMap::new(), None),
+            false => (Observations::new(), None),
         };
         let firsts: Vec<Site> = uses.iter().map(|uses| uses[0].clone()).collect();
         let floats = weights::floats(&programs[0].graph, &firsts, (compiler, store))?;
         let candidate = |(sites, weights): (Vec<Site>, Tensor)| {
             let first = &sites[0];
-            let seen = seen.get(&first.name);
+            let summands = seen.get(&(first.name.clone(), Role::Summands)).and_then(|seen| seen.range(request.method));
+            let seen = seen.get(&(first.name.clone(), Role::Input));
             let range = match calibrated_on {
                 Some(_) => range(seen, request.method),
                 None => trained.get(first.layer()).copied().ok_or(Reason::NotTrained),
@@ -79,7 +82,7 @@ impl Candidates {
             let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
             let layer = String::new();
             let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
-            Candidate { floats: weights, made, marks, row, sites }
+            Candidate { floats: weights, made, summands, marks, row, sites }
         };
         let mut all: Vec<Candidate> = uses.into_iter().zip(floats).map(candidate).collect();
         let graph = programs.into_iter().next().expect("there is one").graph;
@@ -194,7 +197,7 @@ impl Candidate {
     /// Its range, if it is quantised.
     pub fn layer(&self) -> Option<Layer> {
         let input = self.row.choice.ok()?;
-        Some(Layer { name: self.row.name.clone(), input, marks: self.marks.clone() })
+        Some(Layer { name: self.row.name.clone(), input, summands: self.summands, marks: self.marks.clone() })
     }
 
     /// Seconds of its products, by floats and by integers; nothing where it has no integers.

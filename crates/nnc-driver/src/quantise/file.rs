@@ -1,6 +1,7 @@
 //! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of its
-//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones) with what these were computed by
-//! (`$looked.NAME`, i64: [`crate::quantise::looked`]), beside the floats that are left.
+//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for what
+//! they are sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
+//! [`crate::quantise::looked`]), beside the floats that are left.
 
 use crate::checkpoint;
 use crate::error::DriverError;
@@ -21,10 +22,12 @@ const RANGE: &str = "$quantised.";
 /// What the path of the marks of a range starts with.
 const MARKS: &str = "$looked.";
 
-/// The tensors that keep a layer's range and its marks, and their paths.
+/// The tensors that keep a layer's ranges and its marks, and their paths.
 pub fn range_tensors(layer: &Layer) -> [(String, Tensor); 2] {
-    let numbers = [f64::from(layer.input.scale), f64::from(u8::from(layer.input.signed))];
-    let range = Tensor::from_f64(DType::F32, &[2], &numbers);
+    let ranges = std::iter::once(layer.input).chain(layer.summands);
+    let numbers: Vec<f64> =
+        ranges.flat_map(|range| [f64::from(range.scale), f64::from(u8::from(range.signed))]).collect();
+    let range = Tensor::from_f64(DType::F32, &[numbers.len()], &numbers);
     let marks: Vec<u8> = layer.marks.iter().flat_map(|mark| mark.to_le_bytes()).collect();
     let marks = Tensor::from_bytes(DType::I64, &[layer.marks.len()], marks).expect("eight bytes for each");
     [(format!("{RANGE}{}", layer.name), range), (format!("{MARKS}{}", layer.name), marks)]
@@ -51,8 +54,8 @@ pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
 }
 
 fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Result<Layer, String> {
-    let input =
-        range_of(range).ok_or_else(|| lie(&format!("{RANGE}{name}"), "no scale above 0 with a sign of 0 or 1"))?;
+    let (input, summands) =
+        ranges_of(range).ok_or_else(|| lie(&format!("{RANGE}{name}"), "no scale above 0 with a sign of 0 or 1"))?;
     let find = |path: &str| tensors.get(path).ok_or_else(|| lie(path, "not there, though there is a range for it"));
     let path = weights_path(name);
     let weights = find(&path)?;
@@ -71,15 +74,21 @@ fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Resu
         return Err(lie(&path, "no list of what the range was found for"));
     }
     let marks = marks.to_i64().into_iter().map(i64::cast_unsigned).collect();
-    Ok(Layer { name: name.to_owned(), input, marks })
+    Ok(Layer { name: name.to_owned(), input, summands, marks })
 }
 
-/// The range that a tensor tells.
-fn range_of(range: &Tensor) -> Option<Range> {
-    let numbers = range.to_f64();
-    let [scale, signed @ (0.0 | 1.0)] = numbers[..] else { return None };
-    let is_scale = range.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
-    is_scale.then_some(Range { scale: scale as f32, signed: signed == 1.0 })
+/// The ranges that a tensor tells, that of what is summed only where it has four numbers.
+fn ranges_of(ranges: &Tensor) -> Option<(Range, Option<Range>)> {
+    let numbers = ranges.to_f64();
+    let range = |numbers: &[f64]| {
+        let &[scale, signed @ (0.0 | 1.0)] = numbers else { return None };
+        let is_scale = ranges.dtype() == DType::F32 && scale > 0.0 && scale.is_finite();
+        is_scale.then_some(Range { scale: scale as f32, signed: signed == 1.0 })
+    };
+    match numbers.split_at_checked(2)? {
+        (input, []) => Some((range(input)?, None)),
+        (input, summands) => Some((range(input)?, Some(range(summands)?))),
+    }
 }
 
 /// Whether a tensor holds finite floats from `least` on, at least one.

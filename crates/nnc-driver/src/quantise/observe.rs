@@ -96,8 +96,20 @@ impl Observation {
     }
 }
 
-/// What activations are like, by the names of sites: all that is rounded for one, in any of some graphs. A graph that is
-/// only one of several programs may lack inputs that others have.
+/// What is looked at for a product.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    /// Its activations.
+    Input,
+    /// What these are sums of: [`Sources::summands`].
+    Summands,
+}
+
+/// What was seen, by the names of sites.
+pub type Observations = BTreeMap<(String, Role), Observation>;
+
+/// What activations are like: all that is rounded for a site, in any of some graphs. A graph that is only one of several
+/// programs may lack inputs that others have.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -106,12 +118,12 @@ pub fn observe<'g>(
     method: Method,
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
-) -> Result<BTreeMap<String, Observation>, DriverError> {
-    let mut found: BTreeMap<String, Observation> = BTreeMap::new();
+) -> Result<Observations, DriverError> {
+    let mut found = Observations::new();
     let mut programs = Vec::new();
     for graph in graphs {
         let looked = Looked::new(graph);
-        found.extend(looked.names().map(|name| (name.to_owned(), Observation::default())));
+        found.extend(looked.sought().map(|sought| (sought.clone(), Observation::default())));
         programs.push((compiler.compile(&looked.graph)?, looked));
     }
     let passes: &[Look] = if method == Method::MinMax { &[Look::Ends] } else { &[Look::Ends, Look::Counts] };
@@ -127,20 +139,22 @@ pub fn observe<'g>(
     Ok(found)
 }
 
-/// A graph that gives out the roots of its sites' activations.
+/// A graph that gives out the roots of its sites' activations, and what these are sums of.
 struct Looked {
     graph: Graph,
-    /// The name of each of these results, and the sites that are rounded there.
-    sites_of: BTreeMap<String, BTreeSet<String>>,
+    /// The name of each of these results, and what is rounded there.
+    sites_of: BTreeMap<String, BTreeSet<(String, Role)>>,
 }
 
 impl Looked {
     fn new(graph: &Graph) -> Self {
-        let mut by_value: BTreeMap<ValueId, BTreeSet<String>> = BTreeMap::new();
+        let mut by_value: BTreeMap<ValueId, BTreeSet<(String, Role)>> = BTreeMap::new();
         let sources = Sources::new(graph);
         for site in sites(graph) {
-            for root in sources.roots(site.input) {
-                by_value.entry(root).or_default().insert(site.name.clone());
+            let read = sources.roots(site.input).into_iter().map(|root| (root, Role::Input));
+            let summed = sources.summands(site.input).into_iter().map(|summand| (summand, Role::Summands));
+            for (value, role) in read.chain(summed) {
+                by_value.entry(value).or_default().insert((site.name.clone(), role));
             }
         }
         let results: Vec<(String, ValueId)> = by_value.keys().map(|&value| (value.to_string(), value)).collect();
@@ -148,17 +162,17 @@ impl Looked {
         Self { graph: with_results(graph, &results), sites_of }
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.sites_of.values().flatten().map(String::as_str)
+    fn sought(&self) -> impl Iterator<Item = &(String, Role)> {
+        self.sites_of.values().flatten()
     }
 
     /// Adds what a run of a program gave, which is the so-manieth of them.
-    fn look(&self, (program, at): (&CompiledGraph, usize), look: Look, found: &mut BTreeMap<String, Observation>) {
-        for (result, names) in &self.sites_of {
+    fn look(&self, (program, at): (&CompiledGraph, usize), look: Look, found: &mut Observations) {
+        for (result, sought) in &self.sites_of {
             let Some(bytes) = program.output(result) else { continue };
             let floats = || bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-            for name in names {
-                let Some(seen) = found.get_mut(name) else { continue };
+            for of in sought {
+                let Some(seen) = found.get_mut(of) else { continue };
                 match look {
                     Look::Ends => seen.extend(at, floats()),
                     Look::Counts => seen.count(floats()),

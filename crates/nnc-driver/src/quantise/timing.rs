@@ -154,7 +154,7 @@ fn product(
     let parts = [(scales_path(&name), &integers.scales), (weights_path(&name), &integers.weights)];
     let parts = Store::of(parts.iter().map(|(path, tensor)| (path.as_str(), *tensor)));
     let range = Range { scale: 1.0 / 64.0, signed: false };
-    let quantised = quantise(&rounded, &[Layer { name, input: range, marks: BTreeSet::new() }]);
+    let quantised = quantise(&rounded, &[Layer { name, input: range, summands: None, marks: BTreeSet::new() }]);
     Ok([(plain, Store::of([(WEIGHTS, floats)].into_iter())), (quantised, parts)])
 }
 
@@ -240,7 +240,8 @@ mod tests {
         let store = Store::of(tensors.into_iter());
         let (plain, read) = Form { graph: &graph, store: &store }.specialised();
         assert_eq!((weights_of(&plain), read.iter().count()), (0, 0));
-        let layer = Layer { name: site.name, input: Range { scale: 1.0, signed: false }, marks: BTreeSet::new() };
+        let input = Range { scale: 1.0, signed: false };
+        let layer = Layer { name: site.name, input, summands: None, marks: BTreeSet::new() };
         let quantised = quantise(&graph, &[layer]);
         let (quantised, read) = Form { graph: &quantised, store: &store }.specialised();
         assert_eq!((weights_of(&quantised), read.iter().count()), (2, 2));

@@ -1,11 +1,12 @@
 //! The rewrite to integers.
 //!
 //! The activations of a quantised product are rounded where they are made: behind what only moves or compares elements,
-//! in the end at the value that these are taken of. From there on integers are moved, and every reader of floats reads
-//! what the integers stand for, so that a value is stored once. What follows from inputs alone stays as it is for others,
-//! since targets and numbers of classes may be cut out of it; its integers are made beside. Both operands get more channels of zeros where the number
-//! of terms is no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has
-//! a border of its own around them, of what stands for 0.
+//! in the end at the value that these are taken of. What they are sums of is rounded, too, where nobody else reads it.
+//! From there on integers are moved, and every reader of floats reads what the integers stand for, so that a value is
+//! stored once. What follows from inputs alone stays as it is for others, since targets and numbers of classes may be cut
+//! out of it; its integers are made beside. Both operands get more channels of zeros where the number of terms is no
+//! multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has a border of its
+//! own around them, of what stands for 0.
 
 use super::pool;
 use super::rounded::{Rounded, rounded_values};
@@ -70,15 +71,18 @@ pub fn floats_of_integers(graph: &Graph, layers: &[Layer]) -> Graph {
 /// weights follow from ([`Site::layer`]). It reads the floats of weights, and rounds them itself.
 pub fn quantise_floats(graph: &Graph, ranges: &BTreeMap<String, Range>) -> Graph {
     let served = sites(graph).into_iter().filter(|site| !site.is_small());
-    let layer = |site: Site| Some(Layer { input: *ranges.get(site.layer())?, name: site.name, marks: BTreeSet::new() });
+    let layer = |site: Site| {
+        let input = *ranges.get(site.layer())?;
+        Some(Layer { input, summands: None, name: site.name, marks: BTreeSet::new() })
+    };
     rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), &Source::Floats)
 }
 
 fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
-    let by_name: BTreeMap<&str, Range> = layers.iter().map(|layer| (layer.name.as_str(), layer.input)).collect();
+    let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
     let sites = sites(graph);
     let chosen = sites.iter().filter_map(|site| Some((site.node, (site, *by_name.get(site.name.as_str())?))));
-    let chosen: BTreeMap<NodeId, (&Site, Range)> = chosen.collect();
+    let chosen: BTreeMap<NodeId, (&Site, &Layer)> = chosen.collect();
     let sources = Sources::new(graph);
     let ranges = Ranges::of(graph, &sources, chosen.values());
     let mut unlimited = Fuel::new(None);
@@ -92,7 +96,7 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
-            Some((site, range)) => pass.product(node, site, *range),
+            Some((site, layer)) => pass.product(node, site, layer.input),
             None => pass.other(id, node),
         }
         for &result in &node.results {
@@ -107,24 +111,31 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
 }
 
 /// The ranges of the values that are rounded, or joined of rounded ones: where activations of products come from by moves of
-/// one value. Several products that read the same have one range that covers theirs.
+/// one value, or by sums of what nobody else reads. Several products that read the same have one range that covers theirs.
 #[derive(Default)]
 struct Ranges {
-    /// Of what products read.
+    /// Of what products and sums read.
     direct: BTreeMap<ValueId, Range>,
     /// Of what is only read as a part of a concatenation.
     parts: BTreeMap<ValueId, Range>,
 }
 
 impl Ranges {
-    fn of<'s>(graph: &Graph, sources: &Sources<'_>, chosen: impl Iterator<Item = &'s (&'s Site, Range)>) -> Self {
+    fn of<'s>(graph: &Graph, sources: &Sources<'_>, chosen: impl Iterator<Item = &'s (&'s Site, &'s Layer)>) -> Self {
         let mut ranges = Self::default();
-        for (site, range) in chosen {
-            let origin = sources.origin(site.input);
-            note(&mut ranges.direct, origin, *range);
-            ranges.note_parts(graph, sources, (origin, *range));
+        for (site, layer) in chosen {
+            ranges.note(graph, sources, (sources.origin(site.input), layer.input));
+            if let Some(range) = layer.summands {
+                let summands = sources.summands(site.input).into_iter();
+                summands.for_each(|summand| ranges.note(graph, sources, (summand, range)));
+            }
         }
         ranges
+    }
+
+    fn note(&mut self, graph: &Graph, sources: &Sources<'_>, (value, range): (ValueId, Range)) {
+        note(&mut self.direct, value, range);
+        self.note_parts(graph, sources, (value, range));
     }
 
     fn note_parts(&mut self, graph: &Graph, sources: &Sources<'_>, (value, range): (ValueId, Range)) {

@@ -102,7 +102,9 @@ pub struct Layer {
     pub name: String,
     /// How its activations are quantised.
     pub input: Range,
-    /// For which activations: the [`Site::mark`] of all that the range was found for.
+    /// How what they are sums of is quantised, if nobody else reads it ([`Sources::summands`]) and that is known.
+    pub summands: Option<Range>,
+    /// For which activations: the [`Site::mark`] of all that the ranges were found for.
     pub marks: BTreeSet<u64>,
 }
 

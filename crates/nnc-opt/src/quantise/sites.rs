@@ -7,7 +7,8 @@
 use super::fingerprint::fingerprints;
 use crate::constants::constants;
 use crate::products::multiply_adds;
-use nnc_graph::{Dim, Graph, NodeId, Op, ValueId};
+use crate::simplify::matching::number;
+use nnc_graph::{BinaryOp, Dim, Graph, NodeId, Op, ReduceOp, ValueId, WindowOp};
 use std::collections::BTreeSet;
 
 /// A product that can be quantised.
@@ -101,6 +102,44 @@ impl<'g> Sources<'g> {
         found
     }
 
+    /// The values that `value` is taken of by sums, scaled by numbers, as means over places are, and that nobody reads for
+    /// anything else: these may be bytes without a reader of floats noticing.
+    pub fn summands(&self, value: ValueId) -> Vec<ValueId> {
+        let found = self.roots(value).into_iter().filter_map(|root| {
+            let node = self.graph.definition(self.unscaled(root));
+            is_sum(&node.op).then(|| self.origin(node.operands[0]))
+        });
+        let found: BTreeSet<ValueId> = found.filter(|&summand| self.is_learned(summand)).collect();
+        let is_only_summed = |summand: &ValueId| {
+            std::iter::once(*summand).chain(self.roots(*summand)).all(|part| self.is_only_summed(part))
+        };
+        found.into_iter().filter(is_only_summed).collect()
+    }
+
+    /// What a value is a multiple of by numbers, behind moves of one value.
+    fn unscaled(&self, value: ValueId) -> ValueId {
+        let value = self.origin(value);
+        let node = self.graph.definition(value);
+        let is_number = |at: usize| number(self.graph, node.operands[at]).is_some();
+        match node.op {
+            Op::Binary(BinaryOp::Mul | BinaryOp::Div) if is_number(1) => self.unscaled(node.operands[0]),
+            Op::Binary(BinaryOp::Mul) if is_number(0) => self.unscaled(node.operands[1]),
+            _ => value,
+        }
+    }
+
+    /// Whether all that is made of a value is sums, behind moves and joins of elements.
+    fn is_only_summed(&self, value: ValueId) -> bool {
+        let is_given_out = self.graph.outputs().iter().any(|output| output.value == value);
+        let readers = self.graph.users(self.graph.value(value).node);
+        let is_summed = |reader: &NodeId| {
+            let node = self.graph.node(*reader);
+            let passes_on = moves(&node.op) || matches!(node.op, Op::Concat { .. });
+            is_sum(&node.op) || passes_on && self.is_only_summed(node.results[0])
+        };
+        !is_given_out && !readers.is_empty() && readers.iter().all(is_summed)
+    }
+
     /// The concatenation or other value that `value` is taken of by moves of one value.
     pub(super) fn origin(&self, mut value: ValueId) -> ValueId {
         loop {
@@ -118,7 +157,16 @@ impl<'g> Sources<'g> {
 pub(super) fn moves(op: &Op) -> bool {
     match op {
         Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => true,
-        Op::Window { op, .. } => *op == nnc_graph::WindowOp::Max,
+        Op::Window { op, .. } => *op == WindowOp::Max,
+        _ => false,
+    }
+}
+
+/// Whether every element of the result is a sum of elements of the one operand.
+fn is_sum(op: &Op) -> bool {
+    match op {
+        Op::Reduce { op, .. } => *op == ReduceOp::Sum,
+        Op::Window { op, .. } => *op == WindowOp::Sum,
         _ => false,
     }
 }

@@ -23,7 +23,8 @@ pub struct Prune {
     /// The share of the weights that go.
     #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = values::sparsity, allow_negative_numbers = true)]
     pub sparsity: f64,
-    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone.
+    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone: of those that are worth as
+    /// much those that take longest, in a run of one example, or of 64 with `--bind N=64`.
     #[arg(long, value_name = "SHARE", value_parser = values::sparsity, allow_negative_numbers = true, conflicts_with_all = ["sparsity", "block"])]
     pub channels: Option<f64>,
     /// With `--channels`: where channels go, a multiple of so many stays, or of half as many where there are few.

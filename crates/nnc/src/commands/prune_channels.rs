@@ -2,7 +2,7 @@
 
 use crate::arguments::Prune;
 use crate::terminal::{self, GOOD, STRONG};
-use crate::{Failure, output};
+use crate::{Failure, output, setup};
 use nnc_driver::prune::channels::{Report, Request, Row, prune_channels};
 use nnc_driver::prune::stage;
 use nnc_driver::{DriverError, Project, Session};
@@ -15,7 +15,8 @@ pub(crate) fn run(
     metadata: Option<&str>,
 ) -> Result<(), Failure> {
     let (scope, multiple, over) = (options.scope, options.multiple, options.over.clone());
-    let report = prune_channels(session, project, &Request { share, scope, multiple, over })?;
+    let rows = setup::rows(&options.file)?.unwrap_or(1);
+    let report = prune_channels(session, project, &Request { share, scope, multiple, over, rows })?;
     stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
     if options.json {
         return output::line(&format!("{:#}", as_json(&report)));

@@ -1,8 +1,10 @@
 //! The choice of the channels that go.
 //!
 //! What a channel is worth is the sum of the squares of all weights that are its own, divided by the mean of its group, so
-//! that groups of different layers compare (Fang and others, 2023, section 3.3). The least go first, in steps that keep
-//! vectors full, until a share of the multiply-adds is gone; the last step of a group stays.
+//! that groups of different layers compare (Fang and others, 2023, section 3.3). Multiply-adds of different layers take
+//! different times, so it is divided by the pace of the group ([`Free`]), too: of channels that are worth as much, those go
+//! whose multiply-adds take longest. The least go first, in steps that keep vectors full, until a share of the
+//! multiply-adds is gone; the last step of a group stays.
 
 use super::groups::{Cost, Group};
 use super::labels::{Fixed, Label};
@@ -47,6 +49,16 @@ impl fmt::Display for Stays {
     }
 }
 
+/// A group that may lose channels.
+#[derive(Clone, Copy, Debug)]
+pub struct Free<'g> {
+    /// The group.
+    pub group: &'g Group,
+    /// The time that goes with one of its multiply-adds, in that of the network's mean one: above 0. It counts where the
+    /// least channels of all groups go.
+    pub pace: f64,
+}
+
 /// Channels of a group that go together, and their rank among all.
 struct Step {
     group: usize,
@@ -87,6 +99,13 @@ fn step(group: &Group, multiple: usize) -> usize {
     step
 }
 
+/// About half of the channels of a group of two or more, as steps come: so many as leave whole steps. Which ones they are
+/// does not matter to how long the rest takes.
+pub fn half(group: &Group, multiple: usize) -> &[Label] {
+    let left = (group.channels.len() / 2).next_multiple_of(step(group, multiple));
+    &group.channels[left..]
+}
+
 fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
@@ -107,13 +126,13 @@ pub fn stays(group: &Group, asked: bool, cost: &Cost, gone: &BTreeSet<Label>) ->
 /// # Errors
 /// The share of all that may go, if that is less.
 pub fn choose(
-    groups: &[&Group],
+    groups: &[Free<'_>],
     worth: &BTreeMap<Label, f64>,
     (cost, before): (&Cost, &BTreeSet<Label>),
     wanted: Wanted,
 ) -> Result<BTreeSet<Label>, f64> {
     let each = groups.iter().enumerate();
-    let mut steps: Vec<Step> = each.flat_map(|(at, group)| steps((at, group), worth, wanted)).collect();
+    let mut steps: Vec<Step> = each.flat_map(|(at, free)| steps((at, free), worth, wanted)).collect();
     steps.sort_by(|a, b| a.rank.total_cmp(&b.rank).then_with(|| a.channels.cmp(&b.channels)));
     let whole = cost.of(before) as f64;
     let without = |steps: &[Step]| -> BTreeSet<Label> {
@@ -141,7 +160,8 @@ fn spare(steps: &mut Vec<Step>, is_enough: impl Fn(&[Step]) -> bool) {
 }
 
 /// The steps in which a group loses its channels, the least first.
-fn steps((at, group): (usize, &Group), worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
+fn steps((at, free): (usize, &Free<'_>), worth: &BTreeMap<Label, f64>, wanted: Wanted) -> Vec<Step> {
+    let Free { group, pace } = *free;
     let mut ranked: Vec<(f64, Label)> =
         group.channels.iter().map(|&class| (worth.get(&class).copied().unwrap_or_default(), class)).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -153,7 +173,10 @@ fn steps((at, group): (usize, &Group), worth: &BTreeMap<Label, f64>, wanted: Wan
     while end < count {
         let part = &ranked[start..end];
         let rank = match wanted.scope {
-            Scope::Global => part.iter().map(|(worth, _)| worth).sum::<f64>() / part.len() as f64 / mean.max(1e-30),
+            Scope::Global => {
+                let worth = part.iter().map(|(worth, _)| worth).sum::<f64>() / part.len() as f64;
+                worth / mean.max(1e-30) / pace
+            }
             Scope::Layer => end as f64 / count as f64,
         };
         made.push(Step { group: at, rank, channels: part.iter().map(|&(_, class)| class).collect() });

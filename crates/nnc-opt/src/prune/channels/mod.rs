@@ -31,7 +31,7 @@ mod separate;
 pub mod shrink;
 pub mod trace;
 
-pub use choose::{Stays, Wanted, choose, importance, stays};
+pub use choose::{Free, Stays, Wanted, choose, half, importance, stays};
 pub use first::first_values;
 pub use groups::{Cost, Group, Member, groups};
 pub use labels::{Fixed, Label};
