@@ -6,8 +6,8 @@
 //! registers while the windows of a line are computed a few at a time, so that an element that several of them share is
 //! read once. The transpose of a convolution with a stride has its windows in phases ([`super::phases`]): a task copies what
 //! all of them read, goes through its lines phase by phase, and computes neighbouring windows of all phases together, so that
-//! results are written line by line. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies its part: their few
-//! products and sums are exact, and a step of floats is cheaper than one of wide integers.
+//! results are written line by line. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies
+//! its part: their few products and sums are exact, and a step of floats is cheaper than one of wide integers.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
