@@ -36,13 +36,13 @@ fn layer([images, channels, size, rows]: [usize; 4], [taps, stride, groups]: [us
 }
 
 /// The derivatives of a convolution by its image and by its weights.
-fn derivatives([images, channels, size, rows]: [usize; 4], [taps, groups]: [usize; 2]) -> Graph {
+fn derivatives([images, channels, size, rows]: [usize; 4], [taps, stride, groups]: [usize; 3]) -> Graph {
     let mut graph = Graph::new("derivatives");
     let x = input(&mut graph, "x", &[images, channels, size, size]);
     let w = input(&mut graph, "w", &[rows, channels / groups, taps, taps]);
-    let dy = input(&mut graph, "dy", &[images, rows, size, size]);
+    let dy = input(&mut graph, "dy", &[images, rows, size / stride, size / stride]);
     let space = vec![Dim::from(size as i64); 2];
-    let attributes = square(taps, 1, groups);
+    let attributes = square(taps, stride, groups);
     let dx = graph.emit(Op::ConvInputGrad { attributes: attributes.clone(), input: space }, &[dy, w]);
     let space = vec![Dim::from(taps as i64); 2];
     let dw = graph.emit(Op::ConvWeightGrad { attributes, kernel: space }, &[x, dy]);
@@ -128,9 +128,10 @@ fn no_microkernel_spills() {
         ("groups", layer([1, 64, 28, 64], [3, 1, 4])),
         ("depthwise", layer([1, 96, 56, 96], [3, 1, 96])),
         ("depthwise, strided", layer([1, 96, 56, 96], [3, 2, 96])),
-        ("derivatives", derivatives([8, 64, 28, 64], [3, 1])),
-        ("derivatives of 1x1", derivatives([8, 64, 28, 128], [1, 1])),
-        ("derivatives of depthwise", derivatives([8, 64, 28, 64], [3, 64])),
+        ("derivatives", derivatives([8, 64, 28, 64], [3, 1, 1])),
+        ("derivatives of 1x1", derivatives([8, 64, 28, 128], [1, 1, 1])),
+        ("derivatives of depthwise", derivatives([8, 64, 28, 64], [3, 1, 64])),
+        ("derivatives of depthwise, strided", derivatives([8, 64, 28, 64], [3, 2, 64])),
         ("bytes", bytes(128, 512, 384)),
         ("few rows of bytes", bytes(2, 512, 384)),
         ("bf16", stored(Stored::Bf16, 1)),

@@ -101,6 +101,65 @@ fn convolutions_of_single_channels_and_their_gradients() {
     }
 }
 
+/// The transpose in the image, in one axis and in two, on a cotangent of its own and with what follows it: phases of strides up
+/// to 5, by every tap or some, by none, and by taps that lie apart; more padding than taps reach; sizes that end in any phase.
+#[test]
+fn transposes_of_convolutions_of_single_channels() {
+    let along: &[(usize, usize, [usize; 4])] = &[
+        (11, 3, [2, 1, 1, 1]),
+        (12, 3, [2, 1, 0, 1]),
+        (9, 3, [3, 1, 1, 1]),
+        (13, 5, [2, 2, 2, 1]),
+        (14, 3, [2, 2, 2, 2]),
+        (16, 4, [3, 0, 2, 2]),
+        (10, 1, [2, 0, 0, 1]),
+        (10, 2, [5, 0, 0, 1]),
+        (7, 1, [2, 3, 3, 1]),
+        (1, 1, [4, 5, 0, 1]),
+        (12, 7, [1, 3, 3, 1]),
+        (1500, 3, [3, 1, 1, 1]),
+    ];
+    for (seed, &(size, taps, geometry)) in along.iter().enumerate() {
+        for channels in [8, 16, 21, 37] {
+            let line = transpose_of_single_channels(&[2, channels, size], &[taps], &[geometry]);
+            assert!(check(&line, seed as u64), "{channels} channels, {size} by {taps}, {geometry:?}");
+        }
+        let (high, down, across) = along[(seed + 5) % (along.len() - 1)];
+        let sides = [high, size.min(40)];
+        let image = transpose_of_single_channels(&[1, 19, sides[0], sides[1]], &[down, taps], &[across, geometry]);
+        assert!(check(&image, seed as u64), "{sides:?} by {down} x {taps}, {across:?} and {geometry:?}");
+    }
+    let large = transpose_of_single_channels(&[1, 40, 60, 58], &[3, 3], &[[2, 1, 1, 1]; 2]);
+    assert!(check(&large, 1), "several tasks");
+}
+
+/// The transpose of a convolution in an image `[N, C, ...X]`, whose axes have stride, padding before and behind, and dilation,
+/// with channels last, scaled by what has its shape.
+fn transpose_of_single_channels(image: &[usize], taps: &[usize], axes: &[[usize; 4]]) -> Graph {
+    let mut graph = Graph::new("transpose");
+    let mut input = |name: &str, sizes: &[usize]| {
+        let ty = TensorType::new(DType::F32, Shape::of(sizes));
+        graph.emit(Op::Input { name: name.to_owned(), ty }, &[])
+    };
+    let windows = |axis: usize| {
+        let [stride, low, high, dilation] = axes[axis];
+        (image[axis + 2] + low + high - dilation * (taps[axis] - 1) - 1) / stride + 1
+    };
+    let places: Vec<usize> = (0..axes.len()).map(windows).collect();
+    let dy = input("dy", &[&image[..2], &places[..]].concat());
+    let w = input("w", &[&[image[1], 1][..], taps].concat());
+    let factor = input("factor", image);
+    let [stride, low, high, dilation] = [0, 1, 2, 3].map(|at| axes.iter().map(|axis| Dim::from(axis[at])).collect());
+    let attributes = ConvAttributes { stride, low, high, dilation, groups: Dim::from(image[1]) };
+    let size = image[2..].iter().map(|&size| Dim::from(size)).collect();
+    let dx = graph.emit(Op::ConvInputGrad { attributes, input: size }, &[dy, w]);
+    let scaled = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, factor]);
+    graph.add_output("scaled", scaled, OutputKind::Result);
+    let made = nnc_opt::optimise(&graph, &nnc_opt::Options::default()).unwrap().graph;
+    assert!(made.nodes().any(|(_, node)| matches!(node.op, Op::ConvInputGradLast { .. })));
+    made
+}
+
 /// Windows over direct convolutions and Winograd's tiles, with the image stored and without, whole and not.
 #[test]
 fn windows_of_convolutions() {

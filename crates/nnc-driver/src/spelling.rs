@@ -124,7 +124,8 @@ fn moved(op: &Op, operands: usize) -> Range<usize> {
         Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Extent { .. } => 0..0,
         Op::Iota { .. } | Op::Random { .. } | Op::Unary(_) | Op::Binary(_) | Op::Compare(_) => 0..0,
         Op::ScatterAdd { .. } | Op::Reduce { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::DotStored(_) => 0..0,
-        Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } => 0..0,
-        Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) => 0..0,
+        Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } => 0..0,
+        Op::ConvWeightGrad { .. } | Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_) => 0..0,
+        Op::Grad | Op::Scan(_) => 0..0,
     }
 }

@@ -168,6 +168,14 @@ pub enum Op {
         /// `...X`.
         input: Vec<Dim>,
     },
+    /// `(dy [N, ...Y, Co], w [Co, Ci, ...K]) -> dx [N, ...X, G*Ci]`: transpose of [`Op::ConvLast`] in `x`. The pass `layout`
+    /// of `nnc-opt` makes it.
+    ConvInputGradLast {
+        /// Those of the convolution.
+        attributes: ConvAttributes,
+        /// `...X`.
+        input: Vec<Dim>,
+    },
     /// `(x, dy) -> dw [Co, Ci, ...K]`: transpose of [`Op::Conv`] in `w`.
     ConvWeightGrad {
         /// Those of the convolution.
@@ -401,6 +409,7 @@ impl Op {
             Op::Conv(_) => "conv",
             Op::ConvLast(_) => "conv_last",
             Op::ConvInputGrad { .. } => "conv_input_grad",
+            Op::ConvInputGradLast { .. } => "conv_input_grad_last",
             Op::ConvWeightGrad { .. } => "conv_weight_grad",
             Op::Window { .. } => "window",
             Op::WindowGrad { .. } => "window_grad",

@@ -192,9 +192,9 @@ impl Op {
             Op::DynamicSlice { size, .. } => vec![size],
             Op::Scan(scan) => vec![&scan.length],
             Op::Conv(at) | Op::ConvLast(at) => conv_dims(at).collect(),
-            Op::ConvInputGrad { attributes, input: further } | Op::ConvWeightGrad { attributes, kernel: further } => {
-                conv_dims(attributes).chain(further).collect()
-            }
+            Op::ConvInputGrad { attributes, input: further }
+            | Op::ConvInputGradLast { attributes, input: further }
+            | Op::ConvWeightGrad { attributes, kernel: further } => conv_dims(attributes).chain(further).collect(),
             Op::Window { attributes, .. } | Op::WindowPick(attributes) => window_dims(attributes).collect(),
             Op::WindowGrad { attributes, input, .. } => window_dims(attributes).chain(input).collect(),
             Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::Iota { .. } => Vec::new(),

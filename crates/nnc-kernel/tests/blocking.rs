@@ -191,6 +191,39 @@ fn convolutions_of_many_geometries() {
     }
 }
 
+/// Transposes in the image with channels last: of single channels by phases, and of groups by way of the plain form.
+#[test]
+fn transposes_with_channels_last() {
+    for (channels, groups) in [(21, 21), (16, 16), (12, 3), (9, 1)] {
+        for (size, taps, [stride, padding, dilation]) in [
+            ([11, 10], [3, 3], [2, 1, 1]),
+            ([9, 13], [3, 5], [3, 1, 1]),
+            ([12, 7], [5, 3], [2, 2, 2]),
+            ([10, 9], [2, 1], [4, 0, 1]),
+            ([5, 6], [1, 2], [2, 3, 1]),
+            ([8, 9], [3, 3], [1, 1, 1]),
+            ([9, 40], [3, 1], [2, 0, 3]),
+        ] {
+            let mut graph = Graph::new("transpose");
+            let of = |number: usize| pair(number as i64, number as i64);
+            let windows = |axis: usize| (size[axis] + 2 * padding - dilation * (taps[axis] - 1) - 1) / stride + 1;
+            let dy = input(&mut graph, "dy", &[2, windows(0), windows(1), channels]);
+            let w = input(&mut graph, "w", &[channels, channels / groups, taps[0], taps[1]]);
+            let attributes = ConvAttributes {
+                stride: of(stride),
+                low: of(padding),
+                high: of(padding),
+                dilation: of(dilation),
+                groups: Dim::from(groups),
+            };
+            let op = Op::ConvInputGradLast { attributes, input: size.map(Dim::from).to_vec() };
+            let dx = graph.emit(op, &[dy, w]);
+            put_out(&mut graph, dx);
+            holds(graph, &[4, 8, 16]);
+        }
+    }
+}
+
 #[test]
 fn a_convolution_of_many_channels_is_added_in_blocks() {
     for graph in convolutions([1, 90, 6, 7], [80, 90, 3, 3], 1, 1, 1) {

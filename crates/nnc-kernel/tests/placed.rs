@@ -115,26 +115,3 @@ fn parts_that_are_given_stay_apart() {
     joined(&mut graph, &[first, x], 3);
     holds(&graph, 1);
 }
-
-/// The transpose of a convolution of single channels with a stride: each phase writes its places.
-#[test]
-fn phases_of_a_transpose_are_written_in_place() {
-    for (size, stride) in [([8, 6], 2), ([7, 9], 2), ([9, 9], 3)] {
-        let mut graph = Graph::new("phases");
-        let both = |number: usize| vec![Dim::from(number); 2];
-        let attributes = ConvAttributes {
-            stride: both(stride),
-            low: both(1),
-            high: both(1),
-            dilation: both(1),
-            groups: Dim::from(19i64),
-        };
-        let [high, wide] = size.map(|size| (size - 1) / stride + 1);
-        let dy = input(&mut graph, "dy", &[2, 19, high, wide]);
-        let w = input(&mut graph, "w", &[19, 1, 3, 3]);
-        let dx = graph.emit(Op::ConvInputGrad { attributes, input: size.map(Dim::from).to_vec() }, &[dy, w]);
-        graph.add_output("dx", dx, OutputKind::Result);
-        let made = nnc_opt::optimise(&graph, &nnc_opt::Options::default()).unwrap();
-        holds(&made.graph, 0);
-    }
-}

@@ -144,7 +144,7 @@ pub(crate) fn multiply_adds(graph: &Graph, node: &Node) -> Option<usize> {
         }
         Op::DotStored(_) => elements(node.results[0]) * sizes(node.operands[0]).last().copied().unwrap_or(1),
         Op::Conv(_) | Op::ConvLast(_) => elements(node.results[0]) * terms(node.operands[1]),
-        Op::ConvInputGrad { .. } => elements(node.operands[0]) * terms(node.operands[1]),
+        Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } => elements(node.operands[0]) * terms(node.operands[1]),
         Op::ConvWeightGrad { .. } => elements(node.operands[1]) * terms(node.results[0]),
         _ => return None,
     })

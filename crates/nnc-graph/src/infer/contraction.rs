@@ -111,11 +111,20 @@ pub(super) fn conv(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Check
 
 pub(super) fn conv_last(x: &TensorType, w: &TensorType, at: &ConvAttributes) -> Checked<TensorType> {
     conv_ranks(x, w)?;
-    let mut first = x.shape.0.clone();
-    first[1..].rotate_right(1);
-    let mut y = conv(&TensorType::new(x.dtype, first), w, at)?;
-    y.shape.0[1..].rotate_left(1);
-    Ok(y)
+    Ok(with_channels_last(conv(&with_channels_first(x), w, at)?))
+}
+
+/// The type of `[N, ...X, C]` as `[N, C, ...X]`.
+fn with_channels_first(image: &TensorType) -> TensorType {
+    let mut first = image.clone();
+    first.shape.0[1..].rotate_right(1);
+    first
+}
+
+/// The type of `[N, C, ...X]` as `[N, ...X, C]`.
+fn with_channels_last(mut image: TensorType) -> TensorType {
+    image.shape.0[1..].rotate_left(1);
+    image
 }
 
 pub(super) fn conv_input_grad(
@@ -129,6 +138,16 @@ pub(super) fn conv_input_grad(
     let x = TensorType::new(dy.dtype, [vec![dy.shape[0].clone(), channels], input.to_vec()].concat());
     same(&TensorType::new(dy.dtype, conv(&x, w, at)?.shape), dy)?;
     Ok(TensorType::new(dtype, x.shape))
+}
+
+pub(super) fn conv_input_grad_last(
+    dy: &TensorType,
+    w: &TensorType,
+    at: &ConvAttributes,
+    input: &[Dim],
+) -> Checked<TensorType> {
+    conv_ranks(dy, w)?;
+    Ok(with_channels_last(conv_input_grad(&with_channels_first(dy), w, at, input)?))
 }
 
 pub(super) fn conv_weight_grad(

@@ -7,7 +7,10 @@ mod contraction;
 mod movement;
 
 use crate::{DType, Dim, Op, Shape, Stored, TensorType, UnaryOp, WindowOp};
-use contraction::{conv, conv_input_grad, conv_last, conv_weight_grad, dot, dot_stored, window, window_grad, windows};
+use contraction::{
+    conv, conv_input_grad, conv_input_grad_last, conv_last, conv_weight_grad, dot, dot_stored, window, window_grad,
+    windows,
+};
 use movement::{broadcast, concat, dynamic_update, gather, pad, reshape, slice, transpose};
 use std::fmt;
 
@@ -98,6 +101,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
         (Op::Conv(attributes), [x, w]) => conv(x, w, attributes),
         (Op::ConvLast(attributes), [x, w]) => conv_last(x, w, attributes),
         (Op::ConvInputGrad { attributes, input }, [dy, w]) => conv_input_grad(dy, w, attributes, input),
+        (Op::ConvInputGradLast { attributes, input }, [dy, w]) => conv_input_grad_last(dy, w, attributes, input),
         (Op::ConvWeightGrad { attributes, kernel }, [x, dy]) => conv_weight_grad(x, dy, attributes, kernel),
         (Op::Window { op: WindowOp::Max, attributes }, [x]) if x.dtype == DType::U8 => windows(x, attributes),
         (Op::Window { attributes, .. }, [x]) => window(x, attributes),
@@ -121,7 +125,7 @@ fn operand_count(op: &Op) -> Option<usize> {
         Op::WindowGrad { op: WindowOp::Sum, .. } => 1,
         Op::Random { .. } | Op::Binary(_) | Op::Compare(_) | Op::Pad { .. } | Op::DynamicSlice { .. } => 2,
         Op::Gather { .. } | Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) => 2,
-        Op::ConvInputGrad { .. } | Op::DotStored(Stored::Bf16) => 2,
+        Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } | Op::DotStored(Stored::Bf16) => 2,
         Op::DotStored(Stored::Bytes { .. } | Stored::Nibbles { .. }) => 3,
         Op::ConvWeightGrad { .. } | Op::WindowGrad { op: WindowOp::Max, .. } | Op::WindowPick(_) => 2,
         Op::Select | Op::ScatterAdd { .. } => 3,

@@ -109,13 +109,17 @@ pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[us
     Array::floats(x.dtype, dims, y)
 }
 
-/// [`conv`] between two transpositions.
 pub(super) fn conv_last(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    transposed(x, dims, |x, dims| conv(x, w, attributes, dims))
+}
+
+/// What is made of an image with channels last by `plain`, which takes and gives images with channels first.
+fn transposed(x: &Array, dims: &[usize], plain: impl Fn(&Array, &[usize]) -> Array) -> Array {
     let rank = dims.len();
     let (to_first, to_last) = (channels_first(rank), channels_last(rank));
     let first = |dims: &[usize]| to_first.iter().map(|&axis| dims[axis]).collect::<Vec<_>>();
     let x = movement::transpose(x, &to_first, &first(&x.dims));
-    movement::transpose(&conv(&x, w, attributes, &first(dims)), &to_last, dims)
+    movement::transpose(&plain(&x, &first(dims)), &to_last, dims)
 }
 
 pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
@@ -130,6 +134,10 @@ pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes
     let mut x = vec![0.0; count];
     walk(dims, &w.dims, &dy.dims, attributes, &mut |i, j, k| x[i] += ys[k] * ws[j]);
     Array::floats(dy.dtype, dims, x)
+}
+
+pub(super) fn conv_input_grad_last(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
+    transposed(dy, dims, |dy, dims| conv_input_grad(dy, w, attributes, dims))
 }
 
 pub(super) fn conv_weight_grad(x: &Array, dy: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {

@@ -195,6 +195,7 @@ fn apply(op: &Op, x: &[&Array], dtype: crate::DType, dims: &[usize]) -> Result<A
         Op::Conv(attributes) => contraction::conv(x[0], x[1], attributes, dims),
         Op::ConvLast(attributes) => contraction::conv_last(x[0], x[1], attributes, dims),
         Op::ConvInputGrad { attributes, .. } => contraction::conv_input_grad(x[0], x[1], attributes, dims),
+        Op::ConvInputGradLast { attributes, .. } => contraction::conv_input_grad_last(x[0], x[1], attributes, dims),
         Op::ConvWeightGrad { attributes, .. } => contraction::conv_weight_grad(x[0], x[1], attributes, dims),
         Op::Window { op, attributes } => pooling::window(*op, x[0], attributes, dims),
         Op::WindowGrad { op, attributes, .. } => pooling::window_grad(*op, x, attributes, dims),

@@ -72,7 +72,8 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
         }
         Op::DotStored(stored) => vec![("bits", number(stored.bits())), ("group", number(stored.group().unwrap_or(0)))],
         Op::Conv(at) | Op::ConvLast(at) => conv(at),
-        Op::ConvInputGrad { attributes, .. } | Op::ConvWeightGrad { attributes, .. } => conv(attributes),
+        Op::ConvInputGrad { attributes, .. } | Op::ConvInputGradLast { attributes, .. } => conv(attributes),
+        Op::ConvWeightGrad { attributes, .. } => conv(attributes),
         Op::Window { op, attributes } | Op::WindowGrad { op, attributes, .. } => {
             [vec![("op", word(op.name()))], window(attributes)].concat()
         }
@@ -174,6 +175,8 @@ fn index(dim: &Dim) -> Read<usize> {
 pub(super) fn op(name: &str, attributes: &Attributes, ty: &TensorType) -> Read<Op> {
     let given = Given { attributes };
     let spatial = || ty.shape.get(2..).map(<[Dim]>::to_vec).ok_or_else(|| format!("{ty} has no spatial axes"));
+    // Those of channels last, between the first axis and the last.
+    let places = || spatial().map(|_| ty.shape[1..ty.shape.rank() - 1].to_vec());
     let op = match name {
         "extent" => Op::Extent { dim: given.dim("dim")?, dtype: ty.dtype },
         "iota" => Op::Iota { ty: ty.clone(), axis: given.index("axis")? },
@@ -216,6 +219,7 @@ pub(super) fn op(name: &str, attributes: &Attributes, ty: &TensorType) -> Read<O
         "conv" => Op::Conv(given.conv()?),
         "conv_last" => Op::ConvLast(given.conv()?),
         "conv_input_grad" => Op::ConvInputGrad { attributes: given.conv()?, input: spatial()? },
+        "conv_input_grad_last" => Op::ConvInputGradLast { attributes: given.conv()?, input: places()? },
         "conv_weight_grad" => Op::ConvWeightGrad { attributes: given.conv()?, kernel: spatial()? },
         "window" => Op::Window { op: given.window_op()?, attributes: given.window()? },
         "window_grad" => Op::WindowGrad { op: given.window_op()?, attributes: given.window()?, input: spatial()? },

@@ -21,6 +21,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
         Op::Conv(attributes) => conv::lower(lowering, group, anchor, attributes),
         Op::ConvLast(attributes) => conv_last::lower(lowering, group, anchor, attributes),
         Op::ConvInputGrad { attributes, .. } => conv::lower_input_grad(lowering, group, anchor, attributes),
+        Op::ConvInputGradLast { attributes, .. } => conv_last::lower_input_grad(lowering, group, anchor, attributes),
         Op::ConvWeightGrad { attributes, .. } => conv_weight::lower(lowering, group, anchor, attributes),
         op => Err(LowerError::Unsupported(format!("{} in kernels", op.name()))),
     }

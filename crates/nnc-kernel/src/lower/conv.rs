@@ -81,14 +81,47 @@ pub fn lower_input_grad(
         (spatial_sizes(lowering, dy), spatial_sizes(lowering, w), spatial_sizes(lowering, dx));
     let spatial = Spatial::new(attributes, &in_sizes, &taps, &out_sizes)?;
     let dims = graph.ty(w).shape.sizes();
-    let (channels, rows) = (dims[0] / spatial.groups, dims[1]);
+    let (images, channels) = (graph.ty(dy).shape.sizes()[0], dims[0] / spatial.groups);
+    let [high, wide] = spatial.output;
+    let image = stored(lowering, dy, &[images, spatial.groups, channels, high, wide])?;
+    let operands = transposed(lowering, (dy, image), w, &spatial, false)?;
+    emit(lowering, group, anchor, dy, operands)
+}
+
+/// Lowers the transpose of a convolution in the image, with channels last, by way of the plain form.
+///
+/// # Errors
+/// A bug in the compiler.
+pub fn lower_input_grad_last(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    spatial: &Spatial,
+) -> Result<(), LowerError> {
+    let graph = lowering.graph;
+    let node = graph.node(anchor);
+    let (dy, w) = (node.operands[0], node.operands[1]);
+    let (images, outputs) = (graph.ty(dy).shape.sizes()[0], graph.ty(w).shape.sizes()[0]);
+    let [high, wide] = spatial.output;
+    let image = stored(lowering, dy, &[images, high, wide, spatial.groups, outputs / spatial.groups])?;
+    let image = Place { layout: image.layout.transpose(&[0, 3, 4, 1, 2]), ..image };
+    let operands = transposed(lowering, (dy, image), w, spatial, true)?;
+    emit_blocks(lowering, group, anchor, operands)
+}
+
+/// The operands of a transpose; the cotangent is given as `[image, group, channel, row, column]`.
+fn transposed(
+    lowering: &mut Lowering<'_>,
+    (dy, image): (ValueId, Place),
+    w: ValueId,
+    spatial: &Spatial,
+    last: bool,
+) -> Result<Operands, LowerError> {
+    let (channels, rows) = (image.layout.dims[2], lowering.graph.ty(w).shape.sizes()[1]);
     let weights = turned_weights(lowering, w, [spatial.groups, channels, rows, spatial.taps[0], spatial.taps[1]])?;
-    let images = graph.ty(dy).shape.sizes()[0];
-    let axes = spatial.backward();
-    let image = stored(lowering, dy, &[images, spatial.groups, channels, axes[0].source, axes[1].source])?;
     let (image, weights) =
         (words::widened(lowering, dy, &image, DType::I32)?, words::widened(lowering, w, &weights, DType::I32)?);
-    emit(lowering, group, anchor, dy, Operands { image, weights, axes, rows, channels, last: false })
+    Ok(Operands { image, weights, axes: spatial.backward(), rows, channels, last })
 }
 
 /// Weights `[group, co, ci, kh, kw]` as `[group, ci, co, kh, kw]` with the taps in reverse.

@@ -103,6 +103,49 @@ pub fn lower_with_windows(
     lower_product(lowering, (group, anchor, Some(pooling)), (w, &operands))
 }
 
+/// Lowers the transpose of a convolution in the image.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_input_grad(
+    lowering: &mut Lowering<'_>,
+    group: &Group,
+    anchor: NodeId,
+    attributes: &ConvAttributes,
+) -> Result<(), LowerError> {
+    let node = lowering.graph.node(anchor);
+    let (dy, w, dx) = (node.operands[0], node.operands[1], node.results[0]);
+    let sizes = |value| lowering.graph.ty(value).shape.sizes();
+    let (from, kernel, to) = (sizes(dy), sizes(w), sizes(dx));
+    let places = 1..from.len() - 1;
+    let spatial = Spatial::new(attributes, &to[places.clone()], &kernel[2..], &from[places])?;
+    if !is_single(spatial.groups, &kernel) {
+        return conv::lower_input_grad_last(lowering, group, anchor, &spatial);
+    }
+    let axes = spatial.backward();
+    let taps = axes[0].taps * axes[1].taps;
+    let image = stored(lowering, dy, &[from[0], axes[0].source, axes[1].source, kernel[0]])?;
+    let weights = stored(lowering, w, &[kernel[0], taps, 1])?;
+    let turned = weights.layout.slice(&[(0, kernel[0], 1), (taps as i64 - 1, taps, -1), (0, 1, 1)]);
+    let weights = Place { layout: turned, ..weights };
+    let (image, weights, factors) = single_factors(lowering, (dy, &image), (w, &weights))?;
+    let operands = Operands { image, weights, axes, has_images: true, factors };
+    depthwise_last::lower(lowering, group, anchor, &operands.upright())
+}
+
+/// The operands of a convolution of single channels: bytes as floats, if their sums are exact.
+fn single_factors(
+    lowering: &mut Lowering<'_>,
+    (x, image): (ValueId, &Place),
+    (w, weights): (ValueId, &Place),
+) -> Result<(Place, Place, Factors), LowerError> {
+    let taps = weights.layout.dims[1];
+    match image.elem == Elem::U8 && words::are_exact_in_floats(taps) {
+        true => Ok((image.clone(), words::widened(lowering, w, weights, DType::F32)?, Factors::One)),
+        false => words::factors(lowering, (x, image), (w, weights), false),
+    }
+}
+
 /// Whether each output channel is made of a channel of its own.
 fn is_single(groups: usize, kernel: &[usize]) -> bool {
     groups > 1 && kernel[1] == 1 && kernel[0] == groups
@@ -125,9 +168,8 @@ fn operands(
     let image = stored(lowering, x, &[from[0], axes[0].source, axes[1].source, from[inner]])?;
     let weights = stored(lowering, w, &[kernel[0], kernel[1], taps])?;
     let weights = Place { layout: weights.layout.transpose(&[0, 2, 1]), ..weights };
-    let is_single = is_single(spatial.groups, &kernel);
-    let (image, weights, factors) = match is_single && image.elem == Elem::U8 && words::are_exact_in_floats(taps) {
-        true => (image, words::widened(lowering, w, &weights, DType::F32)?, Factors::One),
+    let (image, weights, factors) = match is_single(spatial.groups, &kernel) {
+        true => single_factors(lowering, (x, &image), (w, &weights))?,
         false => words::factors(lowering, (x, &image), (w, &weights), spatial.groups == 1)?,
     };
     let operands = Operands { image, weights, axes, has_images: true, factors };

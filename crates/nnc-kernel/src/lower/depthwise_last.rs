@@ -1,10 +1,13 @@
-//! Convolutions of single channels with channels last: each output channel is made of one channel of the image.
+//! Convolutions of single channels with channels last, and their transposes in the image: each output channel is made of one
+//! channel of the image.
 //!
 //! Vectors lie along channels, whatever the image's size and stride. A task has some lines of an image and some channels; where
 //! windows reach outside it copies its part with zeros around it. For a vector of channels the taps' weights stay in
 //! registers while the windows of a line are computed a few at a time, so that an element that several of them share is
-//! read once. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies its part: their few
-//! products and sums are exact, and a step of floats is cheaper than one of wide integers.
+//! read once. The transpose of a convolution with a stride has its windows in phases ([`super::phases`]): a task copies what
+//! all of them read, goes through its lines phase by phase, and computes neighbouring windows of all phases together, so that
+//! results are written line by line. Terms are added in the order of taps, as everywhere. Bytes become f32 where a task copies
+//! its part: their few products and sums are exact, and a step of floats is cheaper than one of wide integers.
 
 use super::conv_last::Operands;
 use super::evaluate::{Known, Point};
@@ -26,7 +29,7 @@ use std::fmt;
 const TASK_PRODUCTS: usize = 1 << 17;
 /// The most taps whose weights stay in registers.
 const MOST_TAPS: usize = 9;
-/// Windows that are computed together.
+/// Windows that are computed together, at least.
 pub const TOGETHER: usize = 4;
 /// Vectors of channels of a task: a cache line of each place at least.
 pub const VECTORS: usize = 2;
@@ -77,7 +80,7 @@ pub fn lower(
     });
     let [vertical, horizontal] = operands.axes;
     let places = vertical.windows * horizontal.windows * vertical.taps * horizontal.taps;
-    let work = 2 * blocks.images * places * blocks.channels.total as usize;
+    let work = 2 * blocks.images * places / blocks.phases() * blocks.channels.total as usize;
     lowering.launch_with(draft, &frame, work, &[operands.image.buffer, weights.buffer])
 }
 
@@ -102,6 +105,8 @@ fn by_tap(lowering: &mut Lowering<'_>, value: ValueId, weights: &Place) -> Resul
 /// How the work is cut into tasks.
 struct Blocks {
     axes: [Axis; 2],
+    /// Elements of the image side by side.
+    elements: [Axis; 2],
     images: usize,
     lines: Split,
     channels: Split,
@@ -114,10 +119,12 @@ impl fmt::Display for Blocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lines, channels, taps) = (self.lines.grain, self.channels.grain, self.taps());
         let from = if self.direct { "windows in place" } else { "padded lines" };
-        write!(
-            f,
-            "{taps} taps of {TOGETHER} windows, {lines} lines x {channels} channels a task, {from}, channels last"
-        )
+        let (together, [down, across]) = (self.together(), self.axes.map(|axis| axis.insert));
+        write!(f, "{taps} taps of {together} windows, {lines} lines x {channels} channels a task, {from}")?;
+        if self.phases() > 1 {
+            write!(f, ", {down} x {across} phases")?;
+        }
+        f.write_str(", channels last")
     }
 }
 
@@ -125,18 +132,33 @@ impl Blocks {
     fn new(operands: &Operands, lanes: u8) -> Self {
         let layout = &operands.image.layout;
         let axes = operands.axes;
+        let elements = axes.map(|axis| axis.side_by_side());
         let channels = Split::new(layout.dims[3], VECTORS * usize::from(lanes), usize::from(lanes));
-        let direct =
-            axes.iter().all(Axis::is_inside) && layout.strides[3] == 1 && operands.image.elem == operands.weights.elem;
-        let width = axes[1].reach(axes[1].windows);
+        let direct = elements.iter().all(Axis::is_inside)
+            && layout.strides[3] == 1
+            && operands.image.elem == operands.weights.elem;
+        let width = elements[1].reach(elements[1].windows);
         let grain = channels.grain as usize;
-        let products = axes[1].windows * axes[0].taps * axes[1].taps * grain;
-        let fits = |lines: &usize| direct || axes[0].reach(*lines) * width * grain <= PADDED;
+        let phases = axes[0].insert * axes[1].insert;
+        let products = (axes[1].windows * axes[0].taps * axes[1].taps * grain / phases).max(1);
+        let height = |lines: usize| elements[0].reach(lines.div_ceil(axes[0].insert));
+        let fits = |lines: &usize| direct || height(*lines) * width * grain <= PADDED;
         let wanted = TASK_PRODUCTS.div_ceil(products).clamp(1, axes[0].windows);
         let lines = (1..=wanted).rev().find(fits).unwrap_or(1);
-        let lines = Split::new(axes[0].windows, lines, 1);
-        let height = axes[0].reach(lines.grain as usize);
-        Self { axes, images: layout.dims[0], lines, channels, direct, height, width }
+        // Every task begins with the first phase.
+        let lines = Split::new(axes[0].windows, lines, axes[0].insert);
+        let height = height(lines.grain as usize);
+        Self { axes, elements, images: layout.dims[0], lines, channels, direct, height, width }
+    }
+
+    /// Phases of windows.
+    fn phases(&self) -> usize {
+        self.axes[0].insert * self.axes[1].insert
+    }
+
+    /// Windows of a line that are computed together: some of each phase.
+    fn together(&self) -> usize {
+        TOGETHER.next_multiple_of(self.axes[1].insert)
     }
 
     fn taps(&self) -> usize {
@@ -167,19 +189,26 @@ impl Body<'_> {
             let point = Point { coordinates: vec![at[0], zero, zero, channel], vector: target.column_axis, lanes };
             let mut known = Known::default();
             target.frame.hoist_lanes(b, &point, &mut known, |axis| axis == LINES || axis == target.row_axis);
-            let kept = (self.blocks.taps() <= MOST_TAPS).then(|| self.all_weights(b, channel, lanes));
-            let vector = Vector { from, channel, lanes, kept, known, point };
-            self.lines(b, target, (&source, lines), &vector);
+            let vector = Vector { from, channel, lanes, known, point };
+            for phase in 0..self.blocks.axes[0].insert {
+                self.lines(b, target, (&source, lines), (&vector, phase));
+            }
         });
     }
 
-    fn all_weights(&self, b: &mut Builder, channel: Value, lanes: u8) -> Vec<Value> {
-        (0..self.blocks.taps()).map(|tap| self.weight(b, channel, tap, lanes)).collect()
+    /// What windows of lines of a phase are multiplied by.
+    fn taps(&self, b: &mut Builder, phase: usize, vector: &Vector) -> Taps {
+        let [vertical, horizontal] = self.blocks.axes;
+        let lines = vertical.meeting(phase);
+        let all = lines.iter().flat_map(|&(i, _)| (0..horizontal.taps).map(move |j| i * horizontal.taps + j));
+        let fits = lines.len() * horizontal.taps <= MOST_TAPS;
+        let kept = fits.then(|| all.map(|tap| (tap, self.weight(b, vector, tap))).collect());
+        Taps { lines, kept }
     }
 
-    fn weight(&self, b: &mut Builder, channel: Value, tap: usize, lanes: u8) -> Value {
-        let place = b.add_index(channel, tap as i64 * self.blocks.channels.total);
-        b.load(self.weights, place, lanes)
+    fn weight(&self, b: &mut Builder, vector: &Vector, tap: usize) -> Value {
+        let place = b.add_index(vector.channel, tap as i64 * self.blocks.channels.total);
+        b.load(self.weights, place, vector.lanes)
     }
 
     /// The part of the image that a task reads, copied where it is to be padded.
@@ -189,67 +218,73 @@ impl Body<'_> {
         let first = b.affine(&[(image, strides[0]), (channels.0, strides[3])], place.layout.offset);
         let of_image = Lines {
             image: self.image,
-            axes: self.blocks.axes,
+            axes: self.blocks.elements,
             height: self.blocks.height,
             width: self.blocks.width,
             column: self.blocks.channels.grain as usize,
             lanes: self.lanes,
         };
         let count = b.sub(channels.1, channels.0);
-        of_image.windows(b, (first, count), lines.0, self.padded)
+        let phases = b.index(self.blocks.axes[0].insert as i64);
+        let line = b.div(lines.0, phases);
+        of_image.windows(b, (first, count), line, self.padded)
     }
 
-    /// All windows of some lines for a vector of channels.
+    /// All windows of the lines of a phase, of some lines from the first phase on, for a vector of channels.
     fn lines(
         &self,
         b: &mut Builder,
         target: &Target<'_, '_>,
         (source, lines): (&Windows, (Value, Value)),
-        vector: &Vector,
+        (vector, phase): (&Vector, usize),
     ) {
         let [vertical, horizontal] = self.blocks.axes;
-        let windows = horizontal.windows;
-        let (zero, one) = (b.index(0), b.index(1));
+        let taps = self.taps(b, phase, vector);
+        let (windows, together) = (horizontal.windows, self.blocks.together());
+        let (zero, one, phases) = (b.index(0), b.index(1), b.index(vertical.insert as i64));
         let count = b.sub(lines.1, lines.0);
+        let behind = b.add_index(count, (vertical.insert - 1 - phase) as i64);
+        let count = b.div(behind, phases);
         b.for_loop(zero, count, one, &[], |b, at, _| {
-            let line = b.add(lines.0, at);
+            let line = b.affine(&[(lines.0, 1), (at, vertical.insert as i64)], phase as i64);
             let from = b.affine(&[(source.first, 1), (vector.from, 1), (at, vertical.step as i64 * source.line)], 0);
-            let whole = windows - windows % TOGETHER;
-            let (end, step) = (b.index(whole as i64), b.index(TOGETHER as i64));
+            let whole = windows - windows % together;
+            let [end, step] = [whole, together].map(|windows| b.index((windows / horizontal.insert) as i64));
             b.for_loop(zero, end, step, &[], |b, column, _| {
-                self.windows(b, target, (source, from), (line, column, TOGETHER), vector);
+                self.windows(b, target, (source, from), (line, column, together), (vector, &taps));
                 vec![]
             });
             if whole < windows {
-                self.windows(b, target, (source, from), (line, end, windows - whole), vector);
+                self.windows(b, target, (source, from), (line, end, windows - whole), (vector, &taps));
             }
             vec![]
         });
     }
 
-    /// Some windows side by side.
+    /// Some windows side by side; `column` counts those of the first phase.
     fn windows(
         &self,
         b: &mut Builder,
         target: &Target<'_, '_>,
         (source, from): (&Windows, Value),
         (line, column, count): (Value, Value, usize),
-        vector: &Vector,
+        (vector, taps): (&Vector, &Taps),
     ) {
-        let [vertical, horizontal] = self.blocks.axes;
+        let horizontal = self.blocks.axes[1];
         let from = b.affine(&[(from, 1), (column, horizontal.step as i64 * source.column)], 0);
+        let column = b.mul_index(column, horizontal.insert as i64);
         let zero = b.zero(Type::vector(source.memory.elem, vector.lanes));
         let mut sums = vec![zero; count];
-        for i in 0..vertical.taps {
-            let row = b.add_index(from, (i * vertical.dilation) as i64 * source.line);
-            for (place, meets) in meetings(horizontal, count) {
+        for &(i, below) in &taps.lines {
+            let row = b.add_index(from, below as i64 * source.line);
+            for (place, meets) in horizontal.meetings(count) {
                 let place = b.add_index(row, place as i64 * source.column);
                 let element = b.load(source.memory, place, vector.lanes);
                 for (window, j) in meets {
                     let tap = i * horizontal.taps + j;
-                    let factor = match &vector.kept {
-                        Some(kept) => kept[tap],
-                        None => self.weight(b, vector.channel, tap, vector.lanes),
+                    let factor = match &taps.kept {
+                        Some(kept) => kept[&tap],
+                        None => self.weight(b, vector, tap),
                     };
                     sums[window] = Factors::One.multiply_add(b, factor, element, sums[window]);
                 }
@@ -279,19 +314,14 @@ struct Vector {
     /// The first.
     channel: Value,
     lanes: u8,
-    /// Weights of all taps, if they stay in registers.
-    kept: Option<Vec<Value>>,
     known: Known,
     point: Point,
 }
 
-/// For each place along a line that some neighbouring windows touch, in order, the windows and taps that meet there.
-pub fn meetings(axis: Axis, windows: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
-    let mut found: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
-    for window in 0..windows {
-        for tap in 0..axis.taps {
-            found.entry(window * axis.step + tap * axis.dilation).or_default().push((window, tap));
-        }
-    }
-    found
+/// What the windows of a line are multiplied by.
+struct Taps {
+    /// Lines of taps, in order, and the line of elements that each meets.
+    lines: Vec<(usize, usize)>,
+    /// Weights by tap, if they stay in registers.
+    kept: Option<BTreeMap<usize, Value>>,
 }

@@ -9,7 +9,7 @@
 
 use super::conv_weight;
 use super::conv_weight_last::Operands;
-use super::depthwise_last::{TOGETHER, VECTORS, meetings};
+use super::depthwise_last::{TOGETHER, VECTORS};
 use super::evaluate::Point;
 use super::frame::{Axes, Frame};
 use super::image::{self, Axis};
@@ -328,7 +328,7 @@ impl Body<'_> {
             (0..count as i64).map(|window| load(b, cotangent, dy, window * cotangent.column)).collect();
         for i in 0..rows {
             let row = (i * vertical.dilation) as i64 * image.line;
-            for (place, meets) in meetings(Axis { taps: columns, ..horizontal }, count) {
+            for (place, meets) in (Axis { taps: columns, ..horizontal }).meetings(count) {
                 let element = load(b, image, x, row + place as i64 * image.column);
                 for (window, j) in meets {
                     let sum = &mut sums[i * columns + j];

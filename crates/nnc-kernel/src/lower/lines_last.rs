@@ -118,8 +118,11 @@ impl Lines<'_> {
 
     /// A line of the image.
     fn line(&self, b: &mut Builder, (source, channels): (Value, Value), (to, target): (Memory, Value)) {
-        let left = (self.axes[1].low as usize).min(self.width);
-        let inside = self.axes[1].source.min(self.width - left);
+        let Axis { source: elements, low, .. } = self.axes[1];
+        let left = (low.max(0) as usize).min(self.width);
+        let cut = (low.min(0).unsigned_abs() as usize).min(elements);
+        let inside = (elements - cut).min(self.width - left);
+        let source = b.add_index(source, cut as i64 * self.image.0.layout.strides[2]);
         let count = |b: &mut Builder, places: usize| b.index((places * self.column) as i64);
         let before = count(b, left);
         image::clear(b, to, target, before, self.lanes);

@@ -61,6 +61,7 @@ mod matmul_shape;
 mod memory;
 mod pack;
 mod panels;
+mod phases;
 mod placed;
 mod pooling;
 mod prepare;

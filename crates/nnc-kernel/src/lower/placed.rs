@@ -3,8 +3,7 @@
 //!
 //! What a part may be: made by a map, or by a product, a convolution or windows, whose epilogues write along any strides; neither
 //! put out nor made once. Who reads it must find views of it, and see it along the axes of a domain, by strides alone. A
-//! concatenation that is itself a part has its parts in the larger whole: so the phases of a transposed convolution, side by
-//! side along two axes, are written but once. A whole is made of parts altogether or not at all.
+//! concatenation that is itself a part has its parts in the larger whole. A whole is made of parts altogether or not at all.
 
 use super::memory::{Place, Source, elem};
 use super::{LowerError, Lowering};

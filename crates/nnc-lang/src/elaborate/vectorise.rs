@@ -188,12 +188,19 @@ impl Batcher<'_> {
             Op::ArgMax { axis } => self.emit(Op::ArgMax { axis: axis + 1 }, &[operands[0].value]),
             Op::Dot { batch, a_axes, b_axes } => self.dot(*batch, a_axes, b_axes, operands),
             Op::DotStored(stored) => self.dot_stored(*stored, operands),
-            Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } if !operands[1].batched => {
+            Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. }
+                if !operands[1].batched =>
+            {
                 self.over_merged_batch(op, &[operands[0]], Some(operands[1].value))
             }
             Op::Conv(attributes) => self.conv(attributes, operands),
-            Op::ConvLast(attributes) => self.conv_last(attributes, operands),
+            Op::ConvLast(attributes) => {
+                self.with_channels_first(operands, |rule, operands| rule.conv(attributes, operands))
+            }
             Op::ConvInputGrad { attributes, input } => self.conv_input_grad(attributes, input, operands),
+            Op::ConvInputGradLast { attributes, input } => {
+                self.with_channels_first(operands, |rule, operands| rule.conv_input_grad(attributes, input, operands))
+            }
             Op::ConvWeightGrad { attributes, kernel } => self.conv_weight_grad(attributes, kernel, operands),
             Op::Window { .. } | Op::WindowGrad { op: WindowOp::Sum | WindowOp::Max, .. } | Op::WindowPick(_) => {
                 self.over_merged_batch(op, operands, None)
@@ -417,12 +424,12 @@ impl Batcher<'_> {
         self.apart_again(y, &channels)
     }
 
-    /// As [`Self::conv`], with channels last on both sides.
-    fn conv_last(&mut self, attributes: &ConvAttributes, operands: &[Lane]) -> ValueId {
+    /// A rule for an image with channels first, of one with channels last on both sides.
+    fn with_channels_first(&mut self, operands: &[Lane], rule: impl FnOnce(&mut Self, &[Lane]) -> ValueId) -> ValueId {
         let x = self.lifted(operands[0]);
         let rank = self.ty(x).shape.rank();
         let first = self.emit(Op::Transpose([0, 1, rank - 1].into_iter().chain(2..rank - 1).collect()), &[x]);
-        let y = self.conv(attributes, &[Lane { value: first, batched: true }, operands[1]]);
+        let y = rule(self, &[Lane { value: first, batched: true }, operands[1]]);
         self.emit(Op::Transpose([0, 1].into_iter().chain(3..rank).chain([2]).collect()), &[y])
     }
 

@@ -31,7 +31,8 @@ pub fn class(op: &Op) -> Class {
         Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } | Op::Gather { .. } => Class::Indexed,
         Op::Reduce { .. } => Class::Reduce,
         Op::ScatterAdd { .. } | Op::ArgMax { .. } | Op::Dot { .. } | Op::Conv(_) => Class::Anchor,
-        Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => Class::Anchor,
+        Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } => Class::Anchor,
+        Op::ConvWeightGrad { .. } | Op::Window { .. } => Class::Anchor,
         Op::DotStored(_) | Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad => Class::Anchor,
         Op::Scan(_) => Class::Loop,
     }

@@ -405,7 +405,7 @@ fn feeds_update(graph: &Graph) -> Vec<bool> {
 fn takes_epilogue(op: &Op) -> bool {
     let multiplies = matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. });
     multiplies
-        || matches!(op, Op::ConvLast(_) | Op::DotStored(_) | Op::ScatterAdd { .. })
+        || matches!(op, Op::ConvLast(_) | Op::ConvInputGradLast { .. } | Op::DotStored(_) | Op::ScatterAdd { .. })
         || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
@@ -425,12 +425,16 @@ pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
             vec![elements(&sizes[..rows_end]), sizes[rows_end]]
         }
         Op::Conv(_) | Op::ConvInputGrad { .. } => vec![sizes[0], sizes[1], elements(&sizes[2..])],
-        Op::ConvLast(at) if is_single(at, &graph.ty(node.operands[1]).shape.sizes()) => {
+        Op::ConvLast(at) | Op::ConvInputGradLast { attributes: at, .. }
+            if is_single(at, &graph.ty(node.operands[1]).shape.sizes()) =>
+        {
             let places = &sizes[1..sizes.len() - 1];
             let (lines, line) = places.split_at(places.len() - 1);
             vec![sizes[0], elements(lines), line[0], sizes[sizes.len() - 1]]
         }
-        Op::ConvLast(_) => vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]],
+        Op::ConvLast(_) | Op::ConvInputGradLast { .. } => {
+            vec![sizes[0], elements(&sizes[1..sizes.len() - 1]), sizes[sizes.len() - 1]]
+        }
         Op::ConvWeightGrad { .. } => vec![sizes[0], elements(&sizes[1..])],
         Op::ScatterAdd { axis, batch } => {
             let (outer, before, inner) = (&sizes[..*batch], &sizes[*batch..*axis], &sizes[*axis + 1..]);

@@ -46,6 +46,18 @@ pub(super) fn input_grad(b: &mut Builder<'_>, site: &Site<'_>, attributes: &Conv
     }
 }
 
+/// `(dy, w) -> dx`, channels last; the cotangent has the type of `x`.
+pub(super) fn input_grad_last(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttributes) -> ValueId {
+    let (dy, w, d) = (site.operands[0], site.operands[1], site.cotangent);
+    let attributes = attributes.clone();
+    if site.wanted == 0 {
+        return b.emit(Op::ConvLast(attributes), &[d, w]);
+    }
+    let (rank, kernel) = (b.ty(d).shape.rank(), spatial(b, w));
+    let [d, dy] = [d, dy].map(|image| b.emit(Op::Transpose(channels_first(rank)), &[image]));
+    b.emit(Op::ConvWeightGrad { attributes, kernel }, &[d, dy])
+}
+
 /// `(x, dy) -> dw`; the cotangent has the type of `w`.
 pub(super) fn weight_grad(b: &mut Builder<'_>, site: &Site<'_>, attributes: &ConvAttributes) -> ValueId {
     let (x, dy, d) = (site.operands[0], site.operands[1], site.cotangent);

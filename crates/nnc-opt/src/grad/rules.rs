@@ -51,6 +51,7 @@ pub fn vjp(b: &mut Builder<'_>, site: &Site<'_>) -> Option<ValueId> {
         Op::Conv(attributes) => Some(convolution::conv(b, site, attributes)),
         Op::ConvLast(attributes) => Some(convolution::conv_last(b, site, attributes)),
         Op::ConvInputGrad { attributes, .. } => Some(convolution::input_grad(b, site, attributes)),
+        Op::ConvInputGradLast { attributes, .. } => Some(convolution::input_grad_last(b, site, attributes)),
         Op::ConvWeightGrad { attributes, .. } => Some(convolution::weight_grad(b, site, attributes)),
         Op::Window { op, attributes } => Some(window::window(b, site, *op, attributes)),
         Op::WindowGrad { op, attributes, .. } => window::window_grad(b, site, *op, attributes),

@@ -1,10 +1,11 @@
-//! The transpose of a convolution in its image, with channels last, as convolutions.
+//! The transpose of a convolution in its image, with channels last: of single channels as it is, else as convolutions.
 //!
 //! Result `stride * q + p` of an axis is a sum over the taps `t` with `p + low = t * dilation` modulo the stride, of
 //! element `q + (p + low - t * dilation) / stride` of the cotangent. So the results of each phase `p` are a convolution by
 //! every so-manieth tap in reverse, one step apart, and no zeros between the elements of the cotangent are multiplied (Shi
 //! et al., "Is the deconvolution layer the same as a convolutional layer?", 2016). The phases of an axis are put side by
-//! side, those that have no tap as zeros.
+//! side, those that have no tap as zeros. The transpose of a convolution of single channels is left to its kernel, which goes by the same
+//! phases.
 
 use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_single, is_unpadded};
 use nnc_graph::{ConvAttributes, DType, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
@@ -29,7 +30,6 @@ struct Transpose {
     /// The weights.
     w: ValueId,
     axes: Vec<Axis>,
-    groups: Dim,
     /// The dtype of the results.
     sums: DType,
 }
@@ -81,14 +81,11 @@ fn range(start: i64, size: i64) -> SliceRange {
     SliceRange { start: Dim::from(start), size: Dim::from(size), step: 1 }
 }
 
-/// The axes of a transpose that goes by phases: of one group or of single channels, with channels enough, in at most two axes of
-/// known sizes, no phase of which reads beyond the padding that a convolution may have.
+/// The axes of a transpose that goes by phases: of one group, with channels enough, in at most two axes of known sizes, no
+/// phase of which reads beyond the padding that a convolution may have.
 fn axes(graph: &Graph, node: &Node, at: &ConvAttributes) -> Option<Vec<Axis>> {
-    let shapes = [node.operands[0], node.operands[1], node.results[0]].map(|value| &graph.ty(value).shape);
-    let [dy, kernel, dx] = shapes;
-    let channels = dx[1].as_number()?;
-    let fits = at.groups.is(1) || is_single(at, kernel);
-    if !fits || channels < FEW_CHANNELS as i64 || at.stride.len() > 2 {
+    let [dy, kernel, dx] = shapes(graph, node);
+    if !at.groups.is(1) || !has_room(at, dx) {
         return None;
     }
     let axis = |i: usize| {
@@ -105,6 +102,17 @@ fn axes(graph: &Graph, node: &Node, at: &ConvAttributes) -> Option<Vec<Axis>> {
     axes.filter(|axes| axes.iter().all(is_regular))
 }
 
+/// Whether an image has channels enough for vectors along them, and axes that kernels know.
+fn has_room(at: &ConvAttributes, image: &Shape) -> bool {
+    let channels = image[1].as_number();
+    channels.is_some_and(|channels| channels >= FEW_CHANNELS as i64) && at.stride.len() <= 2
+}
+
+/// Whether a transpose is one of single channels that has a kernel.
+fn is_of_single_channels(at: &ConvAttributes, [_, kernel, dx]: [&Shape; 3]) -> bool {
+    is_single(at, kernel) && has_room(at, dx)
+}
+
 /// Whether the reach of every phase is what its padding and its part of the cotangent say.
 fn is_regular(axis: &Axis) -> bool {
     (0..axis.stride).all(|phase| {
@@ -117,27 +125,36 @@ fn is_regular(axis: &Axis) -> bool {
 /// Whether [`Layout::transposed`] serves a node.
 pub(super) fn is_convertible(graph: &Graph, node: &Node) -> bool {
     let Op::ConvInputGrad { attributes, .. } = &node.op else { return false };
-    axes(graph, node, attributes).is_some()
+    is_of_single_channels(attributes, shapes(graph, node)) || axes(graph, node, attributes).is_some()
+}
+
+/// The shapes of the operands and of the result of a transpose.
+fn shapes<'g>(graph: &'g Graph, node: &Node) -> [&'g Shape; 3] {
+    [node.operands[0], node.operands[1], node.results[0]].map(|value| &graph.ty(value).shape)
 }
 
 impl Layout<'_> {
     /// A transpose with channels last.
     pub(super) fn transposed(&mut self, node: &Node, at: &ConvAttributes) -> Option<ValueId> {
         let old = self.rewriter.old();
-        let shapes = [node.operands[0], node.operands[1], node.results[0]].map(|value| &old.ty(value).shape);
+        let shapes = shapes(old, node);
+        if is_of_single_channels(at, shapes) {
+            let op = Op::ConvInputGradLast { attributes: at.clone(), input: shapes[2][2..].to_vec() };
+            let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
+            return Some(self.rewriter.emit(op, &[dy, w]));
+        }
         if spreads_places(at, shapes) {
             return Some(self.spreading(node));
         }
         let axes = axes(old, node, at)?;
         let (dy, w) = (self.with_channels_last(node.operands[0]), self.plain(node.operands[1]));
-        let groups = at.groups.clone();
         if is_filled(at, [shapes[2], shapes[1]]) {
             return Some(self.filling((dy, w), shapes));
         }
         let phases: Vec<Vec<Phase>> =
             axes.iter().map(|axis| (0..axis.stride).map(|phase| axis.phase(phase)).collect()).collect();
         let sums = old.ty(node.results[0]).dtype;
-        let of = Transpose { dy, w, axes, groups, sums };
+        let of = Transpose { dy, w, axes, sums };
         let made = self.phases(&of, &phases, &mut Vec::new());
         Some(self.cut(made, &of.axes))
     }
@@ -169,22 +186,20 @@ impl Layout<'_> {
 
     /// The results of one phase of every axis.
     fn phase(&mut self, of: &Transpose, phases: &[&Phase]) -> ValueId {
-        let Transpose { dy, w, axes, groups, sums: _ } = of;
+        let Transpose { dy, w, axes, sums } = of;
         let (dy, w) = (*dy, *w);
         let (from, kernel) = (self.rewriter.ty(dy).shape.0.clone(), self.rewriter.ty(w).clone());
         let taps: Option<Vec<SliceRange>> = phases.iter().map(|phase| phase.taps.clone()).collect();
         let Some(taps) = taps else {
             let places = axes.iter().map(|axis| Dim::from(axis.results()));
-            let channels = kernel.shape[1].clone() * groups.clone();
+            let channels = kernel.shape[1].clone();
             let dims: Vec<Dim> = [from[0].clone()].into_iter().chain(places).chain([channels]).collect();
-            let ty = TensorType::new(of.sums, Shape(dims));
+            let ty = TensorType::new(*sums, Shape(dims));
             return self.rewriter.graph_mut().splat(&ty, 0.0);
         };
         let ranges = [vec![whole(&kernel.shape[0]), whole(&kernel.shape[1])], taps].concat();
         let w = self.rewriter.emit(Op::Slice(ranges), &[w]);
-        // A single channel is made of itself.
-        let order = if groups.is(1) { [1, 0] } else { [0, 1] };
-        let w = self.rewriter.emit(Op::Transpose(order.into_iter().chain(2..axes.len() + 2).collect()), &[w]);
+        let w = self.rewriter.emit(Op::Transpose([1, 0].into_iter().chain(2..axes.len() + 2).collect()), &[w]);
         let reads = phases.iter().map(|phase| phase.read.clone());
         let ranges: Vec<SliceRange> =
             [whole(&from[0])].into_iter().chain(reads).chain([whole(&from[from.len() - 1])]).collect();
@@ -195,7 +210,7 @@ impl Layout<'_> {
             low: each(&|phase| phase.low),
             high: each(&|phase| phase.high),
             dilation: each(&|phase| phase.dilation),
-            groups: groups.clone(),
+            groups: Dim::from(1i64),
         };
         self.convolve(dy, w, &attributes)
     }

@@ -45,7 +45,7 @@ fn note(graph: &Graph, op: &Op, (at, operand): (usize, ValueId), from: &Traced, 
         (Op::Dot { batch, a_axes, .. }, 0) => only_free(rank, *batch, a_axes),
         (Op::Dot { batch, b_axes, .. }, _) => only_free(rank, *batch, b_axes),
         (Op::Conv(_) | Op::ConvLast(_), 1) => Some(0),
-        (Op::ConvInputGrad { .. }, _) => Some(1),
+        (Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. }, _) => Some(1),
         (Op::Gather { .. }, 0) => {
             found.entry(from.path.clone()).and_modify(|known| *known = joined(*known, Use::Picked));
             return;

@@ -215,7 +215,10 @@ impl<'g> Network<'g> {
 }
 
 fn is_product(op: &Op) -> bool {
-    matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. })
+    matches!(
+        op,
+        Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. }
+    )
 }
 
 /// What a node does, and where in the source it comes from. Reductions are called by their function, which says more.

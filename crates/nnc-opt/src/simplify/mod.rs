@@ -76,7 +76,8 @@ pub fn rules_of(op: &Op) -> &'static [&'static [Rule]] {
         Op::Iota { .. } | Op::Random { .. } => &[],
         Op::ScatterAdd { .. } => &[indexing::SCATTER_ADD],
         Op::Gather { .. } | Op::ArgMax { .. } | Op::Conv(_) | Op::ConvLast(_) => &[],
-        Op::DotStored(_) | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
+        Op::DotStored(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } => &[],
+        Op::ConvWeightGrad { .. } | Op::Window { .. } => &[],
         Op::WindowGrad { .. } | Op::WindowPick(_) | Op::Grad | Op::Scan(_) | Op::StopGradient => &[],
     }
 }

@@ -40,6 +40,7 @@ pub fn operands(graph: &Graph, node: &Node, axis: usize) -> Option<Vec<Option<us
         | Op::Conv(_)
         | Op::ConvLast(_)
         | Op::ConvInputGrad { .. }
+        | Op::ConvInputGradLast { .. }
         | Op::ConvWeightGrad { .. }
         | Op::Window { .. }
         | Op::WindowGrad { .. }

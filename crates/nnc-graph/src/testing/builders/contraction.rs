@@ -171,8 +171,21 @@ pub(super) fn conv_input_grad(g: &mut Generator) {
 
 pub(super) fn conv_input_grad_of_bytes(g: &mut Generator) {
     let (attributes, [x, w, y]) = conv_case_of(g, DType::U8, 12);
-    let dy = TensorType::new(DType::U8, y.shape);
-    bytes(g, Op::ConvInputGrad { attributes, input: x.shape[2..].to_vec() }, [&dy, &w]);
+    let mut dy = TensorType::new(DType::U8, y.shape);
+    let input = x.shape[2..].to_vec();
+    if g.rng.one_in(2) {
+        return bytes(g, Op::ConvInputGrad { attributes, input }, [&dy, &w]);
+    }
+    dy.shape.0[1..].rotate_left(1);
+    bytes(g, Op::ConvInputGradLast { attributes, input }, [&dy, &w]);
+}
+
+pub(super) fn conv_input_grad_last(g: &mut Generator) {
+    let (attributes, [x, w, mut y]) = conv_case(g);
+    y.shape.0[1..].rotate_left(1);
+    let (dy, w) = (g.of_type(&y), g.of_type(&w));
+    let fact = product_bound(g, dy, w);
+    g.emit(Op::ConvInputGradLast { attributes, input: x.shape[2..].to_vec() }, &[dy, w], fact);
 }
 
 pub(super) fn conv_weight_grad(g: &mut Generator) {

@@ -53,6 +53,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("window_of_conv", window_of_conv),
     ("conv_input_grad", conv_input_grad),
     ("conv_input_grad_of_bytes", conv_input_grad_of_bytes),
+    ("conv_input_grad_last", conv_input_grad_last),
     ("conv_weight_grad", conv_weight_grad),
     ("window", window),
     ("window_grad", window_grad),

@@ -45,6 +45,7 @@ fn is_layer(node: &Node) -> bool {
             | Op::Conv(_)
             | Op::ConvLast(_)
             | Op::ConvInputGrad { .. }
+            | Op::ConvInputGradLast { .. }
             | Op::ConvWeightGrad { .. }
     )
 }

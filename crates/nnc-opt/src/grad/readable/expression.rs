@@ -242,6 +242,7 @@ impl<'g> Writer<'g> {
             Op::Conv(at) => call("conv", x, conv(at)),
             Op::ConvLast(at) => call("conv_last", x, conv(at)),
             Op::ConvInputGrad { attributes, .. } => call("conv_input_grad", x, conv(attributes)),
+            Op::ConvInputGradLast { attributes, .. } => call("conv_input_grad_last", x, conv(attributes)),
             Op::ConvWeightGrad { attributes, .. } => call("conv_weight_grad", x, conv(attributes)),
             Op::Window { op, attributes } => call(&format!("{}_pool", window_name(*op)), x, window(attributes)),
             Op::WindowGrad { op, attributes, .. } => {

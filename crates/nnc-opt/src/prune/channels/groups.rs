@@ -119,7 +119,9 @@ impl Cost {
                     result().iter().chain(summed).collect::<Vec<_>>()
                 }
                 Op::Conv(_) | Op::ConvLast(_) => result().iter().chain(&axes(1)[1..]).collect(),
-                Op::ConvInputGrad { .. } => axes(0).iter().chain(&axes(1)[1..]).collect(),
+                Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. } => {
+                    axes(0).iter().chain(&axes(1)[1..]).collect()
+                }
                 Op::Scan(scan) => {
                     let steps = times * scan.length.size() as u64;
                     self.add(&scan.body, &traced.bodies[&id], (labels, steps));

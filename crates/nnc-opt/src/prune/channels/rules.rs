@@ -55,7 +55,12 @@ pub fn apply(op: &Op, ty: &TensorType, operands: &[&Known], labels: &mut Labels)
             products::conv((operands[0], operands[1]), &attributes.groups, true, &whole(), labels)
         }
         Op::Window { .. } => window(operands[0], &whole(), labels),
-        Op::DotStored(_) | Op::ConvLast(_) | Op::ConvWeightGrad { .. } | Op::WindowGrad { .. } | Op::WindowPick(_) => {
+        Op::DotStored(_)
+        | Op::ConvLast(_)
+        | Op::ConvInputGradLast { .. }
+        | Op::ConvWeightGrad { .. }
+        | Op::WindowGrad { .. }
+        | Op::WindowPick(_) => {
             operands.iter().for_each(|operand| operand.fix(labels, Fixed::NotFollowed));
             Known::fixed(&whole(), Fixed::NotFollowed)
         }

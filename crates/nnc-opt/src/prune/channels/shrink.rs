@@ -144,7 +144,8 @@ impl Left<'_> {
             Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } | Op::Gather { .. } => node.op.clone(),
             Op::ScatterAdd { .. } | Op::Reduce { .. } | Op::ArgMax { .. } | Op::Dot { .. } => node.op.clone(),
             Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_) => node.op.clone(),
-            Op::DotStored(_) | Op::ConvLast(_) | Op::ConvWeightGrad { .. } => node.op.clone(),
+            Op::DotStored(_) | Op::ConvLast(_) | Op::ConvInputGradLast { .. } => node.op.clone(),
+            Op::ConvWeightGrad { .. } => node.op.clone(),
         }
     }
 
