@@ -2,9 +2,10 @@
 
 Each round measures every engine once, one after the other, so that a slow minute of the machine hits all of them. A
 round is as many steps as take a third of a second (or `--steps`), and counts with its fastest one: on a machine that does
-nothing else, what is above the minimum is noise. A ratio is a peer's time of a round over nnc's of the same round, the
-median of that over the rounds: above 1 nnc is faster. The spread of a time is the largest less the smallest of the rounds,
-of their median. Rounds that other programs disturb are taken again while there is `--patience`.
+nothing else, what is above the minimum is noise. An engine's time is the median of that over the rounds, and a ratio is a peer's
+time over nnc's: above 1 nnc is faster. The best peer is the one whose time is the least. The spread of a time is the largest
+less the smallest of the rounds, of their median; that of a ratio, of the quotients of single rounds. Rounds that other programs
+disturb are taken again while there is `--patience`.
 
 A step of training is one step of Adam on a batch; nnc's copies its batch in, the peers' tensors are in place already. A
 step of inference is one call of a host program, for nnc with the input copied in and the answer copied out; every engine
@@ -140,8 +141,8 @@ def measure(kind: str, model: str, arguments: argparse.Namespace, machine: tuple
 
 
 def ratio(rounds: dict[str, list[float]], peer: str) -> float:
-    """How many times faster than the peer nnc is."""
-    return statistics.median(theirs / ours for theirs, ours in zip(rounds[peer], rounds["nnc"]))
+    """How many times faster than the peer nnc is: the median of its rounds over that of nnc's."""
+    return statistics.median(rounds[peer]) / statistics.median(rounds["nnc"])
 
 
 def spread(rounds: dict[str, list[float]], peer: str) -> float:
@@ -176,6 +177,8 @@ def row(kind, model, threads, rounds, memory, facts, machine) -> dict:
     } | ({name: ratio(rounds, engine) for name, engine in OWN.items()} if kind == "int8" else {})
 
 
+# What is measured unless a kind is asked for: the networks as they were handed to the project.
+REPORTED = ("infer", "train")
 # What a row of kind int8 tells of nnc's other forms of the network: how many times as fast the chosen one is.
 OWN = {"over_f32": "nnc, f32", "over_winograd": "nnc, f32 by Winograd", "over_all": "nnc, all"}
 # Times that differ by less are the same.
@@ -237,7 +240,7 @@ def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> li
     """The kinds and names of the models to be measured."""
     models = {"infer": engines.INFERENCE, "int8": engines.INFERENCE, "train": engines.TRAINING}
     known = [(kind, model) for kind, names in models.items() for model in names]
-    known = [(kind, model) for kind, model in known if arguments.kind in (None, kind)]
+    known = [(kind, model) for kind, model in known if kind in ([arguments.kind] if arguments.kind else REPORTED)]
     names = [model for _, model in known]
     unknown = [model for model in arguments.only if model not in names]
     if unknown:
@@ -248,7 +251,7 @@ def chosen(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> li
 def main():
     names = lambda text: [name for name in text.split(",") if name]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=list(engines.PEERS), help="all without it")
+    parser.add_argument("--kind", choices=list(engines.PEERS), help="infer and train without it")
     parser.add_argument("--only", type=names, default=[], metavar="MODEL,...", help="all without it")
     parser.add_argument("--peers", type=names, default=[], metavar="PEER,...", help="all without it")
     parser.add_argument("--threads", type=int, default=2)

@@ -7,6 +7,7 @@ use cranelift_module::{Linkage, Module};
 use nnc_codegen::Backend;
 use nnc_kernel::ir::{Elem, Kernel, KernelBuilder};
 use nnc_kernel::program::{ArgRef, Launch, Program};
+use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, Layout, Pool};
 use object::{Object, ObjectSymbol};
 use std::num::NonZeroUsize;
@@ -181,6 +182,27 @@ fn dumps_show_each_kernel_once() {
     for dump in std::iter::once(nnc_codegen::dump_clif(&program).unwrap()).chain(assembly) {
         assert!(dump.contains("`first`, phase 1") && !dump.contains("second"), "{dump}");
     }
+}
+
+/// What comes where: parameters by name, type and use, tasks, scratch memory; and in which registers parameters are.
+#[test]
+fn assembly_begins_with_its_arguments() {
+    let (program, ..) = program();
+    for backend in Backend::ALL {
+        let dump = nnc_codegen::dump_asm(&program, backend).unwrap();
+        for (at, param) in program.kernels[0].params.iter().enumerate() {
+            let line = format!(";   [rdi+{}] {}: {} {}\n", 8 * at, param.name, param.elem, param.direction.name());
+            assert!(dump.contains(&line), "{line}{dump}");
+            let is_told =
+                dump.lines().any(|line| line.contains("[rdi") && line.ends_with(&format!(" ; {}", param.name)));
+            assert_eq!(is_told, backend != Backend::Cranelift, "{} in {dump}", param.name);
+        }
+        assert!(dump.contains(";   rsi, rdx: the first task and the one behind the last, of 16\n"), "{dump}");
+        assert_eq!(dump.contains(";   rcx: "), program.kernels[0].scratch > 0, "{dump}");
+    }
+    let args = (1..=2).map(|buffer| ArgRef::new(buffer, 0)).collect();
+    let dump = nnc_codegen::dump_asm(&common::single(crowded(600), args), Backend::X64(Isa::Avx2)).unwrap();
+    assert!(dump.contains(";   [rsp]: "), "{dump}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use nnc_graph::{Graph, Node, Op, Output, OutputKind, Tensor, TensorType, interpr
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::{Access, External};
 use nnc_kernel::{Lowered, Role, Tuning};
-use nnc_opt::{Optimised, pipeline};
+use nnc_opt::{Optimised, PassLog, pipeline};
 use nnc_runtime::cpu::Isa;
 use nnc_runtime::{AlignedBuffer, Code, ExternalBuffer, Pool, Program, ProgramError, memory};
 use std::collections::BTreeMap;
@@ -85,8 +85,8 @@ pub struct Compiler {
 pub struct CompiledGraph {
     /// The graph after all passes.
     pub graph: Graph,
-    /// The log of the passes.
-    pub log: nnc_opt::PassLog,
+    /// The log of the passes, and of what came behind them.
+    pub log: PassLog,
     /// How long it took to get here.
     pub compile_time: Duration,
     inputs: BTreeMap<String, Port>,
@@ -245,7 +245,7 @@ impl Compiler {
             Engine::Native(_) => {
                 let fitted = fit(optimised, (self.engine, self.threads()), &self.passes, self.tuning.as_deref())?;
                 optimised = fitted.optimised;
-                Runner::Native(Box::new(self.native(fitted.lowered, measured)?))
+                Runner::Native(Box::new(self.native(fitted.lowered, measured, &mut optimised.log)?))
             }
         };
         let graph = optimised.graph;
@@ -274,20 +274,22 @@ impl Compiler {
         pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))
     }
 
-    /// Machine code in this process, with the threads that run it.
+    /// Machine code in this process, with the threads that run it. The time that it takes is noted in the log.
     ///
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
-    pub(crate) fn program(&self, lowered: &Lowered, measured: bool) -> Result<Program, DriverError> {
+    pub(crate) fn program(&self, lowered: &Lowered, measured: bool, log: &mut PassLog) -> Result<Program, DriverError> {
         let layout = crate::layout::runtime_layout(lowered);
         check_memory(layout.total_bytes(self.threads().get()))?;
         let jit = if measured { nnc_codegen::jit_to_measure } else { nnc_codegen::jit };
-        let (module, entry) = jit(&lowered.program, self.engine.backend(), self.threads()).map_err(codegen_error)?;
-        let code = Code::from_jit(module, entry, layout).map_err(|error| DriverError::Internal(error.to_string()))?;
+        let made = log.step("code generation", || jit(&lowered.program, self.engine.backend(), self.threads()));
+        let (module, entry) = made.map_err(codegen_error)?;
+        let code = log.step("linking", || Code::from_jit(module, entry, layout));
+        let code = code.map_err(|error| DriverError::Internal(error.to_string()))?;
         Ok(Program::new(code.with_read_only(&crate::layout::read_only(lowered)), self.pool.clone()))
     }
 
-    fn native(&self, lowered: Lowered, measured: bool) -> Result<Native, DriverError> {
+    fn native(&self, lowered: Lowered, measured: bool, log: &mut PassLog) -> Result<Native, DriverError> {
         let constant = |role: &Role| match role {
             Role::Constant(tensor) => {
                 let mut buffer = AlignedBuffer::zeroed(tensor.bytes().len());
@@ -297,7 +299,7 @@ impl Compiler {
             Role::Input(_) | Role::Param(_) | Role::State(_) | Role::Output(_) | Role::Status => None,
         };
         let constants = lowered.externals.iter().filter_map(|external| constant(&external.role)).collect();
-        let program = self.program(&lowered, measured)?;
+        let program = self.program(&lowered, measured, log)?;
         let (places, externals) = (Places::new(&lowered.externals), Vec::with_capacity(lowered.externals.len()));
         let status = AlignedBuffer::zeroed(STATUS_BYTES);
         Ok(Native { program, constants, prepared_for: 0, lowered, status, places, externals })

@@ -18,6 +18,7 @@ use nnc_data::{FieldType, Vocabulary};
 use nnc_graph::{Graph, Op, OutputKind, TensorType};
 use nnc_kernel::{Lowered, Role};
 use nnc_lang::elaborate::ParameterKind;
+use nnc_opt::PassLog;
 use nnc_runtime::image::PAGE;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place, Variant};
@@ -32,6 +33,8 @@ pub struct Deployment {
     /// The program for each instruction set, in the order of [`Manifest::variants`].
     programs: Vec<(Backend, Lowered)>,
     weights: Pieces,
+    /// What the passes did, and how long the first of the programs took.
+    log: PassLog,
 }
 
 /// What is deployed.
@@ -73,8 +76,10 @@ impl Deployment {
     ) -> Result<Self, DriverError> {
         let optimised = compiler.optimise(&prune::specialised(subject.graph, &store))?;
         let tuning = compiler.tuning.as_deref();
+        let mut log: Option<PassLog> = None;
         let lower = |&engine: &CompilerEngine| {
             let fitted = fit(optimised.clone(), (engine, compiler.threads()), &compiler.passes, tuning)?;
+            log.get_or_insert(fitted.optimised.log);
             Ok((engine.backend(), fitted.lowered))
         };
         let programs = engines.iter().map(lower).collect::<Result<Vec<_>, DriverError>>()?;
@@ -90,7 +95,7 @@ impl Deployment {
         }
         manifest.variants = programs.iter().map(variant).collect();
         manifest.check(pieces.bytes).map_err(DriverError::Internal)?;
-        Ok(Self { manifest, programs, weights: pieces })
+        Ok(Self { manifest, programs, weights: pieces, log: log.unwrap_or_default() })
     }
 
     /// The program for the best of the instruction sets.
@@ -119,8 +124,17 @@ impl Deployment {
     /// # Errors
     /// The machine is not supported, or a bug in the compiler.
     pub fn engine(self, compiler: &Compiler) -> Result<Engine<'static>, DriverError> {
-        let program = compiler.program(self.best(), false)?;
-        Ok(Engine::new(self.manifest, program, Weights::Pieces(self.weights.into_buffers())))
+        Ok(self.engine_with_log(compiler)?.0)
+    }
+
+    /// As [`Self::engine`], and what every step of the compiler took.
+    ///
+    /// # Errors
+    /// As [`Self::engine`].
+    pub fn engine_with_log(mut self, compiler: &Compiler) -> Result<(Engine<'static>, PassLog), DriverError> {
+        let mut log = std::mem::take(&mut self.log);
+        let program = compiler.program(self.best(), false, &mut log)?;
+        Ok((Engine::new(self.manifest, program, Weights::Pieces(self.weights.into_buffers())), log))
     }
 
     /// Writes it as an executable.

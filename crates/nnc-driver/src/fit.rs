@@ -16,6 +16,7 @@ use nnc_kernel::{ArenaBuffer, KernelReport, Lowered, Role, Tuning, plan::recompu
 use nnc_opt::{Optimised, pipeline};
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 /// How often a plan is made for less than before.
 const TRIES: usize = 6;
@@ -35,11 +36,24 @@ pub struct Fitted {
 }
 
 /// Lowers a graph for an engine whose code so many threads run, within the memory that `passes` allow, by the schedules
-/// that `tuning` knows.
+/// that `tuning` knows. The time that it takes is noted in the log of the passes.
 ///
 /// # Errors
 /// [`DriverError::Usage`] for what the backend does not support, [`DriverError::Memory`] if it cannot fit.
 pub fn fit(
+    optimised: Optimised,
+    engine: (Engine, NonZeroUsize),
+    passes: &pipeline::Options,
+    tuning: Option<&Tuning>,
+) -> Result<Fitted, DriverError> {
+    let start = Instant::now();
+    let mut fitted = fit_for(optimised, engine, passes, tuning)?;
+    fitted.optimised.log.later.push(("lowering", start.elapsed()));
+    Ok(fitted)
+}
+
+/// As [`fit`], which measures it.
+fn fit_for(
     optimised: Optimised,
     (engine, threads): (Engine, NonZeroUsize),
     passes: &pipeline::Options,

@@ -155,13 +155,14 @@ pub enum Op {
     /// group, and a row with an infinity or a NaN gives no finite number. A lossy stage of `nnc-opt` makes it.
     DotStored(Stored),
     /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats of one dtype, or of u8
-    /// with i8, whose products are added in i32 and wrap.
+    /// with i8, whose products are added in i32 and wrap. Padding is multiplied as zeros: by an infinity it gives NaN.
     Conv(ConvAttributes),
     /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
     /// side. The pass `layout` of `nnc-opt` makes it.
     ConvLast(ConvAttributes),
     /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`, of floats of one dtype, or
-    /// of u8 with i8, whose products are added in i32 and wrap.
+    /// of u8 with i8, whose products are added in i32 and wrap. It is a convolution of `dy`, spread by the stride, with zeros around
+    /// it that are multiplied; those between its elements are not.
     ConvInputGrad {
         /// Those of the convolution.
         attributes: ConvAttributes,
@@ -176,7 +177,7 @@ pub enum Op {
         /// `...X`.
         input: Vec<Dim>,
     },
-    /// `(x, dy) -> dw [Co, Ci, ...K]`: transpose of [`Op::Conv`] in `w`.
+    /// `(x, dy) -> dw [Co, Ci, ...K]`: transpose of [`Op::Conv`] in `w`. Padding of `x` is multiplied as zeros.
     ConvWeightGrad {
         /// Those of the convolution.
         attributes: ConvAttributes,

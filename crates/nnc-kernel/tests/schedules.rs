@@ -2,8 +2,8 @@
 
 mod common;
 
-use nnc_graph::Graph;
-use nnc_graph::testing::{conv, dot, random_inputs};
+use nnc_graph::testing::{conv, dot, input, random_inputs};
+use nnc_graph::{DType, Graph, Op, OutputKind, Shape, TensorType};
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::{Finished, run};
 use nnc_kernel::predict::{Bound, Machine, predict};
@@ -101,6 +101,25 @@ fn a_row_by_a_large_matrix_is_bound_by_memory_and_a_small_product_is_not_shared(
     assert!(seconds >= least && seconds < 2.5 * least, "{seconds} beside {least}");
     let small = dot(8, 8, 8);
     assert_eq!(predicted(&small, 16, 1).0, predicted(&small, 16, 2).0, "runs on the calling thread");
+}
+
+/// What is done once, before the first run, has its bytes and its time as well.
+#[test]
+fn packing_is_predicted_too() {
+    let mut graph = Graph::new("packed");
+    let x = input(&mut graph, "x", &[7, 300]);
+    let ty = TensorType::new(DType::F32, Shape::of(&[300, 400]));
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty }, &[]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    graph.add_output("y", y, OutputKind::Result);
+    let optimised = optimised(&graph);
+    let target = Target::new(16);
+    let lowered = lower(&optimised.graph, &optimised.partition, &target).unwrap();
+    assert_eq!((lowered.report[0].name.as_str(), lowered.report[0].runs), ("pack", 0));
+    let pack = predict(&lowered, &Machine::of(&target), 1)[0];
+    let matrix = 300.0 * 400.0 * 4.0;
+    assert!((2.0 * matrix..4.0 * matrix).contains(&pack.traffic.bytes()), "read and written: {pack:?}");
+    assert!(pack.data > 0.0 && pack.seconds >= pack.data, "{pack:?}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ mod error;
 pub mod fold;
 pub mod fuse;
 pub mod grad;
-mod layout;
+pub mod layout;
 pub mod narrow;
 mod parameters;
 pub mod pipeline;

@@ -26,11 +26,13 @@ pub struct PassRecord {
     pub dump: Option<String>,
 }
 
-/// What every pass did, in the order in which they ran.
+/// What every pass did, in the order in which they ran, and how long took what came behind them.
 #[derive(Clone, Debug, Default)]
 pub struct PassLog {
     /// One entry for each run of a pass.
     pub records: Vec<PassRecord>,
+    /// Steps from the optimised graph to code, by whoever takes them.
+    pub later: Vec<(&'static str, Duration)>,
 }
 
 impl PassLog {
@@ -39,9 +41,18 @@ impl PassLog {
         self.records.iter().map(|record| record.rewrites).sum()
     }
 
-    /// Time spent in all passes together.
+    /// Time spent in all passes and later steps together.
     pub fn time(&self) -> Duration {
-        self.records.iter().map(|record| record.time).sum()
+        let passes: Duration = self.records.iter().map(|record| record.time).sum();
+        passes + self.later.iter().map(|(_, time)| *time).sum::<Duration>()
+    }
+
+    /// Takes a step behind the passes, and notes how long it took.
+    pub fn step<T>(&mut self, name: &'static str, step: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let made = step();
+        self.later.push((name, start.elapsed()));
+        made
     }
 }
 

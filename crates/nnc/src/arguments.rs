@@ -110,7 +110,7 @@ pub struct EngineOptions {
     /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
     #[arg(long, value_name = "N", hide = true, value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
-    /// Print how long each pass took.
+    /// Print how long each pass of the compiler took, and what came behind: lowering, code generation, linking.
     #[arg(long)]
     pub time_passes: bool,
 }
@@ -124,7 +124,7 @@ pub struct PassOptions {
     /// Add the terms of every convolution directly, never by Winograd's form, whose rounding errors are larger.
     #[arg(long)]
     pub no_winograd: bool,
-    /// The most memory that each program may work in, as 512MB, 2GiB or a number of bytes: weights, states, inputs, results and
+    /// The most memory that each program may work in, as 512MB, 2GiB, 1e9 or 1000000 bytes: weights, states, inputs, results and
     /// what lies between. Values are computed again instead of kept until it is enough; the results have the same bits.
     #[arg(long, value_name = "BYTES", value_parser = values::memory, allow_negative_numbers = true)]
     pub max_memory: Option<NonZeroUsize>,
@@ -342,6 +342,8 @@ pub struct Dump {
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
+    pub tuning: TuneOptions,
+    #[command(flatten)]
     pub isa: IsaOptions,
     /// Which stage.
     #[arg(long, value_name = "STAGE")]
@@ -354,7 +356,7 @@ pub struct Dump {
     /// Stop the optimiser after this many rewrites.
     #[arg(long, value_name = "N", value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
-    /// Print how long each pass took.
+    /// Print how long each pass of the compiler took, and lowering.
     #[arg(long)]
     pub time_passes: bool,
 }
@@ -438,11 +440,20 @@ pub struct Profile {
     pub trace: Option<PathBuf>,
 }
 
-/// Tell which operations were fused, which were not, and why.
+/// Tell what a program is made of, without running it: its kernels, how long they are predicted to take, what fills the memory,
+/// which operations were fused, which were not, and why.
+///
+/// Each line of the first table is a kernel. `tasks` are counted by phase: `7+4` are seven that all threads share, and when they
+/// are done four. `layout` tells how the images lie that it reads: channel by channel, or the channels of a place side by side.
+/// `how` tells how the work is cut; it is empty where elements are computed one after the other. `once` are kernels that run
+/// before the first run, as those that pack weights for others. Times are predicted from the code for a processor as Zen 4. With `--tune` the
+/// schedules are those that `run --tune` takes.
 #[derive(Args, Debug)]
 pub struct Explain {
     #[command(flatten)]
     pub file: FileOptions,
+    #[command(flatten)]
+    pub tuning: TuneOptions,
     #[command(flatten)]
     pub isa: IsaOptions,
     /// The weights, which may have zeros that kernels leave out, or products of integers [default: first values].

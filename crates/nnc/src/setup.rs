@@ -14,6 +14,7 @@ use nnc_driver::{
     Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, pretrained,
 };
 use nnc_graph::{DType, Graph};
+use nnc_kernel::Tuning;
 use nnc_lang::elaborate::{Options, RecipeInfo};
 use nnc_opt::{fuse::FuseOptions, pipeline};
 use nnc_runtime::Pool;
@@ -277,7 +278,11 @@ pub(crate) fn tune(
     let (tuning, report) = tune::tune(graph, store, compiler, (&Cache::of_user(compiler), time))?;
     compiler.tuning = Some(Arc::new(tuning));
     let (products, known) = (terminal::counted(report.products, "product"), report.known);
-    output::remark(&format!("tuned {products}, {known} of them known; {} are cut otherwise", report.wins.len()));
+    output::remark(&format!(
+        "of {products} that can be cut in several ways, {known} had been measured in earlier runs; {} now run in another way than \
+         without --tune",
+        report.wins.len()
+    ));
     if report.left > 0 {
         let left = terminal::counted(report.left, "product");
         output::remark(&format!("for {left} the time was too short, so that nothing is kept of them"));
@@ -320,16 +325,18 @@ pub(crate) fn passes(options: PassOptions, fuel: Option<u64>) -> pipeline::Optio
     pipeline::Options { fuse, fuel, winograd: !options.no_winograd, max_memory, ..pipeline::Options::default() }
 }
 
-/// A graph as it is lowered for an engine, within the memory that `passes` allow all threads of this machine.
+/// A graph as it is lowered for an engine by the schedules that are known, within the memory that `passes` allow all threads of
+/// this machine.
 pub(crate) fn fitted(
     graph: &Graph,
     (engine, threads): (Engine, Option<NonZeroUsize>),
     passes: &pipeline::Options,
+    tuning: Option<&Tuning>,
 ) -> Result<Fitted, Failure> {
     let optimised = nnc_opt::optimise(graph, passes).map_err(|error| DriverError::Internal(error.to_string()))?;
     let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.unwrap_or_else(all);
-    Ok(fit(optimised, (engine, threads), passes, None)?)
+    Ok(fit(optimised, (engine, threads), passes, tuning)?)
 }
 
 /// The name of the only recipe, or of the one asked for.

@@ -137,6 +137,7 @@ pub(crate) fn passes(log: &PassLog) -> String {
         let time = duration(record.time.as_secs_f64());
         rows.push(vec![record.pass.to_owned(), time, record.rewrites.to_string(), nodes]);
     }
+    rows.extend(log.later.iter().map(|(step, time)| vec![(*step).to_owned(), duration(time.as_secs_f64())]));
     rows.push(vec!["all".to_owned(), duration(log.time().as_secs_f64()), log.rewrites().to_string()]);
     table(&rows)
 }

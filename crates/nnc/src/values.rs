@@ -48,12 +48,11 @@ pub(crate) fn steps(text: &str) -> Result<NonZeroU64, String> {
 
 /// A number of bytes, with a unit of powers of 1000 or of 1024, or without.
 pub(crate) fn memory(text: &str) -> Result<NonZeroUsize, String> {
-    let wrong = || "write a number of bytes, as 512MB, 1.5GB, 2GiB or 1000000".to_owned();
-    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = unit.trim().to_ascii_lowercase();
+    let wrong = || "write a number of bytes, as 512MB, 1.5GB, 2GiB, 1e9 or 1000000".to_owned();
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = text[number.len()..].to_ascii_lowercase();
     let (_, scale) = BYTES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-    let bytes = number.parse::<f64>().map_err(|_| wrong())? * scale;
+    let bytes = number.trim_end().parse::<f64>().map_err(|_| wrong())? * scale;
     NonZeroUsize::new(bytes as usize).filter(|_| bytes < MOST_BYTES).ok_or_else(wrong)
 }
 
@@ -207,7 +206,11 @@ mod tests {
         assert_eq!(bytes("512MB"), Ok(512_000_000));
         assert_eq!(bytes("1.5 gb"), Ok(1_500_000_000));
         assert_eq!(bytes("2GiB"), Ok(2 << 30));
-        for wrong in ["", "MB", "0", "0MB", "-1", "-1MB", "1e9", "12XB", "1.2.3", "99999999TB", "nan"] {
+        assert_eq!(bytes("1e9"), Ok(1_000_000_000));
+        assert_eq!(bytes("1.5e3kB"), Ok(1_500_000));
+        for wrong in
+            ["", "MB", "0", "0MB", "-1", "-1MB", "1e", "e9", "1e30", "1e-3", "12XB", "1.2.3", "99999999TB", "nan"]
+        {
             assert!(bytes(wrong).is_err_and(|error| error.contains("512MB")), "{wrong}");
         }
     }

@@ -297,6 +297,48 @@ fn explain_predicts_the_time_of_each_kernel() {
     assert!(text.contains("predicted for 1 thread") && text.contains("GFLOP/s"), "{text}");
 }
 
+/// What reads images says how they lie; what is packed once moves bytes, and is no blank.
+#[test]
+fn explain_tells_layouts_and_packs() {
+    let (_keep, folder) = digits();
+    let words = ["explain", "digits.nn", "--program", "answer"];
+    let plan: serde_json::Value = serde_json::from_str(&ok(&folder, &[&words[..], &["--json"]].concat())).unwrap();
+    let kernels = plan["kernels"].as_array().unwrap();
+    let layout_of = |name: &str| kernels.iter().find(|kernel| kernel["kernel"] == name).unwrap()["layout"].clone();
+    assert_eq!(layout_of("conv"), "channels last");
+    assert!(layout_of("dot").is_null() && layout_of("pack").is_null());
+    for kernel in kernels.iter().filter(|kernel| kernel["runs"] == 0) {
+        assert!(kernel["bytes"].as_u64().unwrap() > 0, "{kernel}");
+    }
+    let text = ok(&folder, &words);
+    assert!(text.contains("channels last") && text.contains(" pack for dot ") && !text.contains("()"), "{text}");
+    let help = ok(&folder, &["explain", "--help"]);
+    assert!(help.contains("predicted") && help.contains("memory") && help.contains("7+4"), "{help}");
+}
+
+/// All of the compiler, not its passes alone.
+#[test]
+fn the_time_of_every_step_is_told() {
+    let (_keep, folder) = digits();
+    let said = |words: &[&str]| {
+        let output = nnc(&folder, &[words, &["--time-passes"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("simplify"), "{words:?}: {said}");
+        said
+    };
+    let weights = ["--weights", "run/last.safetensors"];
+    fs::write(folder.join("x.csv"), format!("{}\n", vec!["3"; 64].join(","))).unwrap();
+    let train = said(&["train", "digits.nn", "--set", "epochs=1", "--out", "run"]);
+    let run = said(&[&["run", "digits.nn", "--input", "x.csv"], &weights[..]].concat());
+    let eval = said(&[&["eval", "digits.nn"], &weights[..]].concat());
+    for step in ["lowering", "code generation", "linking"] {
+        assert!(train.contains(step) && run.contains(step) && eval.contains(step), "{step}\n{train}{run}{eval}");
+    }
+    assert!(said(&["dump", "digits.nn", "--at", "kernel"]).contains("lowering"));
+    let interpreted = said(&[&["run", "digits.nn", "--input", "x.csv", "--engine", "interp"], &weights[..]].concat());
+    assert!(!interpreted.contains("lowering"), "{interpreted}");
+}
+
 #[test]
 fn each_kind_of_fusion_can_be_switched_off() {
     let (_keep, folder) = digits();

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 const FLOATS: &str = "floats/last.safetensors";
+const NOTHING_KNOWN: &str = ", 0 had been measured in earlier runs";
 
 /// What a command prints with a folder for the cache: results, and remarks.
 fn cached(folder: &Path, cache: &Path, words: &[&str]) -> (String, String) {
@@ -34,21 +35,29 @@ fn what_is_tuned_is_kept_and_gives_the_same_bits() {
     let expected = ok(&folder, &run);
     let with = |seconds: &'static str| [&run[..], &["--tune", seconds]].concat();
     let (answer, said) = cached(&folder, &cache, &with("0"));
-    assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
+    assert!(answer == expected && said.contains(NOTHING_KNOWN) && said.contains("; 0 now run"), "{said}");
     assert!(!cache.exists(), "nothing was measured");
     let (answer, said) = tuned(&folder, &cache, &run);
     assert!(answer == expected, "{said}");
     let files: Vec<_> = fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!files.is_empty());
     let (answer, said) = cached(&folder, &cache, &with("0"));
-    let known = format!("tuned {} product", files.len());
-    assert!(answer == expected && said.contains(&known) && !said.contains(", 0 of them known"), "{said}");
+    let known = format!("of {} product", files.len());
+    assert!(answer == expected && said.contains(&known) && !said.contains(NOTHING_KNOWN), "{said}");
+    for words in [
+        &["explain", "digits.nn", "--program", "answer"][..],
+        &["dump", "digits.nn", "--at", "asm", "--program", "answer"],
+    ] {
+        let words = [words, &["--weights", FLOATS, "--bind", "N=1", "--tune", "0"]].concat();
+        let (_, said) = cached(&folder, &cache, &words);
+        assert!(said.contains(&known) && !said.contains(NOTHING_KNOWN), "{words:?}: {said}");
+    }
     for file in &files {
         let text = fs::read_to_string(file).unwrap();
         fs::write(file, text.replace("tile", "tiles")).unwrap();
     }
     let (answer, said) = cached(&folder, &cache, &with("0"));
-    assert!(answer == expected && said.contains(", 0 of them known; 0 are"), "{said}");
+    assert!(answer == expected && said.contains(NOTHING_KNOWN) && said.contains("; 0 now run"), "{said}");
 }
 
 /// A time in which nothing can be measured: nothing is kept, so that more time finds what there is.
@@ -62,7 +71,7 @@ fn what_was_not_measured_is_not_kept() {
     let files = || fs::read_dir(&cache).map_or(0, Iterator::count);
     let (_, said) = cached(&folder, &cache, &[&run[..], &["--tune", "0.000000001"]].concat());
     let short = files();
-    assert!(said.contains("the time was too short") && said.contains("; 0 are cut otherwise"), "{said}");
+    assert!(said.contains("the time was too short") && said.contains("; 0 now run"), "{said}");
     tuned(&folder, &cache, &run);
     assert!(files() > short, "{short} files");
     let before = files();

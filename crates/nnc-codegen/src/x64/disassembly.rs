@@ -1,7 +1,11 @@
-//! The bytes of a function as text, with names for blocks and constants.
+//! The bytes of a function as text, with names for blocks, constants, and the memory that it is given.
 
 use super::Function;
-use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind, SymbolResolver, SymbolResult};
+use iced_x86::{
+    Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register, SymbolResolver,
+    SymbolResult,
+};
+use nnc_kernel::ir::Param;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -33,8 +37,9 @@ impl SymbolResolver for Names {
     }
 }
 
-/// The function in Intel's notation: blocks as `b3`, constants as `c0` with their bytes at the end.
-pub(crate) fn disassemble(function: &Function) -> String {
+/// The function in Intel's notation: blocks as `b3`, constants as `c0` with their bytes at the end. Where the place of a parameter
+/// comes into a register, its name follows.
+pub(crate) fn disassemble(function: &Function, params: &[Param]) -> String {
     let code = &function.bytes[..function.code_end];
     let instructions: Vec<Instruction> = Decoder::with_ip(64, code, 0, DecoderOptions::NONE).iter().collect();
     let mut labels: BTreeMap<u64, String> =
@@ -49,19 +54,37 @@ pub(crate) fn disassemble(function: &Function) -> String {
     formatter.options_mut().set_hex_prefix("0x");
     formatter.options_mut().set_hex_suffix("");
     let mut text = String::new();
+    let places = places(&instructions);
     for instruction in &instructions {
         if let Some(label) = labels.get(&instruction.ip()) {
             let _ = writeln!(text, "{label}:");
         }
         let mut line = String::new();
         formatter.format(instruction, &mut line);
-        let _ = writeln!(text, "    {line}");
+        let name = places.get(&instruction.ip()).and_then(|&at| params.get(at)).map(|param| &param.name);
+        let _ = writeln!(text, "    {line}{}", name.map_or(String::new(), |name| format!(" ; {name}")));
     }
     for (place, size) in constants {
         let bytes = function.bytes.get(place as usize..place as usize + size).unwrap_or_default();
         let _ = writeln!(text, "{}: {}", labels[&place], words(bytes));
     }
     text
+}
+
+/// The loads of the addresses of parameters, which are where RDI points when a function begins: places of instructions, with the
+/// numbers of the parameters.
+fn places(instructions: &[Instruction]) -> BTreeMap<u64, usize> {
+    let mut found = BTreeMap::new();
+    for instruction in instructions.iter().take_while(|instruction| instruction.op0_kind() != OpKind::NearBranch64) {
+        let is_load = instruction.mnemonic() == Mnemonic::Mov && instruction.op1_kind() == OpKind::Memory;
+        if is_load && instruction.memory_base() == Register::RDI && instruction.memory_index() == Register::None {
+            found.insert(instruction.ip(), instruction.memory_displacement64() as usize / 8);
+        }
+        if instruction.op0_kind() == OpKind::Register && instruction.op0_register() == Register::RDI {
+            break;
+        }
+    }
+    found
 }
 
 /// The places of constants and how many bytes are read there.

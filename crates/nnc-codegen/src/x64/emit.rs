@@ -7,7 +7,7 @@
 
 use super::forms;
 use super::vcode::{self, Arg, Condition, Inst, Kind, Memory, Origin, VCode, View};
-use super::{Function, Isa};
+use super::{Frame, Function, Isa};
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 use regalloc2::{Allocation, Edit, Function as _, InstOrEdit, Output, PReg, RegClass};
 
@@ -35,8 +35,7 @@ struct Emitter<'a> {
     fixups: Vec<Fixup>,
     starts: Vec<Option<usize>>,
     saved: Vec<PReg>,
-    /// Bytes of spilled registers, a multiple of 64.
-    spilled: i32,
+    frame: Frame,
 }
 
 /// Encodes allocated code.
@@ -50,14 +49,17 @@ pub(super) fn emit(isa: Isa, code: &VCode, output: &Output) -> Result<Function, 
         fixups: vec![],
         starts: vec![None; code.num_blocks()],
         saved: saved_registers(output),
-        spilled: (output.num_spillslots * 8).next_multiple_of(64) as i32,
+        frame: Frame {
+            spilled: (output.num_spillslots * 8).next_multiple_of(64),
+            temporary: code.temporary.next_multiple_of(64),
+        },
     };
     emitter.blocks()?;
     let code_end = emitter.bytes.len();
     let pool = emitter.pool();
     emitter.patch(&pool);
     let labels = emitter.starts.iter().flatten().copied().collect();
-    Ok(Function { bytes: emitter.bytes, labels, code_end })
+    Ok(Function { bytes: emitter.bytes, labels, code_end, frame: emitter.frame })
 }
 
 /// The registers that belong to the caller and are written.
@@ -120,12 +122,12 @@ impl Emitter<'_> {
         for register in self.saved.clone() {
             self.put(&Instruction::with1(Code::Push_r64, general(register.hw_enc(), View::Quad))?)?;
         }
-        self.frame(self.spilled + self.code.temporary.next_multiple_of(64) as i32)
+        self.make_frame((self.frame.spilled + self.frame.temporary) as i32)
     }
 
     /// Makes room for the frame. A large one is made in steps that are each shorter than a page, and touched, so that an
     /// overflow of the stack meets the page that guards it and does not go past it.
-    fn frame(&mut self, mut bytes: i32) -> Result<(), IcedError> {
+    fn make_frame(&mut self, mut bytes: i32) -> Result<(), IcedError> {
         if bytes == 0 {
             return Ok(());
         }
@@ -266,7 +268,7 @@ impl Emitter<'_> {
         let base = match memory.origin {
             Origin::Register(place) => register(allocations[usize::from(place)], View::Quad),
             Origin::Frame => {
-                displacement += self.spilled;
+                displacement += self.frame.spilled as i32;
                 Register::RSP
             }
             Origin::Pool(number) => {

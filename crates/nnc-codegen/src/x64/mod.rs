@@ -33,6 +33,17 @@ pub(crate) struct Function {
     pub labels: Vec<usize>,
     /// Where the code ends; constants follow.
     pub code_end: usize,
+    /// What the frame holds, from its low end.
+    pub frame: Frame,
+}
+
+/// Parts of a frame, in bytes, each a multiple of 64.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Frame {
+    /// Registers that there was no room for.
+    pub spilled: usize,
+    /// What instructions hand on through memory.
+    pub temporary: usize,
 }
 
 /// What one thread keeps between functions.

@@ -250,6 +250,14 @@ impl<'a> Session<'a> {
         Ok(&mut self.programs.get(purpose, rows, &self.store)?.program)
     }
 
+    /// The compiled measure for batches of `rows`.
+    ///
+    /// # Errors
+    /// Diagnostics or a failure to compile.
+    pub fn evaluation_program(&mut self, rows: usize) -> Result<&mut CompiledGraph, DriverError> {
+        Ok(&mut self.programs.get(Purpose::Evaluate, rows, &self.store)?.program)
+    }
+
     /// The compiled answer for `rows` examples; `None` asks for the recipe's only one.
     ///
     /// # Errors

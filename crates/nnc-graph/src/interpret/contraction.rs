@@ -1,5 +1,6 @@
-//! `dot`, `conv` and its two transposes. The three convolutions share one walk over all (output, tap) pairs that meet
-//! inside the input; they differ in which of the three tensors is the sum.
+//! `dot`, `conv` and its two transposes. A convolution and its transpose in the weights share one walk over all taps of all
+//! windows; the transpose in the image walks over the taps that each of its places has. Padding is zeros that are multiplied
+//! as any other: where the other factor is no finite number, the product is NaN.
 
 use super::array::{Array, Data, indices, ravel, strides};
 use super::movement;
@@ -72,15 +73,15 @@ fn offsets(x: &Array, axes: &[usize], sizes: &[usize]) -> Vec<usize> {
     indices(sizes).map(|index| index.iter().zip(axes).map(|(&at, &axis)| at * strides[axis]).sum()).collect()
 }
 
-/// Calls `meet(x, w, y)` with the positions of every triple whose product belongs to the convolution.
-fn walk(x: &[usize], w: &[usize], y: &[usize], attributes: &ConvAttributes, meet: &mut dyn FnMut(usize, usize, usize)) {
+/// Calls `meet(x, w, y)` with the positions of every tap of every window, where `x` is none in padding.
+fn windows([x, w, y]: [&[usize]; 3], attributes: &ConvAttributes, meet: &mut dyn FnMut(Option<usize>, usize, usize)) {
     let outputs_per_group = w[0] / attributes.groups.size();
     for (y_at, out) in indices(y).enumerate() {
         let group = out[1] / outputs_per_group;
         for tap in indices(&w[1..]) {
-            let Some(spatial) = input_index(&out[2..], &tap[1..], &x[2..], attributes) else { continue };
             let channel = group * w[1] + tap[0];
-            let x_at = ravel(&[vec![out[0], channel], spatial].concat(), x);
+            let spatial = read_by(&out[2..], &tap[1..], &x[2..], attributes);
+            let x_at = spatial.map(|spatial| ravel(&[vec![out[0], channel], spatial].concat(), x));
             let w_at = ravel(&[vec![out[1]], tap].concat(), w);
             meet(x_at, w_at, y_at);
         }
@@ -88,7 +89,7 @@ fn walk(x: &[usize], w: &[usize], y: &[usize], attributes: &ConvAttributes, meet
 }
 
 /// Where a tap of a window reads, when that is not padding.
-fn input_index(out: &[usize], tap: &[usize], x: &[usize], at: &ConvAttributes) -> Option<Vec<usize>> {
+fn read_by(out: &[usize], tap: &[usize], x: &[usize], at: &ConvAttributes) -> Option<Vec<usize>> {
     let along = |i: usize| {
         let padded = out[i] * at.stride[i].size() + tap[i] * at.dilation[i].size();
         padded.checked_sub(at.low[i].size()).filter(|&position| position < x[i])
@@ -96,16 +97,55 @@ fn input_index(out: &[usize], tap: &[usize], x: &[usize], at: &ConvAttributes) -
     (0..out.len()).map(along).collect()
 }
 
+/// Calls `meet(x, w, y)` with the positions of every place of the image and every tap that windows can have there, where `y`
+/// is none if there is no such window: beyond the first and the last.
+fn windows_over(
+    [x, w, y]: [&[usize]; 3],
+    attributes: &ConvAttributes,
+    meet: &mut dyn FnMut(usize, usize, Option<usize>),
+) {
+    let outputs_per_group = w[0] / attributes.groups.size();
+    let taps = [&[outputs_per_group][..], &w[2..]].concat();
+    for (x_at, place) in indices(x).enumerate() {
+        let (group, channel) = (place[1] / w[1], place[1] % w[1]);
+        for tap in indices(&taps) {
+            let Some(starts) = starts(&place[2..], &tap[1..], attributes) else { continue };
+            let output = group * outputs_per_group + tap[0];
+            let inside = |(&start, &count): (&i64, &usize)| usize::try_from(start).ok().filter(|&at| at < count);
+            let spatial: Option<Vec<usize>> = starts.iter().zip(&y[2..]).map(inside).collect();
+            let y_at = spatial.map(|spatial| ravel(&[vec![place[0], output], spatial].concat(), y));
+            let w_at = ravel(&[&[output, channel][..], &tap[1..]].concat(), w);
+            meet(x_at, w_at, y_at);
+        }
+    }
+}
+
+/// The number of the window of which a tap reads a place, counted on beyond the first and the last; none if it falls between two.
+fn starts(place: &[usize], tap: &[usize], at: &ConvAttributes) -> Option<Vec<i64>> {
+    let along = |i: usize| {
+        let [place, tap] = [place[i], tap[i]].map(|position| position as i64);
+        let [stride, low, dilation] = [&at.stride[i], &at.low[i], &at.dilation[i]].map(|dim| dim.size() as i64);
+        let start = place + low - tap * dilation;
+        (start.rem_euclid(stride) == 0).then(|| start.div_euclid(stride))
+    };
+    (0..place.len()).map(along).collect()
+}
+
+/// The element at a position; 0 where there is none.
+fn or_zero<T: Copy + Default>(values: &[T], at: Option<usize>) -> T {
+    at.map_or_else(T::default, |at| values[at])
+}
+
 pub(super) fn conv(x: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
-    let count = dims.iter().product();
+    let (count, of) = (dims.iter().product(), [&x.dims[..], &w.dims, dims]);
     if let (Data::Int(xs), Data::Int(ws)) = (&x.data, &w.data) {
         let mut y = vec![0i64; count];
-        walk(&x.dims, &w.dims, dims, attributes, &mut |i, j, k| y[k] = y[k].wrapping_add(xs[i].wrapping_mul(ws[j])));
+        windows(of, attributes, &mut |i, j, k| y[k] = y[k].wrapping_add(or_zero(xs, i).wrapping_mul(ws[j])));
         return Array::ints(sums_of(x, w), dims, y);
     }
     let (xs, ws) = (x.to_floats(), w.to_floats());
     let mut y = vec![0.0; count];
-    walk(&x.dims, &w.dims, dims, attributes, &mut |i, j, k| y[k] += xs[i] * ws[j]);
+    windows(of, attributes, &mut |i, j, k| y[k] += or_zero(&xs, i) * ws[j]);
     Array::floats(x.dtype, dims, y)
 }
 
@@ -123,16 +163,15 @@ fn transposed(x: &Array, dims: &[usize], plain: impl Fn(&Array, &[usize]) -> Arr
 }
 
 pub(super) fn conv_input_grad(dy: &Array, w: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
-    let count = dims.iter().product();
+    let (count, of) = (dims.iter().product(), [dims, &w.dims, &dy.dims]);
     if let (Data::Int(ys), Data::Int(ws)) = (&dy.data, &w.data) {
         let mut x = vec![0i64; count];
-        let add = &mut |i: usize, j: usize, k: usize| x[i] = x[i].wrapping_add(ys[k].wrapping_mul(ws[j]));
-        walk(dims, &w.dims, &dy.dims, attributes, add);
+        windows_over(of, attributes, &mut |i, j, k| x[i] = x[i].wrapping_add(or_zero(ys, k).wrapping_mul(ws[j])));
         return Array::ints(sums_of(dy, w), dims, x);
     }
     let (ys, ws) = (dy.to_floats(), w.to_floats());
     let mut x = vec![0.0; count];
-    walk(dims, &w.dims, &dy.dims, attributes, &mut |i, j, k| x[i] += ys[k] * ws[j]);
+    windows_over(of, attributes, &mut |i, j, k| x[i] += or_zero(&ys, k) * ws[j]);
     Array::floats(dy.dtype, dims, x)
 }
 
@@ -143,6 +182,6 @@ pub(super) fn conv_input_grad_last(dy: &Array, w: &Array, attributes: &ConvAttri
 pub(super) fn conv_weight_grad(x: &Array, dy: &Array, attributes: &ConvAttributes, dims: &[usize]) -> Array {
     let (xs, ys) = (x.to_floats(), dy.to_floats());
     let mut w = vec![0.0; dims.iter().product()];
-    walk(&x.dims, dims, &dy.dims, attributes, &mut |i, j, k| w[j] += xs[i] * ys[k]);
+    windows([&x.dims, dims, &dy.dims], attributes, &mut |i, j, k| w[j] += or_zero(&xs, i) * ys[k]);
     Array::floats(x.dtype, dims, w)
 }

@@ -7,8 +7,12 @@
 //! factored ([`Part`]): the rows of a point and of its negative are the sum and the difference of the same two sums.
 //!
 //! Accuracy: the transforms add numbers that cancel later, so that errors grow with the tile. Of F(4 x 4) they are about ten
-//! times those of the direct sum, relative to the largest result; of F(2 x 2) about twice. Infinities and NaN in a tile
-//! spread over it.
+//! times those of the direct sum, relative to the largest result; of F(2 x 2) about twice.
+//!
+//! What is no finite number spreads: all results of a tile, in all output channels, may be NaN if one of the elements of the image
+//! that it reads is an infinity or NaN, or so large that a transform of it overflows. No other tile changes. Results whose
+//! windows hold such an element are no finite numbers in either form. A weight that is none makes the results of its output
+//! channel NaN.
 
 use super::image::Axis;
 use crate::ir::{Builder, Type, Value};

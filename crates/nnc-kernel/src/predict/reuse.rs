@@ -79,8 +79,9 @@ pub fn traffic(lowered: &Lowered, touched: &[Vec<Touched>], machine: &Machine, t
     let mut at = 0.0;
     let mut last: Vec<(Place, f64)> = Vec::new();
     let mut found = vec![Traffic::default(); program.launches.len()];
-    // The second run finds what the first left; so does the second round of a loop.
-    for &launch in order.iter().chain(&order) {
+    // The second run finds what the first left; so does the second round of a loop. What is prepared comes before both.
+    let prepared: Vec<usize> = (0..program.prepare).collect();
+    for &launch in prepared.iter().chain(&order).chain(&order) {
         let mut traffic = Traffic::default();
         let args = &program.launches[launch].args;
         let before = at;
@@ -104,7 +105,7 @@ pub fn traffic(lowered: &Lowered, touched: &[Vec<Touched>], machine: &Machine, t
     found
 }
 
-/// The launches in the order in which they run, each loop twice.
+/// The launches of a run in the order in which they run, each loop twice; those that prepare are no part of it.
 fn order(lowered: &Lowered) -> Vec<usize> {
     let program = &lowered.program;
     let mut order: Vec<usize> = Vec::new();

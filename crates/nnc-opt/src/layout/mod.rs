@@ -14,8 +14,11 @@
 //! On entry a verified graph without `grad`; on exit the same results, but for the order in which the terms of a
 //! convolution are added: taps first, then channels. It takes no fuel, as it is one decision.
 
+mod order;
 mod transposed;
 mod weights;
+
+pub use order::Order;
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{

@@ -27,7 +27,7 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         }
         return Ok(format!("{module:#?}\n"));
     }
-    let (project, _) = setup::weighted(&options.file, options.weights.as_deref())?;
+    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let program = setup::program(options.program, &project)?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), program, rows)?;
@@ -35,9 +35,16 @@ fn at_stage(options: &Dump) -> Result<String, Failure> {
         return Ok(text::print(&graph));
     }
     let bug = |error: String| Failure::Driver(DriverError::Internal(error));
-    let passes = setup::passes(options.passes, options.fuel);
     let engine = options.isa.isa;
-    let Fitted { optimised, lowered, .. } = setup::fitted(&graph, (engine, None), &passes)?;
+    let mut compiler = setup::native(None, engine, options.passes)?;
+    if options.tuning.tune.is_some() {
+        let weights = options.weights.as_deref().map(|path| (path, &loaded));
+        let mut store = stage::store(&project, options.file.only.as_deref(), (&graph, rows), &compiler, weights)?;
+        setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
+    }
+    let passes = setup::passes(options.passes, options.fuel);
+    let fitted = setup::fitted(&graph, (engine, None), &passes, compiler.tuning.as_deref())?;
+    let Fitted { optimised, lowered, .. } = fitted;
     if options.time_passes {
         output::remark(terminal::passes(&optimised.log).trim_end());
     }

@@ -3,7 +3,7 @@
 use crate::arguments::Eval;
 use crate::terminal::{self, GOOD, STRONG};
 use crate::{Failure, output, setup};
-use nnc_driver::{Dataset, DriverError, Learned, Session, Wanted, learned};
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, learned};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
@@ -24,6 +24,10 @@ pub(crate) fn run(options: &Eval) -> Result<(), Failure> {
         ))
     })?;
     let metrics = session.evaluate(&part)?;
+    if options.engine.time_passes {
+        let rows = Project::batch(session.recipe()).min(part.rows.len().max(1));
+        output::remark(terminal::passes(&session.evaluation_program(rows)?.log).trim_end());
+    }
     if options.json {
         let values: Map<String, Value> = metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         return output::line(&json!({"test": values, "examples": part.rows.len()}).to_string());

@@ -10,9 +10,10 @@ use nnc_driver::prune;
 use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::predict::{Machine, Prediction, predict, run_seconds};
-use nnc_kernel::{ArenaBuffer, Lowered};
+use nnc_kernel::{ArenaBuffer, KernelReport, Lowered};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
+use nnc_opt::layout::Order;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 
@@ -21,16 +22,21 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let program = setup::program(options.program, &project)?;
     let rows = setup::rows(&options.file)?;
     let graph = stage::graph(&project, options.file.only.as_deref(), program, rows)?;
-    let graph = match &options.weights {
-        Some(path) => {
-            let compiler = setup::native(None, options.isa.isa, options.passes)?;
-            let (only, weights) = (options.file.only.as_deref(), Some((path.as_path(), &loaded)));
-            prune::specialised(&graph, &stage::store(&project, only, (&graph, rows), &compiler, weights)?)
+    // Times may be predicted for more threads than this machine has; schedules are measured on its own.
+    let measuring = options.threads.filter(|_| options.tuning.tune.is_some());
+    let mut compiler = setup::native(measuring, options.isa.isa, options.passes)?;
+    let weights = options.weights.as_deref().map(|path| (path, &loaded));
+    let graph = match weights.is_some() || options.tuning.tune.is_some() {
+        true => {
+            let only = options.file.only.as_deref();
+            let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
+            setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
+            if weights.is_some() { prune::specialised(&graph, &store) } else { graph }
         }
-        None => graph,
+        false => graph,
     };
-    let passes = setup::passes(options.passes, None);
-    let fitted = setup::fitted(&graph, (options.isa.isa, options.threads), &passes)?;
+    let engine = (options.isa.isa, options.threads);
+    let fitted = setup::fitted(&graph, engine, &compiler.passes, compiler.tuning.as_deref())?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let predictions = predict(&fitted.lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
@@ -48,7 +54,8 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
         terminal::counted(threads, "thread"),
         terminal::duration(run_seconds(lowered, predictions, threads)),
     );
-    let heading = ["kernel", "flops", "bytes", "tasks", "predicted", "GFLOP/s", "bound by", "computes", "how"];
+    let heading =
+        ["kernel", "flops", "bytes", "tasks", "predicted", "GFLOP/s", "bound by", "computes", "layout", "how"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for (kernel, prediction) in lowered.report.iter().zip(predictions) {
         let tasks: Vec<String> = kernel.tasks.iter().map(u64::to_string).collect();
@@ -60,7 +67,8 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
             terminal::duration(prediction.seconds * kernel.runs.max(1) as f64),
             format!("{:.1}", prediction.gflops),
             prediction.bound.name().to_owned(),
-            computes(kernel.graph(&optimised.graph), &kernel.nodes),
+            computes(&optimised.graph, kernel),
+            order(&optimised.graph, kernel).map_or(String::new(), |order| order.name().to_owned()),
             kernel.how.clone(),
         ]);
     }
@@ -141,8 +149,30 @@ fn held(graph: &Graph, buffer: &ArenaBuffer) -> String {
     profile::described(held.graph(graph), held.value)
 }
 
-/// The ops of a kernel, counted, with the library functions they come from.
-fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
+/// Whether a kernel only brings weights into the order that another one reads.
+fn is_pack(kernel: &KernelReport) -> bool {
+    ["pack", "pack sparse", "kernels"].contains(&kernel.name.as_str())
+}
+
+/// In which order the images lie that a kernel reads, if it reads any.
+fn order(graph: &Graph, kernel: &KernelReport) -> Option<Order> {
+    let graph = kernel.graph(graph);
+    kernel.nodes.iter().filter(|_| !is_pack(kernel)).find_map(|&id| Order::of(graph, graph.node(id)))
+}
+
+/// What a kernel does: its ops, or that it moves what others compute.
+fn computes(graph: &Graph, kernel: &KernelReport) -> String {
+    let ops = operations(kernel.graph(graph), &kernel.nodes);
+    match (is_pack(kernel), kernel.nodes.is_empty()) {
+        (true, true) => "pack".to_owned(),
+        (true, false) => format!("pack for {ops}"),
+        (false, true) => "copy".to_owned(),
+        (false, false) => ops,
+    }
+}
+
+/// Ops, counted, with the library functions they come from.
+fn operations(graph: &Graph, nodes: &[NodeId]) -> String {
     let mut ops: Vec<(&str, usize)> = Vec::new();
     let mut functions: Vec<&str> = Vec::new();
     for node in nodes.iter().map(|&id| graph.node(id)) {
@@ -156,7 +186,10 @@ fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
     let counted =
         |(name, count): &(&str, usize)| if *count == 1 { (*name).to_owned() } else { format!("{name} x{count}") };
     let ops: Vec<String> = ops.iter().map(counted).collect();
-    format!("{} ({})", ops.join(" "), functions.join(", "))
+    match functions.is_empty() {
+        true => ops.join(" "),
+        false => format!("{} ({})", ops.join(" "), functions.join(", ")),
+    }
 }
 
 fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Value {
@@ -168,6 +201,7 @@ fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> V
             "flops": kernel.flops,
             "bytes": prediction.traffic.bytes() as u64,
             "tasks": kernel.tasks,
+            "layout": order(&optimised.graph, kernel).map(Order::name),
             "how": kernel.how,
             "schedule": kernel.schedule,
             "predicted_seconds": prediction.seconds,

@@ -2,14 +2,14 @@
 
 use crate::arguments::Run;
 use crate::given::Givens;
-use crate::terminal::{QUIET, STRONG};
+use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::{Deployment, outline};
 use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
 use nnc_graph::{Tensor, ValueId};
-use nnc_opt::pipeline;
+use nnc_opt::{PassLog, pipeline};
 use nnc_stub::manifest::{Manifest, Port};
 use nnc_stub::present::Names;
 use nnc_stub::{Answer, EngineError, json, present};
@@ -45,23 +45,36 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let answers = match compiler.engine {
         Engine::Native(_) => {
             let deployment = Deployment::new(&subject, store, &compiler, &[compiler.engine])?;
-            let ran = deployment.engine(&compiler)?.with_seed(options.seed).run(&inputs);
+            let (engine, log) = deployment.engine_with_log(&compiler)?;
+            print_passes(options, &log);
+            let ran = engine.with_seed(options.seed).run(&inputs);
             match ran {
                 // The interpreter tells which index it is. The weights went into the engine, and with it.
                 Err(EngineError::Index) => {
                     let plain = Compiler { engine: Engine::Interpreter, ..compiler.clone() };
                     let mut store = setup::weights_again(&project, &graphs, options.weights.as_deref())?;
-                    interpret(&plain, &graphs, &mut store, manifest, &inputs, options.seed)?
+                    let program = plain.compile(&graphs.graph)?;
+                    interpret(program, &mut store, manifest, &inputs, options.seed)?
                 }
                 ran => ran.map_err(|error| error.to_string())?,
             }
         }
-        Engine::Interpreter => interpret(&compiler, &graphs, &mut store, manifest, &inputs, options.seed)?,
+        Engine::Interpreter => {
+            let program = compiler.compile(&graphs.graph)?;
+            print_passes(options, &program.log);
+            interpret(program, &mut store, manifest, &inputs, options.seed)?
+        }
     };
     if let Some(file) = &options.output {
         write_answer(file, &answers, manifest.names())?;
     }
     print(options, &answers, manifest)
+}
+
+fn print_passes(options: &Run, log: &PassLog) {
+    if options.engine.time_passes {
+        output::remark(terminal::passes(log).trim_end());
+    }
 }
 
 fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), Failure> {
@@ -120,8 +133,7 @@ fn fill(program: &mut CompiledGraph, manifest: &Manifest, inputs: &[Column], sta
 
 /// The answers by the reference interpreter.
 fn interpret(
-    compiler: &Compiler,
-    graphs: &AnswerGraphs,
+    mut program: CompiledGraph,
     store: &mut nnc_driver::store::Store,
     manifest: &Manifest,
     inputs: &[Column],
