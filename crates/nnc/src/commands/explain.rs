@@ -1,19 +1,21 @@
 //! `nnc explain FILE`.
 
-use super::explain_bytes;
+use super::{explain_bytes, explain_zeros};
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::fit::{Again, Culprit, Fitted};
+use nnc_driver::form::zeros_of_numbers;
 use nnc_driver::profile;
 use nnc_driver::prune;
 use nnc_driver::stage;
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::predict::{Machine, Prediction, predict, run_seconds};
-use nnc_kernel::{ArenaBuffer, Lowered};
+use nnc_kernel::{ArenaBuffer, KernelReport, Lowered};
 use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
@@ -30,16 +32,17 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         None => graph,
     };
     let passes = setup::passes(options.passes, None);
+    let zeros = zeros_of_numbers(&loaded.tensors);
     let fitted = setup::fitted(&graph, (options.isa.isa, options.threads), &passes)?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let predictions = predict(&fitted.lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&fitted, (&predictions, threads))));
+        return output::line(&format!("{:#}", as_json(&fitted, (&predictions, threads), &zeros)));
     }
-    output::print(&shown(&fitted, (&predictions, threads)))
+    output::print(&shown(&fitted, (&predictions, threads), &zeros))
 }
 
-fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> String {
+fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize), zeros: &BTreeMap<String, f64>) -> String {
     let Fitted { optimised, lowered, .. } = fitted;
     let mut text = format!(
         "{STRONG}{}{STRONG:#}, arena {}; predicted for {} of a processor as Zen 4: {} a run\n",
@@ -61,7 +64,7 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
             format!("{:.1}", prediction.gflops),
             prediction.bound.name().to_owned(),
             computes(kernel.graph(&optimised.graph), &kernel.nodes),
-            kernel.how.clone(),
+            how(kernel, &optimised.graph, zeros),
         ]);
     }
     text += &terminal::table(&rows);
@@ -78,6 +81,12 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
         text += &format!("{mark} {} {QUIET}{}{QUIET:#}\n", decision.what, decision.why);
     }
     text
+}
+
+/// How a kernel computes, with the zeros that it multiplies.
+fn how(kernel: &KernelReport, graph: &Graph, zeros: &BTreeMap<String, f64>) -> String {
+    let note = explain_zeros::note(kernel.graph(graph), &kernel.nodes, zeros);
+    kernel.how.clone() + &note.unwrap_or_default()
 }
 
 /// The most buffers that are shown.
@@ -159,7 +168,7 @@ fn computes(graph: &Graph, nodes: &[NodeId]) -> String {
     format!("{} ({})", ops.join(" "), functions.join(", "))
 }
 
-fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Value {
+fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize), zeros: &BTreeMap<String, f64>) -> Value {
     let Fitted { optimised, lowered, arena_of_all } = fitted;
     let kernels = lowered.report.iter().zip(predictions).map(|(kernel, prediction)| {
         json!({
@@ -168,7 +177,7 @@ fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> V
             "flops": kernel.flops,
             "bytes": prediction.traffic.bytes() as u64,
             "tasks": kernel.tasks,
-            "how": kernel.how,
+            "how": how(kernel, &optimised.graph, zeros),
             "schedule": kernel.schedule,
             "predicted_seconds": prediction.seconds,
             "predicted_gflops": prediction.gflops,
