@@ -329,7 +329,8 @@ impl Search<'_> {
     fn speed_ups(&self, steps: &[(Cut, Checkpoint)], numbers: Numbers) -> Result<Vec<f64>, DriverError> {
         let given = ("given".to_owned(), self.maker.given.weights.clone());
         let (mut named, mut places) = (vec![given], Vec::new());
-        let is_whole = |made: &&Made| made.variant == Variant { numbers, ..Variant::GIVEN };
+        let is_whole =
+            |made: &&Made| numbers != Numbers::Floats && made.variant == Variant { numbers, ..Variant::GIVEN };
         named.extend(self.made.iter().find(is_whole).map(|made| ("whole".to_owned(), made.weights.clone())));
         let whole = named.len() - 1;
         for (cut, weights) in steps {

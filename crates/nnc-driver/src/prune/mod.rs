@@ -2,7 +2,7 @@
 //!
 //! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask beside each;
 //! what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
-//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s; [`mod@bits`] has masks as files have them. [`schedule`] knows when a recipe that prunes
+//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s; `bits` has masks as files have them. [`schedule`] knows when a recipe that prunes
 //! has pruned all that it wants.
 
 pub(crate) mod bits;

@@ -60,7 +60,10 @@ pub fn parameter(path: &str) -> &str {
 pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     match layers(tensors)?.is_empty() && narrow::file::matrices(tensors)?.is_empty() {
         true => Ok(()),
-        false => Err("these weights are quantised: give the floats that they were made of, or what `train --init` makes of these".to_owned()),
+        false => {
+            let floats = "give the floats that they were made of, or what `train --init` makes of these";
+            Err(format!("these weights are quantised: {floats}"))
+        }
     }
 }
 
