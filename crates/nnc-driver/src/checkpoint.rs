@@ -1,21 +1,23 @@
 //! Checkpoints: safetensors files, written so that a complete one is always there.
 //!
 //! A file is staged beside its place, synced, and renamed over it ([`Staged`]), so a process killed at any moment leaves
-//! the old file or the new one. Tensors go in by path; what training must remember besides (place in the
-//! data order, best metric, history) is one JSON string under the metadata key `nnc`. No clock time goes in, so equal
-//! runs write equal bytes. Any safetensors file can be read as weights.
+//! the old file or the new one. Tensors go in by path, masks as bits (`prune::bits`); what training must remember besides
+//! (place in the data order, best metric, history) is one JSON string under the metadata key `nnc`. No clock time goes in, so
+//! equal runs write equal bytes. Any safetensors file can be read as weights.
 //!
 //! Format: <https://github.com/huggingface/safetensors>.
 
 use crate::compiled::host_tensor;
 use crate::error::DriverError;
 use crate::executable;
-use crate::prune;
+use crate::learned;
+use crate::prune::{self, bits};
 use crate::store::Entry;
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor, TensorType};
 use nnc_runtime::AlignedBuffer;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -40,13 +42,13 @@ impl Checkpoint {
         Self { tensors: tensors.map(copy).collect(), metadata }
     }
 
-    /// Writes it, to be put at `path`.
+    /// Writes it for those who infer, to be put at `path`.
     ///
     /// # Errors
     /// As [`stage`].
-    pub fn stage(&self, path: &Path) -> Result<Staged, DriverError> {
+    pub fn stage_to_infer(&self, path: &Path) -> Result<Staged, DriverError> {
         let views = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.ty(), tensor.bytes()));
-        stage_views(path, views, self.metadata.as_deref().unwrap_or_default())
+        stage_views(path, views, &learned::to_infer(self.metadata.as_deref()))
     }
 }
 
@@ -69,8 +71,15 @@ fn stage_views<'s>(
     metadata: &str,
 ) -> Result<Staged, DriverError> {
     let broken = |error: safetensors::SafeTensorError| DriverError::Internal(format!("a checkpoint: {error}"));
-    let mut views = Vec::new();
+    let mut parts: Vec<(Cow<'_, str>, TensorType, Cow<'_, [u8]>)> = Vec::new();
     for (name, ty, bytes) in tensors {
+        match bits::packed(name, &ty, bytes) {
+            Some(packed) => parts.extend(packed.map(|(name, of)| (name.into(), of.ty(), of.bytes().to_vec().into()))),
+            None => parts.push((name.into(), ty, bytes.into())),
+        }
+    }
+    let mut views = Vec::new();
+    for (name, ty, bytes) in &parts {
         let view = TensorView::new(to_safe(ty.dtype), ty.shape.sizes(), bytes);
         views.push((name, view.map_err(broken)?));
     }
@@ -124,6 +133,7 @@ pub fn load(path: &Path) -> Result<Checkpoint, DriverError> {
         check_bools(&name, &tensor).map_err(wrong)?;
         tensors.insert(name, tensor);
     }
+    bits::unpack(&mut tensors).map_err(wrong)?;
     prune::check_tensors(&tensors).map_err(wrong)?;
     let metadata = header.metadata().as_ref().and_then(|map| map.get(KEY).cloned());
     Ok(Checkpoint { tensors, metadata })
@@ -225,10 +235,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         let mut store = Store::default();
-        store.insert("$prune.a.w.mask", &Tensor::from_bytes(DType::Bool, &[3], vec![1, 0, 7]).unwrap());
+        store.insert("a.seen", &Tensor::from_bytes(DType::Bool, &[3], vec![1, 0, 7]).unwrap());
         save(&path, &store, "");
         let error = load(&path).unwrap_err().to_string();
-        assert!(error.contains("element 2 of `$prune.a.w.mask` is the byte 7: a bool is 0 or 1"), "{error}");
+        assert!(error.contains("element 2 of `a.seen` is the byte 7: a bool is 0 or 1"), "{error}");
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::project::Project;
 use crate::prune;
 use crate::session::{Metrics, Session};
 use crate::store::Store;
+use nnc_graph::{DType, Graph};
 use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::products::Product;
 use nnc_opt::quantise::sites;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +75,9 @@ pub fn compare(
     let (mut forms, mut programs) = (Vec::new(), Vec::new());
     for &(path, loaded) in files {
         let project = project.clone().with_file(wanted.only, (path, loaded))?;
-        forms.push(Form::of(&loaded.tensors, &project.quantised, &products(&project, wanted)?));
-        programs.push(answer(&project, (path, loaded), wanted, compiler)?);
+        let graphs = AnswerGraphs::new(&project, wanted.only, wanted.answer, wanted.rows)?;
+        forms.push(Form::of(&loaded.tensors, &project.quantised, &products(&project, &graphs.graph, wanted)?));
+        programs.push(answer(&graphs, (path, loaded), compiler)?);
     }
     let times = alternate(&mut programs, wanted.time)?;
     let medians: Vec<f64> = times.iter().map(|times| quantile(times, 0.5)).collect();
@@ -92,10 +95,12 @@ pub fn compare(
     Ok(forms.into_iter().enumerate().map(row).collect())
 }
 
-/// The products that could be done with integers, of a project where some are, by the names of their weights: with a
-/// normalisation folded in, these tell the channels that are left.
-fn products(project: &Project, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
-    if project.quantised.is_empty() {
+/// The products that could be done with integers, of an answer where some are, by the names of their weights: with a
+/// normalisation folded in, these tell the channels that are left. An answer that nobody looked at has none, whatever is in the
+/// file.
+fn products(project: &Project, answer: &Graph, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
+    let is_of_bytes = |product: &Product<'_>| product.graph.ty(product.node.operands[0]).dtype == DType::U8;
+    if !nnc_opt::products::products(answer).iter().any(is_of_bytes) {
         return Ok(BTreeSet::new());
     }
     let of_floats = Project { quantised: Vec::new(), stored: Vec::new(), rounded: BTreeMap::new(), ..project.clone() };
@@ -105,12 +110,10 @@ fn products(project: &Project, wanted: Wanted<'_>) -> Result<BTreeSet<String>, D
 
 /// The answer, compiled for weights as `nnc run` does.
 fn answer(
-    project: &Project,
+    graphs: &AnswerGraphs,
     (path, loaded): Weights<'_>,
-    wanted: Wanted<'_>,
     compiler: &Compiler,
 ) -> Result<(CompiledGraph, Store), DriverError> {
-    let graphs = AnswerGraphs::new(project, wanted.only, wanted.answer, wanted.rows)?;
     let store = graphs.store(&mut loaded.clone(), path)?;
     let mut program = compiler.compile(&prune::specialised(&graphs.graph, &store))?;
     fill_inputs(&mut program);

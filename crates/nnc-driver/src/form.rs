@@ -1,11 +1,14 @@
 //! In which form the weights of a file are: what they are stored as, which products they do with integers, their zeros.
 
 use crate::narrow;
+use crate::quantise::file;
 use crate::store::RESERVED;
-use nnc_graph::Tensor;
+use nnc_graph::stored::NIBBLE_ZERO;
+use nnc_graph::{Stored, Tensor};
+use nnc_opt::narrow::Matrix;
 use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::prune::masked_parameter;
-use nnc_opt::quantise::Layer;
+use nnc_opt::quantise::{Layer, weights_path};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,15 +24,17 @@ pub struct Form {
 }
 
 impl Form {
-    /// That of the tensors of a file, with the layers that they have as integers, for a network with such products.
+    /// That of the tensors of a file, with the layers that they have as integers, for a program with such products that
+    /// integers may do: none, where it was not looked at, and computes in floats.
     pub fn of(tensors: &BTreeMap<String, Tensor>, layers: &[Layer], products: &BTreeSet<String>) -> Self {
         let network = || tensors.iter().filter(|(path, _)| !path.starts_with(RESERVED)).map(|(_, tensor)| tensor);
         let quantised = layers.iter().filter(|layer| products.contains(&layer.name)).count();
         let stored = narrow::file::matrices(tensors).unwrap_or_default();
-        let mut words = vec![match (quantised, stored.first()) {
-            (0, Some(matrix)) => format!("{} weights", matrix.form.name()),
-            (0, None) => most_common_dtype(network()),
-            (_, _) => format!("int8 {quantised} of {}", products.len()),
+        let mut words = vec![match (quantised, layers.is_empty(), stored.first()) {
+            (0, false, _) => "int8 weights".to_owned(),
+            (0, true, Some(matrix)) => format!("{} weights", matrix.form.name()),
+            (0, true, None) => most_common_dtype(network()),
+            (_, _, _) => format!("int8 {quantised} of {}", products.len()),
         }];
         if tensors.keys().any(|path| recorded_axis(path).is_some()) {
             words.push("fewer channels".to_owned());
@@ -37,12 +42,57 @@ impl Form {
         if tensors.keys().any(|path| masked_parameter(path).is_some()) {
             words.push("pruned".to_owned());
         }
-        let weights = || network().filter(|tensor| tensor.dims().len() > 1);
-        let zeros: usize = weights().map(zeros).sum();
-        let elements: usize = weights().map(Tensor::elements).sum();
+        let (zeros, elements) = zeros_of_weights(tensors, &stored);
         let bytes = network().map(|tensor| tensor.bytes().len()).sum();
         Self { words: words.join(", "), zeros: zeros as f64 / elements.max(1) as f64, bytes }
     }
+}
+
+/// The share of zeros of what a file has as integers or in few bits, by path.
+pub fn zeros_of_numbers(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, f64> {
+    let stored = narrow::file::matrices(tensors).unwrap_or_default();
+    let share = |path: String, is_of_halves: bool| {
+        let (zeros, elements) = counted(tensors.get(&path)?, is_of_halves);
+        Some((path, zeros as f64 / elements.max(1) as f64))
+    };
+    let layers = file::layers(tensors).unwrap_or_default();
+    let integers = layers.iter().filter_map(|layer| share(weights_path(&layer.name), false));
+    integers.chain(stored.iter().filter_map(|matrix| share(matrix.stored_path(), is_of_halves(matrix)))).collect()
+}
+
+/// Zeros and elements of a tensor of weights.
+fn counted(tensor: &Tensor, is_of_halves: bool) -> (usize, usize) {
+    match is_of_halves {
+        true => (zero_halves(tensor), 2 * tensor.elements()),
+        false => (zeros(tensor), tensor.elements()),
+    }
+}
+
+/// Zeros and elements of the weights with two axes or more, however they are stored: scales of groups are none.
+fn zeros_of_weights(tensors: &BTreeMap<String, Tensor>, stored: &[Matrix]) -> (usize, usize) {
+    let scales: BTreeSet<String> = stored.iter().map(Matrix::scales_path).collect();
+    let halves: BTreeSet<String> =
+        stored.iter().filter(|matrix| is_of_halves(matrix)).map(Matrix::stored_path).collect();
+    let is_weight = |(path, tensor): &(&String, &Tensor)| {
+        !path.starts_with(RESERVED) && tensor.dims().len() > 1 && !scales.contains(*path)
+    };
+    tensors.iter().filter(is_weight).fold((0, 0), |sum, (path, tensor)| {
+        let (zeros, elements) = counted(tensor, halves.contains(path));
+        (sum.0 + zeros, sum.1 + elements)
+    })
+}
+
+fn is_of_halves(matrix: &Matrix) -> bool {
+    match matrix.form {
+        Stored::Nibbles { .. } => true,
+        Stored::Bf16 | Stored::Bytes { .. } => false,
+    }
+}
+
+/// Elements of four bits that are 0.
+fn zero_halves(tensor: &Tensor) -> usize {
+    let halves = tensor.bytes().iter().flat_map(|byte| [byte & 15, byte >> 4]);
+    halves.filter(|half| i64::from(*half) == NIBBLE_ZERO).count()
 }
 
 /// The dtype of the most elements.
@@ -80,5 +130,20 @@ mod tests {
         let layer = Layer { name: "b.w".to_owned(), input: range, summands: None, marks: BTreeSet::new() };
         let form = Form::of(&tensors, &[layer], &products);
         assert_eq!((form.words.as_str(), form.zeros, form.bytes), ("int8 1 of 2, pruned", 0.5, 18));
+    }
+
+    #[test]
+    fn zeros_of_four_bits_are_eights_and_scales_are_no_weights() {
+        let matrix =
+            Matrix { path: "a.w".to_owned(), terms_axis: 0, form: Stored::Nibbles { group: 8 }, by_floats: false };
+        let bytes = vec![0x88, 0x80, 0x08, 0x00, 0x8f, 0x11, 0x77, 0x08];
+        let (record, numbers) = narrow::file::record(&matrix);
+        let tensors = BTreeMap::from([
+            (matrix.stored_path(), Tensor::from_bytes(DType::U8, &[8, 1], bytes).expect("eight bytes")),
+            (matrix.scales_path(), Tensor::from_f64(DType::F32, &[2, 1], &[0.0, 0.0])),
+            (record, numbers),
+        ]);
+        let form = Form::of(&tensors, &[], &BTreeSet::new());
+        assert_eq!((form.words.as_str(), form.zeros), ("int4 weights", 6.0 / 16.0));
     }
 }

@@ -20,6 +20,7 @@
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
 //! | [`mod@narrow`] | matrices of weights in few bits |
 //! | [`mod@quantise`] | products of integers, chosen on real examples |
+//! | [`mod@restore`] | the floats that integers or few bits stand for, to be trained further |
 //! | [`report`] | the JSON report of a run |
 //! | [`stage`], [`mod@bench`] | the programs of a file by name; fused against unfused |
 //! | [`mod@compress`] | pruning, other numbers and both, in search of a network that is fast and good enough |
@@ -57,6 +58,7 @@ pub mod project;
 pub mod prune;
 pub mod quantise;
 pub mod report;
+pub mod restore;
 pub mod roofline;
 pub mod session;
 mod sizes;

@@ -404,9 +404,32 @@ fn misfit(load: &LayerWeights, mismatches: &[Mismatch]) -> Diagnostic {
 
 /// Mismatches, one a line, the first dozen of them.
 pub fn listed(mismatches: &[Mismatch]) -> String {
+    if let Some(said) = of_another_float(mismatches) {
+        return said;
+    }
     let shown: String = mismatches.iter().take(LISTED).map(|mismatch| format!("\n  {mismatch}")).collect();
     let more = mismatches.len().saturating_sub(LISTED);
     if more > 0 { format!("{shown}\n  ... and {more} more") } else { shown }
+}
+
+/// What is said where all that differs is the dtype of floats; nothing if there is more.
+fn of_another_float(mismatches: &[Mismatch]) -> Option<String> {
+    let mut kinds: Vec<(DType, DType)> = Vec::new();
+    for mismatch in mismatches {
+        let Mismatch::Different { wanted, found, .. } = mismatch else { return None };
+        let is_float = wanted.dtype.is_float() && found.dtype.is_float() && wanted.dtype != found.dtype;
+        if !is_float || wanted.shape != found.shape {
+            return None;
+        }
+        kinds.push((wanted.dtype, found.dtype));
+    }
+    let (&(wanted, found), rest) = kinds.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let is_alike = rest.iter().all(|kind| *kind == (wanted, found));
+    let advice = if wanted == DType::F64 { "leave out `--dtype f64`" } else { "see `--dtype`" };
+    let (count, wanted, found) = (kinds.len(), wanted.name(), found.name());
+    is_alike.then(|| {
+        format!("\n  the model has {wanted}, the file {found}, for {count} tensors of the same shapes: {advice}")
+    })
 }
 
 /// The tensors of a checkpoint for every one that is wanted, as one given on the command line has them; tensors that

@@ -33,11 +33,32 @@ pub struct Project {
     pub quantised: Vec<Layer>,
     /// The matrices that its weights have in few bits.
     pub stored: Vec<Matrix>,
+    /// Where these are from, for messages.
+    pub origin: Origin,
     /// The channels that are left, as its weights say; every graph is made for them.
     pub channels: Record,
     /// The ranges of layers, if its weights are floats that were trained with rounding: inference rounds as they were
     /// trained.
     pub rounded: BTreeMap<String, Range>,
+}
+
+/// The file that quantised weights are from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    /// Its path.
+    pub path: PathBuf,
+    /// The dims of its integers by the name of their layer.
+    pub dims: BTreeMap<String, Vec<usize>>,
+}
+
+impl Origin {
+    fn new(path: &Path, loaded: &Checkpoint, layers: &[Layer]) -> Self {
+        let dims = |layer: &Layer| {
+            let integers = loaded.tensors.get(&quantise::weights_path(&layer.name))?;
+            Some((layer.name.clone(), integers.dims().to_vec()))
+        };
+        Self { path: path.to_owned(), dims: layers.iter().filter_map(dims).collect() }
+    }
 }
 
 /// Reads the files that `use` names, relative to the file that is compiled.
@@ -88,6 +109,7 @@ impl Project {
                     sources,
                     quantised: Vec::new(),
                     stored: Vec::new(),
+                    origin: Origin::default(),
                     channels: Record::default(),
                     rounded: BTreeMap::new(),
                 };
@@ -154,6 +176,7 @@ impl Project {
     pub fn with_file(self, only: Option<&str>, (path, loaded): (&Path, &Checkpoint)) -> Result<Self, DriverError> {
         let wrong = |reason| DriverError::Weights { path: path.to_owned(), reason };
         let project = self.with_weights(&loaded.tensors).map_err(wrong)?;
+        let project = Self { origin: Origin::new(path, loaded, &project.quantised), ..project };
         adopt_channels(project, only, &loaded.tensors).map_err(|error| match error {
             DriverError::Usage(reason) => wrong(reason),
             error => error,

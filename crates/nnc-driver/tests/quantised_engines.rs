@@ -203,7 +203,7 @@ impl Trained {
                 quantise::file::stage(&path, &made, None)
             }
             Change::Weights(form) => {
-                let how = (narrow::Request { form, measure: false }, "loss", 1e9);
+                let how = (narrow::Request { form, is_exact: true, measure: false }, "loss", 1e9);
                 let made = narrow((&project, recipe), &compiler, session.store(), &dataset, how).unwrap();
                 narrow::stage(&path, &made, None)
             }

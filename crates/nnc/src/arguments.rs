@@ -2,7 +2,7 @@
 
 mod compression;
 
-pub use compression::{Calibration, Compress, Prune, Quantise};
+pub use compression::{Bits, Calibration, Compress, Prune, Quantise};
 
 use crate::values;
 use clap::{Args, Parser, Subcommand, ValueEnum};

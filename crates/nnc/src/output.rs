@@ -6,7 +6,10 @@
 //! and `--color` are respected (by `anstream`).
 
 use crate::Failure;
+use crate::terminal::{self, GOOD, STRONG};
+use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Writes a result to standard output, at once.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -16,6 +19,23 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes a result and ends the line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
+}
+
+/// Says that a file of weights was written, how large it is, and what it is.
+pub(crate) fn wrote(path: &Path, what: &str) -> Result<(), Failure> {
+    let size = terminal::bytes(file_bytes(path));
+    line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#} ({size}){what}", path.display()))
+}
+
+/// Writes what is told of a file of weights as JSON, with its size.
+pub(crate) fn json_of(mut told: Value, path: &Path) -> Result<(), Failure> {
+    told["file_bytes"] = json!(file_bytes(path));
+    line(&format!("{told:#}"))
+}
+
+/// The size of a file that was just written.
+fn file_bytes(path: &Path) -> u64 {
+    path.metadata().map_or(0, |file| file.len())
 }
 
 /// Writes a remark and ends the line.

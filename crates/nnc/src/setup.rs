@@ -6,14 +6,17 @@ use crate::{Failure, output};
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::fit::{Fitted, fit};
+use nnc_driver::prune::channels::records;
+use nnc_driver::prune::{adopt, is_told};
 use nnc_driver::quantise::{self, trained};
 use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::tune::{self, Cache, Win};
 use nnc_driver::{
     Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, pretrained,
+    restore,
 };
-use nnc_graph::{DType, Graph};
+use nnc_graph::{DType, Graph, Tensor};
 use nnc_kernel::Tuning;
 use nnc_lang::elaborate::{Options, RecipeInfo};
 use nnc_opt::{fuse::FuseOptions, pipeline};
@@ -119,7 +122,22 @@ pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<
     Ok((project, loaded))
 }
 
-/// Integers are neither trained nor rounded again.
+/// What is trained further: weights as they are, or the floats that integers and few bits stand for, with a remark.
+pub(crate) fn of_floats(
+    project: Project,
+    options: &FileOptions,
+    compiler: &Compiler,
+    (weights, loaded): (Option<&Path>, Checkpoint),
+) -> Result<(Project, Checkpoint), Failure> {
+    let Some(path) = weights.filter(|_| !project.has_floats()) else { return Ok((project, loaded)) };
+    let recipe = project.recipe(options.only.as_deref())?;
+    let restored = restore::floats((&project, recipe), compiler, (path, loaded))?;
+    let numbers = if project.quantised.is_empty() { "few bits" } else { "integers" };
+    output::remark(&format!("{}: training goes on with the floats that its {numbers} stand for", path.display()));
+    Ok(restored)
+}
+
+/// Integers are not rounded again, and no run goes on with them.
 pub(crate) fn refuse_quantised(weights: &Path, loaded: &Checkpoint) -> Result<(), DriverError> {
     let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
     quantise::file::refuse(&loaded.tensors).map_err(wrong)
@@ -153,7 +171,7 @@ fn is_picture(path: &Path) -> bool {
 pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, Failure> {
     match (asked, project.has_floats() || project.unit.recipes.is_empty()) {
         (Some(Which::Train), false) => Err(Failure::Message(
-            "--program train: quantised weights are not trained; choose answer or eval".to_owned(),
+            "--program train: quantised weights are not trained, but as the floats that they stand for; choose answer or eval".to_owned(),
         )),
         (Some(asked), _) => Ok(asked),
         (None, true) => Ok(Which::Train),
@@ -173,7 +191,8 @@ pub(crate) fn weights(
     graphs.store(loaded, path)
 }
 
-/// A model by itself with the weights of a file, which are made smaller and written elsewhere, for so many rows.
+/// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere, for
+/// so many rows.
 pub(crate) fn opened_model(
     project: &Project,
     (file, weights_file, output): (&FileOptions, &Path, &Path),
@@ -182,7 +201,12 @@ pub(crate) fn opened_model(
     let rows = rows(file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
     check_not_of_layers(output, &graphs.files_of_layers(project))?;
-    let store = weights(project, &graphs, Some(weights_file), loaded)?;
+    let told: BTreeMap<String, Tensor> =
+        loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
+    let mut store = weights(project, &graphs, Some(weights_file), loaded)?;
+    let wrong = |reason| DriverError::Weights { path: weights_file.to_owned(), reason };
+    adopt(&mut store, &told).map_err(wrong)?;
+    records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
     Ok((graphs, store, rows))
 }
 
@@ -241,6 +265,8 @@ pub(crate) fn opened<'p>(
     check_not_of_layers(trained.output, &pretrained::files(project, &recipe.pretrained))?;
     let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
     session.load_exactly(trained.weights, loaded)?;
+    let wrong = |reason| DriverError::Weights { path: trained.weights.to_owned(), reason };
+    session.adopt_masks(&loaded.tensors).map_err(wrong)?;
     let root = trained.data.unwrap_or(project.folder());
     let seed = learned::seed(recipe, loaded) as u64;
     let dataset = Dataset::open(session.data(), root, seed, dataset::Wanted::All, &Learned::of(loaded))?;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{digits, fails, ok};
+use common::{digits, fails, mask, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -143,10 +143,10 @@ fn other_ways_to_compress_come_before_and_after() {
     );
     prune(SMALL, &["--sparsity", "0.5"], "zeros.safetensors");
     let file = folder.join("zeros.safetensors");
-    assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
+    assert_eq!(mask(&file, "dense_1.w").0, shape(&file, "dense_1.w"));
     prune("zeros.safetensors", &["--channels", "0.3"], "both.safetensors");
     let file = folder.join("both.safetensors");
-    assert_eq!(shape(&file, "$prune.dense_1.w.mask"), shape(&file, "dense_1.w"));
+    assert_eq!(mask(&file, "dense_1.w").0, shape(&file, "dense_1.w"));
     ok(
         &folder,
         &["train", "digits.nn", "--init", "both.safetensors", "--set", "epochs=1", "batch=256", "--out", "run"],
@@ -262,9 +262,9 @@ fn recipes_that_prune_take_what_lost_channels() {
         let (mut zeros, mut elements) = (0, 0);
         for name in ["conv2d_1.w", "conv2d_2.w", "dense_1.w", "dense_2.w"] {
             assert_eq!(shape(&last, name), shape(&small, name));
-            let mask = format!("$prune.{name}.mask");
-            assert_eq!(shape(&last, &mask), shape(&small, name));
-            let (kept, weights) = (bytes(&last, &mask), bytes(&last, name));
+            let (dims, kept) = mask(&last, name);
+            assert_eq!(dims, shape(&small, name));
+            let weights = bytes(&last, name);
             let gone = weights.chunks(4).zip(&kept).filter(|(_, kept)| **kept == 0);
             assert!(gone.clone().all(|(weight, _)| weight.iter().all(|&byte| byte == 0)), "{options}: {name}");
             (zeros, elements) = (zeros + gone.count(), elements + kept.len());
@@ -276,7 +276,7 @@ fn recipes_that_prune_take_what_lost_channels() {
             &folder,
             &["prune", "digits.nn", "--weights", "run/last.safetensors", "--channels", "0.2", "-o", "b.safetensors"],
         );
-        let again = shape(&folder.join("b.safetensors"), "$prune.conv2d_2.w.mask");
+        let again = mask(&folder.join("b.safetensors"), "conv2d_2.w").0;
         assert_eq!(again, shape(&folder.join("b.safetensors"), "conv2d_2.w"));
         fs::remove_dir_all(folder.join("run")).unwrap();
     }

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{digits, fails, nnc, ok};
+use common::{digits, fails, mask, nnc, ok};
+use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const FLOATS: &str = "floats/last.safetensors";
@@ -135,4 +136,111 @@ fn products_of_fewer_channels_are_counted() {
     let compared = ["bench", "digits.nn", "--seconds", "0.02", "--weights", FLOATS, "--compare", "q.safetensors"];
     let told = ok(&folder, &compared);
     assert!(count > 1 && told.contains(&format!("int8 {count} of {}, fewer channels", layers.len())), "{told}");
+}
+
+/// What is pruned stays so in whatever numbers, and its zeros are counted; explained is that bytes multiply them.
+#[test]
+fn zeros_and_masks_are_those_of_the_weights() {
+    let (_keep, folder) = forms();
+    let quantise = ["quantise", "digits.nn", "--weights", "pruned.safetensors", "--all", "--max-drop", "100", "-o"];
+    ok(&folder, &[&quantise[..], &["p8.safetensors"]].concat());
+    ok(&folder, &[&quantise[..], &["p4.safetensors", "--weights-only", "int4"]].concat());
+    let line = ["bench", "digits.nn", "--seconds", "0.02", "--weights", FLOATS, "--json", "--compare"];
+    let told = ok(&folder, &[&line[..], &["p8.safetensors", "p4.safetensors"]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let files = told["files"].as_array().unwrap();
+    for (file, words) in files[1..].iter().zip(["int8 3 of 4, pruned", "int4 weights, pruned"]) {
+        let zeros = file["form"]["zeros"].as_f64().unwrap();
+        assert!(file["form"]["words"] == words && (0.7..0.8).contains(&zeros), "{file}");
+    }
+    let dense = mask(&folder.join("pruned.safetensors"), "dense_1.w");
+    for file in ["p8.safetensors", "p4.safetensors"] {
+        assert_eq!(mask(&folder.join(file), "dense_1.w"), dense);
+        ok(&folder, &["train", "digits.nn", "--init", file, "--set", "epochs=1", "--out", "tuned"]);
+        assert_eq!(mask(&folder.join("tuned/last.safetensors"), "dense_1.w"), dense, "{file}");
+        let explained = ok(&folder, &["explain", "digits.nn", "--program", "answer", "--weights", file]);
+        let numbers = if file == "p8.safetensors" { "bytes" } else { "few bits" };
+        assert!(explained.contains(&format!("% zeros, products of {numbers} multiply them")), "{explained}");
+    }
+    let size = |file: &str| fs::metadata(folder.join(file)).unwrap().len() as f64;
+    assert!(size("p8.safetensors") < 0.4 * size("pruned.safetensors"), "{}", size("p8.safetensors"));
+}
+
+/// Integers and few bits are trained further as the floats that they stand for, also with a normalisation folded in.
+#[test]
+fn what_numbers_stand_for_is_trained_further() {
+    let (_keep, folder) = digits();
+    fs::write(folder.join("digits.nn"), NORMED).unwrap();
+    ok(&folder, &["train", "digits.nn", "--out", "floats"]);
+    let quantise = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "--max-drop", "100", "-o"];
+    ok(&folder, &[&quantise[..], &["q8.safetensors"]].concat());
+    for form in ["bf16", "int8", "int4"] {
+        ok(&folder, &[&quantise[..], &[&format!("{form}.safetensors"), "--weights-only", form]].concat());
+    }
+    // Nothing is learned: what comes out is what goes in.
+    fs::write(folder.join("still.nn"), NORMED.replace("adamw(lr=3e-3)", "sgd(lr=0.0)")).unwrap();
+    fs::write(
+        folder.join("rounded.nn"),
+        NORMED.replace("adamw(lr=3e-3)", "sgd(lr=0.0)\n    quantise(start=0.0, momentum=1.0)"),
+    )
+    .unwrap();
+    for (file, far) in [("q8", 1.0 / 128.0), ("bf16", 1.0 / 256.0), ("int8", 1.0 / 254.0), ("int4", 1.0 / 8.0)] {
+        let file = format!("{file}.safetensors");
+        let line = ["train", "still.nn", "--init", &file, "--set", "epochs=1", "--out", "still"];
+        let trained = nnc(&folder, &line);
+        let said = String::from_utf8(trained.stderr).unwrap();
+        assert!(trained.status.success() && said.contains("training goes on with the floats"), "{said}");
+        assert!(!said.contains("not taken"), "{said}");
+        for name in names(&folder, FLOATS, ".w") {
+            let [given, made] = [FLOATS, "still/last.safetensors"].map(|file| floats(&folder, file, &name));
+            let largest = given.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            let worst = given.iter().zip(&made).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(worst <= 1.01 * far * largest, "{file}, {name}: {worst} of {largest}");
+        }
+        fs::remove_dir_all(folder.join("still")).unwrap();
+    }
+    ok(&folder, &["train", "rounded.nn", "--init", "q8.safetensors", "--set", "epochs=1", "--out", "rounded"]);
+    for name in names(&folder, "q8.safetensors", ".q8") {
+        let name = name.trim_end_matches(".q8");
+        let [scale, sign] = floats(&folder, "q8.safetensors", &format!("$quantised.{name}"))[..] else {
+            panic!("{name}")
+        };
+        let layer = name.split('@').next().unwrap();
+        let top = floats(&folder, "rounded/last.safetensors", &format!("$quantise.{layer}.top"))[0];
+        let wanted = scale * if sign == 1.0 { 127.0 } else { 255.0 };
+        assert!((top / wanted - 1.0).abs() < 1e-5, "{layer}: {top}, not {wanted}");
+    }
+    let said = fails(&folder, &["train", "other.nn", "--init", "q8.safetensors", "--out", "other"]);
+    assert!(!folder.join("other").exists(), "{said}");
+}
+
+fn names(folder: &Path, file: &str, end: &str) -> Vec<String> {
+    let bytes = fs::read(folder.join(file)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let is_meant = |name: &&str| name.ends_with(end) && !name.starts_with('$');
+    tensors.names().into_iter().filter(is_meant).map(str::to_owned).collect()
+}
+
+fn floats(folder: &Path, file: &str, name: &str) -> Vec<f32> {
+    let bytes = fs::read(folder.join(file)).unwrap();
+    let data = SafeTensors::deserialize(&bytes).unwrap().tensor(name).unwrap().data().to_vec();
+    data.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+/// Weights of other settings are told by their shapes, those of another dtype in a line.
+#[test]
+fn what_differs_is_said() {
+    let (_keep, folder) = digits();
+    let wide = NORMED.replace("dense(32)", "dense(width)").replace("epochs = 2", "epochs = 1");
+    let wide = wide.replace("model Net(image: f32[N, 1, 8, 8])", "model Net(image: f32[N, 1, 8, 8], width: int = 32)");
+    let wide = wide.replace("logits = Net(image)", "width = 32\n    logits = Net(image, width=width)");
+    fs::write(folder.join("wide.nn"), wide).unwrap();
+    ok(&folder, &["train", "wide.nn", "--out", "floats"]);
+    let line = ["quantise", "wide.nn", "--weights", FLOATS, "--all", "--max-drop", "100", "-o", "q8.safetensors"];
+    ok(&folder, &line);
+    let other = fails(&folder, &["bench", "wide.nn", "--weights", "q8.safetensors", "--set", "width=48"]);
+    let differs = "the model has [512, 48], the file has [512, 32]";
+    assert!(other.contains(differs) && other.contains("q8.safetensors"), "{other}");
+    let doubles = fails(&folder, &["eval", "wide.nn", "--weights", FLOATS, "--dtype", "f64"]);
+    assert!(doubles.contains("leave out `--dtype f64`") && !doubles.contains("dense_1.w"), "{doubles}");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Stored, accuracy, altered, digits, fails, ok};
+use common::{Stored, accuracy, altered, digits, fails, nnc, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -193,8 +193,7 @@ fn what_does_not_fit_is_refused() {
     assert!(quantise(&[FLOATS, "--weights-only", "int8", "--range", "entropy"]).contains("cannot be used with"));
     assert!(quantise(&["int8.safetensors", "--weights-only", "int4"]).contains("are quantised"));
     assert!(!folder.join("p.safetensors").exists());
-    let trained = fails(&folder, &["train", "digits.nn", "--init", "int8.safetensors", "--out", "again"]);
-    assert!(trained.contains("are quantised"), "{trained}");
+    assert!(quantise(&[FLOATS, "--weights-only", "bf16", "--group", "32"]).contains("bf16 has no scales"));
     let other = "model Other(x: f32[N, 8]) -> f32[N, 2] { return dense(x, 2) }\n";
     fs::write(folder.join("other.nn"), other).unwrap();
     fs::write(folder.join("x.csv"), "1,2,3,4,5,6,7,8\n").unwrap();
@@ -212,4 +211,81 @@ fn broken_records(folder: &Path) {
         let read = fails(folder, &["eval", "digits.nn", "--weights", "broken.safetensors"]);
         assert!(read.contains(told), "{numbers:?}: {read}");
     }
+}
+
+/// A network whose matrices have 176 and 100 terms.
+const ODD: &str = "
+model Net(x: f32[N, 8]) -> f32[N, 4] { return dense(dense(dense(x, 176) |> relu, 100) |> relu, 64) |> dense(4) }
+";
+
+/// Each matrix has the largest groups that it can have; those that were asked for are taken, or the matrix is told of.
+#[test]
+fn groups_are_those_that_matrices_have() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::write(folder.join("odd.nn"), ODD).unwrap();
+    let (first, second) = (vec![0.25; 176 * 100], vec![0.5; 100 * 64]);
+    odd_weights(folder, &first, &second);
+    let quantise = |more: &[&str]| {
+        let line =
+            ["quantise", "odd.nn", "--weights", "w.safetensors", "--all", "-o", "q.safetensors", "--weights-only"];
+        nnc(folder, &[&line[..], more].concat())
+    };
+    let output = quantise(&["int4"]);
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && out.contains("int4 in groups of 16"), "{out}{err}");
+    assert!(err.contains("what has no whole groups stays f32: `dense_3.w` (100 terms; none would do)"), "{err}");
+    let output = quantise(&["int8", "--group", "88"]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("int8 in groups of 88"));
+    let output = quantise(&["int8", "--group", "32"]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && err.contains("`dense_2.w` (176 terms; 8, 16, 88 would do)"), "{err}");
+}
+
+/// What is no number is told with its file and its parameter; where nothing else is there, nothing is written.
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::write(folder.join("odd.nn"), ODD.replace("100", "128")).unwrap();
+    let (good, mut bad) = (vec![0.25; 176 * 128], vec![0.5; 128 * 64]);
+    bad[7] = f32::NAN;
+    odd_weights(folder, &good, &bad);
+    let line = ["quantise", "odd.nn", "--weights", "w.safetensors", "--all", "-o", "q.safetensors"];
+    let narrow = [&line[..], &["--weights-only", "int8"]].concat();
+    let output = nnc(folder, &narrow);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && err.contains("`dense_3.w` of w.safetensors holds a NaN"), "{err}");
+    fs::remove_file(folder.join("q.safetensors")).unwrap();
+    odd_weights(folder, &vec![f32::NAN; 176 * 128], &bad);
+    let said = fails(folder, &narrow);
+    assert!(said.contains("w.safetensors: no matrix can be stored: `dense_2.w`, `dense_3.w` has a NaN"), "{said}");
+    altered(folder, "w.safetensors", "w.safetensors", |tensors| {
+        tensors.insert("dense_1.w".to_owned(), Stored::floats(&[8, 176], &[f32::NAN; 8 * 176]));
+        tensors.insert("dense_4.w".to_owned(), Stored::floats(&[64, 4], &[f32::NAN; 64 * 4]));
+    });
+    fs::write(folder.join("x.csv"), "1,2,3,4,5,6,7,8\n").unwrap();
+    let said = fails(folder, &[&line[..], &["--input", "x=x.csv"]].concat());
+    assert!(said.contains("w.safetensors: `dense_") && said.contains("nothing is quantised"), "{said}");
+    assert!(!folder.join("q.safetensors").exists());
+}
+
+/// The weights of the network with odd numbers of terms.
+fn odd_weights(folder: &Path, second: &[f32], third: &[f32]) {
+    let middle = second.len() / 176;
+    let layers = [
+        (8, 176, vec![0.1; 8 * 176]),
+        (176, middle, second.to_vec()),
+        (middle, 64, third.to_vec()),
+        (64, 4, vec![0.2; 64 * 4]),
+    ];
+    let mut tensors = Vec::new();
+    for (at, (terms, columns, values)) in (1..).zip(layers) {
+        tensors.push((format!("dense_{at}.w"), Stored::floats(&[terms, columns], &values)));
+        tensors.push((format!("dense_{at}.b"), Stored::floats(&[columns], &vec![0.0; columns])));
+    }
+    let views = tensors.iter().map(|(name, Stored { dtype, dims, bytes })| {
+        (name.clone(), safetensors::tensor::TensorView::new(*dtype, dims.clone(), bytes).unwrap())
+    });
+    fs::write(folder.join("w.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
 }

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{digits, fails, nnc, ok};
-use safetensors::SafeTensors;
+use common::{Stored, altered, digits, fails, mask, nnc, ok};
+use safetensors::{Dtype, SafeTensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -76,6 +76,7 @@ fn what_cannot_be_is_refused_and_nothing_is_overwritten() {
         (&["-o", "p.safetensors", "--sparsity", "1.5"], "between 0 and 1"),
         (&["-o", "p.safetensors", "--block", "0x3"], "inputs by outputs"),
         (&["-o", "p.safetensors", "--over", "dense_1.weight"], "no parameter has this path"),
+        (&["-o", "p.safetensors", "--over", "conv2d"], "did you mean `conv2d_1`?"),
         (&["-o", "p.safetensors", "--over", "dense_1.b"], "nothing of this can be pruned"),
     ] {
         let before = fs::read(folder.join(DENSE)).unwrap();
@@ -100,13 +101,9 @@ fn what_is_not_as_expected_is_told() {
 fn a_mask_that_does_not_fit_is_an_error_of_every_command() {
     let (_keep, folder) = trained();
     ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "p.safetensors"]);
-    let bytes = fs::read(folder.join("p.safetensors")).unwrap();
-    let text = String::from_utf8_lossy(&bytes[8..]);
-    let at = 8 + text.find("$prune.dense_1.w.mask").unwrap();
-    let shape = at + String::from_utf8_lossy(&bytes[at..]).find("[128,64]").unwrap();
-    let mut wrong = bytes;
-    wrong[shape..shape + 8].copy_from_slice(b"[64,128]");
-    fs::write(folder.join("p.safetensors"), wrong).unwrap();
+    altered(&folder, "p.safetensors", "p.safetensors", |tensors| {
+        tensors.insert("$prune.dense_1.w.dims".to_owned(), Stored::whole(&[2], &[64, 128]));
+    });
     for words in [
         &["eval", "digits.nn", "--weights", "p.safetensors"][..],
         &["train", "digits.nn", "--init", "p.safetensors", "--out", "run"],
@@ -118,15 +115,47 @@ fn a_mask_that_does_not_fit_is_an_error_of_every_command() {
     assert!(!folder.join("run").exists() && !folder.join("q.safetensors").exists());
 }
 
+/// Writes the mask of `dense_1.w` as a byte for each element.
+fn as_bytes(folder: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let (dims, mut kept) = mask(&folder.join(file), "dense_1.w");
+    change(&mut kept);
+    altered(folder, file, file, |tensors| {
+        for end in ["bits", "dims"] {
+            tensors.remove(&format!("$prune.dense_1.w.{end}"));
+        }
+        let mask = Stored { dtype: Dtype::BOOL, dims, bytes: kept };
+        tensors.insert("$prune.dense_1.w.mask".to_owned(), mask);
+    });
+}
+
+#[test]
+fn masks_are_small_and_those_of_bytes_are_read_too() {
+    let (_keep, folder) = trained();
+    ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "p.safetensors"]);
+    let size = |file: &str| fs::metadata(folder.join(file)).unwrap().len() as usize;
+    // 13,584 weights of four bytes, as many bits, and a header: no course of the training, no state of its optimiser.
+    assert!(size("p.safetensors") < 13_706 * 4 + 13_584 / 8 + 3_000, "{}", size("p.safetensors"));
+    let told = ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "p.safetensors", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["file_bytes"], size("p.safetensors"));
+    let kept = mask(&folder.join("p.safetensors"), "dense_1.w");
+    as_bytes(&folder, "p.safetensors", |_| ());
+    ok(&folder, &["eval", "digits.nn", "--weights", "p.safetensors"]);
+    ok(&folder, &["train", "digits.nn", "--init", "p.safetensors", "--set", "epochs=1", "--out", "tuned"]);
+    assert_eq!(mask(&folder.join("tuned/last.safetensors"), "dense_1.w"), kept);
+    altered(&folder, "p.safetensors", "q.safetensors", |tensors| {
+        let bits = Stored { dtype: Dtype::U8, dims: vec![3], bytes: vec![0; 3] };
+        tensors.insert("$prune.dense_2.w.bits".to_owned(), bits);
+    });
+    let said = fails(&folder, &["eval", "digits.nn", "--weights", "q.safetensors"]);
+    assert!(said.contains("the mask of `dense_2.w` has not a bit for each element"), "{said}");
+}
+
 #[test]
 fn a_mask_of_odd_bytes_is_an_error() {
     let (_keep, folder) = trained();
     ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "p.safetensors"]);
-    let mut bytes = fs::read(folder.join("p.safetensors")).unwrap();
-    let mask = tensor(&folder.join("p.safetensors"), "$prune.dense_1.w.mask");
-    let at = bytes.windows(mask.len()).position(|part| part == mask).unwrap();
-    bytes[at + 5] = 2;
-    fs::write(folder.join("p.safetensors"), bytes).unwrap();
+    as_bytes(&folder, "p.safetensors", |kept| kept[5] = 2);
     for words in [
         &["eval", "digits.nn", "--weights", "p.safetensors"][..],
         &["train", "digits.nn", "--init", "p.safetensors", "--out", "run"],
@@ -178,9 +207,9 @@ fn a_recipe_prunes_blocks() {
     assert!(zeros.iter().zip(wanted).all(|(share, wanted)| (share - wanted).abs() < 0.01), "{zeros:?}");
     assert!(zeros[3] < 0.1, "{zeros:?}");
     let last = folder.join("run/last.safetensors");
-    let dense = tensor(&last, "$prune.dense_1.w.mask");
+    let dense = mask(&last, "dense_1.w").1;
     assert!(dense.chunks_exact(16).all(|block| block.iter().all(|&kept| kept == block[0])));
-    let conv = tensor(&last, "$prune.conv2d_2.w.mask");
+    let conv = mask(&last, "conv2d_2.w").1;
     for input in 0..16 * 9 {
         for block in 0..2 {
             let kept = |output: usize| conv[(16 * block + output) * 16 * 9 + input];
@@ -188,11 +217,11 @@ fn a_recipe_prunes_blocks() {
         }
     }
     let bytes = fs::read(&last).unwrap();
-    assert!(SafeTensors::deserialize(&bytes).unwrap().tensor("$prune.dense_2.w.mask").is_err());
+    assert!(SafeTensors::deserialize(&bytes).unwrap().tensor("$prune.dense_2.w.bits").is_err());
     // What is chosen is what `nnc prune --block` would choose of the weights as they are.
     let again = ["prune", "digits.nn", "--weights", "run/last.safetensors", "--block", "1x16", "--scope", "layer"];
     ok(&folder, &[&again[..], &["--sparsity", "0.75", "-o", "again.safetensors"]].concat());
-    assert_eq!(tensor(&folder.join("again.safetensors"), "$prune.dense_1.w.mask"), dense);
+    assert_eq!(mask(&folder.join("again.safetensors"), "dense_1.w").1, dense);
 }
 
 #[test]
@@ -259,7 +288,7 @@ fn a_model_without_a_recipe_is_pruned() {
     let report = ok(&folder, &[&words("model.nn")[..], &["m.safetensors"]].concat());
     assert!(report.contains("dense_1.b") && report.contains("a vector") && report.contains("wrote"), "{report}");
     ok(&folder, &[&words("digits.nn")[..], &["p.safetensors"]].concat());
-    for name in ["conv2d_2.w", "dense_1.w", "$prune.dense_1.w.mask"] {
+    for name in ["conv2d_2.w", "dense_1.w", "$prune.dense_1.w.bits"] {
         let [model, recipe] = ["m.safetensors", "p.safetensors"].map(|file| tensor(&folder.join(file), name));
         assert!(model == recipe, "{name}");
     }
@@ -290,15 +319,15 @@ fn a_recipe_that_prunes_goes_on_with_the_same_bits() {
     ok(&folder, &[&["train", "digits.nn", "--out", "again"][..], &set].concat());
     assert!(whole == fs::read(folder.join("again/last.safetensors")).unwrap(), "two runs differ");
     let weights = floats(&folder.join("run/last.safetensors"), "dense_1.w");
-    let mask = tensor(&folder.join("run/last.safetensors"), "$prune.dense_1.w.mask");
-    assert!(weights.iter().zip(&mask).all(|(&weight, &kept)| kept == 1 || weight == 0.0));
-    assert!(mask.contains(&0));
+    let held = mask(&folder.join("run/last.safetensors"), "dense_1.w").1;
+    assert!(weights.iter().zip(&held).all(|(&weight, &kept)| kept == 1 || weight == 0.0));
+    assert!(held.contains(&0));
     // What is trained on from there keeps its zeros, too.
     let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
     fs::write(folder.join("plain.nn"), source.replace("    prune(cubic(0.8), every=3)\n", "")).unwrap();
     let init = ["train", "plain.nn", "--init", "run/last.safetensors", "--out", "tuned"];
     ok(&folder, &[&init[..], &["--set", "epochs=1", "batch=128"]].concat());
-    assert_eq!(tensor(&folder.join("tuned/last.safetensors"), "$prune.dense_1.w.mask"), mask);
+    assert_eq!(mask(&folder.join("tuned/last.safetensors"), "dense_1.w").1, held);
 }
 
 #[test]

@@ -57,6 +57,11 @@ fn a_text_is_generated_from_integers_alone() {
     let ran = Command::new(folder.join("recite")).arg("T").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{text}\n"), "{}", String::from_utf8_lossy(&ran.stderr));
     with(&["bench", "rhyme.nn", "--bind", "P=1", "--seconds", "0.05"]);
+    let compared = ok(
+        folder,
+        &["bench", "rhyme.nn", "--weights", FLOATS, "--compare", "q.safetensors", "--bind", "P=1", "--seconds", "0.02"],
+    );
+    assert!(compared.contains("int8 weights") && !compared.contains(" of "), "it computes in floats: {compared}");
     with(&["profile", "rhyme.nn", "--program", "answer", "--bind", "P=1", "--seconds", "0.05"]);
     with(&["explain", "rhyme.nn", "--program", "answer", "--bind", "P=1"]);
 }

@@ -184,7 +184,7 @@ fn an_answer_may_want_more_examples_than_there_are() {
     let (folder, _) = trained("validation = 0.1", "answer few = z[0..8]", &[]);
     let folder = folder.path();
     let (out, err) = quantise(folder);
-    assert!(out.contains("answer few moves by") && out.contains("answer guess moves by"), "{out}\n{err}");
+    assert!(out.contains("answer `few` moves by") && out.contains("answer `guess` moves by"), "{out}\n{err}");
     let line = ["run", "net.nn", "--only", "Net", "--answer", "few", "--weights", "q.safetensors"];
     ok(folder, &[&line[..], &["--bind", "N=64", "--input", "t.csv"]].concat());
     // A batch is more than there is.

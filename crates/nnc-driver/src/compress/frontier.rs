@@ -64,6 +64,15 @@ pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
     [fastest, best].map(|found| found.map(|(at, _)| at))
 }
 
+/// How many times faster than by its work a cut may be, as what is left fits a nearer cache.
+const NEARER: f64 = 2.0;
+
+/// A measured gain, but no more than what is gone can explain: `whole` is that of the network with the same numbers, of which
+/// a share was taken out. Short times on a busy machine tell of wonders.
+pub fn believable(gain: f64, whole: f64, share: f64) -> f64 {
+    gain.min(NEARER * whole.max(1.0) / (1.0 - share).max(f64::EPSILON))
+}
+
 /// Numbers, or a cut, that make a network less than so many times as fast are not worth a further training.
 pub const WORTH: f64 = 1.15;
 
@@ -148,6 +157,14 @@ mod tests {
         let none = Target { speed_up: 3.0, ..target };
         assert_eq!((choose(&all, none), nearest(&all, none)), (None, [Some(1), Some(4)]));
         assert_eq!(nearest(&all, Target { speed_up: 6.0, max_drop: -1.0 }), [None, None]);
+    }
+
+    #[test]
+    fn no_gain_is_more_than_what_is_gone_explains() {
+        assert_eq!(believable(1.9, 1.0, 0.5), 1.9);
+        assert_eq!(believable(25.1, 1.0, 0.5), 4.0);
+        assert_eq!(believable(25.1, 2.0, 0.5), 8.0);
+        assert_eq!(believable(3.0, 0.5, 0.0), 2.0, "numbers that are slower explain nothing");
     }
 
     #[test]

@@ -48,12 +48,15 @@ impl Maker<'_> {
         self.given.project.clone().with_file(name, (Path::new(Self::PLACE), weights))
     }
 
-    /// A session with some weights, of a project that is as they ask for.
+    /// A session with some weights, of a project that is as they ask for. Floats have their masks, too, for what becomes of them.
     fn session<'p>(&self, project: &'p Project, weights: &Checkpoint) -> Result<Session<'p>, DriverError> {
         let (name, compiler) = (&self.given.recipe.name, self.given.compiler.clone());
         let recipe = &project.recipe(Some(name))?.name;
         let mut session = Session::without_files(project, recipe, compiler, self.seed)?;
         session.load_exactly(Path::new(Self::PLACE), weights)?;
+        if project.has_floats() {
+            session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
+        }
         Ok(session)
     }
 
@@ -70,7 +73,6 @@ impl Maker<'_> {
     pub fn cut(&self, weights: &Checkpoint, cut: Cut) -> Result<(Checkpoint, Cut), DriverError> {
         let project = self.project(weights)?;
         let mut session = self.session(&project, weights)?;
-        session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
         let scope = Scope::Global;
         let zeros = |sparsity, block| prune::Request { sparsity, block, scope, over: Vec::new() };
         let done = match cut {
@@ -99,7 +101,6 @@ impl Maker<'_> {
         let own = |recipe: &&mut nnc_lang::elaborate::RecipeInfo| recipe.name == self.given.recipe.name;
         project.unit.recipes.iter_mut().filter(own).for_each(|recipe| recipe.epochs = self.epochs as i64);
         let mut session = self.session(&project, weights)?;
-        session.adopt_masks(&weights.tensors).map_err(DriverError::Usage)?;
         let mut heard = Heard { cut, told };
         let (options, never) = (TrainOptions::default(), AtomicBool::new(false));
         train(&mut session, self.given.dataset, &options, &mut heard, &never)?;
@@ -132,7 +133,7 @@ impl Maker<'_> {
             }
             Numbers::Stored(form) => {
                 let session = self.session(&project, weights)?;
-                let how = (narrow::Request { form, measure: false }, self.metric, max_drop);
+                let how = (narrow::Request { form, is_exact: false, measure: false }, self.metric, max_drop);
                 let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
                 let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
                 Ok(is_any.then(|| Checkpoint::of(outcome.store.iter(), weights.metadata.clone())))

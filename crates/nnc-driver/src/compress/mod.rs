@@ -23,7 +23,7 @@ use crate::error::DriverError;
 use crate::learned;
 use crate::project::Project;
 use crate::quantise::metric;
-use frontier::{PassedOver, Qualities, Target, WORTH, choose, frontier, passed_over, worth_training};
+use frontier::{PassedOver, Qualities, Target, WORTH, believable, choose, frontier, passed_over, worth_training};
 use maker::Maker;
 use nnc_graph::Stored;
 use nnc_lang::elaborate::{Better, RecipeInfo};
@@ -59,7 +59,7 @@ pub struct Request {
     pub rows: usize,
     /// Epochs of training after something was taken out.
     pub epochs: u64,
-    /// Terms of weights of few bits that share a scale.
+    /// Terms of weights of few bits that share a scale, at most.
     pub group: usize,
     /// About how long each network is timed.
     pub time: Duration,
@@ -329,6 +329,10 @@ impl Search<'_> {
     fn speed_ups(&self, steps: &[(Cut, Checkpoint)], numbers: Numbers) -> Result<Vec<f64>, DriverError> {
         let given = ("given".to_owned(), self.maker.given.weights.clone());
         let (mut named, mut places) = (vec![given], Vec::new());
+        let is_whole =
+            |made: &&Made| numbers != Numbers::Floats && made.variant == Variant { numbers, ..Variant::GIVEN };
+        named.extend(self.made.iter().find(is_whole).map(|made| ("whole".to_owned(), made.weights.clone())));
+        let whole = named.len() - 1;
         for (cut, weights) in steps {
             let made = match self.maker.renumbered(weights, numbers, f64::INFINITY, &mut |_| {}) {
                 Err(DriverError::Usage(_)) => None,
@@ -339,7 +343,10 @@ impl Search<'_> {
         }
         let named: Vec<_> = named.iter().map(|(name, weights)| (name.clone(), weights)).collect();
         let rows = self.timed(&named, self.request.time / SHORT)?;
-        Ok(places.into_iter().map(|place| place.map_or(0.0, |place| rows[place].speed_up)).collect())
+        let believed = |(place, (cut, _)): (Option<usize>, &(Cut, Checkpoint))| {
+            place.map_or(0.0, |place| believable(rows[place].speed_up, rows[whole].speed_up, cut.share()))
+        };
+        Ok(places.into_iter().zip(steps).map(believed).collect())
     }
 
     fn trained(

@@ -36,6 +36,16 @@ pub struct Variant {
     pub numbers: Numbers,
 }
 
+impl Cut {
+    /// The share that is taken out.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Nothing => 0.0,
+            Self::Channels(share) | Self::Elements(share) | Self::Blocks(share) => share,
+        }
+    }
+}
+
 impl Variant {
     /// The network as it was given.
     pub const GIVEN: Self = Self { cut: Cut::Nothing, numbers: Numbers::Floats };

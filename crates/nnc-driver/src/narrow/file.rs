@@ -71,7 +71,7 @@ fn lacks(matrix: &Matrix) -> String {
 }
 
 /// The type of the parameter that a stored matrix stands for.
-fn float_type(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> Option<TensorType> {
+pub(crate) fn float_type(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> Option<TensorType> {
     let stored = tensors.get(&matrix.stored_path())?;
     let &[lines, columns] = stored.dims() else { return None };
     let terms = match matrix.form {

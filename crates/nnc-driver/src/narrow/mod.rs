@@ -14,6 +14,7 @@ use crate::checkpoint;
 use crate::compiled::Compiler;
 use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
+use crate::learned;
 use crate::project::Project;
 use crate::prune::channels::records;
 use crate::quantise::held::{GoesBack, hold, measure};
@@ -23,8 +24,9 @@ use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, round, tables as find_tables};
+use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, groups, in_whole_groups, round, tables as find_tables};
 use nnc_opt::products::{Factor, Product, products};
+use nnc_opt::prune::masked_parameter;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -43,7 +45,10 @@ pub enum Reason {
     /// There is none: a product is by a constant of the program.
     Constant,
     /// Its terms are no whole number of groups.
-    Group,
+    Group {
+        /// How many they are.
+        terms: usize,
+    },
     /// It holds what is no finite number.
     NotFinite,
     /// The metric dropped too much with it.
@@ -61,7 +66,7 @@ impl std::fmt::Display for Reason {
             Self::NoMatrix => "it is no matrix",
             Self::TwoActivations => "product of two activations",
             Self::Constant => "product by a constant",
-            Self::Group => "its terms are no whole groups",
+            Self::Group { .. } => "its terms are no whole groups",
             Self::NotFinite => "it holds what is no finite number",
             Self::Accuracy => "costs too much accuracy",
             Self::Slower => "slower, even for one row",
@@ -96,6 +101,8 @@ pub struct Row {
 pub struct Request {
     /// What in.
     pub form: Stored,
+    /// Whether matrices have groups of just so many terms, or stay as they are; else of as many, or as few less as they can.
+    pub is_exact: bool,
     /// Whether a row by each is measured; else none stays a float for being slower.
     pub measure: bool,
 }
@@ -145,12 +152,12 @@ impl Chosen {
         let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new() };
         for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
-            let Candidate { path, dims, products, .. } = candidate;
             let choice = match matrix.sizes(&floats.ty()) {
                 _ if floats.elements() < LEAST_ELEMENTS => Err(Reason::Small),
-                None => Err(Reason::Group),
+                None => Err(Reason::Group { terms: candidate.dims[candidate.terms_axis] }),
                 Some(_) => round(&matrix, floats).ok_or(Reason::NotFinite),
             };
+            let Candidate { path, dims, products, .. } = candidate;
             let error = choice.as_ref().ok().map(|made| made.error);
             let row = Row {
                 path: path.clone(),
@@ -245,7 +252,10 @@ impl Chosen {
     }
 
     fn outcome(self, floats: &BTreeMap<String, Tensor>, measured: Option<Measured>) -> Outcome {
-        let bytes = |tensors: &BTreeMap<String, Tensor>| tensors.values().map(|tensor| tensor.bytes().len()).sum();
+        let bytes = |tensors: &BTreeMap<String, Tensor>| {
+            let network = tensors.iter().filter(|(path, _)| !path.starts_with(RESERVED));
+            network.map(|(_, tensor)| tensor.bytes().len()).sum()
+        };
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
         let unread = self.unread(floats);
@@ -320,7 +330,7 @@ pub fn narrow(
 ) -> Result<Outcome, DriverError> {
     let floats = &floats(project, weights);
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    let mut chosen = chosen(&graph, request.form, floats)?;
+    let mut chosen = chosen(&graph, request, floats)?;
     if request.measure {
         chosen.time(floats, compiler)?;
     }
@@ -347,25 +357,28 @@ pub fn narrow_model(
     weights: &Store,
 ) -> Result<Outcome, DriverError> {
     let floats = floats(project, weights);
-    let mut chosen = chosen(graph, request.form, &floats)?;
+    let mut chosen = chosen(graph, request, &floats)?;
     if request.measure {
         chosen.time(&floats, compiler)?;
     }
     Ok(chosen.outcome(&floats, None))
 }
 
-/// The weights of a network by path, and the records of channels that they lost.
+/// The weights of a network by path, their masks, and the records of channels that they lost.
 fn floats(project: &Project, weights: &Store) -> BTreeMap<String, Tensor> {
-    let own = weights.iter().map(|(path, _)| path).filter(|path| !path.starts_with(RESERVED));
+    let is_own = |path: &&str| !path.starts_with(RESERVED) || masked_parameter(path).is_some();
+    let own = weights.iter().map(|(path, _)| path).filter(is_own);
     let own = own.filter_map(|path| Some((path.to_owned(), weights.tensor(path)?)));
     own.chain(records(&project.channels)).collect()
 }
 
-fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
+fn chosen(graph: &Graph, request: Request, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {
     let graph = Project::before_rounding(graph)?;
     let found = candidates(&graph).into_iter().chain(find_tables(&graph));
     let stored = |found: Candidate| {
-        let matrix = found.stored(form);
+        let whole = || in_whole_groups(request.form, found.dims[found.terms_axis]);
+        let form = if request.is_exact { None } else { whole() };
+        let matrix = found.stored(form.unwrap_or(request.form));
         (found, matrix)
     };
     let mut chosen = Chosen::new(found.map(stored), floats);
@@ -380,13 +393,32 @@ fn chosen(graph: &Graph, form: Stored, floats: &BTreeMap<String, Tensor>) -> Res
         return problem(message);
     }
     if chosen.rows.iter().all(|row| row.choice.is_err()) {
-        let group = form.group().unwrap_or(0);
-        return problem(&match chosen.rows.iter().any(|row| row.choice == Err(Reason::Group)) {
-            true => format!("no matrix can be stored: none has terms that are a multiple of {group}; see `--group`"),
-            false => format!("no matrix can be stored: all have fewer than {LEAST_ELEMENTS} elements or NaN"),
-        });
+        return problem(&format!("no matrix can be stored: {}", why_none(&chosen.rows)));
     }
     Ok(chosen)
+}
+
+/// Why none of these is stored.
+fn why_none(rows: &[Row]) -> String {
+    let of = |why: Reason| rows.iter().filter(move |row| row.choice == Err(why)).map(|row| format!("`{}`", row.path));
+    let odd: Vec<String> = of(Reason::NotFinite).collect();
+    match without_groups(rows) {
+        Some(which) => format!("their terms are no whole groups: {which}; see `--group`"),
+        None if !odd.is_empty() => format!("{} has a NaN or an infinity", odd.join(", ")),
+        None => format!("all have fewer than {LEAST_ELEMENTS} elements"),
+    }
+}
+
+/// The matrices that stay as they are for want of whole groups, each with the groups that would do; nothing if there are none.
+pub fn without_groups(rows: &[Row]) -> Option<String> {
+    let said = |row: &Row| {
+        let Err(Reason::Group { terms }) = row.choice else { return None };
+        let would: Vec<String> = groups(terms).map(|group| group.to_string()).collect();
+        let would = if would.is_empty() { "none".to_owned() } else { would.join(", ") };
+        Some(format!("`{}` ({terms} terms; {would} would do)", row.path))
+    };
+    let all: Vec<String> = rows.iter().filter_map(said).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Whether a graph has parameters of f64, as with `--dtype f64`.
@@ -394,10 +426,10 @@ pub(crate) fn has_doubles(graph: &Graph) -> bool {
     graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { ty, .. } if ty.dtype == DType::F64))
 }
 
-/// Writes what came of it, with the metadata that the weights came with.
+/// Writes what came of it, with what metadata of the weights inference reads.
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
-    checkpoint::stage(path, outcome.store.iter(), metadata.unwrap_or_default())
+    checkpoint::stage(path, outcome.store.iter(), &learned::to_infer(metadata))
 }

@@ -2,16 +2,19 @@
 //!
 //! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask beside each;
 //! what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
-//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s. [`schedule`] knows when a recipe that prunes
+//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s; `bits` has masks as files have them. [`schedule`] knows when a recipe that prunes
 //! has pruned all that it wants.
 
+pub(crate) mod bits;
 pub mod channels;
 mod pace;
 pub mod schedule;
 
 use crate::checkpoint;
 use crate::error::DriverError;
+use crate::learned;
 use crate::project::Project;
+use crate::quantise::file;
 use crate::session::Session;
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
@@ -164,10 +167,15 @@ fn check_over(over: &[String], parameters: &BTreeSet<String>) -> Result<(), Driv
     let Some(wrong) = over.iter().find(|over| !parameters.iter().any(|path| covers(over, path))) else {
         return Ok(());
     };
-    let meant = nnc_lang::diagnostic::closest(wrong, parameters.iter().map(String::as_str));
+    let meant = nnc_lang::diagnostic::closest(wrong, parameters.iter().flat_map(|path| with_layers(path)));
     let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
     let message = format!("--over {wrong}: no parameter has this path{}", meant.unwrap_or_default());
     Err(DriverError::Usage(message))
+}
+
+/// A path, and those of the layers that it lies in.
+fn with_layers(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices(['.', '[']).map(|(end, _)| &path[..end]).chain([path])
 }
 
 fn nothing_to_prune(judged: &[(String, Result<usize, LeftAlone>)]) -> String {
@@ -239,6 +247,7 @@ pub fn check_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     Record::of_tensors(tensors)?;
     masks(tensors).into_iter().try_for_each(|(parameter, mask)| match tensors.get(parameter) {
         Some(tensor) => check(parameter, tensor.dims(), mask),
+        None if tensors.keys().any(|path| file::parameter(path) == parameter) => Ok(()),
         None => Err(format!("it has a mask for `{parameter}`, and no such tensor")),
     })
 }
@@ -253,7 +262,7 @@ fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
 }
 
 /// The least share of zeros at which a weight is told to the compiler: sparse kernels need about this much to be faster.
-const TOLD: f64 = 0.4;
+pub const TOLD: f64 = 0.4;
 
 /// The graph of a program that is compiled for these weights alone: those with many zeros are constants of it. A graph
 /// that updates something stays as it is.
@@ -286,12 +295,12 @@ pub fn is_told(path: &str) -> bool {
     masked_parameter(path).is_some() || recorded_axis(path).is_some()
 }
 
-/// Writes the weights, states, masks and records of a store, with the metadata that its weights came with.
+/// Writes the weights, states, masks and records of a store, with what metadata of the weights inference reads.
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, store: &Store, metadata: Option<&str>) -> Result<Staged, DriverError> {
-    checkpoint::stage(path, kept(store), metadata.unwrap_or_default())
+    checkpoint::stage(path, kept(store), &learned::to_infer(metadata))
 }
 
 /// What a file of weights has of a store: weights, states, masks and records.

@@ -228,7 +228,7 @@ fn choice(site: &Site, range: Result<Range, Reason>, has_integers: bool) -> Resu
     if site.is_small() {
         return Err(Reason::Small);
     }
-    range.and_then(|range| if has_integers { Ok(range) } else { Err(Reason::WeightsNotFinite) })
+    if has_integers { range } else { Err(Reason::WeightsNotFinite) }
 }
 
 /// A program with activations more than this many times as large as those of the first one is told of.

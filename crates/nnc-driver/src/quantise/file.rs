@@ -5,6 +5,7 @@
 
 use crate::checkpoint;
 use crate::error::DriverError;
+use crate::learned;
 use crate::narrow;
 use crate::project::Project;
 use crate::quantise::{Drift, Outcome, Wanted};
@@ -12,8 +13,10 @@ use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
 use nnc_lang::elaborate::{AnswerInfo, ParameterKind, RecipeInfo};
+use nnc_opt::narrow::STORED;
 use nnc_opt::prune::channels::recorded_axis;
-use nnc_opt::quantise::{Layer, Range, WEIGHT_LEVELS, scales_path, weights_path};
+use nnc_opt::prune::masked_parameter;
+use nnc_opt::quantise::{INTEGERS, Layer, Range, WEIGHT_LEVELS, scales_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -21,6 +24,11 @@ use std::path::Path;
 const RANGE: &str = "$quantised.";
 /// What the path of the marks of a range starts with.
 const MARKS: &str = "$looked.";
+
+/// Whether a path is that of a range of integers, or of its marks.
+pub(crate) fn is_range(path: &str) -> bool {
+    path.starts_with(RANGE) || path.starts_with(MARKS)
+}
 
 /// The tensors that keep a layer's ranges and its marks, and their paths.
 pub fn range_tensors(layer: &Layer) -> [(String, Tensor); 2] {
@@ -42,14 +50,23 @@ pub fn layers(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Layer>, String> 
     named.map(|(name, range)| layer(tensors, name, range)).collect()
 }
 
-/// Integers are neither trained nor rounded again.
+/// The parameter that a tensor of a file is, or that it stands for as integers or in few bits.
+pub fn parameter(path: &str) -> &str {
+    let of_integers = path.strip_suffix(INTEGERS).and_then(|name| name.split('@').next());
+    of_integers.or_else(|| path.strip_suffix(STORED)).unwrap_or(path)
+}
+
+/// Integers are not rounded again.
 ///
 /// # Errors
 /// These weights are quantised, or badly so, in words.
 pub fn refuse(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     match layers(tensors)?.is_empty() && narrow::file::matrices(tensors)?.is_empty() {
         true => Ok(()),
-        false => Err("these weights are quantised: give the floats that they were made of".to_owned()),
+        false => {
+            let floats = "give the floats that they were made of, or what `train --init` makes of these";
+            Err(format!("these weights are quantised: {floats}"))
+        }
     }
 }
 
@@ -209,20 +226,21 @@ pub fn prepare(project: &Project, recipe: &RecipeInfo, store: &mut Store) -> Res
     Ok(spare)
 }
 
-/// Writes what inference reads, with the metadata that the weights came with.
+/// Writes what inference reads, with what metadata of the weights inference reads.
 ///
 /// # Errors
 /// The file cannot be written; an earlier one then stands.
 pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<Staged, DriverError> {
-    checkpoint::stage(path, kept(outcome), metadata.unwrap_or_default())
+    checkpoint::stage(path, kept(outcome), &learned::to_infer(metadata))
 }
 
-/// What inference reads, with its ranges.
+/// What inference reads, with its ranges, and the masks of all weights that are there in whatever form.
 pub fn kept(outcome: &Outcome) -> impl Iterator<Item = (&str, &Entry)> {
-    let is_read = |path: &str| match path.starts_with(RESERVED) {
+    let kept: BTreeSet<&str> = outcome.wanted.keys().map(|path| parameter(path)).collect();
+    let is_read = move |path: &str| match path.starts_with(RESERVED) {
         true => {
-            let is_of_integers = path.starts_with(RANGE) || path.starts_with(MARKS);
-            is_of_integers || narrow::file::is_record(path) || recorded_axis(path).is_some()
+            let is_kept_mask = masked_parameter(path).is_some_and(|parameter| kept.contains(parameter));
+            is_range(path) || narrow::file::is_record(path) || recorded_axis(path).is_some() || is_kept_mask
         }
         false => outcome.wanted.contains_key(path),
     };

@@ -105,13 +105,19 @@ impl Program {
 /// Refuses a program, called `what`, that has other activations than those that the ranges of a project were found for.
 ///
 /// # Errors
-/// [`DriverError::Usage`] that names the first such layer; diagnostics.
+/// [`DriverError::Weights`] if its weights have other shapes; [`DriverError::Usage`] that names the first such layer;
+/// diagnostics.
 pub fn check(forms: &mut Forms<'_>, what: &str, rows: usize) -> Result<(), DriverError> {
     let project = forms.project;
     if project.quantised.is_empty() {
         return Ok(());
     }
     let marks = forms.marks(rows)?;
+    let other = other_shapes(project, forms.of(rows)?);
+    if !other.is_empty() {
+        let reason = format!("these are the weights of another model, or of other settings:{other}");
+        return Err(DriverError::Weights { path: project.origin.path.clone(), reason });
+    }
     let is_known = |layer: &&Layer| marks.get(&layer.name).is_none_or(|marks| marks.is_subset(&layer.marks));
     let Some(unknown) = project.quantised.iter().find(|layer| !is_known(layer)) else { return Ok(()) };
     let name = unknown.name.split('@').next().unwrap_or_default();
@@ -120,4 +126,16 @@ pub fn check(forms: &mut Forms<'_>, what: &str, rows: usize) -> Result<(), Drive
          is computed otherwise than what was looked at, so that its range is not known; quantise the floats again with \
          this recipe and these settings, or give the floats"
     )))
+}
+
+/// The layers whose weights have other dims in a program than their integers have in the file, one a line.
+fn other_shapes(project: &Project, graph: &Graph) -> String {
+    let mut said = BTreeSet::new();
+    for site in sites(graph) {
+        let dims = graph.ty(site.weights).shape.sizes();
+        if let Some(found) = project.origin.dims.get(&site.name).filter(|found| **found != dims) {
+            said.insert(format!("\n  {}: the model has {dims:?}, the file has {found:?}", site.name));
+        }
+    }
+    said.into_iter().collect()
 }

@@ -3,7 +3,7 @@
 //! `$quantise.LAYER.sign`, 1 once there was a negative one.
 
 use nnc_graph::{DType, Tensor};
-use nnc_opt::quantise::{RANGE, Range, SIGN, TOP};
+use nnc_opt::quantise::{Layer, RANGE, Range, SIGN, TOP};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ranges that weights were trained with, by layer: none unless their recipe rounds, and had begun to. A layer that never
@@ -23,6 +23,24 @@ pub fn ranges(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Ran
         found.extend(Range::covering(least, top).map(|range| (layer.to_owned(), range)));
     }
     Ok(found)
+}
+
+/// The tensors of the ranges that layers of integers have, as a training that rounds keeps them.
+pub fn tensors(layers: &[Layer]) -> BTreeMap<String, Tensor> {
+    let mut ranges: BTreeMap<&str, Range> = BTreeMap::new();
+    for layer in layers {
+        let joint = |known: &mut Range| *known = known.and(layer.input);
+        ranges.entry(layer.parameter()).and_modify(joint).or_insert(layer.input);
+    }
+    let both = |(layer, range): (&str, Range)| {
+        let scalar = |number: f64| Tensor::scalar(DType::F32, number);
+        let top = scalar(f64::from(range.scale * range.levels()));
+        [
+            (format!("{RANGE}{layer}{TOP}"), top),
+            (format!("{RANGE}{layer}{SIGN}"), scalar(f64::from(u8::from(range.signed)))),
+        ]
+    };
+    ranges.into_iter().flat_map(both).collect()
 }
 
 /// The layers that saw nothing but 0 while others were rounded, so that they stay layers of floats.
@@ -55,4 +73,22 @@ fn end(
 
 fn lie(path: &str, is: &str) -> String {
     format!("`{path}` is {is}: the range that was trained is damaged; take another checkpoint, or train again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_integers_are_ranges_of_a_training() {
+        let layer = |name: &str, scale: f32, signed: bool| {
+            let marks = BTreeSet::new();
+            Layer { name: name.to_owned(), input: Range { scale, signed }, summands: None, marks }
+        };
+        let known = tensors(&[layer("a.w", 0.5, false), layer("b.w@1", 0.25, true), layer("b.w@2", 0.5, true)]);
+        let found = ranges(&known).expect("these are ranges");
+        let wanted = [("a.w", false), ("b.w", true)];
+        let wanted = wanted.map(|(name, signed)| (name.to_owned(), Range { scale: 0.5, signed }));
+        assert_eq!(found, BTreeMap::from(wanted));
+    }
 }

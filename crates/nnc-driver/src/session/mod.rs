@@ -225,6 +225,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Takes ranges for a recipe that rounds while it trains, which it then goes on with; one that does not has no place for
+    /// them.
+    pub fn go_on_with_ranges(&mut self, tensors: &BTreeMap<String, Tensor>) {
+        for (path, tensor) in tensors.iter().filter(|(path, _)| path.starts_with(RANGE)) {
+            if self.store.get(path).is_some_and(|entry| entry.ty == tensor.ty()) {
+                self.store.insert(path, tensor);
+            }
+        }
+    }
+
     /// The compiler and its threads.
     pub fn compiler(&self) -> &Compiler {
         &self.programs.compiler

@@ -8,7 +8,7 @@ use super::Matrix;
 use super::product::Product;
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
-use nnc_graph::{BodyTypes, Graph, Node, NodeId, Op, Scan, TensorType, ValueId};
+use nnc_graph::{BodyTypes, Graph, Node, NodeId, Op, OutputKind, Scan, TensorType, ValueId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +21,27 @@ pub fn narrow(graph: &Graph, matrices: &[Matrix]) -> Graph {
     graph.nodes().for_each(|(id, _)| pass.node(id));
     let graph = pass.rewriter.finish();
     eliminate_dead_code(&graph, &mut Fuel::new(None))
+}
+
+/// A graph whose results are the parameters, by path, that stored matrices stand for, of the types that they have as floats.
+pub fn restored<'m>(matrices: impl Iterator<Item = (&'m Matrix, TensorType)>) -> Graph {
+    let mut graph = Graph::new("floats");
+    for (matrix, ty) in matrices {
+        let parts = matrix.tensors(&ty).into_iter();
+        let parts: Vec<ValueId> = parts.map(|(path, ty)| graph.emit(Op::Param { path, ty }, &[])).collect();
+        let value = floats(matrix, &mut graph, &parts);
+        graph.add_output(&matrix.path, value, OutputKind::Result);
+    }
+    graph
+}
+
+/// The parameter that a stored matrix and its scales stand for, as further nodes of their graph.
+fn floats(matrix: &Matrix, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
+    let floats = matrix.form.floats(graph, operands);
+    match matrix.terms_axis {
+        0 => floats,
+        _ => graph.emit(Op::Transpose(vec![1, 0]), &[floats]),
+    }
 }
 
 /// A stored parameter, perhaps turned.
@@ -81,11 +102,7 @@ impl<'m> Pass<'_, 'm> {
         let leaf = |(path, ty)| Op::Param { path, ty };
         let operands: Vec<ValueId> =
             matrix.tensors(ty).into_iter().map(|tensor| self.rewriter.emit(leaf(tensor), &[])).collect();
-        let floats = matrix.form.floats(self.rewriter.graph_mut(), &operands);
-        let floats = match matrix.terms_axis {
-            0 => floats,
-            _ => self.rewriter.emit(Op::Transpose(vec![1, 0]), &[floats]),
-        };
+        let floats = floats(matrix, self.rewriter.graph_mut(), &operands);
         self.rewriter.replace(node.results[0], floats);
         let handle = Handle { matrix, operands, axes: [0, 1] };
         self.handles[node.results[0].index()] = (!matrix.by_floats).then_some(handle);

@@ -19,12 +19,16 @@ mod apply;
 mod product;
 mod round;
 
-pub use apply::narrow;
+pub use apply::{narrow, restored};
 pub use round::{Rounded, round};
 
 use crate::parameters::follow;
+use nnc_graph::stored::NIBBLES;
 use nnc_graph::{DType, Graph, Op, Stored, TensorType, ValueId};
 use product::Product;
+
+/// What the path of a stored matrix ends with.
+pub const STORED: &str = ".stored";
 
 /// A parameter that is stored in few bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +46,7 @@ pub struct Matrix {
 impl Matrix {
     /// The path of what is stored.
     pub fn stored_path(&self) -> String {
-        format!("{}.stored", self.path)
+        format!("{}{STORED}", self.path)
     }
 
     /// The path of its scales, if the form has some.
@@ -85,6 +89,25 @@ impl Candidate {
     pub fn stored(&self, form: Stored) -> Matrix {
         Matrix { path: self.path.clone(), terms_axis: self.terms_axis, form, by_floats: false }
     }
+}
+
+/// The least terms that share a scale unless fewer are asked for: of fewer, scales take a good part of the file.
+const LEAST_GROUP: usize = 16;
+/// The most terms of a group.
+const MOST_GROUP: usize = 128;
+
+/// The groups that a matrix of so many terms can have, in increasing order.
+pub fn groups(terms: usize) -> impl DoubleEndedIterator<Item = usize> {
+    let whole = (1..=terms.min(MOST_GROUP) / NIBBLES).map(|words| words * NIBBLES);
+    whole.filter(move |group| terms.is_multiple_of(*group))
+}
+
+/// The form with the largest groups that a matrix of so many terms can have, no larger than those of `form`; nothing if they
+/// would be small.
+pub fn in_whole_groups(form: Stored, terms: usize) -> Option<Stored> {
+    let Some(most) = form.group() else { return Some(form) };
+    let group = groups(terms).rfind(|group| (LEAST_GROUP.min(most)..=most).contains(group))?;
+    Stored::of_bits(form.bits(), group)
 }
 
 /// The parameters that could be stored, in the order of the first product.
@@ -154,5 +177,19 @@ fn note(found: &mut Vec<Candidate>, product: Candidate) {
     known.in_loops &= product.in_loops;
     if known.terms_axis == product.terms_axis {
         known.products += product.products;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_as_large_as_terms_allow() {
+        let group = |most: usize, terms: usize| in_whole_groups(Stored::Nibbles { group: most }, terms)?.group();
+        assert_eq!([128, 176, 784, 64].map(|terms| group(64, terms)), [Some(64), Some(16), Some(56), Some(64)]);
+        assert_eq!((group(64, 100), group(64, 24), group(8, 24)), (None, Some(24), Some(8)));
+        assert_eq!(in_whole_groups(Stored::Bf16, 7), Some(Stored::Bf16));
+        assert_eq!(groups(176).collect::<Vec<_>>(), [8, 16, 88]);
     }
 }

@@ -27,7 +27,7 @@ pub use select::{Block, Scope, Weight, kept};
 pub use uses::{Use, uses};
 
 /// What the paths of masks begin with.
-const PREFIX: &str = "$prune.";
+pub const PREFIX: &str = "$prune.";
 /// What they end with.
 const SUFFIX: &str = ".mask";
 /// What the paths of scores end with, which a recipe keeps beside masks.

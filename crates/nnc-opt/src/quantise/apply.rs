@@ -159,7 +159,7 @@ fn note(ranges: &mut BTreeMap<ValueId, Range>, value: ValueId, range: Range) {
 }
 
 /// The graph without the parameters and states that nothing reads: the floats that became integers.
-fn without_unread(graph: &Graph) -> Graph {
+pub(super) fn without_unread(graph: &Graph) -> Graph {
     let mut read = vec![false; graph.value_count()];
     let operands = graph.nodes().flat_map(|(_, node)| &node.operands);
     let given_out = graph.outputs().iter().map(|output| &output.value);

@@ -20,6 +20,7 @@
 //! | [`mod@crossings`] | where a quantised network leaves bytes |
 //! | `pool` | sums of what is rounded, in whole numbers |
 //! | [`mod@weights`] | weights in whole numbers, computed by a graph |
+//! | [`mod@restore`] | the parameters that integers stand for, to train them further |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
@@ -36,6 +37,7 @@ mod fake;
 mod fingerprint;
 mod left_out;
 mod pool;
+mod restore;
 mod rounded;
 mod sites;
 mod weights;
@@ -44,6 +46,7 @@ pub use apply::{floats_of_integers, quantise, quantise_floats};
 pub use crossings::{Change, Crossing, crossings};
 pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
 pub use left_out::{LeftOut, Unserved, left_out};
+pub use restore::restored;
 pub use sites::{Site, Sources, sites};
 
 /// Terms that kernels multiply at a time.
@@ -108,9 +111,19 @@ pub struct Layer {
     pub marks: BTreeSet<u64>,
 }
 
+impl Layer {
+    /// The parameter that its weights follow from, the largest of them: [`Site::layer`].
+    pub fn parameter(&self) -> &str {
+        self.name.split('@').next().unwrap_or(&self.name)
+    }
+}
+
+/// What the path of a layer's weights ends with.
+pub const INTEGERS: &str = ".q8";
+
 /// The path of a layer's weights, i8 of the shape that they have in the graph.
 pub fn weights_path(name: &str) -> String {
-    format!("{name}.q8")
+    format!("{name}{INTEGERS}")
 }
 
 /// The path of the scales of a layer's weights, f32 with one for each output channel.

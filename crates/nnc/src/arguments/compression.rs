@@ -108,7 +108,8 @@ pub struct Quantise {
     /// Store the weights alone in few bits, in float products: for networks that are bound by memory.
     #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile", "examples"])]
     pub weights_only: Option<Bits>,
-    /// Neighbouring terms that share a scale, with `--weights-only int8` or `int4` [default: 64].
+    /// Neighbouring terms that share a scale, with `--weights-only int8` or `int4` [default: the most up to
+    /// 64 that a matrix has whole groups of].
     #[arg(long, value_name = "N", requires = "weights_only", value_parser = values::group, allow_negative_numbers = true)]
     pub group: Option<NonZeroUsize>,
     /// How the range of activations is chosen.
@@ -173,7 +174,7 @@ pub struct Compress {
     /// Examples in a run that is timed.
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::rows, allow_negative_numbers = true)]
     pub rows: usize,
-    /// Terms that share a scale, of weights of few bits.
+    /// Terms that share a scale, of weights of few bits; fewer where a matrix has no whole groups of so many.
     #[arg(long, value_name = "N", default_value = "64", value_parser = values::group, allow_negative_numbers = true)]
     pub group: NonZeroUsize,
     /// The file of weights to write.

@@ -3,7 +3,7 @@
 use crate::arguments::{Compress, PassOptions};
 use crate::plots::comparison::{self, Limits};
 use crate::setup::{self, Trained};
-use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
@@ -45,13 +45,10 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     let Some(chosen) = report.chosen.map(|at| &report.points[at]) else {
         return Err(Failure::Message(missed(&report, request.target)));
     };
-    chosen.weights.stage(&options.output)?.commit().map_err(DriverError::from)?;
+    chosen.weights.stage_to_infer(&options.output)?.commit().map_err(DriverError::from)?;
     match options.json {
         true => Ok(()),
-        false => {
-            let path = options.output.display();
-            output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{path}{STRONG:#}: {}", chosen.variant))
-        }
+        false => output::wrote(&options.output, &format!(": {}", chosen.variant)),
     }
 }
 
@@ -107,7 +104,7 @@ fn doing(told: Told<'_>) -> Option<String> {
 fn keep(folder: &Path, variant: Variant, weights: &Checkpoint) -> Result<(), DriverError> {
     let failed = |source| DriverError::Io { doing: "create", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    Ok(weights.stage(&folder.join(format!("{}.safetensors", variant.file_stem())))?.commit()?)
+    Ok(weights.stage_to_infer(&folder.join(format!("{}.safetensors", variant.file_stem())))?.commit()?)
 }
 
 fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Result<(), Failure> {
@@ -186,10 +183,15 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
 fn missed(report: &Report, target: Target) -> String {
     let Target { speed_up, max_drop } = target;
     let metric = &report.metric;
-    let points = if Better::of(metric) == Better::LargerShare { "points" } else { "%" };
+    let points = match (Better::of(metric) == Better::LargerShare, max_drop == 1.0) {
+        (true, true) => "point",
+        (true, false) => "points",
+        (false, _) => "%",
+    };
     let said = |at: usize| {
         let Point { variant, row, drop, .. } = &report.points[at];
-        format!("{variant} ({:.2} times as fast, {drop:+.2} {points})", row.speed_up)
+        let of = if points == "%" { "%" } else { "points" };
+        format!("{variant} ({:.2} times as fast, {drop:+.2} {of})", row.speed_up)
     };
     let [fastest, best] = report.nearest.map(|found| found.map(said));
     let fastest = fastest.map_or_else(|| "nothing is".to_owned(), |found| format!("the fastest that is: {found}"));

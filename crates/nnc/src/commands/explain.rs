@@ -1,10 +1,11 @@
 //! `nnc explain FILE`.
 
-use super::explain_bytes;
+use super::{explain_bytes, explain_zeros};
 use crate::arguments::Explain;
 use crate::terminal::{self, CAREFUL, GOOD, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::fit::{Again, Culprit, Fitted};
+use nnc_driver::form::zeros_of_numbers;
 use nnc_driver::profile;
 use nnc_driver::prune;
 use nnc_driver::stage;
@@ -15,6 +16,7 @@ use nnc_opt::Optimised;
 use nnc_opt::fuse::Verdict;
 use nnc_opt::layout::Order;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
@@ -35,17 +37,18 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
         }
         false => graph,
     };
+    let zeros = zeros_of_numbers(&loaded.tensors);
     let engine = (options.isa.isa, options.threads);
     let fitted = setup::fitted(&graph, engine, &compiler.passes, compiler.tuning.as_deref())?;
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let predictions = predict(&fitted.lowered, &Machine::of(&options.isa.isa.target()), threads);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&fitted, (&predictions, threads))));
+        return output::line(&format!("{:#}", as_json(&fitted, (&predictions, threads), &zeros)));
     }
-    output::print(&shown(&fitted, (&predictions, threads)))
+    output::print(&shown(&fitted, (&predictions, threads), &zeros))
 }
 
-fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> String {
+fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize), zeros: &BTreeMap<String, f64>) -> String {
     let Fitted { optimised, lowered, .. } = fitted;
     let mut text = format!(
         "{STRONG}{}{STRONG:#}, arena {}; predicted for {} of a processor as Zen 4: {} a run\n",
@@ -69,7 +72,7 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
             prediction.bound.name().to_owned(),
             computes(&optimised.graph, kernel),
             order(&optimised.graph, kernel).map_or(String::new(), |order| order.name().to_owned()),
-            kernel.how.clone(),
+            how(kernel, &optimised.graph, zeros),
         ]);
     }
     text += &terminal::table(&rows);
@@ -86,6 +89,12 @@ fn shown(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Str
         text += &format!("{mark} {} {QUIET}{}{QUIET:#}\n", decision.what, decision.why);
     }
     text
+}
+
+/// How a kernel computes, with the zeros that it multiplies.
+fn how(kernel: &KernelReport, graph: &Graph, zeros: &BTreeMap<String, f64>) -> String {
+    let note = explain_zeros::note(kernel.graph(graph), &kernel.nodes, zeros);
+    kernel.how.clone() + &note.unwrap_or_default()
 }
 
 /// The most buffers that are shown.
@@ -192,7 +201,7 @@ fn operations(graph: &Graph, nodes: &[NodeId]) -> String {
     }
 }
 
-fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> Value {
+fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize), zeros: &BTreeMap<String, f64>) -> Value {
     let Fitted { optimised, lowered, arena_of_all } = fitted;
     let kernels = lowered.report.iter().zip(predictions).map(|(kernel, prediction)| {
         json!({
@@ -202,7 +211,7 @@ fn as_json(fitted: &Fitted, (predictions, threads): (&[Prediction], usize)) -> V
             "bytes": prediction.traffic.bytes() as u64,
             "tasks": kernel.tasks,
             "layout": order(&optimised.graph, kernel).map(Order::name),
-            "how": kernel.how,
+            "how": how(kernel, &optimised.graph, zeros),
             "schedule": kernel.schedule,
             "predicted_seconds": prediction.seconds,
             "predicted_gflops": prediction.gflops,

@@ -10,6 +10,7 @@ pub(crate) mod dump;
 pub(crate) mod eval;
 pub(crate) mod explain;
 mod explain_bytes;
+mod explain_zeros;
 pub(crate) mod fmt;
 pub(crate) mod grad;
 pub(crate) mod narrow;

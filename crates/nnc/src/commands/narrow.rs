@@ -1,22 +1,21 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
 use super::quantise::warn_of_split;
-use crate::arguments::Quantise;
-use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::arguments::{Bits, Quantise};
+use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
-use nnc_driver::narrow::{Outcome, Reason, Report, Request, Row, narrow, narrow_model, stage};
+use nnc_driver::narrow::{Outcome, Reason, Report, Request, Row, narrow, narrow_model, stage, without_groups};
 use nnc_driver::{Compiler, DriverError, Project};
-use nnc_graph::Stored;
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 
 pub(crate) fn run(
-    options: &Quantise,
-    form: Stored,
+    (options, bits): (&Quantise, Bits),
     (project, compiler): (&Project, &Compiler),
     loaded: Checkpoint,
 ) -> Result<(), Failure> {
-    let request = Request { form, measure: !options.all };
+    let request = request(options, bits)?;
     if !project.rounded.is_empty() {
         let message =
             "these weights were trained with rounding, activations too: quantise them without `--weights-only`";
@@ -29,15 +28,37 @@ pub(crate) fn run(
     };
     stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
     warn_of_split(outcome.report.measured.as_ref());
-    warn(&outcome.report);
+    warn(&outcome.report, options);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&outcome.report)));
+        return output::json_of(as_json(&outcome.report), &options.output);
     }
     output::print(&shown(&outcome.report))?;
-    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+    output::wrote(&options.output, "")
 }
 
-fn warn(report: &Report) {
+/// Terms that share a scale, at most, unless it is said.
+const DEFAULT_GROUP: usize = 64;
+
+fn request(options: &Quantise, bits: Bits) -> Result<Request, Failure> {
+    let form = bits.stored(options.group.map_or(DEFAULT_GROUP, NonZeroUsize::get));
+    match (options.group, form.group()) {
+        (Some(group), None) => {
+            let name = form.name();
+            Err(Failure::Message(format!("--group {group}: {name} has no scales to share; this is for int8 and int4")))
+        }
+        _ => Ok(Request { form, is_exact: options.group.is_some(), measure: !options.all }),
+    }
+}
+
+fn warn(report: &Report, options: &Quantise) {
+    for row in report.rows.iter().filter(|row| row.choice == Err(Reason::NotFinite)) {
+        let file = options.weights.display();
+        terminal::print_warning(&format!("`{}` of {file} holds a NaN or an infinity; it stays f32", row.path));
+    }
+    if let Some(which) = without_groups(&report.rows) {
+        let said = options.group.map_or_else(String::new, |group| format!("--group {group}: "));
+        terminal::print_warning(&format!("{said}what has no whole groups stays f32: {which}"));
+    }
     if report.rows.iter().any(|row| row.choice.is_ok()) {
         return;
     }
@@ -59,7 +80,7 @@ fn of_recipe(
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
     let how = (request, metric.as_str(), options.max_drop);
-    Ok(narrow((project, recipe), compiler, session.store(), &dataset, how)?)
+    narrow((project, recipe), compiler, session.store(), &dataset, how).map_err(|error| of_file(error, options))
 }
 
 /// A model by itself.
@@ -74,7 +95,15 @@ fn of_model(
     }
     let places = (&options.file, options.weights.as_path(), options.output.as_path());
     let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
-    Ok(narrow_model((project, &graphs.graph), compiler, request, &store)?)
+    narrow_model((project, &graphs.graph), compiler, request, &store).map_err(|error| of_file(error, options))
+}
+
+/// What is wrong with the weights, with their file.
+fn of_file(error: DriverError, options: &Quantise) -> Failure {
+    match error {
+        DriverError::Usage(reason) => DriverError::Weights { path: options.weights.clone(), reason }.into(),
+        error => error.into(),
+    }
 }
 
 fn shown(report: &Report) -> String {

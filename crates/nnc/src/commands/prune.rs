@@ -2,16 +2,13 @@
 
 use crate::arguments::{PassOptions, Prune};
 use crate::commands::prune_channels;
-use crate::terminal::{self, GOOD, STRONG};
+use crate::terminal;
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
-use nnc_driver::prune::channels::records;
-use nnc_driver::prune::{Request, Row, adopt, is_told, prune, prune_model, stage};
+use nnc_driver::prune::{Request, Row, prune, prune_model, stage};
 use nnc_driver::store::Store;
 use nnc_driver::{DriverError, Engine, Project, Session, pretrained};
-use nnc_graph::Tensor;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
@@ -54,13 +51,9 @@ fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Resul
         let message = "--channels: a model without a recipe has no training that would make good for channels; add a `train` block";
         return Err(Failure::Message(message.to_owned()));
     }
-    let masks: BTreeMap<String, Tensor> =
-        loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
     let places = (&options.file, options.weights.as_path(), options.output.as_path());
     let (graphs, mut store, _) = setup::opened_model(project, places, &mut loaded)?;
     setup::refuse_not_finite(&options.weights, &store)?;
-    adopt(&mut store, &masks).map_err(|reason| wrong(options, reason))?;
-    records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
     let rows = prune_model(&mut store, &graphs.graph, &request(options))?;
     write(options, (&rows, &store), loaded.metadata.as_deref())
 }
@@ -79,10 +72,10 @@ fn write(options: &Prune, (rows, store): (&[Row], &Store), metadata: Option<&str
     stage(&options.output, store, metadata)?.commit().map_err(DriverError::from)?;
     warn(rows, options.sparsity);
     if options.json {
-        return output::line(&format!("{:#}", as_json(rows)));
+        return output::json_of(as_json(rows), &options.output);
     }
     output::print(&shown(rows))?;
-    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+    output::wrote(&options.output, "")
 }
 
 /// What was asked for and is not as a person would expect it.

@@ -1,10 +1,11 @@
 //! `nnc prune FILE --weights W --channels SHARE -o OUT`.
 
 use crate::arguments::Prune;
-use crate::terminal::{self, GOOD, STRONG};
+use crate::terminal;
 use crate::{Failure, output, setup};
 use nnc_driver::prune::channels::{Report, Request, Row, prune_channels};
 use nnc_driver::prune::stage;
+use nnc_driver::store::Store;
 use nnc_driver::{DriverError, Project, Session};
 use serde_json::{Value, json};
 
@@ -17,18 +18,28 @@ pub(crate) fn run(
     let (scope, multiple, over) = (options.scope, options.multiple, options.over.clone());
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let report = prune_channels(session, project, &Request { share, scope, multiple, over, rows })?;
+    let width = |row: &Row| width(row, session.store());
+    let widths: Vec<usize> = report.rows.iter().map(width).collect();
     stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
     if options.json {
-        return output::line(&format!("{:#}", as_json(&report)));
+        return output::json_of(as_json(&report), &options.output);
     }
-    output::print(&shown(&report))?;
-    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+    output::print(&shown(&report, &widths))?;
+    output::wrote(&options.output, "")
 }
 
-fn shown(report: &Report) -> String {
+/// How many channels go at once: those of a group of a convolution, or of a head.
+fn width(row: &Row, store: &Store) -> usize {
+    let size = |(path, axis): &(String, usize)| Some(store.get(path)?.ty.shape.sizes()[*axis]);
+    let least = row.members.iter().filter_map(size).min().unwrap_or(1);
+    (least / row.channels[1].max(1)).max(1)
+}
+
+fn shown(report: &Report, widths: &[usize]) -> String {
     let mut lines = vec![["channels of", "before", "after", "multiply-adds", "after", "left alone"].map(str::to_owned)];
-    for row in &report.rows {
-        let numbers = numbers(row.channels.map(|count| count as u64), row.multiply_adds, row.stays.is_some());
+    for (row, &width) in report.rows.iter().zip(widths) {
+        let channels = row.channels.map(|count| in_groups(count, width));
+        let numbers = numbers(channels, row.multiply_adds, row.stays.is_some());
         let why = row.stays.map_or(String::new(), |stays| stays.to_string());
         let [before, after, cost, cost_after] = numbers;
         lines.push([layers(row), before, after, cost, cost_after, why]);
@@ -38,7 +49,10 @@ fn shown(report: &Report) -> String {
     let share = |now: f64, then: f64| format!("{:.1} %", 100.0 * now / then.max(1.0));
     let [elements, elements_after] = report.elements.map(|count| terminal::grouped(count as u64));
     let [bytes, bytes_after] = report.bytes.map(|bytes| terminal::bytes(bytes as u64));
+    let has_more = report.rows.iter().any(|row| names(row).len() > NAMED);
+    let how_all = if has_more { "`--json` names all layers\n" } else { "" };
     terminal::table(&lines)
+        + how_all
         + &format!(
             "multiply-adds {} -> {} ({})\n",
             terminal::grouped(before),
@@ -52,8 +66,7 @@ fn shown(report: &Report) -> String {
 }
 
 /// Channels and multiply-adds before and after; of what was left alone the channels.
-fn numbers(channels: [u64; 2], costs: [u64; 2], is_left_alone: bool) -> [String; 4] {
-    let [before, after] = channels.map(terminal::grouped);
+fn numbers([before, after]: [String; 2], costs: [u64; 2], is_left_alone: bool) -> [String; 4] {
     let [cost, cost_after] = costs.map(terminal::grouped);
     match is_left_alone {
         true => [before, String::new(), String::new(), String::new()],
@@ -61,11 +74,28 @@ fn numbers(channels: [u64; 2], costs: [u64; 2], is_left_alone: bool) -> [String;
     }
 }
 
+/// Channels, and in how many groups they are where several go at once.
+fn in_groups(count: usize, width: usize) -> String {
+    match width {
+        1 => terminal::grouped(count as u64),
+        _ => format!("{} in {count}", terminal::grouped((count * width) as u64)),
+    }
+}
+
 /// Layers that a line names.
 const NAMED: usize = 2;
 
-/// The layers that have the channels of a group, the first of them by name.
+/// The first layers that have the channels of a group, and how many more there are.
 fn layers(row: &Row) -> String {
+    let mut names = names(row);
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
+}
+
+/// The layers that have the channels of a group.
+fn names(row: &Row) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for (path, _) in &row.members {
         let layer = path.rsplit_once('.').map_or(path.as_str(), |(layer, _)| layer);
@@ -73,10 +103,7 @@ fn layers(row: &Row) -> String {
             names.push(layer);
         }
     }
-    let more = names.len().saturating_sub(NAMED);
-    names.truncate(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    names.join(", ") + &more
+    names
 }
 
 fn as_json(report: &Report) -> Value {

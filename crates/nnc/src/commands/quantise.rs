@@ -3,7 +3,7 @@
 use crate::arguments::{Calibration, Quantise};
 use crate::given::Givens;
 use crate::setup::{self, Trained};
-use crate::terminal::{self, GOOD, QUIET, STRONG};
+use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output};
 use nnc_driver::answer::model_name;
 use nnc_driver::checkpoint::Checkpoint;
@@ -15,10 +15,8 @@ use nnc_driver::quantise::{
 use nnc_driver::{Compiler, DriverError, Project, narrow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::path::Path;
 
-/// Terms that share a scale, unless it is said.
-const DEFAULT_GROUP: usize = 64;
 /// The share of magnitudes that a percentile keeps, in per cent, unless it is said.
 const DEFAULT_PERCENTILE: f64 = 99.99;
 
@@ -28,22 +26,36 @@ pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if let Some(bits) = options.weights_only {
-        let form = bits.stored(options.group.map_or(DEFAULT_GROUP, NonZeroUsize::get));
-        return super::narrow::run(options, form, (&project, &compiler), loaded);
+        return super::narrow::run((options, bits), (&project, &compiler), loaded);
     }
     let metadata = loaded.metadata.clone();
     let outcome = match project.unit.recipes.is_empty() {
         true => of_model(&project, options, &compiler, loaded)?,
         false => of_recipe(&project, options, &compiler, &loaded)?,
     };
+    refuse_nothing_finite(&outcome.report, options)?;
     file::stage(&options.output, &outcome, metadata.as_deref())?.commit().map_err(DriverError::from)?;
     let report = outcome.report;
-    warn(&report);
+    warn(&report, &options.weights);
     if options.json {
-        return output::line(&format!("{:#}", as_json(&report)));
+        return output::json_of(as_json(&report), &options.output);
     }
     output::print(&shown(&report))?;
-    output::line(&format!("{GOOD}wrote{GOOD:#} {STRONG}{}{STRONG:#}", options.output.display()))
+    output::wrote(&options.output, "")
+}
+
+/// A network of which nothing is quantised as its weights are no numbers is damaged.
+fn refuse_nothing_finite(report: &Report, options: &Quantise) -> Result<(), DriverError> {
+    let is_odd = |row: &&Row| row.choice == Err(Reason::WeightsNotFinite);
+    let odd: Vec<String> = report.rows.iter().filter(is_odd).map(|row| format!("`{}`", row.name)).collect();
+    match report.is_any() || odd.is_empty() {
+        true => Ok(()),
+        false => {
+            let reason =
+                format!("{}: a NaN or an infinity is among these weights, and nothing is quantised", odd.join(", "));
+            Err(DriverError::Weights { path: options.weights.clone(), reason })
+        }
+    }
 }
 
 /// A recipe, calibrated on its data and held to its metric.
@@ -118,7 +130,7 @@ pub(super) fn warn_of_split(measured: Option<&Measured>) {
     }
 }
 
-fn warn(report: &Report) {
+fn warn(report: &Report, weights: &Path) {
     for row in &report.rows {
         let layer = &row.layer;
         match row.choice {
@@ -132,7 +144,8 @@ fn warn(report: &Report) {
                 "the inputs of `{layer}` hold a NaN or an infinity on calibration examples; it stays f32"
             )),
             Err(Reason::WeightsNotFinite) => {
-                terminal::print_warning(&format!("the weights of `{layer}` hold a NaN or an infinity; it stays f32"));
+                let (file, name) = (weights.display(), &row.name);
+                terminal::print_warning(&format!("`{name}` of {file} holds a NaN or an infinity; `{layer}` stays f32"));
             }
             Ok(_)
             | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::NetworkSlower | Reason::Accuracy)
@@ -250,7 +263,7 @@ fn moved(drift: &Drift) -> String {
         Moved::Unknown { .. } => "was not compared".to_owned(),
         Moved::WeightsAlone { .. } => "computes in f32, by the weights that the integers stand for".to_owned(),
     };
-    format!("{QUIET}answer{QUIET:#} {name} {how}\n")
+    format!("{QUIET}answer{QUIET:#} `{name}` {how}\n")
 }
 
 fn line(row: &Row) -> Vec<String> {

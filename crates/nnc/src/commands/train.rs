@@ -21,14 +21,12 @@ use std::time::Instant;
 
 pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     setup::refuse_batch_size(&options.file)?;
-    let given = options.init.clone().or_else(|| last_of(options));
-    let (project, loaded) = setup::weighted(&options.file, given.as_deref())?;
-    if let Some(given) = &given {
-        setup::refuse_quantised(given, &loaded)?;
-    }
+    let (project, loaded) = given(options)?;
+    let mut compiler = setup::compiler(&options.engine)?;
+    let was_rounded = !project.quantised.is_empty();
+    let (project, loaded) = setup::of_floats(project, &options.file, &compiler, (options.init.as_deref(), loaded))?;
     let recipe = setup::recipe(&project, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
-    let mut compiler = setup::compiler(&options.engine)?;
     if options.tuning.tune.is_some() {
         let step = stage::graph(&project, Some(recipe), Which::Train, None)?;
         let mut values = stage::store(&project, Some(recipe), (&step, None), &compiler, None)?;
@@ -40,7 +38,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let mut session = open(&project, recipe, compiler, seed)?;
     let root = options.data.as_deref().unwrap_or(project.folder());
     let learned = match &options.init {
-        Some(weights) => start_from(&mut session, weights, &loaded)?,
+        Some(weights) => start_from(&mut session, weights, (&loaded, was_rounded))?,
         None => Learned::default(),
     };
     drop(loaded);
@@ -98,6 +96,16 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         rate,
         out.display()
     ))
+}
+
+/// The project as the weights ask for that a run begins with, or goes on with, and these.
+fn given(options: &Train) -> Result<(Project, Checkpoint), Failure> {
+    let given = options.init.clone().or_else(|| last_of(options));
+    let (project, loaded) = setup::weighted(&options.file, given.as_deref())?;
+    if let (Some(last), true) = (&given, options.resume) {
+        setup::refuse_quantised(last, &loaded)?;
+    }
+    Ok((project, loaded))
 }
 
 /// The folders that a run makes for itself, innermost first. When it is over, by whatever error, those that nothing came into go
@@ -159,8 +167,12 @@ fn resume_command(options: &Train, out: &Path) -> String {
 }
 
 /// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on, if they are
-/// as many as the data has: their numbers are kept.
-fn start_from(session: &mut Session<'_>, weights: &Path, loaded: &Checkpoint) -> Result<Learned, Failure> {
+/// as many as the data has: their numbers are kept. Integers bring the ranges along that they were rounded by.
+fn start_from(
+    session: &mut Session<'_>,
+    weights: &Path,
+    (loaded, was_rounded): (&Checkpoint, bool),
+) -> Result<Learned, Failure> {
     let mut mismatches = session.load_weights(&loaded.tensors);
     mismatches.retain(|mismatch| !session.is_learnt(mismatch));
     for mismatch in &mismatches {
@@ -168,6 +180,9 @@ fn start_from(session: &mut Session<'_>, weights: &Path, loaded: &Checkpoint) ->
     }
     let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
     session.adopt_masks(&loaded.tensors).map_err(wrong)?;
+    if was_rounded {
+        session.go_on_with_ranges(&loaded.tensors);
+    }
     let Learned { classes, vocabularies } = Learned::of(loaded);
     let (declared, tables) = (session.data().vocabulary(), &session.data().tables);
     let unit = nnc_driver::dataset::unit(session.data());

@@ -96,6 +96,18 @@ impl Stored {
     }
 }
 
+/// The dims of the mask of a parameter in a file of weights, and a byte for each element.
+pub fn mask(file: &Path, parameter: &str) -> (Vec<usize>, Vec<u8>) {
+    let bytes = fs::read(file).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let part = |end: &str| file.tensor(&format!("$prune.{parameter}.{end}")).unwrap().data().to_vec();
+    let size = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap()) as usize;
+    let dims: Vec<usize> = part("dims").chunks_exact(8).map(size).collect();
+    let bits = part("bits");
+    let kept = (0..dims.iter().product()).map(|at: usize| bits[at / 8] >> (at % 8) & 1).collect();
+    (dims, kept)
+}
+
 /// Writes the tensors of a file of weights, with what is kept beside them, after `change`.
 pub fn altered(folder: &Path, from: &str, to: &str, change: impl FnOnce(&mut BTreeMap<String, Stored>)) {
     let bytes = fs::read(folder.join(from)).unwrap();
