@@ -17,7 +17,7 @@
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
 //! | `given` | options beside the file, as text that diagnostics point into |
-//! | `generic`, `duties`, `unused`, `narrow` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads; what only the interpreter runs |
+//! | `generic`, `duties`, `unused` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads |
 //! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
 //! | [`weight_names`] | what weights a program begins with, and what their tensors are called |
@@ -57,7 +57,6 @@ pub mod weight_names;
 mod builtins;
 mod data;
 mod indexing;
-mod narrow;
 mod operators;
 mod recipe;
 
@@ -66,6 +65,7 @@ use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId, 
 use program::Program;
 use scope::Frame;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use store::Store;
 use value::Value;
 
@@ -133,6 +133,10 @@ pub struct Elaborator<'p> {
     pub initialising: Option<usize>,
     /// Uses of models in order of completion, for the table of layers.
     pub layers: Vec<LayerUse>,
+    /// What training made, which answers and pictures are held to.
+    pub(crate) made: Rc<resident::Made>,
+    /// While an answer or a picture is evaluated, the layers that it makes itself.
+    pub(crate) own: Option<resident::OwnLayers>,
     /// Files of weights, and the names in them.
     pub pretrained: weight_names::Pretrained,
     /// Whether a frozen layer is evaluated.
@@ -183,6 +187,8 @@ impl<'p> Elaborator<'p> {
             first_values: Graph::new(name),
             initialising: None,
             layers: Vec::new(),
+            made: Rc::default(),
+            own: None,
             pretrained: weight_names::Pretrained::default(),
             frozen: false,
             training_unknown: false,
