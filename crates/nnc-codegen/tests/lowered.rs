@@ -12,7 +12,6 @@ use nnc_graph::{BinaryOp, CompareOp, ConvAttributes, DType, Dim, Graph, Op, Outp
 use nnc_graph::{Stored, Tensor, WindowAttributes, WindowOp};
 use nnc_opt::fuse::{FuseOptions, GroupKind};
 use nnc_opt::quantise::{Layer, Range, quantise};
-use nnc_opt::storage;
 
 #[test]
 fn every_op() {
@@ -25,24 +24,6 @@ fn every_op() {
         }
     }
     assert!(lowerable > 50, "only {lowerable} graphs could be lowered");
-}
-
-/// Stored in 16 bits, computed with in f32.
-#[test]
-fn every_op_on_floats_of_16_bits() {
-    for float in [DType::F16, DType::Bf16] {
-        let options = GraphOptions { float, ..GraphOptions::default() };
-        let mut lowerable = 0;
-        for (name, seed) in op_names().flat_map(|name| (0..2).map(move |seed| (name, seed))) {
-            let graph = graph_of_one_op(name, seed, &options).unwrap();
-            lowerable += usize::from(check(&storage::compute_in_f32(&graph).unwrap_or(graph), seed));
-        }
-        assert!(lowerable > 50, "only {lowerable} graphs of {float} could be lowered");
-        for name in loop_names() {
-            let graph = graph_of_one_op(name, 1, &options).unwrap();
-            assert!(check(&storage::compute_in_f32(&graph).unwrap_or(graph), 1), "{name} of {float}");
-        }
-    }
 }
 
 #[test]

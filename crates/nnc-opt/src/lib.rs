@@ -7,7 +7,6 @@
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
 //! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
-//! | [`storage`] | floats of 16 bits, which are computed with in f32 |
 //! | [`simplify`] | exact local rules, grouped by operator |
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
@@ -26,7 +25,7 @@
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
-//! is off by default says otherwise; but for floats of 16 bits, which [`storage`] rounds from f32.
+//! is off by default says otherwise.
 #![forbid(unsafe_code)]
 
 mod absorb;
@@ -50,7 +49,6 @@ mod rescore;
 pub mod rewrite;
 pub mod runner;
 pub mod simplify;
-pub mod storage;
 pub mod tidy;
 pub mod unfold;
 mod wavefront;

@@ -1,7 +1,7 @@
 //! The pipeline: the passes over a graph in their order.
 //!
 //! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
-//! 2. `grad`: derivatives become plain ops; `storage`: floats of 16 bits are computed with in f32.
+//! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes nothing;
 //!    bodies of loops go through them, too.
 //! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
@@ -20,9 +20,7 @@ use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{
-    OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, storage, tidy, unfold, wavefront,
-};
+use crate::{OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, tidy, unfold, wavefront};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -91,7 +89,7 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
-    let mut graph = clean_up(widened(graph, &mut runner)?, &mut runner, options.fast_math)?;
+    let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
@@ -134,16 +132,8 @@ pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
     let mut runner = Runner::new(None, true, false);
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
-    let graph = clean_up(widened(graph, &mut runner)?, &mut runner, false)?;
+    let graph = clean_up(graph, &mut runner, false)?;
     changed("absorb", graph, &mut runner, false, absorb::absorb_channels)
-}
-
-/// The second half of step 2.
-fn widened(graph: Graph, runner: &mut Runner) -> Result<Graph, OptError> {
-    match storage::compute_in_f32(&graph) {
-        Some(made) => runner.run("storage", &graph, |_, _| made),
-        None => Ok(graph),
-    }
 }
 
 /// Step 4.
