@@ -361,3 +361,14 @@ fn a_size_is_bound_for_the_answer_that_is_made() {
     let errors = bound(8).answer("Net", Some("short"), 2).expect_err("28 places");
     assert_eq!(errors[0].message, "too long");
 }
+
+/// A layer of the recipe that an answer with parameters uses alone is initialised, and so in every file of weights.
+#[test]
+fn what_only_an_answer_with_parameters_uses_has_first_values() {
+    let text = images("answer named(z: f32[N, 4]) = other(z)")
+        .replace("epochs = 1;", "layer other = dense(units=2)\nepochs = 1;");
+    let unit = unit(&text, &[]);
+    let values = first_values(&unit);
+    let other: Vec<&String> = values.keys().filter(|path| path.contains("other")).collect();
+    assert_eq!(other.len(), 2, "{other:?}");
+}

@@ -281,10 +281,10 @@ fn metrics_are_means_or_accumulate() {
     close(&results["positive"], 2.0 / 3.0);
     let results = step(&graph, &mut state, &other, 0);
     close(&results["root"], ((squares + others) / 6.0).sqrt());
-    // A training step tells of its batch alone, whatever was accumulated.
+    // A training step goes on with what was accumulated; whoever trains begins anew with each epoch.
     let results = step(&train_graph(&unit, "Fit", 3), &mut state, &examples(), 0);
-    close(&results["root"], (squares / 3.0).sqrt());
-    assert_eq!(state["$metric.root.count"].to_f64(), [6.0]);
+    close(&results["root"], ((2.0 * squares + others) / 9.0).sqrt());
+    assert_eq!(state["$metric.root.count"].to_f64(), [9.0]);
 }
 
 /// Two batches of three, of which the first is `examples`; the sixth label is 1 where 0 was predicted.

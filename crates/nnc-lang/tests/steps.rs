@@ -267,5 +267,6 @@ fn pictures_have_a_graph_of_their_own() {
     let half = |row: usize| 0.5 * (X[2 * row] + X[2 * row + 1]);
     assert_eq!(drawn["fit"].to_f64(), [half(0), half(1), Y[0], Y[1]]);
     // Two examples are too few for a picture of three.
-    assert!(unit.pictures("turns", 1).is_err());
+    let errors = unit.pictures("turns", 1).unwrap_err();
+    assert!(errors[0].notes.iter().any(|note| note.contains("`N` is 1 here")), "{errors:?}");
 }

@@ -70,7 +70,9 @@ pub enum EngineError {
         rows: usize,
     },
     /// An answer about all rows together, with another number of rows than was compiled for.
-    #[error("`{answer}` is about all rows together, so there must be exactly {batch}, not {rows}")]
+    #[error(
+        "`{answer}` is about all rows together, so there must be exactly {batch}, not {rows}: `--bind N={rows}` compiles it for so many"
+    )]
     WholeBatch {
         /// The answer without rows.
         answer: String,

@@ -277,7 +277,19 @@ impl<'a> Session<'a> {
         Ok(&mut self.programs.get(purpose, rows, &self.store)?.program)
     }
 
-    /// One step of training on a batch. After the first of its kind, for as many rows, nothing is allocated.
+    /// Metrics that accumulate begin anew. [`crate::train::train`] does so before each epoch, [`Self::measure`] before a split.
+    pub fn reset_metrics(&mut self) {
+        if self.metric_start.is_empty() {
+            return;
+        }
+        for (path, entry) in self.store.iter_mut() {
+            if let Some(start) = self.metric_start.get(path) {
+                entry.buffer.bytes_mut().copy_from_slice(start.bytes());
+            }
+        }
+    }
+
+    /// One step of training on a batch. Metrics that accumulate tell of all since [`Self::reset_metrics`]. After the first of its kind, for as many rows, nothing is allocated.
     ///
     /// # Errors
     /// A failure to compile, or an index of the batch that is out of range.
@@ -335,9 +347,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Self::evaluate`].
     pub fn measure(&mut self, part: &Part) -> Result<(Metrics, Vec<Matrix>), DriverError> {
-        for (path, tensor) in &self.metric_start {
-            self.store.insert(path, tensor);
-        }
+        self.reset_metrics();
         let recipe = self.recipe();
         let size = Project::batch(recipe).min(part.rows.len().max(1));
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;

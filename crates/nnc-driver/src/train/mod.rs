@@ -308,6 +308,9 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         let number = u32::try_from(epoch).expect("epochs are at most 2^31");
         let order = train.order(self.session.data().balance, self.progress.seed as u64, number);
         let mut batches = Batches::new(train.table.clone(), order, self.batch, self.progress.batch)?;
+        if self.progress.batch == 0 {
+            self.session.reset_metrics();
+        }
         let mut means = Means::new(self.session.recipe());
         means.restore(&self.progress.sums);
         let (mut metrics, mut told) = (Metrics::new(), Metrics::new());

@@ -82,7 +82,7 @@ pub const EXAMPLES: &[Example] = &[
     },
     Example {
         file: "autoencoder.nn",
-        changes: &[("256", "16"), ("32]", "4]"), ("dense(32)", "dense(4)")],
+        changes: &[("train Autoencoder on", "train Autoencoder(hidden=16, code=4) on")],
         data: MNIST,
         ..PLAIN
     },
@@ -158,11 +158,16 @@ pub const EXAMPLES: &[Example] = &[
     },
     Example {
         file: "mnist_cnn.nn",
-        changes: &[("conv2d(32,", "conv2d(2,"), ("conv2d(64,", "conv2d(3,"), ("dense(128)", "dense(8)")],
+        changes: &[("train MnistCnn on", "train MnistCnn(width=2, hidden=8) on")],
         data: MNIST,
         ..PLAIN
     },
-    Example { file: "mnist_mlp.nn", changes: &[("dense(512)", "dense(8)")], data: MNIST, ..PLAIN },
+    Example {
+        file: "mnist_mlp.nn",
+        changes: &[("train MnistMlp on", "train MnistMlp(hidden=8) on")],
+        data: MNIST,
+        ..PLAIN
+    },
     Example {
         file: "mobilenet_v2.nn",
         changes: &[("train MobileNetV2 on", "train MobileNetV2(classes=5, divisor=8) on"), SIDE_32],
@@ -201,7 +206,7 @@ pub const EXAMPLES: &[Example] = &[
     Example { file: "rhyme.nn", data: &[("rhyme", &[30])], kind: Kind::Smooth, ..PLAIN },
     Example {
         file: "seed_cnn.nn",
-        changes: &[("conv2d(16,", "conv2d(2,"), ("conv2d(32,", "conv2d(3,"), ("dense(256)", "dense(8)")],
+        changes: &[("train SeedCnn on", "train SeedCnn(width=2, hidden=8) on")],
         data: &[("pictures", &[256, 10])],
         ..PLAIN
     },

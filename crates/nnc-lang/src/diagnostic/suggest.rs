@@ -3,10 +3,20 @@
 /// The candidate closest to `name`, when it is close enough to be meant: at most a third of the letters differ, or one.
 /// To a single letter nothing is close but its other case.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    as_close(name, candidates).into_iter().next()
+}
+
+/// All the candidates that are as close as the [`closest`], in the order of their letters.
+pub fn as_close<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let length = name.chars().count();
     let limit = if length == 1 { 0 } else { (length / 3).max(1) };
     let ranked = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    ranked.filter(|&(distance, candidate)| distance <= limit && candidate != name).min().map(|(_, candidate)| candidate)
+    let mut close: Vec<(usize, &str)> =
+        ranked.filter(|&(distance, candidate)| distance <= limit && candidate != name).collect();
+    close.sort_unstable();
+    close.dedup();
+    let least = close.first().map(|&(distance, _)| distance);
+    close.into_iter().take_while(|&(distance, _)| Some(distance) == least).map(|(_, candidate)| candidate).collect()
 }
 
 /// Optimal string alignment: insertions, deletions, substitutions, and swaps of neighbours (Damerau 1964).
@@ -33,7 +43,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::closest;
+    use super::{as_close, closest};
 
     #[test]
     fn finds_what_is_meant() {
@@ -44,5 +54,6 @@ mod tests {
         assert_eq!(closest("attention", names), None);
         assert_eq!(closest("n", ["M", "N"]), Some("N"));
         assert_eq!(closest("T", ["M", "N"]), None);
+        assert_eq!(as_close("adamm", ["adamw", "sgd", "adam", "adam"]), ["adam", "adamw"]);
     }
 }

@@ -102,10 +102,17 @@ impl Elaborator<'_> {
             self.report(Diagnostic::new(Code::E0401, span, message).help("declare it as a `model`"));
             return None;
         }
-        let Some(name) = name else { return Some(frame.count_use(&function.name.text, span)) };
+        let Some(name) = name else {
+            let path = frame.count_use(&function.name.text, span);
+            self.note_own(&path, &function.name.text, span);
+            return Some(path);
+        };
         let path = frame.path_of(&name.text);
         match frame.take(&path, name.span) {
-            Ok(()) => Some(path),
+            Ok(()) => {
+                self.note_own(&path, &name.text, name.span);
+                Some(path)
+            }
             Err(before) => {
                 let message = format!("`{}` names a parameter, state, layer or use twice", name.text);
                 self.report(Diagnostic::new(Code::E0403, name.span, message).with(before, "first here"));
@@ -257,7 +264,11 @@ impl Elaborator<'_> {
         let allowed = self.frames.last().is_some_and(|frame| frame.kind.owns_models()) && self.initialising.is_none();
         if !allowed {
             let message = format!("the layer `{}` can be used only in a model or recipe", layer.name);
-            self.report(Diagnostic::new(Code::E0401, span, message));
+            let diagnostic = Diagnostic::new(Code::E0401, span, message);
+            let function = self.frames.last().filter(|frame| frame.kind == FrameKind::Function);
+            let own = function.filter(|frame| !self.program.is_library(frame.declared) && self.initialising.is_none());
+            let help = own.map(|frame| format!("declare `{}` as a `model`", frame.name));
+            self.report(help.into_iter().fold(diagnostic, Diagnostic::help));
             return Value::Poison;
         }
         let mut items = args.items.clone();

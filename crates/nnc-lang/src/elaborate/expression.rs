@@ -7,7 +7,8 @@ use super::indexing::Index;
 use super::operators::Operator;
 use super::value::{Args, Argument, Callable, Value};
 use super::{EVALUATION_DEPTH, Elaborator, UNROLLED, WORK};
-use crate::diagnostic::{Code, Diagnostic, Span, closest};
+use crate::diagnostic::suggest::as_close;
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Arg, BinaryOperator, Expr, ExprKind, Ident, IndexItem, UnaryOperator};
 use nnc_graph::{BinaryOp, CompareOp, DType, Dim, TensorType, UnaryOp};
 use std::rc::Rc;
@@ -144,8 +145,9 @@ impl Elaborator<'_> {
             known.extend(frame.bindings.keys().map(String::as_str));
             known.extend(self.program.function_names(frame.file));
         }
-        if let Some(meant) = closest(name, known) {
-            diagnostic = diagnostic.help(format!("did you mean `{meant}`?"));
+        let meant: Vec<String> = as_close(name, known).iter().map(|meant| format!("`{meant}`")).collect();
+        if !meant.is_empty() {
+            diagnostic = diagnostic.help(format!("did you mean {}?", meant.join(" or ")));
         }
         self.report(diagnostic);
         Value::Poison
@@ -163,9 +165,35 @@ impl Elaborator<'_> {
             }
             _ => {
                 let message = format!("{} has no parts such as `.{}`", self.describe(&value), field.text);
-                self.report(Diagnostic::new(Code::E0311, base.span, message));
+                let diagnostic = Diagnostic::new(Code::E0311, base.span, message);
+                self.report(match self.instead_of_method(&value, base, &field.text) {
+                    Some(help) => diagnostic.help(help),
+                    None => diagnostic,
+                });
                 Value::Poison
             }
+        }
+    }
+
+    /// What stands for a method or an attribute of a tensor, as other languages have them.
+    fn instead_of_method(&self, value: &Value, base: &Expr, field: &str) -> Option<String> {
+        let Value::Tensor(_) = value else { return None };
+        let base = match &base.kind {
+            ExprKind::Name(name) => name,
+            _ => "x",
+        };
+        match field {
+            "shape" => {
+                Some(format!("a dim is a name in the type, as `N` in `f32[N, D]`; `shape({base})` lists them all"))
+            }
+            "size" => {
+                Some(format!("a dim is a name in the type, as `N` in `f32[N, D]`; `len({base})` is the first one"))
+            }
+            "T" => Some(format!("write `transpose({base})`")),
+            _ if self.find_callable(field).is_some() => {
+                Some(format!("write `{field}({base}, ...)` or `{base} |> {field}(...)`"))
+            }
+            _ => None,
         }
     }
 

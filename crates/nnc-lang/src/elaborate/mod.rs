@@ -66,6 +66,7 @@ use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId, 
 use program::Program;
 use scope::Frame;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use store::Store;
 use value::Value;
 
@@ -133,6 +134,10 @@ pub struct Elaborator<'p> {
     pub initialising: Option<usize>,
     /// Uses of models in order of completion, for the table of layers.
     pub layers: Vec<LayerUse>,
+    /// What training made, which answers and pictures are held to.
+    pub(crate) made: Rc<resident::Made>,
+    /// While an answer or a picture is evaluated, the layers that it makes itself.
+    pub(crate) own: Option<resident::OwnLayers>,
     /// Files of weights, and the names in them.
     pub pretrained: weight_names::Pretrained,
     /// Whether a frozen layer is evaluated.
@@ -183,6 +188,8 @@ impl<'p> Elaborator<'p> {
             first_values: Graph::new(name),
             initialising: None,
             layers: Vec::new(),
+            made: Rc::default(),
+            own: None,
             pretrained: weight_names::Pretrained::default(),
             frozen: false,
             training_unknown: false,

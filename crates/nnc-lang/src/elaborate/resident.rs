@@ -10,7 +10,23 @@ use super::weight_names::LayerWeights;
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::syntax::ast::{Declaration, Expr, ExprKind, Ident, LayerStmt, NameRule, Type};
 use nnc_graph::{Op, TensorType, ValueId};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// What to do about a layer that is declared too late.
+const DECLARE_BEFORE: &str = "declare it in the recipe, before this";
+
+/// The parameters and states that training made, by path: their types, and where it uses the layer they are in.
+pub(crate) type Made = BTreeMap<String, (TensorType, Option<Span>)>;
+
+/// The layers that an answer or a picture makes itself. What they own would be in no file of weights.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnLayers {
+    /// `answer` or `picture`.
+    pub word: &'static str,
+    /// Path, name and place of each.
+    layers: Vec<(String, String, Span)>,
+}
 
 impl Elaborator<'_> {
     /// `param` or `state`.
@@ -49,6 +65,7 @@ impl Elaborator<'_> {
         let ty = self.tensor_type(ty)?;
         self.has_one_size(name, &ty)?;
         self.take_path(&path, &name.text, name.span)?;
+        self.is_trained_so(&path, &ty, name.span)?;
         if let Some(known) = self.store.get(&path) {
             let (leaf, current, place) = (known.leaf, known.current, known.span);
             if self.ty(leaf) == &ty {
@@ -86,6 +103,48 @@ impl Elaborator<'_> {
         let help = format!("leave `{open}` out of its shape: by broadcasting it goes with every row");
         self.report(Diagnostic::new(Code::E0401, name.span, message).help(help));
         None
+    }
+
+    /// What answers and pictures read is what training made, of the types that it gave.
+    fn is_trained_so(&mut self, path: &str, ty: &TensorType, span: Span) -> Option<()> {
+        let within = |layer: &str| path.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(own) = &self.own
+            && let Some((_, name, place)) = own.layers.iter().find(|(layer, _, _)| within(layer))
+        {
+            let message = format!("`{name}` is a layer of this {} alone: no training makes its weights", own.word);
+            let help = format!("declare it in the recipe, as `layer NAME = {name}`, and use that here");
+            let help = if self.program.text(*place) == name { DECLARE_BEFORE.to_owned() } else { help };
+            self.report(Diagnostic::new(Code::E0401, *place, message).help(help));
+            return None;
+        }
+        let made = Rc::clone(&self.made);
+        let Some((known, used)) = made.get(path) else { return Some(()) };
+        let agrees = known.dtype == ty.dtype
+            && known.shape.rank() == ty.shape.rank()
+            && known.shape.iter().zip(ty.shape.iter()).all(|(a, b)| self.dims_agree(a, b));
+        if agrees || self.unknown_branches > 0 {
+            return Some(());
+        }
+        let message = format!("`{path}` is {known} in training, here it would be {ty}");
+        // Where the recipe uses the layer, whatever lies in between.
+        let place = self.frames.get(1).map_or(span, |frame| frame.call_site);
+        let diagnostic = Diagnostic::new(Code::E0404, place, message);
+        let diagnostic = used.iter().fold(diagnostic, |told, &place| told.with(place, "training uses it here"));
+        self.report(diagnostic.help("give the layer an input of the shape that training gives it"));
+        None
+    }
+
+    /// Answers and pictures begin: layers that are made from here on are their own.
+    pub(crate) fn begin_own(&mut self, word: &'static str) {
+        self.own = Some(OwnLayers { word, layers: Vec::new() });
+    }
+
+    /// Notes a layer that is made in the frame at hand, if that is an answer's or a picture's.
+    pub(super) fn note_own(&mut self, path: &str, name: &str, span: Span) {
+        let is_recipe = self.frames.last().is_some_and(|frame| frame.kind == FrameKind::Recipe);
+        if let Some(own) = self.own.as_mut().filter(|_| is_recipe) {
+            own.layers.push((path.to_owned(), name.to_owned(), span));
+        }
     }
 
     fn new_leaf(&mut self, path: &str, ty: &TensorType, kind: Resident, span: Span) -> Option<ValueId> {
@@ -284,6 +343,7 @@ impl Elaborator<'_> {
         let items = self.eval_arguments(arguments);
         let path = self.frames.last()?.path_of(&name.text);
         self.take_path(&path, &name.text, name.span)?;
+        self.note_own(&path, &name.text, name.span);
         self.layer_of(&name.text, &path, &value, Args { items, expected: None }, expr.span)
     }
 }

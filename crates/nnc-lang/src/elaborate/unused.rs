@@ -76,7 +76,8 @@ impl Walk<'_> {
             StmtKind::Bind { targets, ty, value } => {
                 for target in targets {
                     if let Target::Name(name) = target {
-                        self.bound(name, Code::W0001, "the value of", live);
+                        let help = (targets.len() > 1).then_some("write `_` in its place");
+                        self.bound_with(name, Code::W0001, ("the value of", help), live);
                     }
                 }
                 self.read(value, live);
@@ -115,12 +116,16 @@ impl Walk<'_> {
     }
 
     fn bound(&mut self, name: &Ident, code: Code, what: &str, live: &mut Live) {
+        self.bound_with(name, code, (what, None), live);
+    }
+
+    fn bound_with(&mut self, name: &Ident, code: Code, (what, help): (&str, Option<&str>), live: &mut Live) {
         if live.remove(&name.text) || name.text.starts_with('_') {
             return;
         }
         if let Some(report) = &mut self.report {
             let message = format!("{what} `{}` is never used", name.text);
-            report.add(Diagnostic::new(code, name.span, message));
+            report.add(help.into_iter().fold(Diagnostic::new(code, name.span, message), Diagnostic::help));
         }
     }
 

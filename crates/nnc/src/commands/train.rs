@@ -8,9 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nnc_data::{check_writable, write_atomically};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::stage::{self, Which};
+use nnc_driver::store::Mismatch;
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, executable, report};
+use nnc_graph::DType;
 use nnc_stub::present::printable;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -175,9 +178,7 @@ fn start_from(
 ) -> Result<Learned, Failure> {
     let mut mismatches = session.load_weights(&loaded.tensors);
     mismatches.retain(|mismatch| !session.is_learnt(mismatch));
-    for mismatch in &mismatches {
-        terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display()));
-    }
+    warn_of(&mismatches, weights);
     let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
     session.adopt_masks(&loaded.tensors).map_err(wrong)?;
     if was_rounded {
@@ -192,6 +193,29 @@ fn start_from(
         classes: classes.filter(|characters| declared == Some(characters.len())),
         vocabularies: if fit { vocabularies } else { Vec::new() },
     })
+}
+
+/// Lists what was not taken from a file; tensors that differ in their dtype alone are counted.
+fn warn_of(mismatches: &[Mismatch], weights: &Path) {
+    let dtypes = |mismatch: &Mismatch| match mismatch {
+        Mismatch::Different { wanted, found, .. } if wanted.shape == found.shape => Some((found.dtype, wanted.dtype)),
+        Mismatch::Different { .. } | Mismatch::Missing { .. } | Mismatch::Unknown { .. } => None,
+        Mismatch::Unusable { .. } => None,
+    };
+    let mut counts: BTreeMap<(DType, DType), usize> = BTreeMap::new();
+    for mismatch in mismatches {
+        match dtypes(mismatch) {
+            Some(pair) => *counts.entry(pair).or_default() += 1,
+            None => terminal::print_warning(&format!("not taken from {}: {mismatch}", weights.display())),
+        }
+    }
+    for ((found, wanted), count) in counts {
+        let (file, tensors) = (weights.display(), if count == 1 { "tensor, which is" } else { "tensors, which are" });
+        terminal::print_warning(&format!(
+            "not taken from {file}: {count} {tensors} {found} in the file and {wanted} in the model; `--dtype` says what \
+             `f32` means in the model, and `cast` behind the file's name at a `layer` converts"
+        ));
+    }
 }
 
 /// The checkpoint that a run goes on with, if it is there.

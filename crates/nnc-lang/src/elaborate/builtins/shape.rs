@@ -2,6 +2,7 @@
 
 use super::{Builtin, Call, emit};
 use crate::diagnostic::Code;
+use crate::elaborate::report::is_divided;
 use crate::elaborate::value::Value;
 use nnc_graph::{Dim, Op, Shape, TensorType, ValueId};
 
@@ -243,8 +244,9 @@ fn sizes(call: &mut Call<'_, '_>, dim: &Dim) -> Option<Vec<Dim>> {
     }
     let count = call.int(1)?;
     let size = if (1..=4096).contains(&count) { dim.floor_div(&Dim::from(count)) } else { None };
+    // Where a name is left in the division, it is decided when that is bound.
     match size {
-        Some(size) if size.clone() * Dim::from(count) == *dim => Some(vec![size; count as usize]),
+        Some(size) if is_divided(&size) || size.clone() * Dim::from(count) == *dim => Some(vec![size; count as usize]),
         _ => call.fail(Code::E0301, 1, format!("{dim} does not split into {count} equal parts")),
     }
 }

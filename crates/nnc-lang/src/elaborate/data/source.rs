@@ -151,6 +151,13 @@ impl Block<'_> {
 
     /// `synthetic(FUNCTION, SOURCE, count=N)`: what it is given; how examples are made is added when their type is known.
     fn checked_synthetic(&mut self, call: SourceCall, arguments: &[Arg]) -> Option<SourceCall> {
+        let mut unnamed = arguments.iter().filter(|argument| argument.name.is_none()).skip(1);
+        if let Some(Arg { value: Expr { kind: ExprKind::Int(_), span }, .. }) = unnamed.next() {
+            let count = self.elaborator.program.text(*span);
+            let message = "a number here says nothing: the second is a data source";
+            self.fail_with_help(Code::E0501, *span, message, format!("write `count={count}`"));
+            return None;
+        }
         let help = "write `synthetic(FUNCTION, count=1000)`, or `synthetic(FUNCTION, idx(\"images.gz\"))`";
         let given = arguments.iter().filter(|argument| argument.name.is_none()).count();
         let message = match given {

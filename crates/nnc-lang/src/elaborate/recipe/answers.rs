@@ -82,8 +82,10 @@ impl Builder<'_> {
         let errors = self.errors();
         let Some(outer) = self.elaborator.frames.last().cloned() else { return };
         self.elaborator.generic = checking;
+        self.elaborator.begin_own("answer");
         let value = if self.open_answer(&function) { self.elaborator.run_body(&function) } else { Value::Poison };
         self.elaborator.generic = false;
+        self.elaborator.own = None;
         if checking && self.errors() == errors {
             self.check_unused(&function);
         }

@@ -11,8 +11,10 @@ use super::copy::differentiable_ancestors;
 use super::prune::Trained;
 use super::{Accumulation, OPTIMIZER_PREFIX, Purpose, quantise};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
+use crate::elaborate::LayerUse;
 use crate::elaborate::builtins::emit;
 use crate::elaborate::program::ItemId;
+use crate::elaborate::resident;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
 use crate::library::CLIP_SCALE;
@@ -249,10 +251,23 @@ impl Builder<'_> {
         self.report_untrained(&entries, &format!("for {which} not reach them"), place);
     }
 
-    /// Warns of the parameters that answers or pictures have and the training, which has those of `trained`, has not.
-    pub(super) fn report_unlearnt(&mut self, trained: &BTreeSet<String>) {
+    /// What the recipe has made: the types that answers and pictures are held to.
+    pub(super) fn made(&self) -> resident::Made {
+        let elaborator = &self.elaborator;
+        let place = |path: &str| {
+            let within = |layer: &LayerUse| covers(&layer.path, path);
+            let uses = elaborator.layers.iter().rev().filter(|layer| within(layer));
+            uses.filter_map(|layer| elaborator.uses.get(&layer.output)).map(|fact| fact.span).next()
+        };
+        let entries = elaborator.store.entries().iter();
+        entries.map(|entry| (entry.path.clone(), (entry.ty.clone(), place(&entry.path)))).collect()
+    }
+
+    /// Warns of the parameters that answers or pictures have and the training, which has made those of `made`, has not.
+    pub(super) fn report_unlearnt(&mut self, made: &resident::Made) {
         let entries = self.elaborator.store.entries().iter();
-        let own = |entry: &&Entry| entry.kind == Resident::Parameter && !entry.frozen && !trained.contains(&entry.path);
+        let own =
+            |entry: &&Entry| entry.kind == Resident::Parameter && !entry.frozen && !made.contains_key(&entry.path);
         let entries: Vec<Entry> = entries.filter(own).cloned().collect();
         if !entries.is_empty() {
             let which = if self.purpose == Purpose::Picture { "pictures" } else { "answers" };
@@ -278,6 +293,24 @@ impl Builder<'_> {
         let is_former = |entry: &&Entry| {
             entry.current != entry.leaf && reached.contains(&self.elaborator.graph.value(entry.leaf).node)
         };
+        if covered.is_empty()
+            && let Some((owner, parts)) = self.parts_beside(part)
+        {
+            let wrong = part.prefix.rsplit('.').next().unwrap_or_default();
+            let help = match closest(wrong, parts.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{owner}.{meant}`?"),
+                None => format!(
+                    "there are {}",
+                    parts.iter().map(|name| format!("`{owner}.{name}`")).collect::<Vec<_>>().join(", ")
+                ),
+            };
+            return self.elaborator.fail(
+                Code::E0603,
+                part.span,
+                format!("`{owner}` has no part `{wrong}`"),
+                Some(help),
+            );
+        }
         let all_frozen = !covered.is_empty() && covered.iter().all(|entry| entry.frozen);
         let message = match part.prefix.as_str() {
             _ if covered.iter().any(is_former) => {
@@ -292,6 +325,22 @@ impl Builder<'_> {
         let help = message.ends_with("trained them").then(|| "use the model inside of this step".to_owned());
         let place = if part.prefix.is_empty() { span } else { part.span };
         self.elaborator.fail(Code::E0603, place, message, help);
+    }
+
+    /// Of a part that is not there, what it would be in as it is written, and the parts that this has.
+    fn parts_beside(&self, part: &Part) -> Option<(String, Vec<String>)> {
+        let text: String = self.elaborator.program.text(part.span).chars().filter(|c| !c.is_whitespace()).collect();
+        let (owner, _) = text.rsplit_once('.')?;
+        let prefix = part.prefix.rsplit_once('.').map_or("", |(prefix, _)| prefix);
+        let mut parts: Vec<String> = Vec::new();
+        for entry in self.elaborator.store.entries().iter().filter(|entry| covers(prefix, &entry.path)) {
+            let rest = entry.path[prefix.len()..].trim_start_matches('.');
+            let name = rest.split('.').next().unwrap_or_default().to_owned();
+            if entry.kind == Resident::Parameter && !name.is_empty() && !parts.contains(&name) {
+                parts.push(name);
+            }
+        }
+        (!parts.is_empty()).then(|| (owner.to_owned(), parts))
     }
 
     fn update_all(&mut self, parts: &[Part], mut targets: Vec<Target>, extras: &Extras, step: Option<Step>) {

@@ -41,9 +41,10 @@ pub use step::StepInfo;
 use super::data::{self, DataInfo};
 use super::entry::Unit;
 use super::program::{ItemId, ModuleId, Program};
+use super::resident::Made;
 use super::weight_names::Pretrained;
 use super::{Elaborator, Options};
-use crate::diagnostic::{Code, Diagnostic, Severity, Span, closest};
+use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::syntax::ast::{ItemKind, Train};
 use crate::syntax::on_large_stack;
 use answers::Asked;
@@ -51,6 +52,7 @@ pub use answers::{AnswerInfo, ParameterInfo, ParameterKind};
 use build::Builder;
 use nnc_graph::{Dim, Graph};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// What a `train` block says, for whoever runs the training.
 #[derive(Clone, PartialEq, Debug)]
@@ -335,22 +337,25 @@ fn check_recipe(
     let mut info = None;
     let mut pretrained = Pretrained::default();
     let mut failed = false;
-    let (mut parameters, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    let (mut made, mut paths) = (Rc::<Made>::default(), BTreeSet::new());
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
         builder.asked = Asked::Checked;
+        builder.elaborator.made = Rc::clone(&made);
         builder.run();
         settable.extend(builder.settable().map(str::to_owned));
         match (purpose, &mut info) {
             (Purpose::Train, _) => {
                 info = builder.info();
-                parameters = builder.elaborator.store.entries().iter().map(|entry| entry.path.clone()).collect();
+                if !builder.elaborator.report.has_errors() {
+                    made = Rc::new(builder.made());
+                }
             }
             (Purpose::Answer, Some(info)) => info.answers = builder.answers_told(),
             (Purpose::Evaluate | Purpose::Answer | Purpose::Picture, _) => {}
         }
         if !failed && matches!(purpose, Purpose::Answer | Purpose::Picture) {
-            builder.report_unlearnt(&parameters);
+            builder.report_unlearnt(&made);
         }
         paths.extend(builder.elaborator.store.entries().iter().map(|entry| entry.path.clone()));
         pretrained.merge(std::mem::take(&mut builder.elaborator.pretrained));
@@ -403,14 +408,15 @@ impl Unit {
         on_large_stack(|| {
             let declared = |builder: &mut Builder<'_>| builder.left = BTreeMap::new();
             let train = self.built_with(recipe, Purpose::Train, batch, declared)?;
-            let answer = self.built(recipe, Purpose::Answer, batch)?;
+            // Those with parameters, too: a layer of the recipe may be used in them alone.
+            let answer = self.built_as(recipe, Purpose::Answer, batch, Asked::Checked)?;
             Ok(output::first_values(recipe, [&train.elaborator, &answer.elaborator]))
         })
     }
 
     /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
     /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each of
-    /// [`RecipeInfo::losses`], each metric (an accumulating one: of this batch alone), and updates of everything that
+    /// [`RecipeInfo::losses`], each metric (an accumulating one: its value so far), and updates of everything that
     /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done. One that prunes has inputs
     /// and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out, and `$pruned.share`, the share that goes.
     ///
@@ -507,8 +513,15 @@ impl Unit {
         builder.outputs = self.outputs.get(recipe).cloned();
         prepare(&mut builder);
         builder.run();
-        let failed = builder.elaborator.report.diagnostics().iter().any(|d| d.severity() == Severity::Error);
-        if failed { Err(builder.elaborator.report.into_diagnostics()) } else { Ok(builder) }
+        if !builder.elaborator.report.has_errors() {
+            return Ok(builder);
+        }
+        let diagnostics = builder.elaborator.report.into_diagnostics();
+        if purpose != Purpose::Picture {
+            return Err(diagnostics);
+        }
+        let note = format!("`N` is {n} here: so many examples has the first batch of what is drawn");
+        Err(diagnostics.into_iter().map(|diagnostic| diagnostic.note(note.clone())).collect())
     }
 }
 

@@ -3,11 +3,11 @@
 //! Every update of a training step is guarded: it takes place only when the loss is finite, so that a step with a NaN
 //! leaves everything as it was. What a `step` changed is guarded by the step itself.
 
+use super::METRIC_PREFIX;
 use super::build::Builder;
 use super::copy::{ancestors, copy};
 use super::minimize::choose;
 use super::prune::{Derivative, SHARE};
-use super::{METRIC_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::elaborate::Elaborator;
 use crate::elaborate::store::Entry;
@@ -32,7 +32,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     let mut wanted = loss_and_metrics(&builder);
     let guard = all_finite(&mut builder);
     let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
-    for entry in entries.iter().filter(|entry| !entry.path.starts_with(METRIC_PREFIX)) {
+    for entry in &entries {
         let Some(guard) = guard else { continue };
         let new = builder.new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
         let value = guarded(&mut builder, new, entry.leaf, guard);
@@ -151,20 +151,13 @@ pub(super) fn is_finite(graph: &mut Graph, loss: ValueId) -> ValueId {
     graph.emit(Op::Compare(CompareOp::Lt), &[size, infinity])
 }
 
-/// A graph with these outputs and what they need. In training the state of a metric is its first value, so that it
-/// tells of this batch alone.
+/// A graph with these outputs and what they need.
 fn finish(builder: &Builder<'_>, word: &str, wanted: &[Wanted]) -> Graph {
     let elaborator = &builder.elaborator;
     let mut graph = Graph::new(&format!("{}.{word}", builder.train.name.text));
     let values: Vec<ValueId> =
         wanted.iter().flat_map(|output| std::iter::once(output.value).chain(output.updates)).collect();
-    let mut leaf = |target: &mut Graph, op: &Op| match op {
-        Op::State { path, .. } if builder.purpose == Purpose::Train && path.starts_with(METRIC_PREFIX) => {
-            let first = elaborator.store.get(path)?.first?;
-            copy(&elaborator.first_values, &[first], target, &mut known_input).pop()
-        }
-        _ => builder.averaged_leaf(target, op).or_else(|| known_input(target, op)),
-    };
+    let mut leaf = |target: &mut Graph, op: &Op| builder.averaged_leaf(target, op).or_else(|| known_input(target, op));
     let mut copies = copy(&elaborator.graph, &values, &mut graph, &mut leaf).into_iter();
     for output in wanted {
         let Some(value) = copies.next() else { break };

@@ -13,7 +13,9 @@ impl Builder<'_> {
         if self.purpose != Purpose::Answer {
             return;
         }
+        self.elaborator.begin_own("answer");
         let mut found = self.elaborator.eval(value);
+        self.elaborator.own = None;
         if let Some(ty) = result {
             found = self.elaborator.fit_annotation(ty, &found, value.span);
         }
@@ -40,7 +42,9 @@ impl Builder<'_> {
         if self.purpose != Purpose::Picture {
             return;
         }
+        self.elaborator.begin_own("picture");
         let found = self.elaborator.eval(value);
+        self.elaborator.own = None;
         let Value::Tensor(tensor) = found else {
             if !found.is_poison() {
                 let message = format!("a picture is a tensor, and this is {}", self.elaborator.describe(&found));

@@ -212,7 +212,9 @@ impl Builder<'_> {
         let losses = loss_names(&self.steps.declared);
         let mut metrics = Vec::new();
         metric_names(&self.train.body, &mut metrics);
-        let known: Vec<&str> = losses.iter().chain(&metrics).map(String::as_str).collect();
+        let is_matrix = |name: &&String| self.matrices.iter().any(|(matrix, _)| matrix == *name);
+        let metrics = metrics.iter().filter(|name| !is_matrix(name));
+        let known: Vec<&str> = losses.iter().chain(metrics).map(String::as_str).collect();
         let is_source =
             |data: &crate::elaborate::data::DataInfo| data.splits.iter().any(|split| split.name == "validation");
         let has_validation = self.data.as_ref().is_some_and(|data| data.validation.is_some() || is_source(data));
@@ -227,8 +229,12 @@ impl Builder<'_> {
             self.elaborator.fail(Code::E0601, span, message, Some(format!("watch `{split}.loss`")));
         } else if !known.contains(&metric) {
             let message = format!("there is no metric `{metric}` to watch");
-            let help = closest(metric, known).map(|meant| format!("did you mean `{split}.{meant}`?"));
-            self.elaborator.fail(Code::E0601, span, message, help);
+            let listed = |names: &[&str]| names.iter().map(|name| format!("`{split}.{name}`")).collect::<Vec<_>>();
+            let help = match closest(metric, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{split}.{meant}`?"),
+                None => format!("there are {}", listed(&known).join(", ")),
+            };
+            self.elaborator.fail(Code::E0601, span, message, Some(help));
         } else if stop.better.is_none() {
             let message = format!("nothing tells whether a larger `{metric}` is better, or a smaller one");
             let help = format!("write `stop_early(on={}, better=larger)`, or `smaller`", stop.on);

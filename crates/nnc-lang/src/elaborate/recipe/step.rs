@@ -8,10 +8,10 @@
 //! A step of every k-th iteration is no part of the program of the others. In it `iteration` and `iterations` count how
 //! often it is done.
 
+use super::Purpose;
 use super::build::{Builder, Loss};
 use super::minimize::choose;
 use super::output::is_finite;
-use super::{METRIC_PREFIX, Purpose};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::scope::{Frame, FrameKind};
 use crate::elaborate::store::Entry;
@@ -161,7 +161,7 @@ impl<'p> Builder<'p> {
         let Some(loss) = self.losses.iter().find(|loss| loss.step.as_deref() == Some(step)) else { return };
         let guard = is_finite(&mut self.elaborator.graph, loss.value);
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
-        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.path.starts_with(METRIC_PREFIX)) {
+        for (at, entry) in entries.iter().enumerate() {
             let former = before.get(at).copied().unwrap_or(entry.leaf);
             let new = new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
             let now = if entry.frozen { former } else { new };
