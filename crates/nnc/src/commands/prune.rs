@@ -8,15 +8,15 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::prune::channels::records;
 use nnc_driver::prune::{Request, Row, adopt, is_told, prune, prune_model, stage};
 use nnc_driver::store::Store;
-use nnc_driver::{DriverError, Engine, Project, Session, pretrained};
+use nnc_driver::{DriverError, Engine, Project, Session};
 use nnc_graph::Tensor;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
-    setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
+    setup::check_weights_target(&options.output, &setup::reads(&project, None, [options.weights.as_path()]))?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if !project.rounded.is_empty() {
         terminal::print_warning(
@@ -32,8 +32,6 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
 /// The weights of a recipe.
 fn of_recipe(project: &Project, options: &Prune, loaded: &Checkpoint) -> Result<(), Failure> {
     let recipe = setup::recipe(project, &options.file)?;
-    let of_layers = pretrained::files(project, &project.recipe(Some(recipe))?.pretrained);
-    setup::check_not_of_layers(&options.output, &of_layers)?;
     // Nothing heavy runs here: the session only makes and holds tensors.
     let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
     let mut session = Session::without_files(project, recipe, compiler, 0)?;
@@ -56,7 +54,7 @@ fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Resul
     }
     let masks: BTreeMap<String, Tensor> =
         loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
-    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let places = (&options.file, options.weights.as_path());
     let (graphs, mut store, _) = setup::opened_model(project, places, &mut loaded)?;
     setup::refuse_not_finite(&options.weights, &store)?;
     adopt(&mut store, &masks).map_err(|reason| wrong(options, reason))?;
