@@ -133,17 +133,20 @@ pub(crate) fn read_file(path: &Path, role: Role) -> Result<Vec<u8>> {
 
 /// The content of the file at `path` as it is.
 pub(crate) fn read_raw(path: &Path, role: Role) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(|cause| cannot_read(path, &cause, role))?;
-    let metadata = file.metadata().map_err(|cause| cannot_read(path, &cause, role))?;
-    if metadata.is_dir() {
-        let message = "is a folder, a file is expected here";
-        return Err(DataError::new(ErrorKind::Unreadable, path, message));
-    }
+    // A pipe to which nobody writes could not even be opened.
+    let metadata = path.metadata().map_err(|cause| cannot_read(path, &cause, role))?;
     let kind = metadata.file_type();
-    if kind.is_char_device() || kind.is_block_device() {
+    let refused = match role {
+        _ if kind.is_dir() => Some("is a folder, a file is expected here"),
         // Some of them have no end.
-        return Err(DataError::new(ErrorKind::Unreadable, path, "is a device, a file is expected here"));
+        _ if kind.is_char_device() || kind.is_block_device() => Some("is a device, a file is expected here"),
+        Role::Source if !kind.is_file() => Some("is a pipe, a file is expected here"),
+        Role::Source | Role::Input => None,
+    };
+    if let Some(why) = refused {
+        return Err(DataError::new(ErrorKind::Unreadable, path, why));
     }
+    let mut file = File::open(path).map_err(|cause| cannot_read(path, &cause, role))?;
     let mut content = Vec::new();
     file.read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, role))?;
     Ok(content)

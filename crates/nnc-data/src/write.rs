@@ -27,13 +27,21 @@ pub fn check_writable(path: &Path) -> Result<()> {
     if is_special(path) { Ok(()) } else { Staged::new(path, |_| Ok(())).map(drop) }
 }
 
-/// Refuses to write `path` when it is one of the files that its content is made from, under whatever name.
+/// Refuses to write `path` when it is one of the files that its content is made from, under whatever name. An input may be a
+/// folder, of all that is below it, or a path into an archive.
 ///
 /// # Errors
-/// It is one of `inputs`.
+/// It is one of `inputs`, or in one of them.
 pub fn check_not_input(path: &Path, inputs: &[&Path]) -> Result<()> {
     let Some(existing) = identity(path) else { return Ok(()) };
-    if inputs.iter().any(|input| identity(input) == Some(existing)) {
+    let place = path.canonicalize().ok();
+    let is_below =
+        |folder: &Path| place.as_ref().zip(folder.canonicalize().ok()).is_some_and(|(p, f)| p.starts_with(f));
+    let holds = |input: &Path| match input.is_dir() {
+        true => is_below(input),
+        false => input.ancestors().find_map(identity).as_ref() == Some(&existing),
+    };
+    if inputs.iter().any(|input| holds(input)) {
         let error = DataError::new(ErrorKind::BadRequest, path, "is an input, and would be overwritten");
         return Err(error.help("choose another name"));
     }
@@ -248,6 +256,13 @@ mod tests {
             let error = check_not_input(&path(name), &[Path::new("none"), &path("a")]).unwrap_err();
             assert!(error.to_string().contains("is an input"), "{error}");
         }
+        assert!(
+            check_not_input(&path("a"), &[&path("a").join("train")]).is_err(),
+            "an archive is read for what is in it"
+        );
+        assert!(check_not_input(&path("soft"), &[folder.path()]).is_err(), "a folder is read with all that is in it");
+        fs::create_dir(path("other")).unwrap();
+        check_not_input(&path("a"), &[&path("other"), &path("none/of/them")]).unwrap();
         check_not_input(&path("new"), &[&path("a")]).unwrap();
         fs::set_permissions(path("a"), fs::Permissions::from_mode(0o640)).unwrap();
         write_atomically(&path("a"), |file| file.write_all(b"new")).unwrap();

@@ -8,6 +8,7 @@ use crate::learned::Learned;
 use crate::pretrained::{self, Holding};
 use crate::project::Project;
 use crate::quantise::looked::{self, Forms};
+use crate::sizes;
 use crate::spelling::Tables;
 use crate::stage::batch_of;
 use crate::store::Store;
@@ -18,7 +19,7 @@ use nnc_lang::elaborate::weight_names::Pretrained;
 use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
 use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What an answer takes beside the fields of the data.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Inputs {
     answer: Option<String>,
     /// Its parameters.
     pub(crate) parameters: Vec<ParameterInfo>,
+    /// Of a model by itself, the inputs with dims that nothing says.
+    pub(crate) open: Vec<(String, TensorType)>,
     /// Of a text, the dtype of the numbers of its characters or tokens.
     pub(crate) letters: Option<DType>,
     /// Whether these are byte-pair tokens.
@@ -42,7 +45,9 @@ impl Inputs {
     /// A name that the file does not have.
     pub fn new(project: &Project, only: Option<&str>, answer: Option<&str>) -> Result<Self, DriverError> {
         if project.unit.recipes.is_empty() {
-            return Ok(Self { answer: answer.map(str::to_owned), ..Self::default() });
+            let name = model_name(project, only)?;
+            let open = open_inputs(project, &name);
+            return Ok(Self { answer: answer.map(str::to_owned), open, ..Self::default() });
         }
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
@@ -51,7 +56,7 @@ impl Inputs {
         let asked = recipe.asked(answer).map_err(|name| unknown_answer(recipe, &name))?;
         let parameters = asked.and_then(|asked| asked.parameters.clone()).unwrap_or_default();
         let answer = answer.map(str::to_owned).or_else(|| asked.map(|asked| asked.name.clone()));
-        Ok(Self { answer, parameters, letters, of_tokens, tokens: None })
+        Ok(Self { answer, parameters, letters, of_tokens, ..Self::default() })
     }
 
     /// The same for these weights: without names for characters, or a table of tokens, numbers are no text.
@@ -63,12 +68,13 @@ impl Inputs {
         Self { letters: self.letters.filter(|_| knows), tokens, ..self }
     }
 
-    /// The parameters that are tensors, by name.
+    /// What has to be given before the program is made, by name: the parameters that are tensors, and what a model leaves open.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorType)> {
-        self.parameters.iter().filter_map(|parameter| match &parameter.kind {
+        let parameters = self.parameters.iter().filter_map(|parameter| match &parameter.kind {
             ParameterKind::Input(ty) => Some((parameter.name.as_str(), ty)),
             ParameterKind::Scalar(..) | ParameterKind::Setting(_) => None,
-        })
+        });
+        parameters.chain(self.open.iter().map(|(name, ty)| (name.as_str(), ty)))
     }
 
     /// Whether numbers of this type are characters or tokens: those of a text's dtype, with an axis or more.
@@ -97,6 +103,34 @@ fn unknown_answer(recipe: &RecipeInfo, name: &str) -> DriverError {
         Some(meant) => format!("{message}: did you mean `{meant}`?"),
         None => message,
     })
+}
+
+/// The dims of a model's inputs that neither the options nor `known` say, but the axis of examples.
+pub fn open_dims(project: &Project, model: &str, known: &BTreeMap<String, i64>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (_, ty) in open_inputs(project, model) {
+        let names = open_names(project, &ty).into_iter().filter(|name| !known.contains_key(name));
+        names.for_each(|name| {
+            if !found.contains(&name) {
+                found.push(name)
+            }
+        });
+    }
+    found
+}
+
+/// The inputs of a model that have such dims.
+fn open_inputs(project: &Project, model: &str) -> Vec<(String, TensorType)> {
+    let inputs = project.unit.models.iter().filter(|info| info.name == model).flat_map(|info| &info.inputs);
+    inputs.filter(|(_, ty)| !open_names(project, ty).is_empty()).cloned().collect()
+}
+
+/// The names of a type's dims that the options do not say. `S[0]` is one of the dims that `...S` stands for.
+fn open_names(project: &Project, ty: &TensorType) -> Vec<String> {
+    let mut names = Vec::new();
+    ty.shape.iter().for_each(|dim| dim.names(&mut |name| names.push(name.to_owned())));
+    names.retain(|name| name != sizes::ROWS && !name.contains('[') && !project.unit.is_bound(name));
+    names
 }
 
 /// The graphs of an answer for `rows` rows and for one more.
@@ -139,10 +173,14 @@ impl AnswerGraphs {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
             let name = model_name(project, only)?;
-            let model = |rows: usize| project.unit.model(&name, &batch_of(rows));
+            let bind = |rows: usize| -> BTreeMap<String, i64> {
+                let said = sizes.iter().filter(|(dim, _)| !project.unit.is_bound(dim));
+                batch_of(rows).into_iter().chain(said.map(|(dim, size)| (dim.clone(), *size))).collect()
+            };
+            let model = |rows: usize| project.unit.model(&name, &bind(rows));
             looked::check(&mut Forms::new(project, &model), &format!("the model `{name}`"), rows)?;
             let make = |rows: usize| -> Result<_, DriverError> {
-                let (graph, pretrained) = project.checked(project.unit.model_with_weights(&name, &batch_of(rows)))?;
+                let (graph, pretrained) = project.checked(project.unit.model_with_weights(&name, &bind(rows)))?;
                 Ok((project.rounded_graph(Ok(graph))?, pretrained))
             };
             let ((graph, pretrained), (wider, _)) = (make(rows)?, make(rows + 1)?);
@@ -224,9 +262,19 @@ impl AnswerGraphs {
         pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path)
     }
 
-    /// The files that its layers name.
-    pub fn files_of_layers(&self, project: &Project) -> Vec<PathBuf> {
-        pretrained::files(project, &self.pretrained)
+    /// Parameters and states without weights, with a verb; what is learned of the data has names that nobody wrote.
+    fn without_weights(&self, missing: &[&str]) -> String {
+        let lessons = self.data.iter().flat_map(|data| &data.lessons);
+        let learnt: Vec<&str> = lessons.map(|lesson| lesson.path.as_str()).collect();
+        let own: Vec<&str> = missing.iter().copied().filter(|path| !learnt.contains(path)).collect();
+        let statistics = (own.len() < missing.len()).then(|| "what is learned of the data".to_owned());
+        let named = own.first().map(|path| match own.len() - 1 {
+            0 => format!("`{path}`"),
+            more => format!("`{path}` and {more} more"),
+        });
+        let verb = if own.len() + usize::from(statistics.is_some()) == 1 { "has" } else { "have" };
+        let whose: Vec<String> = named.into_iter().chain(statistics).collect();
+        format!("{} {verb}", whose.join(" and "))
     }
 
     /// A store with the tensors that the answer needs, from the files that its layers name.
@@ -236,11 +284,11 @@ impl AnswerGraphs {
     pub fn store_of_layers(&self, project: &Project) -> Result<Store, DriverError> {
         let wanted = Store::wanted(&self.graph);
         let tensors = pretrained::load_layers(project, &self.pretrained, &wanted, self.holding)?;
-        if let Some(path) = wanted.keys().find(|path| !tensors.contains_key(*path)) {
-            let others = wanted.len() - tensors.len() - 1;
-            let more = if others > 0 { format!(" and {others} more have") } else { " has".to_owned() };
-            let message = format!("`{path}`{more} no weights: give a file of them, `--weights FILE`");
-            return Err(DriverError::Usage(message));
+        let missing: Vec<&str> =
+            wanted.keys().map(String::as_str).filter(|path| !tensors.contains_key(*path)).collect();
+        if !missing.is_empty() {
+            let whose = self.without_weights(&missing);
+            return Err(DriverError::Usage(format!("{whose} no weights: give a file of them, `--weights FILE`")));
         }
         Ok(Store::of(tensors.iter().map(|(path, tensor)| (path.as_str(), tensor))))
     }

@@ -182,6 +182,23 @@ fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// Refuses a parameter or a state that this machine has no memory for: no batch is so small that it would fit.
+///
+/// # Errors
+/// [`DriverError::Usage`] that names it.
+fn check_residents(graph: &Graph) -> Result<(), DriverError> {
+    let leaves = graph.nodes().filter_map(|(_, node)| match &node.op {
+        Op::Param { path, ty } | Op::State { path, ty } => Some((path, ty)),
+        _ => None,
+    });
+    // What begins a run has no other inputs than what is drawn by, and its results are parameters and states.
+    let begins = !graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')));
+    let results = graph.outputs().iter().filter(|_| begins).map(|output| (&output.name, graph.ty(output.value)));
+    let Some((path, ty)) = leaves.chain(results).max_by_key(|(_, ty)| ty.bytes()) else { return Ok(()) };
+    memory::check(ty.bytes())
+        .map_err(|error| DriverError::Usage(format!("`{path}` is {ty}: {error}; make the layer smaller")))
+}
+
 /// The bytes of all values of a graph, which the interpreter keeps.
 fn value_bytes(graph: &Graph) -> usize {
     let values = graph.nodes().flat_map(|(_, node)| &node.results);
@@ -190,8 +207,9 @@ fn value_bytes(graph: &Graph) -> usize {
 
 /// Refuses a program that this machine has no memory for.
 fn check_memory(bytes: usize) -> Result<(), DriverError> {
-    memory::check(bytes)
-        .map_err(|error| DriverError::Usage(format!("{error}: use a smaller batch (`--set batch`, `--bind N`)")))
+    memory::check(bytes).map_err(|error| {
+        DriverError::Usage(format!("{error}: use a smaller batch (`--set batch`, `--bind N`) or smaller layers"))
+    })
 }
 
 /// The loop kernels of a graph for an engine, and their plan.
@@ -271,6 +289,7 @@ impl Compiler {
     /// [`DriverError::Usage`] for a tensor that no memory holds.
     pub(crate) fn optimise(&self, graph: &Graph) -> Result<Optimised, DriverError> {
         check_sizes(graph)?;
+        check_residents(graph)?;
         pipeline::optimise(graph, &self.passes).map_err(|error| DriverError::Internal(error.to_string()))
     }
 
@@ -438,7 +457,7 @@ impl CompiledGraph {
             let path = if origin.path.is_empty() { String::new() } else { format!(" ({})", origin.path) };
             format!(" in `{}`{path} at {}", origin.function, origin.place)
         });
-        format!("`{}`{place}", node.op.name())
+        format!("`{}`{place}", word(&node.op))
     }
 
     fn interpreted(&self, store: &Store) -> Result<interpret::Run, interpret::InterpretError> {
@@ -446,6 +465,17 @@ impl CompiledGraph {
         let residents =
             store.iter().map(|(path, entry)| (path.to_owned(), host_tensor(&entry.ty, entry.buffer.bytes())));
         interpret::run(&self.graph, &inputs.chain(residents).collect())
+    }
+}
+
+/// What the language calls an operation that may stop a program; others have the names of the graph.
+fn word(op: &Op) -> &'static str {
+    match op {
+        Op::Gather { batch: 0, .. } => "take",
+        Op::Gather { .. } => "pick",
+        Op::DynamicSlice { .. } => "slice",
+        Op::DynamicUpdate { .. } => "update",
+        op => op.name(),
     }
 }
 

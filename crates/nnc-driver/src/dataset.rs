@@ -95,11 +95,6 @@ impl Dataset {
         self.validation.is_some() || self.test.is_some()
     }
 
-    /// The files that the splits are read from.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.parts().flat_map(|part| part.files.iter().map(PathBuf::as_path))
-    }
-
     /// What is worth telling of the files that were opened, a line each.
     pub fn remarks(&self) -> Vec<&str> {
         let mut remarks: Vec<&str> = Vec::new();

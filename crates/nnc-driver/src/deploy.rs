@@ -10,6 +10,7 @@ use crate::dataset::field_type;
 use crate::error::DriverError;
 use crate::executable;
 use crate::fit::fit;
+use crate::index_graph::input_bounds;
 use crate::layout;
 use crate::prune;
 use crate::store::Store;
@@ -272,6 +273,7 @@ fn inputs(subject: &Subject<'_>) -> Vec<Port> {
         inputs.collect()
     };
     let wider = declared(subject.wider);
+    let bounds = input_bounds(subject.graph);
     let port = |(name, ty): (String, TensorType)| {
         let other = wider.iter().find(|(other, _)| *other == name).map_or(&ty, |(_, ty)| ty);
         let (row, batched) = row_type(&ty, other, subject.rows);
@@ -284,7 +286,8 @@ fn inputs(subject: &Subject<'_>) -> Vec<Port> {
             Some(_) => (Reading::Values, Vec::new()),
             None => (subject.readings.get(&name).copied().unwrap_or(Reading::Values), Vec::new()),
         };
-        Port { name, row, batched, reading, default }
+        let bound = bounds.get(&name).and_then(|&bound| usize::try_from(bound).ok());
+        Port { name, row, batched, reading, default, bound }
     };
     declared(subject.graph).into_iter().map(port).collect()
 }
@@ -303,7 +306,7 @@ fn answers(subject: &Subject<'_>) -> Vec<Port> {
             None if subject.inputs.is_text(&ty) => Reading::Text,
             None => reading(subject, &name, &row),
         };
-        Port { name, row, batched, reading, default: Vec::new() }
+        Port { name, row, batched, reading, default: Vec::new(), bound: None }
     };
     results(subject.graph).into_iter().map(port).collect()
 }

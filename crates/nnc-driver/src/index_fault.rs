@@ -47,12 +47,19 @@ impl IndexFault {
                 error.help(format!("the text has {} different characters: give the model as many", characters.len()))
             }
             Some(folders) => error.help(format!("the classes that are there: {}", folders.join(", "))),
-            None if !part.table.vocabularies.is_empty() => {
-                error.help("give the model as many numbers as `vocabulary` says")
+            None if self.is_of_words(&part.table) => error.help("give the model as many numbers as `vocabulary` says"),
+            None => {
+                let help = "number what is there from 0, or let the model tell more apart";
+                let rows = if from_zero { "; rows of examples are counted from 0" } else { "" };
+                error.help(format!("{help}{rows}"))
             }
-            None if from_zero => error.help("rows of examples are counted from 0"),
-            None => error,
         }
+    }
+
+    /// Whether the field that holds it is words or tokens.
+    fn is_of_words(&self, table: &Table) -> bool {
+        let field = self.field.as_ref();
+        field.is_some_and(|(at, _)| table.tables.get(*at).is_some_and(Option::is_some))
     }
 
     /// Where the index stands: in text by its line, and by its column when the field has one cell.

@@ -10,6 +10,7 @@
 
 use nnc_graph::{BinaryOp, CompareOp, DType, Graph, Node, Op, OutputKind, ReduceOp, TensorType, ValueId};
 use nnc_opt::{Fuel, Rewriter};
+use std::collections::BTreeMap;
 
 /// The result's name: `bool[]`.
 pub(crate) const OUTSIDE: &str = "outside";
@@ -45,6 +46,46 @@ pub(crate) fn index_graph(graph: &Graph, data: &str) -> Option<Graph> {
         rewriter.graph_mut().add_output(HELD, held, OutputKind::Result);
     }
     Some(rewriter.finish_with_results(&[]))
+}
+
+/// The inputs that are indices as a whole, as they are or in another order: all their numbers are below this.
+pub(crate) fn input_bounds(graph: &Graph) -> BTreeMap<String, i64> {
+    bounds(graph, |_| true)
+}
+
+/// The inputs that are labels, of whole numbers that pick from what the examples make, as a loss picks the score of the
+/// right class; and how many there are to pick from.
+pub(crate) fn label_bounds(graph: &Graph) -> BTreeMap<String, i64> {
+    let mut made = vec![false; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let is_input = matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$'));
+        let is_made = is_input || node.operands.iter().any(|operand| made[operand.index()]);
+        node.results.iter().for_each(|result| made[result.index()] = is_made);
+    }
+    bounds(graph, |node| made[node.operands[0].index()])
+}
+
+/// The least bound of each input that is an index of one of the nodes that `counts`.
+fn bounds(graph: &Graph, counts: impl Fn(&Node) -> bool) -> BTreeMap<String, i64> {
+    let mut whole: Vec<Option<&str>> = vec![None; graph.value_count()];
+    let mut found: BTreeMap<String, i64> = BTreeMap::new();
+    for (_, node) in graph.nodes() {
+        let of_input = match &node.op {
+            Op::Input { name, ty } => (ty.dtype.is_int() && !name.starts_with('$')).then_some(name.as_str()),
+            Op::Cast(dtype) if dtype.is_int() => whole[node.operands[0].index()],
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast { .. } | Op::StopGradient => {
+                whole[node.operands[0].index()]
+            }
+            _ => None,
+        };
+        node.results.iter().for_each(|result| whole[result.index()] = of_input);
+        for (index, most) in bounded(graph, node).into_iter().filter(|_| counts(node)) {
+            let Some(name) = whole[index.index()] else { continue };
+            let bound = found.entry(name.to_owned()).or_insert(i64::MAX);
+            *bound = (*bound).min(most + 1);
+        }
+    }
+    found
 }
 
 /// For each value, whether it depends on the examples alone.

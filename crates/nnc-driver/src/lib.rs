@@ -8,7 +8,7 @@
 //! ```
 //! | module | what it does |
 //! | --- | --- |
-//! | [`project`] | reads and checks a file and what it uses |
+//! | [`project`], `reads` | reads and checks a file and what it uses; all the files that it reads |
 //! | [`compiled`] | a graph to something that runs, native or interpreted |
 //! | [`session`] | a recipe in memory: weights, programs by batch size, steps, evaluation |
 //! | [`dataset`], `synthetic`, [`learned`] | the sources of a `data` block, opened or made, and split; what they teach |
@@ -57,6 +57,7 @@ pub mod profile;
 pub mod project;
 pub mod prune;
 pub mod quantise;
+mod reads;
 pub mod report;
 pub mod restore;
 pub mod roofline;

@@ -15,7 +15,6 @@ use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, 
 use nnc_runtime::AlignedBuffer;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 /// More mismatches than this are counted, not listed.
 const LISTED: usize = 12;
@@ -299,11 +298,6 @@ pub fn load_layers(
         true => Ok(found),
         false => Err(DriverError::Diagnostics { diagnostics, sources: Box::new(project.sources.clone()) }),
     }
-}
-
-/// The files that layers name.
-pub fn files(project: &Project, pretrained: &Pretrained) -> Vec<PathBuf> {
-    pretrained.loads.iter().map(|load| project.folder().join(&load.file)).collect()
 }
 
 /// As [`load_layers`], into a store that has every parameter of the program.

@@ -7,8 +7,9 @@ use crate::quantise::file;
 use crate::quantise::looked::{self, Forms, Make};
 use crate::quantise::trained;
 use nnc_graph::{Graph, Tensor};
-use nnc_lang::diagnostic::{Code, Diagnostic, Sources};
+use nnc_lang::diagnostic::{Code, Diagnostic, Sources, Span};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
+use nnc_lang::syntax::lexer::LARGEST_TEXT;
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
 use nnc_opt::prune::channels::{self, Record};
@@ -16,6 +17,7 @@ use nnc_opt::prune::{self, Use};
 use nnc_opt::quantise::{self, Layer, Range};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A checked file.
@@ -66,27 +68,61 @@ struct Folder(PathBuf);
 
 impl Loader for Folder {
     fn load(&self, path: &str) -> Result<String, String> {
-        fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
+        let path = self.0.join(path);
+        text_of(&path).map_err(|why| match why {
+            NoText::Unreadable(error) => error.to_string(),
+            NoText::TooLarge(bytes) => too_large(bytes),
+            NoText::NotPlain => "it is no plain file".to_owned(),
+            NoText::NotUtf8(at) => format!("byte {at} is not UTF-8 text: it is no .nn file"),
+        })
     }
 }
 
-/// Every `.nn` file is smaller than this, in bytes; a larger one is something else.
-const LARGEST_SOURCE: u64 = 16 << 20;
+/// Why a file is no source text.
+enum NoText {
+    Unreadable(io::Error),
+    /// It has so many bytes.
+    TooLarge(u64),
+    /// A folder, a device or a pipe: some of these have no end.
+    NotPlain,
+    /// It begins to be no text at this byte.
+    NotUtf8(usize),
+}
+
+/// The text of a file; what it is is known before it is opened.
+fn text_of(path: &Path) -> Result<String, NoText> {
+    let kind = fs::metadata(path).map_err(NoText::Unreadable)?;
+    if !kind.is_file() {
+        return Err(NoText::NotPlain);
+    }
+    if kind.len() > LARGEST_TEXT as u64 {
+        return Err(NoText::TooLarge(kind.len()));
+    }
+    let bytes = fs::read(path).map_err(NoText::Unreadable)?;
+    String::from_utf8(bytes).map_err(|error| NoText::NotUtf8(error.utf8_error().valid_up_to()))
+}
+
+fn too_large(bytes: u64) -> String {
+    format!("the file is too large to be a program: it has {bytes} bytes, and at most {LARGEST_TEXT} are read")
+}
 
 /// Reads a source text.
 ///
 /// # Errors
-/// It cannot be read, is no text, or is larger than any `.nn` file.
+/// It cannot be read, is no plain file or no text, or is larger than any `.nn` file.
 pub fn read_source(path: &Path) -> Result<String, DriverError> {
-    let failed = |source| DriverError::Io { doing: "read", path: path.to_owned(), source };
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > LARGEST_SOURCE {
-        return Err(DriverError::Usage(format!("{} has {length} bytes: this is no .nn file", path.display())));
-    }
-    let bytes = fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        DriverError::Usage(format!("{}: byte {at} is not UTF-8 text: this is no .nn file", path.display()))
+    let shown = path.display();
+    text_of(path).map_err(|why| match why {
+        NoText::Unreadable(source) => DriverError::Io { doing: "read", path: path.to_owned(), source },
+        NoText::NotPlain => DriverError::Usage(format!("{shown}: this is no plain file")),
+        NoText::NotUtf8(at) => DriverError::Usage(format!("{shown}: byte {at} is not UTF-8 text: this is no .nn file")),
+        NoText::TooLarge(bytes) => {
+            let mut sources = Sources::default();
+            let file = sources.add(&shown.to_string(), "");
+            let span = Span { file, ..Span::default() };
+            let diagnostics = vec![Diagnostic::new(Code::E0101, span, too_large(bytes))];
+            DriverError::Diagnostics { diagnostics, sources: Box::new(sources) }
+        }
     })
 }
 

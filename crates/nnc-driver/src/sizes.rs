@@ -7,7 +7,7 @@ use nnc_graph::{Dim, TensorType};
 use std::collections::BTreeMap;
 
 /// The axis of examples: a program is made for so many rows at a time.
-const ROWS: &str = "N";
+pub(crate) const ROWS: &str = "N";
 
 impl Inputs {
     /// The sizes of the dims that are names in the inputs of the answer, from what is given. What has other sizes than
@@ -21,8 +21,21 @@ impl Inputs {
             let Some(given) = given.get(name).filter(|_| !row(ty).iter().all(|dim| dim.as_number().is_some())) else {
                 continue;
             };
-            let dims = if self.is_text(ty) { given.text_dims(self.tokens.as_ref())? } else { given.dims()? };
-            for (dim, size) in aligned(ty, &dims).ok_or_else(|| misfit(name, ty, given, &dims))? {
+            let is_models = self.open.iter().any(|(open, _)| open == name);
+            let dims = match self.is_text(ty) {
+                true => given.text_dims(self.tokens.as_ref()),
+                false => given.dims(),
+            };
+            // A table or a picture may fill a model's input whose sizes it does not tell: that is found when it is decoded.
+            let pairs = match dims {
+                Ok(dims) => match aligned(ty, &dims) {
+                    None if is_models => continue,
+                    pairs => pairs.ok_or_else(|| misfit(name, ty, given, &dims))?,
+                },
+                Err(_) if is_models => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for (dim, size) in pairs {
                 let Some(letter) = own_name(dim) else { continue };
                 let size = i64::try_from(size).unwrap_or(i64::MAX);
                 if size < 1 {

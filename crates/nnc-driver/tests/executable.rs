@@ -70,6 +70,7 @@ fn manifest(reading: Reading) -> Manifest {
         batched: true,
         reading,
         default: Vec::new(),
+        bound: None,
     };
     let (row, whole) = (WIDTH * 4, BATCH * WIDTH * 4);
     Manifest {

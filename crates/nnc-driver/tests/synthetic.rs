@@ -76,7 +76,7 @@ fn examples_are_made_from_those_of_a_file() {
     assert_eq!(columns(&dataset.train), [vec![2., 1., 4., 3., 6., 5.], vec![3., 7., 11.]]);
     let test = columns(dataset.test.as_ref().unwrap());
     assert_eq!(test[1], [3., 7., 11., 3., 7.], "more examples than rows: they begin anew");
-    assert!(dataset.files().any(|file| file.ends_with("rows.csv")), "what it is made from is an input");
+    assert!(dataset.train.file(None).ends_with("rows.csv"), "what it is made from is named");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::present::default_top;
 use lexopt::{Arg, Parser, ValueExt};
 use nnc_data::Column;
 use nnc_runtime::cpu::available_threads;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,7 +65,12 @@ impl Arguments {
                 Arg::Short('V') | Arg::Long("version") => found.version = true,
                 Arg::Short('i') | Arg::Long("input") => found.inputs.push(named(parser.value()?)),
                 Arg::Short('o') | Arg::Long("output") => found.outputs.push(named(parser.value()?)),
-                Arg::Long("set") => found.push_setting(setting(&parser.value()?)?)?,
+                Arg::Long("set") => {
+                    found.push_setting(setting(&parser.value()?)?)?;
+                    for text in more_settings(parser) {
+                        found.push_setting(setting(&text)?)?;
+                    }
+                }
                 Arg::Long("seed") => found.seed = seed(&parser.value()?)?,
                 Arg::Long("json") => found.json = true,
                 Arg::Long("threads") => found.threads = Some(count(parser, "--threads")?),
@@ -183,13 +188,22 @@ fn assign(files: &[Named], ports: &[&Port], what: &str) -> Result<Vec<Vec<PathBu
     Ok(assigned)
 }
 
-/// `NAME=FILE`, or a file alone. What stands before `=` is a name only if it could be one in the
-/// language, so that `./a=b.npy` is a file.
+/// Whether what stands before `=` is a name: it could be one in the language.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_' || letter == '.')
+}
+
+/// What follows a setting and is one, too. A file has no name before `=`, so that `./a=b.npy` ends them.
+fn more_settings(parser: &mut Parser) -> Vec<OsString> {
+    let is_setting =
+        |next: &OsStr| next.to_str().and_then(|text| text.split_once('=')).is_some_and(|(name, _)| is_name(name));
+    let next = || parser.try_raw_args()?.next_if(is_setting);
+    std::iter::from_fn(next).collect()
+}
+
+/// `NAME=FILE`, or a file alone, as `./a=b.npy` is.
 fn named(value: OsString) -> Named {
     let split = value.to_str().and_then(|text| text.split_once('='));
-    let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_' || letter == '.')
-    };
     match split {
         Some((name, path)) if is_name(name) => Named { name: Some(name.into()), path: path.into() },
         Some(_) | None => Named { name: None, path: value.into() },
@@ -299,6 +313,7 @@ mod tests {
             batched: false,
             reading: Reading::Option,
             default: default.to_vec(),
+            bound: None,
         };
         manifest.inputs.push(option("heat", &0.5f32.to_le_bytes()));
         manifest.inputs.push(option("scale", &[]));
@@ -307,6 +322,12 @@ mod tests {
         assert_eq!(found.input_files(&manifest).unwrap(), [[PathBuf::from("a.npy")]]);
         let value = |at: usize| found.option(&manifest.inputs[at]).unwrap().bytes;
         assert_eq!((value(1), value(2)), (0.5f32.to_le_bytes().to_vec(), 3f32.to_le_bytes().to_vec()));
+        let several = parse(&["--set", "heat=0.5", "scale=3", "a.npy", "--set=heet=1", "x=2", "./b=1.npy"]).unwrap();
+        let named: Vec<&str> = several.set.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            (named, several.inputs),
+            (vec!["heat", "scale", "heet", "x"], vec![file("a.npy"), file("./b=1.npy")])
+        );
         let refused = |args: &[&str]| {
             let found = parse(args)?;
             found.check_options(&manifest)?;

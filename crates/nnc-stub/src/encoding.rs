@@ -91,6 +91,7 @@ impl Writer {
         self.number(kind);
         self.number(value);
         self.list(&port.default, |to, byte| to.number(usize::from(*byte)));
+        self.number(port.bound.unwrap_or(0));
     }
 
     fn vocabulary(&mut self, vocabulary: &Vocabulary) {
@@ -185,7 +186,8 @@ impl Reader<'_> {
             _ => return None,
         };
         let default = self.list(|from| u8::try_from(from.number()?).ok())?;
-        Some(Port { name, row, batched, reading, default })
+        let bound = Some(self.number()?).filter(|&bound| bound > 0);
+        Some(Port { name, row, batched, reading, default, bound })
     }
 
     fn truth(&mut self) -> Option<bool> {
@@ -236,6 +238,7 @@ mod tests {
     fn round_trips() {
         let mut manifest = sample();
         manifest.variants[0].arena_bytes = usize::MAX;
+        manifest.inputs[0].bound = Some(300);
         assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
     }
 

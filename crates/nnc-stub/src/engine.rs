@@ -5,6 +5,7 @@
 //! built executables share this, so that both give the same bits.
 
 use crate::manifest::{Manifest, Port, Role, Variant};
+use crate::outside::Outside;
 use crate::present::Answer;
 use nnc_data::Column;
 use nnc_runtime::{AlignedBuffer, ExternalBuffer, Layout, Program, ProgramError};
@@ -81,12 +82,18 @@ pub enum EngineError {
         /// The rows that were given.
         rows: usize,
     },
-    /// The program met an index outside of its axis; it was not followed.
-    #[error("an index is out of range: it is a number of the input, or made of it by the model")]
-    Index,
+    /// The program met an index outside of its axis; it was not followed. Which number of an input it is, if it is one as it
+    /// stands there.
+    #[error("an index is out of range: {}", described(.0.as_ref()))]
+    Index(Option<Outside>),
     /// The manifest and the program do not fit together: a bug in the compiler.
     #[error("bug in the compiler: {0}")]
     Program(#[from] ProgramError),
+}
+
+fn described(outside: Option<&Outside>) -> String {
+    let made = || "the model makes it of its inputs".to_owned();
+    outside.map_or_else(made, ToString::to_string)
 }
 
 /// Where the weights of a program lie.
@@ -153,7 +160,10 @@ impl<'w> Engine<'w> {
         while start < rows {
             let count = self.manifest.batch.min(rows - start);
             self.load(inputs, start, count);
-            self.step()?;
+            self.step().map_err(|error| match error {
+                EngineError::Index(None) => EngineError::Index(self.manifest.outside(inputs, start..start + count)),
+                error => error,
+            })?;
             self.store(&mut answers, count);
             start += count;
         }
@@ -211,7 +221,7 @@ impl<'w> Engine<'w> {
         let failed = |buffer: &AlignedBuffer| buffer.as_slice::<i32>().first().is_some_and(|&status| status != 0);
         let mut externals = self.manifest.externals.iter().zip(&self.buffers);
         match externals.any(|(external, buffer)| external.role == Role::Status && failed(buffer)) {
-            true => Err(EngineError::Index),
+            true => Err(EngineError::Index(None)),
             false => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ Options:
   -i, --input NAME=FILE   the file of an input; just FILE if there is only one
   -o, --output NAME=FILE  write an answer as .npy instead of printing it (a text as text, unless
                           FILE ends in .npy); just FILE if there is only one
-      --set NAME=VALUE    set an option of the program
+      --set NAME=VALUE... set options of the program
       --seed N            draw random numbers by another seed than 0
       --json              print JSON
       --top K             print K classes per row (5 for one row, 1 for many)

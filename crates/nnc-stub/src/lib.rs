@@ -17,9 +17,11 @@ mod input;
 pub mod json;
 pub mod manifest;
 pub mod number;
+mod outside;
 pub mod present;
 
 pub use engine::{Engine, EngineError, Weights};
 pub use input::{decode, given, read_port};
 pub use manifest::Manifest;
+pub use outside::Outside;
 pub use present::Answer;

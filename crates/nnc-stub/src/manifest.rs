@@ -67,6 +67,8 @@ pub struct Port {
     pub reading: Reading,
     /// Of an option, the bytes it has when it is not given; empty if it must be.
     pub default: Vec<u8>,
+    /// Of an input of whole numbers that the program picks by: all are below this, which is not 0.
+    pub bound: Option<usize>,
 }
 
 impl Port {
@@ -260,6 +262,7 @@ pub(crate) mod tests {
             batched: true,
             reading,
             default: Vec::new(),
+            bound: None,
         };
         Manifest {
             program: "Digits".into(),

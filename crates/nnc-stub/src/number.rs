@@ -49,6 +49,14 @@ impl Number {
         bytes.chunks_exact(dtype.size()).map(move |element| Self::read(dtype, element))
     }
 
+    /// The value, if it is of a whole-number dtype.
+    pub fn whole(self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(value),
+            Self::Single(_) | Self::Double(_) | Self::Bool(_) => None,
+        }
+    }
+
     /// The value as f64; large integers are rounded.
     #[allow(clippy::cast_precision_loss, reason = "for display and statistics only")]
     pub fn as_f64(self) -> f64 {

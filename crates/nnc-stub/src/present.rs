@@ -308,7 +308,7 @@ pub(crate) mod tests {
 
     pub(crate) fn answer(dims: &[usize], rows: usize, reading: Reading, values: &[f32]) -> Answer {
         let row = FieldType::new(DType::F32, dims);
-        let port = Port { name: "y".into(), row, batched: true, reading, default: Vec::new() };
+        let port = Port { name: "y".into(), row, batched: true, reading, default: Vec::new(), bound: None };
         Answer { port, rows, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
     }
 
@@ -367,7 +367,8 @@ pub(crate) mod tests {
 
     fn letters(dims: &[usize], rows: usize, numbers: &[i32]) -> Answer {
         let row = FieldType::new(DType::I32, dims);
-        let port = Port { name: "y".into(), row, batched: true, reading: Reading::Text, default: Vec::new() };
+        let port =
+            Port { name: "y".into(), row, batched: true, reading: Reading::Text, default: Vec::new(), bound: None };
         Answer { port, rows, bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() }
     }
 

@@ -3,7 +3,7 @@
 use crate::arguments::{EngineOptions, FileOptions, PassOptions, TuneOptions};
 use crate::terminal;
 use crate::{Failure, output};
-use nnc_driver::answer::AnswerGraphs;
+use nnc_driver::answer::{AnswerGraphs, model_name, open_dims};
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::fit::{Fitted, fit};
 use nnc_driver::prune::channels::records;
@@ -13,8 +13,7 @@ use nnc_driver::stage::Which;
 use nnc_driver::store::Store;
 use nnc_driver::tune::{self, Cache, Win};
 use nnc_driver::{
-    Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, pretrained,
-    restore,
+    Compiler, Dataset, DriverError, Engine, Learned, Project, Session, dataset, executable, learned, restore,
 };
 use nnc_graph::{DType, Graph, Tensor};
 use nnc_kernel::Tuning;
@@ -150,9 +149,71 @@ pub(crate) fn refuse_not_finite(weights: &Path, store: &Store) -> Result<(), Dri
     Err(DriverError::Weights { path: weights.to_owned(), reason })
 }
 
-/// Refuses a place for a picture that one of `inputs` has, where something else than a picture is, or that cannot be written.
-pub(crate) fn check_plot_target(plot: &Path, inputs: &[&Path]) -> Result<(), Failure> {
-    executable::check_target(plot, inputs).map_err(|error| error.to_string())?;
+/// Says which model is taken when a file has several, and nobody named one.
+pub(crate) fn note_model(project: &Project, options: &FileOptions) {
+    let models = &project.unit.models;
+    if let ([first, .., taken], None) = (models.as_slice(), &options.only) {
+        let (taken, first) = (&taken.name, &first.name);
+        output::remark(&format!(
+            "of {} models the last one is taken, `{taken}`; name another with `--only`, as `--only {first}`",
+            models.len()
+        ));
+    }
+}
+
+/// Says which dims of a model by itself are taken as 1: nothing says them, nor what is given, of the sizes `known`.
+pub(crate) fn note_open_dims(project: &Project, model: &str, known: &BTreeMap<String, i64>) {
+    let open = open_dims(project, model, known);
+    let Some(example) = open.first() else { return };
+    let listed = open.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let verb = if open.len() == 1 { "is" } else { "are" };
+    output::remark(&format!(
+        "{listed} {verb} taken as 1: the model leaves it open; give it with `--bind {example}=64`"
+    ));
+}
+
+/// As [`note_model`] and [`note_open_dims`], for a command that makes the program of a file without a recipe.
+pub(crate) fn note_choices(
+    project: &Project,
+    options: &FileOptions,
+    known: &BTreeMap<String, i64>,
+) -> Result<(), DriverError> {
+    if project.unit.recipes.is_empty() {
+        note_model(project, options);
+        note_open_dims(project, &model_name(project, options.only.as_deref())?, known);
+    }
+    Ok(())
+}
+
+/// All that a command reads, over which it writes nothing: the files of its project, whose data are in the folder `data` or in
+/// its own, and `others` that the command line names.
+pub(crate) fn reads<'o>(
+    project: &Project,
+    data: Option<&Path>,
+    others: impl IntoIterator<Item = &'o Path>,
+) -> Vec<PathBuf> {
+    let mut found = project.reads(data);
+    found.extend(others.into_iter().map(Path::to_owned));
+    found
+}
+
+fn paths(files: &[PathBuf]) -> Vec<&Path> {
+    files.iter().map(PathBuf::as_path).collect()
+}
+
+/// Refuses a place for what is written that one of the files has which are read, or where no regular file is.
+pub(crate) fn check_target(target: &Path, reads: &[PathBuf]) -> Result<(), Failure> {
+    executable::check_target(target, &paths(reads)).map_err(|error| Failure::Message(error.to_string()))
+}
+
+/// As [`check_target`], also of a place where something else than weights is, or that cannot be written.
+pub(crate) fn check_weights_target(output: &Path, reads: &[PathBuf]) -> Result<(), DriverError> {
+    checkpoint::check_target(output, &paths(reads))
+}
+
+/// As [`check_target`], also of a place where something else than a picture is, or that cannot be written.
+pub(crate) fn check_plot_target(plot: &Path, reads: &[PathBuf]) -> Result<(), Failure> {
+    check_target(plot, reads)?;
     if plot.exists() && !is_picture(plot) {
         let message =
             format!("{}: this is no SVG picture, and would be overwritten; choose another name", plot.display());
@@ -195,12 +256,11 @@ pub(crate) fn weights(
 /// so many rows.
 pub(crate) fn opened_model(
     project: &Project,
-    (file, weights_file, output): (&FileOptions, &Path, &Path),
+    (file, weights_file): (&FileOptions, &Path),
     loaded: &mut Checkpoint,
 ) -> Result<(AnswerGraphs, Store, usize), Failure> {
     let rows = rows(file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
-    check_not_of_layers(output, &graphs.files_of_layers(project))?;
     let told: BTreeMap<String, Tensor> =
         loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
     let mut store = weights(project, &graphs, Some(weights_file), loaded)?;
@@ -219,27 +279,9 @@ pub(crate) fn weights_again(
     weights(project, graphs, file, &mut checkpoint(file)?)
 }
 
-/// Refuses to write weights over what is read here, whatever its kind, or over anything but weights. `given` are the values of
-/// `--input`.
-pub(crate) fn check_weights_target(
-    output: &Path,
-    (file, weights): (&FileOptions, &Path),
-    given: &[String],
-) -> Result<(), DriverError> {
-    let inputs: Vec<&Path> =
-        [file.file.as_path(), weights].into_iter().chain(given.iter().map(|given| path_of(given))).collect();
-    checkpoint::check_target(output, &inputs)
-}
-
 /// The path in `name=path`, `name=@path` or `path`.
 pub(crate) fn path_of(given: &str) -> &Path {
     Path::new(given.split_once('=').map_or(given, |(_, path)| path.strip_prefix('@').unwrap_or(path)))
-}
-
-/// As [`check_weights_target`], of the files that layers begin with.
-pub(crate) fn check_not_of_layers(output: &Path, files: &[PathBuf]) -> Result<(), DriverError> {
-    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    checkpoint::check_target(output, &files)
 }
 
 /// Weights of a recipe that other weights are made of, by its data.
@@ -249,11 +291,9 @@ pub(crate) struct Trained<'o> {
     pub(crate) weights: &'o Path,
     /// The folder of the data, if it is not the file's own.
     pub(crate) data: Option<&'o Path>,
-    /// What will be written.
-    pub(crate) output: &'o Path,
 }
 
-/// A recipe with its weights and its data, whose files are not written over.
+/// A recipe with its weights and its data.
 pub(crate) fn opened<'p>(
     project: &'p Project,
     trained: Trained<'_>,
@@ -262,7 +302,6 @@ pub(crate) fn opened<'p>(
 ) -> Result<(&'p RecipeInfo, Session<'p>, Dataset), Failure> {
     refuse_batch_size(trained.file)?;
     let recipe = project.recipe(trained.file.only.as_deref())?;
-    check_not_of_layers(trained.output, &pretrained::files(project, &recipe.pretrained))?;
     let mut session = Session::without_files(project, &recipe.name, compiler.clone(), 0)?;
     session.load_exactly(trained.weights, loaded)?;
     let wrong = |reason| DriverError::Weights { path: trained.weights.to_owned(), reason };

@@ -15,7 +15,8 @@ fn a_label_out_of_range_is_found() {
     fs::write(folder.join("few.nn"), LABELLED.replace("SOURCE", "csv(\"table.csv\")")).unwrap();
     for engine in ["cranelift", "interp"] {
         let error = fails(folder, &["train", "few.nn", "--out", engine, "--engine", engine]);
-        for part in ["table.csv, line 14, column 5:", "`label`", "7 is not in 0..3"] {
+        let help = "number what is there from 0, or let the model tell more apart";
+        for part in ["table.csv, line 14, column 5:", "`label`", "7 is not in 0..3", help] {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert!(!folder.join(engine).exists(), "found before the training");
@@ -116,20 +117,121 @@ fn an_index_that_only_training_makes_names_its_operation() {
 }";
     table_and(folder.path(), &[("{ return dense(x, 3) }", model)]);
     let error = fails(folder.path(), &["train", "few.nn", "--out", "run"]);
-    assert!(error.contains("an index is out of range: 5 is not in 0..2 (`gather` in `Few` at few.nn:"), "{error}");
+    assert!(error.contains("an index is out of range: 5 is not in 0..2 (`take` in `Few` at few.nn:5)"), "{error}");
 }
 
 #[test]
 fn a_run_names_the_operation() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::write(folder.join("few.nn"), "model Few(x: i32[N, 3]) -> f32[N, 3] = take(f32(iota(5)), 2 * x)\n").unwrap();
-    fs::write(folder.join("row.csv"), "1,2,3\n").unwrap();
+    let text = "model Few(x: i32[N, 3]) -> f32[N, 3] {\n    twice = 2 * x\n    return take(f32(iota(5)), twice)\n}\n";
+    fs::write(folder.join("few.nn"), text).unwrap();
+    fs::write(folder.join("row.csv"), "1,2,0\n1,2,3\n").unwrap();
     for engine in ["native", "interp"] {
         let error = fails(folder, &["run", "few.nn", "--input", "row.csv", "--engine", engine]);
         assert!(
-            error.contains("an index is out of range: 6 is not in 0..5 (`gather` in `Few` at few.nn:1)"),
+            error.contains(
+                "an index is out of range: 6 is not in 0..5 (`take` in `Few` at few.nn:3), in row 1 of the input"
+            ),
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_number_of_an_input_is_named_with_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = "model Few(t: i32[N, 3]) -> f32[N, 3, 4] {
+    param w: f32[5, 4] = ones()
+    return take(w, t)
+}
+data table {
+    train: (i32[3], f32) = csv(\"table.csv\")
+    t: i32[3] = train.0
+    y: f32 = train.1
+}
+train Few on table {
+    epochs = 1; batch = 2
+    minimize mse(mean(Few(t), axis=[1, 2]), y) using sgd(lr=0.1)
+    answer p = Few(t)
+}
+";
+    fs::write(folder.join("few.nn"), text).unwrap();
+    fs::write(folder.join("table.csv"), "0,1,2,0.5\n2,3,4,0.5\n").unwrap();
+    fs::write(folder.join("rows.csv"), "0,1,2\n2,3,4\n4,5,-1\n").unwrap();
+    common::ok(folder, &["train", "few.nn", "--out", "run"]);
+    let weights = ["--weights", "run/last.safetensors"];
+    common::ok(folder, &[&["build", "few.nn"], &weights[..], &["-o", "few"]].concat());
+    let expected = "an index is out of range: `t` holds 5 in row 2, counted from 0, which is not in 0..5";
+    for engine in ["native", "interp"] {
+        let run = ["--input", "rows.csv", "--engine", engine];
+        let error = fails(folder, &[&["run", "few.nn"], &weights[..], &run].concat());
+        assert!(error.contains(expected), "{error}");
+    }
+    let built = std::process::Command::new(folder.join("few")).arg(folder.join("rows.csv")).output().unwrap();
+    let error = String::from_utf8_lossy(&built.stderr);
+    assert!(!built.status.success() && error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_label_out_of_range_beside_words_is_no_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts: String = (0..20).map(|row| format!("a b,{}\n", if row == 7 { 3 } else { row % 3 })).collect();
+    let model = ("model Few(x: f32[N, 4])", "model Few(x: i32[N, 4])");
+    let changes = [
+        model,
+        ("{ return dense(x, 3) }", "{ return dense(mean(embedding(x, 9, 4), axis=1), 3) }"),
+        ("(f32[4], u8)", "(words[4], u8)"),
+        ("csv(\"table.csv\")", "csv(\"table.csv\", vocabulary=9, header=false)"),
+        ("x: f32[4]", "x: i32[4]"),
+    ];
+    table_and(folder.path(), &changes);
+    fs::write(folder.path().join("table.csv"), texts).unwrap();
+    let error = fails(folder.path(), &["train", "few.nn", "--out", "run"]);
+    assert!(
+        error.contains("line 8, column 2: `label` holds an index that is out of range: 3 is not in 0..3"),
+        "{error}"
+    );
+    assert!(error.contains("number what is there from 0") && !error.contains("vocabulary"), "{error}");
+}
+
+#[test]
+fn names_of_classes_are_held_to_the_model_and_to_the_labels() {
+    let label = "    label: i32 = i32(train.1)\n";
+    let named = |classes: &str| format!("{label}    classes = [{classes}]\n");
+    let (loss, metric) = ("cross_entropy(logits, label)", "    metric accuracy = accuracy(logits, label)\n");
+    let other_loss = "mse(logits[:, 0], f32(label))";
+    let told =
+        |count: &str| format!("`classes` of `table` names {count}, and the model tells 3 apart: `label` is in 0..3");
+    let of_file = "table.csv has the label 2 (`label`): they are numbered from 0".to_owned();
+    for (classes, loss_now, expected) in [
+        ("\"bad\"", loss, told("1 class")),
+        ("\"a\", \"b\"", loss, told("2 classes")),
+        ("\"a\", \"b\", \"c\", \"d\"", loss, told("4 classes")),
+        ("\"a\", \"b\", \"a\"", loss, "the class `a` is named twice".to_owned()),
+        ("\"a\", \"b\"", other_loss, of_file),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        table_and(folder.path(), &[(label, &named(classes)), (loss, loss_now), (metric, "")]);
+        let error = fails(folder.path(), &["train", "few.nn", "--out", "run"]);
+        assert!(error.contains(&expected), "{classes}: {error}");
+        assert!(!folder.path().join("run").exists());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    table_and(folder.path(), &[(label, &named("\"a\", \"b\", \"c\""))]);
+    common::ok(folder.path(), &["train", "few.nn", "--out", "run"]);
+}
+
+#[test]
+fn an_example_that_holds_no_number_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    table_and(folder.path(), &[("csv(\"table.csv\")", "npy(\"x.npy\", \"y.npy\")"), ("    validation = 0.2\n", "")]);
+    let numbers: Vec<u8> =
+        (0..80u8).flat_map(|at| if at == 54 { f32::NAN } else { f32::from(at) }.to_le_bytes()).collect();
+    let labels: Vec<u8> = (0..20).map(|row| row % 3).collect();
+    nnc_data::write_npy(&folder.path().join("x.npy"), nnc_data::DType::F32, &[20, 4], &numbers).unwrap();
+    nnc_data::write_npy(&folder.path().join("y.npy"), nnc_data::DType::U8, &[20], &labels).unwrap();
+    let error = fails(folder.path(), &["train", "few.nn", "--out", "run"]);
+    assert!(error.contains("the data hold it: `x` of example 13, counted from 0, has the number NaN"), "{error}");
 }

@@ -117,6 +117,19 @@ fn weights_serve_no_other_statistics_than_theirs() {
 }
 
 #[test]
+fn what_lacks_weights_is_not_told_by_a_path_that_nobody_wrote() {
+    let keep = trained();
+    fs::write(keep.path().join("row.csv"), "1,3\n").unwrap();
+    for (answer, whose) in [
+        ("value", "`dense_1.b` and 1 more and what is learned of the data have"),
+        ("scaled", "what is learned of the data has"),
+    ] {
+        let error = fails(keep.path(), &["run", "line.nn", "--answer", answer, "--input", "row.csv"]);
+        assert!(error.contains(&format!("{whose} no weights")) && !error.contains("data:"), "{answer}: {error}");
+    }
+}
+
+#[test]
 fn a_statistic_of_what_is_no_number_is_told_where_it_stands() {
     let keep = tempfile::tempdir().unwrap();
     let folder = keep.path();

@@ -1,15 +1,58 @@
 //! Why a run stopped: the example, the field and the operation of an index that is out of range.
 
-use super::programs::Purpose;
+use super::programs::{Programs, Purpose};
 use super::{Session, fill};
 use crate::compiled::{CompiledGraph, RunError};
+use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
-use crate::index_graph::HELD;
+use crate::index_graph::{HELD, label_bounds};
 use crate::store::Store;
 use nnc_data::Batch;
+use nnc_graph::Tensor;
+use nnc_stub::number::Number;
 
 impl Session<'_> {
+    /// Holds the names that the data block gives to its classes to the model, which picks by the label from as many as it tells
+    /// apart; where it does not, to the labels that a split has.
+    ///
+    /// # Errors
+    /// Diagnostics; [`DriverError::Usage`] when there are more names, or fewer.
+    pub fn check_classes(&self, part: &Part) -> Result<(), DriverError> {
+        let Some(classes) = &self.data.classes else { return Ok(()) };
+        let wrong = |why: String| {
+            let named = if classes.len() == 1 { "1 class".to_owned() } else { format!("{} classes", classes.len()) };
+            Err(DriverError::Usage(format!("`classes` of `{}` names {named}, and {why}", self.recipe().data)))
+        };
+        let Programs { project, recipe, .. } = self.programs;
+        let bounds = label_bounds(&project.graph(project.unit.evaluate(&recipe.name, 1))?);
+        let count = |bound: i64| usize::try_from(bound).unwrap_or(usize::MAX);
+        if bounds.values().any(|&bound| count(bound) == classes.len()) {
+            return Ok(());
+        }
+        if let Some((label, bound)) = bounds.first_key_value() {
+            return wrong(format!("the model tells {bound} apart: `{label}` is in 0..{bound}"));
+        }
+        match self.label().and_then(|at| Some((at, largest(part, at)?))) {
+            Some((at, most)) if count(most) >= classes.len() => {
+                let (file, name) = (part.file(Some(at)).display(), &self.data.raw[at].name);
+                wrong(format!("{file} has the label {most} (`{name}`): they are numbered from 0"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The field that examples are balanced by, or else the only one that is a whole number.
+    fn label(&self) -> Option<usize> {
+        let is_number = |at: &usize| {
+            let field = &self.data.raw[*at];
+            field.table.is_none() && field.ty.shape.rank() == 0 && field.ty.dtype.is_int()
+        };
+        let mut numbers = (0..self.data.raw.len()).filter(is_number);
+        let only = numbers.next().filter(|_| numbers.next().is_none());
+        self.data.balance.or(only)
+    }
+
     /// Why a run of a batch stopped, with the example that did it.
     pub(super) fn explained(&mut self, error: RunError, purpose: Purpose, batch: &Batch) -> DriverError {
         match error {
@@ -78,6 +121,13 @@ impl Session<'_> {
     }
 }
 
+/// The largest number of a field in the rows of a split.
+fn largest(part: &Part, field: usize) -> Option<i64> {
+    let column = part.table.columns.get(field)?;
+    let number = |&row: &u64| Number::read(column.ty.dtype, column.row(usize::try_from(row).ok()?)).whole();
+    part.rows.iter().filter_map(number).max()
+}
+
 /// One example of a batch as a batch of its own.
 fn example_of(batch: &Batch, place: usize) -> Batch {
     let part = |bytes: &Vec<u8>| {
@@ -85,6 +135,18 @@ fn example_of(batch: &Batch, place: usize) -> Batch {
         bytes[place * size..(place + 1) * size].to_vec()
     };
     Batch { rows: 1, indices: vec![batch.indices[place]], fields: batch.fields.iter().map(part).collect() }
+}
+
+/// The first example of a batch whose own number, of the field called `name`, is not finite.
+pub(super) fn held_by_example(name: &str, field: &Tensor, batch: &Batch) -> String {
+    let values = field.to_f64();
+    let size = (values.len() / batch.rows.max(1)).max(1);
+    let found = values.iter().position(|value| !value.is_finite());
+    let row = found.and_then(|at| Some((values[at], batch.indices.get(at / size)?)));
+    row.map_or_else(
+        || format!("`{name}` held one before"),
+        |(value, row)| format!("the data hold it: `{name}` of example {row}, counted from 0, has the number {value}"),
+    )
 }
 
 /// Which index is out of range, as the interpreter tells it.

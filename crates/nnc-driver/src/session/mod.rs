@@ -318,11 +318,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// In words, the first operation of the training step at `moment` on `rows` examples, the last that was done, that
-    /// made a value which is no finite number from values that are; or the parameter or state that held one before.
-    pub fn first_non_finite(&self, rows: usize, moment: Moment) -> Option<String> {
+    /// In words, the first operation of the training step at `moment` on a batch, the last that was done, that made a value
+    /// which is no finite number from values that are; or the parameter, the state or the example that held one before.
+    pub fn first_non_finite(&self, batch: &Batch, moment: Moment) -> Option<String> {
         let purpose = self.programs.known(moment.iteration, moment.iterations)?;
-        let program = &self.programs.compiled.get(&(purpose, rows))?.program;
+        let program = &self.programs.compiled.get(&(purpose, batch.rows))?.program;
         let run = program.interpretation(&self.store).ok()?;
         let value = run.first_non_finite(&program.graph)?;
         let node = program.graph.definition(value);
@@ -330,6 +330,7 @@ impl<'a> Session<'a> {
             Op::Param { path, .. } | Op::State { path, .. } => {
                 format!("`{path}` held one before: the file of its weights, or a former step, put it there")
             }
+            Op::Input { name, .. } => faults::held_by_example(name, run.value(value), batch),
             _ => format!("first made by {}", program.place_of(node)),
         })
     }

@@ -371,7 +371,7 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
                     loss,
                     epoch: self.progress.epoch + 1,
                     step: self.progress.batch + 1,
-                    operation: self.session.first_non_finite(batch.rows, moment),
+                    operation: self.session.first_non_finite(batch, moment),
                     checkpoint: last.filter(|path| path.exists()),
                 })))
             }

@@ -69,6 +69,10 @@ impl Cache {
     /// Why it cannot be kept, in a line.
     pub fn put(&self, key: &str, choice: Choice) -> Result<(), String> {
         let path = self.path(key).ok_or("neither NNC_CACHE nor XDG_CACHE_HOME nor HOME is set")?;
+        // A pipe would be waited for.
+        if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Err(format!("{}: this is no regular file", path.display()));
+        }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
@@ -129,6 +133,10 @@ mod tests {
         }
         fs::write(&path, [0xff; 100]).unwrap();
         assert_eq!(cache.get(KEY), None);
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(cache.get(KEY), None);
+        assert!(cache.put(KEY, choice(3)).unwrap_err().contains("no regular file"), "nobody reads the pipe");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(cache.get(KEY), None);

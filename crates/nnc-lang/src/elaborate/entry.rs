@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Finds the files that `use` names.
-pub trait Loader {
+pub trait Loader: Sync {
     /// The text of a file; the path is as seen from the folder of the file that is checked.
     ///
     /// # Errors
@@ -88,10 +88,19 @@ pub struct ModelInfo {
 
 /// Checks a file: syntax, names, types and shapes of every body, recipes and data.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
+    on_large_stack(|| Ok(check_here(name, text, loader, options))).unwrap_or_else(|diagnostics| {
+        let mut sources = Sources::default();
+        sources.add(name, text);
+        Checked { unit: None, diagnostics, sources }
+    })
+}
+
+/// As [`check`], on a stack that is large already.
+fn check_here(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     let (mut program, parsed) = Program::load(name, text, loader);
     program.given = Given::new(options, &mut program.sources);
     let program = Arc::new(program);
-    let (unit, mut diagnostics) = on_large_stack(|| check_program(&program, options, &parsed));
+    let (unit, mut diagnostics) = check_program(&program, options, &parsed);
     let mut all = parsed;
     all.append(&mut diagnostics);
     crate::diagnostic::sort(&mut all);
@@ -160,6 +169,17 @@ fn needs_arguments(function: &Function) -> bool {
 }
 
 impl Unit {
+    /// Whether the options say the size of a dim.
+    pub fn is_bound(&self, dim: &str) -> bool {
+        self.options.bind.contains_key(dim)
+    }
+
+    /// The files that it uses and those that its layers begin with, whether a recipe needs them or not; the paths are as
+    /// seen from its own folder.
+    pub fn named_files(&self) -> impl Iterator<Item = &str> {
+        self.program.used_files().chain(self.program.weight_files())
+    }
+
     /// Runs one elaboration on a stack that is large enough; what it reports becomes the error.
     ///
     /// # Errors

@@ -313,11 +313,16 @@ impl<'p> Elaborator<'p> {
 
     /// Nodes from here on come from the body of the innermost frame. Gives the former origin, to be put back.
     fn enter_origin(&mut self) -> Option<nnc_graph::OriginId> {
+        self.enter_origin_at(self.user_span())
+    }
+
+    /// As [`Self::enter_origin`], of nodes that a place of its own in the user's source makes.
+    fn enter_origin_at(&mut self, place: Span) -> Option<nnc_graph::OriginId> {
         let Some(frame) = self.frames.last() else { return self.graph.set_origin(None) };
         let origin = Origin {
             function: frame.name.clone(),
             path: frame.path_of("").trim_end_matches('.').to_owned(),
-            place: self.program.place(self.user_span()),
+            place: self.program.place(place),
         };
         let id = self.graph.intern_origin(origin);
         self.graph.set_origin(Some(id))

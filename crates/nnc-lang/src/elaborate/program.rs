@@ -7,7 +7,7 @@
 use super::given::Given;
 use crate::diagnostic::{Code, Diagnostic, FileId, Severity, Sources, Span};
 use crate::syntax::ast::{self, ItemKind};
-use crate::syntax::parse;
+use crate::syntax::parse_here;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the paths of the library's files begin with; no path that a loader is asked for does.
@@ -61,7 +61,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Parses `text`, everything it uses, and the standard library.
+    /// Parses `text`, everything it uses, and the standard library, on a stack that is large enough for it.
     pub fn load(name: &str, text: &str, loader: &dyn super::Loader) -> (Self, Vec<Diagnostic>) {
         let mut program = Self::default();
         let mut diagnostics = Vec::new();
@@ -91,7 +91,7 @@ impl Program {
         let library = path.starts_with(LIBRARY);
         let id = ModuleId(self.modules.len());
         let file = self.sources.add(name, text);
-        let (ast, mut found) = parse(file, text);
+        let (ast, mut found) = parse_here(file, text);
         let (mut functions, mut blocks) = (BTreeMap::new(), BTreeMap::new());
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         for (index, item) in ast.items.iter().enumerate() {
@@ -215,6 +215,17 @@ impl Program {
             let id = move |index| ItemId { module: ModuleId(at), index };
             module.ast.items.iter().enumerate().map(move |(index, item)| (id(index), item))
         })
+    }
+
+    /// The paths of the files that the first one uses, as a loader knows them.
+    pub fn used_files(&self) -> impl Iterator<Item = &str> {
+        self.modules.iter().skip(1).filter(|module| !module.library).map(|module| module.path.as_str())
+    }
+
+    /// The files that layers of the user's own files begin with.
+    pub fn weight_files(&self) -> impl Iterator<Item = &str> {
+        let own = self.modules.iter().filter(|module| !module.library);
+        own.flat_map(|module| module.ast.weight_files.iter().map(String::as_str))
     }
 
     /// Every item of the standard library, in order.

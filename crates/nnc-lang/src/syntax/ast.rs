@@ -19,6 +19,8 @@ pub struct Ident {
 pub struct Module {
     /// Its items in order.
     pub items: Vec<Item>,
+    /// The files that layers begin with, wherever these stand, in order.
+    pub weight_files: Vec<String>,
 }
 
 /// A declaration at the top of a file.

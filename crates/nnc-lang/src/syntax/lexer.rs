@@ -150,14 +150,14 @@ pub struct Token {
     pub span: Span,
 }
 
-/// Texts end below this, so that places fit into 32 bits.
-const LARGEST: usize = 1 << 28;
+/// The most bytes of a text, so that places fit into 32 bits.
+pub const LARGEST_TEXT: usize = 1 << 28;
 
 /// Every token of a text, comments and line ends included, closed by [`TokenKind::End`]. What is reported here is
 /// [`TokenKind::Wrong`], of which the parser says no more.
 pub fn tokens(file: FileId, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
     let span = |range: std::ops::Range<usize>| Span { file, start: range.start as u32, end: range.end as u32 };
-    if text.len() > LARGEST {
+    if text.len() > LARGEST_TEXT {
         diagnostics.push(Diagnostic::new(Code::E0101, span(0..0), "the file is too large to be a program"));
         return vec![Token { kind: TokenKind::End, span: span(0..0) }];
     }

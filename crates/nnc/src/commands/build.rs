@@ -6,15 +6,14 @@ use crate::{Failure, output, setup};
 use nnc_driver::Engine;
 use nnc_driver::answer::AnswerGraphs;
 use nnc_driver::deploy::Deployment;
-use nnc_driver::executable;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     let started = Instant::now();
-    let inputs: Vec<&Path> = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref()).collect();
-    executable::check_target(&options.output, &inputs).map_err(|error| error.to_string())?;
     let (project, mut loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
+    setup::check_target(&options.output, &setup::reads(&project, None, options.weights.as_deref()))?;
+    setup::note_choices(&project, &options.file, &BTreeMap::new())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
     let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;

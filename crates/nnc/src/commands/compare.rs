@@ -21,11 +21,10 @@ struct Measure {
 
 pub(crate) fn run(options: &Bench, weights: &Path) -> Result<(), Failure> {
     let paths: Vec<&Path> = [weights].into_iter().chain(options.compare.iter().map(|path| path.as_path())).collect();
-    if let Some(plot) = &options.plot {
-        let inputs: Vec<&Path> = paths.iter().copied().chain([options.file.file.as_path()]).collect();
-        setup::check_plot_target(plot, &inputs)?;
-    }
     let project = setup::project(&options.file)?;
+    if let Some(plot) = &options.plot {
+        setup::check_plot_target(plot, &setup::reads(&project, options.data.as_deref(), paths.iter().copied()))?;
+    }
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     let loaded: Vec<Checkpoint> = paths.iter().map(|path| checkpoint::load(path)).collect::<Result<_, _>>()?;
     let files: Vec<Weights<'_>> = paths.iter().copied().zip(&loaded).collect();

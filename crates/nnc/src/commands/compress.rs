@@ -17,16 +17,14 @@ use std::path::{Path, PathBuf};
 const EPOCHS: f64 = 0.2;
 
 pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
-    setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
+    check_targets(options, setup::reads(&project, options.data.as_deref(), [options.weights.as_path()]))?;
     let compiler = setup::native(options.threads, options.isa.isa, PassOptions::default())?;
     setup::refuse_quantised(&options.weights, &loaded)?;
-    let Compress { file, weights, data, output, .. } = options;
-    let trained = Trained { file, weights, data: data.as_deref(), output };
+    let Compress { file, weights, data, .. } = options;
+    let trained = Trained { file, weights, data: data.as_deref() };
     let (recipe, session, dataset) = setup::opened(&project, trained, &compiler, &loaded)?;
     setup::refuse_not_finite(weights, session.store())?;
-    let inputs: Vec<&Path> = dataset.files().chain([file.file.as_path(), weights.as_path()]).collect();
-    check_targets(options, &inputs)?;
     let request = request(options, recipe);
     let given = Given { project: &project, recipe, weights: &loaded, dataset: &dataset, compiler: &compiler };
     let bar = terminal::spinner();
@@ -54,8 +52,8 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
 
 /// Nothing is to be known late that can be known early: where the plot and the folder of all networks go. The folder is made
 /// when there is something to put in.
-fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
-    nnc_driver::checkpoint::check_target(&options.output, inputs)?;
+fn check_targets(options: &Compress, mut reads: Vec<PathBuf>) -> Result<(), Failure> {
+    setup::check_weights_target(&options.output, &reads)?;
     let named = [Some(&options.output), options.plot.as_ref(), options.keep.as_ref()];
     let places: Vec<PathBuf> = named.into_iter().flatten().filter_map(|path| std::path::absolute(path).ok()).collect();
     if let Some(twice) = (1..places.len()).find(|&at| places[..at].contains(&places[at])) {
@@ -63,8 +61,8 @@ fn check_targets(options: &Compress, inputs: &[&Path]) -> Result<(), Failure> {
         return Err(Failure::Message(message));
     }
     if let Some(plot) = &options.plot {
-        let inputs: Vec<&Path> = inputs.iter().copied().chain([options.output.as_path()]).collect();
-        setup::check_plot_target(plot, &inputs)?;
+        reads.push(options.output.clone());
+        setup::check_plot_target(plot, &reads)?;
     }
     let is_used =
         |folder: &&PathBuf| folder.exists() && folder.read_dir().map_or(true, |mut inside| inside.next().is_some());

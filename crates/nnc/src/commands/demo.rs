@@ -18,6 +18,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
     for (name, content) in FILES {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(&folder);
+        refuse_other(&path, content)?;
         let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, content));
         written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
@@ -36,6 +37,15 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
         Ok(status) => Err(Failure::Message(format!("{} ended with {status}", executable.display()))),
         Err(error) => Err(Failure::Message(format!("cannot run {}: {error}", executable.display()))),
     }
+}
+
+/// Refuses a place where something else is: a network of the user's may be called as that of the demo.
+fn refuse_other(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    if !path.exists() || fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let message = format!("{}: there is another file already; name a new folder with `--out`", path.display());
+    Err(Failure::Message(message))
 }
 
 /// Runs a command of this program, and says which.
@@ -70,7 +80,9 @@ const THREE: [u8; 64] = [
 fn example(folder: &Path) -> Result<PathBuf, Failure> {
     let path = folder.join("three.csv");
     let row: Vec<String> = THREE.iter().map(u8::to_string).collect();
-    let written = fs::write(&path, row.join(",") + "\n");
+    let row = row.join(",") + "\n";
+    refuse_other(&path, row.as_bytes())?;
+    let written = fs::write(&path, row);
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(path)
 }

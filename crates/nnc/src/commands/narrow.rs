@@ -93,7 +93,7 @@ fn of_model(
     if let Some(metric) = &options.metric {
         return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
     }
-    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let places = (&options.file, options.weights.as_path());
     let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
     narrow_model((project, &graphs.graph), compiler, request, &store).map_err(|error| of_file(error, options))
 }

@@ -5,14 +5,14 @@ use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{check_writable, write_atomically};
 use nnc_driver::profile::{Errors, Profile, profile};
-use nnc_driver::{DriverError, executable, stage};
+use nnc_driver::{DriverError, stage};
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     if let Some(trace) = &options.trace {
-        executable::check_target(trace, &[&options.file.file]).map_err(|error| error.to_string())?;
+        setup::check_target(trace, &setup::reads(&project, None, options.weights.as_deref()))?;
         check_writable(trace).map_err(DriverError::from)?;
     }
-    let (project, loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
     let program = setup::program(options.program, &project)?;
     let mut compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     let rows = setup::rows(&options.file)?;

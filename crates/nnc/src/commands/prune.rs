@@ -7,13 +7,13 @@ use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::prune::{Request, Row, prune, prune_model, stage};
 use nnc_driver::store::Store;
-use nnc_driver::{DriverError, Engine, Project, Session, pretrained};
+use nnc_driver::{DriverError, Engine, Project, Session};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 
 pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
-    setup::check_weights_target(&options.output, (&options.file, &options.weights), &[])?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
+    setup::check_weights_target(&options.output, &setup::reads(&project, None, [options.weights.as_path()]))?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if !project.rounded.is_empty() {
         terminal::print_warning(
@@ -29,8 +29,6 @@ pub(crate) fn run(options: &Prune) -> Result<(), Failure> {
 /// The weights of a recipe.
 fn of_recipe(project: &Project, options: &Prune, loaded: &Checkpoint) -> Result<(), Failure> {
     let recipe = setup::recipe(project, &options.file)?;
-    let of_layers = pretrained::files(project, &project.recipe(Some(recipe))?.pretrained);
-    setup::check_not_of_layers(&options.output, &of_layers)?;
     // Nothing heavy runs here: the session only makes and holds tensors.
     let compiler = setup::native(Some(NonZeroUsize::MIN), Engine::host(), PassOptions::default())?;
     let mut session = Session::without_files(project, recipe, compiler, 0)?;
@@ -51,7 +49,7 @@ fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Resul
         let message = "--channels: a model without a recipe has no training that would make good for channels; add a `train` block";
         return Err(Failure::Message(message.to_owned()));
     }
-    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let places = (&options.file, options.weights.as_path());
     let (graphs, mut store, _) = setup::opened_model(project, places, &mut loaded)?;
     setup::refuse_not_finite(&options.weights, &store)?;
     let rows = prune_model(&mut store, &graphs.graph, &request(options))?;

@@ -21,8 +21,9 @@ use std::path::Path;
 const DEFAULT_PERCENTILE: f64 = 99.99;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
-    setup::check_weights_target(&options.output, (&options.file, &options.weights), &options.input)?;
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
+    let given = options.input.iter().map(|given| setup::path_of(given)).chain([options.weights.as_path()]);
+    setup::check_weights_target(&options.output, &setup::reads(&project, options.data.as_deref(), given))?;
     let compiler = setup::native(options.threads, options.isa.isa, options.passes)?;
     setup::refuse_quantised(&options.weights, &loaded)?;
     if let Some(bits) = options.weights_only {
@@ -79,8 +80,8 @@ fn of_recipe(
 
 impl<'o> From<&'o Quantise> for Trained<'o> {
     fn from(options: &'o Quantise) -> Self {
-        let Quantise { file, weights, data, output, .. } = options;
-        Self { file, weights, data: data.as_deref(), output }
+        let Quantise { file, weights, data, .. } = options;
+        Self { file, weights, data: data.as_deref() }
     }
 }
 
@@ -91,7 +92,7 @@ fn of_model(
     compiler: &Compiler,
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
-    let places = (&options.file, options.weights.as_path(), options.output.as_path());
+    let places = (&options.file, options.weights.as_path());
     let (graphs, store, rows) = setup::opened_model(project, places, &mut loaded)?;
     let manifest = outline(&graphs.subject(&loaded));
     let columns = Givens::new(&options.input).columns(&manifest)?;

@@ -7,7 +7,7 @@ use crate::{Failure, output, setup};
 use nnc_data::{Column, write_pictures};
 use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::{Deployment, outline};
-use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned, executable};
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::{PassLog, pipeline};
 use nnc_stub::manifest::{Manifest, Port};
@@ -18,15 +18,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 pub(crate) fn run(options: &Run) -> Result<(), Failure> {
-    if let Some(file) = &options.output {
-        refuse_inputs(file, options)?;
-    }
     let (project, mut loaded) = setup::weighted(&options.file, options.weights.as_deref())?;
+    if let Some(file) = &options.output {
+        let given = options.input.iter().map(|given| setup::path_of(given));
+        setup::check_target(file, &setup::reads(&project, None, given.chain(options.weights.as_deref())))?;
+    }
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
     let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
+    setup::note_choices(&project, &options.file, &sizes)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let mut compiler = setup::compiler(&options.engine)?;
@@ -49,8 +51,8 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
             print_passes(options, &log);
             let ran = engine.with_seed(options.seed).run(&inputs);
             match ran {
-                // The interpreter tells which index it is. The weights went into the engine, and with it.
-                Err(EngineError::Index) => {
+                // The interpreter tells which operation makes the index. The weights went into the engine, and with it.
+                Err(EngineError::Index(None)) => {
                     let plain = Compiler { engine: Engine::Interpreter, ..compiler.clone() };
                     let mut store = setup::weights_again(&project, &graphs, options.weights.as_deref())?;
                     let program = plain.compile(&graphs.graph)?;
@@ -93,14 +95,6 @@ fn print(options: &Run, answers: &[Answer], manifest: &Manifest) -> Result<(), F
     output::print(&String::from_utf8_lossy(&text))
 }
 
-/// An answer is never written over what it was made from.
-fn refuse_inputs(output: &Path, options: &Run) -> Result<(), Failure> {
-    let given = options.input.iter().map(|given| setup::path_of(given));
-    let files = [options.file.file.as_path()].into_iter().chain(options.weights.as_deref());
-    let inputs: Vec<&Path> = files.chain(given).collect();
-    executable::check_target(output, &inputs).map_err(|error| Failure::Message(error.to_string()))
-}
-
 fn write_answer(file: &Path, answers: &[Answer], names: Names<'_>) -> Result<(), Failure> {
     let [answer] = answers else {
         let names = answers.iter().map(|answer| format!("`{}`", answer.port.name)).collect::<Vec<_>>().join(", ");
@@ -139,7 +133,6 @@ fn interpret(
     inputs: &[Column],
     seed: i64,
 ) -> Result<Vec<Answer>, Failure> {
-    let mut program = compiler.compile(&graphs.graph)?;
     program.set_i64("$seed", seed);
     let batched = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched);
     let rows = batched.map_or(manifest.batch, |(_, column)| column.rows);
@@ -150,8 +143,12 @@ fn interpret(
         fill(&mut program, manifest, inputs, start);
         program.set_i64("$iteration", call as i64);
         if let Err(error) = program.run(store) {
+            if let Some(outside) = manifest.outside(inputs, start..start + manifest.batch) {
+                return Err(Failure::Message(EngineError::Index(Some(outside)).to_string()));
+            }
             let place = program.place_out_of_range(store).map_or(String::new(), |place| format!(" ({place})"));
-            return Err(Failure::Message(format!("{error}{place}")));
+            let of_rows = batched.map_or(String::new(), |_| shown_rows(start, manifest.batch.min(rows - start)));
+            return Err(Failure::Message(format!("{error}{place}{of_rows}")));
         }
         for answer in &mut answers {
             let count = answer.port.bytes(manifest.batch.min(rows - start));
@@ -160,6 +157,14 @@ fn interpret(
         }
     }
     Ok(answers)
+}
+
+/// The rows of a call, counted from 0.
+fn shown_rows(start: usize, count: usize) -> String {
+    match count {
+        1 => format!(", in row {start} of the input, counted from 0"),
+        _ => format!(", in the rows {start} to {} of the input, counted from 0", start + count - 1),
+    }
 }
 
 /// Prints the values called so inside the program, for the first rows; of several of one name the last one.

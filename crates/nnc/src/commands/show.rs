@@ -14,38 +14,19 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     let is_model = |name: &str| project.unit.models.iter().any(|model| model.name == name);
     let model = match project.unit.recipes.as_slice() {
         [only] if options.file.only.is_none() && is_model(&only.model) => only.model.clone(),
-        _ => model_name(&project, options.file.only.as_deref())?,
+        _ => {
+            setup::note_model(&project, &options.file);
+            model_name(&project, options.file.only.as_deref())?
+        }
     };
     let mut bind = setup::bindings(&options.file.bind)?;
     bind.entry("N".to_owned()).or_insert(1);
     let layers = layers(&project, &model, &bind)?;
-    let open = open_dims(&project, &model, &bind);
-    if !open.is_empty() {
-        let listed = open.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let (verb, example) = (if open.len() == 1 { "is" } else { "are" }, &open[0]);
-        output::remark(&format!(
-            "{listed} {verb} taken as 1: the model leaves it open; give it with `--bind {example}=64`"
-        ));
-    }
+    setup::note_open_dims(&project, &model, &BTreeMap::new());
     if options.json {
         return output::line(&format!("{:#}", as_json(&model, &layers)));
     }
     output::print(&shown(&model, &layers))
-}
-
-/// The dims of the model's inputs that nothing says.
-fn open_dims(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Vec<String> {
-    let inputs = project.unit.models.iter().filter(|info| info.name == model).flat_map(|info| &info.inputs);
-    let mut open: Vec<String> = Vec::new();
-    for dim in inputs.flat_map(|(_, ty)| ty.shape.iter()) {
-        dim.names(&mut |name| {
-            // `S[0]` is one of the dims that `...S` stands for.
-            if !bind.contains_key(name) && !name.contains('[') && open.iter().all(|known| known != name) {
-                open.push(name.to_owned());
-            }
-        });
-    }
-    open
 }
 
 fn layers(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Failure> {

@@ -10,7 +10,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::stage::{self, Which};
 use nnc_driver::store::Mismatch;
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
-use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, executable, report};
+use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, report};
 use nnc_graph::DType;
 use nnc_stub::present::printable;
 use std::collections::BTreeMap;
@@ -47,16 +47,19 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     drop(loaded);
     let dataset = Dataset::open(session.data(), root, seed as u64, Wanted::All, &learned)?;
     dataset.parts().try_for_each(|part| session.check_indices(part))?;
+    session.check_classes(&dataset.train)?;
     let out = options.out.clone().unwrap_or_else(|| new_folder(&project));
     let training = TrainOptions {
         out: Some(out.clone()),
         resume: options.resume,
         checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
     };
+    let reads = setup::reads(&project, options.data.as_deref(), options.init.as_deref());
+    own_files(&out).try_for_each(|file| setup::check_target(&file, &reads))?;
     let _unless_used = NewFolders::of(&out);
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
-        check_report(report, options, &dataset, &out)?;
+        check_report(report, &out, &reads)?;
     }
     introduce(&session, &dataset, &out)?;
     dataset.remarks().into_iter().for_each(|remark| output::remark(&printable(remark)));
@@ -139,15 +142,18 @@ fn close(recorder: Recorder, outcome: Result<Outcome, DriverError>, out: &Path) 
     Ok(outcome?)
 }
 
+/// What a run writes into its folder.
+fn own_files(out: &Path) -> impl Iterator<Item = PathBuf> {
+    files_of(out).into_iter().chain(plots::files_of(out))
+}
+
 /// A report that cannot be written should be known before the training, not after it.
-fn check_report(report: &Path, options: &Train, dataset: &Dataset, out: &Path) -> Result<(), Failure> {
-    if files_of(out).iter().chain(&plots::files_of(out)).any(|file| is_same_place(report, file)) {
+fn check_report(report: &Path, out: &Path, reads: &[PathBuf]) -> Result<(), Failure> {
+    if own_files(out).any(|file| is_same_place(report, &file)) {
         let message = format!("--report {}: the run itself writes that file; choose another name", report.display());
         return Err(Failure::Message(message));
     }
-    let inputs = dataset.files().chain([options.file.file.as_path()]).chain(options.init.as_deref());
-    let inputs: Vec<&Path> = inputs.collect();
-    executable::check_target(report, &inputs).map_err(|error| error.to_string())?;
+    setup::check_target(report, reads)?;
     check_writable(report).map_err(|error| Failure::Driver(error.into()))
 }
 

@@ -23,6 +23,11 @@ pub(crate) struct Call<'c, 'p> {
     slots: Vec<Option<Operand>>,
 }
 
+/// Whether operands are places in others, which stop the program where they are out of range.
+fn takes_places(op: &Op) -> bool {
+    matches!(op, Op::Gather { .. } | Op::ScatterAdd { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. })
+}
+
 /// A parameter's name without the mark of one that may be left out.
 fn bare(parameter: &str) -> &str {
     parameter.trim_end_matches('?')
@@ -104,9 +109,16 @@ impl<'c, 'p> Call<'c, 'p> {
         self.elaborator.ty(value).shape.rank()
     }
 
-    /// Adds a node; operands that do not fit are reported at the call.
+    /// Adds a node; operands that do not fit are reported at the call. What may stop the program when it runs is known by the
+    /// line of its own call, if that is the user's.
     pub fn emit(&mut self, op: Op, operands: &[ValueId]) -> Option<ValueId> {
-        match self.elaborator.emit(op, operands, self.span) {
+        let is_own = takes_places(&op) && !self.elaborator.program.is_library(self.span);
+        let former = is_own.then(|| self.elaborator.enter_origin_at(self.span));
+        let made = self.elaborator.emit(op, operands, self.span);
+        if let Some(former) = former {
+            self.elaborator.graph.set_origin(former);
+        }
+        match made {
             Value::Tensor(value) => Some(value),
             _ => None,
         }

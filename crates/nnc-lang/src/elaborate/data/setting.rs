@@ -176,7 +176,13 @@ impl<'p> Block<'p> {
         };
         let mut classes = Vec::with_capacity(items.len());
         for item in items.iter() {
-            classes.push(self.elaborator.text(item, expr.span)?.to_string());
+            let name = self.elaborator.text(item, expr.span)?.to_string();
+            if classes.contains(&name) {
+                let help = "each number of a label has a name of its own";
+                self.fail_with_help(Code::E0501, expr.span, format!("the class `{name}` is named twice"), help);
+                return None;
+            }
+            classes.push(name);
         }
         Some(classes)
     }

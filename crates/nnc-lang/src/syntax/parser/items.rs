@@ -12,7 +12,7 @@ impl Parser<'_, '_> {
             let doc = self.doc();
             let start = self.peek().span;
             if self.kind() == TokenKind::End {
-                return Module { items };
+                return Module { items, weight_files: std::mem::take(&mut self.weight_files) };
             }
             match self.item() {
                 Ok(kind) => {

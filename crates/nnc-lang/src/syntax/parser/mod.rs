@@ -21,7 +21,7 @@ pub const HEIGHT: usize = 1000;
 
 /// Parses the tokens of a file.
 pub fn module(file: FileId, text: &str, tokens: &[Token], diagnostics: &mut Vec<Diagnostic>) -> Module {
-    let mut parser = Parser { file, text, tokens, at: 0, depth: 0, height: 0, diagnostics };
+    let mut parser = Parser { file, text, tokens, at: 0, depth: 0, height: 0, weight_files: Vec::new(), diagnostics };
     parser.module()
 }
 
@@ -38,6 +38,8 @@ struct Parser<'t, 'd> {
     depth: usize,
     /// The height of the highest tree that was made since [`Parser::aside`] last began.
     height: usize,
+    /// For [`Module::weight_files`].
+    weight_files: Vec<String>,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 

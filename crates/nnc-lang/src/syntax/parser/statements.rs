@@ -169,7 +169,9 @@ impl Parser<'_, '_> {
             if let Some(word) = self.eat_word("from") {
                 self.refuse_again("from", word.span, layer.from.is_some());
                 let token = self.expect(TokenKind::Str, "after `from`")?;
-                layer.from = Some((self.string(token.span), token.span));
+                let file = self.string(token.span);
+                self.weight_files.push(file.clone());
+                layer.from = Some((file, token.span));
             } else if let Some(token) = self.eat_word("frozen") {
                 self.refuse_again("frozen", token.span, layer.frozen.replace(token.span).is_some());
             } else if let Some(token) = self.eat_word("partial") {
