@@ -139,7 +139,6 @@ fn interpret(
     inputs: &[Column],
     seed: i64,
 ) -> Result<Vec<Answer>, Failure> {
-    let mut program = compiler.compile(&graphs.graph)?;
     program.set_i64("$seed", seed);
     let batched = manifest.inputs.iter().zip(inputs).find(|(port, _)| port.batched);
     let rows = batched.map_or(manifest.batch, |(_, column)| column.rows);
