@@ -49,6 +49,10 @@ pub enum Command {
     /// Format files in place.
     Fmt(Fmt),
     /// Train a recipe, and measure the result on the test split.
+    ///
+    /// The run's folder holds `last.safetensors`, `best.safetensors`, `metrics.csv`, its curves as `curves.svg`, and events for
+    /// TensorBoard. A run that was stopped, by Ctrl-C or worse, goes on with `--resume` and ends with the same bits as one
+    /// that was not.
     Train(Train),
     /// Measure trained weights on the test split.
     Eval(Eval),
@@ -69,8 +73,18 @@ pub enum Command {
     /// Time the fused program against the same one unfused.
     Bench(Bench),
     /// Time each kernel of a program, beside what this machine can do at best.
+    ///
+    /// What is predicted follows from the code. The roofline is the least time in which the machine can do the arithmetic, or move
+    /// the bytes of the kernel's buffers; from and to memory, or the caches if they hold all of them. Its limits are measured.
     Profile(Profile),
-    /// Tell which operations were fused, which were not, and why.
+    /// Tell what a program is made of, without running it: its kernels, how long they are predicted to take, what fills the memory,
+    /// which operations were fused, which were not, and why.
+    ///
+    /// Each line of the first table is a kernel. `tasks` are counted by phase: `7+4` are seven that all threads share, and when they
+    /// are done four. `layout` tells how the images lie that it reads: channel by channel, or the channels of a place side by side.
+    /// `how` tells how the work is cut; it is empty where elements are computed one after the other. `once` are kernels that run
+    /// before the first run, as those that pack weights for others. Times are predicted from the code for a processor as Zen 4.
+    /// With `--tune` the schedules are those that `run --tune` takes.
     Explain(Explain),
     /// Train the handwritten digits that ship with nnc, build the executable, and run it.
     Demo(Demo),
@@ -190,11 +204,7 @@ pub struct Fmt {
     pub check: bool,
 }
 
-/// Train a recipe, and measure the result on the test split.
-///
-/// The run's folder holds `last.safetensors`, `best.safetensors`, `metrics.csv`, its curves as `curves.svg`, and events for
-/// TensorBoard. A run that was stopped, by Ctrl-C or worse, goes on with `--resume` and ends with the same bits as one
-/// that was not.
+/// The options of `train`.
 #[derive(Args, Debug)]
 pub struct Train {
     #[command(flatten)]
@@ -406,10 +416,7 @@ pub struct Bench {
     pub json: bool,
 }
 
-/// Time each kernel of a program, beside what this machine can do at best.
-///
-/// The prediction is the roofline: the least time in which the machine can do the arithmetic, or move the bytes of the
-/// kernel's buffers; from and to memory, or the caches if they hold all of them. Limits are measured.
+/// The options of `profile`.
 #[derive(Args, Debug)]
 pub struct Profile {
     #[command(flatten)]
@@ -440,14 +447,7 @@ pub struct Profile {
     pub trace: Option<PathBuf>,
 }
 
-/// Tell what a program is made of, without running it: its kernels, how long they are predicted to take, what fills the memory,
-/// which operations were fused, which were not, and why.
-///
-/// Each line of the first table is a kernel. `tasks` are counted by phase: `7+4` are seven that all threads share, and when they
-/// are done four. `layout` tells how the images lie that it reads: channel by channel, or the channels of a place side by side.
-/// `how` tells how the work is cut; it is empty where elements are computed one after the other. `once` are kernels that run
-/// before the first run, as those that pack weights for others. Times are predicted from the code for a processor as Zen 4. With `--tune` the
-/// schedules are those that `run --tune` takes.
+/// The options of `explain`.
 #[derive(Args, Debug)]
 pub struct Explain {
     #[command(flatten)]
