@@ -14,7 +14,7 @@ mod common;
 use common::graphs::check_on;
 use nnc_graph::testing::{Rng, random_tensor};
 use nnc_graph::{
-    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Node, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType,
     UnaryOp, ValueId, WindowAttributes, WindowOp,
 };
 use nnc_opt::pipeline;
@@ -183,9 +183,14 @@ fn check_network(what: &str, graph: &Graph, count: usize) {
 }
 
 fn check_integers(what: &str, graph: &Graph, (count, seed): (usize, u64)) {
-    let is_product = |op: &Op| matches!(op, Op::Conv(_) | Op::Dot { .. });
-    let integers =
-        graph.nodes().filter(|(_, node)| is_product(&node.op) && graph.ty(node.results[0]).dtype == DType::I32).count();
+    // Sums of windows are convolutions by ones, which are broadcast.
+    let is_spread = |value| matches!(graph.definition(value).op, Op::Broadcast { .. });
+    let is_product = |node: &Node| match node.op {
+        Op::Conv(_) => !is_spread(node.operands[1]),
+        ref op => matches!(op, Op::Dot { .. }),
+    };
+    let is_integer = |node: &Node| graph.ty(node.results[0]).dtype == DType::I32;
+    let integers = graph.nodes().filter(|(_, node)| is_product(node) && is_integer(node)).count();
     assert_eq!(integers, count, "{what}");
     let optimised = pipeline::optimise(graph, &pipeline::Options::default()).unwrap().graph;
     let given = given(&optimised, seed + 1);

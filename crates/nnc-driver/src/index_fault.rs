@@ -58,8 +58,9 @@ impl IndexFault {
 
     /// Whether the field that holds it is words or tokens.
     fn is_of_words(&self, table: &Table) -> bool {
-        let field = self.field.as_ref();
-        field.is_some_and(|(at, _)| table.tables.get(*at).is_some_and(Option::is_some))
+        // A source of text alone has one column, which no table is named for.
+        let is_text = |at: usize| table.tables.get(at).map_or(!table.vocabularies.is_empty(), Option::is_some);
+        self.field.as_ref().is_some_and(|(at, _)| is_text(*at))
     }
 
     /// Where the index stands: in text by its line, and by its column when the field has one cell.

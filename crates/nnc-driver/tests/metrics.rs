@@ -23,6 +23,7 @@ train still on points {
     error = line(x)[:, 0] - y
     minimize mean(error ** 2) using sgd(lr=0.0)
     metric root = root_mean_squared_error(line(x)[:, 0], y)
+    answer value = line(x)
 }";
 
 /// The rows of `metrics.csv`, each column by its name.

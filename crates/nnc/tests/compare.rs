@@ -156,8 +156,9 @@ fn zeros_and_masks_are_those_of_the_weights() {
     let dense = mask(&folder.join("pruned.safetensors"), "dense_1.w");
     for file in ["p8.safetensors", "p4.safetensors"] {
         assert_eq!(mask(&folder.join(file), "dense_1.w"), dense);
-        ok(&folder, &["train", "digits.nn", "--init", file, "--set", "epochs=1", "--out", "tuned"]);
-        assert_eq!(mask(&folder.join("tuned/last.safetensors"), "dense_1.w"), dense, "{file}");
+        let tuned = format!("tuned-{file}");
+        ok(&folder, &["train", "digits.nn", "--init", file, "--set", "epochs=1", "--out", &tuned]);
+        assert_eq!(mask(&folder.join(tuned).join("last.safetensors"), "dense_1.w"), dense, "{file}");
         let explained = ok(&folder, &["explain", "digits.nn", "--program", "answer", "--weights", file]);
         let numbers = if file == "p8.safetensors" { "bytes" } else { "few bits" };
         assert!(explained.contains(&format!("% zeros, products of {numbers} multiply them")), "{explained}");
@@ -184,7 +185,8 @@ fn what_numbers_stand_for_is_trained_further() {
         NORMED.replace("adamw(lr=3e-3)", "sgd(lr=0.0)\n    quantise(start=0.0, momentum=1.0)"),
     )
     .unwrap();
-    for (file, far) in [("q8", 1.0 / 128.0), ("bf16", 1.0 / 256.0), ("int8", 1.0 / 254.0), ("int4", 1.0 / 8.0)] {
+    // Of four bits the largest values are clipped where all others gain by it.
+    for (file, far) in [("q8", 1.0 / 128.0), ("bf16", 1.0 / 256.0), ("int8", 1.0 / 254.0), ("int4", 0.25)] {
         let file = format!("{file}.safetensors");
         let line = ["train", "still.nn", "--init", &file, "--set", "epochs=1", "--out", "still"];
         let trained = nnc(&folder, &line);

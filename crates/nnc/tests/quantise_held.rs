@@ -89,7 +89,7 @@ fn targets_and_classes_are_not_rounded() {
     }
     let answers = ["target", "number", "features"].map(|name| out.lines().find(|line| line.contains(name)).unwrap());
     assert!(answers[0].contains("0.00 % in the mean") && answers[1].contains("changes in 0 of 16"), "{answers:?}");
-    assert!(out.contains("answer best changes in "), "{out}");
+    assert!(out.contains("answer `best` changes in "), "{out}");
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
         checkpoint_every: options.checkpoint_every.map(NonZeroU64::get),
     };
     let reads = setup::reads(&project, options.data.as_deref(), options.init.as_deref());
-    own_files(&out).try_for_each(|file| setup::check_target(&file, &reads))?;
+    // A plot whose place is taken by a folder is not drawn; that ends no training.
+    own_files(&out).filter(|file| file.is_file()).try_for_each(|file| setup::check_target(&file, &reads))?;
     let _unless_used = NewFolders::of(&out);
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
