@@ -1,6 +1,6 @@
-//! Builds `nnc-stub`, the program that `nnc build` makes executables from, and leaves it in
-//! `OUT_DIR` for `src/executable` to embed: once for numbers and images alone, and once with all decoders. So a plain `cargo build` suffices, and a built `nnc`
-//! needs no toolchain.
+//! Builds `nnc-stub`, the program that `nnc build` makes executables from, and leaves it in `OUT_DIR` for
+//! `src/executable` to embed: once for numbers and images alone, and once with all decoders. So a plain `cargo build`
+//! suffices, and a built `nnc` needs no toolchain.
 //!
 //! The stub is built by a cargo of its own: it needs another profile, other features of the shared
 //! crates, and must not unwind. Its target directory is its own, so the two cargos wait for no lock

@@ -1,8 +1,8 @@
 //! The kernels of a program, each once, for people to read.
 //!
-//! A kernel is called as C calls functions on Linux, with four arguments ([`nnc_runtime::abi::KernelFn`]): RDI points to the
-//! addresses of its parameters, RSI and RDX hold the first task and the one behind the last, RCX points to the scratch memory of
-//! the thread. Assembly begins with what that is for each kernel.
+//! A kernel is called as C calls functions on Linux, with four arguments ([`nnc_runtime::abi::KernelFn`]): RDI points
+//! to the addresses of its parameters, RSI and RDX hold the first task and the one behind the last, RCX points to the
+//! scratch memory of the thread. Assembly begins with what that is for each kernel.
 
 use crate::compile::first_equal;
 use crate::{Backend, CodegenError, clif, x64};

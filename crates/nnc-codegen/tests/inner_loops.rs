@@ -111,10 +111,10 @@ fn reloads(line: &str) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with("[rsp") && rest.contains("[rsp") && rest.contains("mm"))
 }
 
-/// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels side by
-/// side, and their derivatives. Loops of which less than a seventh multiplies are none: they transform or bring together. The taps
-/// of a depthwise convolution stay the same in all rounds; with sums and images they are more than the 16 registers of AVX2, so
-/// some are read in each round, from the frame as they would be from where they lie.
+/// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels
+/// side by side, and their derivatives. Loops of which less than a seventh multiplies are none: they transform or bring
+/// together. The taps of a depthwise convolution stay the same in all rounds; with sums and images they are more than
+/// the 16 registers of AVX2, so some are read in each round, from the frame as they would be from where they lie.
 #[test]
 fn no_microkernel_spills() {
     let graphs: Vec<(&str, Graph)> = vec![
@@ -190,8 +190,8 @@ fn innermost(listing: &str) -> Vec<Vec<&str>> {
     found
 }
 
-/// The sums, the vectors of B and the repeated element of A stay in registers, and most of what is issued multiplies; of a
-/// single row every vector of B is used but once, so that it is near a half.
+/// The sums, the vectors of B and the repeated element of A stay in registers, and most of what is issued multiplies;
+/// of a single row every vector of B is used but once, so that it is near a half.
 #[test]
 fn tiles_stay_in_registers() {
     let graphs = [

@@ -79,7 +79,8 @@ fn single_channels([images, channels, high, wide]: [usize; 4], taps: [usize; 2],
     graph
 }
 
-/// Slabs of all taps, of lines of taps and of a part of a line; strides, padding, dilation, odd channels, several parts.
+/// Slabs of all taps, of lines of taps and of a part of a line; strides, padding, dilation, odd channels, several
+/// parts.
 #[test]
 fn convolutions_of_single_channels_and_their_gradients() {
     for (seed, (image, taps, geometry)) in [
@@ -101,8 +102,9 @@ fn convolutions_of_single_channels_and_their_gradients() {
     }
 }
 
-/// The transpose in the image, in one axis and in two, on a cotangent of its own and with what follows it: phases of strides up
-/// to 5, by every tap or some, by none, and by taps that lie apart; more padding than taps reach; sizes that end in any phase.
+/// The transpose in the image, in one axis and in two, on a cotangent of its own and with what follows it: phases of
+/// strides up to 5, by every tap or some, by none, and by taps that lie apart; more padding than taps reach; sizes that
+/// end in any phase.
 #[test]
 fn transposes_of_convolutions_of_single_channels() {
     let along: &[(usize, usize, [usize; 4])] = &[
@@ -133,8 +135,8 @@ fn transposes_of_convolutions_of_single_channels() {
     assert!(check(&large, 1), "several tasks");
 }
 
-/// The transpose of a convolution in an image `[N, C, ...X]`, whose axes have stride, padding before and behind, and dilation,
-/// with channels last, scaled by what has its shape.
+/// The transpose of a convolution in an image `[N, C, ...X]`, whose axes have stride, padding before and behind, and
+/// dilation, with channels last, scaled by what has its shape.
 fn transpose_of_single_channels(image: &[usize], taps: &[usize], axes: &[[usize; 4]]) -> Graph {
     let mut graph = Graph::new("transpose");
     let mut input = |name: &str, sizes: &[usize]| {
@@ -315,7 +317,8 @@ fn few_channels() {
     }
 }
 
-/// Weights that tasks go through panel by panel, asking for the next one meanwhile; windows one line after the other in a tile.
+/// Weights that tasks go through panel by panel, asking for the next one meanwhile; windows one line after the other in
+/// a tile.
 #[test]
 fn many_channels() {
     assert!(check(&convolution([[1, 13, 13, 256], [40, 256, 3, 3]], 2, 1), 1), "strided");
@@ -323,8 +326,8 @@ fn many_channels() {
     assert!(check(&convolution([[1, 9, 11, 256], [33, 256, 3, 3]], 2, 1), 3), "ragged");
 }
 
-/// A product by a parameter with a short epilogue that reads and writes elements of several sizes: a bias, what is added, and
-/// truth values that choose.
+/// A product by a parameter with a short epilogue that reads and writes elements of several sizes: a bias, what is
+/// added, and truth values that choose.
 fn finished_product([rows, depth, columns]: [usize; 3]) -> Graph {
     let mut graph = Graph::new("finished");
     let ty = |dtype, dims: &[usize]| TensorType::new(dtype, Shape::of(dims));
@@ -447,8 +450,8 @@ fn the_first_largest_of_many() {
     }
 }
 
-/// A quantised network whose activations are read by convolutions, one of single channels, by a residual sum, and by means of
-/// windows and of the image.
+/// A quantised network whose activations are read by convolutions, one of single channels, by a residual sum, and by
+/// means of windows and of the image.
 fn quantised(signed: bool, channels: usize) -> Graph {
     let mut graph = Graph::new("quantised");
     let both = |number: usize| vec![Dim::from(number); 2];

@@ -1,5 +1,6 @@
-//! Infinities and NaN in convolutions and their transposes: the graph interpreter, the kernel interpreter and every engine
-//! have them at the same places. Padding is zeros that are multiplied, so that an infinity that meets it gives NaN.
+//! Infinities and NaN in convolutions and their transposes: the graph interpreter, the kernel interpreter and every
+//! engine have them at the same places. Padding is zeros that are multiplied, so that an infinity that meets it gives
+//! NaN.
 
 mod common;
 
@@ -86,8 +87,8 @@ fn kind(value: f64) -> Option<String> {
     (!value.is_finite()).then(|| value.to_string())
 }
 
-/// Whether a graph has a transpose with a stride that is no convolution by phases. Its kernel spreads the elements of the cotangent
-/// and multiplies the zeros between them, too: an infinite weight gives NaN in more places.
+/// Whether a graph has a transpose with a stride that is no convolution by phases. Its kernel spreads the elements of
+/// the cotangent and multiplies the zeros between them, too: an infinite weight gives NaN in more places.
 fn spreads(graph: &Graph) -> bool {
     let is_strided = |at: &ConvAttributes| at.stride.iter().any(|step| step.size() > 1);
     graph.nodes().any(|(_, node)| matches!(&node.op, Op::ConvInputGrad { attributes, .. } if is_strided(attributes)))

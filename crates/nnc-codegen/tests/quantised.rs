@@ -1,5 +1,5 @@
-//! Products of integers in every form that kernels have for them: whole small networks as quantisation writes them, compiled,
-//! against the kernel interpreter, bit for bit, at every width.
+//! Products of integers in every form that kernels have for them: whole small networks as quantisation writes them,
+//! compiled, against the kernel interpreter, bit for bit, at every width.
 //!
 //! | what is multiplied | cases |
 //! | --- | --- |
@@ -140,7 +140,8 @@ impl Network {
     }
 }
 
-/// What a quantised graph reads: weights with the largest that they may be, scales that bring sums back to where they were.
+/// What a quantised graph reads: weights with the largest that they may be, scales that bring sums back to where they
+/// were.
 fn given(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
     let mut rng = Rng::new(seed);
     let mut given = BTreeMap::new();

@@ -126,8 +126,8 @@ fn errors_are_about_ten_times_those_of_the_direct_form() {
     }
 }
 
-/// A pixel that is no finite number, or too large to be transformed, is in no tile but those that read it; there nothing of it
-/// is lost.
+/// A pixel that is no finite number, or too large to be transformed, is in no tile but those that read it; there
+/// nothing of it is lost.
 #[test]
 fn what_is_not_finite_stays_in_the_tiles_that_read_it() {
     let layer = Layer { image: [1, 16, 16, 64], columns: 32 };

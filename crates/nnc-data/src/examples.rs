@@ -1,8 +1,8 @@
 //! Files that are one example each: which there are, of which class, and the decoding of all of them.
 //!
-//! The class of a file is the folder it lies in, or a part of its name. Classes are sorted by the bytes of their names, and
-//! the place of one is its number; within a class files are sorted in the same way, and by their paths where the name
-//! tells the class.
+//! The class of a file is the folder it lies in, or a part of its name. Classes are sorted by the bytes of their names,
+//! and the place of one is its number; within a class files are sorted in the same way, and by their paths where the
+//! name tells the class.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

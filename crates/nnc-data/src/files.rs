@@ -1,8 +1,8 @@
 //! Files below a folder or in an archive, seen alike.
 //!
-//! A tar archive (POSIX.1-2001, also packed with gzip) is a folder: `digits.tar.gz`, `photos.tar/train`. It is read whole,
-//! as its files are all wanted. Only its plain files count, and what else is in it is told; of two with one name the later
-//! one does, as for `tar -x`.
+//! A tar archive (POSIX.1-2001, also packed with gzip) is a folder: `digits.tar.gz`, `photos.tar/train`. It is read
+//! whole, as its files are all wanted. Only its plain files count, and what else is in it is told; of two with one name
+//! the later one does, as for `tar -x`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! A folder, or an archive, of images: one folder per class, or labels in the names of the files.
 //!
-//! Each image is read as the module `picture` says, on all cores; how files are found and numbered is in `examples`. Where
-//! one field is declared there are no labels, and images may also lie in the folder itself. Of two folders each fills one
-//! field, by pairs of one name: images and their masks.
+//! Each image is read as the module `picture` says, on all cores; how files are found and numbered is in `examples`.
+//! Where one field is declared there are no labels, and images may also lie in the folder itself. Of two folders each
+//! fills one field, by pairs of one name: images and their masks.
 
 use std::path::{Path, PathBuf};
 

@@ -13,9 +13,9 @@
 //! never for what a header claims. Splits and orders are the same bits in every version. The crate
 //! knows nothing of graphs, and prints nothing.
 //!
-//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `safetensors`, `text`, `wav`),
-//! because a built executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a file for
-//! each example, `merges` the learning of byte-pair tokens; to read by them takes only `text`.
+//! Each decoder is a cargo feature (`csv`, `gz`, `idx`, `image`, `npy`, `npz`, `safetensors`, `text`, `wav`), because a
+//! built executable carries this crate and should carry no more of it than it needs. `folders` is the sources with a
+//! file for each example, `merges` the learning of byte-pair tokens; to read by them takes only `text`.
 #![forbid(unsafe_code)]
 // A build that reads nothing is of use only to the one who lists features.
 #![cfg_attr(

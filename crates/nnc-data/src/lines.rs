@@ -1,5 +1,5 @@
-//! Texts by lines: each line is one example, and each file fills one field, so that line `i` of one belongs to line `i` of
-//! the other, as in a corpus of translations.
+//! Texts by lines: each line is one example, and each file fills one field, so that line `i` of one belongs to line `i`
+//! of the other, as in a corpus of translations.
 
 use std::path::{Path, PathBuf};
 

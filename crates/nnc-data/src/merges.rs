@@ -16,7 +16,8 @@ const LEAST_COUNT: u64 = 2;
 const CHUNK: usize = 1 << 16;
 
 impl TokenTable {
-    /// The table that `texts` teach, with at most `size` numbers; `None` when there is no room for the bytes, or no text.
+    /// The table that `texts` teach, with at most `size` numbers; `None` when there is no room for the bytes, or no
+    /// text.
     pub fn learn<'a>(texts: impl Iterator<Item = &'a str> + Send, size: usize) -> Option<Self> {
         let size = size.checked_sub(MARKS.len()).filter(|_| size >= LEAST_TOKENS)?;
         let alphabet = (0..=u8::MAX).map(char::from).collect();

@@ -1,8 +1,8 @@
 //! Text for models of byte-pair tokens: windows of consecutive tokens, each as its number.
 //!
-//! As in a text of characters ([`crate::text`]), a window is one example, and begins with the last token of the one before.
-//! The table of tokens is learned from what is trained on: where the end of the file is held out, from as many of its
-//! bytes before that end.
+//! As in a text of characters ([`crate::text`]), a window is one example, and begins with the last token of the one
+//! before. The table of tokens is learned from what is trained on: where the end of the file is held out, from as many
+//! of its bytes before that end.
 
 use std::path::Path;
 
@@ -19,7 +19,8 @@ use crate::words::{self, WordOptions};
 /// Reads the file `path`, which may be packed with gzip.
 ///
 /// # Errors
-/// A missing or empty file, one that is no UTF-8 or has fewer tokens than one window, known tables of another kind or size.
+/// A missing or empty file, one that is no UTF-8 or has fewer tokens than one window, known tables of another kind or
+/// size.
 pub fn open(path: &Path, fields: &[FieldType], options: &WordOptions) -> Result<Table> {
     let content = content::read_file(path, Role::Source)?;
     decode(&content, path, fields, options)

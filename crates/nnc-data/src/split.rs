@@ -117,9 +117,9 @@ pub fn epoch_order(rows: &[u64], seed: u64, epoch: u32) -> Vec<u64> {
     order
 }
 
-/// The order of an epoch that presents each class equally often (to within one example), and as many examples as there are
-/// `rows`; `classes` has the class of each. Of a rare class examples come again, once all of it were there; of a common one
-/// some are left to the next epoch's chance.
+/// The order of an epoch that presents each class equally often (to within one example), and as many examples as there
+/// are `rows`; `classes` has the class of each. Of a rare class examples come again, once all of it were there; of a
+/// common one some are left to the next epoch's chance.
 pub fn balanced_order(rows: &[u64], classes: &[i64], seed: u64, epoch: u32) -> Vec<u64> {
     let mut members: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
     for (&row, &class) in rows.iter().zip(classes) {

@@ -1,13 +1,13 @@
 //! Text for models of characters: windows of consecutive characters, each as its number.
 //!
 //! Characters are Unicode scalars, taken as they are, line ends too; only a byte order mark at the beginning is passed
-//! over. They are numbered in their order (by scalar value) among those that occur in the file: the vocabulary, which is
-//! kept as [`Table::classes`]. Its size is declared, and files are held to it.
+//! over. They are numbered in their order (by scalar value) among those that occur in the file: the vocabulary, which
+//! is kept as [`Table::classes`]. Its size is declared, and files are held to it.
 //!
-//! A window of `length` characters is one example. Each window begins with the last character of the one before, so that
-//! with `length - 1` characters as inputs and the ones behind them as targets every character is a target once (but for
-//! the first, and what is left at the end of the file and fills no window). So a part of the windows in the order of the
-//! file has no target in common with another part.
+//! A window of `length` characters is one example. Each window begins with the last character of the one before, so
+//! that with `length - 1` characters as inputs and the ones behind them as targets every character is a target once
+//! (but for the first, and what is left at the end of the file and fills no window). So a part of the windows in the
+//! order of the file has no target in common with another part.
 
 use std::collections::BTreeSet;
 use std::path::Path;

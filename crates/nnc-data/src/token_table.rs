@@ -1,13 +1,13 @@
 //! Byte-pair tokens and their numbers (Sennrich, Haddow, Birch 2016, over bytes as Radford and others 2019 have it).
 //!
-//! A text is cut into pieces: a run of letters, digits or other marks, with the space or the apostrophe before it; or a run of
-//! white space. In each piece the bytes of its UTF-8 are tokens at first; then the two neighbours whose merge was learned
-//! earliest become one token, the leftmost first, until no two have been learned. Pieces have at most [`LONGEST`]
-//! characters, so the time is linear in the text, whatever it holds.
+//! A text is cut into pieces: a run of letters, digits or other marks, with the space or the apostrophe before it; or a
+//! run of white space. In each piece the bytes of its UTF-8 are tokens at first; then the two neighbours whose merge
+//! was learned earliest become one token, the leftmost first, until no two have been learned. Pieces have at most
+//! [`LONGEST`] characters, so the time is linear in the text, whatever it holds.
 //!
-//! The first numbers are the marks, the next 256 the single bytes; so every text has tokens, and these give it back. The
-//! merges are learned by the crate `tokenizers` (`merges`); to follow them takes what is here, which is all that a built
-//! executable carries.
+//! The first numbers are the marks, the next 256 the single bytes; so every text has tokens, and these give it back.
+//! The merges are learned by the crate `tokenizers` (`merges`); to follow them takes what is here, which is all that a
+//! built executable carries.
 
 use crate::vocabulary::{MARKS, PADDING, Pushed, push_number};
 use std::collections::HashMap;
@@ -33,8 +33,8 @@ pub struct TokenTable {
 }
 
 impl TokenTable {
-    /// The table of merges of tokens by their numbers; `None` if one merges what is not there before it, or what no piece of
-    /// a text can hold, or is there twice.
+    /// The table of merges of tokens by their numbers; `None` if one merges what is not there before it, or what no
+    /// piece of a text can hold, or is there twice.
     pub fn new(merges: Vec<(u32, u32)>) -> Option<Self> {
         let mut tokens: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
         let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();

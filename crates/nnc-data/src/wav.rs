@@ -1,9 +1,9 @@
 //! Sounds: WAV files (Microsoft and IBM, "Multimedia Programming Interface and Data Specifications 1.0", 1991), one an
 //! example, by folders or with labels in their names as for images.
 //!
-//! Samples are numbers from -1 to 1; whole ones are divided by the largest, `2^(bits - 1)`. A sound is cut at its end or
-//! filled up with zeros to the declared length. The declared rate is that of every file: nothing is resampled. `[T]` is
-//! the mean of the channels, `[C, T]` each of just as many.
+//! Samples are numbers from -1 to 1; whole ones are divided by the largest, `2^(bits - 1)`. A sound is cut at its end
+//! or filled up with zeros to the declared length. The declared rate is that of every file: nothing is resampled. `[T]`
+//! is the mean of the channels, `[C, T]` each of just as many.
 
 use std::io::Cursor;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! Words and their numbers.
 //!
-//! A text is split at white space. Punctuation at either end of what lies between is a word of its own (equal marks in a
-//! row are one), but an apostrophe before a letter stays: `"it's", he said` is `"`, `it's`, `"`, `,`, `he`, `said`, and
-//! `'ve` is one word. Nothing is normalised but capital letters, on request.
+//! A text is split at white space. Punctuation at either end of what lies between is a word of its own (equal marks in
+//! a row are one), but an apostrophe before a letter stays: `"it's", he said` is `"`, `it's`, `"`, `,`, `he`, `said`,
+//! and `'ve` is one word. Nothing is normalised but capital letters, on request.
 //!
-//! The first numbers are marks: padding, a word outside of the table, the beginning and the end of a text. Then come the
-//! most frequent words, equally frequent ones in the order of their characters. No word looks like a mark, as `<` is
-//! split off.
+//! The first numbers are marks: padding, a word outside of the table, the beginning and the end of a text. Then come
+//! the most frequent words, equally frequent ones in the order of their characters. No word looks like a mark, as `<`
+//! is split off.
 
 use crate::vocabulary::{MARKS, PADDING, Pushed, UNKNOWN, push_number};
 use std::collections::BTreeMap;
@@ -32,8 +32,8 @@ impl WordTable {
         (marked && !twice).then_some(Self { words, order, lowercase })
     }
 
-    /// The table of the most frequent words of `texts`, with at most `size` numbers; `None` when there is no word, or no
-    /// room for one.
+    /// The table of the most frequent words of `texts`, with at most `size` numbers; `None` when there is no word, or
+    /// no room for one.
     pub fn learn<'a>(texts: impl Iterator<Item = &'a str>, size: usize, lowercase: bool) -> Option<Self> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for text in texts {

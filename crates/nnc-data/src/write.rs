@@ -27,8 +27,8 @@ pub fn check_writable(path: &Path) -> Result<()> {
     if is_special(path) { Ok(()) } else { Staged::new(path, |_| Ok(())).map(drop) }
 }
 
-/// Refuses to write `path` when it is one of the files that its content is made from, under whatever name. An input may be a
-/// folder, of all that is below it, or a path into an archive.
+/// Refuses to write `path` when it is one of the files that its content is made from, under whatever name. An input may
+/// be a folder, of all that is below it, or a path into an archive.
 ///
 /// # Errors
 /// It is one of `inputs`, or in one of them.

@@ -1,4 +1,5 @@
-//! Folders and archives of images and sounds, from files that the tests make: what is read, and what is said of bad ones.
+//! Folders and archives of images and sounds, from files that the tests make: what is read, and what is said of bad
+//! ones.
 
 mod common;
 

@@ -89,8 +89,8 @@ struct Bound {
     constant: usize,
 }
 
-/// Runs `target` on mutations of `seeds`, which are made when it is this target's turn: memory is measured for the whole
-/// process.
+/// Runs `target` on mutations of `seeds`, which are made when it is this target's turn: memory is measured for the
+/// whole process.
 fn fuzz(name: &str, seeds: impl FnOnce() -> Vec<Vec<u8>>, bound: &Bound, target: impl Fn(Vec<u8>)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let seeds = seeds();
@@ -351,8 +351,8 @@ fn tokens_content() {
             ["the cat, the cat's hat\tthat\n", "\u{FEFF}caf\u{e9} caf\u{e9}\r\n\r\n", "aaaaaaaaaaaaaaaaaaaa aaaa"];
         texts.map(|text| text.as_bytes().to_vec()).to_vec()
     };
-    // Beside the rows, what is learned counts each pair of a piece that is there once, with where it is. The crate starts
-    // threads, and names each of the 256 bytes.
+    // Beside the rows, what is learned counts each pair of a piece that is there once, with where it is. The crate
+    // starts threads, and names each of the 256 bytes.
     let bound = Bound { per_byte: 2000, constant: 2 << 20 };
     let fields = [FieldType::new(DType::I32, [3])];
     fuzz("tokens", texts, &bound, |content| {

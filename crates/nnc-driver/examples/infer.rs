@@ -1,10 +1,11 @@
 //! Times inference on request, for `benches/compare.py`.
 //!
-//! `infer FILE.nn --input NAME=FILE.npy [--weights W.safetensors] [--rows 1] [--threads 2] [--output OUT.npy] [--no-winograd]` compiles
-//! the answer of a file (or its last model) with its weights, as `nnc run` does, computes it once, writes the answer, and
-//! prints one line `ready COMPILE_SECONDS FLOPS BYTES`: the operations of one call, and the bytes of weights, inputs and
-//! answers, which it cannot help but touch. Then each line `K` on stdin makes K calls and prints the seconds of each on
-//! one line. A call is that of a host program: inputs are checked and copied in, the answers are copied out.
+//! `infer FILE.nn --input NAME=FILE.npy [--weights W.safetensors] [--rows 1] [--threads 2] [--output OUT.npy]
+//! [--no-winograd]` compiles the answer of a file (or its last model) with its weights, as `nnc run` does, computes it
+//! once, writes the answer, and prints one line `ready COMPILE_SECONDS FLOPS BYTES`: the operations of one call, and
+//! the bytes of weights, inputs and answers, which it cannot help but touch. Then each line `K` on stdin makes K calls
+//! and prints the seconds of each on one line. A call is that of a host program: inputs are checked and copied in, the
+//! answers are copied out.
 //!
 //! `infer --roofline [--threads 2]` prints what the machine can do, `FLOPS BYTES` a second.
 

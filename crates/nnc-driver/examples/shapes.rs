@@ -1,4 +1,5 @@
-//! Times the programs of several files kernel by kernel, in turns: `shapes [--threads 2] [--rounds 30] [--lines] FILE.nn...`
+//! Times the programs of several files kernel by kernel, in turns: `shapes [--threads 2] [--rounds 30] [--lines]
+//! FILE.nn...`
 //!
 //! Prints for each file the least seconds of a run and of each launch, which other work on the machine disturbs least,
 //! and the GFLOP/s that come of it. The program is the file's answer, or its model by itself, on made-up input.

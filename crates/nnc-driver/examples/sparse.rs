@@ -1,7 +1,8 @@
 //! Times products by sparse constant matrices against the dense kernel, in turns: `sparse [THREADS] [SECONDS]`
 //!
-//! Each line is a product of rows by a matrix of random zeros, with a bias and a rectifier: its shape, the least time of
-//! the dense kernel and of what the cost function chose, which other work on the machine disturbs least, and their ratio.
+//! Each line is a product of rows by a matrix of random zeros, with a bias and a rectifier: its shape, the least time
+//! of the dense kernel and of what the cost function chose, which other work on the machine disturbs least, and their
+//! ratio.
 
 use nnc_driver::store::Store;
 use nnc_driver::{CompiledGraph, Compiler, Engine};

@@ -1,13 +1,13 @@
 //! Times training steps on request, for `benches/compare.py`.
 //!
-//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--reference FOLDER]` compiles the file's recipe, fills batches with
-//! made-up data of the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS FLOPS
-//! BYTES`: the operations of a step, and the bytes of weights, states and inputs that it cannot help but read or write. Then
-//! each line `K` on stdin runs K steps and prints the seconds of each on one line. A step here is a step of a training run:
-//! the copy of the batch into the program's inputs is part of it, reading and decoding files is not.
+//! `step FILE.nn [--batch 64] [--threads 2] [--no-fuse] [--reference FOLDER]` compiles the file's recipe, fills batches
+//! with made-up data of the declared types (no data file is read), warms up, and prints one line `ready COMPILE_SECONDS
+//! FLOPS BYTES`: the operations of a step, and the bytes of weights, states and inputs that it cannot help but read or
+//! write. Then each line `K` on stdin runs K steps and prints the seconds of each on one line. A step here is a step of
+//! a training run: the copy of the batch into the program's inputs is part of it, reading and decoding files is not.
 //!
-//! With `--reference` the weights start as `weights.safetensors` of that folder has them, the first steps are on the batch
-//! that its data files hold, and the line `ready` ends with their losses.
+//! With `--reference` the weights start as `weights.safetensors` of that folder has them, the first steps are on the
+//! batch that its data files hold, and the line `ready` ends with their losses.
 //!
 //! With `--kernels` it prints, instead, a line `KERNEL FLOPS BYTES NAME` for each launch of the step, for
 //! `benches/hot_kernels.py`.

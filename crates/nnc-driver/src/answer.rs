@@ -68,7 +68,8 @@ impl Inputs {
         Self { letters: self.letters.filter(|_| knows), tokens, ..self }
     }
 
-    /// What has to be given before the program is made, by name: the parameters that are tensors, and what a model leaves open.
+    /// What has to be given before the program is made, by name: the parameters that are tensors, and what a model
+    /// leaves open.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorType)> {
         let parameters = self.parameters.iter().filter_map(|parameter| match &parameter.kind {
             ParameterKind::Input(ty) => Some((parameter.name.as_str(), ty)),
@@ -254,7 +255,8 @@ impl AnswerGraphs {
         Tables { sizes: &data.tables, fields: fields.collect() }.spelled(&self.graph)
     }
 
-    /// A store with the tensors that the answer needs, from a file given for all of it, of whose tensors nothing is left.
+    /// A store with the tensors that the answer needs, from a file given for all of it, of whose tensors nothing is
+    /// left.
     ///
     /// # Errors
     /// [`DriverError::Weights`] that lists the tensors which differ.

@@ -3,8 +3,8 @@
 use crate::compiled::CompiledGraph;
 use nnc_data::Table;
 
-/// Puts these rows of a table into the inputs of a program for `count` examples, one input for each column by its name; an
-/// input that the program lacks is passed over.
+/// Puts these rows of a table into the inputs of a program for `count` examples, one input for each column by its name;
+/// an input that the program lacks is passed over.
 pub(crate) fn put_rows<'n>(
     program: &mut CompiledGraph,
     names: impl Iterator<Item = &'n str>,

@@ -1,9 +1,9 @@
 //! Checkpoints: safetensors files, written so that a complete one is always there.
 //!
-//! A file is staged beside its place, synced, and renamed over it ([`Staged`]), so a process killed at any moment leaves
-//! the old file or the new one. Tensors go in by path, masks as bits (`prune::bits`); what training must remember besides
-//! (place in the data order, best metric, history) is one JSON string under the metadata key `nnc`. No clock time goes in, so
-//! equal runs write equal bytes. Any safetensors file can be read as weights.
+//! A file is staged beside its place, synced, and renamed over it ([`Staged`]), so a process killed at any moment
+//! leaves the old file or the new one. Tensors go in by path, masks as bits (`prune::bits`); what training must
+//! remember besides (place in the data order, best metric, history) is one JSON string under the metadata key `nnc`. No
+//! clock time goes in, so equal runs write equal bytes. Any safetensors file can be read as weights.
 //!
 //! Format: <https://github.com/huggingface/safetensors>.
 
@@ -88,8 +88,8 @@ fn stage_views<'s>(
     Ok(Staged::new(path, |file| file.write_all(&bytes))?)
 }
 
-/// Refuses a place for weights that one of `inputs` has, under whatever name, that cannot be written, or where something
-/// else than weights is. A place where nothing is yet is good.
+/// Refuses a place for weights that one of `inputs` has, under whatever name, that cannot be written, or where
+/// something else than weights is. A place where nothing is yet is good.
 ///
 /// # Errors
 /// Why another name should be chosen.

@@ -1,8 +1,8 @@
 //! The same network with the weights of several files: how large each is, how fast, and how good.
 //!
-//! Answers are timed in alternating rounds on made-up inputs, as [`mod@crate::bench`] does; a measure is taken on the test
-//! split, as `nnc eval` does. Each file is read as every other command reads it: the programs of one with integers have
-//! integers, zeros are compiled into kernels.
+//! Answers are timed in alternating rounds on made-up inputs, as [`mod@crate::bench`] does; a measure is taken on the
+//! test split, as `nnc eval` does. Each file is read as every other command reads it: the programs of one with integers
+//! have integers, zeros are compiled into kernels.
 
 use crate::answer::AnswerGraphs;
 use crate::bench::{alternate, fill_inputs, quantile};
@@ -96,8 +96,8 @@ pub fn compare(
 }
 
 /// The products that could be done with integers, of an answer where some are, by the names of their weights: with a
-/// normalisation folded in, these tell the channels that are left. An answer that nobody looked at has none, whatever is in the
-/// file.
+/// normalisation folded in, these tell the channels that are left. An answer that nobody looked at has none, whatever
+/// is in the file.
 fn products(project: &Project, answer: &Graph, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
     let is_of_bytes = |product: &Product<'_>| product.graph.ty(product.node.operands[0]).dtype == DType::U8;
     if !nnc_opt::products::products(answer).iter().any(is_of_bytes) {

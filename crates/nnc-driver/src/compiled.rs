@@ -396,8 +396,8 @@ impl CompiledGraph {
         }
     }
 
-    /// As [`Self::run`]; gives the time of all runs of each launch, in the order of [`Lowered::report`]. Empty unless the
-    /// graph was compiled to be measured.
+    /// As [`Self::run`]; gives the time of all runs of each launch, in the order of [`Lowered::report`]. Empty unless
+    /// the graph was compiled to be measured.
     ///
     /// # Errors
     /// As [`Self::run`].

@@ -84,8 +84,8 @@ impl Dataset {
         [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten()
     }
 
-    /// What pictures of an epoch are made from, and compressed weights are measured on: examples that were not trained on,
-    /// when there are any.
+    /// What pictures of an epoch are made from, and compressed weights are measured on: examples that were not trained
+    /// on, when there are any.
     pub fn shown(&self) -> &Part {
         self.validation.as_ref().or(self.test.as_ref()).unwrap_or(&self.train)
     }

@@ -1,8 +1,8 @@
 //! An answer with its weights, in the form that `nnc run` and built executables share.
 //!
-//! The answer's graph is compiled for a number of rows; parameters and constants have a buffer each. [`Deployment::engine`]
-//! runs it here, where weights that are packed go back to the system. [`Deployment::write`] makes an executable of it, with
-//! all weights in one block, each at a multiple of 64 bytes.
+//! The answer's graph is compiled for a number of rows; parameters and constants have a buffer each.
+//! [`Deployment::engine`] runs it here, where weights that are packed go back to the system. [`Deployment::write`]
+//! makes an executable of it, with all weights in one block, each at a multiple of 64 bytes.
 
 use crate::answer::Inputs;
 use crate::compiled::{self, Compiler, Engine as CompilerEngine};
@@ -64,8 +64,9 @@ pub struct Subject<'a> {
 }
 
 impl Deployment {
-    /// Compiles an answer for each of `engines`, best first: [`Self::write`] puts all into the executable, [`Self::engine`]
-    /// takes the first. The tensors of the store are let go one by one, so that the weights are never there twice.
+    /// Compiles an answer for each of `engines`, best first: [`Self::write`] puts all into the executable,
+    /// [`Self::engine`] takes the first. The tensors of the store are let go one by one, so that the weights are never
+    /// there twice.
     ///
     /// # Errors
     /// What the backend does not support, or a bug in the compiler.
@@ -160,8 +161,8 @@ impl Deployment {
     }
 }
 
-/// What is known of an answer before it is compiled: what goes in, what comes out, how it is read. There is no code yet, and no
-/// place for anything.
+/// What is known of an answer before it is compiled: what goes in, what comes out, how it is read. There is no code
+/// yet, and no place for anything.
 pub fn outline(subject: &Subject<'_>) -> Manifest {
     Manifest {
         program: subject.name.clone(),
@@ -232,7 +233,8 @@ impl Pieces {
     }
 }
 
-/// FNV-1a, 64 bits, by words of 8 bytes in four lanes, so that it is as fast as memory: names the weights, guards nothing.
+/// FNV-1a, 64 bits, by words of 8 bytes in four lanes, so that it is as fast as memory: names the weights, guards
+/// nothing.
 fn hash(bytes: &[u8]) -> String {
     const PRIME: u64 = 0x100_0000_01b3;
     const LANES: usize = 4;

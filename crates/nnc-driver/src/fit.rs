@@ -1,11 +1,11 @@
 //! Programs that fit into so much memory: values are computed again instead of kept until they do.
 //!
-//! What counts is what a program works in: weights, states, inputs, results, the arena, the scratch memory of the threads.
-//! Data sets, machine code and the weights' file do not, nor do other programs.
+//! What counts is what a program works in: weights, states, inputs, results, the arena, the scratch memory of the
+//! threads. Data sets, machine code and the weights' file do not, nor do other programs.
 //!
-//! What is dropped is planned from the lives of values in the program that keeps all (`nnc_kernel::plan::recompute`). The
-//! plan knows neither how kernels are fused anew nor what is made in place, so what comes of it is lowered and measured, and
-//! planned for less where that was not enough.
+//! What is dropped is planned from the lives of values in the program that keeps all (`nnc_kernel::plan::recompute`).
+//! The plan knows neither how kernels are fused anew nor what is made in place, so what comes of it is lowered and
+//! measured, and planned for less where that was not enough.
 
 use crate::compiled::{Engine, lower};
 use crate::error::DriverError;

@@ -2,8 +2,8 @@
 //!
 //! An index that depends on the examples alone, not on weights or chance, can be looked at before anything is computed
 //! with it: labels and tokens are. The graph computes every such index and compares it with its bounds; its result
-//! [`OUTSIDE`] is whether one of the batch is out of range. What the indices do not need is dead code, so a pass over the
-//! data costs little more than reading the labels.
+//! [`OUTSIDE`] is whether one of the batch is out of range. What the indices do not need is dead code, so a pass over
+//! the data costs little more than reading the labels.
 //!
 //! Some of these indices are numbers of the data block as they are, others the model computes from them. [`HELD`] is
 //! whether one of the former is out of range: then the fault is the data's.
@@ -17,8 +17,8 @@ pub(crate) const OUTSIDE: &str = "outside";
 /// The name of another result, `bool[]`, that is there if the data hold indices.
 pub(crate) const HELD: &str = "held";
 
-/// The graph that looks at the indices of `graph`; `None` when none of them depends on the examples alone. `data` is the
-/// name of the block that the examples are from.
+/// The graph that looks at the indices of `graph`; `None` when none of them depends on the examples alone. `data` is
+/// the name of the block that the examples are from.
 pub(crate) fn index_graph(graph: &Graph, data: &str) -> Option<Graph> {
     let known = known_values(graph);
     let held_values = held_values(graph, &known, data);
@@ -102,7 +102,8 @@ fn known_values(graph: &Graph) -> Vec<bool> {
     known
 }
 
-/// For each value, whether it holds numbers of the data block, at most in another order: what a model computes is its own.
+/// For each value, whether it holds numbers of the data block, at most in another order: what a model computes is its
+/// own.
 fn held_values(graph: &Graph, known: &[bool], data: &str) -> Vec<bool> {
     let mut held = vec![false; graph.value_count()];
     for (_, node) in graph.nodes() {

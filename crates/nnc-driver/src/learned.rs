@@ -22,14 +22,14 @@ impl Learned {
     }
 }
 
-/// What data are split by: the seed of the run that wrote a checkpoint, so that what it held out stays so; of other weights,
-/// that of the recipe.
+/// What data are split by: the seed of the run that wrote a checkpoint, so that what it held out stays so; of other
+/// weights, that of the recipe.
 pub fn seed(recipe: &RecipeInfo, checkpoint: &Checkpoint) -> i64 {
     Progress::of(checkpoint).map_or(recipe.seed.unwrap_or(0), |progress| progress.seed)
 }
 
-/// Of the metadata of a checkpoint what inference reads: the course of the training may be longer than the weights are. That of
-/// a file from elsewhere stays as it is.
+/// Of the metadata of a checkpoint what inference reads: the course of the training may be longer than the weights are.
+/// That of a file from elsewhere stays as it is.
 pub fn to_infer(metadata: Option<&str>) -> String {
     let Some(text) = metadata else { return String::new() };
     Progress::parse(text).map_or_else(|_| text.to_owned(), |progress| progress.without_course())

@@ -34,8 +34,8 @@ pub struct LaunchProfile {
     pub bytes: u64,
     /// Operations a second, in 10^9.
     pub gflops: f64,
-    /// Seconds that are predicted from the kernel's code ([`nnc_kernel::predict`]), with the clock and the memory of this
-    /// machine.
+    /// Seconds that are predicted from the kernel's code ([`nnc_kernel::predict`]), with the clock and the memory of
+    /// this machine.
     pub predicted_seconds: f64,
     /// Operations a second that are predicted, in 10^9.
     pub predicted_gflops: f64,

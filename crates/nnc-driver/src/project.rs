@@ -233,7 +233,8 @@ impl Project {
         channels::shrink(&graph, &self.channels).map_err(Self::does_not_fit)
     }
 
-    /// The first values of what a recipe keeps, or of a model, of the channels that the weights have; or its diagnostics.
+    /// The first values of what a recipe keeps, or of a model, of the channels that the weights have; or its
+    /// diagnostics.
     ///
     /// # Errors
     /// As [`Self::graph`].
@@ -307,8 +308,8 @@ impl Project {
         narrow(&quantise::quantise(graph, &self.quantised), &self.stored)
     }
 
-    /// As [`Self::inference`], of a program whose activations nobody looked at: its products are of floats, by the weights that
-    /// the integers stand for, or as they are stored.
+    /// As [`Self::inference`], of a program whose activations nobody looked at: its products are of floats, by the
+    /// weights that the integers stand for, or as they are stored.
     ///
     /// # Errors
     /// As [`Self::inference`].

@@ -5,8 +5,8 @@ use nnc_lang::elaborate::{Literal, SourceCall};
 use std::path::{Path, PathBuf};
 
 impl Project {
-    /// The files and folders that it reads: its own text, the texts that it uses, the files that its layers begin with, and the
-    /// sources of its data, whose paths start at `data`, or else at its own folder. They need not be there.
+    /// The files and folders that it reads: its own text, the texts that it uses, the files that its layers begin with,
+    /// and the sources of its data, whose paths start at `data`, or else at its own folder. They need not be there.
     pub fn reads(&self, data: Option<&Path>) -> Vec<PathBuf> {
         let named = self.unit.named_files().map(|path| self.folder().join(path));
         let mut found: Vec<PathBuf> = std::iter::once(self.path.clone()).chain(named).collect();

@@ -1,8 +1,8 @@
 //! The floats that a file of integers, or of few bits, stands for, so that it is trained further.
 //!
 //! Stored bytes times their scales are the parameters again ([`nnc_opt::quantise::restored`],
-//! [`nnc_opt::narrow::restored`]); masks and records of channels stay. Activations were looked at for the weights as they
-//! were, so that their ranges are no part of it, but where the recipe itself rounds: it begins with them.
+//! [`nnc_opt::narrow::restored`]); masks and records of channels stay. Activations were looked at for the weights as
+//! they were, so that their ranges are no part of it, but where the recipe itself rounds: it begins with them.
 
 use crate::bench::failed;
 use crate::checkpoint::Checkpoint;
@@ -19,11 +19,12 @@ use nnc_opt::quantise::{Layer, scales_path, weights_path};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A project whose weights are integers or of few bits, with the weights as floats: of what stays floats in the file as it is
-/// there, of all else as it stands for.
+/// A project whose weights are integers or of few bits, with the weights as floats: of what stays floats in the file as
+/// it is there, of all else as it stands for.
 ///
 /// # Errors
-/// [`DriverError::Weights`] if the file does not say what a parameter was, diagnostics, or what cannot be compiled or run.
+/// [`DriverError::Weights`] if the file does not say what a parameter was, diagnostics, or what cannot be compiled or
+/// run.
 pub fn floats(
     (project, recipe): (&Project, &RecipeInfo),
     compiler: &Compiler,

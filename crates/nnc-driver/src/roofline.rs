@@ -1,8 +1,9 @@
 //! What this machine can do, measured: arithmetic, memory and cache, by kernels of our own.
 //!
-//! Memory bounds a kernel that moves more bytes than the caches hold. Fewer may still lie in a cache from the kernel before, or
-//! from the run before; then the bound is what the first level gives that holds them, with the caches of all cores together, so
-//! that a kernel hardly does better than its roofline. How large the caches are is what the system says.
+//! Memory bounds a kernel that moves more bytes than the caches hold. Fewer may still lie in a cache from the kernel
+//! before, or from the run before; then the bound is what the first level gives that holds them, with the caches of all
+//! cores together, so that a kernel hardly does better than its roofline. How large the caches are is what the system
+//! says.
 //!
 //! (S. Williams, A. Waterman and D. Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
 //! Architectures", Communications of the ACM, 2009.)
@@ -155,16 +156,16 @@ impl Roofline {
     }
 }
 
-/// The bytes that a task reads again and again to measure a level, so that no cache further in holds them: half of the cache, or
-/// of a task's part of it where all share it, but the double of what is further in.
+/// The bytes that a task reads again and again to measure a level, so that no cache further in holds them: half of the
+/// cache, or of a task's part of it where all share it, but the double of what is further in.
 fn working_set(sizes: &[u64; LEVELS], level: usize, tasks: usize) -> usize {
     let sharing = if level + 1 < LEVELS { 1 } else { tasks as u64 };
     let inner = level.checked_sub(1).map_or(0, |inner| 2 * sizes[inner]);
     (sizes[level] / 2 / sharing).max(inner) as usize
 }
 
-/// The bytes of each level of data caches that the first processor reaches, as Linux tells them. A processor that has fewer
-/// levels has its last one for all that are further out.
+/// The bytes of each level of data caches that the first processor reaches, as Linux tells them. A processor that has
+/// fewer levels has its last one for all that are further out.
 fn cache_sizes() -> [u64; LEVELS] {
     let mut sizes = [0; LEVELS];
     let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").into_iter().flatten().flatten();

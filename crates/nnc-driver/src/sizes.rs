@@ -26,7 +26,8 @@ impl Inputs {
                 true => given.text_dims(self.tokens.as_ref()),
                 false => given.dims(),
             };
-            // A table or a picture may fill a model's input whose sizes it does not tell: that is found when it is decoded.
+            // A table or a picture may fill a model's input whose sizes it does not tell: that is found when it is
+            // decoded.
             let pairs = match dims {
                 Ok(dims) => match aligned(ty, &dims) {
                     None if is_models => continue,

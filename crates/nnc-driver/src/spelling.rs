@@ -1,10 +1,10 @@
 //! Which table of words or tokens the numbers of an answer are of, so that they are printed as text.
 //!
-//! Numbers are words of a table when they are chosen among as many as it has, as the `argmax` of scores of its words, or
-//! come from a field of it, and pass through nothing but what moves them: shapes, `where`, `concat`, `update`, loops.
-//! Constants beside them, such as the mark of a beginning, are words of the same table. Tables of one size cannot be
-//! told apart by what is chosen. One walk through a graph, forwards; the body of a loop is walked until what it carries
-//! stays, which is after three turns at most, as each fact can change twice.
+//! Numbers are words of a table when they are chosen among as many as it has, as the `argmax` of scores of its words,
+//! or come from a field of it, and pass through nothing but what moves them: shapes, `where`, `concat`, `update`,
+//! loops. Constants beside them, such as the mark of a beginning, are words of the same table. Tables of one size
+//! cannot be told apart by what is chosen. One walk through a graph, forwards; the body of a loop is walked until what
+//! it carries stays, which is after three turns at most, as each fact can change twice.
 
 use nnc_graph::{DType, Dim, Graph, Op, OutputKind, Scan, TensorType};
 use std::collections::BTreeMap;

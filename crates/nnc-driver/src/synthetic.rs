@@ -1,8 +1,8 @@
 //! Sources whose examples are made by the language: the graph that the front end made of them is compiled and run, some
 //! examples at a time, and what comes out is a table as any other source's.
 //!
-//! The numbers of an example are drawn by its place in the table, so the table depends on nothing but the file and what it
-//! is made from.
+//! The numbers of an example are drawn by its place in the table, so the table depends on nothing but the file and what
+//! it is made from.
 
 use crate::at_once::put_rows;
 use crate::compiled::{CompiledGraph, Compiler, Engine, RunError};
@@ -57,7 +57,8 @@ fn empty_column(ty: &FieldType, rows: usize) -> Result<Column, DriverError> {
     Ok(Column { ty: ty.clone(), rows, bytes: Vec::with_capacity(bytes) })
 }
 
-/// Puts in the numbers of the examples from `first` on, and what they are made from; the source begins anew where it ends.
+/// Puts in the numbers of the examples from `first` on, and what they are made from; the source begins anew where it
+/// ends.
 fn fill(program: &mut CompiledGraph, maker: &Maker, from: Option<&Table>, first: usize) {
     if let Some(draws) = program.input_mut("$draw") {
         for (draw, number) in draws.chunks_exact_mut(8).zip(first as i64..) {

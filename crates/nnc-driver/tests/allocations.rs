@@ -1,5 +1,5 @@
-//! After the first step nothing is allocated: not by a training step, by itself or in a run, not by a batch that is evaluated, not by
-//! an answer.
+//! After the first step nothing is allocated: not by a training step, by itself or in a run, not by a batch that is
+//! evaluated, not by an answer.
 //!
 //! `dhat` counts the allocations of all threads. The file has one test, since another would be counted, too.
 
@@ -120,8 +120,8 @@ fn check_evaluation() {
 #[derive(Default)]
 struct Steps {
     before: u64,
-    /// Steps that are not looked at: the first ones of an epoch, the last one, and those that complete or begin a point of the
-    /// run's course.
+    /// Steps that are not looked at: the first ones of an epoch, the last one, and those that complete or begin a point
+    /// of the run's course.
     skipped: usize,
     looked_at: usize,
     allocating: usize,

@@ -1,5 +1,5 @@
-//! A network with attention of every kind (to itself, causal, to a memory with padding), trained: the bits of its weights are
-//! those that single kernels give, on every backend and number of threads.
+//! A network with attention of every kind (to itself, causal, to a memory with padding), trained: the bits of its
+//! weights are those that single kernels give, on every backend and number of threads.
 
 use nnc_codegen::Backend;
 use nnc_data::Batches;

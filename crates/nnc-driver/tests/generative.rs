@@ -1,5 +1,5 @@
-//! The networks of the zoo that make images, at a tiny size on tiny pictures: their losses, their steps, their pictures;
-//! and steps that alternate give the same bits on every backend.
+//! The networks of the zoo that make images, at a tiny size on tiny pictures: their losses, their steps, their
+//! pictures; and steps that alternate give the same bits on every backend.
 
 use nnc_codegen::Backend;
 use nnc_data::Batches;

@@ -146,8 +146,8 @@ fn in_f64_native_code_follows_pytorch_to_twelve_digits() {
     println!("largest relative difference {largest:.1e}");
 }
 
-/// An embedding, an LSTM that reads from both ends, a GRU and a block of a transformer; `adamw` with a decay, a schedule and a
-/// limit for the norm of the gradients.
+/// An embedding, an LSTM that reads from both ends, a GRU and a block of a transformer; `adamw` with a decay, a
+/// schedule and a limit for the norm of the gradients.
 #[test]
 fn sequences_follow_pytorch_for_100_steps() {
     let twin = Twin::kept("sequences");

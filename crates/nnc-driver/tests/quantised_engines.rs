@@ -1,9 +1,10 @@
-//! Whole networks whose weights were made smaller: integers after training, weights of few bits, zeros, and zeros in integers.
+//! Whole networks whose weights were made smaller: integers after training, weights of few bits, zeros, and zeros in
+//! integers.
 //!
-//! Each goes the way that a person's does, from floats through the report to a file and back. Then its answer has the same
-//! bits on the kernel interpreter and on every backend, in vectors of every width, on one thread and on several; and it is near
-//! to that of the graph interpreter, whose sums of integers are exact, while what lies between them is computed otherwise and
-//! may round a tie to the other side.
+//! Each goes the way that a person's does, from floats through the report to a file and back. Then its answer has the
+//! same bits on the kernel interpreter and on every backend, in vectors of every width, on one thread and on several;
+//! and it is near to that of the graph interpreter, whose sums of integers are exact, while what lies between them is
+//! computed otherwise and may round a tie to the other side.
 
 use nnc_codegen::Backend;
 use nnc_driver::answer::AnswerGraphs;

@@ -1,5 +1,5 @@
-//! Sources written in the language: the same in every run, another example in each row and each split, made from files or
-//! from nothing.
+//! Sources written in the language: the same in every run, another example in each row and each split, made from files
+//! or from nothing.
 
 use nnc_driver::{Dataset, DriverError, Learned, Project, Wanted};
 use nnc_lang::elaborate::Options;

@@ -1,5 +1,5 @@
-//! Networks of the zoo that are trained in their own ways, at a tiny size: on scenes made by the language, without labels and
-//! with a probe on top, with averaged weights. Their losses fall.
+//! Networks of the zoo that are trained in their own ways, at a tiny size: on scenes made by the language, without
+//! labels and with a probe on top, with averaged weights. Their losses fall.
 
 use nnc_data::DType;
 use nnc_driver::train::{History, Observer, TrainOptions, train};

@@ -97,15 +97,16 @@ pub enum Op {
         /// The axis along which sizes add up.
         axis: usize,
     },
-    /// `(x, start i64[]) -> y`: `size` elements of `axis` from a run-time start; a start that does not fit stops the step.
+    /// `(x, start i64[]) -> y`: `size` elements of `axis` from a run-time start; a start that does not fit stops the
+    /// step.
     DynamicSlice {
         /// The sliced axis.
         axis: usize,
         /// How many elements.
         size: Dim,
     },
-    /// `(x, value, start i64[], ...) -> y`: `x` with `value` written at a run-time start of each of `axes`; one that does not
-    /// fit stops the step.
+    /// `(x, value, start i64[], ...) -> y`: `x` with `value` written at a run-time start of each of `axes`; one that
+    /// does not fit stops the step.
     DynamicUpdate {
         /// The axes along which `value` may be shorter than `x`, each named once, in the order of the starts.
         axes: Vec<usize>,
@@ -149,10 +150,11 @@ pub enum Op {
         /// Contracted axes of `b`.
         b_axes: Vec<usize>,
     },
-    /// `(x f32[...R, K], stored, scales f32) -> y f32[...R, N]`: rows by a matrix `[K, N]` of few bits. Integers are multiplied by
-    /// the activations and added in groups of terms, and the sums of groups, each times its scale, are added. Without
-    /// scales where the form has none. By integers, kernels take activations to 2^-20 of the largest magnitude of their row's
-    /// group, and a row with an infinity or a NaN gives no finite number. A lossy stage of `nnc-opt` makes it.
+    /// `(x f32[...R, K], stored, scales f32) -> y f32[...R, N]`: rows by a matrix `[K, N]` of few bits. Integers are
+    /// multiplied by the activations and added in groups of terms, and the sums of groups, each times its scale, are
+    /// added. Without scales where the form has none. By integers, kernels take activations to 2^-20 of the largest
+    /// magnitude of their row's group, and a row with an infinity or a NaN gives no finite number. A lossy stage of
+    /// `nnc-opt` makes it.
     DotStored(Stored),
     /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats of one dtype, or of u8
     /// with i8, whose products are added in i32 and wrap. Padding is multiplied as zeros: by an infinity it gives NaN.
@@ -160,17 +162,17 @@ pub enum Op {
     /// `(x [N, ...X, G*Ci], w [Co, Ci, ...K]) -> y [N, ...Y, Co]`: [`Op::Conv`] of images whose channels lie side by
     /// side. The pass `layout` of `nnc-opt` makes it.
     ConvLast(ConvAttributes),
-    /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`, of floats of one dtype, or
-    /// of u8 with i8, whose products are added in i32 and wrap. It is a convolution of `dy`, spread by the stride, with zeros around
-    /// it that are multiplied; those between its elements are not.
+    /// `(dy [N, Co, ...Y], w [Co, Ci, ...K]) -> dx [N, G*Ci, ...X]`: transpose of [`Op::Conv`] in `x`, of floats of one
+    /// dtype, or of u8 with i8, whose products are added in i32 and wrap. It is a convolution of `dy`, spread by the
+    /// stride, with zeros around it that are multiplied; those between its elements are not.
     ConvInputGrad {
         /// Those of the convolution.
         attributes: ConvAttributes,
         /// `...X`.
         input: Vec<Dim>,
     },
-    /// `(dy [N, ...Y, Co], w [Co, Ci, ...K]) -> dx [N, ...X, G*Ci]`: transpose of [`Op::ConvLast`] in `x`. The pass `layout`
-    /// of `nnc-opt` makes it.
+    /// `(dy [N, ...Y, Co], w [Co, Ci, ...K]) -> dx [N, ...X, G*Ci]`: transpose of [`Op::ConvLast`] in `x`. The pass
+    /// `layout` of `nnc-opt` makes it.
     ConvInputGradLast {
         /// Those of the convolution.
         attributes: ConvAttributes,
@@ -184,8 +186,8 @@ pub enum Op {
         /// `...K`.
         kernel: Vec<Dim>,
     },
-    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows of floats, or the maximum of u8; padding counts
-    /// as the least number, or 0.
+    /// `(x [N, C, ...X]) -> y [N, C, ...Y]`: maximum or sum over windows of floats, or the maximum of u8; padding
+    /// counts as the least number, or 0.
     Window {
         /// What is computed of each window.
         op: WindowOp,

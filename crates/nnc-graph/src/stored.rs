@@ -1,8 +1,8 @@
 //! Matrices that are kept in fewer bits than a float has: weights of products that are bound by memory.
 //!
-//! Integers have one scale for each group of neighbouring terms in a column (Frantar et al., "GPTQ: Accurate Post-Training
-//! Quantization for Generative Pre-trained Transformers", 2023, among others); activations are floats. What a matrix stands for
-//! is its integers times their scales ([`Stored::floats`]), or its brain floats as they are.
+//! Integers have one scale for each group of neighbouring terms in a column (Frantar et al., "GPTQ: Accurate
+//! Post-Training Quantization for Generative Pre-trained Transformers", 2023, among others); activations are floats.
+//! What a matrix stands for is its integers times their scales ([`Stored::floats`]), or its brain floats as they are.
 
 use crate::{BinaryOp, DType, Dim, Graph, Op, Shape, TensorType, ValueId};
 use std::fmt;
@@ -102,7 +102,8 @@ impl Stored {
         self.group().map(|group| TensorType::new(DType::F32, shape(group)))
     }
 
-    /// The matrix `f32[K, N]` that `operands`, the stored matrix and its scales, stand for, as further nodes of their graph.
+    /// The matrix `f32[K, N]` that `operands`, the stored matrix and its scales, stand for, as further nodes of their
+    /// graph.
     pub fn floats(self, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
         let floats = self.without_scales(graph, operands[0]);
         let Some(group) = self.group() else { return floats };

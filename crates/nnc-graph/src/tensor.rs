@@ -144,7 +144,8 @@ impl Tensor {
     }
 }
 
-/// Appends `value` as one element: floats round to nearest even, integers truncate and saturate, a bool is `value != 0`.
+/// Appends `value` as one element: floats round to nearest even, integers truncate and saturate, a bool is `value !=
+/// 0`.
 pub fn encode(dtype: DType, value: f64, into: &mut Vec<u8>) {
     match dtype {
         DType::F32 => into.extend((value as f32).to_le_bytes()),
@@ -160,7 +161,8 @@ pub fn encode(dtype: DType, value: f64, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether the bytes of a float are a zero of either sign, as what a mask was multiplied with: all bits but the sign's are zero.
+/// Whether the bytes of a float are a zero of either sign, as what a mask was multiplied with: all bits but the sign's
+/// are zero.
 pub fn is_zero(element: &[u8]) -> bool {
     match element.split_last() {
         Some((last, rest)) => last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0),

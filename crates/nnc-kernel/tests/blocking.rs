@@ -432,8 +432,9 @@ fn convolutions_with_channels_last() {
     holds(channels_last([1, 40, 28, 16], [80, 16, 3, 3], [2, 1, 1], 1), &[8]);
 }
 
-/// Weights that do not stay in the second cache: tasks go through them panel by panel, the rows of a tile over one or several lines
-/// of windows, or as they come; ragged channels, a last task with fewer lines, one and several slabs of terms.
+/// Weights that do not stay in the second cache: tasks go through them panel by panel, the rows of a tile over one or
+/// several lines of windows, or as they come; ragged channels, a last task with fewer lines, one and several slabs of
+/// terms.
 #[test]
 fn convolutions_panel_by_panel() {
     let cases = [
@@ -454,7 +455,8 @@ fn convolutions_panel_by_panel() {
     }
 }
 
-/// Output channels that leave the last vector of a tile full, half full, and nearly empty: each width of vectors adds alike.
+/// Output channels that leave the last vector of a tile full, half full, and nearly empty: each width of vectors adds
+/// alike.
 #[test]
 fn few_channels_and_what_is_left_over_of_many() {
     for columns in 1..=40 {
@@ -535,7 +537,8 @@ fn transposes_in_weights_with_channels_last() {
     holds(weight_grad_last([3, 8, 8, 6], [16, 6, 3, 3], [1, 2, 2]), &[8, 16]);
     holds(weight_grad_last([2, 5, 5, 64], [16, 64, 3, 3], [1, 1, 1]), &[4, 8]);
     holds(weight_grad_last([2, 4, 4, 1], [8, 1, 2, 2], [1, 0, 1]), &[8]);
-    // Parts are counted alike for every width; strides leave a rest, padding is wider than the image, taps lie far apart.
+    // Parts are counted alike for every width; strides leave a rest, padding is wider than the image, taps lie far
+    // apart.
     holds(weight_grad_last([3, 4, 7, 33], [64, 33, 3, 3], [1, 1, 1]), &[4, 8, 16]);
     holds(weight_grad_last([2, 8, 7, 5], [9, 5, 3, 3], [3, 0, 1]), &[4, 8]);
     holds(weight_grad_last([2, 2, 2, 5], [9, 5, 3, 3], [1, 4, 1]), &[8]);
@@ -556,7 +559,8 @@ fn convolutions_of_single_channels_with_channels_last() {
     holds(channels_last([2, 5, 6, 8], [12, 4, 3, 3], [1, 1, 1], 2), &[8]);
 }
 
-/// Single channels: a slab of all taps, of some lines of taps, of some taps of a line; parts, blocks, tasks of channels.
+/// Single channels: a slab of all taps, of some lines of taps, of some taps of a line; parts, blocks, tasks of
+/// channels.
 #[test]
 fn transposes_in_weights_of_single_channels() {
     let single = |image: [usize; 4], taps: [usize; 2], geometry| {

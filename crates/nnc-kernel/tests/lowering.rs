@@ -163,8 +163,8 @@ fn pieces_of_whole_vectors_are_put_together() {
     }
 }
 
-/// A cache that a loop carries gets a row in each step, and is read: `cache[:, i] = x_i; y_i = sum over rows`. With `twice`
-/// the old cache is read as well, so that it cannot be updated in place.
+/// A cache that a loop carries gets a row in each step, and is read: `cache[:, i] = x_i; y_i = sum over rows`. With
+/// `twice` the old cache is read as well, so that it cannot be updated in place.
 fn cache(twice: bool) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let types = BodyTypes { carries: vec![ty(&[2, 5, 19])], slices: vec![ty(&[2, 1, 19])], captures: vec![] };
@@ -195,8 +195,8 @@ fn a_carried_cache_is_updated_in_place_if_nothing_else_reads_it() {
     }
 }
 
-/// A cache that a loop carries, of which each of three layers writes its part: `cache[layer] = sum(cache[layer]) + x`. With
-/// `late` the first layer's cache is read at the end again, so that they cannot all lie in one place.
+/// A cache that a loop carries, of which each of three layers writes its part: `cache[layer] = sum(cache[layer]) + x`.
+/// With `late` the first layer's cache is read at the end again, so that they cannot all lie in one place.
 fn layered_cache(late: bool) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let types = BodyTypes { carries: vec![ty(&[3, 19])], slices: vec![ty(&[1, 19])], captures: vec![] };
@@ -255,7 +255,8 @@ enum Reads {
     Twice,
 }
 
-/// A cache that a loop carries, `[2, 5, 19]`: each of two layers writes a row of its part at the step's place, and reads the part.
+/// A cache that a loop carries, `[2, 5, 19]`: each of two layers writes a row of its part at the step's place, and
+/// reads the part.
 fn cache_of_parts(reads: Reads) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let types = BodyTypes { carries: vec![ty(&[2, 5, 19])], slices: vec![ty(&[1, 19])], captures: vec![] };
@@ -323,8 +324,8 @@ fn parts_of_a_carried_cache_are_updated_where_they_lie() {
     }
 }
 
-/// A carried value is updated twice, and the second update is no link of a chain in place: it writes what it reads, or another
-/// update of the same value stands beside it.
+/// A carried value is updated twice, and the second update is no link of a chain in place: it writes what it reads, or
+/// another update of the same value stands beside it.
 #[test]
 fn a_chain_is_in_place_as_a_whole_or_not_at_all() {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
@@ -358,8 +359,8 @@ fn a_chain_is_in_place_as_a_whole_or_not_at_all() {
     }
 }
 
-/// Four layers of so many squared weights, each with an update in place; all updates stand at the end of the graph and wait for a
-/// scalar there.
+/// Four layers of so many squared weights, each with an update in place; all updates stand at the end of the graph and
+/// wait for a scalar there.
 fn updates(size: usize) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
     let mut graph = Graph::new("updates");
@@ -440,8 +441,8 @@ fn tables_are_updated_by_their_rows() {
     }
 }
 
-/// Rows that have no update are left alone only if the update would store what is there: with rates that make -0 or no number
-/// of a gradient of 0, and weights that are -0 or infinite.
+/// Rows that have no update are left alone only if the update would store what is there: with rates that make -0 or no
+/// number of a gradient of 0, and weights that are -0 or infinite.
 #[test]
 fn what_is_left_out_of_an_update_would_change_nothing() {
     let graph = table_update([40, 19], 7, false);

@@ -1,5 +1,5 @@
-//! Products by constant matrices with many zeros: every form computes what the interpreter does, and the dense product's
-//! bits.
+//! Products by constant matrices with many zeros: every form computes what the interpreter does, and the dense
+//! product's bits.
 
 mod common;
 
@@ -110,8 +110,8 @@ fn check_convolutions(cases: &[SparseConvolution], form: &str) {
     assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
-/// Several blocks of lines, parts of a line, every remainder of a stride, taps that lie apart, windows that reach outside
-/// or stay inside, several images.
+/// Several blocks of lines, parts of a line, every remainder of a stride, taps that lie apart, windows that reach
+/// outside or stay inside, several images.
 #[test]
 fn convolutions_by_single_elements_are_right_on_every_width() {
     let cases = [

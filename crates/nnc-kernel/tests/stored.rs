@@ -76,8 +76,8 @@ impl Case {
         }
     }
 
-    /// How far each element may lie from the interpreter's: the steps of activations, and as many roundings of f32 as there
-    /// are sums.
+    /// How far each element may lie from the interpreter's: the steps of activations, and as many roundings of f32 as
+    /// there are sums.
     fn allowed(&self) -> Vec<f64> {
         let (x, scales) = (self.given["x"].to_f64(), self.given["scales"].to_f64());
         let (bytes, group) = (self.given["w"].bytes().to_vec(), self.stored.group().unwrap());
@@ -217,8 +217,8 @@ fn products_inside_of_loops() {
     check_widths(&graph, 3, &[4, 8, 16]).unwrap();
 }
 
-/// Products of the same rows read the digits of the first one; of other groups, and of the next value in the same place, they cut
-/// their own: `h = tanh(h * w + h * v)`, and `h' * w` beside.
+/// Products of the same rows read the digits of the first one; of other groups, and of the next value in the same
+/// place, they cut their own: `h = tanh(h * w + h * v)`, and `h' * w` beside.
 #[test]
 fn products_of_the_same_rows_share_digits() {
     let (same, other) = (Stored::Nibbles { group: 24 }, Stored::Nibbles { group: 48 });

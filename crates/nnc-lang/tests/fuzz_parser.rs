@@ -1,8 +1,8 @@
 //! A fuzzer of the parser, the renderer of diagnostics and the formatter: random changes to files that are right.
 //!
-//! For every text it holds that parsing neither panics nor overflows the stack; that each diagnostic and each span of the
-//! tree lies in the text, on character boundaries; that diagnostics can be rendered; and, when there is no error, that
-//! formatting succeeds, gives the same tree but for places, and formatting again changes nothing.
+//! For every text it holds that parsing neither panics nor overflows the stack; that each diagnostic and each span of
+//! the tree lies in the text, on character boundaries; that diagnostics can be rendered; and, when there is no error,
+//! that formatting succeeds, gives the same tree but for places, and formatting again changes nothing.
 //!
 //! The random numbers are fixed, so a run can be repeated: `NNC_FUZZ_SEED=7` chooses others. `NNC_FUZZ_SECONDS=300`
 //! goes on for that long; without it a fixed number of texts is tried. A failure prints the text that made it.
@@ -204,7 +204,8 @@ fn failure(text: &str) -> Option<String> {
     Some(message.unwrap_or("a panic").to_owned())
 }
 
-/// A smaller text that fails, too: pieces are left out as long as that holds, large ones first (Zeller's delta debugging).
+/// A smaller text that fails, too: pieces are left out as long as that holds, large ones first (Zeller's delta
+/// debugging).
 fn shrink(mut text: String) -> String {
     let mut size = text.len().next_power_of_two();
     while size > 0 {

@@ -398,7 +398,8 @@ fn primitives_of_numbers() {
     assert_close("scatter_add", &added, &[-1.5, 0.25, 2.0, -1.0, -0.5, 5.0]);
 }
 
-/// The power spectrum by `numpy.fft.rfft` of frames under Hann's window, and triangles between `numpy.linspace` of mels.
+/// The power spectrum by `numpy.fft.rfft` of frames under Hann's window, and triangles between `numpy.linspace` of
+/// mels.
 #[test]
 fn log_mel_is_that_of_numpy() {
     let samples: Vec<f64> = (0..20).map(|i| f64::from((i * 7) % 13 - 6) / 6.0).collect();

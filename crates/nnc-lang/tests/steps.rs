@@ -1,5 +1,5 @@
-//! Training that alternates, run on the interpreter: steps, what they share and what is their own; accumulation beside a
-//! larger batch, a gradient penalty, pictures.
+//! Training that alternates, run on the interpreter: steps, what they share and what is their own; accumulation beside
+//! a larger batch, a gradient penalty, pictures.
 
 mod common;
 

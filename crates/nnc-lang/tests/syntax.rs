@@ -1,5 +1,5 @@
-//! Literate syntax errors: `tests/syntax/*.nn` say on each line what is reported there, as `#~ E0102 the message`; `#~^`
-//! speaks of the line above. Every other diagnostic fails the test, and so does every one that is missing.
+//! Literate syntax errors: `tests/syntax/*.nn` say on each line what is reported there, as `#~ E0102 the message`;
+//! `#~^` speaks of the line above. Every other diagnostic fails the test, and so does every one that is missing.
 //!
 //! `NNC_BLESS=1` writes what is reported into the files; read the difference before keeping it.
 

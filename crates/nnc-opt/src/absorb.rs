@@ -1,9 +1,9 @@
 //! Factors and summands of channels behind a convolution go into its weights and one bias.
 //!
 //! `conv(x, w)`, followed by products, quotients, sums and differences with one constant for each output channel, as
-//! normalisation by running statistics is, becomes `conv(x, w * factor) + summand`. Factor and summand are computed from
-//! parameters alone, so that lowering makes them once (Jacob et al., "Quantization and Training of Neural Networks for
-//! Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2, call it folding).
+//! normalisation by running statistics is, becomes `conv(x, w * factor) + summand`. Factor and summand are computed
+//! from parameters alone, so that lowering makes them once (Jacob et al., "Quantization and Training of Neural Networks
+//! for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2, call it folding).
 //!
 //! Only for graphs that update nothing. On entry a verified graph without `grad`; on exit the same results, rounded in
 //! other places. What is left behind without a reader is taken out by `dce`. It takes no fuel, as it is one decision.
@@ -94,8 +94,8 @@ fn extended(
     })
 }
 
-/// What is repeated along all axes but that of channels; where there is nothing to repeat, as these have one element each,
-/// what is given them.
+/// What is repeated along all axes but that of channels; where there is nothing to repeat, as these have one element
+/// each, what is given them.
 fn of_channels(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let node = graph.definition(value);
     let shape = &graph.ty(value).shape;

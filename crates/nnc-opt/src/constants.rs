@@ -1,5 +1,5 @@
-//! Which values are the same in every run of a graph that updates nothing: those that follow from parameters, states and
-//! constants alone.
+//! Which values are the same in every run of a graph that updates nothing: those that follow from parameters, states
+//! and constants alone.
 
 use nnc_graph::{Graph, Op, ValueId};
 

@@ -1,9 +1,9 @@
 //! Common subexpression elimination: nodes with equal op and equal operands become one.
 //!
-//! Value numbering in one walk in program order (Cocke and Schwartz, "Programming Languages and Their Compilers", 1970):
-//! operands are already numbered when a node is reached, so equal nodes have equal keys. Leaves are unique by name and
-//! are left alone. `Random` is a pure function of its operands and may be shared like any other op. Each node merged is
-//! one rewrite.
+//! Value numbering in one walk in program order (Cocke and Schwartz, "Programming Languages and Their Compilers",
+//! 1970): operands are already numbered when a node is reached, so equal nodes have equal keys. Leaves are unique by
+//! name and are left alone. `Random` is a pure function of its operands and may be shared like any other op. Each node
+//! merged is one rewrite.
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{Graph, Op, ValueId};

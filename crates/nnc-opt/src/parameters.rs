@@ -1,7 +1,7 @@
 //! Parameters followed to what reads them: through ops that only move elements, and into the loops that capture them.
 //!
-//! Where axes are cut or merged on the way, a value is still known to be of the parameter, but nobody can say which of its axes
-//! is which. Cost: linear in the nodes of the graph and of the bodies of its loops.
+//! Where axes are cut or merged on the way, a value is still known to be of the parameter, but nobody can say which of
+//! its axes is which. Cost: linear in the nodes of the graph and of the bodies of its loops.
 
 use nnc_graph::{Graph, Node, Op, TensorType, ValueId};
 

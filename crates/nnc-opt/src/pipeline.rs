@@ -2,16 +2,16 @@
 //!
 //! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
 //! 2. `grad`: derivatives become plain ops.
-//! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes nothing;
-//!    bodies of loops go through them, too.
-//! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step 3
-//!    again after each.
+//! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes
+//!    nothing; bodies of loops go through them, too.
+//! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step
+//!    3 again after each.
 //! 5. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
 //! 6. `wavefront`, in graphs that update nothing: chains of loops become loops over blocks of steps.
 //! 7. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
-//! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again instead
-//! of kept. Nothing may merge equal nodes after it.
+//! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again
+//! instead of kept. Nothing may merge equal nodes after it.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
 //! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.

@@ -1,8 +1,8 @@
 //! Every product of a graph, those inside of loops too, with what it multiplies.
 //!
 //! A factor that is the same in every run, as it follows from parameters and constants alone, is a weight; all else are
-//! activations. What a loop captures is in its body what it is outside. Cost: linear in the nodes of the graph and of the
-//! bodies of its loops.
+//! activations. What a loop captures is in its body what it is outside. Cost: linear in the nodes of the graph and of
+//! the bodies of its loops.
 
 use nnc_graph::{Graph, Node, NodeId, Op, ValueId};
 
@@ -13,8 +13,8 @@ pub enum Factor {
     Activations,
     /// It follows from parameters.
     Weights {
-        /// The path of the largest of them, as weights are larger than what is multiplied with them; of several the first
-        /// by name.
+        /// The path of the largest of them, as weights are larger than what is multiplied with them; of several the
+        /// first by name.
         path: String,
         /// Elements of that one.
         elements: usize,
@@ -55,14 +55,15 @@ impl Product<'_> {
         self.factors.contains(&Factor::Activations)
     }
 
-    /// Which use of a layer it belongs to, else the function and the line of the source that it comes from, as far as that is
-    /// known.
+    /// Which use of a layer it belongs to, else the function and the line of the source that it comes from, as far as
+    /// that is known.
     pub fn place(&self) -> String {
         place(self.graph, self.node)
     }
 }
 
-/// Which use of a layer a node belongs to; where there is none, what function it comes from and at which line of the source.
+/// Which use of a layer a node belongs to; where there is none, what function it comes from and at which line of the
+/// source.
 pub fn place(graph: &Graph, node: &Node) -> String {
     let Some(origin) = node.origin.map(|id| graph.origin(id)) else { return node.op.name().to_owned() };
     let function = if origin.function.is_empty() { node.op.name() } else { &origin.function };

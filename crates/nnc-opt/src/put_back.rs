@@ -8,10 +8,10 @@
 //! whole' = dynamic_update(whole, view of new, starts)
 //! ```
 //!
-//! What follows then reads the whole, and where nothing reads the old one any more, it is written in place: a step costs what it
-//! adds, not what is there. The same with the whole seen another way, transposed or reshaped, and back. Whether a part comes back
-//! to exactly where it was is read off strides ([`Layout`]); a view may slice, also at a run-time start, and the way back must be
-//! without slices. Values, and starts that stop the step, are the same.
+//! What follows then reads the whole, and where nothing reads the old one any more, it is written in place: a step
+//! costs what it adds, not what is there. The same with the whole seen another way, transposed or reshaped, and back.
+//! Whether a part comes back to exactly where it was is read off strides ([`Layout`]); a view may slice, also at a
+//! run-time start, and the way back must be without slices. Values, and starts that stop the step, are the same.
 //!
 //! Each pair is one rewrite. Cost: for each update the views of it and of its part.
 
@@ -165,8 +165,8 @@ impl<'g> Pair<'g> {
         Some(found.normal() == place.normal())
     }
 
-    /// What the update writes, brought back as the part is: the views, and the axes of the whole that are those of the update;
-    /// none if one of them is taken apart on the way, or the part is put along it, too.
+    /// What the update writes, brought back as the part is: the views, and the axes of the whole that are those of the
+    /// update; none if one of them is taken apart on the way, or the part is put along it, too.
     fn carried(&self) -> Option<(Vec<Op>, Vec<usize>)> {
         let Op::DynamicUpdate { axes } = &self.node.op else { return None };
         let sizes: Vec<usize> =

@@ -1,18 +1,19 @@
 //! Scores of attention made again where the derivative needs them, so that no matrix of them is kept for it.
 //!
 //! The derivative of attention reads the forward pass's scores, their exponentials and the weights. If these are one
-//! kernel's own ([`crate::fuse::attention`]) they are not in memory; the derivative makes them anew out of queries, keys
-//! and what is kept for each row, its maximum and its sum, by the same operations, so with the same bits (Dao,
+//! kernel's own ([`crate::fuse::attention`]) they are not in memory; the derivative makes them anew out of queries,
+//! keys and what is kept for each row, its maximum and its sum, by the same operations, so with the same bits (Dao,
 //! "FlashAttention-2", 2023, by the logarithm of the sum). That is one product more, and far less memory.
 //!
 //! A mask that follows from places, as a causal one, is computed for each element as well: what is elementwise work on
 //! vectors is done after they are repeated, not before, so that no table of all pairs is kept.
 //!
-//! Scores that are small stay in the caches from one pass to the other, and are kept ([`FuseOptions::kept_scores`]) unless
-//! a mask of places hides a part of them.
+//! Scores that are small stay in the caches from one pass to the other, and are kept ([`FuseOptions::kept_scores`])
+//! unless a mask of places hides a part of them.
 //!
-//! On exit the graph computes the same values. Whether it is worth it is for fusion to say: what was rewritten stands only
-//! where all its products become part of attention groups. Cost: one partition for each try, and each leaves out a place.
+//! On exit the graph computes the same values. Whether it is worth it is for fusion to say: what was rewritten stands
+//! only where all its products become part of attention groups. Cost: one partition for each try, and each leaves out a
+//! place.
 
 use crate::fuse::attention::reads_columns;
 use crate::fuse::{Class, FuseOptions, GroupKind, Reach, Views, class, partition};
@@ -127,8 +128,8 @@ impl Site {
 }
 
 impl Site {
-    /// Whether the product that makes scores again is paid for: by the memory, or by what a mask of places hides, which no
-    /// kernel needs to compute then.
+    /// Whether the product that makes scores again is paid for: by the memory, or by what a mask of places hides, which
+    /// no kernel needs to compute then.
     fn is_worth_a_product(&self, options: &FuseOptions) -> bool {
         self.bytes > options.kept_scores || !self.tables.is_empty()
     }
@@ -193,8 +194,8 @@ struct Remaker<'a> {
     sites: &'a [Site],
     /// What stands for a value inside of a site for those that come after.
     again: BTreeMap<ValueId, ValueId>,
-    /// Repeated values whose work is done after they are repeated, by the place in `sites` and whether it is for what comes
-    /// after: no kernel reads another one's.
+    /// Repeated values whose work is done after they are repeated, by the place in `sites` and whether it is for what
+    /// comes after: no kernel reads another one's.
     spread: BTreeMap<(ValueId, usize, bool), ValueId>,
 }
 

@@ -3,8 +3,8 @@
 //! - Carried values, stacked values and operands that nothing needs are dropped. A carried value is needed if its last
 //!   one is, or a step's needed results are made from it.
 //! - A captured number moves into the body, where other passes see it; operands that are one value become one.
-//! - A node of the body whose operands are all captured is computed before the loop (loop-invariant code motion; Muchnick,
-//!   "Advanced Compiler Design and Implementation", §13.2). Views and numbers stay: they cost nothing.
+//! - A node of the body whose operands are all captured is computed before the loop (loop-invariant code motion;
+//!   Muchnick, "Advanced Compiler Design and Implementation", §13.2). Views and numbers stay: they cost nothing.
 //!
 //! Each loop that changes is one rewrite. Cost: linear in the nodes of the body for each carried value.
 

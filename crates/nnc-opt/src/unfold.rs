@@ -16,8 +16,8 @@
 //! of the form above.
 //!
 //! On entry any verified graph, `grad` among it or not; on exit no convolution has more than two spatial axes whose
-//! taps, strides and dilations are numbers. It must happen, so it takes no fuel. Each axis copies the input once for each
-//! of its taps.
+//! taps, strides and dilations are numbers. It must happen, so it takes no fuel. Each axis copies the input once for
+//! each of its taps.
 
 use crate::grad;
 use crate::rewrite::{Fuel, Rewriter, with_body};

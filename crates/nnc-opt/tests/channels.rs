@@ -1,5 +1,5 @@
-//! Channels that go: which belong together, that the small network computes what the large one does without them, and that
-//! it is trained as any other.
+//! Channels that go: which belong together, that the small network computes what the large one does without them, and
+//! that it is trained as any other.
 
 use nnc_graph::testing::{Rng, random_graph, random_inputs};
 use nnc_graph::{DType, Graph, OutputKind, Tensor, interpret, text, verify};
@@ -95,8 +95,8 @@ fn inputs(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
     given
 }
 
-/// Whether the narrow graph gives what the whole one does with zeros in the place of what is gone. Gives how many elements
-/// of weights went.
+/// Whether the narrow graph gives what the whole one does with zeros in the place of what is gone. Gives how many
+/// elements of weights went.
 fn check_exact(graph: &Graph, seed: u64) -> usize {
     let record = pruned(graph, &mut Rng::new(seed));
     let small = shrink(graph, &record).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -193,7 +193,8 @@ fn a_withheld_step_moves_no_range() {
     assert_eq!(unit.recipes[0].due(5, 10), BTreeSet::from(["$quantise".to_owned()]));
 }
 
-/// The sum of a product, with its derivatives by what is given, by the weights, and by the range, a parameter or a state.
+/// The sum of a product, with its derivatives by what is given, by the weights, and by the range, a parameter or a
+/// state.
 fn line(range: &str) -> Graph {
     let text = format!(
         "graph \"line\" {{

@@ -1,5 +1,5 @@
-//! Loops: what the pipeline makes of them and of their derivatives computes the same; the weights' gradients stand behind
-//! the backward loop; and loops are tidied.
+//! Loops: what the pipeline makes of them and of their derivatives computes the same; the weights' gradients stand
+//! behind the backward loop; and loops are tidied.
 
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, loop_names, random_inputs};
 use nnc_graph::{
@@ -56,8 +56,8 @@ fn loops_with_derivatives_go_through_the_pipeline() {
     }
 }
 
-/// `h = tanh(x @ w + h @ u)`: the forward and the backward loop, which carries nothing but the cotangent of `h`, and the
-/// weights' gradients as one product each.
+/// `h = tanh(x @ w + h @ u)`: the forward and the backward loop, which carries nothing but the cotangent of `h`, and
+/// the weights' gradients as one product each.
 #[test]
 fn gradients_of_weights_are_one_product() {
     let ty = |dims: &[usize]| TensorType::new(DType::F64, Shape::of(dims));

@@ -1,4 +1,5 @@
-//! Stored matrices on the interpreter: products by them, in loops and turned, are those by the floats that they stand for.
+//! Stored matrices on the interpreter: products by them, in loops and turned, are those by the floats that they stand
+//! for.
 
 use nnc_graph::{BodyTypes, DType, Graph, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, ValueId};
 use nnc_graph::{interpret, verify::verify};

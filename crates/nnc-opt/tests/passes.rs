@@ -88,8 +88,8 @@ fn the_pipeline_reaches_a_fixed_point_and_is_deterministic() {
     }
 }
 
-/// With fuel for n rewrites exactly n are made, and the results are right at every n: so a wrong rewrite can be found by
-/// bisection.
+/// With fuel for n rewrites exactly n are made, and the results are right at every n: so a wrong rewrite can be found
+/// by bisection.
 #[test]
 fn fuel_stops_after_that_many_rewrites() {
     for seed in 0..10 {

@@ -14,8 +14,8 @@ fn graph(lines: &str, outputs: &[u32]) -> Graph {
     graph
 }
 
-/// The updates of the graph after the pass, as text; the results must be the same bits for every start that fits, and the
-/// same fault for one that does not.
+/// The updates of the graph after the pass, as text; the results must be the same bits for every start that fits, and
+/// the same fault for one that does not.
 #[track_caller]
 fn updates(lines: &str, outputs: &[u32]) -> Vec<String> {
     let before = graph(lines, outputs);

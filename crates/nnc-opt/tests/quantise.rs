@@ -165,8 +165,8 @@ fn transposed(graph: &mut Graph, x: ValueId, path: &str, [kernel, stride, paddin
     graph.emit(Op::ConvInputGrad { attributes, input }, &[x, w])
 }
 
-/// Windows that tile the result, that overlap, that leave gaps; activations with and without a sign, whose 0 counts differently
-/// at the border; channels that are no whole words.
+/// Windows that tile the result, that overlap, that leave gaps; activations with and without a sign, whose 0 counts
+/// differently at the border; channels that are no whole words.
 #[test]
 fn transposes_of_convolutions_are_quantised() {
     for geometry in [[2, 2, 0, 1], [4, 2, 1, 1], [3, 2, 1, 1], [3, 1, 1, 1], [2, 3, 0, 1], [3, 2, 2, 2]] {
@@ -420,7 +420,8 @@ fn what_is_data_stays_exact_for_others() {
     assert!(furthest > 0.0 && furthest < 0.05, "{furthest}");
 }
 
-/// Marks tell apart what activations are computed by, whatever else a graph holds, and do not depend on names of values.
+/// Marks tell apart what activations are computed by, whatever else a graph holds, and do not depend on names of
+/// values.
 #[test]
 fn marks_say_what_activations_are_computed_by() {
     let mark = |factor: f64, beside: bool| {

@@ -1,5 +1,5 @@
-//! Values computed again, on random graphs: the interpreter's results stay to the bit, and copies stay out of the groups
-//! of what they are copies of.
+//! Values computed again, on random graphs: the interpreter's results stay to the bit, and copies stay out of the
+//! groups of what they are copies of.
 
 use nnc_graph::testing::{GraphOptions, Rng, random_graph_with, random_inputs};
 use nnc_graph::{Graph, interpret, text, verify};

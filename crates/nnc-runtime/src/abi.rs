@@ -31,19 +31,19 @@ pub struct Context {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Table {
-    /// Runs all tasks of so many kernels, of different ones at the same time, and returns when all are done. The parts are
-    /// only read.
+    /// Runs all tasks of so many kernels, of different ones at the same time, and returns when all are done. The parts
+    /// are only read.
     pub launch: unsafe extern "C" fn(*mut Context, parts: *const Part, count: u64),
     /// The scratch memory of the thread that runs the entry (of [`crate::Layout::scratch_bytes`]
     /// bytes). It must not be held over a launch, which uses the same memory.
     pub scratch: unsafe extern "C" fn(*mut Context) -> *mut u8,
     /// Called before each launch by code that is made to be measured, with the launch's number, and at the end.
     pub mark: unsafe extern "C" fn(*mut Context, launch: u64),
-    /// Tells that an external, by its place in [`crate::Layout::externals`], is not read again while what was made of it
-    /// lasts.
+    /// Tells that an external, by its place in [`crate::Layout::externals`], is not read again while what was made of
+    /// it lasts.
     pub spend: unsafe extern "C" fn(*mut Context, external: u64),
-    /// Runs so many steps of a loop with so many stages, on as many threads as there are, and returns when all are done: a
-    /// stage begins a step when the stage before has ended it, and steps of a stage follow one another.
+    /// Runs so many steps of a loop with so many stages, on as many threads as there are, and returns when all are
+    /// done: a stage begins a step when the stage before has ended it, and steps of a stage follow one another.
     pub pipeline: unsafe extern "C" fn(*mut Context, stages: *const StageFn, count: u64, steps: u64),
 }
 
@@ -72,8 +72,8 @@ impl Part {
 /// the tasks gives the same bits.
 pub type KernelFn = unsafe extern "C" fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
 
-/// A stage of a loop: one step of it, counted from 0 in the order of their execution, using this thread's scratch memory.
-/// Different stages may run at the same time, the later one in an earlier step.
+/// A stage of a loop: one step of it, counted from 0 in the order of their execution, using this thread's scratch
+/// memory. Different stages may run at the same time, the later one in an earlier step.
 pub type StageFn = unsafe extern "C" fn(*mut Context, step: u64, scratch: *mut u8);
 
 /// The entry of a compiled program.

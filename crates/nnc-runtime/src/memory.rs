@@ -1,5 +1,5 @@
-//! Whether this process may have the memory that a program needs: told before it is taken, since a process that asks for
-//! more than there is gets ended.
+//! Whether this process may have the memory that a program needs: told before it is taken, since a process that asks
+//! for more than there is gets ended.
 
 use crate::control_group;
 use crate::program::Layout;

@@ -1,11 +1,13 @@
 //! Loops whose stages run at the same time.
 //!
-//! Neighbouring stages form a group for each thread, and a group is a task of a launch of the pool. It goes through the steps, and
-//! through its stages in each; before a step it waits until the group before has ended that step, which it sees by a counter.
+//! Neighbouring stages form a group for each thread, and a group is a task of a launch of the pool. It goes through the
+//! steps, and through its stages in each; before a step it waits until the group before has ended that step, which it
+//! sees by a counter.
 //!
-//! **No deadlock.** A group waits only for the one before. No thread has more than one group of its own, and the thread that launches
-//! takes tasks from the first on, its own and then those of others, so when it takes a group, those before have been taken; the first group that is not done waits for nobody and runs, or will be taken by
-//! that thread, which never waits for a group behind its own. A pool that is taken runs all groups one after the other, each to its
+//! **No deadlock.** A group waits only for the one before. No thread has more than one group of its own, and the thread
+//! that launches takes tasks from the first on, its own and then those of others, so when it takes a group, those
+//! before have been taken; the first group that is not done waits for nobody and runs, or will be taken by that thread,
+//! which never waits for a group behind its own. A pool that is taken runs all groups one after the other, each to its
 //! end, which is right, too: what a stage hands on is there for every step.
 
 use crate::abi::{Context, Part, StageFn};
@@ -27,12 +29,13 @@ struct Pipeline {
     ended: [Counter; MOST_GROUPS],
 }
 
-/// Runs a loop on a pool. `scratch` is the memory of thread 0; that of thread `i` lies `i * scratch_stride` bytes further.
+/// Runs a loop on a pool. `scratch` is the memory of thread 0; that of thread `i` lies `i * scratch_stride` bytes
+/// further.
 ///
 /// # Safety
-/// For the length of this call: `stages` has `count` functions that may be called with `context` and the numbers below `steps`
-/// as [`Table::pipeline`](crate::abi::Table::pipeline) tells, from any thread, and the scratch memory has a place for each thread
-/// of the pool that is used by nothing else.
+/// For the length of this call: `stages` has `count` functions that may be called with `context` and the numbers below
+/// `steps` as [`Table::pipeline`](crate::abi::Table::pipeline) tells, from any thread, and the scratch memory has a
+/// place for each thread of the pool that is used by nothing else.
 pub(crate) unsafe fn run(
     pool: &Pool,
     context: *mut Context,
@@ -72,16 +75,16 @@ impl Pipeline {
                 self.wait(before, step);
             }
             for stage in first(group)..first(group + 1) {
-                // SAFETY: `stage` is below `count`; the stage before has ended this step, as it is in this group, or in the one
-                // before, which was waited for.
+                // SAFETY: `stage` is below `count`; the stage before has ended this step, as it is in this group, or in
+                // the one before, which was waited for.
                 unsafe { (*self.stages.add(stage))(self.context, step, scratch) };
             }
             self.ended[group].0.store(step + 1, Ordering::Release);
         }
     }
 
-    /// Waits until a group has ended a step. Another thread runs it at this moment, so this is short unless the system has
-    /// taken that thread's processor away.
+    /// Waits until a group has ended a step. Another thread runs it at this moment, so this is short unless the system
+    /// has taken that thread's processor away.
     fn wait(&self, group: usize, step: u64) {
         let has_ended = || self.ended[group].0.load(Ordering::Acquire) > step;
         while !spin_until(has_ended) {

@@ -1,19 +1,19 @@
 //! The thread pool that runs the launches of compiled programs.
 //!
-//! A launch is a list of kernels that may run side by side ([`Part`]s). Their tasks lie in one line, each as long as the work
-//! that it stands for, and the line is cut into chunks of about equal length. Every thread has a run of neighbouring
-//! chunks of its own: so small kernels share a chunk, and what a thread has made in one launch is mostly what it reads
-//! in the next one and in the next step. Every other thread takes its own from the end. A thread that is done takes of what
-//! others have left, at the other end. Who runs which chunk is therefore not certain: kernels give the same bits for any
-//! partition. The thread that launches takes part, and returns when the last chunk is done.
+//! A launch is a list of kernels that may run side by side ([`Part`]s). Their tasks lie in one line, each as long as
+//! the work that it stands for, and the line is cut into chunks of about equal length. Every thread has a run of
+//! neighbouring chunks of its own: so small kernels share a chunk, and what a thread has made in one launch is mostly
+//! what it reads in the next one and in the next step. Every other thread takes its own from the end. A thread that is
+//! done takes of what others have left, at the other end. Who runs which chunk is therefore not certain: kernels give
+//! the same bits for any partition. The thread that launches takes part, and returns when the last chunk is done.
 //!
 //! One launch runs at a time. A launch that finds the pool taken (by another program, or because
 //! it was made from inside a kernel) runs alone on its own thread, which cannot deadlock.
 //!
-//! **Waiting.** An idle worker spins for some microseconds on its own cursor, which every launch changes, since the next
-//! one usually follows at once, and then sleeps on a condition variable. A sleeper announces itself before it looks
-//! at all cursors a last time, and a launcher publishes the cursors before it looks for sleepers,
-//! both sequentially consistent, so one of the two sees the other.
+//! **Waiting.** An idle worker spins for some microseconds on its own cursor, which every launch changes, since the
+//! next one usually follows at once, and then sleeps on a condition variable. A sleeper announces itself before it
+//! looks at all cursors a last time, and a launcher publishes the cursors before it looks for sleepers, both
+//! sequentially consistent, so one of the two sees the other.
 
 use crate::abi::Part;
 use crate::cpu;

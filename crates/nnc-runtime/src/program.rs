@@ -322,8 +322,8 @@ unsafe extern "C" fn pipeline(context: *mut Context, stages: *const StageFn, cou
     // SAFETY: as in `launch`.
     let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
     let scratch = (state.scratch, state.scratch_stride);
-    // SAFETY: the compiler vouches for the stages; the scratch memory was sized for this pool's threads and belongs to this run
-    // alone.
+    // SAFETY: the compiler vouches for the stages; the scratch memory was sized for this pool's threads and belongs to
+    // this run alone.
     unsafe { pipeline::run(state.pool, context, (stages, count as usize), steps, scratch) };
 }
 

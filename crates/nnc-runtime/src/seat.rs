@@ -1,11 +1,11 @@
 //! What a thread of the pool has of a launch: its chunks, and what it needs to run them.
 //!
-//! Each thread has a cache line ([`Seat`]) with a 64-bit word, the cursor: the number of the launch (upper
-//! bits), the first of the thread's chunks that are left, and how many are ([`CHUNK_BITS`] each). A chunk is claimed from
-//! either end with compare-and-swap. What the launch is about lies beside it in atomics, so that what a thread
-//! needs to begin comes from the launching core at once:
-//! - The job is written before the cursor is published with `Release`, and the cursor is read with `Acquire`. So a claimer
-//!   sees the job of the launch whose number it swapped, or a later one.
+//! Each thread has a cache line ([`Seat`]) with a 64-bit word, the cursor: the number of the launch (upper bits), the
+//! first of the thread's chunks that are left, and how many are ([`CHUNK_BITS`] each). A chunk is claimed from either
+//! end with compare-and-swap. What the launch is about lies beside it in atomics, so that what a thread needs to begin
+//! comes from the launching core at once:
+//! - The job is written before the cursor is published with `Release`, and the cursor is read with `Acquire`. So a
+//!   claimer sees the job of the launch whose number it swapped, or a later one.
 //! - It is none later: that would be written only after all chunks of this launch are reported as done, and the claimed
 //!   one is not.
 //!
@@ -57,8 +57,8 @@ impl Job {
     /// Runs the chunk at `place` of so many, as thread `slot`.
     ///
     /// # Safety
-    /// A list of parts is there, its kernels may be called for any tasks, at the same time as for other ones, and the scratch
-    /// memory has a place for `slot` that nobody else uses now.
+    /// A list of parts is there, its kernels may be called for any tasks, at the same time as for other ones, and the
+    /// scratch memory has a place for `slot` that nobody else uses now.
     pub unsafe fn run(&self, place: u64, line: Line, slot: usize) {
         let scratch = self.scratch.wrapping_add(slot * self.scratch_stride);
         let (from, to) = (line.start(place), line.start(place + 1));
@@ -94,8 +94,8 @@ impl Line {
     }
 }
 
-/// The place of a thread: the chunks that are its own, and the launch that they are of, field by field. What a launch of one
-/// part needs is on the first of its two cache lines.
+/// The place of a thread: the chunks that are its own, and the launch that they are of, field by field. What a launch
+/// of one part needs is on the first of its two cache lines.
 #[derive(Default)]
 #[repr(C, align(128))]
 pub(crate) struct Seat {

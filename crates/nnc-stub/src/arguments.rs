@@ -156,8 +156,8 @@ impl Arguments {
     }
 }
 
-/// What is said when more threads are asked for than may run at once: they would only wait for each other, so that no more
-/// are used ([`nnc_runtime::Pool::with_limit`]).
+/// What is said when more threads are asked for than may run at once: they would only wait for each other, so that no
+/// more are used ([`nnc_runtime::Pool::with_limit`]).
 pub fn too_many_threads(asked: Option<NonZeroUsize>) -> Option<String> {
     let most = available_threads();
     let asked = asked.filter(|&asked| asked > most)?;

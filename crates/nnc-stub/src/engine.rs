@@ -82,8 +82,8 @@ pub enum EngineError {
         /// The rows that were given.
         rows: usize,
     },
-    /// The program met an index outside of its axis; it was not followed. Which number of an input it is, if it is one as it
-    /// stands there.
+    /// The program met an index outside of its axis; it was not followed. Which number of an input it is, if it is one
+    /// as it stands there.
     #[error("an index is out of range: {}", described(.0.as_ref()))]
     Index(Option<Outside>),
     /// The manifest and the program do not fit together: a bug in the compiler.
@@ -101,8 +101,8 @@ fn described(outside: Option<&Outside>) -> String {
 pub enum Weights<'w> {
     /// In one block, aligned to 64 bytes, at the offsets of the manifest.
     Block(&'w [u8]),
-    /// In a buffer for each external that is weights, in their order. They are the engine's own: what the first run makes
-    /// something of that lasts, it gives back to the system.
+    /// In a buffer for each external that is weights, in their order. They are the engine's own: what the first run
+    /// makes something of that lasts, it gives back to the system.
     Pieces(Vec<AlignedBuffer>),
 }
 

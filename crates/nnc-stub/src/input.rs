@@ -4,8 +4,8 @@ use crate::manifest::{Manifest, Port, Reading};
 use nnc_data::{Column, Given, Result};
 use std::path::Path;
 
-/// What `value` gives for the port `name`: a file (`-` is standard input); for a text the text itself, or `@` and a file; for
-/// words either: what is the name of no file and does not look like one is the text itself.
+/// What `value` gives for the port `name`: a file (`-` is standard input); for a text the text itself, or `@` and a
+/// file; for words either: what is the name of no file and does not look like one is the text itself.
 ///
 /// # Errors
 /// The file cannot be read.

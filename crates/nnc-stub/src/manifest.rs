@@ -63,7 +63,8 @@ pub struct Port {
     pub row: FieldType,
     /// Whether the array has a leading dim for the rows.
     pub batched: bool,
-    /// How to read its numbers; only of inputs [`Reading::Characters`], [`Reading::Sound`] and [`Reading::Option`], only of answers [`Reading::Logits`] and [`Reading::Probabilities`].
+    /// How to read its numbers; only of inputs [`Reading::Characters`], [`Reading::Sound`] and [`Reading::Option`],
+    /// only of answers [`Reading::Logits`] and [`Reading::Probabilities`].
     pub reading: Reading,
     /// Of an option, the bytes it has when it is not given; empty if it must be.
     pub default: Vec<u8>,

@@ -112,7 +112,8 @@ pub fn significant(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
-/// The bytes of the scalar that `text` is, if the dtype holds it: any finite number for floats, `true` or `false` for bool.
+/// The bytes of the scalar that `text` is, if the dtype holds it: any finite number for floats, `true` or `false` for
+/// bool.
 pub fn parse(dtype: DType, text: &str) -> Option<Vec<u8>> {
     let whole = |least: i64, most: i64| text.parse::<i64>().ok().filter(|number| (least..=most).contains(number));
     let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());

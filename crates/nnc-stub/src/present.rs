@@ -84,8 +84,8 @@ impl Answer {
         matches!(self.port.reading, Reading::Text | Reading::Words(_))
     }
 
-    /// Of an answer that is text, that of each vector along the last dim; a number that stands for nothing gives U+FFFD.
-    /// Words and tokens of a table end at the mark of the end of a text.
+    /// Of an answer that is text, that of each vector along the last dim; a number that stands for nothing gives
+    /// U+FFFD. Words and tokens of a table end at the mark of the end of a text.
     pub fn texts(&self, names: Names<'_>) -> Vec<String> {
         let table = match self.port.reading {
             Reading::Text => None,

@@ -50,9 +50,9 @@ pub enum Command {
     Fmt(Fmt),
     /// Train a recipe, and measure the result on the test split.
     ///
-    /// The run's folder holds `last.safetensors`, `best.safetensors`, `metrics.csv`, its curves as `curves.svg`, and events for
-    /// TensorBoard. A run that was stopped, by Ctrl-C or worse, goes on with `--resume` and ends with the same bits as one
-    /// that was not.
+    /// The run's folder holds `last.safetensors`, `best.safetensors`, `metrics.csv`, its curves as `curves.svg`, and
+    /// events for TensorBoard. A run that was stopped, by Ctrl-C or worse, goes on with `--resume` and ends with the
+    /// same bits as one that was not.
     Train(Train),
     /// Measure trained weights on the test split.
     Eval(Eval),
@@ -74,17 +74,19 @@ pub enum Command {
     Bench(Bench),
     /// Time each kernel of a program, beside what this machine can do at best.
     ///
-    /// What is predicted follows from the code. The roofline is the least time in which the machine can do the arithmetic, or move
-    /// the bytes of the kernel's buffers; from and to memory, or the caches if they hold all of them. Its limits are measured.
+    /// What is predicted follows from the code. The roofline is the least time in which the machine can do the
+    /// arithmetic, or move the bytes of the kernel's buffers; from and to memory, or the caches if they hold all of
+    /// them. Its limits are measured.
     Profile(Profile),
-    /// Tell what a program is made of, without running it: its kernels, how long they are predicted to take, what fills the memory,
-    /// which operations were fused, which were not, and why.
+    /// Tell what a program is made of, without running it: its kernels, how long they are predicted to take, what fills
+    /// the memory, which operations were fused, which were not, and why.
     ///
-    /// Each line of the first table is a kernel. `tasks` are counted by phase: `7+4` are seven that all threads share, and when they
-    /// are done four. `layout` tells how the images lie that it reads: channel by channel, or the channels of a place side by side.
-    /// `how` tells how the work is cut; it is empty where elements are computed one after the other. `once` are kernels that run
-    /// before the first run, as those that pack weights for others. Times are predicted from the code for a processor as Zen 4.
-    /// With `--tune` the schedules are those that `run --tune` takes.
+    /// Each line of the first table is a kernel. `tasks` are counted by phase: `7+4` are seven that all threads share,
+    /// and when they are done four. `layout` tells how the images lie that it reads: channel by channel, or the
+    /// channels of a place side by side. `how` tells how the work is cut; it is empty where elements are computed one
+    /// after the other. `once` are kernels that run before the first run, as those that pack weights for others. Times
+    /// are predicted from the code for a processor as Zen 4. With `--tune` the schedules are those that `run --tune`
+    /// takes.
     Explain(Explain),
     /// Train the handwritten digits that ship with nnc, build the executable, and run it.
     Demo(Demo),
@@ -138,8 +140,9 @@ pub struct PassOptions {
     /// Add the terms of every convolution directly, never by Winograd's form, whose rounding errors are larger.
     #[arg(long)]
     pub no_winograd: bool,
-    /// The most memory that each program may work in, as 512MB, 2GiB, 1e9 or 1000000 bytes: weights, states, inputs, results and
-    /// what lies between. Values are computed again instead of kept until it is enough; the results have the same bits.
+    /// The most memory that each program may work in, as 512MB, 2GiB, 1e9 or 1000000 bytes: weights, states, inputs,
+    /// results and what lies between. Values are computed again instead of kept until it is enough; the results have
+    /// the same bits.
     #[arg(long, value_name = "BYTES", value_parser = values::memory, allow_negative_numbers = true)]
     pub max_memory: Option<NonZeroUsize>,
 }
@@ -147,9 +150,9 @@ pub struct PassOptions {
 /// Options about schedules that are measured.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub struct TuneOptions {
-    /// Measure other schedules of the products for no longer than that, take the fastest, and keep them in the user's cache
-    /// (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is there. What the
-    /// time was too short for is not kept. Every schedule gives the same bits.
+    /// Measure other schedules of the products for no longer than that, take the fastest, and keep them in the user's
+    /// cache (`NNC_CACHE`, or `nnc` in `XDG_CACHE_HOME` or `~/.cache`) for other runs with this option; 0 takes what is
+    /// there. What the time was too short for is not kept. Every schedule gives the same bits.
     #[arg(long, value_name = "SECONDS", value_parser = values::tuning, allow_negative_numbers = true)]
     pub tune: Option<Duration>,
 }
@@ -266,8 +269,9 @@ pub struct Run {
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
-    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx or text; words
-    /// may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@` and a file.
+    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx or text;
+    /// words may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@`
+    /// and a file.
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub input: Vec<String>,
     /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`; a text as such, unless FILE ends in
@@ -298,8 +302,8 @@ pub struct Build {
     pub file: FileOptions,
     #[command(flatten)]
     pub tuning: TuneOptions,
-    /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the best
-    /// that its machine has.
+    /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the
+    /// best that its machine has.
     #[arg(long, visible_alias = "engine", value_name = "ISA,...", default_value = "native", value_delimiter = ',',
           value_parser = values::backend())]
     pub isa: Vec<Engine>,
@@ -392,8 +396,8 @@ pub struct Bench {
     /// Switch each kind of fusion off in turn, too, to see what it is worth.
     #[arg(long)]
     pub ablate: bool,
-    /// Compare the answer with the weights of these files, and those of `--weights` first, by form, size, time, and measure on
-    /// the test split; no fusion is switched off.
+    /// Compare the answer with the weights of these files, and those of `--weights` first, by form, size, time, and
+    /// measure on the test split; no fusion is switched off.
     #[arg(long, value_name = "WEIGHTS", num_args = 1.., requires = "weights", conflicts_with = "ablate")]
     pub compare: Vec<PathBuf>,
     /// With `--compare`: which answer, when the recipe has several.

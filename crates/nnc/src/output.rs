@@ -1,9 +1,9 @@
 //! The one door to the terminal: every command writes its results and its remarks through it.
 //!
 //! Results go to standard output, everything else to standard error, so that results can be piped. A result that cannot
-//! be written is a [`Failure::Output`]: a reader that closed the pipe ends the command quietly, a full disk is an error.
-//! A remark that cannot be written is dropped, as there is no place left to tell. Colours are for terminals; `NO_COLOR`
-//! and `--color` are respected (by `anstream`).
+//! be written is a [`Failure::Output`]: a reader that closed the pipe ends the command quietly, a full disk is an
+//! error. A remark that cannot be written is dropped, as there is no place left to tell. Colours are for terminals;
+//! `NO_COLOR` and `--color` are respected (by `anstream`).
 
 use crate::Failure;
 use crate::terminal::{self, GOOD, STRONG};

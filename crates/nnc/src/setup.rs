@@ -185,8 +185,8 @@ pub(crate) fn note_choices(
     Ok(())
 }
 
-/// All that a command reads, over which it writes nothing: the files of its project, whose data are in the folder `data` or in
-/// its own, and `others` that the command line names.
+/// All that a command reads, over which it writes nothing: the files of its project, whose data are in the folder
+/// `data` or in its own, and `others` that the command line names.
 pub(crate) fn reads<'o>(
     project: &Project,
     data: Option<&Path>,
@@ -252,8 +252,8 @@ pub(crate) fn weights(
     graphs.store(loaded, path)
 }
 
-/// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere, for
-/// so many rows.
+/// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere,
+/// for so many rows.
 pub(crate) fn opened_model(
     project: &Project,
     (file, weights_file): (&FileOptions, &Path),
@@ -327,8 +327,8 @@ pub(crate) fn native(threads: Option<NonZeroUsize>, engine: Engine, options: Pas
     Ok(Compiler { engine, pool: pool(threads)?, passes: passes(options, None), tuning: None })
 }
 
-/// Makes a compiler know the fastest schedules for a graph, if that is asked for, and says which they are. Runs write into `store`
-/// as the graph does.
+/// Makes a compiler know the fastest schedules for a graph, if that is asked for, and says which they are. Runs write
+/// into `store` as the graph does.
 pub(crate) fn tune(
     options: TuneOptions,
     compiler: &mut Compiler,
@@ -390,8 +390,8 @@ pub(crate) fn passes(options: PassOptions, fuel: Option<u64>) -> pipeline::Optio
     pipeline::Options { fuse, fuel, winograd: !options.no_winograd, max_memory, ..pipeline::Options::default() }
 }
 
-/// A graph as it is lowered for an engine by the schedules that are known, within the memory that `passes` allow all threads of
-/// this machine.
+/// A graph as it is lowered for an engine by the schedules that are known, within the memory that `passes` allow all
+/// threads of this machine.
 pub(crate) fn fitted(
     graph: &Graph,
     (engine, threads): (Engine, Option<NonZeroUsize>),

@@ -1,7 +1,7 @@
 //! What is said of wrong arguments: `clap`'s own words, and a hint where an option is meant for the recipe.
 //!
-//! Options as `--epochs 2` are not nnc's: how a network is trained stands in its file, and `--set epochs=2` sets it from
-//! outside.
+//! Options as `--epochs 2` are not nnc's: how a network is trained stands in its file, and `--set epochs=2` sets it
+//! from outside.
 
 use crate::arguments::Arguments;
 use clap::CommandFactory;

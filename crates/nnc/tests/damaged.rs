@@ -1,4 +1,5 @@
-//! Files of compressed weights that lie: each is told, with the file, the tensor and what to do, and nothing is written.
+//! Files of compressed weights that lie: each is told, with the file, the tensor and what to do, and nothing is
+//! written.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The documentation does what it says: `.nn` blocks of the README check, and its commands run.
 //!
-//! Each code of a diagnostic has an example on the page of the language, with what is said of it; `NNC_BLESS=1` writes the
-//! messages anew.
+//! Each code of a diagnostic has an example on the page of the language, with what is said of it; `NNC_BLESS=1` writes
+//! the messages anew.
 //!
 //! A `console` block is run in order in a folder with the examples; the commands of a block that shows an error must
 //! fail. Blocks after `<!-- needs MNIST -->` are left out, since the data does not ship, and those after

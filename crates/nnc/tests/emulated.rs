@@ -81,7 +81,8 @@ fn build(folder: &Path, weights: &str, isa: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// One instruction set that is there gives the bits of the machine at hand; of several the first that is there is taken.
+/// One instruction set that is there gives the bits of the machine at hand; of several the first that is there is
+/// taken.
 #[test]
 fn a_program_runs_what_the_processor_has() {
     if !is_installed() {

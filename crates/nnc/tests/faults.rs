@@ -1,5 +1,5 @@
-//! What can go wrong around a command: full disks, closed pipes, places that cannot be written, options and data that do
-//! not fit. Each is a message that names the place, and nothing half-done is left behind.
+//! What can go wrong around a command: full disks, closed pipes, places that cannot be written, options and data that
+//! do not fit. Each is a message that names the place, and nothing half-done is left behind.
 
 mod common;
 

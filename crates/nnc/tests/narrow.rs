@@ -1,4 +1,5 @@
-//! Weights of few bits as a user meets them: smaller files that every command takes, the same bits everywhere, refusals.
+//! Weights of few bits as a user meets them: smaller files that every command takes, the same bits everywhere,
+//! refusals.
 
 mod common;
 

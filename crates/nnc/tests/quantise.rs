@@ -266,8 +266,8 @@ fn what_was_trained_with_rounding_loses_nothing() {
     }
 }
 
-/// A run that is killed on either side of the start goes on with the same bits, on every engine, whatever else is in the
-/// recipe.
+/// A run that is killed on either side of the start goes on with the same bits, on every engine, whatever else is in
+/// the recipe.
 #[test]
 fn a_recipe_that_rounds_goes_on_with_the_same_bits() {
     for options in ["quantise(start=0.5)", "quantise(range=learned, start=0.5)\n    prune(cubic(0.5), every=3)"] {

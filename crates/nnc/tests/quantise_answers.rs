@@ -1,5 +1,5 @@
-//! Answers with parameters of quantised networks: nothing showed their activations, so that they compute with floats, by the
-//! weights that the integers stand for. No floats are kept for them.
+//! Answers with parameters of quantised networks: nothing showed their activations, so that they compute with floats,
+//! by the weights that the integers stand for. No floats are kept for them.
 
 mod common;
 
@@ -145,8 +145,8 @@ fn no_floats_stay_for_answers_that_can_be_made() {
     }
 }
 
-/// What a setting is that has no default only who runs it knows: floats stay that integers may not stand for, and files are
-/// read with and without it.
+/// What a setting is that has no default only who runs it knows: floats stay that integers may not stand for, and files
+/// are read with and without it.
 #[test]
 fn floats_stay_for_answers_that_nobody_can_make() {
     let keep = many("    answer deep(k: int) = Net(x, words) * 2.0 ** k\n");

@@ -1,4 +1,5 @@
-//! What quantised weights are held to: data stay exact, only programs that were looked at take them, nothing is overwritten.
+//! What quantised weights are held to: data stay exact, only programs that were looked at take them, nothing is
+//! overwritten.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! What is left in floats by the products of a quantised network: tables whose rows are picked by number, and the matrices of
-//! its loops.
+//! What is left in floats by the products of a quantised network: tables whose rows are picked by number, and the
+//! matrices of its loops.
 
 mod common;
 
@@ -43,7 +43,8 @@ fn sentences(model: &str) -> tempfile::TempDir {
     keep
 }
 
-/// The loop multiplies the floats that the integers stand for: on every engine alike, and in an answer that nothing looked at.
+/// The loop multiplies the floats that the integers stand for: on every engine alike, and in an answer that nothing
+/// looked at.
 #[test]
 fn matrices_of_loops_are_stored_in_bytes() {
     let model = SENTENCES.replace("mean(embedding(text, 600, 16), axis=1)", "gru(embedding(text, 600, 16), 40)[:, -1]");

@@ -1,4 +1,5 @@
-//! Networks of words and of numbered things from the command line: trained, evaluated, run on a text as it is, and built.
+//! Networks of words and of numbered things from the command line: trained, evaluated, run on a text as it is, and
+//! built.
 
 mod common;
 

@@ -1,9 +1,8 @@
 //! The entry of a program: the launches one after the other, and loops around them.
 //!
-//! For each launch the argument addresses are written to one array on the stack; each phase is then either called
-//! here (serial) or handed to the runtime's `launch` by the function table. Launches that run side by side are handed over
-//! together. A loop with stages has a function for each of
-//! them, of one step, and the runtime calls these.
+//! For each launch the argument addresses are written to one array on the stack; each phase is then either called here
+//! (serial) or handed to the runtime's `launch` by the function table. Launches that run side by side are handed over
+//! together. A loop with stages has a function for each of them, of one step, and the runtime calls these.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -215,8 +214,8 @@ impl Entry<'_, '_> {
         self.buffers.clear();
     }
 
-    /// Those of some launches that `is_own` picks, with the loops around them, of which it picks all or nothing; `loops` are all
-    /// that may begin among them, in order.
+    /// Those of some launches that `is_own` picks, with the loops around them, of which it picks all or nothing;
+    /// `loops` are all that may begin among them, in order.
     fn walk(&mut self, numbers: Range<usize>, loops: &[Loop], is_own: impl Fn(usize) -> bool) {
         let first = self.declared.program.loops.len() - loops.len();
         let mut loops = loops.iter().enumerate().peekable();

@@ -37,8 +37,8 @@ impl SymbolResolver for Names {
     }
 }
 
-/// The function in Intel's notation: blocks as `b3`, constants as `c0` with their bytes at the end. Where the place of a parameter
-/// comes into a register, its name follows.
+/// The function in Intel's notation: blocks as `b3`, constants as `c0` with their bytes at the end. Where the place of
+/// a parameter comes into a register, its name follows.
 pub(crate) fn disassemble(function: &Function, params: &[Param]) -> String {
     let code = &function.bytes[..function.code_end];
     let instructions: Vec<Instruction> = Decoder::with_ip(64, code, 0, DecoderOptions::NONE).iter().collect();
@@ -71,8 +71,8 @@ pub(crate) fn disassemble(function: &Function, params: &[Param]) -> String {
     text
 }
 
-/// The loads of the addresses of parameters, which are where RDI points when a function begins: places of instructions, with the
-/// numbers of the parameters.
+/// The loads of the addresses of parameters, which are where RDI points when a function begins: places of instructions,
+/// with the numbers of the parameters.
 fn places(instructions: &[Instruction]) -> BTreeMap<u64, usize> {
     let mut found = BTreeMap::new();
     for instruction in instructions.iter().take_while(|instruction| instruction.op0_kind() != OpKind::NearBranch64) {

@@ -2,8 +2,9 @@
 //!
 //! Instructions are encoded one by one with iced-x86. Branches and constants are reached relative to the instruction
 //! pointer by 32 bits, patched when all places are known, so the bytes are position independent. Blocks that only jump
-//! are left out. The frame, from its low end: spilled registers, temporary memory; both are aligned to 64 bytes. Every page of a frame is touched, from its high end.
-//! (System V Application Binary Interface, AMD64 Architecture Processor Supplement, 3.2.)
+//! are left out. The frame, from its low end: spilled registers, temporary memory; both are aligned to 64 bytes. Every
+//! page of a frame is touched, from its high end. (System V Application Binary Interface, AMD64 Architecture Processor
+//! Supplement, 3.2.)
 
 use super::forms;
 use super::vcode::{self, Arg, Condition, Inst, Kind, Memory, Origin, VCode, View};
@@ -125,8 +126,8 @@ impl Emitter<'_> {
         self.make_frame((self.frame.spilled + self.frame.temporary) as i32)
     }
 
-    /// Makes room for the frame. A large one is made in steps that are each shorter than a page, and touched, so that an
-    /// overflow of the stack meets the page that guards it and does not go past it.
+    /// Makes room for the frame. A large one is made in steps that are each shorter than a page, and touched, so that
+    /// an overflow of the stack meets the page that guards it and does not go past it.
     fn make_frame(&mut self, mut bytes: i32) -> Result<(), IcedError> {
         if bytes == 0 {
             return Ok(());

@@ -6,8 +6,8 @@
 //! 3. [`emit`] encodes the result with iced-x86; the bytes are position independent and carry their constants.
 //!
 //! Every operation of the kernel IR has its code here, on every element type and number of lanes; what the instruction
-//! sets lack goes lane by lane through the frame. The result of each operation is that of the kernel interpreter, to the
-//! bit (NaN payloads aside), so that both instruction sets and Cranelift agree.
+//! sets lack goes lane by lane through the frame. The result of each operation is that of the kernel interpreter, to
+//! the bit (NaN payloads aside), so that both instruction sets and Cranelift agree.
 //!
 //! A function has the signature of [`nnc_runtime::abi::KernelFn`] and runs the tasks `begin..end`.
 

@@ -196,8 +196,8 @@ impl Draft {
         self.arg(Arg::Register(place, view))
     }
 
-    /// The result, in the register of the first operand, which the encoding names besides: what is carried from round to
-    /// round of a loop so stays where it is.
+    /// The result, in the register of the first operand, which the encoding names besides: what is carried from round
+    /// to round of a loop so stays where it is.
     pub(super) fn def_onto(mut self, register: VReg, operand: VReg, view: View) -> Self {
         self = self.def_over(register, operand, view);
         let result = self.args[self.used - 1];

@@ -140,7 +140,8 @@ pub fn run_compiled(program: &Program, backend: Backend, buffers: &mut [Vec<u8>]
     }
 }
 
-/// Runs a program on the interpreter and as code of every backend and compares the externals, whose elements are `elems`.
+/// Runs a program on the interpreter and as code of every backend and compares the externals, whose elements are
+/// `elems`.
 pub fn check(program: &Program, buffers: &[Vec<u8>], elems: &[Elem]) -> Result<Vec<Vec<u8>>, String> {
     verify_program(program).map_err(|violations| format!("{violations:#?}\n{}", show(program)))?;
     let mut expected = buffers.to_vec();

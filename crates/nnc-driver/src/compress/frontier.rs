@@ -1,6 +1,7 @@
 //! Which of several networks are worth having, and which is taken.
 //!
-//! A network is on the frontier if no other is at least as fast, as small and as good, and better in one of these (Pareto).
+//! A network is on the frontier if no other is at least as fast, as small and as good, and better in one of these
+//! (Pareto).
 
 use serde::Serialize;
 
@@ -53,8 +54,8 @@ pub fn choose(all: &[Qualities], target: Target) -> Option<usize> {
     fit.min_by(|(_, a), (_, b)| a.drop.total_cmp(&b.drop).then(b.speed_up.total_cmp(&a.speed_up))).map(|(at, _)| at)
 }
 
-/// The networks that come nearest to a target that none meets: the fastest that is good enough, and the best that is fast
-/// enough.
+/// The networks that come nearest to a target that none meets: the fastest that is good enough, and the best that is
+/// fast enough.
 pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
     let numbered = || all.iter().enumerate().filter(|(_, one)| one.drop.is_finite());
     let good = numbered().filter(|(_, one)| target.allows(one.drop));
@@ -67,8 +68,8 @@ pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
 /// How many times faster than by its work a cut may be, as what is left fits a nearer cache.
 const NEARER: f64 = 2.0;
 
-/// A measured gain, but no more than what is gone can explain: `whole` is that of the network with the same numbers, of which
-/// a share was taken out. Short times on a busy machine tell of wonders.
+/// A measured gain, but no more than what is gone can explain: `whole` is that of the network with the same numbers, of
+/// which a share was taken out. Short times on a busy machine tell of wonders.
 pub fn believable(gain: f64, whole: f64, share: f64) -> f64 {
     gain.min(NEARER * whole.max(1.0) / (1.0 - share).max(f64::EPSILON))
 }
@@ -76,9 +77,9 @@ pub fn believable(gain: f64, whole: f64, share: f64) -> f64 {
 /// Numbers, or a cut, that make a network less than so many times as fast are not worth a further training.
 pub const WORTH: f64 = 1.15;
 
-/// The steps of a ladder of cuts that are worth training. `ladders` has, for each kind of numbers, how many times as fast
-/// each step makes the network: of each the least that meets the target counts, or the fastest of all where none does. None
-/// that hardly makes it faster.
+/// The steps of a ladder of cuts that are worth training. `ladders` has, for each kind of numbers, how many times as
+/// fast each step makes the network: of each the least that meets the target counts, or the fastest of all where none
+/// does. None that hardly makes it faster.
 pub fn worth_training(ladders: &[Vec<f64>], target: f64) -> Vec<usize> {
     let fastest = |step: usize| ladders.iter().map(|ladder| ladder[step]).fold(0.0, f64::max);
     let least = |ladder: &Vec<f64>| ladder.iter().position(|&speed_up| speed_up >= target);

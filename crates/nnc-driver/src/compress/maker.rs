@@ -48,7 +48,8 @@ impl Maker<'_> {
         self.given.project.clone().with_file(name, (Path::new(Self::PLACE), weights))
     }
 
-    /// A session with some weights, of a project that is as they ask for. Floats have their masks, too, for what becomes of them.
+    /// A session with some weights, of a project that is as they ask for. Floats have their masks, too, for what
+    /// becomes of them.
     fn session<'p>(&self, project: &'p Project, weights: &Checkpoint) -> Result<Session<'p>, DriverError> {
         let (name, compiler) = (&self.given.recipe.name, self.given.compiler.clone());
         let recipe = &project.recipe(Some(name))?.name;
@@ -68,8 +69,8 @@ impl Maker<'_> {
         measure(&mut session, part, self.metric)
     }
 
-    /// Weights with less in them, not trained since, and what was taken out: channels go by so many at once, and what may not go
-    /// stays, so that it is not quite what was asked for.
+    /// Weights with less in them, not trained since, and what was taken out: channels go by so many at once, and what
+    /// may not go stays, so that it is not quite what was asked for.
     pub fn cut(&self, weights: &Checkpoint, cut: Cut) -> Result<(Checkpoint, Cut), DriverError> {
         let project = self.project(weights)?;
         let mut session = self.session(&project, weights)?;
@@ -107,7 +108,8 @@ impl Maker<'_> {
         Ok(Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()))
     }
 
-    /// Weights of other numbers, as far as the metric gets worse by no more than `max_drop`. Nothing if all stays floats.
+    /// Weights of other numbers, as far as the metric gets worse by no more than `max_drop`. Nothing if all stays
+    /// floats.
     pub fn renumbered(
         &self,
         weights: &Checkpoint,
@@ -142,8 +144,8 @@ impl Maker<'_> {
     }
 }
 
-/// The share of zeros among the elements of weights with two axes or more, as [`Form`](crate::form::Form) counts them: what was
-/// left alone, say for being smaller than a block, counts as whole.
+/// The share of zeros among the elements of weights with two axes or more, as [`Form`](crate::form::Form) counts them:
+/// what was left alone, say for being smaller than a block, counts as whole.
 fn zero_share(rows: &[prune::Row]) -> f64 {
     let matrices = rows.iter().filter(|row| row.dims.len() > 1);
     let (zeros, elements) = matrices.fold((0, 0), |all, row| {

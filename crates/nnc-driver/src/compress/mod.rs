@@ -1,12 +1,12 @@
 //! The search for a smaller network: pruning, other numbers, and both, measured beside what was given.
 //!
 //! 1. The weights as they are get other numbers: integer products, weights of few bits.
-//! 2. Of each way to take something out ([`Cut`]) there is a ladder of shares. Steps are cut and timed, not trained: what
-//!    is gone decides the time. The least that meets the target by itself, and the least that does with numbers of 1 that
-//!    are faster, are trained on ([`frontier::worth_training`]).
+//! 2. Of each way to take something out ([`Cut`]) there is a ladder of shares. Steps are cut and timed, not trained:
+//!    what is gone decides the time. The least that meets the target by itself, and the least that does with numbers of
+//!    1 that are faster, are trained on ([`frontier::worth_training`]).
 //! 3. What was trained gets other numbers, too.
-//! 4. All are timed in alternating rounds; the metric is taken on examples that were not trained on, the split that every
-//!    choice here is made by.
+//! 4. All are timed in alternating rounds; the metric is taken on examples that were not trained on, the split that
+//!    every choice here is made by.
 //!
 //! Of what meets the target the one that loses least is taken; the others are told with it, and those that no other is
 //! better than in all ([`mod@frontier`]).
@@ -151,11 +151,12 @@ const BLOCKS: [f64; 4] = [0.5, 0.65, 0.8, 0.9];
 /// Where times only say what is to be trained, networks are timed so many times shorter.
 const SHORT: u32 = 4;
 
-/// Makes a recipe's network smaller in every way there is, as far as `request` asks for. `told` hears what is being done.
+/// Makes a recipe's network smaller in every way there is, as far as `request` asks for. `told` hears what is being
+/// done.
 ///
 /// # Errors
-/// An unknown metric, weights that are no floats or were trained with rounding, several losses and no metric, data without
-/// examples, or what cannot be compiled or run.
+/// An unknown metric, weights that are no floats or were trained with rounding, several losses and no metric, data
+/// without examples, or what cannot be compiled or run.
 pub fn compress(given: Given<'_>, request: &Request, told: &mut dyn FnMut(Told<'_>)) -> Result<Report, DriverError> {
     let metric = metric(given.recipe, request.metric.as_deref())?;
     check(given, request, &metric)?;
@@ -264,8 +265,8 @@ impl Search<'_> {
         self.left_out.push(LeftOut { network, why });
     }
 
-    /// Adds networks that are one that was made with other numbers. What its floats lost is not left for these to lose, unless
-    /// it is too much already.
+    /// Adds networks that are one that was made with other numbers. What its floats lost is not left for these to lose,
+    /// unless it is too much already.
     fn renumber(&mut self, at: usize, ways: &[Numbers], told: &mut dyn FnMut(Told<'_>)) -> Result<(), DriverError> {
         let Made { variant, ref weights, value } = self.made[at];
         let (weights, lost) = (weights.clone(), self.drop(value));
@@ -296,7 +297,8 @@ impl Search<'_> {
         Ok(faster.into_iter().map(|(numbers, _)| numbers).collect())
     }
 
-    /// Cuts the network in steps, as far as it can be, and trains those that are worth it, alone or with one of some numbers.
+    /// Cuts the network in steps, as far as it can be, and trains those that are worth it, alone or with one of some
+    /// numbers.
     fn climb(&mut self, ladder: &[Cut], faster: &[Numbers], told: &mut dyn FnMut(Told<'_>)) -> Result<(), DriverError> {
         let mut steps = Vec::new();
         for &cut in ladder {
@@ -375,8 +377,8 @@ impl Search<'_> {
         compare(project, &files, wanted, compiler)
     }
 
-    /// The number of the network that is taken, which meets the target once more when it is timed beside the given one alone.
-    /// Where that was but chance, the second speed is told.
+    /// The number of the network that is taken, which meets the target once more when it is timed beside the given one
+    /// alone. Where that was but chance, the second speed is told.
     fn taken(&self, points: &mut [Point]) -> Result<Option<usize>, DriverError> {
         loop {
             let all: Vec<Qualities> = points.iter().map(Point::qualities).collect();

@@ -1,6 +1,6 @@
-//! Stored weights in a file: of each matrix what is stored (`PATH.stored`), its scales (`PATH.scales`), and how to read them
-//! (`$stored.PATH`: bits, terms of a group, the axis that products sum over, and a 1 more where products read floats), in the
-//! place of the floats.
+//! Stored weights in a file: of each matrix what is stored (`PATH.stored`), its scales (`PATH.scales`), and how to read
+//! them (`$stored.PATH`: bits, terms of a group, the axis that products sum over, and a 1 more where products read
+//! floats), in the place of the floats.
 
 use crate::quantise::file::{are_scales, lie};
 use crate::store::Store;

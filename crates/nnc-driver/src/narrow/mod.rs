@@ -1,10 +1,10 @@
 //! Weights of few bits: which matrices are stored in bf16, int8 or int4, held to the metric.
 //!
-//! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that were
-//! not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
-//! themselves. Before, matrices are left as they are by which a row takes longer in few bits ([`mod@timing`]). The numbers
-//! are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices that are stored beside
-//! products of integers: tables, and those of loops.
+//! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that
+//! were not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
+//! themselves. Before, matrices are left as they are by which a row takes longer in few bits ([`mod@timing`]). The
+//! numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices that are
+//! stored beside products of integers: tables, and those of loops.
 
 pub mod file;
 pub mod tables;
@@ -101,7 +101,8 @@ pub struct Row {
 pub struct Request {
     /// What in.
     pub form: Stored,
-    /// Whether matrices have groups of just so many terms, or stay as they are; else of as many, or as few less as they can.
+    /// Whether matrices have groups of just so many terms, or stay as they are; else of as many, or as few less as they
+    /// can.
     pub is_exact: bool,
     /// Whether a row by each is measured; else none stays a float for being slower.
     pub measure: bool,
@@ -409,7 +410,8 @@ fn why_none(rows: &[Row]) -> String {
     }
 }
 
-/// The matrices that stay as they are for want of whole groups, each with the groups that would do; nothing if there are none.
+/// The matrices that stay as they are for want of whole groups, each with the groups that would do; nothing if there
+/// are none.
 pub fn without_groups(rows: &[Row]) -> Option<String> {
     let said = |row: &Row| {
         let Err(Reason::Group { terms }) = row.choice else { return None };

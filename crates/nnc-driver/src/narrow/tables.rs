@@ -1,6 +1,6 @@
-//! What is left of a network in floats when its products are of integers, in integers of eight bits: tables whose rows are
-//! picked by number, with a scale for each row, and matrices of products in loops, with a scale for each output. A loop multiplies
-//! the floats that these stand for, as nobody looked at its activations.
+//! What is left of a network in floats when its products are of integers, in integers of eight bits: tables whose rows
+//! are picked by number, with a scale for each row, and matrices of products in loops, with a scale for each output. A
+//! loop multiplies the floats that these stand for, as nobody looked at its activations.
 
 use super::{Chosen, LEAST_ELEMENTS, Matrices, Reason, Row, Trial, file};
 use crate::compiled::Compiler;
@@ -33,8 +33,8 @@ impl Tables {
         Ok(chosen(graph, floats)?.into())
     }
 
-    /// As [`Self::of`] of a recipe's evaluation, as far as the metric is held: gives it, too. The project may have integers
-    /// already, and `tensors` has all that its programs read.
+    /// As [`Self::of`] of a recipe's evaluation, as far as the metric is held: gives it, too. The project may have
+    /// integers already, and `tensors` has all that its programs read.
     ///
     /// # Errors
     /// What cannot be compiled or run.

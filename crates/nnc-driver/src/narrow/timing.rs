@@ -1,7 +1,7 @@
 //! How long a product by a stored matrix takes beside the one by its floats, measured: that of a single row.
 //!
-//! Few bits are for products that memory bounds, as in the generation of text, and those are of a row or a few. A matrix that is
-//! slower even there serves nothing but the size of a file.
+//! Few bits are for products that memory bounds, as in the generation of text, and those are of a row or a few. A
+//! matrix that is slower even there serves nothing but the size of a file.
 
 use crate::compiled::Compiler;
 use crate::error::DriverError;

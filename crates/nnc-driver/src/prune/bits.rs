@@ -1,8 +1,8 @@
 //! Masks as files have them: a bit for each element, where memory has a byte.
 //!
-//! `$prune.PATH.bits` is u8 with a byte for each eight elements, row-major; element `i` is bit `i % 8` of byte `i / 8`, counted
-//! from the lowest, and 1 is kept. `$prune.PATH.dims` is i64 and has the dims. A file may also have `$prune.PATH.mask`, bool
-//! of these dims, as all had once.
+//! `$prune.PATH.bits` is u8 with a byte for each eight elements, row-major; element `i` is bit `i % 8` of byte `i / 8`,
+//! counted from the lowest, and 1 is kept. `$prune.PATH.dims` is i64 and has the dims. A file may also have
+//! `$prune.PATH.mask`, bool of these dims, as all had once.
 
 use nnc_graph::{DType, Tensor, TensorType};
 use nnc_opt::prune::{PREFIX, mask_path, masked_parameter};

@@ -1,8 +1,8 @@
 //! Structured pruning of a recipe's weights: channels that go, tensors that get smaller, and the record of it.
 //!
-//! The `.nn` file declares the full widths. What was kept is in the file of weights, `$prune.PATH.channels.AXIS`, and from
-//! there in [`Project::channels`](crate::Project::channels), by which every graph of the project is made smaller. The
-//! analysis and the choice are [`nnc_opt::prune::channels`]'s; how long what may go takes is `pace`'s.
+//! The `.nn` file declares the full widths. What was kept is in the file of weights, `$prune.PATH.channels.AXIS`, and
+//! from there in [`Project::channels`](crate::Project::channels), by which every graph of the project is made smaller.
+//! The analysis and the choice are [`nnc_opt::prune::channels`]'s; how long what may go takes is `pace`'s.
 
 use super::pace::Clock;
 use super::{Scope, check_over, covers, parameters};
@@ -57,8 +57,8 @@ pub struct Report {
     pub bytes: [usize; 2],
 }
 
-/// Removes the channels that count least from a session's weights and masks, and puts the record beside them. The session's
-/// programs are still those of the weights before.
+/// Removes the channels that count least from a session's weights and masks, and puts the record beside them. The
+/// session's programs are still those of the weights before.
 ///
 /// # Errors
 /// [`DriverError::Usage`] for a path that names nothing, when nothing may go, or not as much. Then nothing was changed.

@@ -1,9 +1,10 @@
 //! Pruning of given weights by magnitude, and the masks that say what was pruned; whole channels go by [`channels`].
 //!
-//! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask beside each;
-//! what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is pruned is 0; training takes the masks, too
-//! ([`adopt`]), and keeps the zeros. The choice itself is [`nnc_opt::prune`]'s; `bits` has masks as files have them. [`schedule`] knows when a recipe that prunes
-//! has pruned all that it wants.
+//! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask
+//! beside each; what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is
+//! pruned is 0; training takes the masks, too ([`adopt`]), and keeps the zeros. The choice itself is
+//! [`nnc_opt::prune`]'s; `bits` has masks as files have them. [`schedule`] knows when a recipe that prunes has pruned
+//! all that it wants.
 
 pub(crate) mod bits;
 pub mod channels;
@@ -84,8 +85,8 @@ pub struct Row {
     pub pruned: Result<usize, LeftAlone>,
 }
 
-/// Zeroes what counts least of a recipe's weights, and puts masks beside them. Gives what became of each parameter, in the
-/// order of paths.
+/// Zeroes what counts least of a recipe's weights, and puts masks beside them. Gives what became of each parameter, in
+/// the order of paths.
 ///
 /// # Errors
 /// As [`prune_model`]; diagnostics.
@@ -261,7 +262,8 @@ fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
     Err(format!("the mask of `{parameter}` is {}{wanted}", mask.ty()))
 }
 
-/// The least share of zeros at which a weight is told to the compiler: sparse kernels need about this much to be faster.
+/// The least share of zeros at which a weight is told to the compiler: sparse kernels need about this much to be
+/// faster.
 pub const TOLD: f64 = 0.4;
 
 /// The graph of a program that is compiled for these weights alone: those with many zeros are constants of it. A graph

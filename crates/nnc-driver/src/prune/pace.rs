@@ -1,10 +1,10 @@
 //! How long the multiply-adds of a group of channels take, as the compiler predicts it.
 //!
-//! Kernels make more of some widths than of others: eight channels fill half of a vector, convolutions of few places have
-//! other forms than those of many, and what is read takes its time, too. So what a group's multiply-adds take is not guessed
-//! from its sizes: the evaluation is made and lowered without half of its channels, and
-//! [`predict`] tells what that saves. It is predicted for one thread of a processor with vectors of sixteen
-//! floats, whatever this machine is: the same weights lose the same channels everywhere.
+//! Kernels make more of some widths than of others: eight channels fill half of a vector, convolutions of few places
+//! have other forms than those of many, and what is read takes its time, too. So what a group's multiply-adds take is
+//! not guessed from its sizes: the evaluation is made and lowered without half of its channels, and [`predict`] tells
+//! what that saves. It is predicted for one thread of a processor with vectors of sixteen floats, whatever this machine
+//! is: the same weights lose the same channels everywhere.
 
 use crate::compiled::{Engine, lower};
 use crate::error::DriverError;
@@ -53,8 +53,8 @@ impl<'n> Clock<'n> {
         Ok(clock)
     }
 
-    /// The seconds that are saved with a multiply-add of a group of two channels or more, in the mean of its first half, by
-    /// what a multiply-add of the network takes.
+    /// The seconds that are saved with a multiply-add of a group of two channels or more, in the mean of its first
+    /// half, by what a multiply-add of the network takes.
     ///
     /// # Errors
     /// A bug in the compiler.

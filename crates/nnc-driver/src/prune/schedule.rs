@@ -1,7 +1,7 @@
 //! How sparsity rises in a run of a recipe that prunes: from when on it is what was asked for.
 //!
-//! A schedule is a part of the training step, of the iteration alone, so that its graph is run by itself for iterations in which
-//! masks are chosen. What went stays away, so that the most that was asked for is there once it was chosen.
+//! A schedule is a part of the training step, of the iteration alone, so that its graph is run by itself for iterations
+//! in which masks are chosen. What went stays away, so that the most that was asked for is there once it was chosen.
 
 use crate::error::DriverError;
 use crate::project::Project;
@@ -18,8 +18,8 @@ const LOOKED_AT: i64 = 1000;
 /// Shares that differ by less are the same.
 const SAME: f64 = 1e-6;
 
-/// The iteration, counted from 0, of a run of so many from which on weights have all the zeros that the recipe asks for; 0 if
-/// nothing is pruned.
+/// The iteration, counted from 0, of a run of so many from which on weights have all the zeros that the recipe asks
+/// for; 0 if nothing is pruned.
 ///
 /// # Errors
 /// Diagnostics: of the recipe, or for a share that is none, or 0 whenever masks are chosen.

@@ -43,8 +43,8 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Every product of the first of some programs, with its range, as activations are in all of them or as it was trained,
-    /// and its integers, or why it has none. `rows` are the examples of a call.
+    /// Every product of the first of some programs, with its range, as activations are in all of them or as it was
+    /// trained, and its integers, or why it has none. `rows` are the examples of a call.
     ///
     /// # Errors
     /// No products, or what cannot be compiled or run.

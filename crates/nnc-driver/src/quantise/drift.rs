@@ -35,8 +35,8 @@ pub enum Moved {
         /// How many there are.
         rows: usize,
     },
-    /// It has parameters, so that no example shows what it computes: its products are of floats, by the weights that the
-    /// integers stand for.
+    /// It has parameters, so that no example shows what it computes: its products are of floats, by the weights that
+    /// the integers stand for.
     WeightsAlone {
         /// Whether it could be made of samples; else the file holds floats for it.
         is_known: bool,

@@ -1,6 +1,6 @@
-//! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of its
-//! activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for what
-//! they are sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
+//! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of
+//! its activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for
+//! what they are sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
 //! [`crate::quantise::looked`]), beside the floats that are left.
 
 use crate::checkpoint;
@@ -119,8 +119,8 @@ pub(crate) fn lie(path: &str, is: &str) -> String {
     format!("`{path}` is {is}: the file is damaged; quantise the floats again")
 }
 
-/// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of rows
-/// read is among it, as a product by one row may be no product any more.
+/// The tensors that inference of a recipe reads: its evaluation, its answers and its pictures. What small numbers of
+/// rows read is among it, as a product by one row may be no product any more.
 ///
 /// # Errors
 /// Diagnostics, or a bug in the compiler.
@@ -177,8 +177,8 @@ fn rows(recipe: &RecipeInfo) -> BTreeSet<usize> {
 /// Sizes of what is given to an answer, to be tried until it can be made.
 const SAMPLES: [i64; 4] = [8, 2, 1, 32];
 
-/// What an answer with parameters reads when it is given samples; nothing if it cannot be made of any, as where a setting
-/// has no value.
+/// What an answer with parameters reads when it is given samples; nothing if it cannot be made of any, as where a
+/// setting has no value.
 fn of_samples(project: &Project, recipe: &RecipeInfo, answer: &AnswerInfo) -> Result<Option<Wanted>, DriverError> {
     let mut open = Vec::new();
     for parameter in answer.parameters.iter().flatten() {
@@ -213,8 +213,8 @@ fn floats(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverError>
     Ok(own.map(|output| (output.name.clone(), graph.ty(output.value).clone())).collect())
 }
 
-/// Brings a freshly initialised store to what the programs of a session read. Gives the floats that a file may hold beside
-/// that, for answers with parameters.
+/// Brings a freshly initialised store to what the programs of a session read. Gives the floats that a file may hold
+/// beside that, for answers with parameters.
 ///
 /// # Errors
 /// As [`wanted`].

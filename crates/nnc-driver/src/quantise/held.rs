@@ -1,4 +1,5 @@
-//! What is held to a metric: of all that was made smaller, what costs most by itself goes back until the metric is good enough.
+//! What is held to a metric: of all that was made smaller, what costs most by itself goes back until the metric is good
+//! enough.
 
 use crate::dataset::Part;
 use crate::error::DriverError;
@@ -40,7 +41,8 @@ pub trait GoesBack {
 }
 
 /// Takes some of `count` back until the metric called `metric`, which was `before`, drops by no more than `most`
-/// ([`Better::worse_by`]): what costs most by itself first, and of what costs alike that with the fewest multiply-adds. Gives the metric in the end; `told` hears if it has to look at each by itself.
+/// ([`Better::worse_by`]): what costs most by itself first, and of what costs alike that with the fewest multiply-adds.
+/// Gives the metric in the end; `told` hears if it has to look at each by itself.
 ///
 /// # Errors
 /// What cannot be compiled or run.

@@ -1,16 +1,18 @@
 //! How large activations are, in a histogram, and how much of it a range should hold.
 //!
-//! Zeros are not counted: every range has a number for 0, so that they lose nothing by any, and behind a relu or a padding they
-//! would outweigh all else. Magnitudes are counted in equal steps up to the largest; what a method chooses is a share of that.
+//! Zeros are not counted: every range has a number for 0, so that they lose nothing by any, and behind a relu or a
+//! padding they would outweigh all else. Magnitudes are counted in equal steps up to the largest; what a method chooses
+//! is a share of that.
 //!
 //! - [`Histogram::below`]: a percentile.
-//! - [`Histogram::least_error`]: the least sum of squared errors, of what is rounded and of what is cut off, as PyTorch's
-//!   `HistogramObserver` has it.
-//! - [`Histogram::least_entropy`]: the histogram that tells most of the whole when it is rounded to as many levels, by the relative
-//!   entropy of Kullback and Leibler (Migacz, "8-bit Inference with TensorRT", 2017). What is cut off counts with the last
-//!   step, and what lies in the level of 0 not at all, as it is large for most activations and rounds to about 0 with every range.
-//!   Other than there, a range is looked at in as many steps for each of its levels, however wide it is: with steps of one
-//!   width the smallest range, of one step for a level, would seem to lose nothing by rounding.
+//! - [`Histogram::least_error`]: the least sum of squared errors, of what is rounded and of what is cut off, as
+//!   PyTorch's `HistogramObserver` has it.
+//! - [`Histogram::least_entropy`]: the histogram that tells most of the whole when it is rounded to as many levels, by
+//!   the relative entropy of Kullback and Leibler (Migacz, "8-bit Inference with TensorRT", 2017). What is cut off
+//!   counts with the last step, and what lies in the level of 0 not at all, as it is large for most activations and
+//!   rounds to about 0 with every range. Other than there, a range is looked at in as many steps for each of its
+//!   levels, however wide it is: with steps of one width the smallest range, of one step for a level, would seem to
+//!   lose nothing by rounding.
 
 /// Steps of a histogram.
 const BINS: usize = 1 << 15;
@@ -47,8 +49,8 @@ impl Histogram {
         enough.map_or(1.0, |at| (at + 1) as f64 / BINS as f64)
     }
 
-    /// How much has the least squared error when it is rounded to the whole numbers up to `levels`, which is what the rest
-    /// becomes.
+    /// How much has the least squared error when it is rounded to the whole numbers up to `levels`, which is what the
+    /// rest becomes.
     pub fn least_error(&self, levels: usize) -> f64 {
         let moments = Moments::of(&self.counts);
         let ranges = (1..=RANGES).rev().map(|range| range * BINS / RANGES);
@@ -63,8 +65,8 @@ impl Histogram {
         divergences.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(1.0, |(_, bins)| bins as f64 / BINS as f64)
     }
 
-    /// The relative entropy of a range of so many parts of equal width, what lies beyond counted with the last, against the
-    /// same with what each level holds spread evenly over those of its parts that hold anything.
+    /// The relative entropy of a range of so many parts of equal width, what lies beyond counted with the last, against
+    /// the same with what each level holds spread evenly over those of its parts that hold anything.
     fn divergence(&self, width: usize, parts: usize) -> f64 {
         let counts: Vec<f64> = self.counts.chunks_exact(width).map(|part| part.iter().sum::<u64>() as f64).collect();
         let Some((inside, _)) = counts.split_at_checked(parts) else { return f64::INFINITY };
@@ -102,8 +104,9 @@ impl Moments {
         Self(sums)
     }
 
-    /// The sum of squared errors, in steps, of a range of so many: what is smaller than half a level becomes 0, what lies
-    /// beyond the range becomes its end, and what lies between is off as it comes, so by a twelfth of a squared level in the mean.
+    /// The sum of squared errors, in steps, of a range of so many: what is smaller than half a level becomes 0, what
+    /// lies beyond the range becomes its end, and what lies between is off as it comes, so by a twelfth of a squared
+    /// level in the mean.
     fn error(&self, bins: usize, levels: usize) -> f64 {
         let Some(&[all, all_first, all_second]) = self.0.last() else { return 0.0 };
         let Some(&[inside, first, second]) = self.0.get(bins) else { return f64::INFINITY };

@@ -1,9 +1,9 @@
 //! Which programs quantised weights may be given to: those whose activations were looked at.
 //!
-//! A range holds for what it was found on. Another recipe of the same file, other `--set`, an answer that was added later
-//! may give the same layer quite other activations. So a file keeps with each range what the activations were computed by
-//! ([`nnc_opt::quantise::Site::mark`]), and a program that computes them otherwise is refused. What a program computes
-//! behind its products, say another loss, does not matter.
+//! A range holds for what it was found on. Another recipe of the same file, other `--set`, an answer that was added
+//! later may give the same layer quite other activations. So a file keeps with each range what the activations were
+//! computed by ([`nnc_opt::quantise::Site::mark`]), and a program that computes them otherwise is refused. What a
+//! program computes behind its products, say another loss, does not matter.
 //!
 //! Shapes are part of a mark, so that it is taken of the program for a fixed number of rows.
 

@@ -1,19 +1,19 @@
 //! Quantisation after training: which products are done with integers, by what was observed on real examples.
 //!
-//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range, by what
-//!    they are like ([`mod@histogram`]). What was trained with rounding has its ranges already.
+//! 1. [`observe`]: the inference graph runs on calibration examples, and each product's activations get a range, by
+//!    what they are like ([`mod@histogram`]). What was trained with rounding has its ranges already.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
-//! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back to
-//!    floats, those first that cost most by themselves.
+//! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
+//!    to floats, those first that cost most by themselves.
 //! 5. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
 //! 6. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
-//! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each, `rows` what
-//! is told of them and of those that cannot be quantised,
-//! [`looked`] which programs their ranges hold for, [`trained`] ranges that a training found, [`mod@drift`] what became of
-//! answers, [`mod@trial`] a recipe with some of them quantised, `held` what goes back for the metric's sake. A model without a
-//! recipe has no metric: [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
+//! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
+//! `rows` what is told of them and of those that cannot be quantised, [`looked`] which programs their ranges hold for,
+//! [`trained`] ranges that a training found, [`mod@drift`] what became of answers, [`mod@trial`] a recipe with some of
+//! them quantised, `held` what goes back for the metric's sake. A model without a recipe has no metric:
+//! [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
 mod drift;
@@ -110,8 +110,8 @@ impl std::fmt::Display for Reason {
 /// What became of a product.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// The name of its weights: [`nnc_opt::quantise::Site::name`]. Of what cannot be quantised the path of a parameter, or without
-    /// one where in the source it comes from.
+    /// The name of its weights: [`nnc_opt::quantise::Site::name`]. Of what cannot be quantised the path of a parameter,
+    /// or without one where in the source it comes from.
     pub name: String,
     /// The same as short as it is among the others: the layer, where it has one quantised parameter.
     pub layer: String,
@@ -147,8 +147,8 @@ pub struct Report {
     pub calibrated_on: Option<usize>,
     /// What became of the answers.
     pub answers: Vec<Drift>,
-    /// Seconds of all kernels of a run, if times were asked for: with the products that are quantised, or, where all stay
-    /// floats as the network would be slower, with those that it was measured with.
+    /// Seconds of all kernels of a run, if times were asked for: with the products that are quantised, or, where all
+    /// stay floats as the network would be slower, with those that it was measured with.
     pub times: Option<Times>,
     /// Bytes of all tensors that inference reads, before and after.
     pub bytes: [usize; 2],
@@ -239,8 +239,8 @@ pub fn quantise(
     Ok(outcome)
 }
 
-/// Quantises the products of the model called `model`, whose weights are in `store`, by what one call with `inputs` of so
-/// many rows shows. No metric is taken.
+/// Quantises the products of the model called `model`, whose weights are in `store`, by what one call with `inputs` of
+/// so many rows shows. No metric is taken.
 ///
 /// # Errors
 /// An input that the model does not have, no products, or what cannot be compiled or run.

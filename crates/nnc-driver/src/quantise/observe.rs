@@ -108,8 +108,8 @@ pub enum Role {
 /// What was seen, by the names of sites.
 pub type Observations = BTreeMap<(String, Role), Observation>;
 
-/// What activations are like: all that is rounded for a site, in any of some graphs. A graph that is only one of several
-/// programs may lack inputs that others have.
+/// What activations are like: all that is rounded for a site, in any of some graphs. A graph that is only one of
+/// several programs may lack inputs that others have.
 ///
 /// # Errors
 /// What cannot be compiled or run.

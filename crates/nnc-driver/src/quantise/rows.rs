@@ -5,8 +5,8 @@ use crate::narrow::has_doubles;
 use nnc_graph::{Graph, NodeId};
 use nnc_opt::quantise::{LeftOut, left_out};
 
-/// A row for each layer with products that are no sites, by what it multiplies by or where it comes from, with the place of
-/// the first one.
+/// A row for each layer with products that are no sites, by what it multiplies by or where it comes from, with the
+/// place of the first one.
 pub fn left_out_rows(graph: &Graph, examples: usize) -> Vec<(NodeId, Row)> {
     let mut rows: Vec<(NodeId, Row)> = Vec::new();
     for LeftOut { weights, place, node, products, why } in left_out(graph) {
@@ -40,8 +40,8 @@ pub fn why_nothing(graph: &Graph) -> String {
     format!("this network has no product of activations by weights outside of loops{listed}")
 }
 
-/// Gives rows the shortest name for their weights that tells them apart: the layer, else the parameter, else all of it. What has
-/// no weights is called by where it comes from.
+/// Gives rows the shortest name for their weights that tells them apart: the layer, else the parameter, else all of it.
+/// What has no weights is called by where it comes from.
 pub fn name_layers<'r>(rows: impl Iterator<Item = &'r mut Row>) {
     let mut rows: Vec<&mut Row> = rows.filter(|row| row.elements > 0).collect();
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();

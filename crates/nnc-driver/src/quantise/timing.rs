@@ -29,7 +29,8 @@ pub struct Times {
     pub integers: f64,
 }
 
-/// Measures the product of a site by its weights, as floats and in integers: the least time of some runs that take turns.
+/// Measures the product of a site by its weights, as floats and in integers: the least time of some runs that take
+/// turns.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -126,8 +127,8 @@ pub(crate) fn compare(forms: [Form<'_>; 2], compiler: &Compiler, scope: Scope) -
     Ok(Times { float: programs[0].2, integers: programs[1].2 })
 }
 
-/// Seconds of a product with all that is done for it, such as bringing its activations into order: of all kernels but the
-/// one that makes these.
+/// Seconds of a product with all that is done for it, such as bringing its activations into order: of all kernels but
+/// the one that makes these.
 fn product_seconds(graph: &Graph, report: &[KernelReport], times: &[Duration]) -> f64 {
     let makes = |kernel: &KernelReport| {
         let mut ops = kernel.nodes.iter().map(|&id| &kernel.graph(graph).node(id).op);
@@ -158,8 +159,8 @@ fn product(
     Ok([(plain, Store::of([(WEIGHTS, floats)].into_iter())), (quantised, parts)])
 }
 
-/// The product by itself, of activations that another kernel makes, followed by a relu. Channels come and go side by side, as
-/// they lie inside of a network, and results are bytes where they would be.
+/// The product by itself, of activations that another kernel makes, followed by a relu. Channels come and go side by
+/// side, as they lie inside of a network, and results are bytes where they would be.
 fn alone(graph: &Graph, site: &Site, rounded: bool) -> Graph {
     let node = graph.node(site.node);
     let ty = graph.ty(site.input);

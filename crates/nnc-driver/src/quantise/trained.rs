@@ -6,8 +6,8 @@ use nnc_graph::{DType, Tensor};
 use nnc_opt::quantise::{Layer, RANGE, Range, SIGN, TOP};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The ranges that weights were trained with, by layer: none unless their recipe rounds, and had begun to. A layer that never
-/// saw anything but 0 has none.
+/// The ranges that weights were trained with, by layer: none unless their recipe rounds, and had begun to. A layer that
+/// never saw anything but 0 has none.
 ///
 /// # Errors
 /// What is wrong with a range, in words.

@@ -40,8 +40,8 @@ impl Trial<'_> {
         measure(&mut self.session(&project, made)?, &self.part, self.metric)
     }
 
-    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation, in
-    /// all answers that are made of examples alone, and in the pictures.
+    /// Every product with its range and its integers, or why it has none. Activations are looked at in the evaluation,
+    /// in all answers that are made of examples alone, and in the pictures.
     ///
     /// # Errors
     /// No examples, no products, or what cannot be compiled or run.
@@ -76,8 +76,8 @@ impl Trial<'_> {
         Ok(programs)
     }
 
-    /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives the
-    /// metric.
+    /// Takes products back to floats until the metric is good enough, those first that cost most by themselves. Gives
+    /// the metric.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -92,8 +92,8 @@ impl Trial<'_> {
         hold(&mut products, count, (self.metric, before, max_drop), told)
     }
 
-    /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on, where
-    /// an answer wants more examples than that has. One that wants still more is left out.
+    /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on,
+    /// where an answer wants more examples than that has. One that wants still more is left out.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -121,8 +121,8 @@ impl Trial<'_> {
         Ok(found)
     }
 
-    /// Whether an answer can be made of a batch of so many examples, as one with `x[0..8]` cannot of 5. Of a whole batch each
-    /// can, or tells why not.
+    /// Whether an answer can be made of a batch of so many examples, as one with `x[0..8]` cannot of 5. Of a whole
+    /// batch each can, or tells why not.
     fn has_enough(&self, examples: usize, answer: &str) -> bool {
         let batch = Project::batch(self.recipe);
         examples >= batch || self.project.unit.answer(&self.recipe.name, Some(answer), examples).is_ok()

@@ -36,8 +36,8 @@ pub fn floats(
     (0..sites.len()).map(tensor).collect()
 }
 
-/// Rounds weights to the nearest of 129 numbers in each channel, ties to even; `None` if one is no finite number. A channel
-/// of zeros has scale 0.
+/// Rounds weights to the nearest of 129 numbers in each channel, ties to even; `None` if one is no finite number. A
+/// channel of zeros has scale 0.
 pub fn quantise(site: &Site, weights: &Tensor) -> Option<Quantised> {
     let dims = weights.dims();
     let inner: usize = dims[site.channel_axis + 1..].iter().product();

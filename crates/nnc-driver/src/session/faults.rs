@@ -13,8 +13,8 @@ use nnc_graph::Tensor;
 use nnc_stub::number::Number;
 
 impl Session<'_> {
-    /// Holds the names that the data block gives to its classes to the model, which picks by the label from as many as it tells
-    /// apart; where it does not, to the labels that a split has.
+    /// Holds the names that the data block gives to its classes to the model, which picks by the label from as many as
+    /// it tells apart; where it does not, to the labels that a split has.
     ///
     /// # Errors
     /// Diagnostics; [`DriverError::Usage`] when there are more names, or fewer.

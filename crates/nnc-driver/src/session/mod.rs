@@ -114,8 +114,8 @@ impl<'a> Session<'a> {
         self.programs.recipe
     }
 
-    /// The iteration, counted from 0, of a run of so many from which on what is trained is the network that was asked for: with
-    /// all the zeros that the recipe wants, and rounded if it rounds.
+    /// The iteration, counted from 0, of a run of so many from which on what is trained is the network that was asked
+    /// for: with all the zeros that the recipe wants, and rounded if it rounds.
     ///
     /// # Errors
     /// Diagnostics of the recipe.
@@ -180,8 +180,8 @@ impl<'a> Session<'a> {
         self.store.mismatches(weights, &self.recipe().pretrained.names)
     }
 
-    /// Computes the statistics that the data block asks for by the examples of `part`, but for those that weights brought
-    /// along. [`crate::train::train`] does so before its first step.
+    /// Computes the statistics that the data block asks for by the examples of `part`, but for those that weights
+    /// brought along. [`crate::train::train`] does so before its first step.
     ///
     /// # Errors
     /// A failure to compile, or an index of an example that is out of range.
@@ -196,8 +196,8 @@ impl<'a> Session<'a> {
         matches!(mismatch, Mismatch::Missing { path, .. } if self.untaught.contains(path))
     }
 
-    /// Says that the weights stay what they are from here on: programs other than the training step are compiled for them
-    /// alone. Weights that are changed nevertheless make their programs wrong.
+    /// Says that the weights stay what they are from here on: programs other than the training step are compiled for
+    /// them alone. Weights that are changed nevertheless make their programs wrong.
     pub fn fix_weights(&mut self) {
         self.programs.fixed = true;
         self.programs.compiled.clear();
@@ -225,8 +225,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes ranges for a recipe that rounds while it trains, which it then goes on with; one that does not has no place for
-    /// them.
+    /// Takes ranges for a recipe that rounds while it trains, which it then goes on with; one that does not has no
+    /// place for them.
     pub fn go_on_with_ranges(&mut self, tensors: &BTreeMap<String, Tensor>) {
         for (path, tensor) in tensors.iter().filter(|(path, _)| path.starts_with(RANGE)) {
             if self.store.get(path).is_some_and(|entry| entry.ty == tensor.ty()) {
@@ -277,7 +277,8 @@ impl<'a> Session<'a> {
         Ok(&mut self.programs.get(purpose, rows, &self.store)?.program)
     }
 
-    /// Metrics that accumulate begin anew. [`crate::train::train`] does so before each epoch, [`Self::measure`] before a split.
+    /// Metrics that accumulate begin anew. [`crate::train::train`] does so before each epoch, [`Self::measure`] before
+    /// a split.
     pub fn reset_metrics(&mut self) {
         if self.metric_start.is_empty() {
             return;
@@ -289,7 +290,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One step of training on a batch. Metrics that accumulate tell of all since [`Self::reset_metrics`]. After the first of its kind, for as many rows, nothing is allocated.
+    /// One step of training on a batch. Metrics that accumulate tell of all since [`Self::reset_metrics`]. After the
+    /// first of its kind, for as many rows, nothing is allocated.
     ///
     /// # Errors
     /// A failure to compile, or an index of the batch that is out of range.
@@ -318,8 +320,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// In words, the first operation of the training step at `moment` on a batch, the last that was done, that made a value
-    /// which is no finite number from values that are; or the parameter, the state or the example that held one before.
+    /// In words, the first operation of the training step at `moment` on a batch, the last that was done, that made a
+    /// value which is no finite number from values that are; or the parameter, the state or the example that held one
+    /// before.
     pub fn first_non_finite(&self, batch: &Batch, moment: Moment) -> Option<String> {
         let purpose = self.programs.known(moment.iteration, moment.iterations)?;
         let program = &self.programs.compiled.get(&(purpose, batch.rows))?.program;

@@ -42,8 +42,8 @@ impl Row {
 }
 
 impl History {
-    /// `epoch,iteration,train.loss,...,validation.loss,...`, with floats in the shortest form that reads back equal. What
-    /// an epoch does not tell of is empty.
+    /// `epoch,iteration,train.loss,...,validation.loss,...`, with floats in the shortest form that reads back equal.
+    /// What an epoch does not tell of is empty.
     pub fn to_csv(&self) -> String {
         let none = Metrics::new();
         let train: Vec<&Metrics> = self.rows.iter().map(|row| &row.train).collect();

@@ -94,8 +94,8 @@ pub struct Outcome {
     pub compile_time: Duration,
 }
 
-/// Trains until the last epoch, early stopping, or an interrupt. Labels that are out of range stop it where they are met;
-/// [`Session::check_indices`] finds them before.
+/// Trains until the last epoch, early stopping, or an interrupt. Labels that are out of range stop it where they are
+/// met; [`Session::check_indices`] finds them before.
 ///
 /// # Errors
 /// Data, compile and file errors; [`DriverError::NotFinite`] for a loss that is no finite number.
@@ -130,8 +130,8 @@ pub fn train(
     })
 }
 
-/// What is worth telling of a run before it begins, a line each: steps that are never done, gradients that are collected
-/// and never used, rounding that never begins, and pruning that never chooses.
+/// What is worth telling of a run before it begins, a line each: steps that are never done, gradients that are
+/// collected and never used, rounding that never begins, and pruning that never chooses.
 pub fn remarks(session: &Session<'_>, dataset: &Dataset) -> Vec<String> {
     let recipe = session.recipe();
     let batches = dataset.train.rows.len().div_ceil(Project::batch(recipe));
@@ -300,8 +300,8 @@ impl<'r, 's, 'p> Run<'r, 's, 'p> {
         Ok(false)
     }
 
-    /// The rest of the current epoch. Gives whether it was interrupted. After the first step nothing is allocated but by the
-    /// observer, for checkpoints, and for the points of the run's course.
+    /// The rest of the current epoch. Gives whether it was interrupted. After the first step nothing is allocated but
+    /// by the observer, for checkpoints, and for the points of the run's course.
     fn steps(&mut self, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Result<bool, DriverError> {
         let train = &self.dataset.train;
         let epoch = self.progress.epoch;

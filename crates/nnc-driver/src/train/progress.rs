@@ -101,7 +101,8 @@ impl Progress {
         serde_json::to_string(&kept).expect("numbers, strings and lists of them have a JSON form")
     }
 
-    /// The metadata of a file that is made of a checkpoint, without the course of the run: [`Self::learned`] of it is the same.
+    /// The metadata of a file that is made of a checkpoint, without the course of the run: [`Self::learned`] of it is
+    /// the same.
     pub(crate) fn without_course(self) -> String {
         let kept = Self { history: History::default(), sums: Vec::new(), ..self };
         serde_json::to_string(&kept).expect("numbers, strings and lists of them have a JSON form")

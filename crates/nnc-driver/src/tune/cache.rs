@@ -1,10 +1,10 @@
 //! What tuning found, in files: one for each product on each kind of machine.
 //!
 //! The folder is `NNC_CACHE`, or else `nnc` in `XDG_CACHE_HOME` or in `~/.cache` (freedesktop.org, "XDG Base Directory
-//! Specification"). A file's name is a hash of what was tuned; its three lines are a title, all that the choice holds for, and the
-//! choice. A file that does not read exactly so is passed over, as is a choice that lowering would not make by itself, so the
-//! folder may be lost, shared or damaged: nothing becomes wrong. A file is written beside its place and renamed, so that processes
-//! that tune at the same time never see halves.
+//! Specification"). A file's name is a hash of what was tuned; its three lines are a title, all that the choice holds
+//! for, and the choice. A file that does not read exactly so is passed over, as is a choice that lowering would not
+//! make by itself, so the folder may be lost, shared or damaged: nothing becomes wrong. A file is written beside its
+//! place and renamed, so that processes that tune at the same time never see halves.
 
 use crate::compiled::Compiler;
 use nnc_data::write_atomically;

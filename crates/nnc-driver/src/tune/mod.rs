@@ -1,10 +1,11 @@
 //! Tuning: products measured with other schedules of the same bits, and the fastest of each.
 //!
-//! All products of a program are tried at once: a program is compiled in which each has its second-ranked schedule, one with the
-//! third, and so on, and each is run by turns with the program as it is, so that a disturbance meets both. What seems to win by
-//! enough is put together and measured once more before it is believed. Choices are kept in a [`Cache`], also those that
-//! changed nothing, so that another run measures nothing again. A product of which the time left a schedule unmeasured is not
-//! kept: it has the best of what was measured twice, if anything, and is measured anew when there is more time.
+//! All products of a program are tried at once: a program is compiled in which each has its second-ranked schedule, one
+//! with the third, and so on, and each is run by turns with the program as it is, so that a disturbance meets both.
+//! What seems to win by enough is put together and measured once more before it is believed. Choices are kept in a
+//! [`Cache`], also those that changed nothing, so that another run measures nothing again. A product of which the time
+//! left a schedule unmeasured is not kept: it has the best of what was measured twice, if anything, and is measured
+//! anew when there is more time.
 
 mod cache;
 
@@ -55,8 +56,8 @@ pub struct Report {
     pub warning: Option<String>,
 }
 
-/// The choices for the products of a graph: those of the cache, and of others those that win when they are measured. No run is
-/// begun after `time`; with no time nothing is measured. Runs write into `store` as the graph does.
+/// The choices for the products of a graph: those of the cache, and of others those that win when they are measured. No
+/// run is begun after `time`; with no time nothing is measured. Runs write into `store` as the graph does.
 ///
 /// # Errors
 /// What cannot be compiled, or a run that fails.
@@ -102,7 +103,8 @@ pub fn tune(
     Ok((tuning, report))
 }
 
-/// What was made, or `None` if it did not fit into the memory that it may have: other schedules need other scratch memory.
+/// What was made, or `None` if it did not fit into the memory that it may have: other schedules need other scratch
+/// memory.
 fn fitting<T>(made: Result<T, DriverError>) -> Result<Option<T>, DriverError> {
     match made {
         Ok(made) => Ok(Some(made)),
@@ -226,8 +228,8 @@ impl Trial<'_> {
         Ok(is_sure)
     }
 
-    /// Seconds of all launches of each product in a run: as it is, and with a tuning. Nothing if there is no time for enough
-    /// rounds.
+    /// Seconds of all launches of each product in a run: as it is, and with a tuning. Nothing if there is no time for
+    /// enough rounds.
     fn compared(
         &mut self,
         base: &mut CompiledGraph,

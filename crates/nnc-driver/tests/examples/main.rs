@@ -1,9 +1,9 @@
-//! Every file of `dsl-examples` at a tiny size, on made-up data: its gradients, in f64 on the reference interpreter, are
-//! what differences of its loss say along random directions; and a few native steps make its loss smaller.
+//! Every file of `dsl-examples` at a tiny size, on made-up data: its gradients, in f64 on the reference interpreter,
+//! are what differences of its loss say along random directions; and a few native steps make its loss smaller.
 //!
-//! For the derivative, dropout and augmentation stay as they are: random numbers follow from the seed and the iteration, so
-//! a loss has the same ones at all points. Parameters lie at random places near their first values, since at those zeros
-//! of biases are kinks of rectifiers. Of steps that alternate each is looked at alone.
+//! For the derivative, dropout and augmentation stay as they are: random numbers follow from the seed and the
+//! iteration, so a loss has the same ones at all points. Parameters lie at random places near their first values, since
+//! at those zeros of biases are kinks of rectifiers. Of steps that alternate each is looked at alone.
 
 mod table;
 
@@ -289,8 +289,8 @@ fn a_few_native_steps_make_the_loss_smaller() {
     }
 }
 
-/// Adversaries undo what the other has learnt, so that neither loss need fall; that of the first does while the other stays
-/// as it is.
+/// Adversaries undo what the other has learnt, so that neither loss need fall; that of the first does while the other
+/// stays as it is.
 #[test]
 fn an_adversary_alone_learns() {
     for example in EXAMPLES {

@@ -38,8 +38,8 @@ impl Kind {
         }
     }
 
-    /// How far a difference may be from the derivative, relative to what the parameters add to that: what is left of the
-    /// third derivative, and the rounding of two losses divided by their distance.
+    /// How far a difference may be from the derivative, relative to what the parameters add to that: what is left of
+    /// the third derivative, and the rounding of two losses divided by their distance.
     pub fn tolerance(self) -> f64 {
         match self {
             Self::Smooth => 1e-6,

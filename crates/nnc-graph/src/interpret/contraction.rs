@@ -1,6 +1,6 @@
-//! `dot`, `conv` and its two transposes. A convolution and its transpose in the weights share one walk over all taps of all
-//! windows; the transpose in the image walks over the taps that each of its places has. Padding is zeros that are multiplied
-//! as any other: where the other factor is no finite number, the product is NaN.
+//! `dot`, `conv` and its two transposes. A convolution and its transpose in the weights share one walk over all taps of
+//! all windows; the transpose in the image walks over the taps that each of its places has. Padding is zeros that are
+//! multiplied as any other: where the other factor is no finite number, the product is NaN.
 
 use super::array::{Array, Data, indices, ravel, strides};
 use super::movement;
@@ -97,8 +97,8 @@ fn read_by(out: &[usize], tap: &[usize], x: &[usize], at: &ConvAttributes) -> Op
     (0..out.len()).map(along).collect()
 }
 
-/// Calls `meet(x, w, y)` with the positions of every place of the image and every tap that windows can have there, where `y`
-/// is none if there is no such window: beyond the first and the last.
+/// Calls `meet(x, w, y)` with the positions of every place of the image and every tap that windows can have there,
+/// where `y` is none if there is no such window: beyond the first and the last.
 fn windows_over(
     [x, w, y]: [&[usize]; 3],
     attributes: &ConvAttributes,
@@ -120,7 +120,8 @@ fn windows_over(
     }
 }
 
-/// The number of the window of which a tap reads a place, counted on beyond the first and the last; none if it falls between two.
+/// The number of the window of which a tap reads a place, counted on beyond the first and the last; none if it falls
+/// between two.
 fn starts(place: &[usize], tap: &[usize], at: &ConvAttributes) -> Option<Vec<i64>> {
     let along = |i: usize| {
         let [place, tap] = [place[i], tap[i]].map(|position| position as i64);

@@ -34,7 +34,8 @@ pub struct Attention {
     pub hides: f64,
     /// Type of the floats.
     pub dtype: DType,
-    /// Whether heads are the third axis of what is given, as behind a layer for all of them: the last of the batch axes.
+    /// Whether heads are the third axis of what is given, as behind a layer for all of them: the last of the batch
+    /// axes.
     pub heads: bool,
     /// Whether the derivatives of `sum(y * y)` are put out, too.
     pub derivative: bool,

@@ -33,8 +33,8 @@ impl Layers {
         Self { count, rows, steps, width, reverse: false, residual: false, counted: false, handed_on: false }
     }
 
-    /// The graph. Its results are what the last layer stacks, `y [rows, steps, width]`, what each layer carries in the end, `h0`,
-    /// `h1` and so on, and the sum of what the first layer stacks.
+    /// The graph. Its results are what the last layer stacks, `y [rows, steps, width]`, what each layer carries in the
+    /// end, `h0`, `h1` and so on, and the sum of what the first layer stacks.
     pub fn graph(&self) -> Graph {
         let mut graph = Graph::new("layers");
         let mut x = input(&mut graph, "x", &[self.rows, self.steps, self.width]);

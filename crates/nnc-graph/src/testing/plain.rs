@@ -16,8 +16,8 @@ pub fn dot(rows: usize, depth: usize, columns: usize) -> Graph {
     graph
 }
 
-/// `y[1, rows, size, size]` of `x[1, channels, size, size]` and `w[rows, channels, taps, taps]`, padded to keep the size; `taps`
-/// is odd.
+/// `y[1, rows, size, size]` of `x[1, channels, size, size]` and `w[rows, channels, taps, taps]`, padded to keep the
+/// size; `taps` is odd.
 pub fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
     let mut graph = Graph::new("conv");
     let x = input(&mut graph, "x", &[1, channels, size, size]);
@@ -30,8 +30,8 @@ pub fn conv(channels: usize, size: usize, rows: usize, taps: usize) -> Graph {
     graph
 }
 
-/// A step of descent on a table `w[rows, columns]` of which `count` rows were picked by `index`, of `updates[count, columns]`:
-/// with a momentum `v` or without. Indices are 9 at most.
+/// A step of descent on a table `w[rows, columns]` of which `count` rows were picked by `index`, of `updates[count,
+/// columns]`: with a momentum `v` or without. Indices are 9 at most.
 pub fn table_update([rows, columns]: [usize; 2], count: usize, momentum: bool) -> Graph {
     let mut graph = Graph::new("table");
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));

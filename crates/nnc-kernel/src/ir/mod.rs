@@ -37,8 +37,8 @@
 //!
 //! With AVX2 (`f32_lanes: 8`) there are 16 registers of 8 lanes, with AVX-512 (`f32_lanes: 16`) 32 of 16. A fused
 //! multiply-add overwrites the *sum* there, so one repeated element serves several vectors of columns: **6 rows by two
-//! vectors or 4 by three** with 16 registers, **14 by two** with 32. Constants cost no register: they are read from memory by
-//! the instruction that uses them.
+//! vectors or 4 by three** with 16 registers, **14 by two** with 32. Constants cost no register: they are read from
+//! memory by the instruction that uses them.
 //!
 //! These tiles run at the FMA peak of a core (the example `microkernel` of `nnc-codegen` measures them). Elsewhere:
 //! - Elementwise loops: 8 lanes are better than 4, since two independent chains hide latency; 16 pays for short bodies.
@@ -71,7 +71,8 @@ pub use types::{Elem, ParamId, Type, Value};
 pub struct Target {
     /// The vector width `V` in f32 lanes: 4, 8 or 16.
     pub f32_lanes: u8,
-    /// Whether convolutions may go by Winograd's form where the shape says that it is faster: it rounds in other places.
+    /// Whether convolutions may go by Winograd's form where the shape says that it is faster: it rounds in other
+    /// places.
     pub winograd: bool,
 }
 
@@ -86,8 +87,8 @@ impl Target {
         self.f32_lanes > 4
     }
 
-    /// Whether stores may leave lanes out at no cost, too: those of AVX2 are slow on many cores, and know only lanes of 32
-    /// and 64 bits.
+    /// Whether stores may leave lanes out at no cost, too: those of AVX2 are slow on many cores, and know only lanes of
+    /// 32 and 64 bits.
     pub fn has_masked_stores(&self) -> bool {
         self.f32_lanes > 8
     }

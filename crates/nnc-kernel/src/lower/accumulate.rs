@@ -73,7 +73,8 @@ impl Combine {
         }
     }
 
-    /// A result with any number of further elements, all equal to `more`, if there are any; and whether that is doubtful.
+    /// A result with any number of further elements, all equal to `more`, if there are any; and whether that is
+    /// doubtful.
     pub fn with_equal(&self, b: &mut Builder, result: Value, more: Value, are_there: Value) -> (Value, Value) {
         match self.op {
             ReduceOp::Max | ReduceOp::Min => {

@@ -1,9 +1,9 @@
 //! Nodes with a kernel of their own: which file lowers which, and what their operands have in common.
 
+use super::matmul::dot;
 use super::memory::{Place, Source, elem};
-use super::{
-    LowerError, Lowering, argmax, conv, conv_last, conv_weight, dot, dot_stored, scatter, window, window_grad,
-};
+use super::stored;
+use super::{LowerError, Lowering, argmax, conv, scatter, window};
 use nnc_graph::{Op, ValueId};
 use nnc_opt::fuse::{Group, Layout};
 
@@ -12,17 +12,17 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let Some(anchor) = group.anchor else { return Err(LowerError::bug("an anchor group without an anchor")) };
     match &lowering.graph.node(anchor).op {
         Op::Dot { .. } => dot::lower(lowering, group, anchor),
-        Op::DotStored(stored) => dot_stored::lower(lowering, group, anchor, *stored),
+        Op::DotStored(stored) => stored::lower(lowering, group, anchor, *stored),
         Op::ArgMax { axis } => argmax::lower(lowering, group, anchor, *axis),
         Op::ScatterAdd { batch, .. } => scatter::lower(lowering, group, anchor, *batch),
         Op::Window { op, attributes } => window::lower(lowering, group, anchor, window::Kind::Whole(*op), attributes),
         Op::WindowPick(attributes) => window::lower(lowering, group, anchor, window::Kind::Pick, attributes),
-        Op::WindowGrad { op, attributes, .. } => window_grad::lower(lowering, group, anchor, *op, attributes),
+        Op::WindowGrad { op, attributes, .. } => window::grad::lower(lowering, group, anchor, *op, attributes),
         Op::Conv(attributes) => conv::lower(lowering, group, anchor, attributes),
-        Op::ConvLast(attributes) => conv_last::lower(lowering, group, anchor, attributes),
+        Op::ConvLast(attributes) => conv::last::lower(lowering, group, anchor, attributes),
         Op::ConvInputGrad { attributes, .. } => conv::lower_input_grad(lowering, group, anchor, attributes),
-        Op::ConvInputGradLast { attributes, .. } => conv_last::lower_input_grad(lowering, group, anchor, attributes),
-        Op::ConvWeightGrad { attributes, .. } => conv_weight::lower(lowering, group, anchor, attributes),
+        Op::ConvInputGradLast { attributes, .. } => conv::last::lower_input_grad(lowering, group, anchor, attributes),
+        Op::ConvWeightGrad { attributes, .. } => conv::weight::lower(lowering, group, anchor, attributes),
         op => Err(LowerError::Unsupported(format!("{} in kernels", op.name()))),
     }
 }

@@ -66,8 +66,8 @@ fn search(b: &mut Builder, memory: Memory, (x, axis): (&Place, usize), at: &[Val
     })[1]
 }
 
-/// The same of elements that lie side by side: each lane keeps the first largest of its own, and the first of the largest of
-/// these is the one.
+/// The same of elements that lie side by side: each lane keeps the first largest of its own, and the first of the
+/// largest of these is the one.
 fn search_in_vectors(b: &mut Builder, memory: Memory, line: Value, (size, lanes): (usize, u8)) -> Value {
     let whole = (size - size % usize::from(lanes)) as i64;
     let first = b.load(memory, line, lanes);

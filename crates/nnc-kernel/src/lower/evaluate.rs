@@ -106,8 +106,8 @@ impl Frame<'_> {
         }
     }
 
-    /// Whether a point may have lanes behind the end of `axis` that are left out at no cost: everything lies side by side
-    /// along the axis or is the same, and no member looks for its operands elsewhere.
+    /// Whether a point may have lanes behind the end of `axis` that are left out at no cost: everything lies side by
+    /// side along the axis or is the same, and no member looks for its operands elsewhere.
     pub fn leaves_out_lanes(&self, axis: usize) -> bool {
         let in_rows = |read: &Read| match read {
             Read::Uniform(..) => true,
@@ -120,8 +120,8 @@ impl Frame<'_> {
             && self.writes.values().all(|walk| walk.strides[axis] == 1)
     }
 
-    /// As [`Self::evaluate_and_write`], of the lanes alone that a mask has, where [`Self::leaves_out_lanes`] holds: nothing of
-    /// the others is read or written.
+    /// As [`Self::evaluate_and_write`], of the lanes alone that a mask has, where [`Self::leaves_out_lanes`] holds:
+    /// nothing of the others is read or written.
     pub fn evaluate_and_write_some(
         &self,
         b: &mut Builder,

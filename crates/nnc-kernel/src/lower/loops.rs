@@ -55,8 +55,8 @@ pub fn coordinates(b: &mut Builder, number: Value, dims: &[usize]) -> Vec<Value>
     found
 }
 
-/// Walks `start..end` in vectors of the first width, then of the next, and so on, and gives where that ends: at `end` if the
-/// last width is 1.
+/// Walks `start..end` in vectors of the first width, then of the next, and so on, and gives where that ends: at `end`
+/// if the last width is 1.
 pub fn span(
     b: &mut Builder,
     (start, end): (Value, Value),

@@ -3,8 +3,9 @@
 use super::evaluate::{Known, Point};
 use super::frame::{Axes, Frame, Read, Walk};
 use super::loops::{Split, coordinates, span, widths};
+use super::matmul::interleave;
 use super::memory::{BufferId, KernelDraft, Place, Source};
-use super::{LowerError, Lowering, cost, interleave};
+use super::{LowerError, Lowering, cost};
 use crate::ir::{Builder, Direction, Value};
 use nnc_graph::ValueId;
 use nnc_opt::fuse::Group;

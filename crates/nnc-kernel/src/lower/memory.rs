@@ -44,7 +44,8 @@ pub struct Held {
 pub enum Home {
     /// In the arena, where the plan will place it.
     Arena,
-    /// In the arena as well, made once: if a run reads it, nothing else ever lies there, so that it lasts from run to run.
+    /// In the arena as well, made once: if a run reads it, nothing else ever lies there, so that it lasts from run to
+    /// run.
     Lasting,
     /// With the caller: a place in the list of externals.
     External(usize),
@@ -137,7 +138,8 @@ impl KernelDraft {
         Self { builder, args: Vec::new(), how: String::new(), alternatives: None, memories: Vec::new() }
     }
 
-    /// The parameter that stands for a buffer used in such a way. Bytes that are read as words, too, are two parameters.
+    /// The parameter that stands for a buffer used in such a way. Bytes that are read as words, too, are two
+    /// parameters.
     pub fn param(&mut self, buffer: BufferId, elem: Elem, direction: Direction) -> Memory {
         let mut known = self.args.iter().zip(&self.memories);
         if let Some((_, memory)) = known.find(|&(&arg, memory)| arg == (buffer, direction) && memory.elem == elem) {

@@ -7,95 +7,49 @@
 //! **Invariant**: what is computed, and in which order terms are added, is decided by shapes alone; the target decides
 //! how many lanes do it at a time.
 //!
-//! | module | what it lowers |
+//! | room | what it lowers |
 //! | --- | --- |
-//! | [`memory`], [`launches`], [`frame`], [`evaluate`] | places of values; launches; a group along its domain; a member at a point |
+//! | [`memory`], [`launches`], [`placed`] | places of values, launches, parts that are made in a whole |
+//! | [`frame`], [`evaluate`], [`loops`] | a group along its domain, a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
-//! | [`tile`], [`product`], [`pack`], [`interleave`], [`words`] | the microkernel, the loops around it, packing, factors of a byte |
-//! | [`matmul`], [`matmul_shape`] | matrix products cut into tasks and blocks |
-//! | [`tuning`] | other ways to cut them |
-//! | [`dot`], [`conv`], [`conv_product`], [`conv_weight`], [`spatial`], [`image`], [`windows`] | what is multiplied |
-//! | [`sparse`], [`sparse_pattern`], [`sparse_lists`], [`sparse_cost`] | products by constant matrices with many zeros |
-//! | [`sparse_conv`], [`sparse_planes`], [`sparse_windows`] | convolutions by such weights |
-//! | [`sparse_panels`], [`sparse_elements`], [`sparse_rows`], [`sparse_turn`] | their kernels: vectors along columns, and along rows |
-//! | [`dot_stored`], [`stored_panels`] | products by matrices of few bits |
-//! | [`attention`], [`attention_products`], [`attention_shape`], [`attention_mask`] | products with reductions over rows between them |
-//! | [`depthwise`], [`depthwise_last`], [`depthwise_weight`] | convolutions of single channels, and their transposes in the weights |
+//! | [`matmul`] | matrix products: the microkernel, the loops around it, packing, how they are cut |
+//! | [`conv`], [`winograd`], [`depthwise`] | convolutions, their transposes, and pooling that is taken in |
+//! | [`sparse`] | products and convolutions by constant matrices with many zeros |
+//! | [`stored`] | products by matrices of few bits |
+//! | [`attention`] | products with reductions over rows between them |
+//! | [`window`], [`argmax`], [`scatter`] | what has loops of its own |
 //! | [`scan`], [`prepare`] | loops over time; what is made once |
-//! | [`window`], [`window_grad`], [`argmax`], [`scatter`], [`scatter_rest`] | what has loops of its own |
+//! | [`anchor`], [`tuning`], [`cost`] | which node is lowered where; other schedules; the work of an op |
 
 mod accumulate;
 mod anchor;
 mod argmax;
 mod attention;
-mod attention_mask;
-mod attention_products;
-mod attention_shape;
 mod conv;
-mod conv_blocks;
-mod conv_last;
-mod conv_last_shape;
-mod conv_product;
-mod conv_weight;
-mod conv_weight_last;
-mod conv_winograd;
 pub(crate) mod cost;
 mod depthwise;
-mod depthwise_last;
-mod depthwise_weight;
-mod digits;
-mod dot;
-mod dot_stored;
 mod evaluate;
 mod frame;
-mod image;
 mod indexed;
-mod interleave;
 mod launches;
-mod lines_last;
 mod loops;
 mod map;
 mod matmul;
-mod matmul_shape;
 mod memory;
-mod pack;
-mod panels;
-mod phases;
 mod placed;
-mod pooling;
 mod prepare;
-mod product;
 mod reduce;
 mod rows;
 mod scalar;
 mod scan;
 mod scatter;
-mod scatter_rest;
 mod sparse;
-mod sparse_conv;
-mod sparse_cost;
-mod sparse_elements;
-mod sparse_lists;
-mod sparse_panels;
-mod sparse_pattern;
-mod sparse_planes;
-mod sparse_rows;
-mod sparse_turn;
-mod sparse_windows;
-mod spatial;
-mod stored_digits;
-mod stored_floats;
-mod stored_panels;
-mod tile;
+mod stored;
 mod tuning;
 mod update;
 mod window;
-mod window_grad;
-mod windows;
 mod winograd;
-mod winograd_blocks;
-mod words;
 
 pub use indexed::{STATUS_INDEX, STATUS_SLICE};
 pub use memory::{Buffer, BufferId, Held, Home};
@@ -190,7 +144,7 @@ pub struct Lowering<'g> {
     /// What runs before the first step of the innermost loop.
     ahead: Vec<Pending>,
     /// Digits of rows that a kernel of this graph has cut.
-    digits: digits::Kept,
+    digits: stored::digits::Kept,
 }
 
 /// Lowers a graph grouped by `partition` for `target`.
@@ -233,7 +187,7 @@ pub fn lower_with(
         fixed: vec![false; graph.value_count()],
         stage: Stage::InPlace,
         ahead: Vec::new(),
-        digits: digits::Kept::new(),
+        digits: stored::digits::Kept::new(),
     };
     refuse_storage_floats(graph)?;
     lowering.leaves()?;
@@ -304,7 +258,7 @@ impl<'g> Lowering<'g> {
             GroupKind::Reduce => reduce::lower(self, group),
             GroupKind::Anchor => anchor::lower(self, group),
             GroupKind::Attention => attention::lower(self, group),
-            GroupKind::Pooled => pooling::lower(self, group),
+            GroupKind::Pooled => conv::pooling::lower(self, group),
             GroupKind::Loop => scan::lower(self, group),
         }
     }
@@ -468,7 +422,8 @@ impl<'g> Lowering<'g> {
         Ok(source)
     }
 
-    /// Gives a value that is about to be computed its place: row-major, in a buffer of its own, or where it lies in a whole.
+    /// Gives a value that is about to be computed its place: row-major, in a buffer of its own, or where it lies in a
+    /// whole.
     pub fn store(&mut self, value: ValueId) -> Result<Place, LowerError> {
         if let Some(place) = self.placed(value)? {
             self.sources[value.index()] = Some(Source::Stored(place.clone()));

@@ -1,9 +1,10 @@
-//! Parts of a whole that are made where they lie in it: a concatenation of values that kernels of this graph make costs no
-//! kernel, if all of them can write, and all who read them can read, along the strides of the whole.
+//! Parts of a whole that are made where they lie in it: a concatenation of values that kernels of this graph make costs
+//! no kernel, if all of them can write, and all who read them can read, along the strides of the whole.
 //!
-//! What a part may be: made by a map, or by a product, a convolution or windows, whose epilogues write along any strides; neither
-//! put out nor made once. Who reads it must find views of it, and see it along the axes of a domain, by strides alone. A
-//! concatenation that is itself a part has its parts in the larger whole. A whole is made of parts altogether or not at all.
+//! What a part may be: made by a map, or by a product, a convolution or windows, whose epilogues write along any
+//! strides; neither put out nor made once. Who reads it must find views of it, and see it along the axes of a domain,
+//! by strides alone. A concatenation that is itself a part has its parts in the larger whole. A whole is made of parts
+//! altogether or not at all.
 
 use super::memory::{Place, Source, elem};
 use super::{LowerError, Lowering};

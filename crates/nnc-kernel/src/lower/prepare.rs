@@ -1,11 +1,11 @@
 //! What is made ahead of where it is used: once, before the first run, or before the first step of a loop.
 //!
-//! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone is
-//! the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The
-//! caller asks for them anew when it has changed the parameters.
+//! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone
+//! is the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`].
+//! The caller asks for them anew when it has changed the parameters.
 //!
-//! Inside of a loop only captured values are brought into another order ahead, as `nnc_opt::tidy` has moved out what else
-//! is the same in every step: once if they are the same in every run, else before the first step.
+//! Inside of a loop only captured values are brought into another order ahead, as `nnc_opt::tidy` has moved out what
+//! else is the same in every step: once if they are the same in every run, else before the first step.
 
 use super::memory::{BufferId, Home, Source};
 use super::{LowerError, Lowering, indexed, map};
@@ -23,8 +23,8 @@ pub enum Stage {
     Once,
 }
 
-/// For each value of a graph whether it may be made once; what may fail tells so in every run. `captured` tells it of the
-/// inputs of a body. [`Lowering::settle`] takes out what is made in every run all the same.
+/// For each value of a graph whether it may be made once; what may fail tells so in every run. `captured` tells it of
+/// the inputs of a body. [`Lowering::settle`] takes out what is made in every run all the same.
 pub fn constants(graph: &Graph, captured: impl Fn(ValueId) -> bool) -> Vec<bool> {
     let may_fail = |op: &Op| indexed::may_fail(op) || matches!(op, Op::ScatterAdd { .. });
     nnc_opt::constants::constants(graph, captured, may_fail)

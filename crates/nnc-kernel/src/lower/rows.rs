@@ -214,8 +214,8 @@ impl Body<'_, '_> {
         known
     }
 
-    /// All of the row with that number; its lines begin at `line`. Of a row that is cut it gives whether the elements that
-    /// were left out may count: what is summed or left in lines is not 0 there.
+    /// All of the row with that number; its lines begin at `line`. Of a row that is cut it gives whether the elements
+    /// that were left out may count: what is summed or left in lines is not 0 there.
     pub fn row(&self, b: &mut Builder, row: Value, known: &Known, (line, cut): (Value, Option<Cut<'_>>)) -> Value {
         let mut first = self.origin(b);
         let outer = coordinates(b, row, &self.frame.axes.dims[..self.outer]);

@@ -5,9 +5,9 @@
 //! the step's end. A scanned operand is read, and a stacked value written, as a row of the whole that moves with the
 //! steps. What is captured is read where it lies.
 
-use super::digits::Kept;
 use super::memory::{Buffer, BufferId, Home, Place, Source};
 use super::placed::Parts;
+use super::stored::digits::Kept;
 use super::{Destination, LowerError, Lowering, Pending, map, prepare};
 use crate::ir::Elem;
 use crate::plan::Repeat;
@@ -171,8 +171,8 @@ impl<'g> Loop<'g> {
     }
 }
 
-/// Puts what was made ahead of a loop before it, at the place `launch`, and moves the loops from `inner` on, which lie in
-/// it. Gives where the loop begins.
+/// Puts what was made ahead of a loop before it, at the place `launch`, and moves the loops from `inner` on, which lie
+/// in it. Gives where the loop begins.
 fn run_ahead(lowering: &mut Lowering<'_>, launch: usize, inner: usize) -> usize {
     let ahead = std::mem::take(&mut lowering.ahead);
     let count = ahead.len();

@@ -1,11 +1,12 @@
 //! Other schedules of a product that give the same bits, and which of them was found to be the fastest.
 //!
-//! The register tile and the blocks of a product are chosen by pure costs of its shape (`matmul_shape`, `conv_last_shape`,
-//! [`super::tile`]). Whatever they are, the terms of each sum come in the order of k, so any other choice that these modules
-//! rank gives the same results. A [`Tuning`] names choices by the product's [key](Alternatives::key); one that is not among those
-//! that are ranked for its key is passed over, so what a tuning says, and whoever wrote it, never changes a bit.
+//! The register tile and the blocks of a product are chosen by pure costs of its shape (`matmul_shape`,
+//! `conv_last_shape`, [`super::matmul::tile`]). Whatever they are, the terms of each sum come in the order of k, so any
+//! other choice that these modules rank gives the same results. A [`Tuning`] names choices by the product's
+//! [key](Alternatives::key); one that is not among those that are ranked for its key is passed over, so what a tuning
+//! says, and whoever wrote it, never changes a bit.
 
-use super::tile::Tile;
+use super::matmul::tile::Tile;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -90,8 +91,8 @@ impl Tuning {
     }
 }
 
-/// Choices from tiles, best first, and from the ways to cut tasks of each, best first: the best of all, then in turn the next way
-/// to cut for the best tile and the best way for the next tile.
+/// Choices from tiles, best first, and from the ways to cut tasks of each, best first: the best of all, then in turn
+/// the next way to cut for the best tile and the best way for the next tile.
 pub(super) fn ranked(tiles: &[Tile], cuts: impl Fn(Tile) -> Vec<(usize, usize)>) -> Vec<Choice> {
     let choice =
         |tile: Tile, (rows, columns)| Choice { tile_rows: tile.rows, tile_vectors: tile.vectors, rows, columns };

@@ -1,14 +1,14 @@
 //! Light launches side by side.
 //!
-//! Launches of which none touches what another writes become one launch of the pool, whose parts they are: threads are called
-//! once for all of them, and small ones share a task. Such are the updates of biases and of other small parameters, and the
-//! derivatives by an operand and by a weight. To bring them together, a light launch moves behind later ones that do not need it,
-//! as far as there is company. Heavy launches are worth all threads by themselves; so the update of a large parameter stays where
-//! it is, right behind its gradient: that is still in the caches there, and its memory is free for the next one. Updates that follow
-//! one another are one launch, however heavy.
+//! Launches of which none touches what another writes become one launch of the pool, whose parts they are: threads are
+//! called once for all of them, and small ones share a task. Such are the updates of biases and of other small
+//! parameters, and the derivatives by an operand and by a weight. To bring them together, a light launch moves behind
+//! later ones that do not need it, as far as there is company. Heavy launches are worth all threads by themselves; so
+//! the update of a large parameter stays where it is, right behind its gradient: that is still in the caches there, and
+//! its memory is free for the next one. Updates that follow one another are one launch, however heavy.
 //!
-//! On entry launches in order, before they have addresses; on exit an order in which every launch still comes after all that it
-//! has to wait for. Loops keep their places, and nothing moves into or out of one.
+//! On entry launches in order, before they have addresses; on exit an order in which every launch still comes after all
+//! that it has to wait for. Loops keep their places, and nothing moves into or out of one.
 
 use super::{Line, arena, stages};
 use crate::ir::Direction;

@@ -1,9 +1,10 @@
 //! Places in the arena: live ranges, in-place reuse, offsets.
 //!
-//! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it, or in a
-//! loop with stages, lives as long as the loop, and one that lasts from run to run always. Launches side by side are one moment. An output takes its operand's place when the kernel
-//! allows it and the operand is used no more; the two then share one slot. Slots are placed by decreasing size, each at
-//! the lowest offset where no slot that lives at the same time lies (first fit by size; Pisarchyk and Lee 2020).
+//! A buffer lives from the first launch that uses it to the last; one that is used inside of a loop and outside of it,
+//! or in a loop with stages, lives as long as the loop, and one that lasts from run to run always. Launches side by
+//! side are one moment. An output takes its operand's place when the kernel allows it and the operand is used no more;
+//! the two then share one slot. Slots are placed by decreasing size, each at the lowest offset where no slot that lives
+//! at the same time lies (first fit by size; Pisarchyk and Lee 2020).
 
 use super::Line;
 use crate::lower::{Buffer, BufferId, Home};
@@ -18,8 +19,8 @@ pub struct Arena {
     pub offsets: Vec<Option<usize>>,
     /// Size of the whole.
     pub bytes: usize,
-    /// Every buffer in it with the launches from the first to the last that need it, by buffer. Where another takes its place,
-    /// the launch that does so counts for that one alone.
+    /// Every buffer in it with the launches from the first to the last that need it, by buffer. Where another takes its
+    /// place, the launch that does so counts for that one alone.
     pub live: Vec<(BufferId, RangeInclusive<usize>)>,
 }
 
@@ -32,8 +33,8 @@ struct Slot {
     crosses: bool,
 }
 
-/// Places every buffer that launches use; the first `prepared` of these do not run every time, those of each range `abreast` run
-/// side by side.
+/// Places every buffer that launches use; the first `prepared` of these do not run every time, those of each range
+/// `abreast` run side by side.
 pub fn place(line: &Line, buffers: &[Buffer], prepared: usize, abreast: &[Range<usize>]) -> Arena {
     let mut ranges = live_ranges(line, buffers, prepared);
     let moments = moments(line.launches.len(), abreast);
@@ -117,8 +118,8 @@ pub fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
     }
 }
 
-/// Joins outputs with the operands whose place they take, and ends the ranges of these. Gives for each buffer the one whose slot
-/// it lies in.
+/// Joins outputs with the operands whose place they take, and ends the ranges of these. Gives for each buffer the one
+/// whose slot it lies in.
 fn share(
     (line, moments): (&Line, &[Range<usize>]),
     buffers: &[Buffer],

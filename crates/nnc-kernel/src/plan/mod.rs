@@ -163,7 +163,8 @@ pub struct ArenaBuffer {
     pub bytes: usize,
     /// The value that it holds; none for what only a kernel needs.
     pub holds: Option<Held>,
-    /// The launches from the first to the last that need it; without the last where another buffer takes its place then.
+    /// The launches from the first to the last that need it; without the last where another buffer takes its place
+    /// then.
     pub needed: RangeInclusive<usize>,
 }
 

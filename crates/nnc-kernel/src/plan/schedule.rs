@@ -2,12 +2,13 @@
 //!
 //! An update is in place if the group that computes the new value can run after every other reader of the old one, and
 //! itself reads the old value only where it writes. The readers then have to come first: those are further edges of the
-//! order, added one update at a time as long as no cycle arises. The same holds where a run-time update (`dynamic_update`)
-//! follows another, as when each layer writes its part of a cache: all of a chain then lie in one place.
+//! order, added one update at a time as long as no cycle arises. The same holds where a run-time update
+//! (`dynamic_update`) follows another, as when each layer writes its part of a cache: all of a chain then lie in one
+//! place.
 //!
-//! Of the groups that can run, one that gives back at least as much memory as it takes runs first, as an optimiser's update
-//! does, while its gradient is still in the caches; one that takes next to nothing does not wait, so that nothing waits for it;
-//! otherwise the order is that of the partition.
+//! Of the groups that can run, one that gives back at least as much memory as it takes runs first, as an optimiser's
+//! update does, while its gradient is still in the caches; one that takes next to nothing does not wait, so that
+//! nothing waits for it; otherwise the order is that of the partition.
 
 use nnc_graph::{Graph, Op, OutputKind, ValueId};
 use nnc_opt::fuse::{Class, Group, GroupKind, Partition, Reach, Views, base, class};
@@ -95,8 +96,8 @@ fn chain_to(links: &[Link], mut value: ValueId, leaf: ValueId) -> Vec<Link> {
     chain
 }
 
-/// The updates that are written in place. **Invariant**: of each value at most one update is, after all that read it; a chain
-/// from a leaf is as a whole or not at all, since its end lies where the leaf does in any case.
+/// The updates that are written in place. **Invariant**: of each value at most one update is, after all that read it; a
+/// chain from a leaf is as a whole or not at all, since its end lies where the leaf does in any case.
 struct Chains {
     /// Results that lie where what they replace lay.
     written: BTreeSet<ValueId>,
@@ -197,8 +198,8 @@ fn readers(graph: &Graph, partition: &Partition, views: &Views) -> Vec<BTreeSet<
     readers
 }
 
-/// Whether the nodes read `leaf` only element by element, in order. What a run-time update leaves is read so, too, and what
-/// a scatter-add adds to.
+/// Whether the nodes read `leaf` only element by element, in order. What a run-time update leaves is read so, too, and
+/// what a scatter-add adds to.
 fn reads_in_step(graph: &Graph, nodes: &[nnc_graph::NodeId], views: &Views, leaf: ValueId) -> bool {
     nodes.iter().all(|&id| {
         let node = graph.node(id);

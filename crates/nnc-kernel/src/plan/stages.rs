@@ -1,9 +1,10 @@
 //! Loops whose inner loops run side by side, each some steps behind the one before: their launches as stages.
 //!
-//! A stage is what one thread runs in a step: one of the inner loops, and what is computed for it alone. A stage may begin a step
-//! as soon as the one before has ended it, and nothing else holds it up, so stages must share no memory that moves with no step.
-//! What a stage hands to the next is therefore a row of something that is stacked: the pass `wavefront` of `nnc-opt` makes loops of
-//! this form. On entry launches in order, before they have addresses; whatever does not keep the rules runs as any loop does.
+//! A stage is what one thread runs in a step: one of the inner loops, and what is computed for it alone. A stage may
+//! begin a step as soon as the one before has ended it, and nothing else holds it up, so stages must share no memory
+//! that moves with no step. What a stage hands to the next is therefore a row of something that is stacked: the pass
+//! `wavefront` of `nnc-opt` makes loops of this form. On entry launches in order, before they have addresses; whatever
+//! does not keep the rules runs as any loop does.
 
 use super::{Line, Repeat};
 use crate::ir::Direction;
@@ -105,7 +106,8 @@ fn hands(sooner: &[Touch], later: &[Touch]) -> bool {
     later.iter().filter(|touch| touch.reads).any(|read| written().any(|write| write.root == read.root))
 }
 
-/// Whether stages share only what nobody writes, and rows that move with the steps, which go from earlier stages to later ones.
+/// Whether stages share only what nobody writes, and rows that move with the steps, which go from earlier stages to
+/// later ones.
 fn are_apart(touches: &[Vec<Touch>], stages: &[u32]) -> bool {
     let mut by_buffer: BTreeMap<BufferId, Vec<(u32, Touch)>> = BTreeMap::new();
     for (touches, &stage) in touches.iter().zip(stages) {

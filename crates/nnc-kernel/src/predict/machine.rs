@@ -1,8 +1,8 @@
 //! What the predictions know of a processor: fixed descriptions, one for each vector width.
 //!
 //! They describe a core as Zen 4 is described by its vendor (AMD, "Software Optimization Guide for the AMD Zen4
-//! Microarchitecture", 2023; Fog, "Instruction tables", 2023): vectors of 512 bits go through ports of 256 in two halves.
-//! Nothing here is measured while compiling, so that the same source has the same predictions everywhere;
+//! Microarchitecture", 2023; Fog, "Instruction tables", 2023): vectors of 512 bits go through ports of 256 in two
+//! halves. Nothing here is measured while compiling, so that the same source has the same predictions everywhere;
 //! [`Machine::with_rates`] lets a profile put in what it measured.
 
 use crate::ir::Target;
@@ -16,8 +16,8 @@ pub struct Machine {
     pub vector_bytes: usize,
     /// Bytes that a port works on in one cycle.
     pub port_bytes: usize,
-    /// Bytes of the cache next to a core, of the second one, and of the part that a program may find for itself of the one
-    /// that all share.
+    /// Bytes of the cache next to a core, of the second one, and of the part that a program may find for itself of the
+    /// one that all share.
     pub caches: [f64; 3],
     /// Bytes a cycle that a core reads from the second cache.
     pub second_cache_rate: f64,
@@ -74,8 +74,8 @@ impl Machine {
         self.vector_bytes == 64
     }
 
-    /// The same with the clock at which so many f32 operations a second are done on `threads` threads, and memory that gives
-    /// so many bytes a second to all of them.
+    /// The same with the clock at which so many f32 operations a second are done on `threads` threads, and memory that
+    /// gives so many bytes a second to all of them.
     #[must_use]
     pub fn with_rates(self, flops: f64, bytes: f64, threads: usize) -> Self {
         let scale = flops / self.peak(threads);

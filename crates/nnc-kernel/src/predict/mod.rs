@@ -1,14 +1,14 @@
 //! How long each kernel of a program takes, predicted from its code and from a description of the processor.
 //!
-//! Pure: a function of the lowered program, of [`Machine`] and of a number of threads; nothing is measured. A launch takes
-//! the time of its instructions ([`walk`], [`ports`]) or that of its data ([`reuse`]), whichever is longer, with a part of the
-//! other that is not hidden, on as many threads as its tasks keep busy; and what waking threads and waiting for them costs.
-//! (The bound is that of Williams, Waterman and Patterson, "Roofline", 2009; the division into work in a core and transfers
-//! that of Stengel, Treibig, Hager and Wellein, "Quantifying Performance Bottlenecks of Stencil Computations Using the
-//! Execution-Cache-Memory Model", 2015.)
+//! Pure: a function of the lowered program, of [`Machine`] and of a number of threads; nothing is measured. A launch
+//! takes the time of its instructions ([`walk`], [`ports`]) or that of its data ([`reuse`]), whichever is longer, with
+//! a part of the other that is not hidden, on as many threads as its tasks keep busy; and what waking threads and
+//! waiting for them costs. (The bound is that of Williams, Waterman and Patterson, "Roofline", 2009; the division into
+//! work in a core and transfers that of Stengel, Treibig, Hager and Wellein, "Quantifying Performance Bottlenecks of
+//! Stencil Computations Using the Execution-Cache-Memory Model", 2015.)
 //!
-//! The choices of tiles, blocks and algorithms while lowering have costs of their own, relative ones in fewer terms: they
-//! are made before there is code to be counted.
+//! The choices of tiles, blocks and algorithms while lowering have costs of their own, relative ones in fewer terms:
+//! they are made before there is code to be counted.
 
 mod machine;
 mod ports;
@@ -109,8 +109,8 @@ impl Company {
     }
 }
 
-/// Seconds of a run, of launches that are predicted so. Stages of a loop run at the same time, in groups of neighbours for each
-/// thread, so such a loop takes as long as the slowest group, and the others for one step.
+/// Seconds of a run, of launches that are predicted so. Stages of a loop run at the same time, in groups of neighbours
+/// for each thread, so such a loop takes as long as the slowest group, and the others for one step.
 pub fn run_seconds(lowered: &Lowered, predictions: &[Prediction], threads: usize) -> f64 {
     let program = &lowered.program;
     let (mut seconds, mut staged) = (0.0, vec![]);

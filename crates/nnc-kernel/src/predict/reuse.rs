@@ -1,8 +1,8 @@
 //! From which level of the memory each launch takes its data.
 //!
-//! What a launch touches lies in the caches if little else was touched since it was touched last, in the same run or in the
-//! one before (Mattson et al., "Evaluation Techniques for Storage Hierarchies", 1970: the reuse distance, here in bytes
-//! and for whole buffers).
+//! What a launch touches lies in the caches if little else was touched since it was touched last, in the same run or in
+//! the one before (Mattson et al., "Evaluation Techniques for Storage Hierarchies", 1970: the reuse distance, here in
+//! bytes and for whole buffers).
 
 use super::machine::Machine;
 use super::walk::Touched;
@@ -71,8 +71,8 @@ impl Place {
     }
 }
 
-/// What each launch of a run moves, of runs that follow one another. `touched` are the bytes that it loads and stores of each
-/// parameter, at most its buffer's size.
+/// What each launch of a run moves, of runs that follow one another. `touched` are the bytes that it loads and stores
+/// of each parameter, at most its buffer's size.
 pub fn traffic(lowered: &Lowered, touched: &[Vec<Touched>], machine: &Machine, threads: usize) -> Vec<Traffic> {
     let program = &lowered.program;
     let order = order(lowered);

@@ -1,9 +1,9 @@
-//! What a phase does, counted on its code: cycles of its tasks while all data are in the first cache, and the bytes that
-//! it touches of each parameter.
+//! What a phase does, counted on its code: cycles of its tasks while all data are in the first cache, and the bytes
+//! that it touches of each parameter.
 //!
-//! Indices are followed as far as they are known. A loop whose rounds differ, since bounds inside depend on its counter, is
-//! looked at in its first, middle and last round, and so are tasks. What depends on data (the lengths of lists, say) is
-//! guessed: [`GUESSED_ROUNDS`], and the dearer branch.
+//! Indices are followed as far as they are known. A loop whose rounds differ, since bounds inside depend on its
+//! counter, is looked at in its first, middle and last round, and so are tasks. What depends on data (the lengths of
+//! lists, say) is guessed: [`GUESSED_ROUNDS`], and the dearer branch.
 
 use super::machine::{LATENCY, LOOP_END, Machine};
 use super::ports::Ports;
@@ -38,8 +38,8 @@ pub struct Touched {
     pub loaded: f64,
     /// That are stored.
     pub stored: f64,
-    /// Of both, those that no prefetcher follows: far from the ones of the round before, or of so many places in the same
-    /// sets of a cache that they push one another out.
+    /// Of both, those that no prefetcher follows: far from the ones of the round before, or of so many places in the
+    /// same sets of a cache that they push one another out.
     pub scattered: f64,
 }
 

@@ -1,8 +1,8 @@
 //! A compiled plan as code generation sees it: kernels, and the line of launches, parts of which are loops.
 //!
-//! Buffer 0 is the arena; then come the externals in the plan's order. The first launches may prepare what lasts, such as
-//! packed weights. The entry made of a program runs the others one after the other, those of a loop again and again; each
-//! runs the phases of its kernel with a barrier after each.
+//! Buffer 0 is the arena; then come the externals in the plan's order. The first launches may prepare what lasts, such
+//! as packed weights. The entry made of a program runs the others one after the other, those of a loop again and again;
+//! each runs the phases of its kernel with a barrier after each.
 
 pub mod verify;
 
@@ -20,9 +20,9 @@ pub struct Program {
     /// How many of them, from the first on, make what lasts from run to run as long as parameters and states stay as
     /// they are: they run when the caller asks for it, the first time at the latest. No loop reaches into them.
     pub prepare: usize,
-    /// Which of them run side by side, since none reads or writes what another writes: ranges of
-    /// launches of one phase each that lie apart, in order, within no loop with stages and across the bounds of none. Running
-    /// them one after the other is always right.
+    /// Which of them run side by side, since none reads or writes what another writes: ranges of launches of one phase
+    /// each that lie apart, in order, within no loop with stages and across the bounds of none. Running them one after
+    /// the other is always right.
     pub abreast: Vec<Range<usize>>,
     /// Which of them run again and again: ranges that lie within one another or apart, by where they start, outer ones
     /// first.
@@ -40,9 +40,9 @@ pub struct Loop {
     pub reverse: bool,
     /// Where the number of the step is written before it, as i64.
     pub index: Option<ArgRef>,
-    /// For each launch the stage that it belongs to, if stages may run at the same time: a stage begins a step when the one
-    /// before has ended it. An inner loop is a part of one stage. Empty if every step is one line; running them so is always
-    /// right. Only outermost loops have stages, and no index then; their launches are serial.
+    /// For each launch the stage that it belongs to, if stages may run at the same time: a stage begins a step when the
+    /// one before has ended it. An inner loop is a part of one stage. Empty if every step is one line; running them so
+    /// is always right. Only outermost loops have stages, and no index then; their launches are serial.
     pub stages: Vec<u32>,
 }
 
@@ -116,15 +116,16 @@ impl ArgRef {
 }
 
 impl Program {
-    /// How often each launch runs in a run: the product of the steps of the loops around it, and 0 for what is prepared.
+    /// How often each launch runs in a run: the product of the steps of the loops around it, and 0 for what is
+    /// prepared.
     pub fn runs(&self) -> Vec<u64> {
         let around = |at: usize| self.loops.iter().filter(move |each| each.launches.contains(&at));
         let runs = |at: usize| if at < self.prepare { 0 } else { around(at).map(|each| each.steps).product() };
         (0..self.launches.len()).map(runs).collect()
     }
 
-    /// For each launch that prepares, the externals that nothing after it reads while what was made of them lasts: their
-    /// places in the plan's externals, counted from 0.
+    /// For each launch that prepares, the externals that nothing after it reads while what was made of them lasts:
+    /// their places in the plan's externals, counted from 0.
     pub fn spent(&self) -> Vec<Vec<u32>> {
         let mut needed: BTreeSet<u32> = self.launches[self.prepare..].iter().flat_map(Launch::buffers).collect();
         needed.extend(self.loops.iter().filter_map(|each| Some(each.index.as_ref()?.buffer)));
@@ -144,8 +145,8 @@ impl Program {
         known.map_or(first..first + 1, |at| self.abreast[at].clone())
     }
 
-    /// The stage that a launch belongs to, counted from 0, and how many its loop has; none if the loops around it run step after
-    /// step.
+    /// The stage that a launch belongs to, counted from 0, and how many its loop has; none if the loops around it run
+    /// step after step.
     pub fn stage(&self, launch: usize) -> Option<(u32, u32)> {
         let staged = self.loops.iter().find(|each| !each.stages.is_empty() && each.launches.contains(&launch))?;
         Some((staged.stages[launch - staged.launches.start], staged.stage_count()))

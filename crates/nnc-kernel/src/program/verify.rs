@@ -3,13 +3,13 @@
 //! - Kernels keep the rules of [`crate::ir::verify`].
 //! - A launch names a kernel that exists and gives each parameter its memory, aligned to its element, which moves only
 //!   with loops that stand around it.
-//! - Loops lie within one another or apart, in order, and have launches and steps. Only outermost loops have stages, one
-//!   for each of their launches, which are serial, an inner loop in one of them, and then no index.
+//! - Loops lie within one another or apart, in order, and have launches and steps. Only outermost loops have stages,
+//!   one for each of their launches, which are serial, an inner loop in one of them, and then no index.
 //! - Launches side by side are two or more, of one phase each; sets lie apart, in order, after what prepares, within no
 //!   loop with stages and across the bounds of none. None is given a place that another one writes.
 //!
-//! Not checked: that places lie in their buffers and that different ones share no bytes, since a launch does not say how
-//! many it touches. The plan's arena has its own tests.
+//! Not checked: that places lie in their buffers and that different ones share no bytes, since a launch does not say
+//! how many it touches. The plan's arena has its own tests.
 
 use super::{ArgRef, Loop, Program};
 use crate::ir::verify::{Violation, verify};

@@ -1,8 +1,8 @@
 //! Dims: unification of the dims of an annotation with a shape, and solving for names.
 //!
 //! A dim that is a bare name binds when it is first met and is compared from then on; an expression is checked once its
-//! names are bound, or solved when it is linear in one name that nothing else binds. `...S` binds a list of ints.
-//! A dim with a division that was not carried out, or an unknown one, equals everything: it is decided when its names are
+//! names are bound, or solved when it is linear in one name that nothing else binds. `...S` binds a list of ints. A dim
+//! with a division that was not carried out, or an unknown one, equals everything: it is decided when its names are
 //! bound, since every graph is elaborated again then.
 
 use super::Elaborator;

@@ -1,5 +1,5 @@
-//! What an optimizer and a metric owe to the recipe that uses them: the one writes its first parameter, the other returns
-//! a scalar. Both are seen where they are declared.
+//! What an optimizer and a metric owe to the recipe that uses them: the one writes its first parameter, the other
+//! returns a scalar. Both are seen where they are declared.
 
 use super::Elaborator;
 use super::value::Value;

@@ -60,14 +60,14 @@ pub struct Unit {
     pub data: Vec<DataInfo>,
     /// Its recipes.
     pub recipes: Vec<RecipeInfo>,
-    /// The layers that recipes with `quantise` round, by the name of the recipe: the parameters that products are by. Whoever
-    /// knows products says so; the training step then has ranges of them.
+    /// The layers that recipes with `quantise` round, by the name of the recipe: the parameters that products are by.
+    /// Whoever knows products says so; the training step then has ranges of them.
     pub rounded: BTreeMap<String, Vec<String>>,
-    /// Of parameters that lost channels, how many are left along each such axis. Whoever knows the weights says so; the choice
-    /// of what is pruned while training is then made of what is left.
+    /// Of parameters that lost channels, how many are left along each such axis. Whoever knows the weights says so; the
+    /// choice of what is pruned while training is then made of what is left.
     pub left: BTreeMap<String, BTreeMap<usize, usize>>,
-    /// Of the parameters that products read, by the name of the recipe, the axis of their outputs, along which blocks of weights
-    /// lie that go together. Whoever knows products says so.
+    /// Of the parameters that products read, by the name of the recipe, the axis of their outputs, along which blocks
+    /// of weights lie that go together. Whoever knows products says so.
     pub outputs: BTreeMap<String, BTreeMap<String, usize>>,
     pub(super) program: Arc<Program>,
     pub(super) options: Options,
@@ -174,8 +174,8 @@ impl Unit {
         self.options.bind.contains_key(dim)
     }
 
-    /// The files that it uses and those that its layers begin with, whether a recipe needs them or not; the paths are as
-    /// seen from its own folder.
+    /// The files that it uses and those that its layers begin with, whether a recipe needs them or not; the paths are
+    /// as seen from its own folder.
     pub fn named_files(&self) -> impl Iterator<Item = &str> {
         self.program.used_files().chain(self.program.weight_files())
     }

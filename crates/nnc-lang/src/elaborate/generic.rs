@@ -122,8 +122,8 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A default must fit its parameter, also where it is never used. It says the dims that only its parameter has, as in
-    /// `memory: f32[N, M, D] = x`.
+    /// A default must fit its parameter, also where it is never used. It says the dims that only its parameter has, as
+    /// in `memory: f32[N, M, D] = x`.
     fn check_defaults(&mut self, function: &Function) -> bool {
         let mut ok = true;
         let mut known = Vec::new();

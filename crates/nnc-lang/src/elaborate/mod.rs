@@ -23,8 +23,8 @@
 //! | [`weight_names`] | what weights a program begins with, and what their tensors are called |
 //! | `blocks`, `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
 //!
-//! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`] is
-//! silent: an error is reported once, where it was made. Same source, same graph, node by node.
+//! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`]
+//! is silent: an error is reported once, where it was made. Same source, same graph, node by node.
 
 mod annotation;
 mod arguments;

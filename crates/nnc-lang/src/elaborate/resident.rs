@@ -84,8 +84,8 @@ impl Elaborator<'_> {
         Some((path, kind, leaf))
     }
 
-    /// In a recipe, what is kept from step to step has one size: `N` is the batch, which may be smaller at the end of an
-    /// epoch, and the other names are sizes of what an answer is given.
+    /// In a recipe, what is kept from step to step has one size: `N` is the batch, which may be smaller at the end of
+    /// an epoch, and the other names are sizes of what an answer is given.
     fn has_one_size(&mut self, name: &Ident, ty: &TensorType) -> Option<()> {
         if self.frames.iter().all(|frame| frame.kind != FrameKind::Recipe) {
             return Some(());

@@ -8,7 +8,8 @@ use crate::syntax::ast::{DimExpr, Function, Type, TypeKind};
 use nnc_graph::{Dim, TensorType, ValueId};
 
 impl Elaborator<'_> {
-    /// Holds a result to the declared type (E0302), in the frame of the callee; dims that only the result has bind here.
+    /// Holds a result to the declared type (E0302), in the frame of the callee; dims that only the result has bind
+    /// here.
     pub(super) fn check_result(&mut self, function: &Function, value: Value, span: Span) -> Value {
         let Some(ty) = &function.result else { return value };
         match self.fit_whole(ty, &value, span) {

@@ -1,9 +1,9 @@
 //! `scan`: a loop that the program runs, not the compiler.
 //!
-//! The body is evaluated once, in the graph around it, on stand-ins for the step's number, its slice and what is carried;
-//! then the nodes that depend on a stand-in are cut out as the body of an [`Op::Scan`] (`cut`). Everything else that the
-//! body reads is captured, so what is the same in every step is computed once, before the loop; parameters that the
-//! body declares stand before it too. The nodes that were cut out stay behind, dead.
+//! The body is evaluated once, in the graph around it, on stand-ins for the step's number, its slice and what is
+//! carried; then the nodes that depend on a stand-in are cut out as the body of an [`Op::Scan`] (`cut`). Everything
+//! else that the body reads is captured, so what is the same in every step is computed once, before the loop;
+//! parameters that the body declares stand before it too. The nodes that were cut out stay behind, dead.
 //!
 //! Names that the body binds hold inside it; a carried name goes on with what it is bound to at the end of the body.
 //! What `yield` gives is stacked along the axis that is walked. The value of the loop is a tuple: what was stacked, in

@@ -343,8 +343,8 @@ impl Batcher<'_> {
         self.emit(Op::Dot { batch: batch + 1, a_axes: behind(a_axes), b_axes: behind(b_axes) }, &lifted)
     }
 
-    /// Matrices that differ from example to example lie below one another, which is a stored matrix again; of its numbers
-    /// there is a product for each group, whose sums are multiplied by the scales and added.
+    /// Matrices that differ from example to example lie below one another, which is a stored matrix again; of its
+    /// numbers there is a product for each group, whose sums are multiplied by the scales and added.
     fn dot_stored(&mut self, stored: Stored, operands: &[Lane]) -> ValueId {
         if operands[1..].iter().all(|operand| !operand.batched) {
             let values: Vec<ValueId> = operands.iter().map(|operand| operand.value).collect();

@@ -1,7 +1,7 @@
 //! The tree that the parser makes: the whole language, whether the elaborator takes it yet or not.
 //!
-//! Every node has the [`Span`] of its text. What could not be parsed is [`ExprKind::Error`] or a missing statement, and a
-//! diagnostic was reported for it: the tree is always whole.
+//! Every node has the [`Span`] of its text. What could not be parsed is [`ExprKind::Error`] or a missing statement, and
+//! a diagnostic was reported for it: the tree is always whole.
 
 use crate::diagnostic::Span;
 
@@ -269,8 +269,8 @@ pub enum StmtKind {
         /// The new value.
         value: Expr,
     },
-    /// `train: T = source(...)` and `test: ...` in a data block are [`StmtKind::Bind`]; `step NAME [every K] { ... }` in a
-    /// recipe.
+    /// `train: T = source(...)` and `test: ...` in a data block are [`StmtKind::Bind`]; `step NAME [every K] { ... }`
+    /// in a recipe.
     Step {
         /// Its name.
         name: Ident,

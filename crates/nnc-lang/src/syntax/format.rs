@@ -1,8 +1,9 @@
 //! The formatter: the same tokens and comments with canonical spaces.
 //!
 //! The user's line breaks stay. Indentation is four spaces for each line that left a bracket open, and four for a line
-//! that continues an expression; between two tokens is one space or none, by a fixed rule; at most one blank line stays.
-//! Since the rules look at tokens only, formatting twice gives what formatting once gives, and the tree is the same.
+//! that continues an expression; between two tokens is one space or none, by a fixed rule; at most one blank line
+//! stays. Since the rules look at tokens only, formatting twice gives what formatting once gives, and the tree is the
+//! same.
 
 use super::lexer::{Token, TokenKind, tokens};
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! file, so it is closed, and reported: at a `}` that does not fit, at a line that begins an item, and, only where the
 //! brackets of the file do not pair, at a line that begins a statement no further in than the line of the bracket.
 //!
-//! Entry: all tokens. Exit: no comment, no line end that does not count, no two line ends in a row, no doc comment inside
-//! brackets; every bracket pairs. Takes time linear in the number of tokens.
+//! Entry: all tokens. Exit: no comment, no line end that does not count, no two line ends in a row, no doc comment
+//! inside brackets; every bracket pairs. Takes time linear in the number of tokens.
 
 use super::lexer::{Token, TokenKind};
 use crate::diagnostic::{Code, Diagnostic};

@@ -1,10 +1,10 @@
 //! Attention: products, a reduction over the rows of what they give, and products that read the outcome, in one kernel.
 //!
-//! With `n` queries and `m` keys the scores are a matrix of `n x m` for each head, far larger than what goes in and comes
-//! out. In a group of this kind it is nobody's output: a task has some of its rows in memory of its own, as in
+//! With `n` queries and `m` keys the scores are a matrix of `n x m` for each head, far larger than what goes in and
+//! comes out. In a group of this kind it is nobody's output: a task has some of its rows in memory of its own, as in
 //! FlashAttention (Dao and others 2022), but with whole rows, so that the order of additions is that of the single
-//! kernels. What stands between the products is any elementwise work and any reductions over rows: a scale, masks of any kind,
-//! softmax. So the derivative is a group of the same kind: scores made again (see [`crate::rescore`]), the
+//! kernels. What stands between the products is any elementwise work and any reductions over rows: a scale, masks of
+//! any kind, softmax. So the derivative is a group of the same kind: scores made again (see [`crate::rescore`]), the
 //! derivative by the weights, and products along rows (by the queries) and along columns (by keys and values).
 //!
 //! It is built of groups that are there: a rows group, the dots that it reads, with their epilogues, and the dots that

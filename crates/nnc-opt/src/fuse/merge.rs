@@ -383,7 +383,8 @@ impl<'g> Drafts<'g> {
     }
 }
 
-/// For each node whether it is elementwise and leads, by elementwise nodes of one large size, to a parameter's new value.
+/// For each node whether it is elementwise and leads, by elementwise nodes of one large size, to a parameter's new
+/// value.
 fn feeds_update(graph: &Graph) -> Vec<bool> {
     let size = |id: NodeId| elements(&graph.ty(graph.node(id).results[0]).shape.sizes());
     let mut feeds = vec![false; graph.node_count()];
@@ -409,9 +410,9 @@ fn takes_epilogue(op: &Op) -> bool {
         || matches!(op, Op::Window { .. } | Op::WindowGrad { .. } | Op::WindowPick(_))
 }
 
-/// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and
-/// place of a convolution, of single channels with lines apart; what is before the batch's end, before the rows, rows and columns of a scatter-add; every axis of
-/// the others.
+/// The axes along which an anchor's kernel walks its result: batch, rows and columns of a dot; image, channel and place
+/// of a convolution, of single channels with lines apart; what is before the batch's end, before the rows, rows and
+/// columns of a scatter-add; every axis of the others.
 pub fn anchor_domain(graph: &Graph, id: NodeId) -> Vec<usize> {
     let node = graph.node(id);
     let sizes = graph.ty(node.results[0]).shape.sizes();

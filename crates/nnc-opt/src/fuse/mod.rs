@@ -18,7 +18,8 @@
 //! - A *loop* is a scan; its body has a partition of its own.
 //!
 //! The algorithm is greedy in program order: a node joins the groups of its operands as far as no cycle arises
-//! (`merge.rs`). Floats that stored bytes stand for are left to the group that reads them (`widen.rs`). Whether a join was done or refused, and why, is logged as a [`Decision`] for `nnc explain`.
+//! (`merge.rs`). Floats that stored bytes stand for are left to the group that reads them (`widen.rs`). Whether a join
+//! was done or refused, and why, is logged as a [`Decision`] for `nnc explain`.
 
 pub mod attention;
 mod class;

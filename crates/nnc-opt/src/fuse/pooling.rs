@@ -1,9 +1,9 @@
-//! Windows over the result of a convolution, taken where it is made: the image that they are over never is in memory, or,
-//! where something else reads it, is not read again.
+//! Windows over the result of a convolution, taken where it is made: the image that they are over never is in memory,
+//! or, where something else reads it, is not read again.
 //!
-//! A group of this kind is a convolution with channels last and its epilogue, windows of places over what comes of them, and the
-//! epilogue of the windows. A task makes the places of whole windows: with those that overlap, two tasks would make the same.
-//! It is built of groups that are there: that of the convolution and that of the windows.
+//! A group of this kind is a convolution with channels last and its epilogue, windows of places over what comes of
+//! them, and the epilogue of the windows. A task makes the places of whole windows: with those that overlap, two tasks
+//! would make the same. It is built of groups that are there: that of the convolution and that of the windows.
 
 use super::greedy::described;
 use super::merge::{Draft, Drafts, Join, NODE_LIMIT, is_before};
@@ -64,8 +64,8 @@ struct Candidate<'a, 'g> {
 }
 
 impl<'a, 'g> Candidate<'a, 'g> {
-    /// The windows that group `at` is built around, if they are over places of what a convolution makes, which has images,
-    /// two axes of places and channels.
+    /// The windows that group `at` is built around, if they are over places of what a convolution makes, which has
+    /// images, two axes of places and channels.
     fn of(graph: &'g Graph, drafts: &'a Drafts<'g>, at: usize) -> Option<Self> {
         let anchor_of = |at: usize| {
             let draft: &Draft = &drafts.list[at];

@@ -112,8 +112,8 @@ fn a_reshape_that_strides_cannot_say_is_a_copy() {
     assert_eq!(kernels(&partition(&graph, &FuseOptions::ALL)), vec![GroupKind::Copy]);
 }
 
-/// Adam's arithmetic on a gradient belongs to the pass over its moments, even where it reads the gradient alone: else the
-/// product would store two tensors in the place of one.
+/// Adam's arithmetic on a gradient belongs to the pass over its moments, even where it reads the gradient alone: else
+/// the product would store two tensors in the place of one.
 #[test]
 fn an_update_is_a_pass_of_its_own() {
     let mut graph = Graph::new("adam");

@@ -1,9 +1,9 @@
 //! Floats that bytes stand for are made where they are read.
 //!
-//! Activations of a quantised product are stored as bytes. Where something else reads the floats that these stand for, a few
-//! steps of arithmetic by numbers away, as a residual sum does that comes later, storing the floats too would cost four times as
-//! much memory traffic again. So the first of these steps, a cast, is kept out of the group that makes the bytes: the reader's
-//! group takes it, and reads bytes. What is computed stays the same.
+//! Activations of a quantised product are stored as bytes. Where something else reads the floats that these stand for,
+//! a few steps of arithmetic by numbers away, as a residual sum does that comes later, storing the floats too would
+//! cost four times as much memory traffic again. So the first of these steps, a cast, is kept out of the group that
+//! makes the bytes: the reader's group takes it, and reads bytes. What is computed stays the same.
 //!
 //! Only floats that would be stored are worth it, and only for readers in one group, which can take the steps in.
 
@@ -62,7 +62,8 @@ fn is_step(graph: &Graph, node: &Node, value: ValueId) -> bool {
     }
 }
 
-/// Whether the steps from a cast are in its group, and all that reads them is in another one that could have them instead.
+/// Whether the steps from a cast are in its group, and all that reads them is in another one that could have them
+/// instead.
 fn is_read_in_one_place(graph: &Graph, group_of: &[usize], group: &Group, cast: NodeId) -> bool {
     let steps = steps(graph, cast);
     let put_out = |id: &NodeId| graph.outputs().iter().any(|output| graph.node(*id).results.contains(&output.value));

@@ -4,9 +4,9 @@ use super::builder::Builder;
 use super::rules::Site;
 use nnc_graph::{Op, Stored, ValueId};
 
-/// Axes of the result are batch, `a`'s free axes, `b`'s free axes. By `a`: contract `b`'s free axes of the cotangent with
-/// those of `b`; by `b`: `a`'s free axes. What comes out has the batch axes, then the wanted operand's free and contracted
-/// axes in an order of its own, which a transpose puts right: none is needed for a plain matrix product.
+/// Axes of the result are batch, `a`'s free axes, `b`'s free axes. By `a`: contract `b`'s free axes of the cotangent
+/// with those of `b`; by `b`: `a`'s free axes. What comes out has the batch axes, then the wanted operand's free and
+/// contracted axes in an order of its own, which a transpose puts right: none is needed for a plain matrix product.
 pub(super) fn dot(b: &mut Builder<'_>, site: &Site<'_>, batch: usize, a_axes: &[usize], b_axes: &[usize]) -> ValueId {
     let free = |rank: usize, axes: &[usize]| (batch..rank).filter(|axis| !axes.contains(axis)).collect::<Vec<_>>();
     let a_free = free(b.rank(site.operands[0]), a_axes);

@@ -105,8 +105,8 @@ fn pow_by_exponent(b: &mut Builder<'_>, site: &Site<'_>) -> ValueId {
     b.select(flat, zero, product)
 }
 
-/// All to the operand that wins, half to each where they are equal; a NaN in either hands the cotangent to both. Against
-/// a constant bound nothing where they are equal.
+/// All to the operand that wins, half to each where they are equal; a NaN in either hands the cotangent to both.
+/// Against a constant bound nothing where they are equal.
 fn extreme(b: &mut Builder<'_>, site: &Site<'_>, wins: CompareOp) -> ValueId {
     let (mine, other) = (site.operand(), site.operands[1 - site.wanted]);
     if b.is_constant(other) {

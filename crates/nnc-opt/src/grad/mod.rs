@@ -2,23 +2,23 @@
 //!
 //! The algorithm is reverse accumulation (Griewank and Walther, "Evaluating Derivatives", 2nd ed., ch. 3): from the
 //! loss backwards each node hands the cotangent of its result on to its operands by its vector-Jacobian product, and a
-//! value that is used several times adds up what it gets. The products are a table, [`rules`], one rule an op, grouped by
-//! operator in the files beside it; a rule emits plain ops, so the result can be differentiated again: an inner `grad`
-//! comes before an outer one in program order and is plain when that one is reached.
+//! value that is used several times adds up what it gets. The products are a table, [`rules`], one rule an op, grouped
+//! by operator in the files beside it; a rule emits plain ops, so the result can be differentiated again: an inner
+//! `grad` comes before an outer one in program order and is plain when that one is reached.
 //!
-//! Only nodes on a path from what is differentiated by to the loss take part. Comparisons, `argmax`, integers,
-//! `sign`, `floor`, `ceil` and `round`, and whatever stands behind `stop_gradient` have derivative 0, as states have unless one
+//! Only nodes on a path from what is differentiated by to the loss take part. Comparisons, `argmax`, integers, `sign`,
+//! `floor`, `ceil` and `round`, and whatever stands behind `stop_gradient` have derivative 0, as states have unless one
 //! is named itself. A loss that does not depend on a value has the derivative 0 by it.
 //!
 //! Conventions where a derivative does not exist, which are PyTorch's:
 //! - `abs` at 0: 0. `sqrt` at 0: infinite (and NaN times a cotangent of 0).
-//! - `max(a, b)` and `min(a, b)` at `a == b`: half to each; but 0 where `b` is a constant, which is then a bound, so that
-//!   `relu(x) = max(x, 0)` has the derivative 0 at 0. Reductions by `max` and `min`: equal shares to all extremes.
+//! - `max(a, b)` and `min(a, b)` at `a == b`: half to each; but 0 where `b` is a constant, which is then a bound, so
+//!   that `relu(x) = max(x, 0)` has the derivative 0 at 0. Reductions by `max` and `min`: equal shares to all extremes.
 //! - `pow(a, b)`: by `a` is 0 where `b` is 0; by `b` is 0 where `a` is 0 and `b` is not negative.
 //! - `rem(a, b)`: 1 by `a`, `-floor(a / b)` by `b`. A maximum window: all to the first maximum.
 //!
-//! On exit there is neither `Grad` nor `StopGradient` left. A node of the derivative has the origin of the node it is the
-//! derivative of. Cost: linear in the nodes before each `grad`.
+//! On exit there is neither `Grad` nor `StopGradient` left. A node of the derivative has the origin of the node it is
+//! the derivative of. Cost: linear in the nodes before each `grad`.
 
 mod builder;
 mod contraction;
@@ -118,8 +118,8 @@ fn add_to(graph: &mut Graph, cotangents: &mut BTreeMap<ValueId, ValueId>, value:
     cotangents.insert(value, sum);
 }
 
-/// Calls the cotangent of a value with a name `d_` and that name. One cotangent may belong to several values, as to both
-/// terms of a sum and the sum itself: the last of them gives the name.
+/// Calls the cotangent of a value with a name `d_` and that name. One cotangent may belong to several values, as to
+/// both terms of a sum and the sum itself: the last of them gives the name.
 fn name_cotangents(graph: &mut Graph, cotangents: &BTreeMap<ValueId, ValueId>) {
     for (&value, &cotangent) in cotangents.iter().rev() {
         let name =

@@ -1,12 +1,12 @@
 //! The derivative of a loop is a loop that walks back.
 //!
 //! The body of the backward loop is the derivative of one step: it carries the cotangents of what the loop carries, and
-//! takes for each step the cotangents of what was stacked. Of the step's own values it needs some again: what only moves
-//! elements is made anew, everything else is stacked by the forward loop, which becomes a second loop with more results
-//! ([`share`] makes one of the two). Captured values, the same in every step, get the sum of their cotangents over the
-//! steps. A sum of products is one product that also contracts the steps, and a sum of sums is one sum, both behind the
-//! loop; what is neither is carried along. (Griewank and Walther, "Evaluating Derivatives", 2nd ed., ch. 4; for the
-//! products behind the loop: Appleyard, Kočiský, Blunsom 2016.)
+//! takes for each step the cotangents of what was stacked. Of the step's own values it needs some again: what only
+//! moves elements is made anew, everything else is stacked by the forward loop, which becomes a second loop with more
+//! results ([`share`] makes one of the two). Captured values, the same in every step, get the sum of their cotangents
+//! over the steps. A sum of products is one product that also contracts the steps, and a sum of sums is one sum, both
+//! behind the loop; what is neither is carried along. (Griewank and Walther, "Evaluating Derivatives", 2nd ed., ch. 4;
+//! for the products behind the loop: Appleyard, Kočiský, Blunsom 2016.)
 
 use super::builder::Builder;
 use super::pull_back;
@@ -232,8 +232,8 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// The stacks of [`Plan::saved`] in the outer graph: scanned operands, results of the loop, or of a second loop that
-    /// stacks more.
+    /// The stacks of [`Plan::saved`] in the outer graph: scanned operands, results of the loop, or of a second loop
+    /// that stacks more.
     fn saved_by_forward(
         &self,
         graph: &mut Graph,

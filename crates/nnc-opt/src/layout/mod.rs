@@ -1,15 +1,16 @@
-//! Channels side by side: convolutions of images `[N, C, ...X]` become ones of `[N, ...X, C]`, and what lies between them
-//! follows.
+//! Channels side by side: convolutions of images `[N, C, ...X]` become ones of `[N, ...X, C]`, and what lies between
+//! them follows.
 //!
 //! With the channels of a place side by side, vectors lie along channels whatever the image's size, stride and padding,
 //! and the windows of a convolution are runs of memory that need no laying out (Georganas et al., "Anatomy of
-//! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018). A convolution of single places is a `dot`.
+//! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018). A convolution of single places is a
+//! `dot`.
 //!
 //! Each value of the old graph has a plain form, a form with channels last, or both. A transpose makes one of the other
 //! where it is needed, for nothing where the reader goes by strides. Convolutions and their transposes in the image
-//! ([`transposed`]) make the second form; elementwise nodes, pooling, concatenation, padding, slices and sums take it where
-//! an operand has it; everything else asks for the plain form. Transposes in the weights become products where they are
-//! ([`weights`]), and else are left to kernels, which look at how their operands lie.
+//! ([`transposed`]) make the second form; elementwise nodes, pooling, concatenation, padding, slices and sums take it
+//! where an operand has it; everything else asks for the plain form. Transposes in the weights become products where
+//! they are ([`weights`]), and else are left to kernels, which look at how their operands lie.
 //!
 //! On entry a verified graph without `grad`; on exit the same results, but for the order in which the terms of a
 //! convolution are added: taps first, then channels. It takes no fuel, as it is one decision.

@@ -20,8 +20,8 @@ impl Order {
         }
     }
 
-    /// That of the image which a convolution, its transposes or windows read; `None` of other nodes. A transpose in front is a
-    /// view: what lies in memory is behind it.
+    /// That of the image which a convolution, its transposes or windows read; `None` of other nodes. A transpose in
+    /// front is a view: what lies in memory is behind it.
     pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
         match &node.op {
             Op::ConvLast(_) => Some(Self::ChannelsLast),

@@ -1,11 +1,11 @@
 //! The transpose of a convolution in its image, with channels last: of single channels as it is, else as convolutions.
 //!
 //! Result `stride * q + p` of an axis is a sum over the taps `t` with `p + low = t * dilation` modulo the stride, of
-//! element `q + (p + low - t * dilation) / stride` of the cotangent. So the results of each phase `p` are a convolution by
-//! every so-manieth tap in reverse, one step apart, and no zeros between the elements of the cotangent are multiplied (Shi
-//! et al., "Is the deconvolution layer the same as a convolutional layer?", 2016). The phases of an axis are put side by
-//! side, those that have no tap as zeros. The transpose of a convolution of single channels is left to its kernel, which goes by the same
-//! phases.
+//! element `q + (p + low - t * dilation) / stride` of the cotangent. So the results of each phase `p` are a convolution
+//! by every so-manieth tap in reverse, one step apart, and no zeros between the elements of the cotangent are
+//! multiplied (Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016). The phases of an
+//! axis are put side by side, those that have no tap as zeros. The transpose of a convolution of single channels is
+//! left to its kernel, which goes by the same phases.
 
 use super::{FEW_CHANNELS, Layout, all_are, is_filled, is_single, is_unpadded};
 use nnc_graph::{ConvAttributes, DType, Dim, Graph, Node, Op, Shape, SliceRange, TensorType, ValueId};
@@ -81,8 +81,8 @@ fn range(start: i64, size: i64) -> SliceRange {
     SliceRange { start: Dim::from(start), size: Dim::from(size), step: 1 }
 }
 
-/// The axes of a transpose that goes by phases: of one group, with channels enough, in at most two axes of known sizes, no
-/// phase of which reads beyond the padding that a convolution may have.
+/// The axes of a transpose that goes by phases: of one group, with channels enough, in at most two axes of known sizes,
+/// no phase of which reads beyond the padding that a convolution may have.
 fn axes(graph: &Graph, node: &Node, at: &ConvAttributes) -> Option<Vec<Axis>> {
     let [dy, kernel, dx] = shapes(graph, node);
     if !at.groups.is(1) || !has_room(at, dx) {
@@ -159,7 +159,8 @@ impl Layout<'_> {
         Some(self.cut(made, &of.axes))
     }
 
-    /// The phases of the axes from that of `chosen` on, side by side: `[N, Q, stride, .., C]`, the axes before as they are.
+    /// The phases of the axes from that of `chosen` on, side by side: `[N, Q, stride, .., C]`, the axes before as they
+    /// are.
     fn phases<'p>(&mut self, of: &Transpose, phases: &'p [Vec<Phase>], chosen: &mut Vec<&'p Phase>) -> ValueId {
         let depth = chosen.len();
         if depth == of.axes.len() {

@@ -1,8 +1,8 @@
 //! The rewrite to stored matrices.
 //!
 //! A parameter is followed through transposes and into loops, which capture what is stored beside what they capture
-//! anyway; where a product sums over the axis that is stored first, it reads the matrix as it is. All other readers get the
-//! floats that it stands for, and so does everyone where that is asked for.
+//! anyway; where a product sums over the axis that is stored first, it reads the matrix as it is. All other readers get
+//! the floats that it stands for, and so does everyone where that is asked for.
 
 use super::Matrix;
 use super::product::Product;
@@ -23,7 +23,8 @@ pub fn narrow(graph: &Graph, matrices: &[Matrix]) -> Graph {
     eliminate_dead_code(&graph, &mut Fuel::new(None))
 }
 
-/// A graph whose results are the parameters, by path, that stored matrices stand for, of the types that they have as floats.
+/// A graph whose results are the parameters, by path, that stored matrices stand for, of the types that they have as
+/// floats.
 pub fn restored<'m>(matrices: impl Iterator<Item = (&'m Matrix, TensorType)>) -> Graph {
     let mut graph = Graph::new("floats");
     for (matrix, ty) in matrices {

@@ -1,8 +1,8 @@
-//! Weights of few bits, a lossy stage that is only run when asked: matrices are stored in bf16, int8 or int4, and products
-//! read them so.
+//! Weights of few bits, a lossy stage that is only run when asked: matrices are stored in bf16, int8 or int4, and
+//! products read them so.
 //!
-//! Activations stay floats. It serves products that are bound by memory: those of one row or a few by a large matrix, as in
-//! the generation of text, where each element is read for a single multiply-add.
+//! Activations stay floats. It serves products that are bound by memory: those of one row or a few by a large matrix,
+//! as in the generation of text, where each element is read for a single multiply-add.
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -11,9 +11,10 @@
 //! | [`mod@product`] | products by a parameter, perhaps turned |
 //!
 //! **Contract.** On entry a graph without `grad`, every dim bound. On exit each parameter that [`Matrix`] names is the
-//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are [`nnc_graph::Op::DotStored`]
-//! unless it is read as floats, and every other reader, as one that picks rows, reads the floats that these stand for. So no floats are left in a file. How far
-//! results are from those before is measured, not promised.
+//! parameter `PATH.stored` with `PATH.scales` ([`Stored`]): products by it, also inside of loops, are
+//! [`nnc_graph::Op::DotStored`] unless it is read as floats, and every other reader, as one that picks rows, reads the
+//! floats that these stand for. So no floats are left in a file. How far results are from those before is measured, not
+//! promised.
 
 mod apply;
 mod product;
@@ -39,7 +40,8 @@ pub struct Matrix {
     pub terms_axis: usize,
     /// How it is stored.
     pub form: Stored,
-    /// Whether products, too, read the floats that it stands for: then it is small in a file, and multiplied as it always was.
+    /// Whether products, too, read the floats that it stands for: then it is small in a file, and multiplied as it
+    /// always was.
     pub by_floats: bool,
 }
 
@@ -102,8 +104,8 @@ pub fn groups(terms: usize) -> impl DoubleEndedIterator<Item = usize> {
     whole.filter(move |group| terms.is_multiple_of(*group))
 }
 
-/// The form with the largest groups that a matrix of so many terms can have, no larger than those of `form`; nothing if they
-/// would be small.
+/// The form with the largest groups that a matrix of so many terms can have, no larger than those of `form`; nothing if
+/// they would be small.
 pub fn in_whole_groups(form: Stored, terms: usize) -> Option<Stored> {
     let Some(most) = form.group() else { return Some(form) };
     let group = groups(terms).rfind(|group| (LEAST_GROUP.min(most)..=most).contains(group))?;

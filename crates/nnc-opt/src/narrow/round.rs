@@ -1,9 +1,10 @@
 //! The numbers that stand for a matrix.
 //!
-//! bf16 rounds to nearest, ties to even. Integers are symmetric around 0, with a scale for each group of terms of a column:
-//! of eight bits from -127 to 127, by the largest magnitude; of four from -8 to 7, where a scale is the one of a few with the
-//! least sum of squared errors, as clipping the largest may be better for all others (Nagel et al., "A White Paper on Neural
-//! Network Quantization", 2021, §3.1). A scale may be negative, so that the largest magnitude is -8.
+//! bf16 rounds to nearest, ties to even. Integers are symmetric around 0, with a scale for each group of terms of a
+//! column: of eight bits from -127 to 127, by the largest magnitude; of four from -8 to 7, where a scale is the one of
+//! a few with the least sum of squared errors, as clipping the largest may be better for all others (Nagel et al., "A
+//! White Paper on Neural Network Quantization", 2021, §3.1). A scale may be negative, so that the largest magnitude is
+//! -8.
 
 use super::Matrix;
 use nnc_graph::stored::NIBBLE_ZERO;

@@ -1,11 +1,12 @@
 //! `with_choice`: a training step of a recipe that prunes, with the choice of its masks joined to it.
 //!
-//! The front end makes the choice of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes of what is left
-//! of a weight, so that it is one of the weights that there are when channels went. Here the parameter takes the place of the
-//! one, and of the other what the step puts out by its name. The share that goes, [`SHARE`], is put out no more.
+//! The front end makes the choice of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes of what
+//! is left of a weight, so that it is one of the weights that there are when channels went. Here the parameter takes
+//! the place of the one, and of the other what the step puts out by its name. The share that goes, [`SHARE`], is put
+//! out no more.
 //!
-//! On entry a verified graph whose parameters have the sizes that are left; on exit the same without those inputs and outputs,
-//! in which weights whose mask the step writes are 0 where that does not hold.
+//! On entry a verified graph whose parameters have the sizes that are left; on exit the same without those inputs and
+//! outputs, in which weights whose mask the step writes are 0 where that does not hold.
 
 use super::{hold, masked_parameter};
 use crate::rewrite::{Fuel, Rewriter};

@@ -1,8 +1,8 @@
 //! `hold`: a training step that keeps pruned weights at zero.
 //!
 //! What the step writes to a masked parameter is `select(mask, new, 0)`, and so is what it writes to the weights that a
-//! running mean is made of. The mask is what the step writes to it, or else the state. Zeros add nothing to what the step
-//! computes forward, so that nothing else changes.
+//! running mean is made of. The mask is what the step writes to it, or else the state. Zeros add nothing to what the
+//! step computes forward, so that nothing else changes.
 //!
 //! On entry a verified graph; on exit the same with masked updates. One that is masked already stays as it is.
 

@@ -1,13 +1,13 @@
 //! `known`: parameters whose values are known when a program is compiled become constants of its graph.
 //!
-//! Where zeros lie in a constant matrix can be compiled into kernels. Only for graphs that update nothing: the program is
-//! right for these weights alone.
+//! Where zeros lie in a constant matrix can be compiled into kernels. Only for graphs that update nothing: the program
+//! is right for these weights alone.
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{Graph, Op, Tensor};
 
-/// The graph with a constant for each parameter that `tensor_of` gives one for, of the parameter's type; the graph itself
-/// if it updates something.
+/// The graph with a constant for each parameter that `tensor_of` gives one for, of the parameter's type; the graph
+/// itself if it updates something.
 pub fn known(graph: &Graph, tensor_of: impl Fn(&str) -> Option<Tensor>) -> Graph {
     if !graph.updates_nothing() {
         return graph.clone();

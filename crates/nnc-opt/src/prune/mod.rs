@@ -10,8 +10,8 @@
 //! | [`mod@channels`] | whole channels that go, and graphs that get smaller by it |
 //!
 //! A mask is a state beside its weight: a bool tensor of the weight's shape, at [`mask_path`], true where an element is
-//! kept. What is pruned is 0 in the weight itself, so that whoever only reads weights needs no mask. Pruning changes what
-//! a network computes; nothing here is part of [`crate::pipeline`].
+//! kept. What is pruned is 0 in the weight itself, so that whoever only reads weights needs no mask. Pruning changes
+//! what a network computes; nothing here is part of [`crate::pipeline`].
 
 pub mod channels;
 pub mod choice;

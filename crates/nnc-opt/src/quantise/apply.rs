@@ -3,10 +3,10 @@
 //! The activations of a quantised product are rounded where they are made: behind what only moves or compares elements,
 //! in the end at the value that these are taken of. What they are sums of is rounded, too, where nobody else reads it.
 //! From there on integers are moved, and every reader of floats reads what the integers stand for, so that a value is
-//! stored once. What follows from inputs alone stays as it is for others, since targets and numbers of classes may be cut
-//! out of it; its integers are made beside. Both operands get more channels of zeros where the number of terms is no
-//! multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has a border of its
-//! own around them, of what stands for 0.
+//! stored once. What follows from inputs alone stays as it is for others, since targets and numbers of classes may be
+//! cut out of it; its integers are made beside. Both operands get more channels of zeros where the number of terms is
+//! no multiple of four, as kernels multiply four terms at a time. A convolution of activations with a sign has a border
+//! of its own around them, of what stands for 0.
 
 use super::pool;
 use super::rounded::{Rounded, rounded_values};
@@ -55,14 +55,14 @@ enum Source<'l> {
     Floats,
 }
 
-/// The graph with those products quantised that `layers` name; layers that it has no product for are passed over. Whatever
-/// else reads their weights reads the floats that the integers stand for.
+/// The graph with those products quantised that `layers` name; layers that it has no product for are passed over.
+/// Whatever else reads their weights reads the floats that the integers stand for.
 pub fn quantise(graph: &Graph, layers: &[Layer]) -> Graph {
     rewritten(graph, layers, &Source::File(layers))
 }
 
-/// The graph with the floats that the integers of `layers` stand for in the place of their weights, for all who read them: no
-/// product is one of integers.
+/// The graph with the floats that the integers of `layers` stand for in the place of their weights, for all who read
+/// them: no product is one of integers.
 pub fn floats_of_integers(graph: &Graph, layers: &[Layer]) -> Graph {
     rewritten(graph, &[], &Source::File(layers))
 }
@@ -110,8 +110,9 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
     without_unread(&eliminate_dead_code(&graph, &mut unlimited))
 }
 
-/// The ranges of the values that are rounded, or joined of rounded ones: where activations of products come from by moves of
-/// one value, or by sums of what nobody else reads. Several products that read the same have one range that covers theirs.
+/// The ranges of the values that are rounded, or joined of rounded ones: where activations of products come from by
+/// moves of one value, or by sums of what nobody else reads. Several products that read the same have one range that
+/// covers theirs.
 #[derive(Default)]
 struct Ranges {
     /// Of what products and sums read.
@@ -211,8 +212,8 @@ impl Pass<'_> {
         self.rewriter.emit(Op::Cast(DType::U8), &[moved])
     }
 
-    /// A value times a positive number, where that is a factor of what is broadcast or constant in it, so that nothing is
-    /// multiplied point by point: `k max(s q + b, 0)` is `max((k s) q + k b, 0)`. So many steps back, at most.
+    /// A value times a positive number, where that is a factor of what is broadcast or constant in it, so that nothing
+    /// is multiplied point by point: `k max(s q + b, 0)` is `max((k s) q + k b, 0)`. So many steps back, at most.
     fn times(&mut self, x: ValueId, factor: f64, steps: usize) -> Option<ValueId> {
         let ty = self.rewriter.ty(x).clone();
         if let Some(number) = number(self.rewriter.graph(), x) {
@@ -289,8 +290,8 @@ impl Pass<'_> {
         sum.is_some()
     }
 
-    /// Moves integers instead of floats, where all that is moved is integers. Those of other ranges than the one that is
-    /// wanted of a concatenation are rounded once more.
+    /// Moves integers instead of floats, where all that is moved is integers. Those of other ranges than the one that
+    /// is wanted of a concatenation are rounded once more.
     fn moved(&mut self, node: &Node) -> bool {
         if !moves(&node.op) && !matches!(node.op, Op::Concat { .. }) {
             return false;
@@ -398,8 +399,8 @@ impl Pass<'_> {
         self.along_channels(node, excess)
     }
 
-    /// What the sums of the transpose of a convolution have too much, which differs from place to place as the taps do that meet
-    /// there: those of an image that is 0 everywhere.
+    /// What the sums of the transpose of a convolution have too much, which differs from place to place as the taps do
+    /// that meet there: those of an image that is 0 everywhere.
     fn middle_at_places(&mut self, node: &Node, weights: ValueId) -> ValueId {
         let old = self.rewriter.old();
         let mut image = TensorType::new(DType::U8, old.ty(node.operands[0]).shape.clone());
@@ -418,8 +419,8 @@ impl Pass<'_> {
         self.rewriter.emit(Op::Broadcast { shape, axes: vec![axis] }, &[numbers])
     }
 
-    /// A value with something behind the others along an axis whose size is no multiple of a word's terms: what is around them
-    /// already, or zeros. Of two factors one has zeros.
+    /// A value with something behind the others along an axis whose size is no multiple of a word's terms: what is
+    /// around them already, or zeros. Of two factors one has zeros.
     fn with_whole_words(&mut self, value: ValueId, axis: Option<usize>) -> ValueId {
         let ty = self.rewriter.ty(value).clone();
         let shape = ty.shape;

@@ -1,14 +1,15 @@
 //! Where a quantised network leaves bytes, and where it comes back to them.
 //!
-//! Looked at is what kernels read and write, as fusion groups nodes into them: what stays inside of a kernel, as the scaling of a
-//! product's sums before they are rounded, moves nothing. A crossing is
+//! Looked at is what kernels read and write, as fusion groups nodes into them: what stays inside of a kernel, as the
+//! scaling of a product's sums before they are rounded, moves nothing. A crossing is
 //!
-//! - a kernel without a product of bytes that reads bytes as the floats they stand for. If it writes bytes again, floats are
-//!   only on the way;
+//! - a kernel without a product of bytes that reads bytes as the floats they stand for. If it writes bytes again,
+//!   floats are only on the way;
 //! - a product of bytes whose kernel writes floats, as somebody needs them, or its sums as they are;
 //! - a kernel that reads floats alone and writes bytes.
 //!
-//! Whoever only moves elements needs nothing: its own readers do. What follows from weights alone is made once, and is none. Bodies of loops, which are of floats, are not looked into.
+//! Whoever only moves elements needs nothing: its own readers do. What follows from weights alone is made once, and is
+//! none. Bodies of loops, which are of floats, are not looked into.
 
 use super::sites::moves;
 use crate::constants::constants;
@@ -50,8 +51,8 @@ impl Crossing {
     }
 }
 
-/// The crossings of a graph that is ready to be lowered, in the order in which kernels run; those of a layer that are alike are
-/// one.
+/// The crossings of a graph that is ready to be lowered, in the order in which kernels run; those of a layer that are
+/// alike are one.
 pub fn crossings(graph: &Graph, partition: &Partition) -> Vec<Crossing> {
     let (views, group_of) = (Views::new(graph), partition.group_of(graph));
     let network =
@@ -187,8 +188,8 @@ impl<'g> Network<'g> {
         found
     }
 
-    /// Adds who needs a value, but for nodes of one's own group; behind those that move its elements, or cast them, whoever
-    /// needs what they make.
+    /// Adds who needs a value, but for nodes of one's own group; behind those that move its elements, or cast them,
+    /// whoever needs what they make.
     fn add_readers(&self, (value, own): (ValueId, usize), found: &mut Vec<String>) {
         let results =
             self.graph.outputs().iter().filter(|output| output.kind == OutputKind::Result && output.value == value);

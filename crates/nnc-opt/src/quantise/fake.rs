@@ -13,15 +13,16 @@
 //! The difference is exactly 0, or NaN where `x` is no finite number, which the step must not lose.
 //!
 //! **The range** of a layer, named by the parameter it multiplies by, is two scalars of f32 in the graph that the front
-//! end makes: `$quantise.LAYER.top`, the largest magnitude that is told apart, and the state `$quantise.LAYER.sign`, 1 once
-//! something negative was seen. Each step tells the front end what it saw, in place of the inputs `$seen.LAYER.top` and
-//! `$seen.LAYER.sign`. While `top` is 0 a step goes by what it sees itself. Where `top` is a parameter it is learned: the
-//! derivative of `y` by it is that of Esser et al. ("Learned Step Size Quantization", 2020), `round(v) - v` inside of the range
-//! for `v = x / scale`, and the limit beyond, times their `1 / sqrt(features * levels)`, for a magnitude instead of a step.
+//! end makes: `$quantise.LAYER.top`, the largest magnitude that is told apart, and the state `$quantise.LAYER.sign`, 1
+//! once something negative was seen. Each step tells the front end what it saw, in place of the inputs
+//! `$seen.LAYER.top` and `$seen.LAYER.sign`. While `top` is 0 a step goes by what it sees itself. Where `top` is a
+//! parameter it is learned: the derivative of `y` by it is that of Esser et al. ("Learned Step Size Quantization",
+//! 2020), `round(v) - v` inside of the range for `v = x / scale`, and the limit beyond, times their `1 / sqrt(features
+//! * levels)`, for a magnitude instead of a step.
 //!
-//! On entry the graph of a training step with its `grad` nodes, every dim bound; on exit one without inputs `$seen`. Layers
-//! that it has no `top` for are left alone. Activations that products read as they are given are rounded for the product
-//! alone, all others where they are made, for whoever reads them.
+//! On entry the graph of a training step with its `grad` nodes, every dim bound; on exit one without inputs `$seen`.
+//! Layers that it has no `top` for are left alone. Activations that products read as they are given are rounded for the
+//! product alone, all others where they are made, for whoever reads them.
 
 use super::sites::{Site, Sources, sites};
 use super::weights::rounded_weights;
@@ -82,8 +83,8 @@ pub fn fake_quantise(graph: &Graph) -> Graph {
     pass.rewriter.finish()
 }
 
-/// The graph with every parameter that a step of the recipe has changed, or whose mean is trained, read as the parameter
-/// itself, so that weights can be told from activations. Every id stays.
+/// The graph with every parameter that a step of the recipe has changed, or whose mean is trained, read as the
+/// parameter itself, so that weights can be told from activations. Every id stays.
 fn with_plain_weights(graph: &Graph) -> Graph {
     let mut plain: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     for output in graph.outputs() {

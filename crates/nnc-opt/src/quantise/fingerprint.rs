@@ -1,7 +1,7 @@
 //! Numbers that stand for what values are computed by, from which inputs, parameters and constants.
 //!
-//! They outlive a build: files of weights have names and marks that are made of them. So they are hashes of the text form of
-//! ops, which is kept, and know nothing of ids, of places in the source or of names that a person gave.
+//! They outlive a build: files of weights have names and marks that are made of them. So they are hashes of the text
+//! form of ops, which is kept, and know nothing of ids, of places in the source or of names that a person gave.
 
 use nnc_graph::{Graph, Node, Op, fnv1a, text};
 

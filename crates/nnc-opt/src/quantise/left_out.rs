@@ -1,4 +1,5 @@
-//! Which products of a graph cannot be quantised, and why: all that are no [`Site`](super::Site), so that a report is whole.
+//! Which products of a graph cannot be quantised, and why: all that are no [`Site`](super::Site), so that a report is
+//! whole.
 
 use super::sites::{is_matrix, sites};
 use crate::products::{Factor, Product, products};
@@ -57,8 +58,8 @@ pub struct LeftOut {
     pub why: Unserved,
 }
 
-/// The products of an inference graph that are no sites, in program order. What is the same in every run is none: it is computed
-/// once, and is a part of the weights of another one.
+/// The products of an inference graph that are no sites, in program order. What is the same in every run is none: it is
+/// computed once, and is a part of the weights of another one.
 pub fn left_out(graph: &Graph) -> Vec<LeftOut> {
     let served: BTreeSet<NodeId> = sites(graph).into_iter().map(|site| site.node).collect();
     let others = products(graph).into_iter().filter(|product| {

@@ -1,14 +1,14 @@
 //! Quantisation, a lossy stage that is only run when asked: products of floats become products of small integers.
 //!
-//! `y = x * w` with `x ≈ s q` and `w ≈ t v`, where `q` and `v` are integers of eight bits, is `s t (q * v)`, and the product
-//! of integers is exact (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-//! Integer-Arithmetic-Only Inference", 2018). Both scales are symmetric: activations have one for the tensor, weights one
-//! for each output channel. `q = clamp(round(x / s))`, ties to even.
+//! `y = x * w` with `x ≈ s q` and `w ≈ t v`, where `q` and `v` are integers of eight bits, is `s t (q * v)`, and the
+//! product of integers is exact (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+//! Integer-Arithmetic-Only Inference", 2018). Both scales are symmetric: activations have one for the tensor, weights
+//! one for each output channel. `q = clamp(round(x / s))`, ties to even.
 //!
-//! Activations are unsigned bytes, as the instructions want them that multiply bytes: of those with a sign `q + 128` is kept,
-//! and 128 times the sum of a channel's weights is taken off its sums. Weights go from -64 to 64: then two products fit 16
-//! bits, and a machine without instructions for it adds them exactly in three steps for 32 of them. It costs one of
-//! eight bits of the weights' resolution.
+//! Activations are unsigned bytes, as the instructions want them that multiply bytes: of those with a sign `q + 128` is
+//! kept, and 128 times the sum of a channel's weights is taken off its sums. Weights go from -64 to 64: then two
+//! products fit 16 bits, and a machine without instructions for it adds them exactly in three steps for 32 of them. It
+//! costs one of eight bits of the weights' resolution.
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -23,11 +23,12 @@
 //! | [`mod@restore`] | the parameters that integers stand for, to train them further |
 //! | [`mod@fake`] | a training step that rounds as the rewrite will |
 //!
-//! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product takes
-//! u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for each output
-//! channel); whoever else reads these weights reads the floats that the integers stand for. A layer's range holds for all of its uses; a value that several layers read is rounded once, by a range that
-//! covers those of all. Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64
-//! may round a tie between two bytes to the other. How far the results are from those before is measured, not promised.
+//! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product
+//! takes u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for
+//! each output channel); whoever else reads these weights reads the floats that the integers stand for. A layer's range
+//! holds for all of its uses; a value that several layers read is rounded once, by a range that covers those of all.
+//! Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64 may round a tie
+//! between two bytes to the other. How far the results are from those before is measured, not promised.
 
 use std::collections::BTreeSet;
 

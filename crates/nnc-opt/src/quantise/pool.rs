@@ -1,7 +1,7 @@
 //! Sums of activations that are bytes: whole numbers are added, exactly, and their sum is scaled once.
 //!
-//! What is averaged or added up where a product reads it as well is there as bytes. A sum over axes becomes one of i32. A
-//! window's sum becomes a convolution of single channels by ones, which kernels do on bytes.
+//! What is averaged or added up where a product reads it as well is there as bytes. A sum over axes becomes one of i32.
+//! A window's sum becomes a convolution of single channels by ones, which kernels do on bytes.
 
 use super::apply::Integers;
 use crate::rewrite::Rewriter;
@@ -14,8 +14,8 @@ const MOST_TERMS: i64 = 1 << 23;
 /// The most axes of a convolution, beside images and channels.
 const MOST_SPATIAL: usize = 2;
 
-/// The floats that a node sums up to, of an operand that is `x` as integers; `None` if it is no sum, or not one for integers.
-/// In i32, what stands for 0 is taken off.
+/// The floats that a node sums up to, of an operand that is `x` as integers; `None` if it is no sum, or not one for
+/// integers. In i32, what stands for 0 is taken off.
 pub(super) fn sum(rewriter: &mut Rewriter<'_>, node: &Node, x: Integers) -> Option<ValueId> {
     let (sums, terms) = match &node.op {
         Op::Reduce { op: ReduceOp::Sum, axes } => over_axes(rewriter, x, axes)?,

@@ -1,8 +1,8 @@
 //! The way back from integers to parameters, so that a network that was quantised is trained further.
 //!
-//! What integers stand for is what a product multiplies by, and that need not be the parameter itself: it may be turned, and
-//! what normalisation multiplies with is folded in. Moves are undone by moves, a factor by a division, from the product back to
-//! the parameter. Where a factor is 0 the parameter could be anything, and becomes 0.
+//! What integers stand for is what a product multiplies by, and that need not be the parameter itself: it may be
+//! turned, and what normalisation multiplies with is folded in. Moves are undone by moves, a factor by a division, from
+//! the product back to the parameter. Where a factor is 0 the parameter could be anything, and becomes 0.
 
 use super::apply::without_unread;
 use super::sites::{Site, sites};
@@ -12,8 +12,8 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{BinaryOp, CompareOp, DType, Graph, Op, Shape, TensorType, ValueId};
 use std::collections::BTreeSet;
 
-/// A graph whose results are the parameters, by path, that the integers of some layers stand for: of what those are computed
-/// from, and of what else was folded into them. `graph` is the one that the layers were found in, of floats.
+/// A graph whose results are the parameters, by path, that the integers of some layers stand for: of what those are
+/// computed from, and of what else was folded into them. `graph` is the one that the layers were found in, of floats.
 ///
 /// # Errors
 /// The first parameter whose way to its product cannot be gone back.
@@ -34,7 +34,8 @@ pub fn restored(graph: &Graph, layers: &[&Layer]) -> Result<Graph, String> {
     Ok(without_unread(&eliminate_dead_code(&graph, &mut Fuel::new(None))))
 }
 
-/// The parameter that the weights of a product follow from; nothing if there is an op between them that cannot be undone.
+/// The parameter that the weights of a product follow from; nothing if there is an op between them that cannot be
+/// undone.
 fn parameter(rewriter: &mut Rewriter<'_>, site: &Site) -> Option<ValueId> {
     let graph = rewriter.old();
     let follows = followers(graph, site.layer());

@@ -1,6 +1,6 @@
-//! Which values of a graph a file has integers for. Whoever reads one otherwise than by a product of integers, as a product
-//! in a loop or one of a program whose activations nobody looked at, reads the floats that the integers stand for: so a file
-//! needs no floats beside them.
+//! Which values of a graph a file has integers for. Whoever reads one otherwise than by a product of integers, as a
+//! product in a loop or one of a program whose activations nobody looked at, reads the floats that the integers stand
+//! for: so a file needs no floats beside them.
 
 use super::Layer;
 use super::fingerprint::fingerprints;

@@ -102,8 +102,8 @@ impl<'g> Sources<'g> {
         found
     }
 
-    /// The values that `value` is taken of by sums, scaled by numbers, as means over places are, and that nobody reads for
-    /// anything else: these may be bytes without a reader of floats noticing.
+    /// The values that `value` is taken of by sums, scaled by numbers, as means over places are, and that nobody reads
+    /// for anything else: these may be bytes without a reader of floats noticing.
     pub fn summands(&self, value: ValueId) -> Vec<ValueId> {
         let found = self.roots(value).into_iter().filter_map(|root| {
             let node = self.graph.definition(self.unscaled(root));
@@ -196,8 +196,8 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
 }
 
-/// How many kinds of results a product has, each of other taps of the kernel: those of the transpose of a convolution with a
-/// stride.
+/// How many kinds of results a product has, each of other taps of the kernel: those of the transpose of a convolution
+/// with a stride.
 fn phases(op: &Op) -> usize {
     match op {
         Op::ConvInputGrad { attributes, .. } => attributes.stride.iter().map(Dim::size).product(),
@@ -205,8 +205,8 @@ fn phases(op: &Op) -> usize {
     }
 }
 
-/// What weights are called whose output channels lie along an axis: [`Site::name`]. By custom these are the columns of a
-/// matrix, and of the kernels of a convolution the first axis.
+/// What weights are called whose output channels lie along an axis: [`Site::name`]. By custom these are the columns of
+/// a matrix, and of the kernels of a convolution the first axis.
 pub(super) fn name(graph: &Graph, marks: &[u64], weights: ValueId, channel_axis: usize) -> Option<String> {
     let path = largest_parameter(graph, weights)?;
     let custom = usize::from(is_matrix(graph, weights));

@@ -1,9 +1,9 @@
 //! Values that are computed again instead of kept: the rewrite, and what follows from the graph alone.
 //!
 //! A value that the forward pass makes and the backward pass reads lies in memory in between. If it is *dropped*, its
-//! late readers get a copy of it, made anew just before the first of them: by copies of the nodes that it comes from, as
-//! far back as values that are still there ([`sources()`]). The copies are the same ops on the same operands, so the bits
-//! are the same. Which values are dropped is a matter of bytes and of the order of kernels, which others know
+//! late readers get a copy of it, made anew just before the first of them: by copies of the nodes that it comes from,
+//! as far back as values that are still there ([`sources()`]). The copies are the same ops on the same operands, so the
+//! bits are the same. Which values are dropped is a matter of bytes and of the order of kernels, which others know
 //! (`nnc_kernel::plan::recompute`).
 //!
 //! What is cheap, such as elementwise work, each late reader that can take it into its kernel computes for itself; all

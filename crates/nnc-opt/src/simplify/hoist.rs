@@ -1,5 +1,5 @@
-//! Elementwise work on repeated values is done once, before the repetition; and it is done before axes of size 1 are put
-//! in, so that these meet the broadcast that they are meant for.
+//! Elementwise work on repeated values is done once, before the repetition; and it is done before axes of size 1 are
+//! put in, so that these meet the broadcast that they are meant for.
 
 use super::matching::{broadcast, repeated, splat, without_ones};
 use super::{Rule, Term};

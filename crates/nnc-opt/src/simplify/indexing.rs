@@ -10,8 +10,8 @@ pub const SCATTER_ADD: &[Rule] =
 
 /// The derivative of picking one element of each row: elementwise work, which shares a kernel with that of softmax.
 ///
-/// An index out of range would name no element and so pass unnoticed. It is refused by the gather whose derivative this is, so
-/// the rule asks for it.
+/// An index out of range would name no element and so pass unnoticed. It is refused by the gather whose derivative this
+/// is, so the rule asks for it.
 fn one_of_each_row(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
     let &Op::ScatterAdd { axis, batch } = op else { return None };
     let (ty, index, update) = (graph.ty(x[0]), graph.ty(x[1]), graph.ty(x[2]));

@@ -2,16 +2,16 @@
 //!
 //! A [`Rule`] looks at an op and its operands, which are simplified already, and gives a [`Term`] to put in its place;
 //! the term is built through the same rules, so one walk in program order leaves nothing that a rule of its own would
-//! still change (what another pass uncovers, the next round finds). Rules are data, grouped by operator: [`arithmetic`],
-//! [`logic`], [`conversion`], [`hoist`], [`movement`], [`indexing`], [`reduction`], [`contraction`].
+//! still change (what another pass uncovers, the next round finds). Rules are data, grouped by operator:
+//! [`arithmetic`], [`logic`], [`conversion`], [`hoist`], [`movement`], [`indexing`], [`reduction`], [`contraction`].
 //!
-//! **Exact** means the same bits for every input, NaN payloads aside, with two named exceptions: a sum over axes of size
-//! 1 keeps the sign of a zero that adding it to +0 would lose, and a small whole power is multiplied out, which stays
-//! within the class of `pow`. So `x * 1`, `x - 0` and `x + (-0)` are taken, but not `x + 0` (it turns -0 into +0), nor
-//! `x * 0` (infinities and NaN): these are in [`fast_math`], behind the flag of that name.
+//! **Exact** means the same bits for every input, NaN payloads aside, with two named exceptions: a sum over axes of
+//! size 1 keeps the sign of a zero that adding it to +0 would lose, and a small whole power is multiplied out, which
+//! stays within the class of `pow`. So `x * 1`, `x - 0` and `x + (-0)` are taken, but not `x + 0` (it turns -0 into
+//! +0), nor `x * 0` (infinities and NaN): these are in [`fast_math`], behind the flag of that name.
 //!
-//! Every rule makes the graph smaller, moves work to a smaller tensor, or goes towards a form that no rule leaves, so the
-//! process ends. Each application is one rewrite.
+//! Every rule makes the graph smaller, moves work to a smaller tensor, or goes towards a form that no rule leaves, so
+//! the process ends. Each application is one rewrite.
 
 pub mod arithmetic;
 pub mod contraction;

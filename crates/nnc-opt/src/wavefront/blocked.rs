@@ -1,9 +1,10 @@
-//! Ops that treat the steps along one axis of their result by themselves, so that a block of steps is enough for a block.
+//! Ops that treat the steps along one axis of their result by themselves, so that a block of steps is enough for a
+//! block.
 
 use nnc_graph::{Dim, Graph, Node, Op, Shape};
 
-/// For each operand of a node the axis along which the steps lie that the result has along `axis`; none in it for an operand
-/// that every step reads whole. None if the op mixes steps, or nothing is known of it.
+/// For each operand of a node the axis along which the steps lie that the result has along `axis`; none in it for an
+/// operand that every step reads whole. None if the op mixes steps, or nothing is known of it.
 pub fn operands(graph: &Graph, node: &Node, axis: usize) -> Option<Vec<Option<usize>>> {
     let all = || Some(vec![Some(axis); node.operands.len()]);
     let shape = |at: usize| &graph.ty(node.operands[at]).shape;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 /// Most multiply-adds of a step, twice, that one thread is to do: heavier products are worth all threads.
 const LIGHT_STEP: usize = 1 << 20;
-/// Most bytes that a loop may capture: a thread alone is to find them in its own cache, as threads that share a step do of more.
+/// Most bytes that a loop may capture: a thread alone is to find them in its own cache, as threads that share a step do
+/// of more.
 const MOST_CAPTURED: usize = 1 << 19;
 /// Fewest steps of a block: products of fewer rows make less of a core.
 const LEAST_BLOCK: usize = 8;
@@ -61,7 +62,8 @@ fn loop_of(node: &Node) -> Option<&Scan> {
     }
 }
 
-/// Whether a loop may be a part of a chain: its steps are light, have no loops, and do not know their number. Every dim is bound.
+/// Whether a loop may be a part of a chain: its steps are light, have no loops, and do not know their number. Every dim
+/// is bound.
 fn is_light(scan: &Scan) -> bool {
     let body = &scan.body;
     let reads_index = body.nodes().any(|(_, node)| node.operands.contains(&scan.index()))
@@ -177,8 +179,8 @@ impl Search<'_> {
         self.follows[self.graph.value(value).node.index()]
     }
 
-    /// Sees to it that a block has its steps of a value, which lie along `axis`. What does not follow from the chain is computed
-    /// in the block only if nothing else wants it, up to the next product (`is_near`).
+    /// Sees to it that a block has its steps of a value, which lie along `axis`. What does not follow from the chain is
+    /// computed in the block only if nothing else wants it, up to the next product (`is_near`).
     fn blocks(&mut self, value: ValueId, axis: usize, is_near: bool) -> Option<()> {
         if let Some(known) = self.chain.reads.get(&value) {
             return matches!(*known, Read::Scanned(along) | Read::Made(along) if along == axis).then_some(());

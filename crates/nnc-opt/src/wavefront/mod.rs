@@ -1,6 +1,7 @@
 //! Loops that follow one another become one loop over blocks of steps, so that they can run side by side.
 //!
-//! The layers of a recurrent network are loops of which each reads, in a step, what the one before stacked in that step:
+//! The layers of a recurrent network are loops of which each reads, in a step, what the one before stacked in that
+//! step:
 //!
 //! ```text
 //! a = scan(x)                        for each block:  a' = scan(block of x)
@@ -8,14 +9,15 @@
 //! b = scan(z)                                         b' = scan(z')
 //! ```
 //!
-//! On a second processor the first loop can then be a block ahead of the second one: a wavefront (Lamport, "The Parallel
-//! Execution of DO Loops", 1974). Who runs what, and when, the plan decides (`nnc-kernel`); here the loops only get the form in
-//! which it can. The order of every sum stays, so do the bits.
+//! On a second processor the first loop can then be a block ahead of the second one: a wavefront (Lamport, "The
+//! Parallel Execution of DO Loops", 1974). Who runs what, and when, the plan decides (`nnc-kernel`); here the loops
+//! only get the form in which it can. The order of every sum stays, so do the bits.
 //!
-//! What lies between two loops goes into the block where it treats steps one by one ([`blocked`] knows the ops that do), and so
-//! does the product that the first loop scans. The rest is captured, or scanned block by block. Loops whose body reads the number
-//! of the step, or that begin with what another one of the chain ends with, are left; so are heavy steps, whose products are
-//! worth all threads by themselves, and graphs that update something, where weights would be packed in every block.
+//! What lies between two loops goes into the block where it treats steps one by one ([`blocked`] knows the ops that
+//! do), and so does the product that the first loop scans. The rest is captured, or scanned block by block. Loops whose
+//! body reads the number of the step, or that begin with what another one of the chain ends with, are left; so are
+//! heavy steps, whose products are worth all threads by themselves, and graphs that update something, where weights
+//! would be packed in every block.
 //!
 //! Cost: for each pair of loops the nodes of the graph.
 
@@ -28,8 +30,8 @@ use nnc_graph::{BodyTypes, Dim, Graph, Node, Op, Scan, Shape, TensorType, ValueI
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The graph with its chains of loops that do at least so much work, in operations of products, made loops over blocks, if it
-/// has any.
+/// The graph with its chains of loops that do at least so much work, in operations of products, made loops over blocks,
+/// if it has any.
 pub fn block_loops(graph: &Graph, least_work: usize) -> Option<Graph> {
     if !graph.updates_nothing() {
         return None;

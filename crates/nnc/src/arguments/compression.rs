@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// Set the weights that count least to zero, or take whole channels and heads out.
 ///
-/// The result is a file of weights like any other, with what was pruned beside them. `nnc train FILE --init OUT` trains it
-/// further, keeps the zeros, and does not bring back channels.
+/// The result is a file of weights like any other, with what was pruned beside them. `nnc train FILE --init OUT` trains
+/// it further, keeps the zeros, and does not bring back channels.
 #[derive(Args, Debug)]
 pub struct Prune {
     #[command(flatten)]
@@ -23,8 +23,8 @@ pub struct Prune {
     /// The share of the weights that go.
     #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = values::sparsity, allow_negative_numbers = true)]
     pub sparsity: f64,
-    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone: of those that are worth as
-    /// much those that take longest, in a run of one example, or of 64 with `--bind N=64`.
+    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone: of those that are
+    /// worth as much those that take longest, in a run of one example, or of 64 with `--bind N=64`.
     #[arg(long, value_name = "SHARE", value_parser = values::sparsity, allow_negative_numbers = true, conflicts_with_all = ["sparsity", "block"])]
     pub channels: Option<f64>,
     /// With `--channels`: where channels go, a multiple of so many stays, or of half as many where there are few.
@@ -36,8 +36,8 @@ pub struct Prune {
     /// What the share is a share of: all weights or groups of channels together, or each by itself.
     #[arg(long, value_name = "SCOPE", default_value = "global", value_parser = values::scope())]
     pub scope: Scope,
-    /// Prune only these parameters or those of these layers, or only channels that these have [default: every factor of a
-    /// product].
+    /// Prune only these parameters or those of these layers, or only channels that these have [default: every factor of
+    /// a product].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub over: Vec<String>,
     /// The file of pruned weights to write.
@@ -87,8 +87,8 @@ pub enum Calibration {
 /// Do the products of trained weights with integers of eight bits.
 ///
 /// Activations are looked at on real examples, weights are rounded channel by channel. A product stays f32 where int8
-/// measures slower, or costs more of the metric than is allowed. The file is smaller, and `eval`, `run`, `build`, `bench`,
-/// `profile` and `explain` take it like any other.
+/// measures slower, or costs more of the metric than is allowed. The file is smaller, and `eval`, `run`, `build`,
+/// `bench`, `profile` and `explain` take it like any other.
 #[derive(Args, Debug)]
 pub struct Quantise {
     #[command(flatten)]
@@ -144,8 +144,8 @@ pub struct Quantise {
 
 /// Search for a faster network that is about as good: pruned, of other numbers, or both.
 ///
-/// Networks with something taken out are trained on by the recipe. Choices are made by the validation split, or without one
-/// by the test split; of what meets the target the network that loses least is written.
+/// Networks with something taken out are trained on by the recipe. Choices are made by the validation split, or without
+/// one by the test split; of what meets the target the network that loses least is written.
 #[derive(Args, Debug)]
 pub struct Compress {
     #[command(flatten)]

@@ -50,8 +50,8 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     }
 }
 
-/// Nothing is to be known late that can be known early: where the plot and the folder of all networks go. The folder is made
-/// when there is something to put in.
+/// Nothing is to be known late that can be known early: where the plot and the folder of all networks go. The folder is
+/// made when there is something to put in.
 fn check_targets(options: &Compress, mut reads: Vec<PathBuf>) -> Result<(), Failure> {
     setup::check_weights_target(&options.output, &reads)?;
     let named = [Some(&options.output), options.plot.as_ref(), options.keep.as_ref()];

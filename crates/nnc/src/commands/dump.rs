@@ -69,8 +69,8 @@ fn groups(partition: &Partition) -> String {
     partition.groups.iter().enumerate().map(line).collect()
 }
 
-/// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`; in a loop `+bytes*step` follows
-/// for those that move, with the number of the loop around that moves them where there are several.
+/// The kernels, then the plan: one launch a line, with its arguments as `buffer+offset`; in a loop `+bytes*step`
+/// follows for those that move, with the number of the loop around that moves them where there are several.
 fn kernels(lowered: &Lowered) -> String {
     let mut text: String = lowered.program.kernels.iter().map(|kernel| ir::text::print(kernel) + "\n").collect();
     text += &format!("arena {} bytes, scratch {} bytes\n", lowered.arena_bytes, lowered.scratch_bytes);

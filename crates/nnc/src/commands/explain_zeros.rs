@@ -4,7 +4,8 @@ use nnc_driver::prune::TOLD;
 use nnc_graph::{DType, Graph, NodeId, Op, ValueId};
 use std::collections::BTreeMap;
 
-/// What is said of a kernel with such nodes, by the share of zeros of each tensor of numbers; nothing where there are few.
+/// What is said of a kernel with such nodes, by the share of zeros of each tensor of numbers; nothing where there are
+/// few.
 pub(super) fn note(graph: &Graph, nodes: &[NodeId], zeros: &BTreeMap<String, f64>) -> Option<String> {
     nodes.iter().find_map(|&id| {
         let node = graph.node(id);

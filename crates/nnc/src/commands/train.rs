@@ -115,8 +115,8 @@ fn given(options: &Train) -> Result<(Project, Checkpoint), Failure> {
     Ok((project, loaded))
 }
 
-/// The folders that a run makes for itself, innermost first. When it is over, by whatever error, those that nothing came into go
-/// again.
+/// The folders that a run makes for itself, innermost first. When it is over, by whatever error, those that nothing
+/// came into go again.
 struct NewFolders(Vec<PathBuf>);
 
 impl NewFolders {
@@ -176,8 +176,9 @@ fn resume_command(options: &Train, out: &Path) -> String {
     words.join(" ")
 }
 
-/// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on, if they are
-/// as many as the data has: their numbers are kept. Integers bring the ranges along that they were rounded by.
+/// Copies weights in, and lists what did not match; gives the characters, words and tokens that they were trained on,
+/// if they are as many as the data has: their numbers are kept. Integers bring the ranges along that they were rounded
+/// by.
 fn start_from(
     session: &mut Session<'_>,
     weights: &Path,

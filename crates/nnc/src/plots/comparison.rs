@@ -54,8 +54,8 @@ const LINE: i32 = 14;
 /// Dots whose heights differ by less than this share of the picture's are at one.
 const NEAR: f64 = 0.04;
 
-/// The picture of some networks by a measure called `measure`; those whose measure is no finite number are left out. Lines
-/// show the limits, if there are some.
+/// The picture of some networks by a measure called `measure`; those whose measure is no finite number are left out.
+/// Lines show the limits, if there are some.
 ///
 /// # Errors
 /// The picture cannot be laid out.

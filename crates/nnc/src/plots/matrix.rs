@@ -1,7 +1,7 @@
 //! A square matrix as SVG: how many examples of each class, a row, were taken for each class, a column.
 //!
-//! A cell is as dark as its share of its row, so that a rare class is seen as well as a common one, and has its number in
-//! it while there is room. The picture has no background, as that of the curves.
+//! A cell is as dark as its share of its row, so that a rare class is seen as well as a common one, and has its number
+//! in it while there is room. The picture has no background, as that of the curves.
 
 use super::curves::{FONT, GREY, TRAIN};
 use nnc_driver::Matrix;

@@ -1,8 +1,8 @@
 //! Event files of TensorBoard.
 //!
-//! A file is a line of records: the length as u64, its checksum, the bytes, their checksum. A checksum is CRC-32C, turned
-//! and offset so that one of bytes that contain checksums stays meaningful. The bytes are a message `Event` of Protocol
-//! Buffers. Formats: `tensorflow/core/lib/io/record_writer.h`, `tensorflow/core/util/event.proto`,
+//! A file is a line of records: the length as u64, its checksum, the bytes, their checksum. A checksum is CRC-32C,
+//! turned and offset so that one of bytes that contain checksums stays meaningful. The bytes are a message `Event` of
+//! Protocol Buffers. Formats: `tensorflow/core/lib/io/record_writer.h`, `tensorflow/core/util/event.proto`,
 //! `tensorflow/core/framework/summary.proto`. TensorBoard looks for files with `tfevents` in their name.
 //!
 //! Tags are `loss/train` and `loss/validation`, a value for each epoch at its last step, and `loss/steps`, means over a

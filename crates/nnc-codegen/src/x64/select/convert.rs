@@ -201,9 +201,9 @@ impl Selector<'_> {
         self.resize(&integers.with_bits(32), Elem::I32, ty.elem, ty.lanes)
     }
 
-    /// Unsigned bytes of f32, by an instruction that makes integers of 32 bits. The maximum of a NaN and 0 is 0, as that comes
-    /// second. With AVX-512 the upper end is left to a step that narrows with saturation; what is too large for 32 bits
-    /// counts as 2^31 there.
+    /// Unsigned bytes of f32, by an instruction that makes integers of 32 bits. The maximum of a NaN and 0 is 0, as
+    /// that comes second. With AVX-512 the upper end is left to a step that narrows with saturation; what is too large
+    /// for 32 bits counts as 2^31 there.
     pub(super) fn floats_to_bytes(&mut self, a: &Lanes, (from, ty): (Type, Type), by: Form) -> Lanes {
         let width = self.width(from);
         let number = self.each(a, |s, a| match s.isa {

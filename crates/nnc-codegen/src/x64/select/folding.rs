@@ -2,7 +2,8 @@
 //! roundings of floats that become bytes.
 //!
 //! The reader of a load is a fused multiply-add, a conversion that extends, a look-up in a register, or puts it behind
-//! another half of a register. Nothing stands between the two, so memory is read when it would have been read. The instruction that makes integers rounds by itself.
+//! another half of a register. Nothing stands between the two, so memory is read when it would have been read. The
+//! instruction that makes integers rounds by itself.
 
 use super::super::forms::{self, Width};
 use super::super::vcode::{Draft, Place};
@@ -48,7 +49,8 @@ fn count(block: &Block, uses: &mut [u32]) {
 }
 
 impl Selector<'_> {
-    /// Does two statements as one where the first is a load or a rounding that only the second reads; gives whether it did.
+    /// Does two statements as one where the first is a load or a rounding that only the second reads; gives whether it
+    /// did.
     pub(super) fn folds(&mut self, first: &Statement, second: Option<&Statement>) -> bool {
         if self.folds_rounding(first, second) {
             return true;

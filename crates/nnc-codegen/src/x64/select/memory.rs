@@ -1,8 +1,8 @@
 //! Loads and stores.
 //!
 //! Rows of elements are register loads, short ones by the least move that holds them. Tails and masks are masked moves;
-//! with AVX2 only lanes of 32 and 64 bits have them, others go one by one in a loop. Strided and indexed access goes lane
-//! by lane: elements are put together in registers, which is faster than gathering on the processors measured.
+//! with AVX2 only lanes of 32 and 64 bits have them, others go one by one in a loop. Strided and indexed access goes
+//! lane by lane: elements are put together in registers, which is faster than gathering on the processors measured.
 
 use super::super::Isa;
 use super::super::forms::{self, Form, Width};

@@ -124,8 +124,8 @@ impl Selector<'_> {
         self.three_by_number(forms::PBLENDD, full, first, second, chosen)
     }
 
-    /// Lanes of a table that is not known until the code runs: a permutation where table and indices are one register of
-    /// eight or sixteen lanes of 32 bits, else through memory.
+    /// Lanes of a table that is not known until the code runs: a permutation where table and indices are one register
+    /// of eight or sixteen lanes of 32 bits, else through memory.
     pub(super) fn look_up(&mut self, table: Value, indices: Value) -> Lanes {
         let (table_type, index_type) = (self.phase.type_of(table), self.phase.type_of(indices));
         let (table, indices) = (self.value(table), self.value(indices));
@@ -154,7 +154,8 @@ impl Selector<'_> {
         self.load_row(result, out)
     }
 
-    /// Sums of four products of bytes, exact, wrapping in 32 bits. `narrow` tells that the sums of two products fit 16 bits.
+    /// Sums of four products of bytes, exact, wrapping in 32 bits. `narrow` tells that the sums of two products fit 16
+    /// bits.
     pub(super) fn dot_i8(&mut self, acc: Value, a: Value, b: Value, narrow: bool) -> Lanes {
         let ty = self.phase.type_of(acc);
         if ty.lanes == 1 {
@@ -249,8 +250,8 @@ impl Shuffle {
     }
 }
 
-/// The instruction that takes eight units of two registers at once, and which of them are its operands. Each unit is the
-/// number of its register and its place there.
+/// The instruction that takes eight units of two registers at once, and which of them are its operands. Each unit is
+/// the number of its register and its place there.
 fn single_shuffle(units: &[(u32, u32)]) -> Option<(Shuffle, [u32; 2])> {
     if units.len() != 2 * HALF {
         return None;

@@ -84,8 +84,8 @@ impl Builder {
         rows
     }
 
-    /// A square of eight as four of four, each transposed within the halves of a register, which then change places: each
-    /// shuffle is an instruction of 256-bit vectors.
+    /// A square of eight as four of four, each transposed within the halves of a register, which then change places:
+    /// each shuffle is an instruction of 256-bit vectors.
     fn transpose_eight(&mut self, rows: &[Value]) -> Vec<Value> {
         let upper = self.transpose_in_fours([rows[0], rows[1], rows[2], rows[3]]);
         let lower = self.transpose_in_fours([rows[4], rows[5], rows[6], rows[7]]);
@@ -94,8 +94,8 @@ impl Builder {
         pairs.map(|(half, (&upper, &lower))| self.shuffle(upper, lower, half)).collect()
     }
 
-    /// Transposes the squares that lie side by side in four rows: in each four lanes, lane `j` of result `i` is lane `i` of
-    /// row `j`.
+    /// Transposes the squares that lie side by side in four rows: in each four lanes, lane `j` of result `i` is lane
+    /// `i` of row `j`.
     pub fn transpose_in_fours(&mut self, rows: [Value; 4]) -> [Value; 4] {
         let lanes = self.lanes(rows[0]);
         // A pattern of four lanes, two of each operand, in every four.

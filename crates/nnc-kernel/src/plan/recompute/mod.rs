@@ -9,9 +9,9 @@
 //! products are set aside beforehand as checkpoints that stay: none, or one after each of so many equal parts of the
 //! bytes. The choice that fits with the least work is taken.
 //!
-//! Sources: Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost", 2016, for checkpoints by a budget
-//! of bytes; Jain et al., "Checkmate", 2020, for the cost of what is dropped; XLA's rematerialisation pass for the greedy
-//! choice at the peak. Cost: for each number of parts, values times (values + launches).
+//! Sources: Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost", 2016, for checkpoints by a
+//! budget of bytes; Jain et al., "Checkmate", 2020, for the cost of what is dropped; XLA's rematerialisation pass for
+//! the greedy choice at the peak. Cost: for each number of parts, values times (values + launches).
 
 mod model;
 

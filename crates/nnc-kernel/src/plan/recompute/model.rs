@@ -8,7 +8,8 @@ use nnc_opt::recompute::{is_cheap, sources};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// A value that lies in the arena, or would if it were read late: the result of a product that only its own kernel has read.
+/// A value that lies in the arena, or would if it were read late: the result of a product that only its own kernel has
+/// read.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Value {
     /// Which value of the graph.
@@ -280,8 +281,8 @@ impl Finder<'_> {
     }
 }
 
-/// The last launch before the longest pause of a value that is made in launch `made`; the last of all if it is read again and
-/// again, with pauses of less than `least` launches.
+/// The last launch before the longest pause of a value that is made in launch `made`; the last of all if it is read
+/// again and again, with pauses of less than `least` launches.
 fn pause(made: usize, uses: &[(usize, usize)], least: usize) -> usize {
     let mut spans = uses.to_vec();
     spans.sort_unstable();

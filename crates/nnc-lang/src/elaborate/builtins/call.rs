@@ -109,8 +109,8 @@ impl<'c, 'p> Call<'c, 'p> {
         self.elaborator.ty(value).shape.rank()
     }
 
-    /// Adds a node; operands that do not fit are reported at the call. What may stop the program when it runs is known by the
-    /// line of its own call, if that is the user's.
+    /// Adds a node; operands that do not fit are reported at the call. What may stop the program when it runs is known
+    /// by the line of its own call, if that is the user's.
     pub fn emit(&mut self, op: Op, operands: &[ValueId]) -> Option<ValueId> {
         let is_own = takes_places(&op) && !self.elaborator.program.is_library(self.span);
         let former = is_own.then(|| self.elaborator.enter_origin_at(self.span));

@@ -11,8 +11,8 @@ pub(super) const TABLE: &[Builtin] = &[Builtin {
     run: require,
 }];
 
-/// Gives nothing, so that it stands as a statement; after an error the body is left, so that it is the only one. A condition that is still unknown, as in a body that is checked on
-/// its own, is taken to hold.
+/// Gives nothing, so that it stands as a statement; after an error the body is left, so that it is the only one. A
+/// condition that is still unknown, as in a body that is checked on its own, is taken to hold.
 fn require(call: &mut Call<'_, '_>) -> Option<Value> {
     let (condition, at) = call.operand(0);
     let (message, place) = call.operand(1);

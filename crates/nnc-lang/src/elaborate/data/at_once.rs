@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 /// How many examples a run looks at or makes.
 pub(super) const AT_ONCE: usize = 64;
 
-/// A graph called `name` of the values `wanted` of `example`, for [`AT_ONCE`] examples, and these values in it. Its inputs
-/// are those of `each`, with the examples in front; `shared` makes what is the same for all of them.
+/// A graph called `name` of the values `wanted` of `example`, for [`AT_ONCE`] examples, and these values in it. Its
+/// inputs are those of `each`, with the examples in front; `shared` makes what is the same for all of them.
 ///
 /// # Errors
 /// In words, what cannot be computed side by side.

@@ -115,7 +115,8 @@ pub struct RawField {
     pub name: String,
     /// Its type in one example.
     pub ty: TensorType,
-    /// The table of words or tokens that its numbers come from, as an index into [`DataInfo::tables`]; none for plain numbers.
+    /// The table of words or tokens that its numbers come from, as an index into [`DataInfo::tables`]; none for plain
+    /// numbers.
     pub table: Option<usize>,
 }
 

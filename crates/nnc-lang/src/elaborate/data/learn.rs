@@ -1,9 +1,9 @@
-//! Statistics over the examples that are trained on, as `learn_mean(train.0)`: what they are, how they are computed, and
-//! the state that a recipe keeps each in.
+//! Statistics over the examples that are trained on, as `learn_mean(train.0)`: what they are, how they are computed,
+//! and the state that a recipe keeps each in.
 //!
 //! A statistic is of the rows of `train` that are not held out, before anything is augmented. Its state,
-//! `data:mean@0f5e21aa`, is written by no step; so checkpoints, programs and executables know it as they know weights. The
-//! digits say what it is a statistic of: a block that computes something else finds no number in old weights.
+//! `data:mean@0f5e21aa`, is written by no step; so checkpoints, programs and executables know it as they know weights.
+//! The digits say what it is a statistic of: a block that computes something else finds no number in old weights.
 
 use super::at_once::{AT_ONCE, at_once};
 use super::{Block, Example};
@@ -20,7 +20,8 @@ use std::sync::Arc;
 pub enum Statistic {
     /// The mean.
     Mean,
-    /// The root of the mean squared distance from the mean; 1 where all examples are equal, so that one can divide by it.
+    /// The root of the mean squared distance from the mean; 1 where all examples are equal, so that one can divide by
+    /// it.
     Std,
     /// The smallest.
     Min,

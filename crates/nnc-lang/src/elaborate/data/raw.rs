@@ -1,7 +1,7 @@
 //! The tensors of one raw example: their types and their names.
 //!
-//! Beside the types of the language there are `words[T]` and `tokens[T]`: a text of at most `T` words or byte-pair tokens.
-//! The program sees its `i32[T]` numbers.
+//! Beside the types of the language there are `words[T]` and `tokens[T]`: a text of at most `T` words or byte-pair
+//! tokens. The program sees its `i32[T]` numbers.
 
 use super::words::Tables;
 use super::{Block, RawField, TextUnit};

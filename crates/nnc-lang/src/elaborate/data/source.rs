@@ -149,7 +149,8 @@ impl Block<'_> {
         Some(call)
     }
 
-    /// `synthetic(FUNCTION, SOURCE, count=N)`: what it is given; how examples are made is added when their type is known.
+    /// `synthetic(FUNCTION, SOURCE, count=N)`: what it is given; how examples are made is added when their type is
+    /// known.
     fn checked_synthetic(&mut self, call: SourceCall, arguments: &[Arg]) -> Option<SourceCall> {
         let mut unnamed = arguments.iter().filter(|argument| argument.name.is_none()).skip(1);
         if let Some(Arg { value: Expr { kind: ExprKind::Int(_), span }, .. }) = unnamed.next() {

@@ -1,9 +1,9 @@
 //! Examples that are made by the language: `synthetic(FUNCTION, SOURCE, count=N)`.
 //!
-//! The function makes one example from one of the source, and may draw random numbers; without a source it takes nothing,
-//! and an expression does as well. The numbers of an example are drawn by its own number and the name of its split, not
-//! by the seed of a run: so the data is the same in every run, and what is tested on is not what was trained on. What is
-//! kept here is the graph of so many examples at a time, which whoever opens the data runs.
+//! The function makes one example from one of the source, and may draw random numbers; without a source it takes
+//! nothing, and an expression does as well. The numbers of an example are drawn by its own number and the name of its
+//! split, not by the seed of a run: so the data is the same in every run, and what is tested on is not what was trained
+//! on. What is kept here is the graph of so many examples at a time, which whoever opens the data runs.
 
 use super::at_once::{AT_ONCE, at_once};
 use super::raw::RawType;

@@ -1,5 +1,5 @@
-//! What holds of a block whose examples are windows of a text, in characters or in byte-pair tokens: how many there are is
-//! declared, parts of it are its ends, and what the numbers stand for is its own to say.
+//! What holds of a block whose examples are windows of a text, in characters or in byte-pair tokens: how many there are
+//! is declared, parts of it are its ends, and what the numbers stand for is its own to say.
 
 use super::source::{TEXT, VOCABULARY};
 use super::{Block, Holdout, TextUnit};

@@ -2,8 +2,8 @@
 //!
 //! The body sees what the recipe has bound before it, and its parameters, which end with it. A tensor with axes is an
 //! input of the graph; a scalar, as `temperature: f32 = 0.8`, is one too, and `--set` gives its value; what is known at
-//! compile time, as `length: int = 300`, is set when the graph is made. Each such answer is checked with the dims of its
-//! inputs as unknowns, and made alone, with the sizes that its inputs have.
+//! compile time, as `length: int = 300`, is set when the graph is made. Each such answer is checked with the dims of
+//! its inputs as unknowns, and made alone, with the sizes that its inputs have.
 
 use super::Purpose;
 use super::build::Builder;

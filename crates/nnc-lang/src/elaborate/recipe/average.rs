@@ -1,9 +1,10 @@
 //! `minimize ... average=0.999`: weights that are used are a running mean of those that are trained.
 //!
 //! What a program answers and is evaluated with has the path of the parameter: the mean. The weights that the training
-//! goes on with are a state beside those of the optimiser, `$optimizer.PATH.fast`; in the first step they are the parameter
-//! itself, which may come from a file. So the training step reads the parameter by way of [`trained_leaf`], and writes both.
-//! The decay rises to what is asked for as `(1 + t) / (10 + t)`, so that a short training does not remember its beginning.
+//! goes on with are a state beside those of the optimiser, `$optimizer.PATH.fast`; in the first step they are the
+//! parameter itself, which may come from a file. So the training step reads the parameter by way of [`trained_leaf`],
+//! and writes both. The decay rises to what is asked for as `(1 + t) / (10 + t)`, so that a short training does not
+//! remember its beginning.
 //!
 //! Averaging: B. T. Polyak, A. B. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the
 //! exponential form with this rise is that of TensorFlow's `ExponentialMovingAverage`.
@@ -45,7 +46,8 @@ impl Builder<'_> {
         self.averaged.push(Averaged { path: path.to_owned(), mean, fast, fast_path, decay });
     }
 
-    /// What a training step writes for an averaged parameter whose trained value becomes `new`; nothing for another one.
+    /// What a training step writes for an averaged parameter whose trained value becomes `new`; nothing for another
+    /// one.
     pub(super) fn averages(&mut self, entry: &Entry, new: ValueId, guard: ValueId) -> Option<[Wanted; 2]> {
         let known = self.averaged.iter().find(|known| known.path == entry.path)?;
         let (mean, fast, fast_path, decay) = (known.mean, known.fast, known.fast_path.clone(), known.decay);

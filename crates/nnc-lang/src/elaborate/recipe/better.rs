@@ -76,8 +76,8 @@ const SHARES: [&str; 14] = [
 const LARGER: [&str; 7] = ["psnr", "snr", "ssim", "r2", "reward", "correlation", "similarity"];
 
 impl Better {
-    /// By the words of a name, as in `validation_mae`, whatever their case; `loss`, `error` and `perplexity` may be part of a
-    /// word.
+    /// By the words of a name, as in `validation_mae`, whatever their case; `loss`, `error` and `perplexity` may be
+    /// part of a word.
     pub fn of(name: &str) -> Self {
         let name = name.to_lowercase();
         let words = || name.split(|letter: char| !letter.is_ascii_alphanumeric());
@@ -102,8 +102,8 @@ impl Better {
         }
     }
 
-    /// How much worse `after` is than `before`: of a share in points of a hundred, else in per cent of `before`. A measure
-    /// that nothing is known of gets worse by any change. What is no finite number is infinitely worse.
+    /// How much worse `after` is than `before`: of a share in points of a hundred, else in per cent of `before`. A
+    /// measure that nothing is known of gets worse by any change. What is no finite number is infinitely worse.
     pub fn worse_by(self, before: f64, after: f64) -> f64 {
         let percent = |change: f64| 100.0 * change / before.abs().max(1e-12);
         let worse = match self {
@@ -115,8 +115,8 @@ impl Better {
         if worse.is_finite() { worse } else { f64::INFINITY }
     }
 
-    /// The value that is worse than `before` by so many points, as [`Self::worse_by`] counts them; of a measure that nothing is
-    /// known of the smaller one.
+    /// The value that is worse than `before` by so many points, as [`Self::worse_by`] counts them; of a measure that
+    /// nothing is known of the smaller one.
     pub fn after(self, before: f64, points: f64) -> f64 {
         let share = points / 100.0;
         match self {

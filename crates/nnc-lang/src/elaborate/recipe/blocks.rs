@@ -1,9 +1,10 @@
-//! Scores of blocks of a weight, for `prune(..., block=[1, 16])`: the mean of a block in the place of each of its scores.
+//! Scores of blocks of a weight, for `prune(..., block=[1, 16])`: the mean of a block in the place of each of its
+//! scores.
 //!
 //! A weight is seen as a matrix of inputs by outputs: the axis of outputs is told by whoever knows products
-//! ([`Unit::outputs`]), all others, in their order, are inputs. A block is so many neighbouring inputs by so many neighbouring
-//! outputs; those at an edge are smaller, and have the mean of what they are. So equal blocks are judged as `nnc prune --block`
-//! judges them.
+//! ([`Unit::outputs`]), all others, in their order, are inputs. A block is so many neighbouring inputs by so many
+//! neighbouring outputs; those at an edge are smaller, and have the mean of what they are. So equal blocks are judged
+//! as `nnc prune --block` judges them.
 //!
 //! [`Unit::outputs`]: super::super::entry::Unit::outputs
 

@@ -102,8 +102,8 @@ impl RecipeInfo {
         self.losses().into_iter().chain(self.metrics.iter().map(|metric| metric.name.clone()))
     }
 
-    /// The names of the steps that are done in an iteration, counted from 0, of so many; the choice of what is pruned is
-    /// one, and so is the rounding of products.
+    /// The names of the steps that are done in an iteration, counted from 0, of so many; the choice of what is pruned
+    /// is one, and so is the rounding of products.
     pub fn due(&self, iteration: i64, iterations: i64) -> BTreeSet<String> {
         self.due_names(iteration, iterations).map(str::to_owned).collect()
     }
@@ -414,11 +414,12 @@ impl Unit {
         })
     }
 
-    /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`], and
-    /// of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each of
-    /// [`RecipeInfo::losses`], each metric (an accumulating one: its value so far), and updates of everything that
-    /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done. One that prunes has inputs
-    /// and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out, and `$pruned.share`, the share that goes.
+    /// A training step on `n` examples: inputs are the raw fields `[n, ...]` by the name of their [`data::RawField`],
+    /// and of `$seed`, `$iteration`, `$iterations`, `$epoch` (i64) and `$draw` (`i64[n]`) those it needs. Outputs: each
+    /// of [`RecipeInfo::losses`], each metric (an accumulating one: its value so far), and updates of everything that
+    /// changes, each withheld when its loss is not finite. Of a recipe with steps all are done. One that prunes has
+    /// inputs and outputs more, `$pruned.PATH.value` and `.gradient`, which a pass takes out, and `$pruned.share`, the
+    /// share that goes.
     ///
     /// # Errors
     /// As [`Unit::init`].
@@ -447,8 +448,8 @@ impl Unit {
         on_large_stack(|| Ok(output::evaluate(self.built(recipe, Purpose::Evaluate, n)?)))
     }
 
-    /// What the recipe answers for `n` examples: one answer, or all of them, each an output by its name (a tuple's parts
-    /// are `NAME.0` and so on). Its inputs are only the raw fields that it needs.
+    /// What the recipe answers for `n` examples: one answer, or all of them, each an output by its name (a tuple's
+    /// parts are `NAME.0` and so on). Its inputs are only the raw fields that it needs.
     ///
     /// # Errors
     /// As [`Unit::init`]; also when there is no such answer.
@@ -456,9 +457,9 @@ impl Unit {
         self.answer_sized(recipe, answer, n, &BTreeMap::new())
     }
 
-    /// As [`Unit::answer`], with sizes for the dims of an answer's parameters that are names. Those parameters are inputs
-    /// as well. An answer with parameters is made alone: without a name, the answers that have none are made, or the only
-    /// one there is.
+    /// As [`Unit::answer`], with sizes for the dims of an answer's parameters that are names. Those parameters are
+    /// inputs as well. An answer with parameters is made alone: without a name, the answers that have none are made, or
+    /// the only one there is.
     ///
     /// # Errors
     /// As [`Unit::answer`]; also when a size is missing, or a parameter that must be known now.

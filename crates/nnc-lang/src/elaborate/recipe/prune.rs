@@ -1,18 +1,20 @@
-//! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global", block=[1, 16])`: weights that go while training.
+//! `prune(cubic(0.9), every=50, by=movement, over=net.body, scope="global", block=[1, 16])`: weights that go while
+//! training.
 //!
-//! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are chosen
-//! anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, so many that the
-//! sparsity is what it should be then. What went stays away. In the other iterations nothing of the choice is in the program.
-//! What a step writes to a weight is 0 where the mask does not hold: that is a pass of `nnc_opt::prune`.
+//! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are
+//! chosen anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, so many
+//! that the sparsity is what it should be then. What went stays away. In the other iterations nothing of the choice is
+//! in the program. What a step writes to a weight is 0 where the mask does not hold: that is a pass of
+//! `nnc_opt::prune`.
 //!
 //! A function that reads the score from before keeps it in a state, `$prune.PATH.score`.
 //!
-//! Of a network that lost channels the weights that are left are judged, which the rest of the step is not of yet. So the
-//! choice is made of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes that [`Unit::left`] tells, in
-//! whose place a pass puts the weight and what the output `$pruned.PATH.gradient` is.
+//! Of a network that lost channels the weights that are left are judged, which the rest of the step is not of yet. So
+//! the choice is made of the inputs `$pruned.PATH.value` and `$pruned.PATH.gradient`, in the sizes that [`Unit::left`]
+//! tells, in whose place a pass puts the weight and what the output `$pruned.PATH.gradient` is.
 //!
-//! Blocks lie along the outputs of a weight, which depend on the products that read it. [`Unit::outputs`] tells; a weight that it
-//! does not know has no blocks, and stays as it is. The output `$pruned.share` is the share that goes.
+//! Blocks lie along the outputs of a weight, which depend on the products that read it. [`Unit::outputs`] tells; a
+//! weight that it does not know has no blocks, and stays as it is. The output `$pruned.share` is the share that goes.
 //!
 //! [`Unit::left`]: super::super::entry::Unit::left
 //! [`Unit::outputs`]: super::super::entry::Unit::outputs

@@ -1,13 +1,14 @@
 //! `quantise(start=0.5, range=moving, momentum=0.99, over=net.body)`: training that rounds as integers will.
 //!
 //! The rounding itself is a pass over the finished graph (`nnc_opt::quantise`), which knows the products; it tells by
-//! [`super::super::entry::Unit::rounded`] which layers there are. What it rounds by is kept here: of each layer the largest
-//! magnitude of what it multiplies, `$quantise.LAYER.top`, and whether there were negative ones, `$quantise.LAYER.sign`. What a
-//! step sees comes in as the inputs `$seen.LAYER.top` and `$seen.LAYER.sign`, in whose place the pass puts values.
+//! [`super::super::entry::Unit::rounded`] which layers there are. What it rounds by is kept here: of each layer the
+//! largest magnitude of what it multiplies, `$quantise.LAYER.top`, and whether there were negative ones,
+//! `$quantise.LAYER.sign`. What a step sees comes in as the inputs `$seen.LAYER.top` and `$seen.LAYER.sign`, in whose
+//! place the pass puts values.
 //!
-//! A moving range is a state that a function of `.nn` moves. A learned one is a parameter, which is trained with the layer by the
-//! optimiser of the layer; it begins, and begins anew where a step would bring it to 0 or below, with what that step sees. The range of a layer
-//! that no `minimize` trains is a moving one all the same.
+//! A moving range is a state that a function of `.nn` moves. A learned one is a parameter, which is trained with the
+//! layer by the optimiser of the layer; it begins, and begins anew where a step would bring it to 0 or below, with what
+//! that step sees. The range of a layer that no `minimize` trains is a moving one all the same.
 
 use super::build::{Builder, is_name};
 use super::minimize::{choose, covers};

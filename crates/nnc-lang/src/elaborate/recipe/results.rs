@@ -1,4 +1,5 @@
-//! What a recipe shows for its work: `answer NAME = EXPR`, `picture NAME = EXPR`, and what it answers without saying so.
+//! What a recipe shows for its work: `answer NAME = EXPR`, `picture NAME = EXPR`, and what it answers without saying
+//! so.
 
 use super::Purpose;
 use super::build::{Answer, Builder};

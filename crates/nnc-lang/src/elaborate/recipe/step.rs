@@ -1,9 +1,9 @@
 //! `step NAME [every K] { ... }`: training that alternates.
 //!
-//! The steps of a recipe are parts of one program, in their order, on one batch. A step sees what the recipe bound before
-//! it, and parameters and states as the steps before it left them. What its `minimize` and its models change takes
-//! effect at its end, unless its loss is no finite number: then it changes nothing. Derivatives end at parameters, so no
-//! step is differentiated by way of another's update.
+//! The steps of a recipe are parts of one program, in their order, on one batch. A step sees what the recipe bound
+//! before it, and parameters and states as the steps before it left them. What its `minimize` and its models change
+//! takes effect at its end, unless its loss is no finite number: then it changes nothing. Derivatives end at
+//! parameters, so no step is differentiated by way of another's update.
 //!
 //! A step of every k-th iteration is no part of the program of the others. In it `iteration` and `iterations` count how
 //! often it is done.

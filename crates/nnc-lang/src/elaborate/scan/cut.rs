@@ -16,8 +16,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The part of the nodes from `begin` on that the ends need and that depends on a stand-in. Constants come along, so
-    /// that rules which look for them find them.
+    /// The part of the nodes from `begin` on that the ends need and that depends on a stand-in. Constants come along,
+    /// so that rules which look for them find them.
     pub fn new(graph: &Graph, begin: NodeId, stand_ins: &[ValueId], ends: &[ValueId]) -> Self {
         let mut depends: BTreeSet<ValueId> = stand_ins.iter().copied().collect();
         for (_, node) in graph.nodes().skip(begin.index()) {

@@ -1,5 +1,5 @@
-//! The batching rule of a loop: a loop over the batched body. What is carried gets the batch axis, since the body may make
-//! it differ from example to example; slices and captured values have it where the operands do.
+//! The batching rule of a loop: a loop over the batched body. What is carried gets the batch axis, since the body may
+//! make it differ from example to example; slices and captured values have it where the operands do.
 
 use super::{Batcher, Lane, batched, vectorise};
 use nnc_graph::scan::{BodyTypes, Scan};

@@ -1,10 +1,10 @@
 //! What the tensors of weights from elsewhere are called: `names = {"theirs": "ours"}` in a model, or with a layer.
 //!
-//! A rule of a model says the name, in a file, of a layer or parameter in it; both are relative to where the model stands.
-//! So the name of a parameter is put together on the way from the root down to it: `block[0].conv2d_1.w` becomes
-//! `layer1.` by the network's rule for `block[0]`, then `conv1.` by the block's, then `weight` by that of `conv2d`. On each
-//! level the rule with the most components goes first, of equals the earlier one; where none fits, our own name is
-//! theirs. What a `layer` statement says goes before what its model says.
+//! A rule of a model says the name, in a file, of a layer or parameter in it; both are relative to where the model
+//! stands. So the name of a parameter is put together on the way from the root down to it: `block[0].conv2d_1.w`
+//! becomes `layer1.` by the network's rule for `block[0]`, then `conv1.` by the block's, then `weight` by that of
+//! `conv2d`. On each level the rule with the most components goes first, of equals the earlier one; where none fits,
+//! our own name is theirs. What a `layer` statement says goes before what its model says.
 
 mod pattern;
 
@@ -133,8 +133,8 @@ impl WeightNames {
     }
 
     /// What the parameter at `path` may be called in a file for the part of the program below `root`: by its path, as
-    /// checkpoints have it, unless the layer at the root says names for its file; by our own names, but for what `layer`
-    /// statements say; by those that the models say, too.
+    /// checkpoints have it, unless the layer at the root says names for its file; by our own names, but for what
+    /// `layer` statements say; by those that the models say, too.
     pub fn sources(&self, root: &str, path: &str) -> Vec<Source> {
         let mut found = Vec::new();
         if self.levels.get(root).is_none_or(|level| level.outer.is_empty()) {

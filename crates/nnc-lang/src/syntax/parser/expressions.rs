@@ -1,5 +1,5 @@
-//! Expressions, loose to tight: `|>` · `or` · `and` · `not` · comparisons · `+ -` · `* / % @` · unary `-` · `**` · call,
-//! index, field.
+//! Expressions, loose to tight: `|>` · `or` · `and` · `not` · comparisons · `+ -` · `* / % @` · unary `-` · `**` ·
+//! call, index, field.
 
 use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Code, Diagnostic, Span};

@@ -1,9 +1,9 @@
 //! Tokens to tree: recursive descent, with precedence climbing for expressions.
 //!
 //! Parsing never fails. A statement that cannot be read is reported once and skipped to its end; an item that cannot be
-//! read is skipped to the next line that begins one. Nesting past [`DEPTH`] levels is an error, and so is a tree that chains
-//! of operators make higher than [`HEIGHT`], whose left operands nest without brackets: neither the parser nor anything
-//! that walks the tree can overflow its stack.
+//! read is skipped to the next line that begins one. Nesting past [`DEPTH`] levels is an error, and so is a tree that
+//! chains of operators make higher than [`HEIGHT`], whose left operands nest without brackets: neither the parser nor
+//! anything that walks the tree can overflow its stack.
 
 mod expressions;
 mod items;

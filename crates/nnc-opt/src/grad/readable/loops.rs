@@ -1,5 +1,5 @@
-//! Loops: a `scan` prints as a block. Step `t` reads `x[t]` of what is walked and gives `y[t]` of what is stacked; a carried
-//! value `h` becomes `h'`.
+//! Loops: a `scan` prints as a block. Step `t` reads `x[t]` of what is walked and gives `y[t]` of what is stacked; a
+//! carried value `h` becomes `h'`.
 
 use super::calls::calls;
 use super::data::Data;

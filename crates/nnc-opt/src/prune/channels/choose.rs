@@ -1,9 +1,9 @@
 //! The choice of the channels that go.
 //!
-//! What a channel is worth is the sum of the squares of all weights that are its own, divided by the mean of its group, so
-//! that groups of different layers compare (Fang and others, 2023, section 3.3). Multiply-adds of different layers take
-//! different times, so it is divided by the pace of the group ([`Free`]), too: of channels that are worth as much, those go
-//! whose multiply-adds take longest. The least go first, in steps that keep vectors full, until a share of the
+//! What a channel is worth is the sum of the squares of all weights that are its own, divided by the mean of its group,
+//! so that groups of different layers compare (Fang and others, 2023, section 3.3). Multiply-adds of different layers
+//! take different times, so it is divided by the pace of the group ([`Free`]), too: of channels that are worth as much,
+//! those go whose multiply-adds take longest. The least go first, in steps that keep vectors full, until a share of the
 //! multiply-adds is gone; the last step of a group stays.
 
 use super::groups::{Cost, Group};
@@ -54,8 +54,8 @@ impl fmt::Display for Stays {
 pub struct Free<'g> {
     /// The group.
     pub group: &'g Group,
-    /// The time that goes with one of its multiply-adds, in that of the network's mean one: above 0. It counts where the
-    /// least channels of all groups go.
+    /// The time that goes with one of its multiply-adds, in that of the network's mean one: above 0. It counts where
+    /// the least channels of all groups go.
     pub pace: f64,
 }
 
@@ -88,8 +88,8 @@ pub fn importance(
     worth
 }
 
-/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions; half
-/// as many, or a quarter and so on, in a group that has not twice as many.
+/// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions;
+/// half as many, or a quarter and so on, in a group that has not twice as many.
 fn step(group: &Group, multiple: usize) -> usize {
     let positions = group.members.iter().map(|member| member.positions).min().unwrap_or(1);
     let mut step = multiple / common_divisor(multiple, positions);
@@ -99,8 +99,8 @@ fn step(group: &Group, multiple: usize) -> usize {
     step
 }
 
-/// About half of the channels of a group of two or more, as steps come: so many as leave whole steps. Which ones they are
-/// does not matter to how long the rest takes.
+/// About half of the channels of a group of two or more, as steps come: so many as leave whole steps. Which ones they
+/// are does not matter to how long the rest takes.
 pub fn half(group: &Group, multiple: usize) -> &[Label] {
     let left = (group.channels.len() / 2).next_multiple_of(step(group, multiple));
     &group.channels[left..]

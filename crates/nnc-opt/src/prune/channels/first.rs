@@ -1,12 +1,13 @@
-//! The first values of what is left: a graph that makes tensors of the declared widths, and then takes what was kept of them.
+//! The first values of what is left: a graph that makes tensors of the declared widths, and then takes what was kept of
+//! them.
 
 use super::super::judged_parameter;
 use super::record::Record;
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{DType, Graph, Op, Tensor, ValueId};
 
-/// The graph, whose results are parameters and states by path, with those of them that lost channels cut. Masks and scores
-/// are cut as their parameters are.
+/// The graph, whose results are parameters and states by path, with those of them that lost channels cut. Masks and
+/// scores are cut as their parameters are.
 ///
 /// # Errors
 /// A record that does not fit a result, in words.

@@ -16,7 +16,8 @@ pub struct Member {
     pub path: String,
     /// The axis.
     pub axis: usize,
-    /// Positions along it for each channel: more than one where places follow each channel, or a head has several units.
+    /// Positions along it for each channel: more than one where places follow each channel, or a head has several
+    /// units.
     pub positions: usize,
 }
 
@@ -31,8 +32,8 @@ pub struct Group {
     pub fixed: Option<Fixed>,
 }
 
-/// The groups of traced graphs without those of `gone`, in program order. What parameters have no channels of is left out,
-/// and so are taps of kernels and what the compiler keeps for itself.
+/// The groups of traced graphs without those of `gone`, in program order. What parameters have no channels of is left
+/// out, and so are taps of kernels and what the compiler keeps for itself.
 pub fn groups(channels: &Channels, traced: &[Traced], gone: &BTreeSet<Label>) -> Vec<Group> {
     let places = places(&channels.labels, traced);
     let members = members(channels);

@@ -1,5 +1,5 @@
-//! What is known of a value while channels are followed: the labels along its axes, and whether it is 0 at a channel that
-//! goes.
+//! What is known of a value while channels are followed: the labels along its axes, and whether it is 0 at a channel
+//! that goes.
 //!
 //! The contract of pruning is that of a network whose coupled weights are zeroed: there a channel that goes has zero
 //! weights wherever it is made and wherever it is read. A sum over channels may only be shortened where what goes adds

@@ -1,8 +1,9 @@
 //! Labels of channels: which positions along which axes stay or go together.
 //!
 //! Each position along each axis of each value has a label, and labels that must share their fate are joined by
-//! union-find (Tarjan, "Efficiency of a Good but not Linear Set Union Algorithm", 1975). Labels of a position are finer than labels of
-//! an axis: a concatenation, a slice or a layer of gates relates parts of an axis, and no offsets need be kept.
+//! union-find (Tarjan, "Efficiency of a Good but not Linear Set Union Algorithm", 1975). Labels of a position are finer
+//! than labels of an axis: a concatenation, a slice or a layer of gates relates parts of an axis, and no offsets need
+//! be kept.
 //!
 //! The first labels stand for reasons to stay. What is joined with one of them is fixed for that reason, and no two
 //! positions are joined by being fixed alike.

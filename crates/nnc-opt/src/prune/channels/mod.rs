@@ -13,10 +13,10 @@
 //! | [`mod@first`] | the first values of what is left |
 //!
 //! **Contract.** The small network computes what the large one does when, for every channel that went, all weights and
-//! states that are its own are 0: the filter that makes it, its bias and its normalisation, and the columns of all filters
-//! that read it. Divisors that came from the number of channels stay as they are. Where that cannot be, as where `softmax`
-//! or `layer_norm` measure channels together, they stay. Numbers that are drawn at random, as for `dropout`, are drawn for
-//! the smaller shape. A training step is that of the small network.
+//! states that are its own are 0: the filter that makes it, its bias and its normalisation, and the columns of all
+//! filters that read it. Divisors that came from the number of channels stay as they are. Where that cannot be, as
+//! where `softmax` or `layer_norm` measure channels together, they stay. Numbers that are drawn at random, as for
+//! `dropout`, are drawn for the smaller shape. A training step is that of the small network.
 
 pub mod choose;
 pub mod first;
@@ -80,8 +80,8 @@ impl Network {
         importance(&self.channels, &self.gone, tensor)
     }
 
-    /// What is left of each parameter and state without the channels of `gone`, also of those that the compiler keeps for
-    /// itself.
+    /// What is left of each parameter and state without the channels of `gone`, also of those that the compiler keeps
+    /// for itself.
     pub fn record(&self, gone: &BTreeSet<Label>) -> Record {
         let mut record = Record::default();
         for (path, axes) in &self.channels.residents {

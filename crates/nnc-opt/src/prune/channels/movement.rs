@@ -1,8 +1,8 @@
 //! Channels through what moves elements: reshape, broadcast, slice, padding, concatenation, indexing.
 //!
-//! A reshape that splits or merges axes keeps one of them as channels, the outermost that may be pruned: the channels of
-//! `[N, C, H, W]` in front of a dense layer, the heads of `[N, T, heads, width]`. The others stay whole, so that what is
-//! left has a shape of its own again.
+//! A reshape that splits or merges axes keeps one of them as channels, the outermost that may be pruned: the channels
+//! of `[N, C, H, W]` in front of a dense layer, the heads of `[N, T, heads, width]`. The others stay whole, so that
+//! what is left has a shape of its own again.
 
 use super::known::Known;
 use super::labels::{Axis, Fixed, Label, Labels};
@@ -43,8 +43,8 @@ pub fn reshape(x: &Known, sizes: &[usize], labels: &mut Labels) -> Known {
     made
 }
 
-/// The shortest runs of axes of two shapes that have as many elements, in their order. An axis of one position is a run of
-/// its own where the other shape has none there.
+/// The shortest runs of axes of two shapes that have as many elements, in their order. An axis of one position is a run
+/// of its own where the other shape has none there.
 fn factors(from: &[usize], to: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
     let (mut runs, mut i, mut j) = (Vec::new(), 0, 0);
     while i < from.len() || j < to.len() {
@@ -67,8 +67,9 @@ fn factors(from: &[usize], to: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
     runs
 }
 
-/// The labels of the outermost of some axes, of `size` positions, that others become of which `source` is the outermost:
-/// runs of the longer go together with positions of the shorter. Where neither size divides the other, both stay whole.
+/// The labels of the outermost of some axes, of `size` positions, that others become of which `source` is the
+/// outermost: runs of the longer go together with positions of the shorter. Where neither size divides the other, both
+/// stay whole.
 fn outermost(source: &Axis, size: usize, labels: &mut Labels) -> Axis {
     if size.is_multiple_of(source.len()) {
         let run = size / source.len();

@@ -1,8 +1,8 @@
 //! Channels through products: `dot`, convolutions and their transposes.
 //!
 //! What is summed over may be shortened where one factor vanishes there. A convolution of single channels (depthwise)
-//! loses groups: a channel of the image, its filters and what they make go together. One of larger groups loses the same
-//! places in each group, so that the groups stay alike.
+//! loses groups: a channel of the image, its filters and what they make go together. One of larger groups loses the
+//! same places in each group, so that the groups stay alike.
 
 use super::known::Known;
 use super::labels::{Axis, Fixed, Labels};
@@ -75,7 +75,8 @@ impl Filters<'_> {
     }
 }
 
-/// A convolution of `x [N, G*Ci, ...X]`, or with `transposed` its transpose, of `[N, Co, ...Y]`. `sizes` are the result's.
+/// A convolution of `x [N, G*Ci, ...X]`, or with `transposed` its transpose, of `[N, Co, ...Y]`. `sizes` are the
+/// result's.
 pub fn conv((x, w): (&Known, &Known), groups: &Dim, transposed: bool, sizes: &[usize], labels: &mut Labels) -> Known {
     for spatial in 2..x.axes.len() {
         labels.fix_axis(&x.axes[spatial], Fixed::Places);

@@ -58,7 +58,8 @@ impl Record {
     /// The records among the tensors of a file.
     ///
     /// # Errors
-    /// What is wrong with one, in words: it is no list of bools, keeps nothing, or does not fit the tensor that it is for.
+    /// What is wrong with one, in words: it is no list of bools, keeps nothing, or does not fit the tensor that it is
+    /// for.
     pub fn of_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<Self, String> {
         let mut record = Self::default();
         for (path, tensor) in tensors {

@@ -1,7 +1,7 @@
 //! `separate`: a number that is repeated over a shape is repeated anew for each reader.
 //!
-//! Such a value has no channels of its own. If layers shared it, as recurrent ones do the zeros that they begin with, their
-//! channels would belong together by it. Equal nodes become one again in the pipeline.
+//! Such a value has no channels of its own. If layers shared it, as recurrent ones do the zeros that they begin with,
+//! their channels would belong together by it. Equal nodes become one again in the pipeline.
 
 use crate::rewrite::{Fuel, Rewriter, everywhere};
 use nnc_graph::{Graph, Op};

@@ -1,10 +1,11 @@
 //! The graph of a model whose weights lost channels, with smaller shapes throughout.
 //!
-//! Channels are followed from the axes that the record names to all values that have them, and every op is made anew for
-//! what is left. Of a constant the elements that stay are taken; numbers that were drawn for a smaller shape are others.
+//! Channels are followed from the axes that the record names to all values that have them, and every op is made anew
+//! for what is left. Of a constant the elements that stay are taken; numbers that were drawn for a smaller shape are
+//! others.
 //!
-//! On entry a verified graph with bound dims, `grad` not expanded, so that derivatives are those of the small network; on
-//! exit the same for tensors of the recorded sizes. Cost: linear in the sizes of all axes.
+//! On entry a verified graph with bound dims, `grad` not expanded, so that derivatives are those of the small network;
+//! on exit the same for tensors of the recorded sizes. Cost: linear in the sizes of all axes.
 
 use super::labels::{Axis, Label};
 use super::record::{Record, without};
@@ -63,8 +64,8 @@ pub fn gone(channels: &Channels, record: &Record) -> Result<BTreeSet<Label>, Str
     Ok(gone)
 }
 
-/// Whether channels that belong together are gone together. What the compiler keeps for itself, as optimisers do, follows
-/// its parameter and need not be recorded.
+/// Whether channels that belong together are gone together. What the compiler keeps for itself, as optimisers do,
+/// follows its parameter and need not be recorded.
 fn check_whole(channels: &Channels, record: &Record, gone: &BTreeSet<Label>) -> Result<(), String> {
     for (resident, axes) in channels.residents.iter().filter(|(resident, _)| !resident.starts_with('$')) {
         for (axis, labels) in axes.iter().enumerate() {

@@ -107,7 +107,8 @@ impl Channels {
         (results, Some(body))
     }
 
-    /// What is given away stays, but for what only a pass takes; what is written has the channels of what it is written to.
+    /// What is given away stays, but for what only a pass takes; what is written has the channels of what it is written
+    /// to.
     fn outputs(&mut self, graph: &Graph, known: &[Known]) {
         for output in graph.outputs() {
             let value = &known[output.value.index()];

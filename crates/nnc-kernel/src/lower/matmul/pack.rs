@@ -1,0 +1,238 @@
+//! Packing: a block of a matrix, copied into scratch memory so that a tile's columns lie side by side.
+//!
+//! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), so that a
+//! tile reads memory from one end to the other. Rows are padded with zeros to whole vectors.
+
+use crate::ir::{Builder, Memory, Type, Value};
+use crate::lower::loops::{span, widths, widths_of};
+
+/// Rows so many elements apart are asked for before they are read, as no hardware sees them coming.
+const FAR: i64 = 512;
+/// How many rows ahead.
+const AHEAD: i64 = 12;
+/// Vectors that a round of a loop copies.
+const VECTORS: u8 = 4;
+/// Elements of a line of the cache, if they have four bytes.
+const CACHE_LINE: usize = 16;
+
+/// A matrix by strides, in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    /// Where it lies.
+    pub memory: Memory,
+    /// Its first element.
+    pub first: Value,
+    /// Elements between rows.
+    pub row: i64,
+    /// Elements between columns.
+    pub column: i64,
+}
+
+/// A packed block: where element `(k, column)` lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// The memory.
+    pub memory: Memory,
+    /// Elements between rows.
+    pub row: i64,
+    /// Elements for each column before a panel: panel `n` begins `n * panel * column` elements on.
+    pub column: i64,
+    /// Columns that lie side by side; a multiple of a vector.
+    pub panel: i64,
+}
+
+impl Packed {
+    /// Panels of `panel` columns, each with its `depth` rows in a row: a tile reads memory from one end to the other.
+    pub fn panels(memory: Memory, depth: i64, panel: i64) -> Self {
+        Self { memory, row: panel, column: depth, panel }
+    }
+
+    /// Where a column lies when the first one lies at `first`.
+    fn place(&self, b: &mut Builder, first: Value, column: Value) -> Value {
+        let panel = b.index(self.panel);
+        let within = b.rem(column, panel);
+        let before = b.sub(column, within);
+        b.affine(&[(before, self.column), (within, 1), (first, 1)], 0)
+    }
+}
+
+/// Packs `(rows, columns)` of a matrix; its first element goes to the place `first`, where a panel begins or further
+/// down in it.
+pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
+    if from.column == 1 {
+        let whole = pack_panels(b, from, (rows, columns), (to, first), lanes);
+        return pack_vectors(b, from, (rows, (whole, columns)), (to, first), lanes);
+    }
+    let turned = from.row == 1;
+    let zero = b.index(0);
+    // Along the columns, a vector at a time; then the columns that are left, one by one.
+    span(b, (zero, columns), &[lanes, 1], |b, column, width| {
+        let along = b.mul_index(column, from.column);
+        let source = b.add(from.first, along);
+        let target = to.place(b, first, column);
+        if turned && width > 1 {
+            return pack_turned(b, from, (source, rows), (to, target), width);
+        }
+        let one = b.index(1);
+        b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
+            let place = b.affine(&[(source, 1), (row, from.row)], 0);
+            let stride = b.index(from.column);
+            let value = b.load_strided(from.memory, place, stride, width);
+            let place = b.affine(&[(target, 1), (row, to.row)], 0);
+            b.store(to.memory, place, value);
+            vec![]
+        });
+    });
+    pad(b, (rows, columns), (to, first), lanes);
+}
+
+/// Packs whole panels of rows whose elements lie side by side, row by row: memory is read in long runs. Gives how many
+/// columns that were.
+fn pack_panels(
+    b: &mut Builder,
+    from: &Matrix,
+    (rows, columns): (Value, Value),
+    (to, first): (&Packed, Value),
+    lanes: u8,
+) -> Value {
+    let (zero, one, panel) = (b.index(0), b.index(1), b.index(to.panel));
+    let rest = b.rem(columns, panel);
+    let whole = b.sub(columns, rest);
+    b.for_loop(zero, rows, one, &[], |b, row, _| {
+        let source = b.affine(&[(from.first, 1), (row, from.row)], 0);
+        let target = b.affine(&[(first, 1), (row, to.row)], 0);
+        b.for_loop(zero, whole, panel, &[], |b, column, _| {
+            let source = b.add(source, column);
+            let target = b.affine(&[(target, 1), (column, to.column)], 0);
+            let lines = if from.row >= FAR { to.panel } else { 0 };
+            for line in (0..lines).step_by(CACHE_LINE) {
+                let ahead = b.add_index(source, AHEAD * from.row + line);
+                b.prefetch(from.memory, ahead);
+            }
+            for vector in (0..to.panel).step_by(usize::from(lanes)) {
+                let place = b.add_index(source, vector);
+                let value = b.load(from.memory, place, lanes);
+                let place = b.add_index(target, vector);
+                b.store(to.memory, place, value);
+            }
+            vec![]
+        });
+        vec![]
+    });
+    whole
+}
+
+/// Packs the columns of a range, of rows whose elements lie side by side, a vector at a time; zeros fill the last one
+/// up.
+fn pack_vectors(
+    b: &mut Builder,
+    from: &Matrix,
+    (rows, (start, end)): (Value, (Value, Value)),
+    (to, first): (&Packed, Value),
+    lanes: u8,
+) {
+    let (zero, one) = (b.index(0), b.index(1));
+    let (length, width) = (b.sub(end, start), b.index(i64::from(lanes)));
+    let rest = b.rem(length, width);
+    let whole = b.sub(end, rest);
+    let column_by = |b: &mut Builder, column: Value, mask: Option<Value>| {
+        let (source, target) = (b.add(from.first, column), to.place(b, first, column));
+        b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
+            let place = b.affine(&[(source, 1), (row, from.row)], 0);
+            let value = match mask {
+                Some(mask) => b.load_masked(from.memory, place, mask),
+                None => b.load(from.memory, place, lanes),
+            };
+            let place = b.affine(&[(target, 1), (row, to.row)], 0);
+            b.store(to.memory, place, value);
+            vec![]
+        });
+    };
+    span(b, (start, whole), &[lanes], |b, column, _| column_by(b, column, None));
+    let ragged = b.lt(whole, end);
+    b.if_then(ragged, |b| {
+        let left = b.sub(end, whole);
+        let mask = b.first_lanes(left, lanes);
+        column_by(b, whole, Some(mask));
+    });
+}
+
+/// Packs `width` columns whose elements lie side by side: squares are transposed in registers.
+fn pack_turned(
+    b: &mut Builder,
+    from: &Matrix,
+    (source, rows): (Value, Value),
+    (to, target): (&Packed, Value),
+    width: u8,
+) {
+    let zero = b.index(0);
+    span(b, (zero, rows), &[width, 1], |b, row, height| {
+        let first = b.add(source, row);
+        let lines: Vec<Value> = (0..i64::from(width))
+            .map(|line| {
+                let place = b.add_index(first, line * from.column);
+                b.load(from.memory, place, height)
+            })
+            .collect();
+        let place = b.affine(&[(target, 1), (row, to.row)], 0);
+        let (turned, step) = if height == width { (b.transpose(&lines), to.row) } else { (lines, 1) };
+        for (line, value) in turned.into_iter().enumerate() {
+            let place = b.add_index(place, line as i64 * step);
+            b.store(to.memory, place, value);
+        }
+    });
+}
+
+/// Zeros after the last column, to the end of a vector.
+fn pad(b: &mut Builder, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
+    let (zero, one, width) = (b.index(0), b.index(1), b.index(i64::from(lanes)));
+    let rest = b.rem(columns, width);
+    let ragged = b.gt(rest, zero);
+    b.if_then(ragged, |b| {
+        let missing = b.sub(width, rest);
+        let nothing = b.zero(Type::vector(to.memory.elem, 1));
+        b.for_loop(zero, missing, one, &[], |b, at, _| {
+            let column = b.add(columns, at);
+            let target = to.place(b, first, column);
+            b.for_loop(zero, rows, one, &[], |b, row, _| {
+                let place = b.affine(&[(target, 1), (row, to.row)], 0);
+                b.store(to.memory, place, nothing);
+                vec![]
+            });
+            vec![]
+        });
+    });
+}
+
+/// Zeros in the first `count` elements of scratch memory.
+pub fn clear(b: &mut Builder, memory: Memory, count: usize, lanes: u8) {
+    let (start, end) = (b.index(0), b.index(count as i64));
+    span(b, (start, end), &[lanes, 1], |b, at, lanes| {
+        let zero = b.zero(Type::vector(memory.elem, lanes));
+        b.store(memory, at, zero);
+    });
+}
+
+/// Copies the elements of `range`, counted from both places: some vectors in a round of a loop, then the rest.
+pub fn copy_line(b: &mut Builder, from: (Memory, Value), to: (Memory, Value), range: (Value, Value), lanes: u8) {
+    let length = b.sub(range.1, range.0);
+    let wide = VECTORS * lanes;
+    let widths = match b.known_index(length) {
+        Some(length) if length >= i64::from(wide) => {
+            [vec![wide], widths(length as usize % usize::from(wide), lanes)].concat()
+        }
+        Some(_) | None => widths_of(b, length, lanes),
+    };
+    span(b, range, &widths, |b, at, lanes| {
+        let place = b.add(from.1, at);
+        let value = b.load(from.0, place, lanes);
+        let value = as_stored(b, value, to.0);
+        let place = b.add(to.1, at);
+        b.store(to.0, place, value);
+    });
+}
+
+/// A value as an element of a memory.
+pub fn as_stored(b: &mut Builder, value: Value, to: Memory) -> Value {
+    if b.type_of(value).elem == to.elem { value } else { b.convert(value, to.elem) }
+}

@@ -1,0 +1,528 @@
+//! Operands of a product, and how it is cut: register tile, blocks for the caches, tasks.
+//!
+//! All of it follows from the shapes and the target; nothing from the number of threads.
+
+use super::product::Gather;
+use super::tile::Tile;
+use super::words::Factors;
+use crate::ir::{Elem, Memory, Target};
+use crate::lower::Lowering;
+use crate::lower::conv::blocks::common_divisor;
+use crate::lower::conv::windows::{Unit, Windows};
+use crate::lower::loops::Split;
+use crate::lower::memory::BufferId;
+use crate::lower::tuning::{self, Alternatives};
+use nnc_opt::fuse::Layout;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Elements of a packed block of B, about: half of the second cache.
+pub const PACKED: usize = 64 << 10;
+/// The most terms of a packed block: enough to add without leaving the registers, and so few that a task has the
+/// columns that a tile's rows of A, brought together once, are worth.
+const SLAB: usize = 256;
+/// Multiply-adds of a task that is worth waking a thread for.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// As [`TASK_PRODUCTS`], of a task without which a thread would have nothing to do.
+const FIRST_PRODUCTS: usize = 1 << 18;
+/// The most tasks of those.
+const FIRST_TASKS: usize = 4;
+/// As [`TASK_PRODUCTS`], of products that read B but once.
+const STREAMED_PRODUCTS: usize = 1 << 16;
+/// The most tasks of those: each reads long runs of memory.
+const STREAMED_TASKS: usize = 8;
+/// Bytes that stay in the first cache beside the rows of A of a tile.
+const NEAR: usize = 1 << 14;
+/// Elements of a B that comes from memory; for so few rows of A it is read row by row, not along the columns of a tile.
+pub const STREAMED: usize = 1 << 19;
+/// Few rows of A.
+const STREAMED_ROWS: usize = 4;
+/// Rows of B that are read side by side.
+const STREAMED_DEPTH: usize = 16;
+/// The most tasks that a product is cut into for the sake of threads.
+const TASKS: usize = 32;
+/// The fewest tiles of rows that make a task.
+const LEAST_TILES: usize = 3;
+/// Chunks of tasks that the pool hands out to each thread.
+const CHUNKS: usize = 16;
+/// Rows so many bytes apart, or a multiple of that, share the lines of the first cache.
+pub const SHARED_LINES: usize = 4096;
+/// So many that share lines stay in it, beside a panel of B: its ways but one.
+const WAYS: usize = 7;
+/// The most products of a batch whose tasks are looked at one by one.
+const SIMULATED: usize = 4;
+/// Packing a panel of B, as a share of the time of one tile of it.
+const PACK_COST: f64 = 0.8;
+/// Reading a panel of B that another core may have packed: its lines come from that core's cache.
+const READ_COST: f64 = 1.5;
+/// Reading a tile's rows of A from far away.
+const ROWS_COST: f64 = 0.3;
+/// A task besides what it does, in tiles.
+const TASK_COST: f64 = 0.5;
+/// Rows that packing a block of B for is little work.
+const FEW_ROWS: i64 = 192;
+/// The most rows whose sums wait in memory for the next block of k.
+const WAITING_ROWS: usize = 256;
+
+/// An operand: its buffer, and its elements as `[batch..., free, contracted]` by strides.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// Where it lies.
+    pub buffer: BufferId,
+    /// The memory of its parameter.
+    pub memory: Memory,
+    /// Its elements.
+    pub layout: Layout,
+}
+
+/// The right operand.
+#[derive(Clone, Debug)]
+pub enum Right {
+    /// A matrix by strides.
+    Strided(Operand),
+    /// The windows of an image: k runs over channels and taps.
+    Windows(Windows),
+}
+
+/// What is multiplied: rows of C are those of `left`, columns those of `right`.
+pub struct Operands {
+    /// A.
+    pub left: Operand,
+    /// B.
+    pub right: Right,
+    /// How many of the axes are batch axes.
+    pub batch: usize,
+    /// Whether the result has the columns before the rows.
+    pub flip: bool,
+    /// Type of the elements.
+    pub elem: Elem,
+}
+
+impl Operands {
+    /// Rows and columns of C.
+    fn size(&self) -> (usize, usize) {
+        (self.left.layout.dims[self.batch], self.right.columns(self.batch))
+    }
+
+    /// A tile, no wider than it must be where columns lie by strides.
+    fn narrowed(&self, tile: Tile, target: Target) -> Tile {
+        match &self.right {
+            Right::Strided(_) => tile.narrowed(self.size().1, target),
+            Right::Windows(_) => tile,
+        }
+    }
+
+    /// All that choices depend on, in words.
+    fn key(&self, target: Target) -> String {
+        let right = match &self.right {
+            Right::Strided(right) => format!("{:?}", right.layout),
+            Right::Windows(windows) => format!("windows {:?} of {:?}", windows.axes, windows.layout),
+        };
+        let (elem, lanes, left) = (self.elem, target.f32_lanes, &self.left.layout);
+        format!("dot of {elem}, {lanes} lanes, {} batch axes, flipped {}: {left:?} by {right}", self.batch, self.flip)
+    }
+}
+
+impl Right {
+    /// Its buffer.
+    pub fn buffer(&self) -> BufferId {
+        match self {
+            Self::Strided(operand) => operand.buffer,
+            Self::Windows(windows) => windows.buffer,
+        }
+    }
+
+    /// The memory of its parameter.
+    pub fn memory(&self) -> Memory {
+        match self {
+            Self::Strided(operand) => operand.memory,
+            Self::Windows(windows) => windows.memory,
+        }
+    }
+
+    /// Columns of C; `axis` is the axis of free elements.
+    pub fn columns(&self, axis: usize) -> usize {
+        match self {
+            Self::Strided(operand) => operand.layout.dims[axis],
+            Self::Windows(windows) => windows.columns(),
+        }
+    }
+
+    /// Whether a tile may read B where it is: all of its vectors are full, or the machine masks moves.
+    pub fn is_side_by_side(&self, axis: usize, tile: &Tile, target: Target) -> bool {
+        match self {
+            Self::Strided(operand) => {
+                let rest = operand.layout.dims[axis] % tile.columns();
+                let is_full = rest == 0 || tile.part(rest).columns() == rest;
+                operand.layout.strides[axis] == 1 && (is_full || target.has_masked_moves())
+            }
+            Self::Windows(_) => false,
+        }
+    }
+
+    /// Whether B is one panel, all of which stays in the first cache where it lies, however many rows it is read for.
+    fn is_near(&self, axis: usize, tile: &Tile, elem: Elem) -> bool {
+        match self {
+            Self::Strided(operand) => {
+                let (columns, depth) = (operand.layout.dims[axis], operand.layout.dims[axis + 1]);
+                let apart = operand.layout.strides[axis + 1].unsigned_abs() as usize;
+                columns <= tile.columns() && depth * apart * elem.size() <= NEAR
+            }
+            Self::Windows(_) => false,
+        }
+    }
+
+    /// Columns and terms that are packed together.
+    pub fn units(&self, tile: &Tile) -> (usize, usize) {
+        match self {
+            Self::Strided(_) => (tile.columns(), 1),
+            Self::Windows(windows) => (Unit::new(windows.axes, tile).columns(tile), windows.taps()),
+        }
+    }
+}
+
+/// Sizes of a product and of its blocks.
+pub struct Shape {
+    /// Products.
+    pub batch: usize,
+    /// Rows of C.
+    pub rows: usize,
+    /// Columns of C.
+    pub columns: usize,
+    /// Terms of a sum.
+    pub depth: usize,
+    /// The register tile.
+    pub tile: Tile,
+    /// Columns that are packed together, a multiple of the tile's.
+    pub unit: usize,
+    /// Rows of a task.
+    pub row_blocks: Split,
+    /// Columns of a task.
+    pub column_blocks: Split,
+    /// How k is cut into parts, by the shape alone.
+    pub parts: Split,
+    /// Terms of a packed block.
+    pub slab: usize,
+    /// Terms that a tile adds at a time.
+    pub block_depth: usize,
+    /// Whether B is read where it is.
+    pub direct: bool,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, columns) = (self.row_blocks.grain, self.column_blocks.grain);
+        let packed = match (self.direct, self.shares_packed()) {
+            (true, _) => "read in place",
+            (false, true) => "packed by all",
+            (false, false) => "packed by each",
+        };
+        write!(f, "{}, {rows} rows x {columns} columns a task, {} terms at a time, {packed}", self.tile, self.slab)
+    }
+}
+
+impl Shape {
+    /// The shape of a product, and its blocks for the machine that `lowering` is for. Where that has a tuning it is the
+    /// one that is named there, and what it was chosen from is told, too.
+    pub fn new(lowering: &Lowering<'_>, operands: &Operands) -> (Self, Option<Alternatives>) {
+        let Some(tuning) = lowering.tuning else {
+            let (shape, work) = Self::uncut(operands, Self::tile(lowering, operands), lowering.target);
+            return (shape.cut(work.ranked()[0]), None);
+        };
+        let tiles = Self::tiles(lowering, operands);
+        let ranked = tuning::ranked(&tiles, |tile| Self::uncut(operands, tile, lowering.target).1.ranked());
+        let found = tuning.take(operands.key(lowering.target), ranked);
+        let choice = found.ranked[found.taken];
+        let tile = tiles.iter().find(|tile| choice.is_of(tile)).copied().unwrap_or(tiles[0]);
+        (Self::uncut(operands, tile, lowering.target).0.cut((choice.rows, choice.columns)), Some(found))
+    }
+
+    /// The register tile of least cost.
+    fn tile(lowering: &Lowering<'_>, operands: &Operands) -> Tile {
+        let (rows, columns) = operands.size();
+        let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
+        operands.narrowed(tile, lowering.target)
+    }
+
+    /// The register tiles of least cost, that of [`Self::tile`] first.
+    fn tiles(lowering: &Lowering<'_>, operands: &Operands) -> Vec<Tile> {
+        let (rows, columns) = operands.size();
+        let elements = (lowering.lanes_of(operands.elem), Factors::One);
+        let ranked = Tile::ranked_among(rows, columns, elements, (lowering.target, &|_| true));
+        tuning::distinct(ranked.into_iter().map(|(tile, _)| operands.narrowed(tile, lowering.target)))
+    }
+
+    /// The shape with a tile, in one task, and what tasks are chosen by.
+    fn uncut(operands: &Operands, tile: Tile, target: Target) -> (Self, Work) {
+        let axis = operands.batch;
+        let left = &operands.left.layout;
+        let batch: usize = left.dims[..axis].iter().product();
+        let (rows, columns) = operands.size();
+        let depth = left.dims[axis + 1];
+        let few = rows <= 2 * tile.rows || operands.right.is_near(axis, &tile, operands.elem);
+        let direct = few && operands.right.is_side_by_side(axis, &tile, target);
+        let (unit, step) = operands.right.units(&tile);
+        let parts = match &operands.right {
+            Right::Strided(_) => parts(batch * rows * columns, depth),
+            Right::Windows(_) => Split::new(depth, depth, 1),
+        };
+        let part = parts.grain as usize;
+        let slab = if direct { part } else { part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part) };
+        let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
+        let block_depth = if streams { STREAMED_DEPTH.min(part) } else { slab };
+        let products = batch * rows * columns * depth;
+        let wanted = match direct {
+            true => (products / STREAMED_PRODUCTS).min(STREAMED_TASKS),
+            false => (products / FIRST_PRODUCTS).min(FIRST_TASKS).max((products / TASK_PRODUCTS).min(TASKS)),
+        };
+        let work = Work {
+            others: batch * parts.tasks() as usize,
+            units: columns.div_ceil(unit).max(1),
+            panels: columns.min(unit).div_ceil(tile.columns()).max(1),
+            tiles: rows.div_ceil(tile.rows).max(1),
+            least_cuts: if slab < part { rows.div_ceil(WAITING_ROWS) } else { 1 },
+            most_units: if direct { usize::MAX } else { (PACKED / slab.max(1) / unit).max(1) },
+            packs: !direct,
+            tile_rows: tile.rows,
+            wanted: wanted.max(1),
+        };
+        let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
+        let shape = Self {
+            batch,
+            rows,
+            columns,
+            depth,
+            tile,
+            unit,
+            row_blocks,
+            column_blocks,
+            parts,
+            slab,
+            block_depth,
+            direct,
+        };
+        (shape, work)
+    }
+
+    /// The same with so many tiles of rows and units of columns in a task.
+    fn cut(self, (tiles, units): (usize, usize)) -> Self {
+        let column_blocks = Split::new(self.columns, units * self.unit, self.unit);
+        let row_blocks = Split::new(self.rows, tiles * self.tile.rows, self.tile.rows);
+        Self { row_blocks, column_blocks, ..self }
+    }
+
+    /// Elements between rows of sums: a cache line more than needed, so that a power of two does not map every row to
+    /// the same lines of the cache.
+    pub fn stride(&self) -> usize {
+        self.block_columns() + 16
+    }
+
+    /// Columns of a task, whole panels.
+    pub fn block_columns(&self) -> usize {
+        (self.column_blocks.grain as usize).next_multiple_of(self.unit)
+    }
+
+    /// Rows of windows that are packed together at most, if columns are windows.
+    pub fn block_lines(&self, operands: &Operands) -> usize {
+        let Right::Windows(windows) = &operands.right else { return 0 };
+        let unit = Unit::new(windows.axes, &self.tile);
+        let columns = if self.shares_packed() { self.packed_columns() } else { self.block_columns() };
+        columns / self.unit * unit.lines
+    }
+
+    /// How a tile's rows of A are brought together, if the columns of a task are worth it.
+    pub fn gather(&self, operands: &Operands) -> Option<Gather> {
+        let strides = &operands.left.layout.strides[operands.batch..];
+        let (row, term) = (strides[0], strides[1]);
+        if row == 1 && term != 1 {
+            return (self.columns >= 8 * self.tile.columns()).then_some(Gather::Turned);
+        }
+        let stride = self.block_depth.next_multiple_of(16) as i64 + 16;
+        let sets = SHARED_LINES / common_divisor(row.unsigned_abs() as usize * operands.elem.size(), SHARED_LINES);
+        let is_crowded = self.tile.rows > WAYS * sets;
+        (term == 1 && row >= stride && self.rows > self.tile.rows && is_crowded).then_some(Gather::Lines(stride))
+    }
+
+    /// Terms of a part of k.
+    pub fn part(&self) -> usize {
+        self.parts.grain as usize
+    }
+
+    /// Whether every tile adds equally many terms at a time.
+    pub fn has_equal_blocks(&self) -> bool {
+        [(self.depth, self.part()), (self.part(), self.slab), (self.slab, self.block_depth)]
+            .iter()
+            .all(|(whole, part)| whole.is_multiple_of(*part))
+    }
+
+    /// All columns, whole units.
+    pub fn packed_columns(&self) -> usize {
+        self.columns.next_multiple_of(self.unit)
+    }
+
+    /// Whether all of B is packed before the product: tasks with few rows do not pack for themselves.
+    pub fn shares_packed(&self) -> bool {
+        !self.direct && self.row_blocks.tasks() > 1 && self.row_blocks.grain < FEW_ROWS
+    }
+}
+
+/// What the size of tasks is chosen by.
+struct Work {
+    /// Products, and parts of k.
+    others: usize,
+    /// Units of columns.
+    units: usize,
+    /// Panels of a unit.
+    panels: usize,
+    /// Rows of C, in tiles.
+    tiles: usize,
+    /// Into how many tasks rows are cut at least.
+    least_cuts: usize,
+    /// The most units whose packed block stays in the second cache.
+    most_units: usize,
+    /// Whether B is packed.
+    packs: bool,
+    /// Rows of a tile.
+    tile_rows: usize,
+    /// The most tasks that are worth their threads.
+    wanted: usize,
+}
+
+impl Work {
+    /// Tiles of rows and units of columns of a task, those of the least [`Work::cost`] first; there is one at least.
+    fn ranked(&self) -> Vec<(usize, usize)> {
+        let most = self.wanted.div_ceil(self.others).max(1);
+        let mut found: Vec<(f64, (usize, usize))> = Vec::new();
+        let mut before = 0;
+        for column_cuts in self.units.div_ceil(self.most_units)..=self.units {
+            let units = self.units.div_ceil(column_cuts);
+            let columns = self.units.div_ceil(units);
+            if std::mem::replace(&mut before, units) == units {
+                continue;
+            }
+            if columns > most && !found.is_empty() {
+                break;
+            }
+            let row_cuts = most.div_ceil(columns).min(self.tiles.div_ceil(LEAST_TILES)).max(self.least_cuts);
+            for cuts in self.least_cuts..=row_cuts {
+                let tiles = self.tiles.div_ceil(cuts);
+                found.push((self.cost(units, tiles), (tiles, units)));
+            }
+        }
+        found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut ranked: Vec<(usize, usize)> = found.into_iter().map(|(_, cut)| cut).collect();
+        ranked.dedup();
+        if ranked.is_empty() {
+            ranked.push((self.tiles.div_ceil(self.least_cuts), self.most_units.min(self.units)));
+        }
+        ranked
+    }
+
+    /// The time of such tasks on two, four and eight threads, beside what it would be at best.
+    fn cost(&self, units: usize, tiles: usize) -> f64 {
+        let shared = self.packs && tiles < self.tiles && tiles * self.tile_rows < FEW_ROWS as usize;
+        let others = self.others.min(SIMULATED);
+        let all = (others * self.units * self.panels) as f64;
+        let best = all * self.tiles as f64;
+        let before = if shared { PACK_COST * all + TASK_COST } else { 0.0 };
+        let pack = match (self.packs, shared) {
+            (true, true) => READ_COST,
+            (true, false) => PACK_COST,
+            (false, _) => 0.0,
+        };
+        let mut tasks = Vec::new();
+        for _ in 0..others {
+            for row in (0..self.tiles).step_by(tiles) {
+                let tiles = tiles.min(self.tiles - row) as f64;
+                let of = |column: usize| (units.min(self.units - column) * self.panels) as f64;
+                let columns = (0..self.units).step_by(units).map(of);
+                tasks.extend(columns.map(|panels| tiles * (panels + ROWS_COST) + pack * panels + TASK_COST));
+            }
+        }
+        let on = |threads: usize| (longest(&tasks, threads) + before / threads as f64) * threads as f64 / best;
+        2.0 * on(2) + on(4) + 0.5 * on(8)
+    }
+}
+
+/// The time until the last of some threads is done with tasks, which the pool hands out in a few chunks for each; every
+/// other thread takes them from the end.
+pub fn longest(tasks: &[f64], threads: usize) -> f64 {
+    let mut busy = vec![0.0; threads];
+    let chunks = tasks.chunks(tasks.len().div_ceil(threads * CHUNKS).max(1));
+    let mut left: VecDeque<f64> = chunks.map(|chunk| chunk.iter().sum()).collect();
+    while !left.is_empty() {
+        let first = (0..threads).reduce(|best, other| if busy[other] < busy[best] { other } else { best }).unwrap_or(0);
+        let taken = if first.is_multiple_of(2) { left.pop_front() } else { left.pop_back() };
+        busy[first] += taken.unwrap_or(0.0);
+    }
+    busy.into_iter().fold(0.0, f64::max)
+}
+
+/// Parts of k: when there are few results and many terms. A function of the shape alone.
+pub fn parts(results: usize, depth: usize) -> Split {
+    let products = results.saturating_mul(depth);
+    if results > 1 << 16 || depth < 4096 || products < 8 << 20 {
+        return Split::new(depth, depth, 1);
+    }
+    let count = (depth / 1024).min(16);
+    Split::new(depth, depth.div_ceil(count), 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much longer two threads take than if every one had half of the work.
+    fn imbalance(work: &Work) -> f64 {
+        let (tiles, units) = work.ranked()[0];
+        let parts = |total: usize, grain: usize| -> Vec<usize> {
+            (0..total).step_by(grain).map(|start| grain.min(total - start)).collect()
+        };
+        let mut tasks = Vec::new();
+        for _ in 0..work.others {
+            for rows in parts(work.tiles, tiles) {
+                tasks.extend(parts(work.units, units).into_iter().map(|units| (rows * units * work.panels) as f64));
+            }
+        }
+        2.0 * longest(&tasks, 2) / tasks.iter().sum::<f64>()
+    }
+
+    /// Small tasks at the end are not left for it: the second thread begins with them.
+    #[test]
+    fn every_other_thread_takes_tasks_from_the_end() {
+        let tasks = [4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 2.0, 2.0];
+        assert_eq!(longest(&tasks, 1), 28.0);
+        assert_eq!(longest(&tasks, 2), 16.0);
+        assert_eq!(longest(&tasks[2..6], 2), 8.0);
+        assert_eq!(longest(&[], 2), 0.0);
+    }
+
+    /// Of products from ResNet-50 at batch 1, in tiles of 6 x 16.
+    #[test]
+    fn two_threads_get_about_the_same() {
+        let work = |units, panels, tiles, most_units| Work {
+            others: 1,
+            units,
+            panels,
+            tiles,
+            least_cuts: 1,
+            most_units,
+            packs: true,
+            tile_rows: 6,
+            wanted: TASKS,
+        };
+        let cases = [
+            (64, 1, 171, 4),
+            (28, 7, 11, 1),
+            (7, 7, 22, 1),
+            (1, 13, 43, 1),
+            (1, 4, 86, 1),
+            (196, 1, 11, 16),
+            (4, 1, 342, 4),
+        ];
+        for (units, panels, tiles, most_units) in cases {
+            let found = imbalance(&work(units, panels, tiles, most_units));
+            assert!(found < 1.15, "{units} units of {panels} panels, {tiles} tiles: {found}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Rows of floats cut into small whole numbers, so that products by integers of few bits are exact.
+//!
+//! Each row is cut into groups of terms, those that share a scale of the matrix. A group whose largest magnitude lies
+//! between `2^(e-1)` and `2^e` has the step `s = 2^(e-20)`; a term `x` becomes the whole number next to `x / s`, ties
+//! to even, which has three digits of base 128: `x = s (16384 d2 + 128 d1 + d0)`, `d0` and `d1` from -64 to 63, `d2`
+//! from -64 to 64. So a term is kept to `2^-20` of the largest of its group, and digits times bytes are what
+//! [`crate::ir::Op::DotI7`] adds on every machine. Steps end at `2^-126`: groups that are all below `2^-106` are kept
+//! to `2^-127`. A group with an infinity or a NaN has the step NaN, and so has all that is computed of it.
+//!
+//! Integers of a matrix are unsigned, `zero` more than they stand for. The sum of a group's products so is `zero` times
+//! the sum of its digits too large: what a sum begins with, in exact integers, takes that off again.
+//!
+//! In memory are words of 32 bits, `[row][digit][group][1 + word]`: what a sum begins with, then four neighbouring
+//! terms a word, the lowest digit first. Terms that fill up the last word of a group are 0. Steps lie by themselves,
+//! `[row][group]`. Products of the same rows, as the query, the key and the value of attention are, share them: the
+//! first one cuts.
+
+use crate::ir::{Builder, Direction, Elem, Memory, ReduceOp, Type, Value};
+use crate::lower::anchor::stored;
+use crate::lower::loops::Split;
+use crate::lower::matmul::words::{ONES, TERMS};
+use crate::lower::memory::{self, BufferId, KernelDraft, Place};
+use crate::lower::prepare::Stage;
+use crate::lower::{LowerError, Lowering};
+use nnc_graph::ValueId;
+use nnc_opt::fuse;
+use std::collections::BTreeMap;
+
+/// Digits of a number.
+pub const DIGITS: usize = 3;
+/// Bits of a digit.
+pub const BITS: usize = 7;
+/// Of a base of `2^BITS` half: the largest magnitude of a digit.
+const HALF: i32 = 1 << (BITS - 1);
+/// The largest magnitude of a number is at most two to this.
+const NUMBER_BITS: i32 = 20;
+/// Between the exponents of a float and of the step of a group whose largest it is, as floats keep them.
+const STEP_BELOW: i32 = NUMBER_BITS - 1;
+/// Floats keep their exponents from this bit on.
+const EXPONENT: i32 = 23;
+/// The kept exponents of a power of two and of its inverse add up to this.
+const INVERSE: i32 = 254;
+/// Terms that a task cuts, about.
+const TASK: usize = 1 << 14;
+
+/// How rows are cut, and where their digits lie.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Layout {
+    /// Rows.
+    pub rows: usize,
+    /// Groups of a row.
+    pub groups: usize,
+    /// Terms of a group.
+    pub group: usize,
+}
+
+impl Layout {
+    /// Words of a group, of one digit, without what a sum begins with.
+    pub fn words(&self) -> usize {
+        self.group.div_ceil(TERMS)
+    }
+
+    /// Words from a group to the next.
+    pub fn group_words(&self) -> i64 {
+        1 + self.words() as i64
+    }
+
+    /// Words from a digit of a row to the next.
+    pub fn digit_words(&self) -> i64 {
+        self.groups as i64 * self.group_words()
+    }
+
+    /// Words from a row to the next.
+    pub fn row_words(&self) -> i64 {
+        DIGITS as i64 * self.digit_words()
+    }
+}
+
+/// Rows that are cut into digits, as a kernel reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// How they lie.
+    pub layout: Layout,
+    /// Their digits, and what sums begin with.
+    pub words: Memory,
+    /// Their steps.
+    pub steps: Memory,
+}
+
+/// What digits follow from, and where they and their steps are kept for products to come.
+pub type Kept = BTreeMap<(ValueId, Layout, i32), [BufferId; 2]>;
+
+impl Rows {
+    /// The rows of a value, for integers so much above what they stand for: as a kernel before cut them, or in a phase
+    /// that is added.
+    ///
+    /// # Errors
+    /// A bug in the compiler.
+    pub fn of(
+        lowering: &mut Lowering<'_>,
+        draft: &mut KernelDraft,
+        value: ValueId,
+        layout: Layout,
+        zero: i32,
+    ) -> Result<Self, LowerError> {
+        let key = (value, layout, zero);
+        let memory = |draft: &mut KernelDraft, [words, steps]: [BufferId; 2], direction| {
+            let words = draft.param(words, Elem::I32, direction);
+            Self { layout, words, steps: draft.param(steps, Elem::F32, direction) }
+        };
+        if let Some(&kept) = lowering.digits.get(&key).filter(|_| lowering.stage == Stage::InPlace) {
+            return Ok(memory(draft, kept, Direction::In));
+        }
+        let place = in_order(lowering, value, [layout.rows, layout.groups * layout.group])?;
+        let words = lowering.temporary(layout.rows * layout.row_words() as usize * Elem::I32.size());
+        let steps = lowering.temporary(layout.rows * layout.groups * Elem::F32.size());
+        let rows = memory(draft, [words, steps], Direction::InOut);
+        // What is prepared is not made in every run, so that other launches cannot read it.
+        if lowering.stage == Stage::InPlace {
+            lowering.digits.insert(key, [words, steps]);
+        }
+        rows.cut(lowering, draft, &place, zero);
+        Ok(rows)
+    }
+
+    /// Adds a phase that cuts the rows at `place`, whose terms lie side by side.
+    fn cut(self, lowering: &Lowering<'_>, draft: &mut KernelDraft, place: &Place, zero: i32) {
+        let (rows, layout) = (self, self.layout);
+        let x = draft.param(place.buffer, Elem::F32, Direction::In);
+        let lanes = lowering.lanes_of(Elem::F32);
+        let source = Source { memory: x, parts: parts(layout, lanes), group: layout.group };
+        let depth = layout.groups * layout.group;
+        let split = Split::new(layout.rows, TASK / depth.max(1), 1);
+        let (down, offset) = (place.layout.strides[0], place.layout.offset);
+        draft.builder.phase(split.tasks(), |b, task| {
+            let (start, end) = split.bounds(b, task);
+            let one = b.index(1);
+            b.for_loop(start, end, one, &[], |b, row, _| {
+                b.for_each(layout.groups as i64, |b, group| {
+                    let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
+                    rows.cut_group(b, &source, first, (row, group), zero);
+                });
+                vec![]
+            });
+        });
+    }
+
+    /// Cuts a group of a row, whose terms begin at `first`.
+    fn cut_group(&self, b: &mut Builder, source: &Source, first: Value, (row, group): (Value, Value), zero: i32) {
+        let (step, inverse) = step(b, source, first);
+        let at = b.affine(&[(row, self.layout.groups as i64), (group, 1)], 0);
+        b.store(self.steps, at, step);
+        let to = b.affine(&[(row, self.layout.row_words()), (group, self.layout.group_words())], 0);
+        let mut totals = [b.i32(0, 1); DIGITS];
+        for part in &source.parts {
+            let none = b.zero(Type::vector(Elem::I32, part.lanes));
+            let sums = part.for_each(b, &[none; DIGITS], |b, at, sums| {
+                let terms = source.load(b, part, first, at);
+                let digits = digits(b, terms, inverse);
+                self.store(b, &digits, (to, at));
+                sums.iter().zip(digits).map(|(&sum, digit)| b.add(sum, digit)).collect()
+            });
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                let sum = b.reduce(ReduceOp::Add, sum);
+                *total = b.add(*total, sum);
+            }
+        }
+        for (digit, total) in totals.into_iter().enumerate() {
+            let less = b.i32(-zero, 1);
+            let begin = b.mul(total, less);
+            let place = b.add_index(to, digit as i64 * self.layout.digit_words());
+            b.store(self.words, place, begin);
+        }
+    }
+
+    /// Writes the digits of terms from term `at` of a group on, whose words begin at `to`.
+    fn store(&self, b: &mut Builder, digits: &[Value; DIGITS], (to, at): (Value, Value)) {
+        let terms = b.index(TERMS as i64);
+        let word = b.div(at, terms);
+        for (digit, &numbers) in digits.iter().enumerate() {
+            let bytes = b.convert(numbers, Elem::I8);
+            let words = b.bitcast(bytes, Elem::I32);
+            let place = b.affine(&[(to, 1), (word, 1)], 1 + digit as i64 * self.layout.digit_words());
+            b.store(self.words, place, words);
+        }
+    }
+}
+
+/// Rows whose terms lie side by side.
+fn in_order(lowering: &mut Lowering<'_>, value: ValueId, dims: [usize; 2]) -> Result<Place, LowerError> {
+    let place = stored(lowering, value, &dims)?;
+    if place.layout.strides[1] == 1 {
+        return Ok(place);
+    }
+    let (elem, layout) = (place.elem, fuse::Layout::contiguous(&dims));
+    let buffer = lowering.copied(value, memory::Source::Stored(place), &dims)?;
+    Ok(Place { buffer, elem, layout })
+}
+
+/// Where terms come from.
+struct Source {
+    memory: Memory,
+    /// How a group is walked.
+    parts: Vec<Part>,
+    /// Terms of a group.
+    group: usize,
+}
+
+impl Source {
+    /// The terms from `at` on of a group that begins at `first`; beyond its end 0.
+    fn load(&self, b: &mut Builder, part: &Part, first: Value, at: Value) -> Value {
+        let place = b.add(first, at);
+        if part.end <= self.group {
+            return b.load(self.memory, place, part.lanes);
+        }
+        let end = b.index(self.group as i64);
+        let left = b.sub(end, at);
+        b.load_tail(self.memory, place, left, part.lanes)
+    }
+}
+
+/// A part of a group that is walked in vectors of one width.
+struct Part {
+    start: usize,
+    end: usize,
+    lanes: u8,
+}
+
+impl Part {
+    /// Walks the part, carrying values.
+    fn for_each(
+        &self,
+        b: &mut Builder,
+        carried: &[Value],
+        body: impl FnOnce(&mut Builder, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let [start, end, step] = [self.start, self.end, usize::from(self.lanes)].map(|at| b.index(at as i64));
+        b.for_unrolled(start, end, step, 4, carried, body)
+    }
+}
+
+/// A group in whole vectors, then in whole words, of which the last may be filled up.
+fn parts(layout: Layout, lanes: u8) -> Vec<Part> {
+    let (wide, word) = (usize::from(lanes), TERMS as u8);
+    let whole = layout.group / wide * wide;
+    let full = layout.group / TERMS * TERMS;
+    let parts = [(0, whole, lanes), (whole, full, word), (full, layout.words() * TERMS, word)];
+    parts
+        .into_iter()
+        .filter(|(start, end, _)| start < end)
+        .map(|(start, end, lanes)| Part { start, end, lanes })
+        .collect()
+}
+
+/// The step of a group, NaN if not all of its terms are finite, and the power of two to multiply them by.
+fn step(b: &mut Builder, source: &Source, first: Value) -> (Value, Value) {
+    let largest = largest(b, source, first);
+    let [by, below, least, inverse] = [EXPONENT, STEP_BELOW, 1, INVERSE].map(|number| b.i32(number, 1));
+    let exponent = b.shr(largest, by);
+    let exponent = b.sub(exponent, below);
+    let exponent = b.max(exponent, least);
+    let power = |b: &mut Builder, exponent: Value| {
+        let bits = b.shl(exponent, by);
+        b.bitcast(bits, Elem::F32)
+    };
+    let step = power(b, exponent);
+    let inverse = b.sub(inverse, exponent);
+    let inverse = power(b, inverse);
+    let largest = b.bitcast(largest, Elem::F32);
+    // 0, but NaN if the largest is an infinity or a NaN.
+    let nothing = b.sub(largest, largest);
+    (b.add(step, nothing), inverse)
+}
+
+/// The bits of the largest magnitude of a group. As integers they have the order of the floats, and NaN is above all.
+fn largest(b: &mut Builder, source: &Source, first: Value) -> Value {
+    let mut largest = b.i32(0, 1);
+    for part in &source.parts {
+        let none = b.zero(Type::vector(Elem::I32, part.lanes));
+        let most = part.for_each(b, &[none], |b, at, most| {
+            let terms = source.load(b, part, first, at);
+            let (bits, magnitude) = (b.bitcast(terms, Elem::I32), b.i32(i32::MAX, part.lanes));
+            let bits = b.and(bits, magnitude);
+            vec![b.max(most[0], bits)]
+        });
+        let most = b.reduce(ReduceOp::Max, most[0]);
+        largest = b.max(largest, most);
+    }
+    largest
+}
+
+/// The digits of terms, the lowest first; `inverse` is one over their step.
+fn digits(b: &mut Builder, terms: Value, inverse: Value) -> [Value; DIGITS] {
+    let lanes = b.lanes(terms);
+    let (inverse, ones) = (b.splat(inverse, lanes), b.f32(ONES, lanes));
+    let rounded = b.fma(terms, inverse, ones);
+    let bits = b.bitcast(rounded, Elem::I32);
+    // With half of its base added to each digit, none borrows from the next.
+    let halves: i32 = (0..DIGITS).map(|digit| HALF << (BITS * digit)).sum();
+    let none = b.i32(ONES.to_bits() as i32 - halves, lanes);
+    let number = b.sub(bits, none);
+    std::array::from_fn(|digit| {
+        let upper = match digit {
+            0 => number,
+            _ => {
+                let by = b.i32((BITS * digit) as i32, lanes);
+                b.shr(number, by)
+            }
+        };
+        let (mask, half) = (b.i32(2 * HALF - 1, lanes), b.i32(HALF, lanes));
+        // The highest digit has what is left: as many as 128 where the largest was rounded up.
+        let digit = if digit + 1 == DIGITS { upper } else { b.and(upper, mask) };
+        b.sub(digit, half)
+    })
+}
