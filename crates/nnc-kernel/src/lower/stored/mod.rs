@@ -1,7 +1,7 @@
 //! Products of rows by a matrix of few bits, which is read but once: what such products are bound by.
 //!
 //! Of brain floats `y[row, n] = Σ_k x[row, k] w[k, n]`, whose terms are added in order by fused multiply-adds
-//! ([`floats`]). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is rounded to
+//! ([`floats`](mod@floats)). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is rounded to
 //! `2^-20` of the largest of its group and products are exact ([`digits`], [`integers`]). Which of the two follows from
 //! the form, and the order of sums from the shape, so the bits of a result are those of every machine.
 //!
