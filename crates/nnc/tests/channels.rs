@@ -169,6 +169,21 @@ fn only_what_is_asked_for_goes() {
 }
 
 /// The mean of the pictures has channels, too, but no layer makes it.
+/// The share goes in either way, for so many examples as are said.
+#[test]
+fn time_counts_where_it_is_asked_for() {
+    let (_keep, folder) = trained();
+    for rows in ["N=1", "N=64"] {
+        let line = ["prune", "digits.nn", "--weights", DENSE, "--channels", "0.5", "--by-time", "--bind", rows];
+        let told: Value = serde_json::from_str(&ok(&folder, &[&line[..], &["-o", SMALL, "--json"]].concat())).unwrap();
+        let [before, after] = [0, 1].map(|at| told["multiply_adds"][at].as_u64().unwrap());
+        assert!(after * 2 <= before && after > 0, "{told:#}");
+        ok(&folder, &["eval", "digits.nn", "--weights", SMALL]);
+    }
+    let said = fails(&folder, &["prune", "digits.nn", "--weights", DENSE, "--sparsity", "0.5", "--by-time", "-o", "x"]);
+    assert!(said.contains("--by-time"), "{said}");
+}
+
 #[test]
 fn statistics_of_data_are_no_layers() {
     let (_keep, folder) = digits();

@@ -35,8 +35,6 @@ pub struct Maker<'a> {
     pub seed: i64,
     /// Epochs of training after something was taken out.
     pub epochs: u64,
-    /// The examples of a run that is to be fast.
-    pub rows: usize,
 }
 
 impl Maker<'_> {
@@ -79,7 +77,7 @@ impl Maker<'_> {
         let done = match cut {
             Cut::Nothing => cut,
             Cut::Channels(share) => {
-                let request = channels::Request { share, scope, multiple: MULTIPLE, over: Vec::new(), rows: self.rows };
+                let request = channels::Request { share, scope, multiple: MULTIPLE, over: Vec::new(), timed: None };
                 let [before, after] = prune_channels(&mut session, &project, &request)?.multiply_adds;
                 Cut::Channels(1.0 - after as f64 / before.max(1) as f64)
             }

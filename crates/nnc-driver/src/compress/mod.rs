@@ -161,7 +161,7 @@ pub fn compress(given: Given<'_>, request: &Request, told: &mut dyn FnMut(Told<'
     let metric = metric(given.recipe, request.metric.as_deref())?;
     check(given, request, &metric)?;
     let seed = learned::seed(given.recipe, given.weights);
-    let maker = Maker { given, metric: &metric, seed, epochs: request.epochs, rows: request.rows };
+    let maker = Maker { given, metric: &metric, seed, epochs: request.epochs };
     let mut search = Search { maker, request, made: Vec::new(), left_out: Vec::new() };
     told(Told::Doing("measuring what was given"));
     search.add(Variant::GIVEN, given.weights.clone(), told)?;

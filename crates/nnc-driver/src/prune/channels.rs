@@ -27,8 +27,8 @@ pub struct Request {
     pub multiple: usize,
     /// Paths of parameters, or of layers, whose groups may lose channels; empty for all.
     pub over: Vec<String>,
-    /// The examples of a run that is to be fast.
-    pub rows: usize,
+    /// The examples of a run whose time counts, too, with [`Scope::Global`]; none where the worth of channels alone does.
+    pub timed: Option<usize>,
 }
 
 /// What became of a group of coupled channels.
@@ -105,9 +105,9 @@ fn timed<'g>(
     network: &Network,
     request: &Request,
 ) -> Result<Vec<Free<'g>>, DriverError> {
-    let clock = match request.scope {
-        Scope::Global => Some(Clock::new((project, recipe), network, request.rows)?),
-        Scope::Layer => None,
+    let clock = match (request.scope, request.timed) {
+        (Scope::Global, Some(rows)) => Some(Clock::new((project, recipe), network, rows)?),
+        (Scope::Global, None) | (Scope::Layer, _) => None,
     };
     let pace = |group: &Group| clock.as_ref().map_or(Ok(1.0), |clock| clock.pace(group, request.multiple));
     groups.iter().map(|&group| Ok(Free { group, pace: pace(group)? })).collect()

@@ -23,13 +23,17 @@ pub struct Prune {
     /// The share of the weights that go.
     #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = values::sparsity, allow_negative_numbers = true)]
     pub sparsity: f64,
-    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone: of those that are
-    /// worth as much those that take longest, in a run of one example, or of 64 with `--bind N=64`.
+    /// Take channels, hidden units and heads out, until this share of the multiply-adds is gone, those first that are worth
+    /// least.
     #[arg(long, value_name = "SHARE", value_parser = values::sparsity, allow_negative_numbers = true, conflicts_with_all = ["sparsity", "block"])]
     pub channels: Option<f64>,
     /// With `--channels`: where channels go, a multiple of so many stays, or of half as many where there are few.
     #[arg(long, value_name = "N", default_value = "16", value_parser = values::multiple, requires = "channels")]
     pub multiple: usize,
+    /// With `--channels`: of those that are worth as much take those first that take longest, in a run of one example, or of
+    /// 64 with `--bind N=64`. The network is faster, and has less left to learn with.
+    #[arg(long, requires = "channels", conflicts_with = "sparsity")]
+    pub by_time: bool,
     /// What goes or stays together: so many neighbouring inputs by so many neighbouring outputs, as `1x16`.
     #[arg(long, value_name = "RxC", default_value = "1x1", value_parser = values::block)]
     pub block: Block,

@@ -17,7 +17,8 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let (scope, multiple, over) = (options.scope, options.multiple, options.over.clone());
     let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let report = prune_channels(session, project, &Request { share, scope, multiple, over, rows })?;
+    let timed = options.by_time.then_some(rows);
+    let report = prune_channels(session, project, &Request { share, scope, multiple, over, timed })?;
     let width = |row: &Row| width(row, session.store());
     let widths: Vec<usize> = report.rows.iter().map(width).collect();
     stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
