@@ -132,6 +132,15 @@ fn joined(known: Factor, other: &Factor) -> Factor {
     }
 }
 
+/// Whether an op multiplies activations by weights of their own form, which lie in its second operand: a `dot`, or a
+/// convolution or its transpose in the image, in any layout.
+pub fn is_product(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. }
+    )
+}
+
 /// The multiply-adds of a node, whose dims are bound; `None` if it is no product.
 pub(crate) fn multiply_adds(graph: &Graph, node: &Node) -> Option<usize> {
     let sizes = |value: ValueId| graph.ty(value).shape.sizes();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXAMPLES, Stored, fails, nnc, ok};
+use common::{EXAMPLES, Stored, fails, nnc, ok, write};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -29,15 +29,7 @@ train Net on table {
 
 fn weights(path: &Path) {
     let tensors = [("w", Stored::floats(&[4, 4], &[0.1; 16])), ("b", Stored::floats(&[4], &[0.0; 4]))];
-    let view = |stored: &Stored| {
-        let Stored { dtype, dims, bytes } = stored.clone();
-        (dtype, dims, bytes)
-    };
-    let parts = tensors.each_ref().map(|(name, stored)| (*name, view(stored)));
-    let views = parts.iter().map(|(name, (dtype, dims, bytes))| {
-        (*name, safetensors::tensor::TensorView::new(*dtype, dims.clone(), bytes).unwrap())
-    });
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    write(path, &tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into(), None);
 }
 
 /// A network whose text, data and weights come from several files, after a training.

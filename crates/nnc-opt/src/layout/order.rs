@@ -24,7 +24,7 @@ impl Order {
     /// front is a view: what lies in memory is behind it.
     pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
         match &node.op {
-            Op::ConvLast(_) => Some(Self::ChannelsLast),
+            Op::ConvLast(_) | Op::ConvInputGradLast { .. } => Some(Self::ChannelsLast),
             Op::Conv(_)
             | Op::ConvInputGrad { .. }
             | Op::ConvWeightGrad { .. }

@@ -14,7 +14,7 @@
 use super::sites::moves;
 use crate::constants::constants;
 use crate::fuse::{Group, GroupKind, Partition, Views};
-use crate::products::place;
+use crate::products::{is_product, place};
 use crate::simplify::matching::number;
 use nnc_graph::{BinaryOp, DType, Graph, Node, NodeId, Op, OutputKind, ValueId, WindowOp};
 
@@ -213,13 +213,6 @@ impl<'g> Network<'g> {
             }
         }
     }
-}
-
-fn is_product(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Dot { .. } | Op::Conv(_) | Op::ConvLast(_) | Op::ConvInputGrad { .. } | Op::ConvInputGradLast { .. }
-    )
 }
 
 /// What a node does, and where in the source it comes from. Reductions are called by their function, which says more.

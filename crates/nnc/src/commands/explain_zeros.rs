@@ -2,6 +2,7 @@
 
 use nnc_driver::prune::TOLD;
 use nnc_graph::{DType, Graph, NodeId, Op, ValueId};
+use nnc_opt::products::is_product;
 use std::collections::BTreeMap;
 
 /// What is said of a kernel with such nodes, by the share of zeros of each tensor of numbers; nothing where there are
@@ -10,11 +11,7 @@ pub(super) fn note(graph: &Graph, nodes: &[NodeId], zeros: &BTreeMap<String, f64
     nodes.iter().find_map(|&id| {
         let node = graph.node(id);
         let multiplied = match &node.op {
-            Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad { .. }
-                if graph.ty(node.operands[0]).dtype == DType::U8 =>
-            {
-                "products of bytes multiply them"
-            }
+            op if is_product(op) && graph.ty(node.operands[0]).dtype == DType::U8 => "products of bytes multiply them",
             Op::DotStored(_) => "products of few bits multiply them",
             _ => return None,
         };

@@ -4,7 +4,7 @@
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -121,9 +121,14 @@ pub fn altered(folder: &Path, from: &str, to: &str, change: impl FnOnce(&mut BTr
     let mut tensors: BTreeMap<String, Stored> =
         file.tensors().iter().map(|(name, view)| (name.clone(), tensor(view))).collect();
     change(&mut tensors);
+    write(&folder.join(to), &tensors, header.metadata().clone());
+}
+
+/// Writes a file of weights.
+pub fn write(path: &Path, tensors: &BTreeMap<String, Stored>, metadata: Option<HashMap<String, String>>) {
     let views = tensors.iter().map(|(name, tensor)| {
         let Stored { dtype, dims, bytes } = tensor;
         (name.clone(), TensorView::new(*dtype, dims.clone(), bytes).unwrap())
     });
-    fs::write(folder.join(to), safetensors::serialize(views, header.metadata().clone()).unwrap()).unwrap();
+    fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
