@@ -120,6 +120,7 @@ fn no_microkernel_spills() {
     let graphs: Vec<(&str, Graph)> = vec![
         ("dot", dot(1000, 777, 513)),
         ("few rows", dot(3, 777, 512)),
+        ("few rows, from memory", dot(1, 1040, 777)),
         ("3x3, by Winograd's form or not", layer([1, 64, 56, 64], [3, 1, 1])),
         ("3x3 of a batch", layer([16, 128, 14, 128], [3, 1, 1])),
         ("strided", layer([1, 128, 28, 256], [3, 2, 1])),

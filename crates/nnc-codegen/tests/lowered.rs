@@ -361,6 +361,15 @@ fn epilogues_at_the_edge() {
     }
 }
 
+/// Few rows by a matrix that is too large for the caches: the columns that come next are asked for, also behind the last.
+#[test]
+fn few_rows_by_a_matrix_from_memory() {
+    for [rows, depth, columns] in [[1, 1040, 520], [4, 1029, 777], [2, 4100, 129]] {
+        let graph = finished_product([rows, depth, columns]);
+        assert!(check(&graph, 1), "{rows} x {depth} x {columns}");
+    }
+}
+
 fn floats(name: &str, dims: &[usize]) -> Op {
     Op::Input { name: name.to_owned(), ty: TensorType::new(DType::F32, Shape::of(dims)) }
 }

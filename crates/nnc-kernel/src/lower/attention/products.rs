@@ -6,7 +6,7 @@ use crate::lower::evaluate::Point;
 use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::{coordinates, widths};
 use crate::lower::matmul::pack::{self, Matrix, Packed};
-use crate::lower::matmul::product::{Gather, Product, Range, RowSource, Sink, Target};
+use crate::lower::matmul::product::{Gather, Lies, Product, Range, RowSource, Sink, Target};
 use crate::lower::matmul::shape::SHARED_LINES;
 use crate::lower::matmul::tile::{Level, Tile, most_rows};
 use crate::lower::memory::{KernelDraft, Place};
@@ -200,7 +200,7 @@ impl Scores {
             a: (self.left.memory, RowSource::Even(first, self.left.stride(1))),
             b: (self.right.packed, start, self.right.depth() as i64),
             gathered: self.gathered,
-            ends: false,
+            lies: Lies::Packed,
             levels: &levels,
         };
         let line = b.mul_index(rows.0, -(shape.stride as i64));
@@ -306,7 +306,7 @@ impl<'g> Mix<'g> {
             a: (self.from, source),
             b: (self.right.packed, start, self.right.depth() as i64),
             gathered: None,
-            ends: false,
+            lies: Lies::Packed,
             levels,
         }
     }

@@ -24,7 +24,7 @@ use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::coordinates;
 use crate::lower::matmul::pack;
 use crate::lower::matmul::panels;
-use crate::lower::matmul::product::{Kept, Product, Range, Sink, Target};
+use crate::lower::matmul::product::{Kept, Lies, Product, Range, Sink, Target};
 use crate::lower::matmul::tile::Level;
 use crate::lower::matmul::words::{self, Factors};
 use crate::lower::memory::{self, KernelDraft, Place};
@@ -460,7 +460,7 @@ impl Body<'_, '_> {
             a: (windows.memory, windows.rows(shape.axes, from, (self.starts, shape.tile.rows))),
             b: (self.weights, packed, depth),
             gathered: None,
-            ends: false,
+            lies: Lies::Packed,
             levels,
         }
     }

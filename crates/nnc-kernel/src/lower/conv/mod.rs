@@ -28,7 +28,7 @@ use crate::lower::evaluate::Point;
 use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::coordinates;
 use crate::lower::matmul::pack;
-use crate::lower::matmul::product::{Product, Range, RowSource, Sink, Target};
+use crate::lower::matmul::product::{Lies, Product, Range, RowSource, Sink, Target};
 use crate::lower::matmul::tile::{Level, Tile};
 use crate::lower::matmul::words;
 use crate::lower::memory::{KernelDraft, Place, Source};
@@ -497,7 +497,7 @@ impl Body<'_> {
             a: (self.weights, RowSource::Even(a, weights.strides[1])),
             b: (self.packed, b.index(0), 1),
             gathered: None,
-            ends: false,
+            lies: Lies::Packed,
             levels,
         }
     }

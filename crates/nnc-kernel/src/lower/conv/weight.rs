@@ -20,7 +20,7 @@ use crate::lower::evaluate::Point;
 use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::{Split, coordinates};
 use crate::lower::matmul::pack::{self, Matrix, Packed};
-use crate::lower::matmul::product::{Product, Range, RowSource, Sink, Target};
+use crate::lower::matmul::product::{Lies, Product, Range, RowSource, Sink, Target};
 use crate::lower::matmul::tile::{Level, Tile};
 use crate::lower::memory::{KernelDraft, Place};
 use crate::lower::{LowerError, Lowering};
@@ -329,7 +329,7 @@ impl Body<'_> {
             a: (self.memories.padded.memory, rows),
             b: (self.memories.packed, zero, self.packed().column),
             gathered: None,
-            ends: false,
+            lies: Lies::Packed,
             levels,
         }
     }

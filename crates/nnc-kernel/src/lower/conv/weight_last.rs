@@ -14,7 +14,7 @@ use crate::ir::{self, Builder, Direction, Memory, Value};
 use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::{Split, coordinates};
 use crate::lower::matmul::pack::{self, Matrix, Packed};
-use crate::lower::matmul::product::{Product, Range, RowSource, Sink, Target};
+use crate::lower::matmul::product::{Lies, Product, Range, RowSource, Sink, Target};
 use crate::lower::matmul::tile::{Level, Tile};
 use crate::lower::memory::{KernelDraft, Place};
 use crate::lower::{LowerError, Lowering};
@@ -305,7 +305,7 @@ impl Body<'_> {
                     a: (self.padded, RowSource::Even(first, 1)),
                     b: (self.packed, zero, self.panels().column),
                     gathered: None,
-                    ends: false,
+                    lies: Lies::Packed,
                     levels,
                 };
                 let origin = b.affine(&[(origin, 1), (i, across * run * stride), (j, run * stride)], 0);

@@ -82,7 +82,7 @@ impl Plan {
         target: &Target<'_, '_>,
     ) -> Self {
         let elem = operands.elem;
-        let packed = if shape.direct {
+        let packed = if shape.is_in_place() {
             operands.right.memory()
         } else if shape.shares_packed() {
             let elements = shape.batch * shape.packed_columns() * shape.depth;
@@ -365,7 +365,7 @@ impl Plan {
     /// Elements between terms of B.
     fn term(&self) -> i64 {
         match &self.operands.right {
-            Right::Strided(right) if self.shape.direct => right.layout.strides[self.operands.batch + 1],
+            Right::Strided(right) if self.shape.is_in_place() => right.layout.strides[self.operands.batch + 1],
             Right::Strided(_) | Right::Windows(_) => self.shape.tile.columns() as i64,
         }
     }
@@ -378,7 +378,7 @@ impl Plan {
     /// column would lie.
     fn pack_block(&self, b: &mut Builder, block: &Block, terms: (Value, Value)) -> Value {
         let shape = &self.shape;
-        if let (true, Right::Strided(right)) = (shape.direct, &self.operands.right) {
+        if let (true, Right::Strided(right)) = (shape.is_in_place(), &self.operands.right) {
             return self.right(b, right, &block.point.coordinates, block.columns.0).first;
         }
         if shape.shares_packed() {
@@ -406,7 +406,7 @@ impl Plan {
         let base = base(b, &left.layout, &block.point.coordinates);
         let a = b.affine(&[(base, 1), (from, along)], 0);
         let depth = if shape.shares_packed() { shape.depth } else { shape.slab };
-        let column = if shape.direct { 1 } else { self.panels(depth).column };
+        let column = if shape.is_in_place() { 1 } else { self.panels(depth).column };
         let at = b.affine(&[(terms.packed, 1), (from, self.term())], 0);
         Product {
             tile: shape.tile,
@@ -415,7 +415,7 @@ impl Plan {
             a: (left.memory, RowSource::Even(a, row)),
             b: (self.packed, at, column),
             gathered: self.gathered,
-            ends: shape.direct,
+            lies: shape.lies,
             levels,
         }
     }

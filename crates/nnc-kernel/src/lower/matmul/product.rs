@@ -8,7 +8,7 @@
 //! memory, row by row. The vector at the edge goes there with a mask where the machine's stores leave lanes out at no
 //! cost, else by way of scratch memory, too, in pieces.
 
-use super::tile::{self, Ahead, Level, Panels, Rows, Spacing, Tile};
+use super::tile::{self, Ahead, Level, Panels, Rows, Share, Spacing, Tile};
 use crate::ir::{Builder, Memory, Value};
 use crate::lower::cost;
 use crate::lower::evaluate::{Known, Point};
@@ -82,6 +82,17 @@ pub enum Gather {
     Lines(i64),
 }
 
+/// How the columns of B lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lies {
+    /// In panels of whole vectors.
+    Packed,
+    /// Where the operand has them: no vector may reach past the last.
+    InPlace,
+    /// In the same way, and so many that they come from memory.
+    FarAway,
+}
+
 /// A block of a product.
 pub struct Product<'a> {
     /// The full tile.
@@ -96,8 +107,8 @@ pub struct Product<'a> {
     pub b: (Memory, Value, i64),
     /// Room for a tile's rows of A, when they are worth bringing together, and how they lie there.
     pub gathered: Option<(Memory, Gather)>,
-    /// Whether B ends with its last column: no vector may reach past that.
-    pub ends: bool,
+    /// How B lies.
+    pub lies: Lies,
     /// The loops over k.
     pub levels: &'a [Level],
 }
@@ -129,7 +140,8 @@ impl Product<'_> {
         in_tiles(b, range.columns, (self.columns, tile.columns()), |b, column, width| {
             let tile = if width < tile.columns() { tile.part(width) } else { tile };
             let from = b.sub(column, range.columns.0);
-            self.tile_at(b, tile, &rows, (row, column, from), (width, None), sink);
+            let ahead = (self.lies == Lies::FarAway).then_some(Ahead::Columns);
+            self.tile_at(b, tile, &rows, (row, column, from), (width, ahead), sink);
         });
     }
 
@@ -149,7 +161,7 @@ impl Product<'_> {
                 let tile = Tile { rows, ..self.tile };
                 let tile = if width < tile.columns() { tile.part(width) } else { tile };
                 let start = self.part(b, (row, range.rows.0), (next, share));
-                let ahead = (passes > 1).then_some(Ahead { start, share, term });
+                let ahead = (passes > 1).then_some(Ahead::Panel(Share { start, share, term }));
                 let rows = self.a.1.starts(b, row, rows);
                 self.tile_at(b, tile, &rows, (row, column, from), (width, ahead), sink);
             });
@@ -230,7 +242,7 @@ impl Product<'_> {
             rows: rows.clone(),
             b: self.b.0,
             columns,
-            width: if self.ends { width } else { tile.columns() },
+            width: if self.lies == Lies::Packed { tile.columns() } else { width },
             ahead,
         };
         match sink {

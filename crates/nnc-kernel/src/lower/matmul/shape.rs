@@ -2,7 +2,7 @@
 //!
 //! All of it follows from the shapes and the target; nothing from the number of threads.
 
-use super::product::Gather;
+use super::product::{Gather, Lies};
 use super::tile::Tile;
 use super::words::Factors;
 use crate::ir::{Elem, Memory, Target};
@@ -30,7 +30,7 @@ const FIRST_TASKS: usize = 4;
 /// As [`TASK_PRODUCTS`], of products that read B but once.
 const STREAMED_PRODUCTS: usize = 1 << 16;
 /// The most tasks of those: each reads long runs of memory.
-const STREAMED_TASKS: usize = 8;
+const STREAMED_TASKS: usize = 16;
 /// Bytes that stay in the first cache beside the rows of A of a tile.
 const NEAR: usize = 1 << 14;
 /// Elements of a B that comes from memory; for so few rows of A it is read row by row, not along the columns of a tile.
@@ -205,17 +205,18 @@ pub struct Shape {
     pub slab: usize,
     /// Terms that a tile adds at a time.
     pub block_depth: usize,
-    /// Whether B is read where it is.
-    pub direct: bool,
+    /// How B lies when it is multiplied.
+    pub lies: Lies,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rows, columns) = (self.row_blocks.grain, self.column_blocks.grain);
-        let packed = match (self.direct, self.shares_packed()) {
-            (true, _) => "read in place",
-            (false, true) => "packed by all",
-            (false, false) => "packed by each",
+        let packed = match (self.lies, self.shares_packed()) {
+            (Lies::InPlace, _) => "read in place",
+            (Lies::FarAway, _) => "read in place, the next columns asked for",
+            (Lies::Packed, true) => "packed by all",
+            (Lies::Packed, false) => "packed by each",
         };
         write!(f, "{}, {rows} rows x {columns} columns a task, {} terms at a time, {packed}", self.tile, self.slab)
     }
@@ -269,6 +270,11 @@ impl Shape {
         let part = parts.grain as usize;
         let slab = if direct { part } else { part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part) };
         let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
+        let lies = match (direct, streams) {
+            (false, _) => Lies::Packed,
+            (true, false) => Lies::InPlace,
+            (true, true) => Lies::FarAway,
+        };
         let block_depth = if streams { STREAMED_DEPTH.min(part) } else { slab };
         let products = batch * rows * columns * depth;
         let wanted = match direct {
@@ -287,20 +293,8 @@ impl Shape {
             wanted: wanted.max(1),
         };
         let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
-        let shape = Self {
-            batch,
-            rows,
-            columns,
-            depth,
-            tile,
-            unit,
-            row_blocks,
-            column_blocks,
-            parts,
-            slab,
-            block_depth,
-            direct,
-        };
+        let shape =
+            Self { batch, rows, columns, depth, tile, unit, row_blocks, column_blocks, parts, slab, block_depth, lies };
         (shape, work)
     }
 
@@ -343,6 +337,11 @@ impl Shape {
         (term == 1 && row >= stride && self.rows > self.tile.rows && is_crowded).then_some(Gather::Lines(stride))
     }
 
+    /// Whether B is read where it is.
+    pub fn is_in_place(&self) -> bool {
+        self.lies != Lies::Packed
+    }
+
     /// Terms of a part of k.
     pub fn part(&self) -> usize {
         self.parts.grain as usize
@@ -362,7 +361,7 @@ impl Shape {
 
     /// Whether all of B is packed before the product: tasks with few rows do not pack for themselves.
     pub fn shares_packed(&self) -> bool {
-        !self.direct && self.row_blocks.tasks() > 1 && self.row_blocks.grain < FEW_ROWS
+        !self.is_in_place() && self.row_blocks.tasks() > 1 && self.row_blocks.grain < FEW_ROWS
     }
 }
 

@@ -228,7 +228,16 @@ pub enum Rows {
 
 /// What of B is asked for while a tile multiplies, so that it is near when its turn comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Ahead {
+pub enum Ahead {
+    /// A part of a packed panel.
+    Panel(Share),
+    /// Of each term, the columns of the tile that follows: its rows come from memory.
+    Columns,
+}
+
+/// What a tile asks for of a packed panel.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
     /// The first element that this tile asks for.
     pub start: Value,
     /// So many elements from there on are asked for
@@ -237,7 +246,7 @@ pub struct Ahead {
     pub term: i64,
 }
 
-impl Ahead {
+impl Share {
     /// Elements that are asked for while a tile goes through some whole terms of B.
     fn elements(&self, passed: i64) -> i64 {
         passed / self.term * self.share
@@ -262,6 +271,32 @@ pub struct Panels {
 }
 
 impl Panels {
+    /// The part of a panel that is asked for.
+    fn share(&self) -> Option<Share> {
+        match self.ahead {
+            Some(Ahead::Panel(share)) => Some(share),
+            Some(Ahead::Columns) | None => None,
+        }
+    }
+
+    /// Elements of a line of a cache.
+    fn line(&self) -> i64 {
+        LINE / self.b.elem.size() as i64
+    }
+
+    /// Asks for the line that is a tile's columns behind a vector of B, if they come from memory: between the loads, as
+    /// they wait when many are asked for at once.
+    fn ask_beside(&self, b: &mut Builder, tile: Tile, vector: usize, place: Value) {
+        let first = vector as i64 * i64::from(tile.lanes);
+        if let Some(Ahead::Columns) = self.ahead
+            && first % self.line() == 0
+        {
+            let behind = (tile.columns() as i64 + self.line() - 1) / self.line() * self.line();
+            let place = b.add_index(place, behind);
+            b.prefetch(self.b, place);
+        }
+    }
+
     /// A vector of B, which begins at `place`.
     fn column(&self, b: &mut Builder, tile: Tile, vector: usize, place: Value) -> Value {
         let lanes = tile.width(vector);
@@ -309,7 +344,7 @@ fn descend(
     let (zero, one) = (b.index(0), b.index(1));
     let along = |b: &mut Builder, at: Value| {
         let (along_a, along_b) = (b.mul_index(at, level.a), b.mul_index(at, level.b));
-        let along_asked = b.mul_index(at, panels.ahead.map_or(0, |ahead| ahead.elements(level.b)));
+        let along_asked = b.mul_index(at, panels.share().map_or(0, |share| share.elements(level.b)));
         Moved { a: b.add(moved.a, along_a), b: b.add(moved.b, along_b), asked: b.add(moved.asked, along_asked) }
     };
     if let Some(offsets) = offsets_in_line(b, levels, tile) {
@@ -384,16 +419,16 @@ impl Places {
             Rows::Even(first, _) | Rows::Lines(first, _) => vec![b.add(*first, moved.a)],
             Rows::Each(rows) => rows.iter().map(|&row| b.add(row, moved.a)).collect(),
         };
-        let asked = panels.ahead.map(|ahead| b.add(ahead.start, moved.asked));
+        let asked = panels.share().map(|share| b.add(share.start, moved.asked));
         Self { columns, rows, asked }
     }
 
     /// Asks for what a tile is to ask for in a round of the innermost loop, whose rounds go through so many elements of
     /// B.
     fn ask(&self, b: &mut Builder, panels: &Panels, (step, round): (i64, i64)) {
-        let (Some(ahead), Some(asked)) = (panels.ahead, self.asked) else { return };
-        let line = LINE / panels.b.elem.size() as i64;
-        let lines = |rounds: i64| (rounds * ahead.elements(step) + line - 1) / line;
+        let (Some(share), Some(asked)) = (panels.share(), self.asked) else { return };
+        let line = panels.line();
+        let lines = |rounds: i64| (rounds * share.elements(step) + line - 1) / line;
         for at in lines(round)..lines(round + 1) {
             let place = b.add_index(asked, at * line);
             b.prefetch(panels.b, place);
@@ -413,6 +448,7 @@ impl Places {
         for vector in 0..tile.vectors {
             let place = b.add_index(self.columns, on_b + (vector * usize::from(tile.lanes)) as i64);
             columns.push(panels.column(b, tile, vector, place));
+            panels.ask_beside(b, tile, vector, place);
         }
         for row in 0..tile.rows {
             let place = match &panels.rows {

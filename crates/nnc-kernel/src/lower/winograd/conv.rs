@@ -19,7 +19,7 @@ use crate::lower::conv::pooling::{Outcome, Pool, Pooling};
 use crate::lower::evaluate::{Known, Point};
 use crate::lower::frame::{Axes, Frame};
 use crate::lower::loops::{Split, coordinates, within};
-use crate::lower::matmul::product::{Product, Range, RowSource, Sink, Target};
+use crate::lower::matmul::product::{Lies, Product, Range, RowSource, Sink, Target};
 use crate::lower::matmul::tile::{Level, Tile};
 use crate::lower::memory::{BufferId, KernelDraft, Place};
 use crate::lower::winograd::{self, Part, Tiles};
@@ -383,7 +383,7 @@ impl Body<'_, '_> {
             a: (self.transformed, RowSource::Even(image, channels as i64)),
             b: (self.kernels, kernels, channels as i64),
             gathered: None,
-            ends: false,
+            lies: Lies::Packed,
             levels: &levels,
         };
         product.run(b, range, &Sink::Store(self.sums, sums, shape.columns as i64));
