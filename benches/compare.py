@@ -8,8 +8,8 @@ less the smallest of the rounds, of their median; that of a ratio, of the quotie
 disturb are taken again while there is `--patience`.
 
 A step of training is one step of Adam on a batch; nnc's copies its batch in, the peers' tensors are in place already. A
-step of inference is one call of a host program, for nnc with the input copied in and the answer copied out; every engine
-has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed. In training the
+step of inference is one call of a host program whose input is in a tensor of the engine; nnc and OpenVINO answer in place.
+Every engine has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed. In training the
 losses of nnc's first steps from PyTorch's weights must be PyTorch's.
 
 Rows of kind int8 are networks quantised after training: nnc's by `nnc quantise`, with the products that it chooses and with all

@@ -98,6 +98,15 @@ fn answer(case: &Value, folder: &Path, compiler: &Compiler) -> Vec<f64> {
         let same = answers.iter().find(|answer| answer.port.name == output).unwrap();
         assert!(same.bytes == found.bytes(), "{name}: call {call} of the deployed program gives other bits");
     }
+    // The same without copies, where the engine has its tensors; what is there is computed again by each call.
+    engine.input_mut(0).unwrap()[..column.bytes.len()].copy_from_slice(&column.bytes);
+    let at = engine.manifest().answers.iter().position(|port| port.name == output).unwrap();
+    for _ in 0..2 {
+        engine.step().unwrap();
+        let same = &engine.answer(at).unwrap()[..found.bytes().len()];
+        assert!(same == found.bytes(), "{name}: the answer in place has other bits");
+    }
+    assert!(engine.input_mut(1).is_none() && engine.answer(engine.manifest().answers.len()).is_none());
     found.to_f64()
 }
 

@@ -180,6 +180,21 @@ impl<'w> Engine<'w> {
         Ok(count)
     }
 
+    /// An input as the next [`Self::step`] reads it, [`Manifest::batch`] rows by the order of the manifest, to be
+    /// written in place; `None` if there is no such input. A host program that makes its inputs here, and reads
+    /// [`Self::answer`], copies nothing.
+    pub fn input_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        let at = self.manifest.externals.iter().position(|external| external.role == Role::Input(index))?;
+        Some(self.buffers[at].bytes_mut())
+    }
+
+    /// What the last [`Self::step`] answered, [`Manifest::batch`] rows by the order of the manifest, where it lies
+    /// until the next one; `None` if there is no such answer.
+    pub fn answer(&self, index: usize) -> Option<&[u8]> {
+        let at = self.manifest.externals.iter().position(|external| external.role == Role::Answer(index))?;
+        Some(self.buffers[at].bytes())
+    }
+
     /// Calls the program once with the inputs that are loaded.
     ///
     /// # Errors
