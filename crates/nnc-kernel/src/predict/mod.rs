@@ -164,9 +164,9 @@ fn prediction(
         Company::First | Company::Other => u64::MAX,
     };
     let busy = threads.min(most.try_into().unwrap_or(threads)).max(1);
-    let cached =
-        (traffic.second / machine.second_cache_rate + traffic.shared / machine.shared_cache_rate) / busy as f64;
-    let memory = traffic.memory / machine.memory_rate(busy) * machine.hertz;
+    let shared = (traffic.shared + traffic.lost[0]) / machine.shared_cache_rate;
+    let cached = (traffic.second / machine.second_cache_rate + shared) / busy as f64;
+    let memory = (traffic.memory + traffic.lost[1]) / machine.memory_rate(busy) * machine.hertz;
     let moved = cached + memory;
     let (longer, shorter) = if work > moved { (work, moved) } else { (moved, work) };
     let cycles = longer + machine.unhidden * shorter + overhead;

@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::walk::Touched;
 use crate::plan::Lowered;
 
-/// Bytes that a launch moves; scattered ones count several times.
+/// Bytes that a launch moves.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Traffic {
     /// From the cache next to a core.
@@ -19,6 +19,8 @@ pub struct Traffic {
     pub shared: f64,
     /// From and to memory; half of what is written is read before.
     pub memory: f64,
+    /// Bytes in whose time none are moved, since others are scattered: of the shared cache, and of memory.
+    pub lost: [f64; 2],
     /// Buffers whose first bytes come from the shared cache, and from memory.
     pub fetched: [f64; 2],
 }
@@ -34,16 +36,19 @@ impl Traffic {
     ) {
         let [first, second, shared] = machine.caches;
         let cores = threads as f64;
-        let slowly = moved * (1.0 + machine.scattered * scattered);
+        let lost = moved * machine.scattered * scattered;
         match distance {
             near if near <= first * cores / 2.0 => self.first += moved,
             near if near <= second * cores => self.second += moved,
             near if near <= shared => {
-                self.shared += slowly;
+                self.shared += moved;
+                self.lost[0] += lost;
                 self.fetched[0] += 1.0;
             }
             _ => {
-                self.memory += slowly * (1.0 + 0.5 * written);
+                let again = 1.0 + 0.5 * written;
+                self.memory += moved * again;
+                self.lost[1] += lost * again;
                 self.fetched[1] += 1.0;
             }
         }

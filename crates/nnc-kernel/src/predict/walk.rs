@@ -38,8 +38,8 @@ pub struct Touched {
     pub loaded: f64,
     /// That are stored.
     pub stored: f64,
-    /// Of both, those that no prefetcher follows: far from the ones of the round before, or of so many places in the
-    /// same sets of a cache that they push one another out.
+    /// Of both, those that no prefetcher follows: far from the ones of the round before, or, where the code does not ask
+    /// for what comes next, of so many places in the same sets of a cache that they push one another out.
     pub scattered: f64,
 }
 
@@ -133,7 +133,7 @@ struct Walk<'p> {
 impl Walk<'_> {
     fn block(&mut self, block: &Block, times: f64) {
         let mut ports = Ports::default();
-        let mut places = Vec::new();
+        let (mut places, mut asked) = (Vec::new(), Vec::new());
         for statement in &block.statements {
             match statement {
                 Statement::Let(value, op) => {
@@ -151,13 +151,16 @@ impl Walk<'_> {
                     self.touch(&store.address, (ty.size(), ty.elem.size()), (touched, times), &mut places);
                     ports.store(self.machine, ty, store.access);
                 }
-                Statement::Prefetch(_) => ports.scalar(1.0),
+                Statement::Prefetch(address) => {
+                    asked.push(address.base);
+                    ports.scalar(1.0);
+                }
                 Statement::For(each) => self.for_loop(each, times),
                 Statement::If(each) => self.branch(each, times),
             }
         }
         self.cycles += times * ports.cycles() * self.machine.friction;
-        self.scatter(&places, times);
+        self.scatter(&places, (&asked, times));
     }
 
     fn operation(&mut self, value: Value, op: &Op, ports: &mut Ports) {
@@ -183,13 +186,15 @@ impl Walk<'_> {
     }
 
     /// Counts the bytes of a block's accesses that are [`Touched::scattered`].
-    fn scatter(&mut self, places: &[Place], times: f64) {
+    fn scatter(&mut self, places: &[Place], (asked, times): (&[Base], f64)) {
         for place in places {
             let alike = |other: &&Place| other.param == place.param && other.stride == place.stride;
             let together: usize = places.iter().filter(alike).map(|other| other.bytes).sum();
             let is_far = place.stride.unsigned_abs() as usize >= 2 * together.max(LINE);
             let in_set = |other: &&Place| other.param == place.param && (other.at - place.at) % PAGE == 0;
-            let is_crowded = places.len() > WAYS && places.iter().filter(in_set).count() > WAYS;
+            let is_asked =
+                || asked.iter().any(|base| matches!(base, Base::Param(param) if param.index() == place.param));
+            let is_crowded = places.len() > WAYS && places.iter().filter(in_set).count() > WAYS && !is_asked();
             if is_far || is_crowded {
                 self.touched[place.param].scattered += times * place.bytes as f64;
             }
