@@ -7,6 +7,7 @@
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
 //! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
+//! | [`mod@half`] | floats of 16 bits computed in f32 |
 //! | [`simplify`] | exact local rules, grouped by operator |
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
@@ -36,6 +37,7 @@ mod error;
 pub mod fold;
 pub mod fuse;
 pub mod grad;
+pub mod half;
 pub mod layout;
 pub mod narrow;
 mod parameters;
