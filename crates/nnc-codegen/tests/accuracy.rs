@@ -94,6 +94,31 @@ fn f64_special_values() {
     }
 }
 
+/// Sine and cosine of large arguments: an error in proportion, and NaN from 2^51 on, as [`math`] states; in f32, too.
+#[test]
+fn turns_of_large_arguments() {
+    let limit = 2f64.powi(51);
+    let references: [(&str, fn(f64) -> f64); 2] = [("sin", f64::sin), ("cos", f64::cos)];
+    for (name, reference) in references {
+        for exponent in 20..51 {
+            for x in [1.0, 1.23456789, 1.999999].map(|part| part * 2f64.powi(exponent)) {
+                let (found, most) = (apply(name, x), 4.0 * f64::EPSILON * x / 2f64.powi(20));
+                assert!((found - reference(x)).abs() <= most, "{name}({x:e}) gives {found:e}, not {:e}", reference(x));
+                assert_eq!(apply(name, -x), if name == "sin" { -found } else { found }, "{name}({x:e})");
+            }
+        }
+        assert!(apply(name, limit.next_down()).is_finite(), "{name}");
+        for x in [limit, limit.next_up(), 1e20, f64::from(f32::MAX), f64::MAX] {
+            assert!(apply(name, x).is_nan() && apply(name, -x).is_nan(), "{name}({x:e})");
+        }
+    }
+    let single = [limit as f32, f32::MAX, f32::MIN, (limit as f32).next_down(), -(limit as f32).next_down()];
+    for case in accuracy::cases().iter().filter(|case| ["sin", "cos"].contains(&case.name)) {
+        let found = accuracy::apply(case, &single);
+        assert!(found[..3].iter().all(|y| y.is_nan()) && found[3..5].iter().all(|y| y.is_finite()), "{found:?}");
+    }
+}
+
 /// The special cases of IEEE 754, against the C library, and the accuracy on ordinary arguments.
 #[test]
 fn powers() {

@@ -18,7 +18,7 @@ pub fn report(session: &Session<'_>, outcome: &Outcome, arena_bytes: usize) -> V
         "compile_seconds": outcome.compile_time.as_secs_f64(),
         "items_per_second": if seconds > 0.0 { outcome.items as f64 / seconds } else { 0.0 },
         "arena_bytes": arena_bytes,
-        "parameters": session.store().network_elements(),
+        "parameters": session.parameter_count(),
         "seed": session.seed(),
         "threads": session.compiler().pool.threads(),
         "engine": session.compiler().engine.name(),

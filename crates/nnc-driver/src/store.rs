@@ -231,10 +231,4 @@ impl Store {
         let wanted = self.entries.iter().map(|(path, entry)| (path.clone(), entry.ty.clone())).collect();
         Taking::whole(names).take(&wanted, weights)
     }
-
-    /// Number of trainable and running values of the network itself, without the compiler's own.
-    pub fn network_elements(&self) -> usize {
-        let own = self.entries.iter().filter(|(path, _)| !path.starts_with(RESERVED));
-        own.map(|(_, entry)| entry.ty.shape.elements().size()).sum()
-    }
 }

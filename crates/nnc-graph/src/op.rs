@@ -233,7 +233,9 @@ pub enum UnaryOp {
     Sqrt,
     /// `1 / sqrt(x)`, by a true square root and division.
     Rsqrt,
+    /// Kernels give NaN from 2^51 on, where the interpreter gives a number; from 2^20 on their error grows with `x`.
     Sin,
+    /// As for `Sin`.
     Cos,
     Floor,
     Ceil,

@@ -276,7 +276,7 @@ fn a_new_word_of_a_translation_costs_one_step_and_is_the_same() {
     }
     let anew = "answer anew(length: int = 25) {
         words, _ = scan i in 0..length axis 1 with text = begun(i32(zeros([N, length - 1]))) {
-            logits, _ = write(text, memory, is_word(german))
+            logits, _, _ = write(text, memory, is_word(german))
             word = argmax(slice(logits, at=i, size=1, axis=1))
             text = update(text, word, at=minimum(i + 1, length - 1), axis=1)
             yield word[:, 0]
@@ -300,7 +300,7 @@ fn a_cached_decoder_is_the_decoder() {
         answer whole(z: f32[N, 3, 4], memory: f32[N, 2, 6]) = plain(z, memory, memory[:, :, 0] > -0.5)
         answer pieces(z: f32[N, 3, 4], memory: f32[N, 2, 6]) {
             y, _ = scan i in 0..3 axis 1 with cache = zeros([2, N, 3, 4]) {
-                y, cache = cached(slice(z, at=i, size=1, axis=1), cache, memory, memory[:, :, 0] > -0.5, i)
+                y, cache, _ = cached(slice(z, at=i, size=1, axis=1), cache, memory, memory[:, :, 0] > -0.5, i)
                 yield y[:, 0]
             }
             return y
@@ -336,6 +336,38 @@ fn a_cached_decoder_is_the_decoder() {
     assert!(of_plain.len() > 10 && of_plain == of_cached, "{of_plain:?} is not {of_cached:?}");
     assert!(whole.iter().any(|&value| (value - whole[0]).abs() > 0.1), "{whole:?}");
     assert!(whole.iter().zip(&pieces).all(|(a, b)| (a - b).abs() < 1e-5), "{whole:?} is not {pieces:?}");
+}
+
+/// Shares of each head that are 0 for hidden places and 1 together, and the attention of the layer without them.
+#[test]
+fn attention_tells_where_each_head_looks() {
+    let text = images(
+        "layer look = cross_attention(heads=2)
+        answer looked(z: f32[N, 3, 4], memory: f32[N, 5, 6], known: bool[N, 5]) = look(z, memory, known).1
+        answer found(z: f32[N, 3, 4], memory: f32[N, 5, 6], known: bool[N, 5]) = look(z, memory, known).0
+        layer plain = multi_head_attention(heads=2)
+        answer of_plain(z: f32[N, 3, 4], memory: f32[N, 5, 6], known: bool[N, 5]) = plain(z, memory, known)",
+    );
+    let unit = unit(&text, &[]);
+    let wave = |dims: &[usize]| {
+        let values = (0..dims.iter().product()).map(|at: usize| (1.7 * at as f64).sin()).collect::<Vec<_>>();
+        Tensor::from_f64(DType::F32, dims, &values)
+    };
+    let first: State =
+        first_values(&unit).iter().map(|(path, value)| (path.clone(), wave(&value.ty().shape.sizes()))).collect();
+    let said = |name: &str| {
+        let mut given = first.clone();
+        given.extend([("z".to_owned(), wave(&[1, 3, 4])), ("memory".to_owned(), wave(&[1, 5, 6]))]);
+        given.insert("known".to_owned(), Tensor::from_f64(DType::Bool, &[1, 5], &[1.0, 1.0, 0.0, 1.0, 0.0]));
+        run(&sized(&unit, name, &[]), &given).expect("it runs").output(name).expect("the answer").to_f64()
+    };
+    let looked = said("looked");
+    assert_eq!(looked.len(), 2 * 3 * 5);
+    for row in looked.chunks(5) {
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-6 && row[2] == 0.0 && row[4] == 0.0, "{row:?}");
+        assert!((row[0] - row[1]).abs() > 1e-3, "{row:?}");
+    }
+    assert_eq!(said("found"), said("of_plain"));
 }
 
 /// What is given for one answer is no matter for the others.

@@ -7,6 +7,7 @@
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
 //! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
+//! | [`mod@half`] | floats of 16 bits computed in f32 |
 //! | [`simplify`] | exact local rules, grouped by operator |
 //! | [`fold`] | constants computed at compile time |
 //! | [`cse`] | equal nodes become one |
@@ -25,7 +26,7 @@
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
-//! is off by default says otherwise.
+//! is off by default says otherwise; of floats of 16 bits [`mod@half`] says what is rounded twice.
 #![forbid(unsafe_code)]
 
 mod absorb;
@@ -36,6 +37,7 @@ mod error;
 pub mod fold;
 pub mod fuse;
 pub mod grad;
+pub mod half;
 pub mod layout;
 pub mod narrow;
 mod parameters;

@@ -4,11 +4,12 @@
 //! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes
 //!    nothing; bodies of loops go through them, too.
-//! 4. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step
+//! 4. `half`: floats of 16 bits are computed in f32; step 3 again if there are any.
+//! 5. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step
 //!    3 again after each.
-//! 5. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
-//! 6. `wavefront`, in graphs that update nothing: chains of loops become loops over blocks of steps.
-//! 7. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
+//! 6. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
+//! 7. `wavefront`, in graphs that update nothing: chains of loops become loops over blocks of steps.
+//! 8. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again
 //! instead of kept. Nothing may merge equal nodes after it.
@@ -20,7 +21,9 @@ use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
-use crate::{OptError, absorb, cse, dce, fold, grad, layout, put_back, rescore, simplify, tidy, unfold, wavefront};
+use crate::{
+    OptError, absorb, cse, dce, fold, grad, half, layout, put_back, rescore, simplify, tidy, unfold, wavefront,
+};
 use nnc_graph::{Graph, Op};
 
 /// A round that still changes something after so many is a pair of rules that undo each other.
@@ -37,7 +40,7 @@ pub struct Options {
     pub verify: bool,
     /// Whether the log keeps the text of each graph that a pass changed.
     pub dump: bool,
-    /// Whether convolutions take the form that is best for kernels: step 4.
+    /// Whether convolutions take the form that is best for kernels: step 5.
     pub layout: bool,
     /// Whether convolutions may go by Winograd's form.
     pub winograd: bool,
@@ -89,7 +92,8 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
-    let mut graph = clean_up(graph, &mut runner, options.fast_math)?;
+    let graph = clean_up(graph, &mut runner, options.fast_math)?;
+    let mut graph = changed("half", graph, &mut runner, options.fast_math, half::widen_half)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
@@ -124,7 +128,7 @@ pub fn recomputed(optimised: &Optimised, choice: &Choice, options: &Options) -> 
     Ok(Optimised { graph, partition, winograd: optimised.winograd, copies, log })
 }
 
-/// Steps 1 to 4 but for the layout, on a graph that updates nothing: what is quantised.
+/// Steps 1 to 5 but for the layout, on a graph that updates nothing: what is quantised.
 ///
 /// # Errors
 /// As [`optimise`].
@@ -133,10 +137,11 @@ pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = clean_up(graph, &mut runner, false)?;
+    let graph = changed("half", graph, &mut runner, false, half::widen_half)?;
     changed("absorb", graph, &mut runner, false, absorb::absorb_channels)
 }
 
-/// Step 4.
+/// Step 5.
 fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
     if graph.updates_nothing() {
         graph = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;

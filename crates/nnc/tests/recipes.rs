@@ -84,3 +84,15 @@ fn weights_of_another_dtype_are_one_warning() {
     assert!(output.status.success() && said.matches("not taken from").count() == 1, "{said}");
     assert!(said.contains("2 tensors, which are f32 in the file and f64 in the model"), "{said}");
 }
+
+/// What a training says of its network is what `show` says: running statistics are no parameters.
+#[test]
+fn a_training_counts_parameters_alone() {
+    let folder = written(SHAPES, &[("= dense(x, 1)[:, 0]", "= dense(batch_norm(x), 1)[:, 0]")]);
+    let said = ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    assert!(said.contains("Line: 19 parameters, 64 training examples"), "{said}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&ok(folder.path(), &["show", "net.nn", "--bind", "D=6", "--json"])).unwrap();
+    let whole = shown["layers"].as_array().unwrap().last().unwrap();
+    assert_eq!(whole["parameters"], 19, "{whole}");
+}

@@ -100,6 +100,16 @@ pub fn compile(expand: Expand, pool: &Arc<Pool>) -> nnc_runtime::Program {
     nnc_runtime::Program::new(Code::from_jit(module, entry, layout).expect("the entry fits"), Arc::clone(pool))
 }
 
+/// The function of a few numbers, and of zeros behind them.
+#[allow(dead_code, reason = "the example has no use for it")]
+pub fn apply(case: &Case, numbers: &[f32]) -> Vec<f32> {
+    let pool = Arc::new(Pool::new(NonZeroUsize::MIN).expect("a pool"));
+    let (mut x, mut y) = (AlignedBuffer::zeroed(BLOCK * 4), AlignedBuffer::zeroed(BLOCK * 4));
+    x.as_mut_slice::<f32>()[..numbers.len()].copy_from_slice(numbers);
+    compile(case.expand, &pool).run(&mut [(&mut x).into(), (&mut y).into()]).expect("runs");
+    y.as_slice::<f32>().to_vec()
+}
+
 /// The distance of `found` from `exact` in units in the last place of f32; infinite if a special value is missed.
 pub fn error(found: f32, exact: f64) -> f64 {
     let rounded = exact as f32;

@@ -20,7 +20,7 @@ use crate::pretrained;
 use crate::project::Project;
 use crate::prune;
 use crate::quantise::{Wanted, file};
-use crate::store::{Mismatch, Store};
+use crate::store::{Mismatch, RESERVED, Store};
 use metrics::add_matrices;
 pub(crate) use metrics::copy;
 use nnc_data::{Batch, Batches};
@@ -124,6 +124,14 @@ impl<'a> Session<'a> {
         let pruned = prune::schedule::settled(self.programs.project, recipe, iterations)?;
         let rounded = recipe.quantise.as_ref().map_or(0.0, |known| (known.start * iterations as f64).ceil());
         Ok(pruned.max(rounded as i64))
+    }
+
+    /// How many numbers the parameters of the network are, frozen ones too, as `nnc show` counts them: without its
+    /// states, and without what is kept for optimisers and metrics.
+    pub fn parameter_count(&self) -> usize {
+        let states = &self.recipe().states;
+        let own = self.store.iter().filter(|(path, _)| !path.starts_with(RESERVED) && !states.contains(*path));
+        own.map(|(_, entry)| entry.ty.shape.elements().size()).sum()
     }
 
     /// The recipe's data block.

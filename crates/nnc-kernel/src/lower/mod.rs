@@ -196,18 +196,19 @@ pub fn lower_with(
     plan::assemble(partition, lowering.line, lowering.buffers, lowering.externals)
 }
 
-/// Floats of 16 bits are read as stored matrices, moved, and widened: nothing computes with them.
+/// Floats of 16 bits are read as stored matrices, moved, and made from and into f32: nothing computes with them.
 fn refuse_storage_floats(graph: &Graph) -> Result<(), LowerError> {
     let is_storage = |value: &ValueId| matches!(graph.ty(*value).dtype, DType::F16 | DType::Bf16);
     for (_, node) in graph.nodes() {
         match &node.op {
             Op::Scan(scan) => refuse_storage_floats(&scan.body)?,
             Op::Param { .. } | Op::State { .. } | Op::Input { .. } | Op::Constant(_) | Op::DotStored(_) => {}
-            Op::Cast(DType::F32) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather { .. } => {}
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Gather { .. } => {}
+            Op::Cast(DType::F32 | DType::F16 | DType::Bf16) => {}
             _ => {
                 if let Some(&value) = node.operands.iter().chain(&node.results).find(|value| is_storage(value)) {
                     let dtype = graph.ty(value).dtype;
-                    return Err(LowerError::Unsupported(format!("{} of {dtype} tensors in kernels", node.op.name())));
+                    return Err(LowerError::Bug(format!("{} of {dtype} tensors in kernels", node.op.name())));
                 }
             }
         }

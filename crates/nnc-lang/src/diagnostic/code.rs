@@ -73,7 +73,6 @@ codes! {
     W0001 = "an unused value",
     W0002 = "an unused parameter or argument",
     W0003 = "a parameter that no `minimize` reaches",
-    W0004 = "a dtype that native code does not compute in yet",
     W0005 = "a rule of `names` that fits nothing",
 }
 

@@ -124,7 +124,6 @@ fn check_program(program: &Arc<Program>, options: &Options, parsed: &[Diagnostic
         Unit { models, data, recipes, rounded, left, outputs, program: Arc::clone(program), options: options.clone() };
     let mut diagnostics = elaborator.report.into_diagnostics();
     if syntax_is_sound {
-        diagnostics.extend(super::narrow::check(program));
         diagnostics.extend(given::unknown_dims(program, options));
         let (data, recipes, more) = super::check_blocks(program, options);
         unit.data = data;

@@ -17,7 +17,7 @@
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
 //! | `given` | options beside the file, as text that diagnostics point into |
-//! | `generic`, `duties`, `unused`, `narrow` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads; what only the interpreter runs |
+//! | `generic`, `duties`, `unused` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads |
 //! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
 //! | [`weight_names`] | what weights a program begins with, and what their tensors are called |
@@ -57,7 +57,6 @@ pub mod weight_names;
 mod builtins;
 mod data;
 mod indexing;
-mod narrow;
 mod operators;
 mod recipe;
 

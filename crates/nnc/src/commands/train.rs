@@ -248,7 +248,7 @@ fn introduce(session: &Session<'_>, dataset: &Dataset, out: &Path) -> Result<(),
     output::line(&format!(
         "{STRONG}{}{STRONG:#}: {} parameters, {} training examples{}{}; run folder {}",
         session.recipe().name,
-        terminal::grouped(session.store().network_elements() as u64),
+        terminal::grouped(session.parameter_count() as u64),
         terminal::grouped(dataset.train.rows.len() as u64),
         rows(dataset.validation.as_ref().map(|part| part.rows.len()), "validation"),
         rows(dataset.test.as_ref().map(|part| part.rows.len()), "test"),

@@ -15,6 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::data::{self, DataInfo, Example};
 use crate::elaborate::program::{ItemId, Program};
 use crate::elaborate::scope::{Frame, FrameKind};
+use crate::elaborate::store::Resident;
 use crate::elaborate::value::{Args, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
 use crate::elaborate::weight_names::Pretrained;
@@ -175,6 +176,7 @@ impl<'p> Builder<'p> {
             StmtKind::Picture { name, .. } => Some(name.text.clone()),
             _ => None,
         });
+        let states = self.elaborator.store.entries().iter().filter(|entry| entry.kind == Resident::State);
         Some(RecipeInfo {
             name: self.train.name.text.clone(),
             model: self.train.name.text.clone(),
@@ -188,6 +190,7 @@ impl<'p> Builder<'p> {
             quantise: self.quantise_info(),
             metrics: self.metrics.iter().map(|metric| metric.info.clone()).collect(),
             matrices: self.matrices.iter().map(|(name, _)| name.clone()).collect(),
+            states: states.map(|entry| entry.path.clone()).collect(),
             answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,

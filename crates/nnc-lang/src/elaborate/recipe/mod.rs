@@ -81,6 +81,8 @@ pub struct RecipeInfo {
     pub metrics: Vec<MetricInfo>,
     /// Names of the metrics that are square matrices, added up over a split.
     pub matrices: Vec<String>,
+    /// Paths of the states of its network, which no gradient changes: what is kept and is no parameter.
+    pub states: BTreeSet<String>,
     /// The answers, in order of declaration; `result` alone when the recipe declares none.
     pub answers: Vec<AnswerInfo>,
     /// Names of the pictures that are drawn at the end of each epoch, in order of declaration.
