@@ -241,15 +241,15 @@ pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, 
 }
 
 /// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,
-/// from the files that its layers name.
+/// from the files that its layers name. So many threads turn what has to be turned.
 pub(crate) fn weights(
     project: &Project,
     graphs: &AnswerGraphs,
-    file: Option<&Path>,
-    loaded: &mut Checkpoint,
+    (file, loaded): (Option<&Path>, &mut Checkpoint),
+    threads: NonZeroUsize,
 ) -> Result<Store, DriverError> {
     let Some(path) = file else { return graphs.store_of_layers(project) };
-    graphs.store(loaded, path)
+    graphs.store(loaded, path, threads)
 }
 
 /// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere,
