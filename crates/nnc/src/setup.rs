@@ -263,7 +263,7 @@ pub(crate) fn opened_model(
     let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
     let told: BTreeMap<String, Tensor> =
         loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
-    let mut store = weights(project, &graphs, Some(weights_file), loaded)?;
+    let mut store = weights(project, &graphs, (Some(weights_file), loaded), NonZeroUsize::MIN)?;
     let wrong = |reason| DriverError::Weights { path: weights_file.to_owned(), reason };
     adopt(&mut store, &told).map_err(wrong)?;
     records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
@@ -276,7 +276,7 @@ pub(crate) fn weights_again(
     graphs: &AnswerGraphs,
     file: Option<&Path>,
 ) -> Result<Store, DriverError> {
-    weights(project, graphs, file, &mut checkpoint(file)?)
+    weights(project, graphs, (file, &mut checkpoint(file)?), NonZeroUsize::MIN)
 }
 
 /// The path in `name=path`, `name=@path` or `path`.

@@ -31,8 +31,8 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     setup::note_choices(&project, &options.file, &sizes)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut compiler = setup::compiler(&options.engine)?;
-    let given = (options.weights.as_deref(), &mut loaded);
-    let mut store = setup::weights(&project, &graphs, given, compiler.threads())?;
+    let file = (options.weights.as_deref(), &mut loaded);
+    let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let subject = graphs.subject(&loaded);
     let manifest = &outline(&subject);
