@@ -1,5 +1,5 @@
-//! Buffers of tensors that have become others, whose memory the next ones take: memory that the system hands out anew is
-//! cleared first, which takes longer than turning a matrix does.
+//! Buffers of tensors that have become others, whose memory the next ones take: memory that the system hands out anew
+//! is cleared first, which takes longer than turning a matrix does.
 
 use nnc_graph::Tensor;
 use nnc_runtime::{AlignedBuffer, HUGE_PAGE};

@@ -80,8 +80,8 @@ impl AlignedBuffer {
         buffer
     }
 
-    /// A buffer that holds anything, in memory of another one as far as pages can go over: fresh memory is cleared by the
-    /// system first.
+    /// A buffer that holds anything, in memory of another one as far as pages can go over: fresh memory is cleared by
+    /// the system first.
     pub fn from_spare(spare: Self, bytes: usize) -> Self {
         if spare.bytes == bytes {
             return spare;
@@ -191,8 +191,8 @@ pub(crate) fn give_back(bytes: &mut [u8]) {
 /// holds zeros. Where the system cannot, the others may hold zeros instead.
 ///
 /// # Safety
-/// Both are whole pages of mappings that [`map_pages`] made, as many, do not overlap, and nobody else touches them while
-/// this runs.
+/// Both are whole pages of mappings that [`map_pages`] made, as many, do not overlap, and nobody else touches them
+/// while this runs.
 pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) {
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
     // SAFETY: as the caller says, both ranges are ours, and what the second one holds is not needed. They stay mapped,

@@ -332,9 +332,9 @@ unsafe extern "C" fn reuse(context: *mut Context, external: u64, from: u64, to: 
     let is_whole = [from, to, bytes].iter().all(|number| number.is_multiple_of(HUGE_PAGE));
     let is_inside = from + bytes <= size && to + bytes <= arena_bytes;
     if state.spent.get(external) == Some(&true) && is_whole && is_inside && bytes > 0 {
-        // SAFETY: both are buffers of a huge page or more, so they begin at one and are mappings of their own; the ranges
-        // lie in them. The caller gave the external exclusively for this run, and the arena is the program's; no kernel
-        // runs while the entry calls this, so nobody else touches them.
+        // SAFETY: both are buffers of a huge page or more, so they begin at one and are mappings of their own; the
+        // ranges lie in them. The caller gave the external exclusively for this run, and the arena is the program's;
+        // no kernel runs while the entry calls this, so nobody else touches them.
         unsafe { move_pages(state.starts[external].add(from), arena.add(to), bytes) };
     }
 }

@@ -1,11 +1,11 @@
 //! Memory of externals that nothing reads any more, in the place of memory of the arena that nothing has touched yet.
 //!
 //! Weights leave their pages behind when they are packed. Given back to the system, these would come again as other
-//! pages for the next packed weights, each cleared first, which takes longer than packing does. So they are put where the
-//! arena is touched next, and what they hold there means nothing, as what any memory of the arena holds at first.
+//! pages for the next packed weights, each cleared first, which takes longer than packing does. So they are put where
+//! the arena is touched next, and what they hold there means nothing, as what any memory of the arena holds at first.
 //!
-//! Only whole pages are handed on, so the first packed weights, and what lies on a page that is touched already, take new
-//! ones. No more pages are in use at any time than without: what is handed on was there, and is needed soon.
+//! Only whole pages are handed on, so the first packed weights, and what lies on a page that is touched already, take
+//! new ones. No more pages are in use at any time than without: what is handed on was there, and is needed soon.
 
 use crate::program::{PAGE, Reuse};
 use std::ops::Range;

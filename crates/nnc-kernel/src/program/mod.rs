@@ -34,8 +34,8 @@ pub struct Program {
     pub reused: Vec<Reuse>,
 }
 
-/// Pages of an external that is read no more, in the place of pages of the arena that nothing has touched yet. What they
-/// hold there means nothing. Leaving it undone is always right; all sizes are in bytes.
+/// Pages of an external that is read no more, in the place of pages of the arena that nothing has touched yet. What
+/// they hold there means nothing. Leaving it undone is always right; all sizes are in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Reuse {
     /// Behind this launch, which is the last to read the external.

@@ -7,8 +7,8 @@
 //!   one for each of their launches, which are serial, an inner loop in one of them, and then no index.
 //! - Launches side by side are two or more, of one phase each; sets lie apart, in order, after what prepares, within no
 //!   loop with stages and across the bounds of none. None is given a place that another one writes.
-//! - Pages that change their place are whole, and of an external that their launch is the last to read; no page comes to
-//!   two places, or two to one.
+//! - Pages that change their place are whole, and of an external that their launch is the last to read; no page comes
+//!   to two places, or two to one.
 //!
 //! Not checked: that places lie in their buffers and that different ones share no bytes, since a launch does not say
 //! how many it touches. The plan's arena has its own tests.
