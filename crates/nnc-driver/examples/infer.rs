@@ -130,7 +130,7 @@ fn deployment(
     let started = Instant::now();
     let project = &project.clone().with_weights(&loaded.tensors)?;
     let graphs = AnswerGraphs::new(project, None, None, arguments.rows)?;
-    let store = graphs.store(&mut loaded, arguments.weights.as_deref().unwrap_or(Path::new("")))?;
+    let store = graphs.store(&mut loaded, arguments.weights.as_deref().unwrap_or(Path::new("")), compiler.threads())?;
     let deployment = Deployment::new(&graphs.subject(&loaded), store, compiler, &[compiler.engine])?;
     Ok((deployment, started.elapsed().as_secs_f64()))
 }

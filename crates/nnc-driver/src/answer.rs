@@ -19,6 +19,7 @@ use nnc_lang::elaborate::weight_names::Pretrained;
 use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
 use nnc_stub::manifest::Reading;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// What an answer takes beside the fields of the data.
@@ -256,12 +257,12 @@ impl AnswerGraphs {
     }
 
     /// A store with the tensors that the answer needs, from a file given for all of it, of whose tensors nothing is
-    /// left.
+    /// left; by so many threads.
     ///
     /// # Errors
     /// [`DriverError::Weights`] that lists the tensors which differ.
-    pub fn store(&self, checkpoint: &mut Checkpoint, path: &Path) -> Result<Store, DriverError> {
-        pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path)
+    pub fn store(&self, checkpoint: &mut Checkpoint, path: &Path, threads: NonZeroUsize) -> Result<Store, DriverError> {
+        pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path, threads)
     }
 
     /// Parameters and states without weights, with a verb; what is learned of the data has names that nobody wrote.

@@ -114,7 +114,7 @@ fn answer(
     (path, loaded): Weights<'_>,
     compiler: &Compiler,
 ) -> Result<(CompiledGraph, Store), DriverError> {
-    let store = graphs.store(&mut loaded.clone(), path)?;
+    let store = graphs.store(&mut loaded.clone(), path, compiler.threads())?;
     let mut program = compiler.compile(&prune::specialised(&graphs.graph, &store))?;
     fill_inputs(&mut program);
     Ok((program, store))

@@ -63,12 +63,14 @@ pub mod restore;
 pub mod roofline;
 pub mod session;
 mod sizes;
+mod spares;
 mod spelling;
 pub mod stage;
 pub mod store;
 mod synthetic;
 pub mod train;
 pub mod tune;
+mod turn;
 pub mod units;
 
 pub use compiled::{CompiledGraph, Compiler, Engine};

@@ -8,13 +8,16 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::error::DriverError;
 use crate::project::Project;
 use crate::quantise::file;
+use crate::spares::Spares;
 use crate::store::{Mismatch, RESERVED, Store};
+use crate::turn::write_transposed;
 use nnc_graph::{DType, Shape, Tensor, TensorType, tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::{LayerWeights, Pretrained, Source, Term, WeightNames, is_below};
 use nnc_runtime::AlignedBuffer;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 /// More mismatches than this are counted, not listed.
 const LISTED: usize = 12;
@@ -107,10 +110,12 @@ impl<'a> Taking<'a> {
     }
 }
 
-/// What a source makes; nothing is turned before it is known where the result lies.
+/// What a source makes; nothing is cut or turned before it is known where the result lies.
 #[derive(Clone, Debug)]
 pub struct Made<'t> {
     tensor: Cow<'t, Tensor>,
+    /// Which of so many equal parts along the first axis, and how many those are.
+    part: (usize, usize),
     /// Whether the axes are in reverse order.
     transposed: bool,
 }
@@ -118,30 +123,62 @@ pub struct Made<'t> {
 impl<'t> Made<'t> {
     /// A tensor as it is.
     fn of(tensor: Cow<'t, Tensor>) -> Self {
-        Self { tensor, transposed: false }
+        Self { tensor, part: (0, 1), transposed: false }
+    }
+
+    /// The sizes of the axes before they are reversed.
+    fn dims(&self) -> Vec<usize> {
+        let mut dims = self.tensor.dims().to_vec();
+        dims.iter_mut().take(1).for_each(|first| *first /= self.part.1);
+        dims
+    }
+
+    /// The elements in the order that they have in the file.
+    fn bytes(&self) -> &[u8] {
+        let (part, parts) = self.part;
+        let size = self.tensor.bytes().len() / parts;
+        &self.tensor.bytes()[part * size..(part + 1) * size]
+    }
+
+    /// The sizes of the axes of the result.
+    fn result_dims(&self) -> Vec<usize> {
+        let mut dims = self.dims();
+        if self.transposed {
+            dims.reverse();
+        }
+        dims
     }
 
     /// The type of the result.
     pub fn ty(&self) -> TensorType {
-        match self.transposed {
-            true => TensorType { dtype: self.tensor.dtype(), shape: Shape::of(&reversed(&self.tensor)) },
-            false => self.tensor.ty(),
-        }
+        TensorType { dtype: self.tensor.dtype(), shape: Shape::of(&self.result_dims()) }
     }
 
     /// Writes the elements, row-major, to as many bytes.
     pub fn write(&self, to: &mut [u8]) {
+        self.write_by(to, NonZeroUsize::MIN);
+    }
+
+    /// As [`Self::write`], by several threads.
+    fn write_by(&self, to: &mut [u8], threads: NonZeroUsize) {
         match self.transposed {
-            true => write_transposed(self.tensor.bytes(), self.tensor.dims(), self.tensor.dtype().size(), to),
-            false => to.copy_from_slice(self.tensor.bytes()),
+            true => write_transposed(self.bytes(), &self.dims(), self.tensor.dtype().size(), to, threads),
+            false => to.copy_from_slice(self.bytes()),
         }
     }
 
-    /// The elements, row-major, in a buffer: that of the file, where they stay as they are and nobody else has it.
-    pub fn into_buffer(self) -> AlignedBuffer {
-        if self.transposed {
-            let mut buffer = AlignedBuffer::zeroed(self.tensor.bytes().len());
-            self.write(buffer.bytes_mut());
+    /// Whether it is a tensor of the file as that is.
+    fn is_whole(&self) -> bool {
+        self.part.1 == 1 && !self.transposed
+    }
+
+    /// The elements, row-major, in a buffer: that of the file, where they stay as they are and nobody else has it; else
+    /// one that `spares` has the memory for, which get that of the file.
+    pub(crate) fn into_buffer(self, spares: &mut Spares, threads: NonZeroUsize) -> AlignedBuffer {
+        if !self.is_whole() {
+            let mut buffer = spares.take(self.bytes().len());
+            self.write_by(buffer.bytes_mut(), threads);
+            spares.keep(self.tensor.into_owned());
             return buffer;
         }
         let owned = self.tensor.into_owned().into_owner::<AlignedBuffer>();
@@ -150,34 +187,28 @@ impl<'t> Made<'t> {
 
     /// The result as a tensor.
     pub fn into_tensor(self) -> Cow<'t, Tensor> {
-        if !self.transposed {
+        if self.is_whole() {
             return self.tensor;
         }
-        let mut bytes = vec![0; self.tensor.bytes().len()];
+        let mut bytes = vec![0; self.bytes().len()];
         self.write(&mut bytes);
-        let tensor = Tensor::from_bytes(self.tensor.dtype(), &reversed(&self.tensor), bytes);
+        let tensor = Tensor::from_bytes(self.tensor.dtype(), &self.result_dims(), bytes);
         Cow::Owned(tensor.expect("as many elements as before"))
     }
 
     /// The same, independent of what it is made of: the bytes are shared.
     fn into_owned(self) -> Made<'static> {
-        Made { tensor: Cow::Owned(self.tensor.into_owned()), transposed: self.transposed }
+        Made { tensor: Cow::Owned(self.tensor.into_owned()), part: self.part, transposed: self.transposed }
     }
-}
-
-/// The sizes of a tensor's axes from the last to the first.
-fn reversed(tensor: &Tensor) -> Vec<usize> {
-    tensor.dims().iter().rev().copied().collect()
 }
 
 /// The sum of a source's terms.
 fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Made<'t>, String> {
     let term = |term: &Term| -> Result<Made<'t>, String> {
-        let mut tensor = Cow::Borrowed(&tensors[&term.name]);
-        if let Some((part, parts)) = term.part {
-            tensor = Cow::Owned(part_of(&tensor, part, parts).map_err(|why| format!("`{}` {why}", term.name))?);
-        }
-        Ok(Made { tensor, transposed: term.transposed })
+        let tensor = &tensors[&term.name];
+        let part = term.part.unwrap_or((0, 1));
+        check_parts(tensor, part.1).map_err(|why| format!("`{}` {why}", term.name))?;
+        Ok(Made { tensor: Cow::Borrowed(tensor), part, transposed: term.transposed })
     };
     let mut terms = source.terms.iter().map(term);
     let mut sum = terms.next().ok_or("a source has no term")??;
@@ -193,62 +224,12 @@ fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Ma
     Ok(sum)
 }
 
-/// Part `k` of `n` equal ones along the first axis.
-fn part_of(tensor: &Tensor, part: usize, parts: usize) -> Result<Tensor, String> {
-    let Some((&first, rest)) = tensor.dims().split_first().filter(|(first, _)| **first % parts == 0) else {
-        return Err(format!("is {}, and its first axis has no {parts} equal parts", tensor.ty()));
-    };
-    let size = tensor.bytes().len() / parts;
-    let dims: Vec<usize> = std::iter::once(first / parts).chain(rest.iter().copied()).collect();
-    let bytes = tensor.bytes()[part * size..(part + 1) * size].to_vec();
-    Ok(Tensor::from_bytes(tensor.dtype(), &dims, bytes).expect("a part of the bytes is a part of the rows"))
-}
-
-/// Writes elements of `size` bytes with their axes, of these sizes, in reverse order.
-fn write_transposed(bytes: &[u8], dims: &[usize], size: usize, to: &mut [u8]) {
-    match dims {
-        [] | [_] => to.copy_from_slice(bytes),
-        [rows, columns] => write_transposed_matrix(bytes, (*rows, *columns), size, to),
-        // The last axis goes to the front, and what is left is transposed: [A, B, C] is [A * B, C] first.
-        [rest @ .., last] => {
-            let rows: usize = rest.iter().product();
-            let mut front = vec![0; bytes.len()];
-            write_transposed_matrix(bytes, (rows, *last), size, &mut front);
-            let slice = (rows * size).max(1);
-            let parts = front.chunks_exact(slice).zip(to.chunks_exact_mut(slice));
-            parts.for_each(|(part, to)| write_transposed(part, rest, size, to));
-        }
-    }
-}
-
-fn write_transposed_matrix(bytes: &[u8], dims: (usize, usize), size: usize, to: &mut [u8]) {
-    match size {
-        1 => turn::<1>(bytes, dims, to),
-        2 => turn::<2>(bytes, dims, to),
-        4 => turn::<4>(bytes, dims, to),
-        8 => turn::<8>(bytes, dims, to),
-        _ => unreachable!("an element has 1, 2, 4 or 8 bytes"),
-    }
-}
-
-/// Elements side by side that are moved together: a line of the processor's cache of f32.
-const BLOCK: usize = 16;
-
-/// Writes a matrix of elements of `SIZE` bytes transposed.
-fn turn<const SIZE: usize>(bytes: &[u8], (rows, columns): (usize, usize), to: &mut [u8]) {
-    if rows * columns == 0 {
-        return;
-    }
-    let (from, _) = bytes.as_chunks::<SIZE>();
-    let (to, _) = to.as_chunks_mut::<SIZE>();
-    for (block, to) in to.chunks_mut(BLOCK * rows).enumerate() {
-        for row_block in (0..rows).step_by(BLOCK) {
-            let block_rows = row_block..(row_block + BLOCK).min(rows);
-            for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-                let source = from[row_block * columns + block * BLOCK + column..].iter().step_by(columns);
-                to[block_rows.clone()].iter_mut().zip(source).for_each(|(to, from)| *to = *from);
-            }
-        }
+/// Refuses to cut a tensor whose first axis has not so many equal parts.
+fn check_parts(tensor: &Tensor, parts: usize) -> Result<(), String> {
+    let is_cut = parts == 1 || tensor.dims().first().is_some_and(|first| first.is_multiple_of(parts));
+    match is_cut {
+        true => Ok(()),
+        false => Err(format!("is {}, and its first axis has no {parts} equal parts", tensor.ty())),
     }
 }
 
@@ -428,7 +409,7 @@ fn of_another_float(mismatches: &[Mismatch]) -> Option<String> {
 
 /// The tensors of a checkpoint for every one that is wanted, as one given on the command line has them; tensors that
 /// find no taker are no mistake unless something else is. The checkpoint lets go of its tensors one by one, so that the
-/// weights are never there twice.
+/// weights are never there twice. So many threads write what is turned.
 ///
 /// # Errors
 /// [`DriverError::Weights`] that lists what differs.
@@ -437,6 +418,7 @@ pub fn from_checkpoint(
     wanted: &BTreeMap<String, TensorType>,
     checkpoint: &mut Checkpoint,
     path: &std::path::Path,
+    threads: NonZeroUsize,
 ) -> Result<Store, DriverError> {
     let taken = Taking::whole(names).take(wanted, &checkpoint.tensors);
     let is_unknown = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Unknown { .. });
@@ -449,13 +431,17 @@ pub fn from_checkpoint(
         taken.tensors.into_iter().map(|(path, made)| (path, made.into_owned())).collect();
     checkpoint.tensors.clear();
     let mut store = Store::default();
-    made.into_iter().for_each(|(path, made)| store.insert_made(&path, made));
+    let mut spares = Spares::default();
+    for (path, made) in made {
+        let (ty, buffer) = (made.ty(), made.into_buffer(&mut spares, threads));
+        store.insert_buffer(&path, ty, buffer);
+    }
     Ok(store)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{AlignedBuffer, Made, Tensor, cast, part_of};
+    use super::{AlignedBuffer, Made, NonZeroUsize, Spares, Tensor, cast, check_parts};
     use nnc_graph::DType;
     use std::borrow::Cow;
 
@@ -465,7 +451,7 @@ mod tests {
     }
 
     fn transposed(tensor: &Tensor) -> Tensor {
-        Made { tensor: Cow::Borrowed(tensor), transposed: true }.into_tensor().into_owned()
+        Made { tensor: Cow::Borrowed(tensor), part: (0, 1), transposed: true }.into_tensor().into_owned()
     }
 
     #[test]
@@ -485,17 +471,41 @@ mod tests {
         let buffer = AlignedBuffer::from_slice(&[1.0f32, 2.0]);
         let place = buffer.bytes().as_ptr();
         let tensor = Tensor::from_bytes(DType::F32, &[2], buffer).unwrap();
-        let copy = Made::of(Cow::Borrowed(&tensor)).into_buffer();
+        let buffer = |made: Made<'_>| made.into_buffer(&mut Spares::default(), NonZeroUsize::MIN);
+        let copy = buffer(Made::of(Cow::Borrowed(&tensor)));
         assert!(copy.bytes() == tensor.bytes() && copy.bytes().as_ptr() != place);
-        assert_eq!(Made::of(Cow::Owned(tensor)).into_buffer().bytes().as_ptr(), place);
+        assert_eq!(buffer(Made::of(Cow::Owned(tensor))).bytes().as_ptr(), place);
     }
 
     #[test]
     fn parts_are_of_the_first_axis() {
-        let part = part_of(&numbers(&[6, 2]), 1, 3).unwrap();
-        assert_eq!((part.dims(), part.to_f64()), (&[2, 2][..], vec![4., 5., 6., 7.]));
-        assert!(part_of(&numbers(&[5, 2]), 0, 3).unwrap_err().contains("no 3 equal parts"));
-        assert!(part_of(&numbers(&[]), 0, 3).is_err());
+        let whole = numbers(&[6, 2]);
+        let part = |transposed| Made { tensor: Cow::Borrowed(&whole), part: (1, 3), transposed };
+        let tensor = part(false).into_tensor().into_owned();
+        assert_eq!((tensor.dims(), tensor.to_f64()), (&[2, 2][..], vec![4., 5., 6., 7.]));
+        assert_eq!(part(true).into_tensor().to_f64(), [4., 6., 5., 7.]);
+        let threads = NonZeroUsize::new(2).unwrap();
+        let buffer = part(true).into_buffer(&mut Spares::default(), threads);
+        assert_eq!(buffer.as_slice::<f32>(), [4., 6., 5., 7.]);
+        assert!(check_parts(&numbers(&[5, 2]), 3).unwrap_err().contains("no 3 equal parts"));
+        assert!(check_parts(&numbers(&[]), 3).is_err());
+    }
+
+    #[test]
+    fn what_is_turned_leaves_its_memory_to_the_next() {
+        let tensors = [[700, 900], [900, 800]].map(|dims| {
+            let buffer = AlignedBuffer::from_slice(&vec![1.5f32; dims[0] * dims[1]]);
+            Tensor::from_bytes(DType::F32, &dims, buffer).unwrap()
+        });
+        let mut spares = Spares::default();
+        for tensor in tensors {
+            let count = tensor.elements();
+            let made = Made { tensor: Cow::Owned(tensor), part: (0, 1), transposed: true };
+            let buffer = made.into_buffer(&mut spares, NonZeroUsize::new(2).unwrap());
+            assert_eq!(buffer.as_slice::<f32>(), vec![1.5; count]);
+        }
+        let spare = spares.take(nnc_runtime::HUGE_PAGE);
+        assert!(spare.as_slice::<f32>().iter().all(|&number| number == 1.5), "the second one's is kept");
     }
 
     #[test]

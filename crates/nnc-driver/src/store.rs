@@ -4,7 +4,7 @@
 //! compiler's own (optimiser and metric state): part of a checkpoint, no part of a network's weights.
 
 use crate::compiled::host_tensor;
-use crate::pretrained::{Made, Taken, Taking};
+use crate::pretrained::{Taken, Taking};
 use nnc_graph::{Graph, Op, Tensor, TensorType};
 use nnc_lang::elaborate::weight_names::WeightNames;
 use nnc_runtime::AlignedBuffer;
@@ -132,8 +132,7 @@ impl Store {
     }
 
     /// As [`Self::insert`], of what is made where it stays.
-    pub(crate) fn insert_made(&mut self, path: &str, made: Made<'_>) {
-        let (ty, buffer) = (made.ty(), made.into_buffer());
+    pub(crate) fn insert_buffer(&mut self, path: &str, ty: TensorType, buffer: AlignedBuffer) {
         self.touch();
         self.entries.insert(path.to_owned(), Entry { ty, buffer });
     }

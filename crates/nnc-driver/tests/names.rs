@@ -71,7 +71,8 @@ fn answer(case: &Value, folder: &Path, compiler: &Compiler) -> Vec<f64> {
     let graphs = AnswerGraphs::new(&project, None, None, dims[0]).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     let tensors: BTreeMap<String, Tensor> = case["tensors"].as_array().unwrap().iter().map(tensor).collect();
     let mut checkpoint = Checkpoint { tensors, metadata: None };
-    let mut store = graphs.store(&mut checkpoint, Path::new(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let store = graphs.store(&mut checkpoint, Path::new(name), compiler.threads());
+    let mut store = store.unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut program = compiler.compile(&graphs.graph).unwrap();
     let values = numbers("x", dims.iter().product());
     let input = match case["size"].as_f64().unwrap() {

@@ -219,7 +219,7 @@ impl Trained {
         let mut loaded = checkpoint::load(path).unwrap();
         let project = self.project().with_file(None, (path, &loaded)).unwrap();
         let graphs = AnswerGraphs::new(&project, None, None, rows).unwrap();
-        let store = graphs.store(&mut loaded, path).unwrap();
+        let store = graphs.store(&mut loaded, path, NonZeroUsize::MIN).unwrap();
         (specialised(&graphs.graph, &store), store)
     }
 

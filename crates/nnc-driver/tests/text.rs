@@ -104,7 +104,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_characters() {
     // What is deployed reads text by the same numbers, without the data.
     fs::remove_file(folder.join("a.txt")).unwrap();
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
-    let store = graphs.store(&mut learned, &path).unwrap();
+    let store = graphs.store(&mut learned, &path, compiler().threads()).unwrap();
     let deployment = Deployment::new(&graphs.subject(&learned), store, &compiler(), &[compiler().engine]).unwrap();
     let manifest = &deployment.manifest().clone();
     assert_eq!(manifest.inputs[0].reading, Reading::Characters);

@@ -68,7 +68,7 @@ fn deploy(project: &Project, weights: &Path, answer: &str, sizes: &BTreeMap<Stri
     let mut loaded = checkpoint::load(weights).unwrap();
     let inputs = Inputs::new(project, None, Some(answer)).unwrap();
     let graphs = AnswerGraphs::sized(project, None, inputs, 1, sizes).unwrap();
-    let store = graphs.store(&mut loaded, weights).unwrap();
+    let store = graphs.store(&mut loaded, weights, compiler().threads()).unwrap();
     Deployment::new(&graphs.subject(&loaded), store, &compiler(), &[compiler().engine]).unwrap()
 }
 

@@ -90,7 +90,7 @@ fn a_stopped_run_resumes_to_the_same_bits_and_keeps_its_words() {
     // What is deployed reads text by the same numbers, without the data; words that it does not know are one.
     fs::remove_file(folder.join("a.tsv")).unwrap();
     let graphs = AnswerGraphs::new(&project, None, None, 1).unwrap();
-    let store = graphs.store(&mut loaded, &path).unwrap();
+    let store = graphs.store(&mut loaded, &path, compiler().threads()).unwrap();
     let known = outline(&graphs.subject(&loaded));
     let deployment = Deployment::new(&graphs.subject(&loaded), store, &compiler(), &[compiler().engine]).unwrap();
     let manifest = &deployment.manifest().clone();

@@ -629,6 +629,31 @@ fn constant_product(rows: usize, depth: usize, columns: usize, turned: bool) -> 
     graph
 }
 
+/// What a matrix leaves when it is packed goes where the next ones are packed to.
+#[test]
+fn memory_of_packed_matrices_comes_again() {
+    let chain = |width: usize| {
+        let mut graph = Graph::new("chain");
+        let mut x = input(&mut graph, "x", &[64, width]);
+        for path in ["first", "second", "third"] {
+            let ty = TensorType::new(DType::F32, Shape::of(&[width, width]));
+            let w = graph.emit(Op::Param { path: path.to_owned(), ty }, &[]);
+            x = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+        }
+        put_out(&mut graph, x);
+        let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+        nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap()
+    };
+    let large = chain(1024);
+    assert_eq!(large.program.prepare, 3);
+    assert_eq!(nnc_kernel::program::verify::verify_program(&large.program), Ok(()));
+    let bytes: usize = large.program.reused.iter().map(|reuse| reuse.bytes).sum();
+    // Of three times 4 MB the first is new, and where two meet on a page that is touched already.
+    assert!(bytes >= 3 * nnc_kernel::program::PAGE, "{:?}", large.program.reused);
+    assert!(large.program.reused.iter().any(|reuse| reuse.after == 0));
+    assert!(chain(500).program.reused.is_empty(), "there is no whole page");
+}
+
 /// Rows by a parameter: packed once, before the first run.
 #[test]
 fn constant_matrices_are_packed_once() {

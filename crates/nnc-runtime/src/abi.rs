@@ -42,6 +42,11 @@ pub struct Table {
     /// Tells that an external, by its place in [`crate::Layout::externals`], is not read again while what was made of
     /// it lasts.
     pub spend: unsafe extern "C" fn(*mut Context, external: u64),
+    /// Puts pages of an external that is not read again while what was made of it lasts in the place of pages of the
+    /// arena, which nothing has touched: so many bytes, `from` bytes from the start of the one, `to` bytes from that of
+    /// the other, all of them multiples of [`crate::HUGE_PAGE`]. What the arena's pages hold then means nothing; the
+    /// runtime may as well leave everything where it is.
+    pub reuse: unsafe extern "C" fn(*mut Context, external: u64, from: u64, to: u64, bytes: u64),
     /// Runs so many steps of a loop with so many stages, on as many threads as there are, and returns when all are
     /// done: a stage begins a step when the stage before has ended it, and steps of a stage follow one another.
     pub pipeline: unsafe extern "C" fn(*mut Context, stages: *const StageFn, count: u64, steps: u64),
@@ -98,6 +103,8 @@ pub mod offset {
     pub const TABLE_MARK: usize = offset_of!(Table, mark);
     /// Of [`Table::spend`].
     pub const TABLE_SPEND: usize = offset_of!(Table, spend);
+    /// Of [`Table::reuse`].
+    pub const TABLE_REUSE: usize = offset_of!(Table, reuse);
     /// Of [`Table::pipeline`].
     pub const TABLE_PIPELINE: usize = offset_of!(Table, pipeline);
     /// Of [`Part::kernel`].

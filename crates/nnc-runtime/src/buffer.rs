@@ -10,9 +10,9 @@ use std::ptr::NonNull;
 /// Alignment of every [`AlignedBuffer`], in bytes.
 pub const ALIGNMENT: usize = 64;
 
-/// Buffers of at least this size are pages of the system's, aligned to it, so that it may back
+/// Buffers of at least this size, in bytes, are pages of the system's, aligned to it, so that it may back
 /// them by huge ones.
-const HUGE_PAGE: usize = 2 << 20;
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// The smallest page on x86-64.
 const PAGE: usize = 4 << 10;
@@ -77,6 +77,23 @@ impl AlignedBuffer {
     pub fn from_slice<T: Element>(values: &[T]) -> Self {
         let mut buffer = Self::zeroed(size_of_val(values));
         buffer.as_mut_slice::<T>().copy_from_slice(values);
+        buffer
+    }
+
+    /// A buffer that holds anything, in memory of another one as far as pages can go over: fresh memory is cleared by
+    /// the system first.
+    pub fn from_spare(spare: Self, bytes: usize) -> Self {
+        if spare.bytes == bytes {
+            return spare;
+        }
+        let buffer = Self::zeroed(bytes);
+        let both = spare.bytes.min(bytes);
+        let whole = both - both % HUGE_PAGE;
+        if whole > 0 {
+            // SAFETY: both are of a huge page or more, so they are mappings of their own that begin at one, and have so
+            // many whole ones; both are ours alone.
+            unsafe { move_pages(spare.start.as_ptr(), buffer.start.as_ptr(), whole) };
+        }
         buffer
     }
 
@@ -167,6 +184,29 @@ pub(crate) fn give_back(bytes: &mut [u8]) {
         // SAFETY: the pages lie within the range, which is ours alone while this runs. It is private memory, so what is
         // read of it next is initialised: zeros, or what the file has that it is a mapping of.
         unsafe { libc::madvise(start.add(before).cast(), whole, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Puts pages in the place of others, whose memory goes back to the system. The range that they leave stays mapped, and
+/// holds zeros. Where the system cannot, the others may hold zeros instead.
+///
+/// # Safety
+/// Both are whole pages of mappings that [`map_pages`] made, as many, do not overlap, and nobody else touches them
+/// while this runs.
+pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) {
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: as the caller says, both ranges are ours, and what the second one holds is not needed. They stay mapped,
+    // readable and writable, private and anonymous, so all that is read of them is initialised.
+    let moved = unsafe { libc::mremap(from.cast(), bytes, bytes, how, to) };
+    if moved == libc::MAP_FAILED {
+        // What was there may be unmapped by now.
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: as above.
+        let fresh = unsafe { libc::mmap(to.cast(), bytes, access, kind | libc::MAP_FIXED, -1, 0) };
+        if fresh == libc::MAP_FAILED {
+            handle_alloc_error(AlignedBuffer::layout(bytes, HUGE_PAGE));
+        }
+        advise_huge_pages(NonNull::new(to).expect("a mapping does not begin at 0"), bytes);
     }
 }
 
@@ -264,6 +304,43 @@ mod tests {
         give_back(&mut buffer.bytes_mut()[64..PAGE]);
         assert!(buffer.bytes()[64..PAGE].iter().all(|&byte| byte == 1), "there is no whole page");
         give_back(&mut []);
+    }
+
+    #[test]
+    fn pages_change_their_place_and_leave_zeros() {
+        let (mut from, mut to) = (AlignedBuffer::zeroed(3 * HUGE_PAGE + 64), AlignedBuffer::zeroed(2 * HUGE_PAGE));
+        from.bytes_mut().chunks_mut(HUGE_PAGE).zip(1..).for_each(|(page, number)| page.fill(number));
+        to.bytes_mut().fill(9);
+        let (start, end) = (from.bytes_mut().as_mut_ptr(), to.bytes_mut().as_mut_ptr());
+        for (page, place) in [(2, 0), (0, 1)] {
+            // SAFETY: both are huge pages of buffers that are larger, and nobody else has them.
+            unsafe { move_pages(start.add(page * HUGE_PAGE), end.add(place * HUGE_PAGE), HUGE_PAGE) };
+        }
+        let numbers = |buffer: &AlignedBuffer| -> Vec<u8> {
+            let pages = buffer.bytes().chunks(HUGE_PAGE);
+            let number = |page: &[u8]| page.iter().all(|&byte| byte == page[0]).then_some(page[0]);
+            pages.filter_map(number).collect()
+        };
+        assert_eq!(numbers(&from), [0, 2, 0, 4]);
+        assert_eq!(numbers(&to), [3, 1]);
+        from.bytes_mut().fill(5);
+        assert_eq!(numbers(&to), [3, 1], "they share nothing");
+    }
+
+    #[test]
+    fn a_spare_buffer_lends_its_memory() {
+        let spare = |bytes: usize| {
+            let mut buffer = AlignedBuffer::zeroed(bytes);
+            buffer.bytes_mut().fill(7);
+            buffer
+        };
+        let count = |buffer: AlignedBuffer| buffer.bytes().iter().filter(|&&byte| byte == 7).count();
+        assert_eq!(count(AlignedBuffer::from_spare(spare(100), 100)), 100);
+        assert_eq!(count(AlignedBuffer::from_spare(spare(100), 64)), 0);
+        for (from, to, moved) in [(3, 2, 2), (2, 3, 2)] {
+            let buffer = AlignedBuffer::from_spare(spare(from * HUGE_PAGE + 64), to * HUGE_PAGE + 64);
+            assert_eq!((buffer.len(), count(buffer)), (to * HUGE_PAGE + 64, moved * HUGE_PAGE));
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod pool;
 mod program;
 mod seat;
 
-pub use buffer::{ALIGNMENT, AlignedBuffer, Element};
+pub use buffer::{ALIGNMENT, AlignedBuffer, Element, HUGE_PAGE};
 pub use code::{Code, OutsideCode};
 #[cfg(feature = "jit")]
 pub use jit::JitError;

@@ -7,7 +7,7 @@
 //! moves need.
 
 use crate::abi::{Context, EntryFn, Part, StageFn, Table};
-use crate::buffer::{ALIGNMENT, AlignedBuffer, give_back};
+use crate::buffer::{ALIGNMENT, AlignedBuffer, HUGE_PAGE, give_back, move_pages};
 use crate::code::Code;
 use crate::pipeline;
 use crate::pool::Pool;
@@ -41,23 +41,26 @@ pub enum ExternalBuffer<'a> {
     Shared(&'a [u8]),
     /// Read or written.
     Exclusive(&'a mut [u8]),
-    /// Only read, and given up: when the code has made what lasts of it and needs it no more, its pages go back to the
-    /// system, and it holds nothing of use. The program must not [forget](Program::forget) from then on.
-    Spent(&'a mut [u8]),
+    /// Only read, and given up: when the code has made what lasts of it and needs it no more, its pages go where the
+    /// arena needs some, or back to the system, and it holds nothing of use. The program must not
+    /// [forget](Program::forget) from then on.
+    Spent(&'a mut AlignedBuffer),
 }
 
 impl ExternalBuffer<'_> {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Shared(bytes) => bytes,
-            Self::Exclusive(bytes) | Self::Spent(bytes) => bytes,
+            Self::Exclusive(bytes) => bytes,
+            Self::Spent(buffer) => buffer.bytes(),
         }
     }
 
     fn start(&mut self) -> *mut u8 {
         match self {
             Self::Shared(bytes) => bytes.as_ptr().cast_mut(),
-            Self::Exclusive(bytes) | Self::Spent(bytes) => bytes.as_mut_ptr(),
+            Self::Exclusive(bytes) => bytes.as_mut_ptr(),
+            Self::Spent(buffer) => buffer.bytes_mut().as_mut_ptr(),
         }
     }
 }
@@ -207,6 +210,7 @@ impl Program {
         let mut state = RunState {
             pool: &self.pool,
             spent: &self.spent,
+            arena: (self.addresses[0], self.code.layout().arena_bytes),
             starts: self.addresses.get(1..).unwrap_or_default(),
             sizes: &self.code.layout().externals,
             scratch: self.scratch.bytes_mut().as_mut_ptr(),
@@ -263,6 +267,8 @@ struct RunState<'a> {
     scratch_stride: usize,
     /// For each external whether its pages may go when it is not needed any more; empty if none may.
     spent: &'a [bool],
+    /// Where the arena begins, and its bytes.
+    arena: (*mut u8, usize),
     /// Where each external begins.
     starts: &'a [*mut u8],
     /// The bytes of each external.
@@ -271,7 +277,7 @@ struct RunState<'a> {
     marks: Option<&'a mut Vec<Mark>>,
 }
 
-static TABLE: Table = Table { launch, scratch, mark, spend, pipeline };
+static TABLE: Table = Table { launch, scratch, mark, spend, reuse, pipeline };
 
 /// [`Table::launch`]. A panic here ends the process: it cannot unwind into compiled code.
 unsafe extern "C" fn launch(context: *mut Context, parts: *const Part, count: u64) {
@@ -314,6 +320,22 @@ unsafe extern "C" fn spend(context: *mut Context, external: u64) {
         // SAFETY: the address and the size are those of an external that the caller gave exclusively for this run; no
         // kernel runs while the entry calls this, so nobody else touches it.
         give_back(unsafe { std::slice::from_raw_parts_mut(state.starts[external], state.sizes[external]) });
+    }
+}
+
+/// [`Table::reuse`].
+unsafe extern "C" fn reuse(context: *mut Context, external: u64, from: u64, to: u64, bytes: u64) {
+    // SAFETY: as in `launch`.
+    let state = unsafe { &*(*context).runtime.cast::<RunState<'_>>() };
+    let [external, from, to, bytes] = [external, from, to, bytes].map(|number| number as usize);
+    let ((arena, arena_bytes), size) = (state.arena, state.sizes[external]);
+    let is_whole = [from, to, bytes].iter().all(|number| number.is_multiple_of(HUGE_PAGE));
+    let is_inside = from + bytes <= size && to + bytes <= arena_bytes;
+    if state.spent.get(external) == Some(&true) && is_whole && is_inside && bytes > 0 {
+        // SAFETY: both are buffers of a huge page or more, so they begin at one and are mappings of their own; the
+        // ranges lie in them. The caller gave the external exclusively for this run, and the arena is the program's;
+        // no kernel runs while the entry calls this, so nobody else touches them.
+        unsafe { move_pages(state.starts[external].add(from), arena.add(to), bytes) };
     }
 }
 
@@ -431,10 +453,46 @@ mod tests {
         program.run(&mut [(&mut input).into(), (&mut output).into()]).unwrap();
         assert!(input.as_slice::<f32>().iter().all(|&value| value == 2.5), "it was not given up");
         program.forget();
-        program.run(&mut [ExternalBuffer::Spent(input.bytes_mut()), (&mut output).into()]).unwrap();
+        program.run(&mut [ExternalBuffer::Spent(&mut input), (&mut output).into()]).unwrap();
         assert!(input.bytes().iter().all(|&byte| byte == 0));
         program.run(&mut [(&input).into(), (&mut output).into()]).unwrap();
         assert_eq!(output.as_slice::<f32>(), [2.5]);
+    }
+
+    /// The first page of external 0 goes to the second one of the arena, and the rest is given up.
+    unsafe extern "C" fn reusing_entry(context: *mut Context) {
+        // SAFETY: the layout below has these pages.
+        unsafe {
+            let page = HUGE_PAGE as u64;
+            ((*(*context).table).reuse)(context, 0, 0, page, page);
+            // None of these has the pages that it names.
+            ((*(*context).table).reuse)(context, 0, page, 0, page);
+            ((*(*context).table).reuse)(context, 0, 0, 2 * page, page);
+            ((*(*context).table).spend)(context, 0);
+        }
+    }
+
+    #[test]
+    fn pages_of_what_is_spent_are_reused_and_no_others() {
+        let layout = Layout {
+            arena_bytes: 2 * HUGE_PAGE + 64,
+            arena_align: 64,
+            scratch_bytes: 0,
+            externals: vec![HUGE_PAGE + 64],
+        };
+        // SAFETY: `reusing_entry` keeps to this layout and writes nothing.
+        let code = unsafe { Code::from_entry(reusing_entry, layout) }.with_read_only(&[0]);
+        let mut program = Program::new(code, Arc::new(Pool::new(NonZeroUsize::MIN).unwrap()));
+        let mut input = AlignedBuffer::zeroed(HUGE_PAGE + 64);
+        input.bytes_mut().fill(3);
+        let count = |program: &Program| program.arena().bytes().iter().filter(|&&byte| byte == 3).count();
+        program.run(&mut [(&mut input).into()]).unwrap();
+        assert_eq!(count(&program), 0, "it was not given up");
+        program.forget();
+        program.run(&mut [ExternalBuffer::Spent(&mut input)]).unwrap();
+        assert_eq!(count(&program), HUGE_PAGE);
+        assert!(program.arena().bytes()[HUGE_PAGE..2 * HUGE_PAGE].iter().all(|&byte| byte == 3));
+        assert!(input.bytes()[..HUGE_PAGE].iter().all(|&byte| byte == 0));
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl<'w> Engine<'w> {
             externals.push(match external.role {
                 Role::Input(_) | Role::Answer(_) => buffer.into(),
                 Role::Weights(offset) => match pieces.next() {
-                    Some(piece) => ExternalBuffer::Spent(piece.bytes_mut()),
+                    Some(piece) => ExternalBuffer::Spent(piece),
                     None => ExternalBuffer::Shared(part(block, offset, external.bytes)),
                 },
                 Role::Call => {

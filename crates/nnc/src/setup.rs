@@ -241,15 +241,15 @@ pub(crate) fn program(asked: Option<Which>, project: &Project) -> Result<Which, 
 }
 
 /// The weights of an answer: from what was loaded of a file for all of it, whose tensors are then let go; without one,
-/// from the files that its layers name.
+/// from the files that its layers name. So many threads turn what has to be turned.
 pub(crate) fn weights(
     project: &Project,
     graphs: &AnswerGraphs,
-    file: Option<&Path>,
-    loaded: &mut Checkpoint,
+    (file, loaded): (Option<&Path>, &mut Checkpoint),
+    threads: NonZeroUsize,
 ) -> Result<Store, DriverError> {
     let Some(path) = file else { return graphs.store_of_layers(project) };
-    graphs.store(loaded, path)
+    graphs.store(loaded, path, threads)
 }
 
 /// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere,
@@ -263,7 +263,7 @@ pub(crate) fn opened_model(
     let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
     let told: BTreeMap<String, Tensor> =
         loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
-    let mut store = weights(project, &graphs, Some(weights_file), loaded)?;
+    let mut store = weights(project, &graphs, (Some(weights_file), loaded), NonZeroUsize::MIN)?;
     let wrong = |reason| DriverError::Weights { path: weights_file.to_owned(), reason };
     adopt(&mut store, &told).map_err(wrong)?;
     records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
@@ -276,7 +276,7 @@ pub(crate) fn weights_again(
     graphs: &AnswerGraphs,
     file: Option<&Path>,
 ) -> Result<Store, DriverError> {
-    weights(project, graphs, file, &mut checkpoint(file)?)
+    weights(project, graphs, (file, &mut checkpoint(file)?), NonZeroUsize::MIN)
 }
 
 /// The path in `name=path`, `name=@path` or `path`.

@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use nnc_kernel::program::{ArgRef, Launch, Loop, Program};
+use nnc_kernel::program::{ArgRef, Launch, Loop, Program, Reuse};
 use nnc_runtime::abi::offset;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -206,6 +206,7 @@ impl Entry<'_, '_> {
         self.b.switch_to_block(first);
         for (number, spent) in program.spent().iter().enumerate() {
             self.launch(number..number + 1);
+            program.reused.iter().filter(|reuse| reuse.after == number).for_each(|reuse| self.reuse(reuse));
             spent.iter().for_each(|&external| self.spend(external));
         }
         self.b.ins().jump(behind, &[]);
@@ -307,6 +308,14 @@ impl Entry<'_, '_> {
     fn spend(&mut self, external: u32) {
         let external = self.b.ins().iconst(types::I64, i64::from(external));
         self.call_runtime(offset::TABLE_SPEND, &[self.context, external], 0);
+    }
+
+    /// Has the runtime put pages of an external, which is not needed any more, in the place of pages of the arena.
+    fn reuse(&mut self, reuse: &Reuse) {
+        let numbers = [u64::from(reuse.external), reuse.from as u64, reuse.to as u64, reuse.bytes as u64];
+        let numbers = numbers.map(|number| self.b.ins().iconst(types::I64, number as i64));
+        let args: Vec<ir::Value> = std::iter::once(self.context).chain(numbers).collect();
+        self.call_runtime(offset::TABLE_REUSE, &args, 0);
     }
 
     /// Writes a launch's arguments from a place of the array on, and gives the place behind them.

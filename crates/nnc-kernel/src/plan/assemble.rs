@@ -1,12 +1,13 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::{ALIGNMENT, Arena};
-use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, stages};
+use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, reuse, stages};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
 use nnc_graph::NodeId;
 use nnc_opt::fuse::Partition;
+use std::ops::Range;
 
 /// Below so many operations a launch runs on the calling thread: waking others would take longer.
 pub const SERIAL_WORK: usize = 1 << 16;
@@ -27,6 +28,8 @@ pub fn assemble(
         let index = index.map(|index| address(index, &buffers, &arena)).transpose()?;
         program.loops.push(Loop { launches, steps, reverse, index, stages });
     }
+    let touched: Vec<_> =
+        line.launches[..program.prepare].iter().map(|launch| touched(launch, &buffers, &arena)).collect();
     let mut report = Vec::new();
     for (at, launch) in line.launches.into_iter().enumerate() {
         report.push(describe(partition, &launch, &buffers));
@@ -38,6 +41,10 @@ pub fn assemble(
         let kernel = enter(&mut program.kernels, launch.kernel);
         program.launches.push(Launch { kernel, args, serial, work });
     }
+    let sizes: Vec<usize> = externals.iter().map(|external| external.bytes).collect();
+    let (spent, arena_bytes) = (program.spent(), arena.bytes);
+    program.reused =
+        reuse::find(&reuse::Facts { touched: &touched, spent: &spent, externals: &sizes, arena: arena_bytes });
     for (at, (kernel, runs)) in report.iter_mut().zip(program.runs()).enumerate() {
         kernel.runs = runs;
         let company = program.abreast.iter().find(|launches| launches.contains(&at));
@@ -80,6 +87,15 @@ fn address(buffer: BufferId, buffers: &[Buffer], arena: &Arena) -> Result<ArgRef
             Ok(whole)
         }
     }
+}
+
+/// The parts of the arena that a launch touches, in bytes.
+fn touched(launch: &Pending, buffers: &[Buffer], arena: &Arena) -> Vec<Range<usize>> {
+    let part = |&(buffer, _): &(BufferId, _)| {
+        let root = arena::root(buffers, buffer).index();
+        arena.offsets[root].map(|offset| offset..offset + buffers[root].bytes)
+    };
+    launch.args.iter().filter_map(part).collect()
 }
 
 /// The place of a kernel that does the same, entered when it is new.

@@ -10,6 +10,9 @@ use crate::ir::{Kernel, Phase};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+/// The pages that [`Reuse`] is about, in bytes: the larger ones of x86-64, of which large buffers are made.
+pub const PAGE: usize = 2 << 20;
+
 /// Everything that one entry function runs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Program {
@@ -27,6 +30,24 @@ pub struct Program {
     /// Which of them run again and again: ranges that lie within one another or apart, by where they start, outer ones
     /// first.
     pub loops: Vec<Loop>,
+    /// Pages that change their place between launches that prepare, in the order of these.
+    pub reused: Vec<Reuse>,
+}
+
+/// Pages of an external that is read no more, in the place of pages of the arena that nothing has touched yet. What
+/// they hold there means nothing. Leaving it undone is always right; all sizes are in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Reuse {
+    /// Behind this launch, which is the last to read the external.
+    pub after: usize,
+    /// Its place in the plan's externals, counted from 0.
+    pub external: u32,
+    /// Where they begin in it.
+    pub from: usize,
+    /// Where they begin in the arena.
+    pub to: usize,
+    /// How many they are; a multiple of [`PAGE`], as the places are.
+    pub bytes: usize,
 }
 
 /// Launches that run again and again.

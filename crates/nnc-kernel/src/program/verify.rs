@@ -7,11 +7,13 @@
 //!   one for each of their launches, which are serial, an inner loop in one of them, and then no index.
 //! - Launches side by side are two or more, of one phase each; sets lie apart, in order, after what prepares, within no
 //!   loop with stages and across the bounds of none. None is given a place that another one writes.
+//! - Pages that change their place are whole, and of an external that their launch is the last to read; no page comes
+//!   to two places, or two to one.
 //!
 //! Not checked: that places lie in their buffers and that different ones share no bytes, since a launch does not say
 //! how many it touches. The plan's arena has its own tests.
 
-use super::{ArgRef, Loop, Program};
+use super::{ArgRef, Loop, PAGE, Program, Reuse};
 use crate::ir::verify::{Violation, verify};
 use crate::ir::{Direction, Param};
 use std::ops::Range;
@@ -23,10 +25,12 @@ use std::ops::Range;
 pub fn verify_program(program: &Program) -> Result<(), Vec<Violation>> {
     let mut found: Vec<Violation> =
         program.kernels.iter().filter_map(|kernel| verify(kernel).err()).flatten().collect();
+    let spent = program.spent();
     let parts = [
         of_each("launch", program.launches.len(), |number| launch(program, number)),
         of_each("loop", program.loops.len(), |number| repeated(program, number).map(str::to_owned)),
         of_each("set", program.abreast.len(), |number| together(program, number).map(str::to_owned)),
+        of_each("reuse", program.reused.len(), |number| reused(program, &spent, number).map(str::to_owned)),
     ];
     found.extend(parts.into_iter().flatten());
     if found.is_empty() { Ok(()) } else { Err(found) }
@@ -116,6 +120,28 @@ fn together(program: &Program, number: usize) -> Option<&'static str> {
     }
 }
 
+fn reused(program: &Program, spent: &[Vec<u32>], number: usize) -> Option<&'static str> {
+    let own = &program.reused[number];
+    let meets = |one: usize, other: usize, bytes: usize| one < other + bytes && other < one + own.bytes;
+    let clashes = |other: &Reuse| {
+        meets(own.to, other.to, other.bytes)
+            || (own.external == other.external && meets(own.from, other.from, other.bytes))
+    };
+    let mut touched = program.launches.iter().take(own.after + 1).flat_map(|launch| &launch.args);
+    let pages = own.to as u64..(own.to + own.bytes) as u64;
+    if own.bytes == 0 || ![own.from, own.to, own.bytes].iter().all(|bytes| bytes.is_multiple_of(PAGE)) {
+        Some("it is not of whole pages")
+    } else if !spent.get(own.after).is_some_and(|spent| spent.contains(&own.external)) {
+        Some("its launch is not the last to read the external")
+    } else if program.reused[..number].iter().any(clashes) {
+        Some("one of the pages is in another place already")
+    } else if touched.any(|arg| arg.buffer == 0 && pages.contains(&arg.offset)) {
+        Some("what lies there in the arena was made before")
+    } else {
+        None
+    }
+}
+
 fn has_one_phase(program: &Program, launch: usize) -> bool {
     let kernel = program.kernels.get(program.launches[launch].kernel as usize);
     kernel.is_some_and(|kernel| kernel.phases.len() == 1)
@@ -167,6 +193,23 @@ mod tests {
         assert_eq!(told(&program([[0, 64], [0, 64]], 1)), shared);
         let phases = ["set 0: a launch has several phases, which need a barrier"];
         assert_eq!(told(&program([[0, 64], [0, 128]], 2)), phases);
+    }
+
+    /// The first launch makes something at `PAGE` of the arena out of external 0.
+    #[test]
+    fn only_whole_pages_that_are_free_change_their_place() {
+        let mut good = Program { abreast: vec![], prepare: 1, ..program([[0, PAGE as u64], [0, 128]], 1) };
+        good.launches[0].args[0] = ArgRef::new(1, 0);
+        let reuse = Reuse { after: 0, external: 0, from: 0, to: 2 * PAGE, bytes: PAGE };
+        let with = |reused: &[Reuse]| told(&Program { reused: reused.to_vec(), ..good.clone() });
+        assert!(with(&[reuse, Reuse { from: PAGE, to: 0, ..reuse }]).is_empty());
+        assert_eq!(with(&[Reuse { bytes: 64, ..reuse }]), ["reuse 0: it is not of whole pages"]);
+        let early = ["reuse 0: its launch is not the last to read the external"];
+        assert_eq!(with(&[Reuse { external: 1, ..reuse }]), early);
+        let twice = ["reuse 1: one of the pages is in another place already"];
+        assert_eq!(with(&[reuse, Reuse { to: 3 * PAGE, ..reuse }]), twice);
+        assert_eq!(with(&[reuse, Reuse { from: PAGE, ..reuse }]), twice);
+        assert_eq!(with(&[Reuse { to: PAGE, ..reuse }]), ["reuse 0: what lies there in the arena was made before"]);
     }
 
     #[test]

@@ -16,9 +16,10 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     setup::note_choices(&project, &options.file, &BTreeMap::new())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
-    let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let engines = engines(&options.isa);
     let mut compiler = setup::native(None, engines[0], options.passes)?;
+    let file = (options.weights.as_deref(), &mut loaded);
+    let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let deployment = Deployment::new(&graphs.subject(&loaded), store, &compiler, &engines)?;
     let size = deployment.write(&options.output, &compiler)?;

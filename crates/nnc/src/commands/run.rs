@@ -30,8 +30,9 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     setup::note_choices(&project, &options.file, &sizes)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
-    let mut store = setup::weights(&project, &graphs, options.weights.as_deref(), &mut loaded)?;
     let mut compiler = setup::compiler(&options.engine)?;
+    let file = (options.weights.as_deref(), &mut loaded);
+    let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let subject = graphs.subject(&loaded);
     let manifest = &outline(&subject);
