@@ -8,9 +8,9 @@ less the smallest of the rounds, of their median; that of a ratio, of the quotie
 disturb are taken again while there is `--patience`.
 
 A step of training is one step of Adam on a batch; nnc's copies its batch in, the peers' tensors are in place already. A
-step of inference is one call of a host program whose input is in a tensor of the engine; nnc and OpenVINO answer in place.
-Every engine has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything is timed. In training the
-losses of nnc's first steps from PyTorch's weights must be PyTorch's.
+step of inference is one call of a host program whose input is in a tensor of the engine; nnc and OpenVINO answer in
+place. Every engine has the same weights, and nnc's answer must be PyTorch's within the tolerance below before anything
+is timed. In training the losses of nnc's first steps from PyTorch's weights must be PyTorch's.
 
 Rows of kind int8 are networks quantised after training: nnc's by `nnc quantise`, with the products that it chooses and with all
 of them, beside nnc's f32 with and without Winograd's form and the peers' int8. After them stands which are slower than nnc's f32.

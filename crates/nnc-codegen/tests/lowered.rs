@@ -361,7 +361,8 @@ fn epilogues_at_the_edge() {
     }
 }
 
-/// Few rows by a matrix that is too large for the caches: the columns that come next are asked for, also behind the last.
+/// Few rows by a matrix that is too large for the caches: the columns that come next are asked for, also behind the
+/// last.
 #[test]
 fn few_rows_by_a_matrix_from_memory() {
     for [rows, depth, columns] in [[1, 1040, 520], [4, 1029, 777], [2, 4100, 129]] {

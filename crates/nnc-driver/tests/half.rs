@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// Products, norms with states, convolutions, a maximum, a loop, a table, numbers of other dtypes: all in `HALF`.
 const NETWORK: &str = "
     model Net(x: f32[N, 12], k: i32[N]) -> f32[N, 3] {
-        x = HALF(x) |> dense(16) |> gelu |> layer_norm
+        given = HALF(x)
+        x = given |> dense(16) |> gelu |> layer_norm
         image = reshape(x, [N, 1, 4, 4]) |> conv2d(4, kernel=3, padding=1) |> batch_norm |> relu |> max_pool2d(2)
         y = concat([gru(reshape(x, [N, 4, 4]), 5)[:, -1], flatten(image), HALF(k)[:, new] / 4, x[:, 0..1]], axis=-1)
         param table: HALF[3, 8] = normal_init(std=0.2)
@@ -26,7 +27,11 @@ const NETWORK: &str = "
             h = maximum(h, 0.5 * y + HALF(i))
             yield h
         }
-        return f32(dense(y + h[-1], 8) * take(table, k)) |> dense(3)
+        return (f32(dense(y + h[-1], 8) * take(table, k)) |> dense(3)) + 0.01 * casts(given)
+    }
+    fn casts(x: HALF[N, 12]) -> f32[N, 1] {
+        a = x[:, 0..1]; b = x[:, 1..2]
+        return f32(i32(floor(a))) + f32(i64(a * b)) + f32(u8(clip(100 * b, 0, 255))) + f32(bool(a)) + f32(2 * f64(b))
     }
     fn zeros_of(x: real[...S]) -> real[...S] = 0 * x
     fn example() -> (f32[12], i32) {

@@ -2,13 +2,13 @@
 //!
 //! No kernel adds or multiplies `f16` or `bf16`. Whatever an op takes of them becomes f32 in front of it, and what it
 //! gives is rounded behind it, to nearest, ties to even. A sum, difference, product, quotient or root is then what one
-//! rounding of the exact result gives, since f32 has more than twice as many digits as either and two (S. Figueroa,
-//! "When is double rounding innocuous?", SIGNUM Newsletter 30, 1995). Functions such as `exp` and reductions are rounded
-//! twice, as is a number of another dtype that is cast to 16 bits: it goes by way of f32.
+//! rounding of the exact result gives, since f32 has at least two digits more than twice as many as either (S.
+//! Figueroa, "When is double rounding innocuous?", SIGNUM Newsletter 30, 1995). Functions such as `exp` and reductions
+//! are rounded twice, as is a number of another dtype that is cast to 16 bits: it goes by way of f32.
 //!
-//! On entry a verified graph without `grad`; on exit only leaves, views, loops, and ops that read one element for each
-//! that they give have values of 16 bits, and casts between them and f32. Derivatives were taken before: they are
-//! rounded like the rest.
+//! On entry a verified graph without `grad`; on exit only leaves, views, loops, stored matrices, ops that read one
+//! element for each that they give, casts to f32, and casts to 16 bits, have values of 16 bits. Derivatives were taken
+//! before: they are rounded like the rest.
 
 use crate::rewrite::{Fuel, Rewriter, with_body};
 use nnc_graph::{DType, Graph, Node, NodeId, Op, TensorType, ValueId};

@@ -1,4 +1,4 @@
-//! Zeroed memory aligned to [`ALIGNMENT`] bytes, with views as slices of numbers.
+//! Memory aligned to [`ALIGNMENT`] bytes, with views as slices of numbers.
 //!
 //! Every buffer that compiled code touches is aligned to a cache line, which is also the widest
 //! vector, so that generated code may use aligned vector moves at the buffer's start.
@@ -32,7 +32,8 @@ macro_rules! elements {
 }
 elements!(f32, f64, i8, u8, i16, u16, i32, u32, i64, u64);
 
-/// A fixed number of bytes, zero at first, aligned to [`ALIGNMENT`].
+/// A fixed number of bytes aligned to [`ALIGNMENT`]: zeros at first, unless they are [of another
+/// buffer](AlignedBuffer::from_spare).
 pub struct AlignedBuffer {
     start: NonNull<u8>,
     bytes: usize,
@@ -187,26 +188,40 @@ pub(crate) fn give_back(bytes: &mut [u8]) {
     }
 }
 
-/// Puts pages in the place of others, whose memory goes back to the system. The range that they leave stays mapped, and
-/// holds zeros. Where the system cannot, the others may hold zeros instead.
+/// Puts huge pages in the place of others, whose memory goes back to the system. The range that they leave stays
+/// mapped, and holds zeros. Where the system cannot, they stay where they are. Ends the process when there is no memory
+/// for it.
 ///
 /// # Safety
-/// Both are whole pages of mappings that [`map_pages`] made, as many, do not overlap, and nobody else touches them
+/// Both are whole huge pages of mappings that [`map_pages`] made, as many, do not overlap, and nobody else touches them
 /// while this runs.
 pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) {
-    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-    // SAFETY: as the caller says, both ranges are ours, and what the second one holds is not needed. They stay mapped,
-    // readable and writable, private and anonymous, so all that is read of them is initialised.
-    let moved = unsafe { libc::mremap(from.cast(), bytes, bytes, how, to) };
-    if moved == libc::MAP_FAILED {
-        // What was there may be unmapped by now.
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: as above.
-        let fresh = unsafe { libc::mmap(to.cast(), bytes, access, kind | libc::MAP_FIXED, -1, 0) };
-        if fresh == libc::MAP_FAILED {
-            handle_alloc_error(AlignedBuffer::layout(bytes, HUGE_PAGE));
+    // One by one: pages that were moved before are mappings of their own, and the system may not move two at once.
+    for at in (0..bytes).step_by(HUGE_PAGE) {
+        // SAFETY: as the caller says, of one page of them.
+        if !unsafe { move_page(from.add(at), to.add(at)) } {
+            return;
         }
-        advise_huge_pages(NonNull::new(to).expect("a mapping does not begin at 0"), bytes);
+    }
+}
+
+/// Moves one of [`move_pages`]; gives whether the system can.
+///
+/// # Safety
+/// As there.
+unsafe fn move_page(from: *mut u8, to: *mut u8) -> bool {
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: both ranges are ours, and what the second one holds is not needed. They stay mapped, readable and
+    // writable, private and anonymous, so all that is read of them is initialised.
+    let moved = unsafe { libc::mremap(from.cast(), HUGE_PAGE, HUGE_PAGE, how, to) };
+    if moved != libc::MAP_FAILED {
+        return true;
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        // It does not know the call, or how it is to be done, and looked at nothing else.
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM) => false,
+        // The second range may be unmapped by now, and another thread may have got it.
+        _ => handle_alloc_error(AlignedBuffer::layout(HUGE_PAGE, HUGE_PAGE)),
     }
 }
 
@@ -335,6 +350,9 @@ mod tests {
             buffer
         };
         let count = |buffer: AlignedBuffer| buffer.bytes().iter().filter(|&&byte| byte == 7).count();
+        // Of several mappings by then.
+        let patched = AlignedBuffer::from_spare(spare(HUGE_PAGE), 3 * HUGE_PAGE);
+        assert_eq!(count(AlignedBuffer::from_spare(patched, 2 * HUGE_PAGE)), HUGE_PAGE);
         assert_eq!(count(AlignedBuffer::from_spare(spare(100), 100)), 100);
         assert_eq!(count(AlignedBuffer::from_spare(spare(100), 64)), 0);
         for (from, to, moved) in [(3, 2, 2), (2, 3, 2)] {

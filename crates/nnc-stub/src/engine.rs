@@ -101,8 +101,8 @@ fn described(outside: Option<&Outside>) -> String {
 pub enum Weights<'w> {
     /// In one block, aligned to 64 bytes, at the offsets of the manifest.
     Block(&'w [u8]),
-    /// In a buffer for each external that is weights, in their order. They are the engine's own: what the first run
-    /// makes something of that lasts, it gives back to the system.
+    /// In a buffer for each external that is weights, in their order. They are the engine's own: of what the first run
+    /// makes something of that lasts, the pages go where the program needs some, or back to the system.
     Pieces(Vec<AlignedBuffer>),
 }
 

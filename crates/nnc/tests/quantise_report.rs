@@ -66,7 +66,8 @@ fn every_product_is_listed_with_its_reason() {
     let mut recurrent = of(&|name| name.starts_with("lstm_1"));
     recurrent.sort_unstable();
     assert_eq!(recurrent, [None, Some("in a loop")], "{told:#}");
-    assert_eq!(of(&|name| name.starts_with("attention")), [Some("product of two activations")], "{told:#}");
+    // Of queries by keys, and of what they give by values.
+    assert_eq!(of(&|name| name.starts_with("attention")), [Some("product of two activations"); 2], "{told:#}");
     assert_eq!(of(&|name| name.starts_with("Net at")), [Some("product by a constant")], "{told:#}");
     let steps = |name: &str| {
         let rows = told["layers"].as_array().unwrap().iter();
@@ -83,7 +84,8 @@ fn weights_alone_list_every_product_too() {
     let folder = trained();
     let told = quantised(folder.path(), &["--weights-only", "bf16"]);
     let of = |is_meant: &dyn Fn(&str) -> bool| reason(&told["matrices"], "path", is_meant);
-    assert_eq!(of(&|name| name.starts_with("attention")), [Some("product of two activations")], "{told:#}");
+    // Of queries by keys, and of what they give by values.
+    assert_eq!(of(&|name| name.starts_with("attention")), [Some("product of two activations"); 2], "{told:#}");
     assert_eq!(of(&|name| name == "conv_transpose2d_1.w"), [Some("it is no matrix")], "{told:#}");
     assert_eq!(of(&|name| name.starts_with("Net at")), [Some("product by a constant")], "{told:#}");
 }

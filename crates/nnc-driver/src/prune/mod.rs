@@ -304,8 +304,8 @@ fn sampled_zeros(entry: &Entry, elements: usize) -> f64 {
     (0..SAMPLES).filter(is_zero).count() as f64 / SAMPLES as f64
 }
 
-/// Elements of a sample. With fewer zeros than half of what is asked for in it, a weight has not that many: the odds are
-/// beyond reckoning, and at worst its product is computed as that of any weight, to the same bits.
+/// Elements of a sample. With fewer zeros than half of what is asked for in it, a weight has not that many: the odds
+/// are beyond reckoning, and at worst its product is computed as that of any weight, to the same bits.
 const SAMPLES: usize = 2048;
 
 /// Elements that are counted at a time.

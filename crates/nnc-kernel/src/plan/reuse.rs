@@ -5,7 +5,7 @@
 //! the arena is touched next, and what they hold there means nothing, as what any memory of the arena holds at first.
 //!
 //! Only whole pages are handed on, so the first packed weights, and what lies on a page that is touched already, take
-//! new ones. No more pages are in use at any time than without: what is handed on was there, and is needed soon.
+//! new ones. No more pages are in use than when the first weights are packed: what is handed on was there.
 
 use crate::program::{PAGE, Reuse};
 use std::ops::Range;

@@ -38,8 +38,8 @@ pub struct Touched {
     pub loaded: f64,
     /// That are stored.
     pub stored: f64,
-    /// Of both, those that no prefetcher follows: far from the ones of the round before, or, where the code does not ask
-    /// for what comes next, of so many places in the same sets of a cache that they push one another out.
+    /// Of both, those that no prefetcher follows: far from the ones of the round before, or, where the code does not
+    /// ask for what comes next, of so many places in the same sets of a cache that they push one another out.
     pub scattered: f64,
 }
 

@@ -20,7 +20,10 @@ fn cast_of_cast(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
     let from = graph.ty(inner.operands[0]).dtype;
     // A float becomes an integer by saturation, an integer by wrapping: the way matters then.
     let same_way = to.is_float() || middle.is_float() == from.is_float() || *to == DType::Bool;
-    (holds_all(*middle, from) && same_way).then(|| Term::op(op.clone(), &[inner.operands[0]]))
+    // Kernels read floats of 16 bits by way of f32 alone.
+    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
+    let stays = is_half(from) && *middle == DType::F32 && !is_half(*to);
+    (holds_all(*middle, from) && same_way && !stays).then(|| Term::op(op.clone(), &[inner.operands[0]]))
 }
 
 /// Whether every value of `narrow` is one of `wide`.
