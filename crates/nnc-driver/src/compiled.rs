@@ -165,7 +165,7 @@ const LARGEST_TENSOR: i64 = 1 << 38;
 ///
 /// # Errors
 /// [`DriverError::Usage`] that names the type.
-fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
+pub fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     for (_, node) in graph.nodes() {
         if let Op::Scan(scan) = &node.op {
             check_sizes(&scan.body)?;

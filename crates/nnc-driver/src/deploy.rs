@@ -16,7 +16,7 @@ use crate::prune;
 use crate::store::Store;
 use nnc_codegen::Backend;
 use nnc_data::{FieldType, Vocabulary};
-use nnc_graph::{Graph, Op, OutputKind, TensorType};
+use nnc_graph::{Graph, Op, OutputKind, TensorType, ValueId};
 use nnc_kernel::{Lowered, Role};
 use nnc_lang::elaborate::ParameterKind;
 use nnc_opt::PassLog;
@@ -24,7 +24,7 @@ use nnc_runtime::image::PAGE;
 use nnc_runtime::{ALIGNMENT, AlignedBuffer};
 use nnc_stub::manifest::{External, Port, Reading, Role as Place, Variant};
 use nnc_stub::{Engine, Manifest, Weights};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A compiled answer with its weights.
@@ -313,18 +313,42 @@ fn answers(subject: &Subject<'_>) -> Vec<Port> {
     results(subject.graph).into_iter().map(port).collect()
 }
 
-/// An answer that ends in a softmax gives probabilities; a plain one with as many numbers as there are classes, scores.
+/// An answer that ends in a softmax or a sigmoid gives probabilities; another one with as many numbers as there are
+/// classes gives scores, unless it is computed from probabilities.
 fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
     let output = subject.graph.outputs().iter().find(|output| output.name == name);
-    let origin = output.and_then(|output| subject.graph.definition(output.value).origin);
-    let function = origin.map(|id| subject.graph.origin(id).function.as_str());
+    let Some(output) = output.filter(|output| subject.graph.ty(output.value).dtype.is_float() && !row.dims.is_empty())
+    else {
+        return Reading::Values;
+    };
     let about_classes = !subject.classes.is_empty() && row.dims.last() == Some(&subject.classes.len());
-    match function {
-        Some("softmax") if !row.dims.is_empty() => Reading::Probabilities,
-        _ if about_classes && name != "probabilities" => Reading::Logits,
-        _ if about_classes => Reading::Probabilities,
+    match function_of(subject.graph, output.value) {
+        Some("softmax") => Reading::Probabilities,
+        Some("sigmoid") if about_classes => Reading::Probabilities,
+        _ if about_classes && name == "probabilities" => Reading::Probabilities,
+        _ if about_classes && !is_of_probabilities(subject.graph, output.value) => Reading::Logits,
         _ => Reading::Values,
     }
+}
+
+/// The library function that made a value.
+fn function_of(graph: &Graph, value: ValueId) -> Option<&str> {
+    graph.definition(value).origin.map(|id| graph.origin(id).function.as_str())
+}
+
+/// Whether a value is computed element by element from what a softmax, its logarithm or a sigmoid gave.
+fn is_of_probabilities(graph: &Graph, value: ValueId) -> bool {
+    let (mut left, mut seen) = (vec![value], BTreeSet::new());
+    while let Some(value) = left.pop() {
+        if matches!(function_of(graph, value), Some("softmax" | "log_softmax" | "sigmoid")) {
+            return true;
+        }
+        let node = graph.definition(value);
+        if node.op.is_elementwise() || matches!(node.op, Op::Reshape(_) | Op::Broadcast { .. } | Op::Slice(_)) {
+            left.extend(node.operands.iter().copied().filter(|&operand| seen.insert(operand)));
+        }
+    }
+    false
 }
 
 /// Where an external lives; parameters and constants are appended to the weights.

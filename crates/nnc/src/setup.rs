@@ -398,6 +398,7 @@ pub(crate) fn fitted(
     passes: &pipeline::Options,
     tuning: Option<&Tuning>,
 ) -> Result<Fitted, Failure> {
+    nnc_driver::compiled::check_sizes(graph)?;
     let optimised = nnc_opt::optimise(graph, passes).map_err(|error| DriverError::Internal(error.to_string()))?;
     let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.unwrap_or_else(all);

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{command, fails, ok};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -95,4 +96,78 @@ fn a_training_counts_parameters_alone() {
         serde_json::from_str(&ok(folder.path(), &["show", "net.nn", "--bind", "D=6", "--json"])).unwrap();
     let whole = shown["layers"].as_array().unwrap().last().unwrap();
     assert_eq!(whole["parameters"], 19, "{whole}");
+}
+
+/// Examples of one batch and of another draw different numbers in an evaluation, and the same ones in the next.
+#[test]
+fn each_batch_of_an_evaluation_draws_its_own_numbers() {
+    let metrics = "noise = normal([N])\n    metric first = mean(noise)\n    metric square = mean(noise ** 2)";
+    let metrics = format!("{metrics}\n    answer each");
+    let split = "test: (f32[6], f32) = synthetic(make, count=4)\n    x: f32[6] =";
+    let changes = [("answer each", metrics.as_str()), ("batch = 16", "batch = 1"), ("x: f32[6] =", split)];
+    let folder = written(SHAPES, &changes);
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    let told = || ok(folder.path(), &["eval", "net.nn", "--weights", "run/last.safetensors", "--json"]);
+    let (once, again) = (told(), told());
+    let of = |text: &str| serde_json::from_str::<Value>(text).unwrap()["test"].clone();
+    let number = |name: &str| of(&once)[name].as_f64().unwrap_or_else(|| panic!("{once}"));
+    assert!((number("square") - number("first").powi(2)).abs() > 1e-3, "{once}");
+    assert_eq!(of(&once), of(&again));
+}
+
+/// What a run draws has names of its own; a source of the data that has such a name stays.
+#[test]
+fn nothing_is_drawn_over_the_data() {
+    let table = "metric table = confusion(i32(x[:, 0]), i32(y), 2)\n    answer each";
+    let source = "test: (f32[6], f32) = csv(\"run/table-test.svg\")\n    x: f32[6]";
+    let folder = written(SHAPES, &[("answer each", table), ("x: f32[6]", source)]);
+    let rows = "a,b,c,d,e,f,g\n0,0,0,0,0,0,0\n";
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/table-test.svg"), rows).unwrap();
+    let said = fails(folder.path(), &["train", "net.nn", "--out", "run"]);
+    assert!(said.contains("table-test.svg"), "{said}");
+    assert_eq!(fs::read_to_string(folder.path().join("run/table-test.svg")).unwrap(), rows);
+    ok(folder.path(), &["train", "net.nn", "--out", "other"]);
+}
+
+/// Scores are told as probabilities, probabilities and what is made of them as they are; whole numbers are no scores.
+#[test]
+fn answers_about_classes_are_told_as_what_they_are() {
+    let model = "model Two(x: f32[N, D]) -> f32[N, 2] = dense(x, 2)\nmodel Line";
+    let loss = "layer two = Two()\n    z = two(x)\n    minimize mse(Line(x), y) + 0 * mean(z)";
+    let answers = "answer scores = z
+    answer shares = softmax(z)
+    answer mixed = 0.5 * softmax(z) + 0.5 * softmax(2 * z)
+    answer marks = i64(z > 0)
+    answer each";
+    let classes = "classes = [\"no\", \"yes\"]\n    y: f32 =";
+    let loss = ("minimize mse(Line(x), y)", loss);
+    let changes = [("model Line", model), loss, ("answer each", answers), ("y: f32 =", classes)];
+    let folder = written(SHAPES, &changes);
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    fs::write(folder.path().join("x.csv"), "1,2,3,4,5,6\n").unwrap();
+    let told = |answer: &str| {
+        let weights = ["run", "net.nn", "--weights", "run/last.safetensors"];
+        ok(folder.path(), &[&weights[..], &["--answer", answer, "--input", "x=x.csv", "--json"]].concat())
+    };
+    for (answer, are_shares) in [("scores", true), ("shares", true), ("mixed", false), ("marks", false)] {
+        assert_eq!(told(answer).contains("probability"), are_shares, "{answer}: {}", told(answer));
+    }
+}
+
+/// What has no shape by itself, and what is larger than any memory, is said to be.
+#[test]
+fn a_model_without_a_shape_and_one_without_end_are_refused() {
+    let folder = written("model P(x: f32[...B, 4]) -> f32[...B, 4] = x * 2\n", &[]);
+    ok(folder.path(), &["check", "net.nn"]);
+    for command in [&["show", "net.nn"][..], &["explain", "net.nn"], &["dump", "net.nn", "--at", "opt"]] {
+        let said = fails(folder.path(), command);
+        assert!(said.contains("E0204") && said.contains("any number of dims"), "{said}");
+    }
+    let text = "model A(x: f32[N, 4]) -> f32[N, 4] = x + sum(zeros([4294967296, 4294967296]))\n";
+    let folder = written(text, &[]);
+    for command in [&["explain", "net.nn"][..], &["dump", "net.nn", "--at", "opt"]] {
+        let said = fails(folder.path(), command);
+        assert!(said.contains("larger than any memory"), "{said}");
+    }
 }

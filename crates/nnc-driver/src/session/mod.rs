@@ -354,7 +354,8 @@ impl<'a> Session<'a> {
         self.measure(part).map(|(metrics, _)| metrics)
     }
 
-    /// Means of loss and metrics over a split, and the sums of those that are matrices.
+    /// Means of loss and metrics over a split, and the sums of those that are matrices. Each batch draws its own random
+    /// numbers, the same ones each time.
     ///
     /// # Errors
     /// As [`Self::evaluate`].
@@ -365,11 +366,13 @@ impl<'a> Session<'a> {
         let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
         let mut means = Means::new(recipe);
         let mut matrices = Vec::new();
+        let mut seed = self.seed;
         while let Some(batch) = batches.next_batch()? {
             let ready = self.programs.get(Purpose::Evaluate, batch.rows, &self.store)?;
             let program = &mut ready.program;
             fill(program, self.data, batch)?;
-            program.set_i64("$seed", self.seed);
+            program.set_i64("$seed", seed);
+            seed = seed.wrapping_add(NEXT_BATCH);
             if let Err(error) = program.run(&mut self.store) {
                 return Err(self.explained(error, Purpose::Evaluate, batch).in_files(part));
             }
@@ -445,6 +448,8 @@ impl<'a> Session<'a> {
     }
 }
 
+/// From the seed of one batch of an evaluation to that of the next: an odd number far from those that users choose.
+const NEXT_BATCH: i64 = 0x4f1b_bcdc_bfa5_3e0b;
 /// More than any data set has examples, so that no two presentations share a number.
 const DRAWS_PER_EPOCH: i64 = 1 << 32;
 

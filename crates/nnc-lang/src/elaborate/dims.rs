@@ -316,6 +316,19 @@ pub fn dim_names(ty: &Type, names: &mut Vec<Ident>) {
     }
 }
 
+/// The name of a `...S` in a tensor type, if there is one.
+pub fn rest_name(ty: &Type) -> Option<&Ident> {
+    match &ty.kind {
+        TypeKind::Named { dims, .. } => dims.iter().flatten().find_map(|dim| match dim {
+            DimExpr::Rest(name) => Some(name),
+            DimExpr::Expr(_) => None,
+        }),
+        TypeKind::Tuple(items) => items.iter().find_map(rest_name),
+        TypeKind::List(item) => rest_name(item),
+        TypeKind::Function(..) | TypeKind::Error => None,
+    }
+}
+
 fn axes(count: usize) -> String {
     if count == 1 { "1 dim".to_owned() } else { format!("{count} dims") }
 }

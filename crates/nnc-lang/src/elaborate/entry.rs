@@ -263,6 +263,7 @@ impl Elaborator<'_> {
         };
         let function = program.function(item)?;
         let settings = self.recipe_settings(name, item, function)?;
+        self.refuse_open_rest(name, function)?;
         self.enter(item, function, "", Span::default());
         self.bind_sizes(function, bind);
         self.bind_arguments_only(function, &settings);
@@ -271,6 +272,16 @@ impl Elaborator<'_> {
         self.put_out("result", &result);
         self.finish_updates();
         (!result.is_poison()).then_some(())
+    }
+
+    /// Reports an input of any number of dims: what is made by itself has a shape.
+    fn refuse_open_rest(&mut self, name: &str, function: &Function) -> Option<()> {
+        let tensors = function.params.iter().filter(|param| super::types::is_tensor(&param.ty));
+        let Some(rest) = tensors.filter_map(|param| super::dims::rest_name(&param.ty)).next() else { return Some(()) };
+        let message = format!("`{name}` takes any number of dims here, so it is no network by itself");
+        let help = format!("name the dims, or write a model that does and calls `{name}`");
+        self.report(Diagnostic::new(Code::E0204, rest.span, message).help(help));
+        None
     }
 
     /// The compile-time arguments that a recipe gives its model: `train Lm(vocab=65) on text`. Reports what is missing.

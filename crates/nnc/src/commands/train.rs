@@ -12,6 +12,7 @@ use nnc_driver::store::Mismatch;
 use nnc_driver::train::{Event, Observer, Outcome, TrainOptions, files_of, prepare_folder, remarks, train};
 use nnc_driver::{Dataset, DriverError, Learned, Project, Session, Wanted, report};
 use nnc_graph::DType;
+use nnc_lang::elaborate::RecipeInfo;
 use nnc_stub::present::printable;
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,7 +57,11 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     };
     let reads = setup::reads(&project, options.data.as_deref(), options.init.as_deref());
     // A plot whose place is taken by a folder is not drawn; that ends no training.
-    own_files(&out).filter(|file| file.is_file()).try_for_each(|file| setup::check_target(&file, &reads))?;
+    let drawn = drawn_files(&out, project.recipe(Some(recipe))?);
+    own_files(&out)
+        .chain(drawn)
+        .filter(|file| file.is_file())
+        .try_for_each(|file| setup::check_target(&file, &reads))?;
     let _unless_used = NewFolders::of(&out);
     prepare_folder(&training)?;
     if let Some(report) = &options.report {
@@ -146,6 +151,20 @@ fn close(recorder: Recorder, outcome: Result<Outcome, DriverError>, out: &Path) 
 /// What a run writes into its folder.
 fn own_files(out: &Path) -> impl Iterator<Item = PathBuf> {
     files_of(out).into_iter().chain(plots::files_of(out))
+}
+
+/// The files of a run's folder that have names of what its recipe draws: `NAME-003.png`, `NAME-test.svg`.
+fn drawn_files(out: &Path, recipe: &RecipeInfo) -> impl Iterator<Item = PathBuf> {
+    let is_of = |file: &str, stem: &str, ending: &str| {
+        file.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-') && rest.ends_with(ending))
+    };
+    let is_drawn = move |file: &PathBuf| {
+        file.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            recipe.pictures.iter().any(|stem| is_of(name, stem, ".png"))
+                || recipe.matrices.iter().any(|stem| is_of(name, stem, ".svg"))
+        })
+    };
+    fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_drawn)
 }
 
 /// A report that cannot be written should be known before the training, not after it.

@@ -58,7 +58,14 @@ fn reduction(call: &mut Call<'_, '_>, op: ReduceOp) -> Option<Value> {
     {
         return match numbers::fold(scalar, &items) {
             Some(value) => Some(value),
-            None => call.fail(Code::E0311, 0, format!("`{}` of a list that is empty or not of numbers", op.name())),
+            None => {
+                let name = &call.builtin.name;
+                call.fail(
+                    Code::E0311,
+                    0,
+                    format!("`{name}` of a list that is empty, not of numbers, or gives too large a number"),
+                )
+            }
         };
     }
     let x = call.tensor(0)?;
