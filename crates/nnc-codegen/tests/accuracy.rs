@@ -98,7 +98,8 @@ fn f64_special_values() {
 #[test]
 fn turns_of_large_arguments() {
     let limit = 2f64.powi(51);
-    let references: [(&str, fn(f64) -> f64); 2] = [("sin", f64::sin), ("cos", f64::cos)];
+    type Function = fn(f64) -> f64;
+    let references: [(&str, Function); 2] = [("sin", f64::sin), ("cos", f64::cos)];
     for (name, reference) in references {
         for exponent in 20..51 {
             for x in [1.0, 1.23456789, 1.999999].map(|part| part * 2f64.powi(exponent)) {

@@ -75,7 +75,8 @@ mod tests {
     /// The first launch packs external 0 to pages 3 and 4 and a part of 5, the second one external 1 to pages 0 and 1.
     #[test]
     fn pages_go_where_the_arena_is_touched_next() {
-        let touched = [vec![3 * PAGE..5 * PAGE + 64], std::iter::once(0..2 * PAGE).collect()];
+        let parts = [3 * PAGE..5 * PAGE + 64, 0..2 * PAGE];
+        let touched = parts.map(|part| std::iter::once(part).collect::<Vec<_>>());
         let (spent, externals) = ([vec![0], vec![1]], [3 * PAGE - 1, 2 * PAGE]);
         let facts = Facts { touched: &touched, spent: &spent, externals: &externals, arena: 6 * PAGE + 64 };
         let reuse = |after, external, from, to, pages| Reuse {
