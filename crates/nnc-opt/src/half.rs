@@ -20,7 +20,7 @@ pub fn widen_half(graph: &Graph) -> Option<Graph> {
 }
 
 /// Whether a float has 16 bits.
-fn is_half(dtype: DType) -> bool {
+pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::Bf16)
 }
 

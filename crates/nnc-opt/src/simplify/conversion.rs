@@ -1,6 +1,7 @@
 //! Rules of casts.
 
 use super::{Rule, Term};
+use crate::half::is_half;
 use nnc_graph::{DType, Graph, Op, ValueId};
 
 /// All of them.
@@ -21,7 +22,6 @@ fn cast_of_cast(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
     // A float becomes an integer by saturation, an integer by wrapping: the way matters then.
     let same_way = to.is_float() || middle.is_float() == from.is_float() || *to == DType::Bool;
     // Kernels read floats of 16 bits by way of f32 alone.
-    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
     let stays = is_half(from) && *middle == DType::F32 && !is_half(*to);
     (holds_all(*middle, from) && same_way && !stays).then(|| Term::op(op.clone(), &[inner.operands[0]]))
 }
