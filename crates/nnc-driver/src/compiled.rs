@@ -453,7 +453,7 @@ impl CompiledGraph {
 
     /// An operation and where it stands in the source, in words.
     pub fn place_of(&self, node: &Node) -> String {
-        let place = node.origin.map(|id| self.graph.origin(id)).map_or(String::new(), |origin| {
+        let place = self.graph.origin_of(node).map_or(String::new(), |origin| {
             let path = if origin.path.is_empty() { String::new() } else { format!(" ({})", origin.path) };
             format!(" in `{}`{path} at {}", origin.function, origin.place)
         });

@@ -322,7 +322,7 @@ fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
         return Reading::Values;
     };
     let about_classes = !subject.classes.is_empty() && row.dims.last() == Some(&subject.classes.len());
-    match function_of(subject.graph, output.value) {
+    match subject.graph.function_of(subject.graph.definition(output.value)) {
         Some("softmax") => Reading::Probabilities,
         Some("sigmoid") if about_classes => Reading::Probabilities,
         _ if about_classes && name == "probabilities" => Reading::Probabilities,
@@ -331,19 +331,14 @@ fn reading(subject: &Subject<'_>, name: &str, row: &FieldType) -> Reading {
     }
 }
 
-/// The library function that made a value.
-fn function_of(graph: &Graph, value: ValueId) -> Option<&str> {
-    graph.definition(value).origin.map(|id| graph.origin(id).function.as_str())
-}
-
 /// Whether a value is computed element by element from what a softmax, its logarithm or a sigmoid gave.
 fn is_of_probabilities(graph: &Graph, value: ValueId) -> bool {
     let (mut left, mut seen) = (vec![value], BTreeSet::new());
     while let Some(value) = left.pop() {
-        if matches!(function_of(graph, value), Some("softmax" | "log_softmax" | "sigmoid")) {
+        let node = graph.definition(value);
+        if matches!(graph.function_of(node), Some("softmax" | "log_softmax" | "sigmoid")) {
             return true;
         }
-        let node = graph.definition(value);
         if node.op.is_elementwise() || matches!(node.op, Op::Reshape(_) | Op::Broadcast { .. } | Op::Slice(_)) {
             left.extend(node.operands.iter().copied().filter(|&operand| seen.insert(operand)));
         }

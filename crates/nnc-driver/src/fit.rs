@@ -135,7 +135,7 @@ impl Culprit {
     /// What lies in a buffer while `kernel` runs.
     pub fn new(graph: &Graph, buffer: &ArenaBuffer, kernel: Option<&KernelReport>) -> Self {
         let node = |graph: &Graph, id: NodeId| {
-            let origin = graph.node(id).origin.map(|id| graph.origin(id));
+            let origin = graph.origin_of(graph.node(id));
             let place = origin.map(|origin| origin.place.clone()).unwrap_or_default();
             (origin.map(|origin| origin.path.clone()).unwrap_or_default(), place)
         };

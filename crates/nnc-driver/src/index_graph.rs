@@ -107,7 +107,7 @@ fn known_values(graph: &Graph) -> Vec<bool> {
 fn held_values(graph: &Graph, known: &[bool], data: &str) -> Vec<bool> {
     let mut held = vec![false; graph.value_count()];
     for (_, node) in graph.nodes() {
-        let of_block = node.origin.map(|id| graph.origin(id)).is_some_and(|origin| origin.function == data);
+        let of_block = graph.function_of(node) == Some(data);
         let of_operands = node.operands.iter().any(|operand| held[operand.index()]);
         let is_held = match &node.op {
             Op::Input { .. } => true,

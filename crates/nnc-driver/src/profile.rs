@@ -233,8 +233,7 @@ fn computes(graph: &Graph, kernel: &KernelReport) -> String {
 pub fn described(graph: &Graph, value: ValueId) -> String {
     let node = graph.definition(value);
     let (ty, op) = (graph.ty(value), node.op.name());
-    let function = node.origin.map(|id| graph.origin(id).function.as_str());
-    match function.filter(|function| !function.is_empty() && *function != op) {
+    match graph.function_of(node).filter(|function| *function != op) {
         Some(function) => format!("{ty} {op} ({function})"),
         None => format!("{ty} {op}"),
     }

@@ -68,6 +68,11 @@ impl DType {
         matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::F64)
     }
 
+    /// Whether it is a floating-point type of 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::F16 | Self::Bf16)
+    }
+
     /// Whether it is an integer type (`bool` is none).
     pub fn is_int(self) -> bool {
         matches!(self, Self::I8 | Self::U8 | Self::I16 | Self::I32 | Self::I64)

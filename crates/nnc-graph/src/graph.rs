@@ -256,6 +256,16 @@ impl Graph {
         &self.origins[id.index()]
     }
 
+    /// Where a node comes from; `None` for those that a pass made of nothing in the source.
+    pub fn origin_of(&self, node: &Node) -> Option<&Origin> {
+        node.origin.map(|id| self.origin(id))
+    }
+
+    /// The library function, model or block that a node comes from; `None` where the source names none.
+    pub fn function_of(&self, node: &Node) -> Option<&str> {
+        self.origin_of(node).map(|origin| origin.function.as_str()).filter(|function| !function.is_empty())
+    }
+
     /// The nodes that use a result of `id`, in program order, each once.
     pub fn users(&self, id: NodeId) -> Vec<NodeId> {
         let outgoing = self.nodes.neighbors_directed(NodeIndex::new(id.index()), Direction::Outgoing);

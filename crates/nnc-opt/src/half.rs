@@ -19,11 +19,6 @@ pub fn widen_half(graph: &Graph) -> Option<Graph> {
     has_arithmetic(graph).then(|| widened(graph))
 }
 
-/// Whether a float has 16 bits.
-pub(crate) fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::Bf16)
-}
-
 fn has_arithmetic(graph: &Graph) -> bool {
     graph.nodes().any(|(_, node)| match &node.op {
         Op::Scan(scan) => has_arithmetic(&scan.body),
@@ -33,13 +28,13 @@ fn has_arithmetic(graph: &Graph) -> bool {
 
 /// Whether kernels do this as it is.
 fn stays(graph: &Graph, node: &Node) -> bool {
-    let half = |value: &ValueId| is_half(graph.ty(*value).dtype);
+    let half = |value: &ValueId| graph.ty(*value).dtype.is_half();
     let of_single = |value: &ValueId| graph.ty(*value).dtype == DType::F32;
     match &node.op {
         Op::Input { .. } | Op::Param { .. } | Op::State { .. } | Op::Constant(_) | Op::DotStored(_) => true,
         Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Gather { .. } => true,
         Op::Cast(DType::F32) => true,
-        Op::Cast(to) if is_half(*to) => node.operands.iter().all(of_single),
+        Op::Cast(to) if to.is_half() => node.operands.iter().all(of_single),
         _ => !node.operands.iter().chain(&node.results).any(half),
     }
 }
@@ -63,7 +58,7 @@ fn in_single(rewriter: &mut Rewriter<'_>, id: NodeId, node: &Node, wide: &mut BT
     rewriter.at(id);
     let mut operands = rewriter.operands(node);
     for operand in &mut operands {
-        if is_half(rewriter.ty(*operand).dtype) {
+        if rewriter.ty(*operand).dtype.is_half() {
             *operand = *wide.entry(*operand).or_insert_with(|| rewriter.emit(Op::Cast(DType::F32), &[*operand]));
         }
     }
@@ -72,7 +67,7 @@ fn in_single(rewriter: &mut Rewriter<'_>, id: NodeId, node: &Node, wide: &mut BT
     let made = made.unwrap_or_else(|error| panic!("compiler bug: {id} in f32: {error}"));
     for (&old, value) in node.results.iter().zip(made) {
         let dtype = rewriter.old().ty(old).dtype;
-        let value = if is_half(dtype) { rewriter.emit(Op::Cast(dtype), &[value]) } else { value };
+        let value = if dtype.is_half() { rewriter.emit(Op::Cast(dtype), &[value]) } else { value };
         rewriter.replace(old, value);
     }
 }
@@ -80,9 +75,9 @@ fn in_single(rewriter: &mut Rewriter<'_>, id: NodeId, node: &Node, wide: &mut BT
 /// The op, giving f32 where it says itself that it gives 16 bits.
 fn single(op: &Op) -> Op {
     match op {
-        Op::Cast(to) if is_half(*to) => Op::Cast(DType::F32),
-        Op::Extent { dim, dtype } if is_half(*dtype) => Op::Extent { dim: dim.clone(), dtype: DType::F32 },
-        Op::Iota { ty, axis } if is_half(ty.dtype) => {
+        Op::Cast(to) if to.is_half() => Op::Cast(DType::F32),
+        Op::Extent { dim, dtype } if dtype.is_half() => Op::Extent { dim: dim.clone(), dtype: DType::F32 },
+        Op::Iota { ty, axis } if ty.dtype.is_half() => {
             Op::Iota { ty: TensorType::new(DType::F32, ty.shape.clone()), axis: *axis }
         }
         other => other.clone(),

@@ -65,7 +65,7 @@ impl Product<'_> {
 /// Which use of a layer a node belongs to; where there is none, what function it comes from and at which line of the
 /// source.
 pub fn place(graph: &Graph, node: &Node) -> String {
-    let Some(origin) = node.origin.map(|id| graph.origin(id)) else { return node.op.name().to_owned() };
+    let Some(origin) = graph.origin_of(node) else { return node.op.name().to_owned() };
     let function = if origin.function.is_empty() { node.op.name() } else { &origin.function };
     match (origin.path.is_empty(), origin.place.is_empty()) {
         (false, _) => origin.path.clone(),

@@ -41,8 +41,8 @@ fn node_line(graph: &Graph, node: &Node) -> String {
     if !types.is_empty() {
         let _ = write!(line, " : {}", types.join(", "));
     }
-    if let Some(origin) = node.origin {
-        let _ = write!(line, " // {}", origin_words(graph.origin(origin)));
+    if let Some(origin) = graph.origin_of(node) {
+        let _ = write!(line, " // {}", origin_words(origin));
     }
     line
 }

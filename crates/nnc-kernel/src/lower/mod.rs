@@ -198,7 +198,7 @@ pub fn lower_with(
 
 /// Floats of 16 bits are read as stored matrices, moved, and made from and into f32: nothing computes with them.
 fn refuse_storage_floats(graph: &Graph) -> Result<(), LowerError> {
-    let is_storage = |value: &ValueId| matches!(graph.ty(*value).dtype, DType::F16 | DType::Bf16);
+    let is_storage = |value: &ValueId| graph.ty(*value).dtype.is_half();
     for (_, node) in graph.nodes() {
         match &node.op {
             Op::Scan(scan) => refuse_storage_floats(&scan.body)?,

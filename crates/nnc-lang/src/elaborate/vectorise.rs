@@ -43,7 +43,7 @@ pub fn vectorise(
     let mut batcher = Batcher { target, n: n.clone() };
     let mut lanes: BTreeMap<ValueId, Lane> = BTreeMap::new();
     for (id, node) in example.nodes().filter(|(id, _)| needed[id.index()]) {
-        let origin = node.origin.map(|origin| example.origin(origin).clone());
+        let origin = example.origin_of(node).cloned();
         let operands: Vec<Lane> = node.operands.iter().map(|operand| lanes[operand]).collect();
         let results = batcher.inline(node, &operands, origin, leaf)?;
         debug_assert_eq!(results.len(), node.results.len(), "node {id} has all its results");

@@ -100,10 +100,9 @@ fn attempt(
 /// A node as reports name it.
 pub fn described(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
-    let from = node.origin.map(|origin| graph.origin(origin)).filter(|origin| !origin.function.is_empty());
     let value = node.results[0];
-    match from {
-        Some(origin) => format!("{} {value} ({})", node.op.name(), origin.function),
+    match graph.function_of(node) {
+        Some(function) => format!("{} {value} ({function})", node.op.name()),
         None => format!("{} {value}", node.op.name()),
     }
 }

@@ -218,8 +218,7 @@ impl<'g> Network<'g> {
 /// What a node does, and where in the source it comes from. Reductions are called by their function, which says more.
 fn described(graph: &Graph, node: &Node) -> String {
     let place = place(graph, node);
-    let origin = node.origin.map(|id| graph.origin(id));
-    let function = origin.map(|origin| origin.function.as_str());
+    let function = graph.function_of(node);
     let what = match &node.op {
         op if is_product(op) && graph.ty(node.operands[0]).dtype == DType::U8 => "product of bytes",
         op if is_product(op) => "product of floats",

@@ -1,7 +1,6 @@
 //! Rules of casts.
 
 use super::{Rule, Term};
-use crate::half::is_half;
 use nnc_graph::{DType, Graph, Op, ValueId};
 
 /// All of them.
@@ -22,7 +21,7 @@ fn cast_of_cast(graph: &Graph, op: &Op, x: &[ValueId]) -> Option<Term> {
     // A float becomes an integer by saturation, an integer by wrapping: the way matters then.
     let same_way = to.is_float() || middle.is_float() == from.is_float() || *to == DType::Bool;
     // Kernels read floats of 16 bits by way of f32 alone.
-    let stays = is_half(from) && *middle == DType::F32 && !is_half(*to);
+    let stays = from.is_half() && *middle == DType::F32 && !to.is_half();
     (holds_all(*middle, from) && same_way && !stays).then(|| Term::op(op.clone(), &[inner.operands[0]]))
 }
 

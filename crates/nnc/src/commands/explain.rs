@@ -189,8 +189,7 @@ fn operations(graph: &Graph, nodes: &[NodeId]) -> String {
             Some((_, count)) => *count += 1,
             None => ops.push((node.op.name(), 1)),
         }
-        let function = node.origin.map(|id| graph.origin(id).function.as_str());
-        functions.extend(function.filter(|function| !functions.contains(function)));
+        functions.extend(graph.function_of(node).filter(|function| !functions.contains(function)));
     }
     let counted =
         |(name, count): &(&str, usize)| if *count == 1 { (*name).to_owned() } else { format!("{name} x{count}") };

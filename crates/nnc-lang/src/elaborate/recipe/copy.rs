@@ -19,7 +19,7 @@ pub(crate) fn copy(
             copies.insert(node.results[0], value);
             continue;
         }
-        let origin = node.origin.map(|origin| target.intern_origin(source.origin(origin).clone()));
+        let origin = source.origin_of(node).map(|origin| target.intern_origin(origin.clone()));
         let former = target.set_origin(origin);
         let operands: Vec<ValueId> = node.operands.iter().map(|operand| copies[operand]).collect();
         let results = target.add(node.op.clone(), &operands);

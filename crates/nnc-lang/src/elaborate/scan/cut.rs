@@ -59,7 +59,7 @@ impl Cut {
         let mut map: BTreeMap<ValueId, ValueId> = inputs.zip((0..).map(ValueId)).collect();
         for &id in &self.nodes {
             let node = graph.node(id);
-            let origin = node.origin.map(|origin| body.intern_origin(graph.origin(origin).clone()));
+            let origin = graph.origin_of(node).map(|origin| body.intern_origin(origin.clone()));
             body.set_origin(origin);
             let operands: Vec<ValueId> = node.operands.iter().map(|operand| map[operand]).collect();
             let results = body.add(node.op.clone(), &operands);

@@ -20,7 +20,7 @@ pub(super) fn calls(graph: &Graph, forward: &[bool]) -> BTreeMap<ValueId, Call> 
     };
     let mut found = BTreeMap::new();
     for (result, body) in bodies(graph, is_body) {
-        let origin = graph.node(result).origin.map(|id| graph.origin(id));
+        let origin = graph.origin_of(graph.node(result));
         let Some(function) = origin.map(|origin| origin.function.clone()) else { continue };
         // A model is called with parameters that are its own; its steps say more than its name.
         let is_function = function.starts_with(char::is_lowercase);

@@ -87,7 +87,7 @@ pub(super) fn give_every_value_a_name(graph: &Graph) -> Graph {
 
 /// The use of the function that a node belongs to, as `conv2d_1`, else the function.
 fn weak_base(graph: &Graph, node: &Node) -> String {
-    let Some(origin) = node.origin.map(|id| graph.origin(id)) else { return "t".to_owned() };
+    let Some(origin) = graph.origin_of(node) else { return "t".to_owned() };
     let last = origin.path.rsplit('.').next().unwrap_or_default();
     match (last.starts_with(&origin.function), origin.function.is_empty()) {
         (true, false) => origin.path.clone(),
