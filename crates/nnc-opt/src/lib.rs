@@ -6,6 +6,7 @@
 //! | [`runner`] | runs a pass: timing, verification, dumps, fuel |
 //! | [`rewrite`] | the patch API that every pass builds its new graph through |
 //! | [`unfold`] | convolutions in more than two spatial axes become two-dimensional |
+//! | `looked_up` | products of looked-up rows that are looked up themselves |
 //! | [`grad`] | expansion of `grad`: a table of vector-Jacobian products |
 //! | [`mod@half`] | floats of 16 bits computed in f32 |
 //! | [`simplify`] | exact local rules, grouped by operator |
@@ -26,7 +27,8 @@
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
-//! is off by default says otherwise; of floats of 16 bits [`mod@half`] says what is rounded twice.
+//! is off by default says otherwise. Rounded in other places are floats of 16 bits, as [`mod@half`] says, what `absorb`
+//! moves into weights, and derivatives by tables, as `looked_up` says.
 #![forbid(unsafe_code)]
 
 mod absorb;
@@ -39,6 +41,7 @@ pub mod fuse;
 pub mod grad;
 pub mod half;
 pub mod layout;
+mod looked_up;
 pub mod narrow;
 mod parameters;
 pub mod pipeline;

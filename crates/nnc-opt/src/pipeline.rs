@@ -1,6 +1,7 @@
 //! The pipeline: the passes over a graph in their order.
 //!
-//! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional.
+//! 1. `unfold`: convolutions in more than two spatial axes become two-dimensional; `looked_up`: tables are multiplied
+//!    instead of the rows that are read of them.
 //! 2. `grad`: derivatives become plain ops.
 //! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes
 //!    nothing; bodies of loops go through them, too.
@@ -22,7 +23,8 @@ use crate::recompute::{self, Choice, Copies};
 use crate::rewrite::{Fuel, everywhere};
 use crate::runner::{PassLog, Runner};
 use crate::{
-    OptError, absorb, cse, dce, fold, grad, half, layout, put_back, rescore, simplify, tidy, unfold, wavefront,
+    OptError, absorb, cse, dce, fold, grad, half, layout, looked_up, put_back, rescore, simplify, tidy, unfold,
+    wavefront,
 };
 use nnc_graph::{Graph, Op};
 
@@ -91,6 +93,8 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let mut runner = Runner::new(options.fuel, options.verify, options.dump);
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
+    let graph =
+        runner.run("looked_up", &graph, |graph, fuel| everywhere(graph, fuel, &looked_up::multiply_tables))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
     let mut graph = changed("half", graph, &mut runner, options.fast_math, half::widen_half)?;

@@ -2,6 +2,9 @@
 
 use crate::ir::{Builder, Value};
 
+/// So many tasks are few: a thread that gets one more than the others has much more to do.
+const FEW_TASKS: usize = 64;
+
 /// How a range is divided into tasks. It depends on shapes alone, so that any number of threads gives the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Split {
@@ -16,6 +19,15 @@ impl Split {
     pub fn new(total: usize, grain: usize, unit: usize) -> Self {
         let grain = grain.max(1).next_multiple_of(unit.max(1)) as i64;
         Self { total: total as i64, grain: grain.min((total as i64).max(1)) }
+    }
+
+    /// Equal parts of at most about `grain`, as many as a power of two while they are few: then each of two or four
+    /// threads has as much to do as the others, and kernels over the same rows leave each thread the rows that are in
+    /// its own cache.
+    pub fn even(total: usize, grain: usize, unit: usize) -> Self {
+        let tasks = Self::new(total, grain, unit).tasks() as usize;
+        let wanted = if tasks <= FEW_TASKS { tasks.next_power_of_two() } else { tasks };
+        Self::new(total, total.div_ceil(wanted), unit)
     }
 
     /// Number of tasks.

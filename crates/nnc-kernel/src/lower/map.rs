@@ -97,10 +97,10 @@ fn emit(
     };
     let grain = (TASK_WORK / work.max(1)).max(64);
     if rows == 1 {
-        let split = Split::new(inner, grain, 64);
+        let split = Split::even(inner, grain, 64);
         draft.builder.phase(split.tasks(), |b, task| body.flat(b, task, split));
     } else {
-        let split = Split::new(rows, grain / inner, 1);
+        let split = Split::even(rows, grain / inner, 1);
         draft.builder.phase(split.tasks(), |b, task| body.rows(b, task, split));
     }
     lowering.launch(draft, frame, inner * rows * work)

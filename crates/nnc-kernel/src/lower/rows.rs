@@ -41,7 +41,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let lines = Lines::default();
     let body =
         Body { frame: &frame, passes: &passes, outputs: &group.outputs, lines: &lines, kept: &kept, lanes, outer };
-    let split = Split::new(passes.rows, TASK_WORK / (row * work), 1);
+    let split = Split::even(passes.rows, TASK_WORK / (row * work), 1);
     draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split));
     lowering.launch_counted(draft, &frame, passes.rows * row * work, cost::in_all(graph, &group.nodes))
 }

@@ -59,7 +59,7 @@ fn write(lowering: &mut Lowering<'_>, (id, axes): (NodeId, &[usize]), whole: Pla
     let update = Update { frame: &frame, dims: &dims, part, starts: &starts, axes, to, id };
     let elements: usize = dims.iter().product();
     let inner = dims.last().copied().unwrap_or(1);
-    let split = Split::new(elements / inner, TASK_WORK / 2 / inner, 1);
+    let split = Split::even(elements / inner, TASK_WORK / 2 / inner, 1);
     let lanes = lowering.lanes_of(whole.elem);
     draft.builder.phase(split.tasks(), |b, task| {
         let rows = split.bounds(b, task);

@@ -333,7 +333,7 @@ impl Body<'_, '_> {
         let Some(sums) = self.sums else {
             let levels = self.levels(b, &windows);
             let product = self.product(b, &windows, (zero, zero), columns.0, &levels);
-            let next = self.panels_from(b, columns.1, zero);
+            let next = self.next_from(b, columns.1, zero);
             return self.multiply(b, &product, range, next, &Sink::Epilogue(target, point, first_row));
         };
         let stride = shape.sums_stride() as i64;
@@ -343,7 +343,7 @@ impl Body<'_, '_> {
             let levels = self.levels(b, &windows);
             let product = self.product(b, &windows, terms, columns.0, &levels);
             let after = b.add_index(terms.1, shape.slab() as i64);
-            let next = self.panels_from(b, columns.0, after);
+            let next = self.next_from(b, columns.0, after);
             self.multiply(b, &product, range, next, &Sink::Sum(sums, origin, stride));
         });
         let step = b.index(1);
@@ -430,6 +430,15 @@ impl Body<'_, '_> {
     /// Where the weights of a column lie from some term on.
     fn panels_from(&self, b: &mut Builder, column: Value, terms: Value) -> Value {
         b.affine(&[(column, self.shape.depth() as i64), (terms, self.shape.tile.columns() as i64)], 0)
+    }
+
+    /// Where the weights lie that are needed next: those of a column from some term on or, behind the last one, the
+    /// first ones again. What lies behind all weights is other threads': to ask for it would take it from their caches.
+    fn next_from(&self, b: &mut Builder, column: Value, terms: Value) -> Value {
+        let next = self.panels_from(b, column, terms);
+        let (first, end) = (b.index(0), b.index((self.shape.columns * self.shape.depth()) as i64));
+        let is_over = b.ge(next, end);
+        b.select(is_over, first, next)
     }
 
     /// Computes a block of the product; the weights of the next one lie at `next`.
