@@ -93,8 +93,7 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let mut runner = Runner::new(options.fuel, options.verify, options.dump);
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
-    let graph =
-        runner.run("looked_up", &graph, |graph, fuel| everywhere(graph, fuel, &looked_up::multiply_tables))?;
+    let graph = runner.run("looked_up", &graph, |graph, fuel| everywhere(graph, fuel, &looked_up::multiply_tables))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
     let mut graph = changed("half", graph, &mut runner, options.fast_math, half::widen_half)?;
