@@ -10,7 +10,7 @@
 use super::memory::{BufferId, Home, Source};
 use super::{LowerError, Lowering, indexed, map};
 use nnc_graph::{Graph, Op, ValueId};
-use nnc_opt::fuse::{Group, GroupKind};
+use nnc_opt::fuse::{Class, Group, GroupKind, class};
 
 /// When something runs that is made for others to use, the earliest last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,12 +33,25 @@ pub fn constants(graph: &Graph, captured: impl Fn(ValueId) -> bool) -> Vec<bool>
 impl Lowering<'_> {
     /// Whether a value is the same in every run.
     pub fn is_constant(&self, value: ValueId) -> bool {
-        self.constants[value.index()]
+        self.holds(&self.constants, value)
     }
 
     /// Whether a value is the same in every step of the innermost loop, if not in every run.
     pub fn is_fixed(&self, value: ValueId) -> bool {
-        self.is_constant(value) || self.fixed[value.index()]
+        self.is_constant(value) || self.holds(&self.fixed, value)
+    }
+
+    /// Whether something holds of a value, and of all that it is a view of. Views have no kernel, so the schedule may
+    /// put them before the groups that make what they are views of.
+    fn holds(&self, of: &[bool], mut value: ValueId) -> bool {
+        while of[value.index()] {
+            let node = self.graph.definition(value);
+            if class(&node.op) != Class::View {
+                return true;
+            }
+            value = node.operands[0];
+        }
+        false
     }
 
     /// When what follows from a value alone is made.
@@ -66,24 +79,16 @@ impl Lowering<'_> {
         operands.filter(|operand| !is_own(**operand)).all(|&operand| self.is_constant(operand))
     }
 
-    /// Whether a view is one of what is the same in every step.
-    fn views_fixed(&self, group: &Group) -> bool {
-        group.kind == GroupKind::View && group.nodes.iter().all(|&id| self.is_fixed(self.graph.node(id).operands[0]))
-    }
-
-    /// Decides whether a group, whose operands' groups are decided, is computed once. If it is not, because it shares a
+    /// Decides whether a group, whose operands' kernels are decided, is computed once. If it is not, because it shares a
     /// kernel with what changes or is given out, neither is what follows from it.
     pub fn settle(&mut self, group: &Group) -> bool {
+        if matches!(group.kind, GroupKind::Leaf | GroupKind::View) {
+            return false;
+        }
         let prepared = self.is_prepared(group);
-        let lasts = match group.kind {
-            GroupKind::Leaf => true,
-            GroupKind::View => self.reads_constants(group),
-            _ => prepared,
-        };
-        let is_fixed = group.kind == GroupKind::Leaf || self.views_fixed(group);
         for &result in group.nodes.iter().flat_map(|&id| &self.graph.node(id).results) {
-            self.constants[result.index()] &= lasts;
-            self.fixed[result.index()] &= is_fixed;
+            self.constants[result.index()] &= prepared;
+            self.fixed[result.index()] = false;
         }
         prepared
     }
