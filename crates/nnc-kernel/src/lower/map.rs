@@ -5,7 +5,7 @@ use super::frame::{Axes, Frame, Read, Walk};
 use super::loops::{Split, coordinates, span, widths};
 use super::matmul::interleave;
 use super::memory::{BufferId, KernelDraft, Place, Source};
-use super::{LowerError, Lowering, cost};
+use super::{LowerError, Lowering, cost, turn};
 use crate::ir::{Builder, Direction, Value};
 use nnc_graph::ValueId;
 use nnc_opt::fuse::Group;
@@ -49,6 +49,9 @@ pub fn copy_as(
         let place = Place { layout: from.clone(), ..place.clone() };
         if interleave::fits(&place, &axes.dims) {
             return interleave::copy(lowering, &place, (&axes.dims, to));
+        }
+        if let Some(across) = turn::axis(lowering, &place, &axes.dims) {
+            return turn::copy(lowering, (&place, across), (&axes.dims, to));
         }
     }
     let mut draft = KernelDraft::new("copy");

@@ -13,6 +13,7 @@
 //! | [`frame`], [`evaluate`], [`loops`] | a group along its domain, a member at a point |
 //! | [`scalar`], [`indexed`] | elementwise ops; ops that read from other places |
 //! | [`map`], [`rows`], [`reduce`], [`accumulate`], [`update`] | elementwise groups; reductions; updates in place |
+//! | [`turn`] | copies that turn a matrix |
 //! | [`matmul`] | matrix products: the microkernel, the loops around it, packing, how they are cut |
 //! | [`conv`], [`winograd`], [`depthwise`] | convolutions, their transposes, and pooling that is taken in |
 //! | [`sparse`] | products and convolutions by constant matrices with many zeros |
@@ -47,6 +48,7 @@ mod scatter;
 mod sparse;
 mod stored;
 mod tuning;
+mod turn;
 mod update;
 mod window;
 mod winograd;
