@@ -234,7 +234,12 @@ impl<'p> Elaborator<'p> {
 
     /// Adds a node, as [`Elaborator::emit`]; `None` after an error.
     pub fn emit_all(&mut self, op: Op, operands: &[ValueId], span: Span) -> Option<Vec<ValueId>> {
-        match self.graph.add(op.clone(), operands) {
+        let former = self.is_line_of_user(span).then(|| self.enter_origin_at(span));
+        let made = self.graph.add(op.clone(), operands);
+        if let Some(former) = former {
+            self.graph.set_origin(former);
+        }
+        match made {
             Ok(results) => Some(results),
             Err(_) if self.undecidable(&op, operands) => None,
             Err(error) => {
@@ -242,6 +247,13 @@ impl<'p> Elaborator<'p> {
                 None
             }
         }
+    }
+
+    /// Whether a node comes from its own line: one that the body of a user's model or block makes. The nodes of a
+    /// function come from where it is called, all of them, as they are one step there.
+    fn is_line_of_user(&self, span: Span) -> bool {
+        let is_function = self.frames.last().is_none_or(|frame| frame.kind == scope::FrameKind::Function);
+        !is_function && span != Span::default() && !self.program.is_library(span)
     }
 
     /// An input of the graph, made when it is first asked for.

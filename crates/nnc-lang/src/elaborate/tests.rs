@@ -246,3 +246,24 @@ fn elaborating_twice_gives_one_graph() {
     let made = || format!("{:?}", unit.model("Cnn", &BTreeMap::new()).expect("a graph").nodes().collect::<Vec<_>>());
     assert_eq!(made(), made());
 }
+
+/// What a model computes in its own lines comes from them; what a function does, from the line that calls it.
+#[test]
+fn nodes_come_from_lines() {
+    let text = "
+fn twice(x: f32[N]) -> f32[N] {
+    y = x + x
+    return y
+}
+model M(x: f32[N]) -> f32[N] {
+    a = tanh(x)
+    b = twice(a)
+    return exp(b)
+}";
+    let graph = unit(text).model("M", &BTreeMap::from([("N".to_owned(), 4)])).expect("a graph");
+    let place = |name: &str| {
+        let (_, node) = graph.nodes().find(|(_, node)| node.op.name() == name).expect("such an op");
+        graph.origin_of(node).expect("it has an origin").place.as_str()
+    };
+    assert_eq!(["tanh", "add", "exp"].map(place), ["test.nn:7", "test.nn:8", "test.nn:9"]);
+}
