@@ -3,7 +3,7 @@
 mod common;
 
 use nnc_graph::testing::{conv, dot, input, random_inputs};
-use nnc_graph::{DType, Graph, Op, OutputKind, Shape, TensorType};
+use nnc_graph::{DType, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp};
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::{Finished, run};
 use nnc_kernel::predict::{Bound, Machine, predict};
@@ -128,4 +128,29 @@ fn a_faster_machine_is_predicted_to_be_faster() {
     let faster = machine.with_rates(2.0 * machine.peak(2), 3.0 * machine.memory_rate(2), 2);
     assert!((faster.hertz / machine.hertz - 2.0).abs() < 1e-9);
     assert!((faster.memory_rate(2) / machine.memory_rate(2) - 3.0).abs() < 1e-9);
+}
+
+/// A sum of so many numbers, each of which goes through so many functions first.
+fn sum_behind(functions: usize) -> Graph {
+    let mut graph = Graph::new("sum");
+    let x = input(&mut graph, "x", &[150_000]);
+    let value = (0..functions).fold(x, |value, _| graph.emit(Op::Unary(UnaryOp::Sin), &[value]));
+    let sum = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[value]);
+    graph.add_output("y", sum, OutputKind::Result);
+    graph
+}
+
+/// Where a sum is cut is where it is rounded: what is fused into its kernel, as what is computed again where memory is
+/// short, must not move that.
+#[test]
+fn sums_are_cut_by_their_shapes_alone() {
+    let tasks = |functions: usize| {
+        let graph = sum_behind(functions);
+        let optimised = optimised(&graph);
+        let lowered = lower(&optimised.graph, &optimised.partition, &Target::new(8)).unwrap();
+        lowered.report.last().unwrap().tasks.clone()
+    };
+    assert!(tasks(0)[0] > 1, "{:?}", tasks(0));
+    assert_eq!(tasks(0), tasks(1));
+    assert_eq!(tasks(0), tasks(12));
 }

@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 const VECTORS: usize = 4;
 /// The most parts of a reduction.
 const MAX_PARTS: usize = 64;
+/// Operations that a term counts for where a reduction is cut.
+const WORK_OF_TERM: usize = 4;
 
 /// Lowers a reduce group.
 pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerError> {
@@ -40,7 +42,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let frame = Frame::new(lowering, &mut draft, members, &group.outputs, axes)?;
     let shape = Shape::new(&frame, id, lanes);
     let work = cost::of_nodes(graph, &group.nodes) + 1;
-    let parts = shape.parts(work);
+    let parts = shape.parts();
     let results = shape.results();
     let body = Body { frame: &frame, shape: &shape, outputs: &group.outputs, id };
     if parts.tasks() > 1 {
@@ -91,11 +93,12 @@ impl Shape {
         self.reduced.iter().map(|&axis| self.dims[axis]).product()
     }
 
-    /// How the outermost reduced axis is cut.
-    fn parts(&self, work: usize) -> Split {
+    /// How the outermost reduced axis is cut: by shapes alone, whatever else the kernel computes. Where parts begin is
+    /// where sums are rounded.
+    fn parts(&self) -> Split {
         let Some(&first) = self.reduced.first() else { return Split::new(1, 1, 1) };
         let length = self.dims[first];
-        let wanted = (self.terms() * self.results() * work / TASK_WORK).min(MAX_PARTS);
+        let wanted = (self.terms() * self.results() * WORK_OF_TERM / TASK_WORK).min(MAX_PARTS);
         if wanted <= 1 || self.results() > 256 || self.terms() < 2048 {
             return Split::new(length, length, 1);
         }
