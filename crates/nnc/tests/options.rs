@@ -45,8 +45,8 @@ fn a_setting_of_the_recipe_is_no_option_but_is_shown_as_one() {
 
 #[test]
 fn an_engine_is_named_alike_everywhere() {
-    let native = "[possible values: native, avx512, avx2, cranelift]";
-    let all = "[possible values: native, avx512, avx2, cranelift, interp]";
+    let native = "[possible values: native, avx512, avxvnni, avx2, cranelift]";
+    let all = "[possible values: native, avx512, avxvnni, avx2, cranelift, interp]";
     for (words, values) in [
         (&["build", "x.nn", "--isa"][..], native),
         (&["dump", "x.nn", "--isa", "interp"], native),
@@ -59,7 +59,7 @@ fn an_engine_is_named_alike_everywhere() {
     }
     let (_keep, folder) = digits();
     for (command, option) in [("explain", "--engine"), ("explain", "--isa")] {
-        for name in ["native", "avx512", "avx2", "cranelift"] {
+        for name in ["native", "avx512", "avxvnni", "avx2", "cranelift"] {
             ok(&folder, &[command, "digits.nn", option, name]);
         }
     }
