@@ -63,6 +63,11 @@ fn an_engine_is_named_alike_everywhere() {
             ok(&folder, &[command, "digits.nn", option, name]);
         }
     }
+    // Code for other machines is told of with weights, too.
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "run"]);
+    for name in ["avx512", "avxvnni", "avx2", "cranelift"] {
+        ok(&folder, &["explain", "digits.nn", "--weights", "run/last.safetensors", "--isa", name]);
+    }
     let help = ok(&folder, &["train", "--help"]);
     assert!(help.contains("- avx2:") && help.contains("vectors of 256 bits"), "{help}");
 }
