@@ -1,6 +1,7 @@
 //! Which backend makes the code of kernels.
 
 use crate::CodegenError;
+use nnc_kernel::ir::Target;
 use nnc_runtime::cpu::Isa;
 use std::fmt;
 
@@ -14,8 +15,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Every backend.
-    pub const ALL: [Self; 3] = [Self::Cranelift, Self::X64(Isa::Avx2), Self::X64(Isa::Avx512)];
+    /// Every backend, in their order: one with more lanes or better instructions is greater.
+    pub const ALL: [Self; 4] = [Self::Cranelift, Self::X64(Isa::Avx2), Self::X64(Isa::AvxVnni), Self::X64(Isa::Avx512)];
 
     /// The best for this machine.
     pub fn host() -> Self {
@@ -47,9 +48,18 @@ impl Backend {
     pub fn f32_lanes(self) -> u8 {
         match self {
             Self::Cranelift => 4,
-            Self::X64(Isa::Avx2) => 8,
+            Self::X64(Isa::Avx2 | Isa::AvxVnni) => 8,
             Self::X64(Isa::Avx512) => 16,
         }
+    }
+
+    /// What lowering may know of the machine that its code runs on.
+    pub fn target(self) -> Target {
+        let has_byte_products = match self {
+            Self::Cranelift => false,
+            Self::X64(isa) => isa.has_byte_products(),
+        };
+        Target { has_byte_products, ..Target::new(self.f32_lanes()) }
     }
 
     /// Whether this machine runs its code.

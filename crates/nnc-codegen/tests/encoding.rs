@@ -1,4 +1,4 @@
-//! The bytes that the full-width backend makes, decoded: for both instruction sets, on a machine that has neither.
+//! The bytes that the full-width backend makes, decoded: for every instruction set, on a machine that may have none.
 //!
 //! The code of a function ends with its only return; behind it lie the constants.
 
@@ -11,14 +11,14 @@ use iced_x86::{
 use kernels::grow;
 use nnc_codegen::Backend;
 use nnc_graph::testing::{GraphOptions, graph_of_one_op, op_names};
-use nnc_kernel::ir::Target;
+use nnc_kernel::ir::{Elem, KernelBuilder, Target};
 use nnc_kernel::lower;
-use nnc_kernel::program::{Launch, Program};
+use nnc_kernel::program::{ArgRef, Launch, Program};
 use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_runtime::cpu::Isa;
 use object::{Object, ObjectSection, ObjectSymbol};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 /// Constants lie from a multiple of this on.
@@ -45,15 +45,27 @@ const BASE: &[CpuidFeature] = &[
     CpuidFeature::MOVBE,
 ];
 
-/// What those of [`Isa::Avx512`] offer besides.
+/// What those of [`Isa::AvxVnni`] offer besides.
+const BYTES: &[CpuidFeature] = &[CpuidFeature::AVX_VNNI];
+
+/// What those of [`Isa::Avx512`] offer besides. The first of them, Cascade Lake and Cooper Lake, have no permutations of
+/// bytes (VBMI).
 const WIDE: &[CpuidFeature] = &[
     CpuidFeature::AVX512F,
     CpuidFeature::AVX512BW,
     CpuidFeature::AVX512DQ,
     CpuidFeature::AVX512VL,
-    CpuidFeature::AVX512_VBMI,
     CpuidFeature::AVX512_VNNI,
 ];
+
+/// What the processors of a set offer besides [`BASE`].
+fn added(isa: Isa) -> &'static [CpuidFeature] {
+    match isa {
+        Isa::Avx2 => &[],
+        Isa::AvxVnni => BYTES,
+        Isa::Avx512 => WIDE,
+    }
+}
 
 /// The registers that an instruction names.
 fn registers(instruction: &Instruction) -> impl Iterator<Item = Register> {
@@ -66,19 +78,19 @@ fn registers(instruction: &Instruction) -> impl Iterator<Item = Register> {
 
 /// Whether code for an instruction set may hold an instruction.
 fn belongs(isa: Isa, instruction: &Instruction) -> bool {
-    let offered = |feature: &CpuidFeature| BASE.contains(feature) || (isa == Isa::Avx512 && WIDE.contains(feature));
+    let offered = |feature: &CpuidFeature| BASE.contains(feature) || added(isa).contains(feature);
     let has_vector = registers(instruction).any(|register| register.is_vector_register());
     let encoding = instruction.code().encoding();
     let form = match (isa, encoding) {
         (_, EncodingKind::Legacy) => !has_vector,
-        (Isa::Avx2, EncodingKind::VEX) => true,
+        (Isa::Avx2 | Isa::AvxVnni, EncodingKind::VEX) => true,
         (Isa::Avx512, EncodingKind::VEX) => !has_vector,
         (Isa::Avx512, EncodingKind::EVEX) => true,
         _ => false,
     };
     let register = |register: Register| match isa {
         Isa::Avx512 => !register.is_mm(),
-        Isa::Avx2 => {
+        Isa::Avx2 | Isa::AvxVnni => {
             let far = register.is_vector_register() && register.number() >= 16;
             !register.is_zmm() && !register.is_k() && !register.is_mm() && !far
         }
@@ -153,7 +165,7 @@ fn bytes_read(instruction: &Instruction) -> u64 {
     if instruction.is_broadcast() { info.element_size() as u64 } else { info.size() as u64 }
 }
 
-/// Compiles a program for both instruction sets and looks at the functions of its kernels.
+/// Compiles a program for every instruction set and looks at the functions of its kernels.
 fn check(program: &Program) -> Result<usize, String> {
     let mut functions = 0;
     for isa in Isa::ALL {
@@ -183,7 +195,65 @@ proptest! {
     ) {
         let (kernel, args) = grow(&decisions, lanes);
         let program = Program { kernels: vec![kernel], launches: vec![Launch { kernel: 0, args, serial: false, work: 1 }], ..Program::default() };
-        prop_assert!(check(&program).map_err(TestCaseError::fail)? >= 2);
+        prop_assert!(check(&program).map_err(TestCaseError::fail)? >= Isa::ALL.len());
+    }
+}
+
+/// Sums of products of bytes, from memory to memory, in so many lanes of 32 bits.
+fn byte_products(lanes: u8, narrow: bool) -> Program {
+    let mut kernel = KernelBuilder::new("bytes");
+    let [sums, unsigned, signed] = [("sums", Elem::I32), ("unsigned", Elem::U8), ("signed", Elem::I8)]
+        .map(|(name, elem)| kernel.input(name, elem));
+    let to = kernel.output("to", Elem::I32);
+    kernel.phase(1, |b, task| {
+        let acc = b.load(sums, task, lanes);
+        let [x, y] = [unsigned, signed].map(|bytes| b.load(bytes, task, 4 * lanes));
+        let sum = if narrow { b.dot_i7(acc, x, y) } else { b.dot_i8(acc, x, y) };
+        b.store(to, task, sum);
+    });
+    let args = (1..=4).map(|buffer| ArgRef::new(buffer, 0)).collect();
+    let launches = vec![Launch { kernel: 0, args, serial: false, work: 1 }];
+    Program { kernels: vec![kernel.finish()], launches, ..Program::default() }
+}
+
+/// The instructions of a program that multiply bytes, each with the parameters that its operands hold: followed from the
+/// addresses of these through loads and moves.
+fn multiplications(program: &Program, isa: Isa) -> Vec<String> {
+    let listing = nnc_codegen::dump_asm(program, Backend::X64(isa)).unwrap();
+    let (mut holds, mut found) = (BTreeMap::new(), vec![]);
+    for line in listing.lines().map(str::trim) {
+        let (code, param) = line.split_once(" ; ").unwrap_or((line, ""));
+        let Some((name, operands)) = code.trim().split_once(' ') else { continue };
+        let operands: Vec<&str> = operands.split(',').map(str::trim).collect();
+        let held = |operand: &&str| {
+            let place = operand.split_once('[').map_or(*operand, |(_, place)| place);
+            let register = place.split(['+', '*', '-', ']']).next().unwrap_or_default();
+            holds.get(register).copied().unwrap_or_default()
+        };
+        if name.starts_with("vpdp") || name.starts_with("vpmadd") {
+            found.push(format!("{name} {}", operands.iter().map(held).collect::<Vec<_>>().join(" ")));
+        } else if let [to, from] = operands[..] {
+            let held = if param.is_empty() { held(&from) } else { param };
+            holds.insert(to, held);
+        }
+    }
+    found
+}
+
+/// The instruction for products of bytes has the operands of its wide form, in a form without masks, and is the one
+/// that wraps. Without it words are multiplied.
+#[test]
+fn products_of_bytes_have_one_instruction_in_two_encodings() {
+    for lanes in [1, 4, 8, 16] {
+        for narrow in [false, true] {
+            let program = byte_products(lanes, narrow);
+            check(&program).unwrap();
+            let [least, short, wide] = Isa::ALL.map(|isa| multiplications(&program, isa));
+            let one = "vpdpbusd sums unsigned signed";
+            assert_eq!(wide, [one], "{lanes} lanes");
+            assert_eq!(short, vec![one; usize::from(lanes).div_ceil(8)], "{lanes} lanes");
+            assert!(!least.is_empty() && least.iter().all(|line| line.starts_with("vpmadd")), "{least:?}");
+        }
     }
 }
 

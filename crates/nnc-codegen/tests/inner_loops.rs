@@ -114,7 +114,7 @@ fn reloads(line: &str) -> bool {
 /// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels
 /// side by side, and their derivatives. Loops of which less than a seventh multiplies are none: they transform or bring
 /// together. The taps of a depthwise convolution stay the same in all rounds; with sums and images they are more than
-/// the 16 registers of AVX2, so some are read in each round, from the frame as they would be from where they lie.
+/// the 16 registers of narrow vectors, so some are read in each round, from the frame as they would be from where they lie.
 #[test]
 fn no_microkernel_spills() {
     let graphs: Vec<(&str, Graph)> = vec![
@@ -147,9 +147,9 @@ fn no_microkernel_spills() {
     for (name, graph) in &graphs {
         for winograd in [true, false] {
             let optimised = optimise(graph, &Options { winograd, ..Options::default() }).unwrap();
-            for isa in [Isa::Avx2, Isa::Avx512] {
+            for isa in Isa::ALL {
                 let backend = Backend::X64(isa);
-                let target = Target { winograd, ..Target::new(backend.f32_lanes()) };
+                let target = Target { winograd, ..backend.target() };
                 let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &target).unwrap();
                 let listing = dump_asm(&lowered.program, backend).unwrap();
                 let share =
@@ -158,7 +158,7 @@ fn no_microkernel_spills() {
                 if loops.is_empty() {
                     faults.push(format!("{name}, {isa:?}: no loop that multiplies"));
                 }
-                let reads_taps = name.contains("depthwise") && isa == Isa::Avx2;
+                let reads_taps = name.contains("depthwise") && target.registers() == 16;
                 let is_fault = |line: &&str| spills(line) || (!reads_taps && reloads(line));
                 for body in loops.iter().filter(|body| body.iter().any(is_fault)) {
                     faults.push(format!("{name}, {isa:?}: a vector leaves the registers\n{}", body.join("\n")));
@@ -205,11 +205,11 @@ fn tiles_stay_in_registers() {
         conv(512, 7, 512, 3),
         conv(256, 56, 64, 1),
     ];
-    for isa in [Isa::Avx2, Isa::Avx512] {
+    for isa in Isa::ALL {
         let backend = Backend::X64(isa);
         for graph in &graphs {
             let grouped = partition(graph, &FuseOptions::ALL);
-            let lowered = nnc_kernel::lower(graph, &grouped, &Target::new(backend.f32_lanes())).unwrap();
+            let lowered = nnc_kernel::lower(graph, &grouped, &backend.target()).unwrap();
             let listing = dump_asm(&lowered.program, backend).unwrap();
             let loops = innermost_products(&listing);
             assert!(!loops.is_empty(), "no loop that multiplies\n{listing}");
@@ -227,6 +227,39 @@ fn tiles_stay_in_registers() {
             let largest = loops.iter().max_by_key(|body| products(body)).unwrap();
             let share = products(largest) as f64 / largest.len() as f64;
             assert!(share > 0.4, "{isa:?}: {share} of a loop are products\n{}", largest.join("\n"));
+        }
+    }
+}
+
+/// Products of bytes are the machine's own instruction wherever there is one: in all of a program, not only in its
+/// loops. Most of what the largest loop issues is that instruction.
+#[test]
+fn bytes_are_multiplied_by_the_instruction_for_them() {
+    let graphs = [
+        ("bytes", bytes(128, 512, 384), 0.5),
+        ("few rows of bytes", bytes(2, 512, 384), 0.3),
+        ("int8", stored(Stored::Bytes { group: 64 }, 1), 0.3),
+        ("int8, several rows", stored(Stored::Bytes { group: 64 }, 8), 0.3),
+    ];
+    for (name, graph, least) in &graphs {
+        let optimised = optimise(graph, &Options::default()).unwrap();
+        for isa in Isa::ALL {
+            let backend = Backend::X64(isa);
+            let lowered = nnc_kernel::lower(&optimised.graph, &optimised.partition, &backend.target()).unwrap();
+            let listing = dump_asm(&lowered.program, backend).unwrap();
+            let count = |body: &[&str], start: &str| body.iter().filter(|line| line.starts_with(start)).count();
+            let lines: Vec<&str> = listing.lines().map(str::trim).collect();
+            let (one, several) = (count(&lines, "vpdpbusd "), count(&lines, "vpmadd"));
+            assert_eq!(count(&lines, "vpdpbusds"), 0, "{name}, {isa:?}: sums wrap\n{listing}");
+            if !isa.has_byte_products() {
+                assert!(one == 0 && several > 0, "{name}, {isa:?}: {one}, {several}\n{listing}");
+                continue;
+            }
+            assert!(one > 0 && several == 0, "{name}, {isa:?}: {one}, {several}\n{listing}");
+            let loops = innermost(&listing);
+            let largest = loops.iter().max_by_key(|body| count(body, "vpdpbusd ")).unwrap();
+            let share = count(largest, "vpdpbusd ") as f64 / largest.len() as f64;
+            assert!(share > *least, "{name}, {isa:?}: {share} of a loop are products\n{}", largest.join("\n"));
         }
     }
 }

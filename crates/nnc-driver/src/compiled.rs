@@ -63,7 +63,7 @@ impl Engine {
 
     /// What lowering may know of the machine.
     pub fn target(self) -> Target {
-        Target::new(self.backend().f32_lanes())
+        self.backend().target()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use nnc_data::{DType, FieldType, write_npy};
 use nnc_driver::executable::{self, ExecutableError};
+use nnc_runtime::cpu::Isa;
 use nnc_stub::manifest::{External, Manifest, Port, Reading, Role, Variant};
 use std::fs;
 use std::io::Write;
@@ -244,17 +245,24 @@ fn an_index_out_of_range_is_an_error() {
     assert!(built.failure(&["x.csv"]).contains("index"));
 }
 
+/// Whatever this machine is: a program for a set that it has runs, and one for a set that it lacks says in a line what is
+/// missing, and what to build it for.
 #[test]
 fn an_incomplete_processor_is_told_so() {
-    let missing = nnc_runtime::cpu::Isa::Avx512.missing();
-    let wide = |manifest: &Manifest| Variant { isa: "avx512".into(), ..manifest.variants[0].clone() };
-    let mut manifest = manifest(Reading::Values);
-    manifest.variants = vec![wide(&manifest)];
-    let built = Built::from_parts(&manifest, CODE);
-    fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
-    match missing.first() {
-        None => assert!(built.stdout(&["x.csv"]).starts_with("y: ")),
-        Some(name) => assert!(built.failure(&["x.csv"]).contains(name)),
+    for isa in Isa::ALL {
+        let mut manifest = manifest(Reading::Values);
+        manifest.variants[0].isa = isa.name().into();
+        let built = Built::from_parts(&manifest, CODE);
+        fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
+        let Some(lacks) = isa.missing().first().copied() else {
+            assert!(built.stdout(&["x.csv"]).starts_with("y: "));
+            continue;
+        };
+        let said = built.failure(&["x.csv"]);
+        let advice = Isa::host().map(|best| format!("; build it with `--isa {},{}`", isa.name(), best.name()));
+        let wanted = format!("built for processors with {}; this one lacks {lacks}", isa.name());
+        assert!(said.contains(&wanted) && said.trim_end().ends_with(&advice.unwrap_or_default()), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     }
 }
 
@@ -270,7 +278,7 @@ fn the_first_variant_that_fits_is_run() {
     manifest.variants = vec![wide, base];
     let built = Built::from_parts(&manifest, &code);
     fs::write(built.file("x.csv"), "1,1,1,1\n").unwrap();
-    match nnc_runtime::cpu::Isa::Avx512.missing().is_empty() {
+    match Isa::Avx512.missing().is_empty() {
         true => assert!(built.failure(&["x.csv"]).contains("index")),
         false => assert!(built.stdout(&["x.csv"]).starts_with("y: ")),
     }

@@ -20,19 +20,22 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// x86-64-v3 with F16C: AVX2 and FMA, vectors of 32 bytes, 16 of them.
     Avx2,
-    /// That, and AVX-512 F, BW, DQ, VL, VBMI and VNNI (Intel Ice Lake, AMD Zen 4 or later): vectors of 64 bytes, 32 of
-    /// them, and mask registers.
+    /// That, and AVX-VNNI (Intel Alder Lake, AMD Zen 5 or later): sums of products of bytes in one instruction.
+    AvxVnni,
+    /// [`Isa::Avx2`], and AVX-512 F, BW, DQ, VL and VNNI (Intel Cascade Lake, AMD Zen 4 or later): vectors of 64 bytes,
+    /// 32 of them, mask registers, and sums of products of bytes in one instruction.
     Avx512,
 }
 
 impl Isa {
-    /// Every set, the least first.
-    pub const ALL: [Self; 2] = [Self::Avx2, Self::Avx512];
+    /// Every set, the least first: a processor that has several is best served by the last of them.
+    pub const ALL: [Self; 3] = [Self::Avx2, Self::AvxVnni, Self::Avx512];
 
     /// The name on the command line and in built executables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
         }
     }
@@ -42,14 +45,27 @@ impl Isa {
         Self::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
+    /// Whether one instruction adds four products of unsigned by signed bytes to each lane of 32 bits (VNNI).
+    pub fn has_byte_products(self) -> bool {
+        match self {
+            Self::Avx2 => false,
+            Self::AvxVnni | Self::Avx512 => true,
+        }
+    }
+
     /// Names of the instructions that this processor lacks for it; empty when it can run such code.
     pub fn missing(self) -> Vec<&'static str> {
+        self.wanted().into_iter().filter(|(_, found)| !found).map(|(name, _)| name).collect()
+    }
+
+    /// The instructions that it is made of, and whether this processor has them.
+    fn wanted(self) -> Vec<(&'static str, bool)> {
         let base = base_instructions();
-        let wanted = match self {
+        match self {
             Self::Avx2 => base,
+            Self::AvxVnni => [base, byte_instructions()].concat(),
             Self::Avx512 => [base, wide_instructions()].concat(),
-        };
-        wanted.into_iter().filter(|(_, found)| !found).map(|(name, _)| name).collect()
+        }
     }
 
     /// The best set that this processor has; `None` below [`Isa::Avx2`].
@@ -73,13 +89,17 @@ fn base_instructions() -> Vec<(&'static str, bool)> {
 }
 
 #[cfg(target_arch = "x86_64")]
+fn byte_instructions() -> Vec<(&'static str, bool)> {
+    vec![("avxvnni", std::is_x86_feature_detected!("avxvnni"))]
+}
+
+#[cfg(target_arch = "x86_64")]
 fn wide_instructions() -> Vec<(&'static str, bool)> {
     vec![
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
         ("avx512bw", std::is_x86_feature_detected!("avx512bw")),
         ("avx512dq", std::is_x86_feature_detected!("avx512dq")),
         ("avx512vl", std::is_x86_feature_detected!("avx512vl")),
-        ("avx512vbmi", std::is_x86_feature_detected!("avx512vbmi")),
         ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
     ]
 }
@@ -87,6 +107,11 @@ fn wide_instructions() -> Vec<(&'static str, bool)> {
 #[cfg(not(target_arch = "x86_64"))]
 fn base_instructions() -> Vec<(&'static str, bool)> {
     vec![("x86-64", false)]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn byte_instructions() -> Vec<(&'static str, bool)> {
+    vec![]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -159,6 +184,24 @@ mod tests {
     #[test]
     fn there_is_at_least_one_thread() {
         assert!(available_threads().get() >= 1);
+    }
+
+    #[test]
+    fn sets_go_from_the_least_to_the_best() {
+        assert!(Isa::ALL.is_sorted());
+        assert!(Isa::ALL.iter().all(|isa| Isa::from_name(isa.name()) == Some(*isa)));
+        let runs = |isa: &Isa| isa.missing().is_empty();
+        assert_eq!(Isa::host(), Isa::ALL.into_iter().filter(runs).max());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn each_set_is_the_least_one_and_what_it_adds() {
+        let names = |isa: Isa| isa.wanted().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let [least, bytes, wide] = Isa::ALL.map(names);
+        let added = |names: Vec<&'static str>| names.strip_prefix(&least[..]).unwrap_or_default().to_vec();
+        assert_eq!(added(bytes), ["avxvnni"]);
+        assert_eq!(added(wide), ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]);
     }
 
     #[test]

@@ -78,7 +78,10 @@ fn files_of(manifest: &Manifest) -> &'static str {
 pub fn origin(manifest: &Manifest) -> String {
     let Manifest { program, source, version, weights_hash, variants, .. } = manifest;
     let isas: Vec<&str> = variants.iter().map(|variant| variant.isa.as_str()).collect();
-    let isas = isas.join(" and ");
+    let isas = match &isas[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        one => one.concat(),
+    };
     let weights = weights_hash.get(..16).unwrap_or(weights_hash);
     let mut text = format!("{program}, compiled from {source} by nnc {version}");
     for (what, value) in [("weights", weights), ("for", isas.as_str())] {
@@ -149,6 +152,7 @@ fn class_list(classes: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Variant;
     use crate::manifest::tests::sample;
 
     #[test]
@@ -164,6 +168,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn instruction_sets_are_listed() {
+        let mut manifest = sample();
+        let ends = |manifest: &Manifest, wanted: &str| assert!(origin(manifest).ends_with(wanted), "{wanted}");
+        manifest.variants.insert(1, Variant { isa: "avxvnni".into(), ..manifest.variants[0].clone() });
+        ends(&manifest, ", for avx512, avxvnni and avx2");
+        manifest.variants.truncate(1);
+        ends(&manifest, ", for avx512");
     }
 
     #[test]

@@ -78,7 +78,9 @@ fn variant(manifest: &Manifest) -> Result<Variant, Failure> {
             Some(what) => refusal = what,
         }
     }
-    Err(refusal.into())
+    let names: Vec<&str> = manifest.variants.iter().map(|variant| variant.isa.as_str()).collect();
+    let advice = |best: cpu::Isa| format!("; build it with `--isa {},{}`", names.join(","), best.name());
+    Err((refusal + &cpu::Isa::host().map(advice).unwrap_or_default()).into())
 }
 
 /// What this processor lacks for a variant, in a line.
@@ -94,9 +96,7 @@ fn lacking(variant: &Variant) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let (name, missing) = (isa.name(), missing.join(", "));
-    let is_helped = isa != cpu::Isa::Avx2 && cpu::Isa::Avx2.missing().is_empty();
-    let advice = if is_helped { "; build it with `--isa avx512,avx2`" } else { "" };
-    Ok(Some(format!("this program was built for processors with {name}; this one lacks {missing}{advice}")))
+    Ok(Some(format!("this program was built for processors with {name}; this one lacks {missing}")))
 }
 
 fn engine(

@@ -12,9 +12,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 /// What makes native code, best first, and what is said of it.
-const BACKENDS: [(&str, &str); 4] = [
+const BACKENDS: [(&str, &str); 5] = [
     ("native", "The best of the following that this machine has"),
     ("avx512", "AVX-512, vectors of 512 bits"),
+    ("avxvnni", "AVX2, FMA and AVX-VNNI, vectors of 256 bits"),
     ("avx2", "AVX2 and FMA, vectors of 256 bits"),
     ("cranelift", "Code by Cranelift, vectors of 128 bits"),
 ];

@@ -203,7 +203,7 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
         Command::new(folder.join("digits")).current_dir(&folder).args(["row.csv", "--threads", "99999"]).output();
     let said = String::from_utf8_lossy(&many.unwrap().stderr).into_owned();
     assert!(said.starts_with("--threads 99999: ") && said.lines().count() == 1, "{said}");
-    let several = ["build", "digits.nn", "--isa", "cranelift,avx512,avx2,avx512", "-o", "several"];
+    let several = ["build", "digits.nn", "--isa", "cranelift,avx2,avx512,avxvnni,avx512", "-o", "several"];
     ok(&folder, &[&several[..], &weights].concat());
     let program = |words: &[&str]| {
         let output =
@@ -211,7 +211,11 @@ fn an_executable_gives_the_bits_of_run_and_nearly_those_of_the_interpreter() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(program(&["--version"]).trim_end().ends_with(", for avx512 and avx2"), "{}", program(&["--version"]));
+    assert!(
+        program(&["--version"]).trim_end().ends_with(", for avx512, avxvnni and avx2"),
+        "{}",
+        program(&["--version"])
+    );
     program(&["rows.csv", "--output", "several.npy"]);
     let numbers = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(numbers("run.npy") == numbers("exe.npy"));

@@ -91,7 +91,8 @@ fn a_program_runs_what_the_processor_has() {
     let (_keep, folder) = trained();
     let run = ["run", "digits.nn", "--weights", FLOATS, "--input", "x.csv", "--json"];
     let expected = ok(&folder, &run);
-    for isa in ["avx2", "cranelift", "avx512,avx2", "avx2,avx512", "cranelift,avx2,avx512"] {
+    let each = ["avx2", "cranelift", "avx512,avx2", "avx2,avx512", "avxvnni,avx2", "cranelift,avxvnni,avx2,avx512"];
+    for isa in each {
         let program = build(&folder, FLOATS, isa);
         assert_eq!(answer(&on(HASWELL, &folder, &program, &["x.csv", "--json"])), expected, "{isa}");
     }
@@ -125,12 +126,17 @@ fn a_program_says_what_the_processor_lacks() {
     }
     let (_keep, folder) = trained();
     let words = ["x.csv"];
-    let wide = build(&folder, FLOATS, "avx512");
-    let said = refusal(&on(HASWELL, &folder, &wide, &words));
-    for part in ["built for processors with avx512", "lacks avx512f,", "--isa avx512,avx2"] {
-        assert!(said.contains(part), "{said}");
+    for (isa, lacks) in [("avx512", "lacks avx512f,"), ("avxvnni", "lacks avxvnni;")] {
+        let program = build(&folder, FLOATS, isa);
+        let said = refusal(&on(HASWELL, &folder, &program, &words));
+        for part in [&format!("built for processors with {isa};"), lacks, &format!("--isa {isa},avx2`")] {
+            assert!(said.contains(part), "{said}");
+        }
     }
-    for isa in ["avx512", "avx2", "cranelift", "avx512,avx2"] {
+    let both = build(&folder, FLOATS, "avxvnni,avx512");
+    let said = refusal(&on(HASWELL, &folder, &both, &words));
+    assert!(said.contains("--isa avx512,avxvnni,avx2`"), "{said}");
+    for isa in ["avx512", "avxvnni", "avx2", "cranelift", "avx512,avx2"] {
         let program = build(&folder, FLOATS, isa);
         let said = refusal(&on(NEHALEM, &folder, &program, &words));
         assert!(said.contains("lacks avx, avx2"), "{isa}: {said}");
@@ -152,8 +158,10 @@ fn the_compiler_looks_at_the_processor() {
     let expected = ok(&folder, &run);
     assert_eq!(answer(&on(HASWELL, &folder, nnc, &run)), expected);
     let with = |engine| [&run[..], &["--engine", engine]].concat();
-    let said = refusal(&on(HASWELL, &folder, nnc, &with("avx512")));
-    assert!(said.contains("this processor lacks avx512f,") && said.contains("avx2"), "{said}");
+    for (isa, lacks) in [("avx512", "avx512f,"), ("avxvnni", "avxvnni,")] {
+        let said = refusal(&on(HASWELL, &folder, nnc, &with(isa)));
+        assert!(said.contains(&format!("this processor lacks {lacks}")) && said.contains("avx2"), "{said}");
+    }
     let said = refusal(&on(NEHALEM, &folder, nnc, &run));
     assert!(said.contains("this processor lacks avx, avx2") && said.contains("--engine interp"), "{said}");
     let interpreted = ok(&folder, &with("interp"));

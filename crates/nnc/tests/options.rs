@@ -45,8 +45,8 @@ fn a_setting_of_the_recipe_is_no_option_but_is_shown_as_one() {
 
 #[test]
 fn an_engine_is_named_alike_everywhere() {
-    let native = "[possible values: native, avx512, avx2, cranelift]";
-    let all = "[possible values: native, avx512, avx2, cranelift, interp]";
+    let native = "[possible values: native, avx512, avxvnni, avx2, cranelift]";
+    let all = "[possible values: native, avx512, avxvnni, avx2, cranelift, interp]";
     for (words, values) in [
         (&["build", "x.nn", "--isa"][..], native),
         (&["dump", "x.nn", "--isa", "interp"], native),
@@ -59,9 +59,14 @@ fn an_engine_is_named_alike_everywhere() {
     }
     let (_keep, folder) = digits();
     for (command, option) in [("explain", "--engine"), ("explain", "--isa")] {
-        for name in ["native", "avx512", "avx2", "cranelift"] {
+        for name in ["native", "avx512", "avxvnni", "avx2", "cranelift"] {
             ok(&folder, &[command, "digits.nn", option, name]);
         }
+    }
+    // Code for other machines is told of with weights, too.
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "run"]);
+    for name in ["avx512", "avxvnni", "avx2", "cranelift"] {
+        ok(&folder, &["explain", "digits.nn", "--weights", "run/last.safetensors", "--isa", name]);
     }
     let help = ok(&folder, &["train", "--help"]);
     assert!(help.contains("- avx2:") && help.contains("vectors of 256 bits"), "{help}");

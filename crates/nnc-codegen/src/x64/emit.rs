@@ -6,9 +6,9 @@
 //! page of a frame is touched, from its high end. (System V Application Binary Interface, AMD64 Architecture Processor
 //! Supplement, 3.2.)
 
-use super::forms;
+use super::forms::{self, Encoding};
 use super::vcode::{self, Arg, Condition, Inst, Kind, Memory, Origin, VCode, View};
-use super::{Frame, Function, Isa};
+use super::{Frame, Function};
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 use regalloc2::{Allocation, Edit, Function as _, InstOrEdit, Output, PReg, RegClass};
 
@@ -28,7 +28,7 @@ enum Target {
 }
 
 struct Emitter<'a> {
-    isa: Isa,
+    encoding: Encoding,
     code: &'a VCode,
     output: &'a Output,
     encoder: Encoder,
@@ -40,9 +40,9 @@ struct Emitter<'a> {
 }
 
 /// Encodes allocated code.
-pub(super) fn emit(isa: Isa, code: &VCode, output: &Output) -> Result<Function, IcedError> {
+pub(super) fn emit(encoding: Encoding, code: &VCode, output: &Output) -> Result<Function, IcedError> {
     let mut emitter = Emitter {
-        isa,
+        encoding,
         code,
         output,
         encoder: Encoder::new(64),
@@ -296,14 +296,14 @@ impl Emitter<'_> {
             return Ok(());
         }
         let class = from.as_reg().or(to.as_reg()).map_or(RegClass::Int, PReg::class);
-        let width = super::full_width(self.isa);
+        let width = self.encoding.full_width();
         let (view, load, store, between) = match class {
             RegClass::Int => (View::Quad, Code::Mov_r64_rm64, Code::Mov_rm64_r64, Code::Mov_r64_rm64),
             RegClass::Float => (
                 super::view(width),
-                forms::LOAD.code(self.isa, width),
-                forms::STORE.code(self.isa, width),
-                forms::MOVE.code(self.isa, width),
+                forms::LOAD.code(self.encoding, width),
+                forms::STORE.code(self.encoding, width),
+                forms::MOVE.code(self.encoding, width),
             ),
             RegClass::Vector => (View::Mask, Code::VEX_Kmovq_kr_km64, Code::VEX_Kmovq_m64_kr, Code::VEX_Kmovq_kr_km64),
         };

@@ -2,6 +2,7 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2. A VEX encoding reaches 16 registers,
 //! an EVEX encoding 32 and mask registers; so code for AVX2 is all of the former, code for AVX-512 all of the latter.
+//! Sets with one [`Encoding`] differ in a few instructions, of which the selector asks the set itself.
 
 use super::Isa;
 use iced_x86::Code;
@@ -37,6 +38,41 @@ impl Width {
     }
 }
 
+/// How the instructions on vectors are encoded, and the registers that go with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Encoding {
+    /// 16 registers of 32 bytes; masks are vectors.
+    Vex,
+    /// 32 registers of 64 bytes, and mask registers.
+    Evex,
+}
+
+impl Encoding {
+    /// That of code for an instruction set.
+    pub(super) fn of(isa: Isa) -> Self {
+        match isa {
+            Isa::Avx2 | Isa::AvxVnni => Self::Vex,
+            Isa::Avx512 => Self::Evex,
+        }
+    }
+
+    /// How many vector registers there are.
+    pub(super) fn registers(self) -> usize {
+        match self {
+            Self::Vex => 16,
+            Self::Evex => 32,
+        }
+    }
+
+    /// A vector register in full.
+    pub(super) fn full_width(self) -> Width {
+        match self {
+            Self::Vex => Width::Y,
+            Self::Evex => Width::Z,
+        }
+    }
+}
+
 /// One operation in its encodings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
@@ -45,17 +81,17 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// The encoding for an instruction set and a width.
-    pub(super) fn code(&self, isa: Isa, width: Width) -> Code {
-        let code = match (isa, width) {
-            (Isa::Avx2, Width::X) => self.vex[0],
-            (Isa::Avx2, Width::Y) => self.vex[1],
-            (Isa::Avx2, Width::Z) => unreachable!("{self:?} on 64 bytes: AVX2 has registers of 32"),
-            (Isa::Avx512, Width::X) => self.evex[0],
-            (Isa::Avx512, Width::Y) => self.evex[1],
-            (Isa::Avx512, Width::Z) => self.evex[2],
+    /// The instruction of an encoding and a width.
+    pub(super) fn code(&self, encoding: Encoding, width: Width) -> Code {
+        let code = match (encoding, width) {
+            (Encoding::Vex, Width::X) => self.vex[0],
+            (Encoding::Vex, Width::Y) => self.vex[1],
+            (Encoding::Vex, Width::Z) => unreachable!("{self:?} on 64 bytes: VEX reaches registers of 32"),
+            (Encoding::Evex, Width::X) => self.evex[0],
+            (Encoding::Evex, Width::Y) => self.evex[1],
+            (Encoding::Evex, Width::Z) => self.evex[2],
         };
-        assert!(code != Code::INVALID, "no encoding of {self:?} for {isa:?} and {width:?}");
+        assert!(code != Code::INVALID, "no {encoding:?} form of {self:?} for {width:?}");
         code
     }
 }
@@ -146,7 +182,7 @@ forms! {
          EVEX_Vpmuludq_zmm_k1z_zmm_zmmm512b64];
     PMADDWD [VEX_Vpmaddwd_xmm_xmm_xmmm128 VEX_Vpmaddwd_ymm_ymm_ymmm256]
         [EVEX_Vpmaddwd_xmm_k1z_xmm_xmmm128 EVEX_Vpmaddwd_ymm_k1z_ymm_ymmm256 EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512];
-    PDPBUSD [INVALID INVALID]
+    PDPBUSD [VEX_Vpdpbusd_xmm_xmm_xmmm128 VEX_Vpdpbusd_ymm_ymm_ymmm256]
         [EVEX_Vpdpbusd_xmm_k1z_xmm_xmmm128b32 EVEX_Vpdpbusd_ymm_k1z_ymm_ymmm256b32
          EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32];
     PMADDUBSW [VEX_Vpmaddubsw_xmm_xmm_xmmm128 VEX_Vpmaddubsw_ymm_ymm_ymmm256]

@@ -1,4 +1,4 @@
-//! The full-width backend for x86-64: kernel IR to machine code with AVX2 and FMA, or with AVX-512.
+//! The full-width backend for x86-64: kernel IR to machine code with AVX2 and FMA, with AVX-VNNI too, or with AVX-512.
 //!
 //! 1. `select`: the body of a phase becomes instructions on virtual registers ([`vcode`]); structured control becomes
 //!    blocks with parameters. The kernel's order of operations is kept.
@@ -7,7 +7,7 @@
 //!
 //! Every operation of the kernel IR has its code here, on every element type and number of lanes; what the instruction
 //! sets lack goes lane by lane through the frame. The result of each operation is that of the kernel interpreter, to
-//! the bit (NaN payloads aside), so that both instruction sets and Cranelift agree.
+//! the bit (NaN payloads aside), so that all instruction sets and Cranelift agree.
 //!
 //! A function has the signature of [`nnc_runtime::abi::KernelFn`] and runs the tasks `begin..end`.
 
@@ -18,7 +18,7 @@ mod select;
 mod vcode;
 
 use crate::CodegenError;
-use forms::Width;
+use forms::{Encoding, Width};
 use nnc_kernel::ir::{Kernel, Phase};
 pub(crate) use nnc_runtime::cpu::Isa;
 use regalloc2::{MachineEnv, PReg, PRegSet, RegClass, RegallocOptions};
@@ -60,26 +60,23 @@ pub(crate) fn compile(
     context: &mut Context,
 ) -> Result<Function, CodegenError> {
     let bug = |what: String| CodegenError::Bug(format!("`{}` for {isa:?}: {what}", kernel.name));
+    let encoding = Encoding::of(isa);
     let code = select::select(isa, kernel, phase);
     let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
-    let output = regalloc2::run_with_ctx(&code, &environment(isa), &options, &mut context.allocator)
+    let output = regalloc2::run_with_ctx(&code, &environment(encoding), &options, &mut context.allocator)
         .map_err(|error| bug(format!("register allocation: {error:?}")))?;
-    emit::emit(isa, &code, output).map_err(|error| bug(format!("encoding: {error}")))
+    emit::emit(encoding, &code, output).map_err(|error| bug(format!("encoding: {error}")))
 }
 
 /// The registers that may be used: those that a function may overwrite are preferred.
-fn environment(isa: Isa) -> MachineEnv {
+fn environment(encoding: Encoding) -> MachineEnv {
     let set = |class: RegClass, numbers: &mut dyn Iterator<Item = usize>| {
         numbers.fold(PRegSet::empty(), |set, number| set.with(PReg::new(number, class)))
-    };
-    let vectors = match isa {
-        Isa::Avx2 => 16,
-        Isa::Avx512 => 32,
     };
     MachineEnv {
         preferred_regs_by_class: [
             set(RegClass::Int, &mut [0, 1, 2, 6, 7, 8, 9, 10, 11].into_iter()),
-            set(RegClass::Float, &mut (0..vectors)),
+            set(RegClass::Float, &mut (0..encoding.registers())),
             // k0 cannot be named as a mask of an instruction.
             set(RegClass::Vector, &mut (1..8)),
         ],
@@ -99,13 +96,5 @@ fn view(width: Width) -> View {
         Width::X => View::X,
         Width::Y => View::Y,
         Width::Z => View::Z,
-    }
-}
-
-/// A vector register in full.
-fn full_width(isa: Isa) -> Width {
-    match isa {
-        Isa::Avx2 => Width::Y,
-        Isa::Avx512 => Width::Z,
     }
 }

@@ -91,14 +91,26 @@ pub fn backends() -> Vec<Backend> {
     Backend::ALL.into_iter().filter(|backend| backend.check().is_ok()).collect()
 }
 
-/// Writes a program as AVX-512 code, with the memory before and after, for an emulator to run (`tests/tools/avx512`):
-/// into the folder that `NNC_EXPORT` names, if it is set. `expected` are the externals that are compared.
+/// Writes a program as code for every instruction set, with the memory before and after, for an emulator to run
+/// (`tests/tools/emulated`): into a folder for each set in the one that `NNC_EXPORT` names, if it is set. `expected` are
+/// the externals that are compared. Programs with loops are left out: the emulator makes each launch once, in order.
 pub fn export(program: &Program, before: &[Vec<u8>], expected: &[(usize, Elem, &[u8])]) {
-    use object::{Object, ObjectSection, ObjectSymbol};
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let Some(folder) = std::env::var_os("NNC_EXPORT") else { return };
+    let Some(folder) = std::env::var_os("NNC_EXPORT").filter(|_| program.loops.is_empty()) else { return };
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    for isa in Isa::ALL {
+        let folder = std::path::Path::new(&folder).join(isa.name());
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(format!("{}-{number}.txt", std::process::id()));
+        std::fs::write(path, exported(program, isa, before, expected)).unwrap();
+    }
+}
+
+/// What is written for an instruction set.
+fn exported(program: &Program, isa: Isa, before: &[Vec<u8>], expected: &[(usize, Elem, &[u8])]) -> String {
+    use object::{Object, ObjectSection, ObjectSymbol};
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let file = nnc_codegen::object(program, Backend::X64(Isa::Avx512), NonZeroUsize::MIN).unwrap();
+    let file = nnc_codegen::object(program, Backend::X64(isa), NonZeroUsize::MIN).unwrap();
     let object = object::File::parse(&*file).unwrap();
     let mut lines = vec![format!("scratch {}", program.scratch_bytes())];
     lines.extend(before.iter().map(|bytes| format!("buffer {}", hex(bytes))));
@@ -117,9 +129,7 @@ pub fn export(program: &Program, before: &[Vec<u8>], expected: &[(usize, Elem, &
         }
     }
     lines.extend(expected.iter().map(|(at, elem, bytes)| format!("expect {at} {elem} {}", hex(bytes))));
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = std::path::Path::new(&folder).join(format!("{}-{number}.txt", std::process::id()));
-    std::fs::write(path, lines.join("\n")).unwrap();
+    lines.join("\n")
 }
 
 /// Runs the program as code of a backend; `buffers[0]` is the arena.

@@ -71,15 +71,18 @@ pub use types::{Elem, ParamId, Type, Value};
 pub struct Target {
     /// The vector width `V` in f32 lanes: 4, 8 or 16.
     pub f32_lanes: u8,
+    /// Whether one instruction adds four products of bytes to each lane of 32 bits ([`Op::DotI8`]); else it takes a few.
+    pub has_byte_products: bool,
     /// Whether convolutions may go by Winograd's form where the shape says that it is faster: it rounds in other
     /// places.
     pub winograd: bool,
 }
 
 impl Target {
-    /// A machine with vectors of so many f32, and everything allowed.
+    /// A machine with vectors of so many f32, and everything allowed. Those of 512 bits all multiply bytes at once; of
+    /// the narrower ones only some do.
     pub fn new(f32_lanes: u8) -> Self {
-        Self { f32_lanes, winograd: true }
+        Self { f32_lanes, has_byte_products: f32_lanes == 16, winograd: true }
     }
 
     /// Whether loads may leave lanes out at no cost.

@@ -1,4 +1,5 @@
-//! What the predictions know of a processor: fixed descriptions, one for each vector width.
+//! What the predictions know of a processor: fixed descriptions, one for each vector width, with an instruction for
+//! products of bytes or without.
 //!
 //! They describe a core as Zen 4 is described by its vendor (AMD, "Software Optimization Guide for the AMD Zen4
 //! Microarchitecture", 2023; Fog, "Instruction tables", 2023): vectors of 512 bits go through ports of 256 in two
@@ -16,6 +17,8 @@ pub struct Machine {
     pub vector_bytes: usize,
     /// Bytes that a port works on in one cycle.
     pub port_bytes: usize,
+    /// Whether one instruction multiplies the bytes of a vector and adds four neighbours.
+    pub has_byte_products: bool,
     /// Bytes of the cache next to a core, of the second one, and of the part that a program may find for itself of the
     /// one that all share.
     pub caches: [f64; 3],
@@ -55,6 +58,7 @@ impl Machine {
             hertz: 3.7e9,
             vector_bytes: 4 * usize::from(target.f32_lanes),
             port_bytes: 32,
+            has_byte_products: target.has_byte_products,
             caches: [32e3, 1e6, 24e6],
             second_cache_rate: 32.0,
             shared_cache_rate: 26.0,

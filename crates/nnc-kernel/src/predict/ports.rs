@@ -135,12 +135,12 @@ impl Ports {
         self.vector(machine, ty, 1.0);
     }
 
-    /// Products of bytes: an instruction with AVX-512, a few without it.
+    /// Products of bytes: an instruction where there is one for them, else a few.
     fn dot(&mut self, machine: &Machine, ty: Type, op: &Op) {
-        let count = match (op, machine.vector_bytes) {
-            (Op::DotI8(..) | Op::DotI7(..), 64) => 1.0,
-            (Op::DotI7(..), _) => 2.0,
-            (Op::DotI8(..), _) => 6.0,
+        let count = match (op, machine.has_byte_products) {
+            (Op::DotI8(..) | Op::DotI7(..), true) => 1.0,
+            (Op::DotI7(..), false) => 2.0,
+            (Op::DotI8(..), false) => 6.0,
             _ => 4.0,
         };
         self.multiply(machine, ty, count);

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
 /// What code is made for, best first, and for each instruction set once, whatever order they were named in.
 fn engines(asked: &[Engine]) -> Vec<Engine> {
     let mut engines = asked.to_vec();
-    engines.sort_by_key(|engine| std::cmp::Reverse(engine.target().f32_lanes));
+    engines.sort_by_key(|engine| std::cmp::Reverse(engine.backend()));
     engines.dedup_by_key(|engine| engine.backend().isa());
     engines
 }

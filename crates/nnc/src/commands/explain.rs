@@ -9,6 +9,7 @@ use nnc_driver::form::zeros_of_numbers;
 use nnc_driver::profile;
 use nnc_driver::prune;
 use nnc_driver::stage;
+use nnc_driver::{Compiler, Engine};
 use nnc_graph::{Graph, NodeId};
 use nnc_kernel::predict::{Machine, Prediction, predict, run_seconds};
 use nnc_kernel::{ArenaBuffer, KernelReport, Lowered};
@@ -31,7 +32,9 @@ pub(crate) fn run(options: &Explain) -> Result<(), Failure> {
     let graph = match weights.is_some() || options.tuning.tune.is_some() {
         true => {
             let only = options.file.only.as_deref();
-            let mut store = stage::store(&project, only, (&graph, rows), &compiler, weights)?;
+            // What the weights do not have is computed, on this machine whatever it is that code is shown for.
+            let here = Compiler { engine: Engine::host(), ..compiler.clone() };
+            let mut store = stage::store(&project, only, (&graph, rows), &here, weights)?;
             setup::tune(options.tuning, &mut compiler, &graph, &mut store)?;
             if weights.is_some() { prune::specialised(&graph, &store) } else { graph }
         }

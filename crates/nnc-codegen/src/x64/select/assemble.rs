@@ -1,7 +1,6 @@
 //! Short ways to write instructions.
 
-use super::super::Isa;
-use super::super::forms::{self, Form, Width};
+use super::super::forms::{self, Encoding, Form, Width};
 use super::super::vcode::{Base, Draft, Place, View};
 use super::super::view;
 use super::Selector;
@@ -37,7 +36,7 @@ impl Selector<'_> {
 
     /// `op(a)` whose result and operand have widths of their own; `key` says by which the encoding is chosen.
     pub(super) fn two_widths(&mut self, key: (Form, Width), to: Width, a: impl Into<Rm>, from: Width) -> VReg {
-        let code = key.0.code(self.isa, key.1);
+        let code = key.0.code(self.encoding, key.1);
         self.two_views(code, view(to), a.into(), view(from))
     }
 
@@ -63,7 +62,7 @@ impl Selector<'_> {
     /// `op(a, number)`.
     pub(super) fn two_by_number(&mut self, form: Form, width: Width, a: impl Into<Rm>, number: u8) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, view(width));
         self.code.push(rm(draft, a.into(), view(width)).byte(number));
         to
     }
@@ -71,7 +70,7 @@ impl Selector<'_> {
     /// `op(a, b)`.
     pub(super) fn three(&mut self, form: Form, width: Width, a: VReg, b: impl Into<Rm>) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, view(width)).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, view(width)).reads(a, view(width));
         self.code.push(rm(draft, b.into(), view(width)));
         to
     }
@@ -79,7 +78,7 @@ impl Selector<'_> {
     /// `op(a, b, number)`.
     pub(super) fn three_by_number(&mut self, form: Form, width: Width, a: VReg, b: impl Into<Rm>, number: u8) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, view(width)).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, view(width)).reads(a, view(width));
         self.code.push(rm(draft, b.into(), view(width)).byte(number));
         to
     }
@@ -87,7 +86,7 @@ impl Selector<'_> {
     /// `op(over, a, b)`; the result takes the place of `over`.
     pub(super) fn over(&mut self, form: Form, width: Width, over: VReg, a: VReg, b: impl Into<Rm>) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def_over(to, over, view(width)).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def_over(to, over, view(width)).reads(a, view(width));
         self.code.push(rm(draft, b.into(), view(width)));
         to
     }
@@ -95,7 +94,7 @@ impl Selector<'_> {
     /// `op(onto, a)` of two operands, into the register of the first.
     pub(super) fn onto(&mut self, form: Form, width: Width, onto: VReg, a: VReg) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def_onto(to, onto, view(width)).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def_onto(to, onto, view(width)).reads(a, view(width));
         self.code.push(draft);
         to
     }
@@ -103,7 +102,7 @@ impl Selector<'_> {
     /// `op(a, b, number)` into a mask register.
     pub(super) fn compare_to_mask(&mut self, form: Form, width: Width, a: VReg, b: impl Into<Rm>, number: u8) -> VReg {
         let to = self.code.mask();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, View::Mask).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, View::Mask).reads(a, view(width));
         self.code.push(rm(draft, b.into(), view(width)).byte(number));
         to
     }
@@ -111,7 +110,7 @@ impl Selector<'_> {
     /// `b` where the mask register holds, else `a`.
     pub(super) fn blend(&mut self, form: Form, width: Width, mask: VReg, a: VReg, b: impl Into<Rm>) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, view(width)).reads(a, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, view(width)).reads(a, view(width));
         self.code.push(rm(draft, b.into(), view(width)).masked(mask, false));
         to
     }
@@ -119,7 +118,7 @@ impl Selector<'_> {
     /// `op(a)` in the lanes of a mask register, 0 in the others.
     pub(super) fn two_zeroing(&mut self, form: Form, width: Width, mask: VReg, a: impl Into<Rm>) -> VReg {
         let to = self.code.vector();
-        let draft = Draft::new(form.code(self.isa, width)).def(to, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).def(to, view(width));
         self.code.push(rm(draft, a.into(), view(width)).masked(mask, true));
         to
     }
@@ -128,7 +127,7 @@ impl Selector<'_> {
     pub(super) fn zeros(&mut self, width: Width) -> VReg {
         // Of one register with itself: known to processors as the start of a new value.
         let to = self.code.vector();
-        let code = forms::PXOR.code(self.isa, width.min(Width::Y));
+        let code = forms::PXOR.code(self.encoding, width.min(Width::Y));
         let view = view(width.min(Width::Y));
         self.code.push(Draft::new(code).def_of_itself(to, view));
         to
@@ -136,18 +135,18 @@ impl Selector<'_> {
 
     /// All bits 1.
     pub(super) fn ones(&mut self, width: Width) -> VReg {
-        if self.isa == Isa::Avx512 {
+        if self.encoding == Encoding::Evex {
             return self.constant_vector(32, 0xffff_ffff, width);
         }
         let to = self.code.vector();
-        let code = forms::PCMPEQD.code(self.isa, width);
+        let code = forms::PCMPEQD.code(self.encoding, width);
         self.code.push(Draft::new(code).def_of_itself(to, view(width)));
         to
     }
 
     /// Stores a register in full.
     pub(super) fn store_vector(&mut self, form: Form, width: Width, place: Place, value: VReg) {
-        let draft = Draft::new(form.code(self.isa, width)).memory(&place).reads(value, view(width));
+        let draft = Draft::new(form.code(self.encoding, width)).memory(&place).reads(value, view(width));
         self.code.push(draft);
     }
 
@@ -170,10 +169,10 @@ impl Selector<'_> {
 
     /// The upper half of a register of 64 or 32 bytes.
     pub(super) fn upper_half(&mut self, part: VReg, width: Width) -> VReg {
-        let (code, from, to) = match (self.isa, width) {
-            (Isa::Avx512, Width::Z) => (Code::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8, View::Z, View::Y),
-            (Isa::Avx512, _) => (Code::EVEX_Vextracti32x4_xmmm128_k1z_ymm_imm8, View::Y, View::X),
-            (Isa::Avx2, _) => (Code::VEX_Vextracti128_xmmm128_ymm_imm8, View::Y, View::X),
+        let (code, from, to) = match (self.encoding, width) {
+            (Encoding::Evex, Width::Z) => (Code::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8, View::Z, View::Y),
+            (Encoding::Evex, _) => (Code::EVEX_Vextracti32x4_xmmm128_k1z_ymm_imm8, View::Y, View::X),
+            (Encoding::Vex, _) => (Code::VEX_Vextracti128_xmmm128_ymm_imm8, View::Y, View::X),
         };
         let result = self.code.vector();
         self.code.push(Draft::new(code).def(result, to).reads(part, from).byte(1));
@@ -193,10 +192,10 @@ impl Selector<'_> {
     }
 
     fn join_wide(&mut self, low: VReg, high: VReg, bytes: usize) -> VReg {
-        let (code, whole, half) = match (self.isa, bytes) {
-            (Isa::Avx512, 32) => (Code::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8, View::Z, View::Y),
-            (Isa::Avx512, _) => (Code::EVEX_Vinserti32x4_ymm_k1z_ymm_xmmm128_imm8, View::Y, View::X),
-            (Isa::Avx2, _) => (Code::VEX_Vinserti128_ymm_ymm_xmmm128_imm8, View::Y, View::X),
+        let (code, whole, half) = match (self.encoding, bytes) {
+            (Encoding::Evex, 32) => (Code::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8, View::Z, View::Y),
+            (Encoding::Evex, _) => (Code::EVEX_Vinserti32x4_ymm_k1z_ymm_xmmm128_imm8, View::Y, View::X),
+            (Encoding::Vex, _) => (Code::VEX_Vinserti128_ymm_ymm_xmmm128_imm8, View::Y, View::X),
         };
         let to = self.code.vector();
         self.code.push(Draft::new(code).def(to, whole).reads(low, whole).reads(high, half).byte(1));
@@ -299,22 +298,22 @@ impl Selector<'_> {
 
     /// A general register as the lowest lane of a vector register.
     pub(super) fn vector_of(&mut self, general: VReg, bits: u32) -> VReg {
-        let (code, view) = match (self.isa, bits) {
-            (Isa::Avx512, 64) => (Code::EVEX_Vmovq_xmm_rm64, View::Quad),
-            (Isa::Avx512, _) => (Code::EVEX_Vmovd_xmm_rm32, View::Double),
-            (Isa::Avx2, 64) => (Code::VEX_Vmovq_xmm_rm64, View::Quad),
-            (Isa::Avx2, _) => (Code::VEX_Vmovd_xmm_rm32, View::Double),
+        let (code, view) = match (self.encoding, bits) {
+            (Encoding::Evex, 64) => (Code::EVEX_Vmovq_xmm_rm64, View::Quad),
+            (Encoding::Evex, _) => (Code::EVEX_Vmovd_xmm_rm32, View::Double),
+            (Encoding::Vex, 64) => (Code::VEX_Vmovq_xmm_rm64, View::Quad),
+            (Encoding::Vex, _) => (Code::VEX_Vmovd_xmm_rm32, View::Double),
         };
         self.two_views(code, View::X, Rm::Register(general), view)
     }
 
     /// The lowest lane of a vector register in a general one; what is above `bits` bits means nothing.
     pub(super) fn general_of(&mut self, vector: VReg, bits: u32) -> VReg {
-        let (code, view) = match (self.isa, bits) {
-            (Isa::Avx512, 64) => (Code::EVEX_Vmovq_rm64_xmm, View::Quad),
-            (Isa::Avx512, _) => (Code::EVEX_Vmovd_rm32_xmm, View::Double),
-            (Isa::Avx2, 64) => (Code::VEX_Vmovq_rm64_xmm, View::Quad),
-            (Isa::Avx2, _) => (Code::VEX_Vmovd_rm32_xmm, View::Double),
+        let (code, view) = match (self.encoding, bits) {
+            (Encoding::Evex, 64) => (Code::EVEX_Vmovq_rm64_xmm, View::Quad),
+            (Encoding::Evex, _) => (Code::EVEX_Vmovd_rm32_xmm, View::Double),
+            (Encoding::Vex, 64) => (Code::VEX_Vmovq_rm64_xmm, View::Quad),
+            (Encoding::Vex, _) => (Code::VEX_Vmovd_rm32_xmm, View::Double),
         };
         let to = self.code.general();
         self.code.push(Draft::new(code).def(to, view).reads(vector, View::X));

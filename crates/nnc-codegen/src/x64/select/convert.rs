@@ -4,8 +4,7 @@
 //! float, the instruction's answer for what is too large is mended. What goes through 64-bit integers goes lane by lane
 //! with AVX2.
 
-use super::super::Isa;
-use super::super::forms::{self, Form, Width};
+use super::super::forms::{self, Encoding, Form, Width};
 use super::super::vcode::{Draft, View};
 use super::Selector;
 use super::lanes::{Lanes, ROW};
@@ -17,7 +16,7 @@ use regalloc2::VReg;
 impl Selector<'_> {
     pub(super) fn convert(&mut self, a: &Lanes, from: Type, ty: Type) -> Lanes {
         let storage = from.elem.is_storage_float() || ty.elem.is_storage_float();
-        let wide = self.isa == Isa::Avx512;
+        let wide = self.encoding == Encoding::Evex;
         match (from.elem, ty.elem) {
             (from_elem, to) if from_elem == to => a.clone(),
             _ if storage && ty.lanes == 1 => self.convert_storage_scalar(a, from, ty),
@@ -83,9 +82,9 @@ impl Selector<'_> {
         let (bits, width) = (ty.elem.bits(), self.width(ty));
         let mask = self.mask_as(mask, ty.lanes, bits);
         let one = self.constant_vector(bits, scalar::of_f64(ty.elem, 1.0), width);
-        self.each(&mask, |s, mask| match s.isa {
-            Isa::Avx512 => s.keep(bits, width, mask, one),
-            Isa::Avx2 => s.three(forms::PAND, width, mask, one),
+        self.each(&mask, |s, mask| match s.encoding {
+            Encoding::Evex => s.keep(bits, width, mask, one),
+            Encoding::Vex => s.three(forms::PAND, width, mask, one),
         })
         .with_bits(bits)
     }
@@ -107,11 +106,11 @@ impl Selector<'_> {
     }
 
     fn quad_to_float(&mut self, quad: VReg, to: Elem) -> VReg {
-        let code = match (self.isa, to) {
-            (Isa::Avx512, Elem::F32) => Code::EVEX_Vcvtsi2ss_xmm_xmm_rm64_er,
-            (Isa::Avx512, _) => Code::EVEX_Vcvtsi2sd_xmm_xmm_rm64_er,
-            (Isa::Avx2, Elem::F32) => Code::VEX_Vcvtsi2ss_xmm_xmm_rm64,
-            (Isa::Avx2, _) => Code::VEX_Vcvtsi2sd_xmm_xmm_rm64,
+        let code = match (self.encoding, to) {
+            (Encoding::Evex, Elem::F32) => Code::EVEX_Vcvtsi2ss_xmm_xmm_rm64_er,
+            (Encoding::Evex, _) => Code::EVEX_Vcvtsi2sd_xmm_xmm_rm64_er,
+            (Encoding::Vex, Elem::F32) => Code::VEX_Vcvtsi2ss_xmm_xmm_rm64,
+            (Encoding::Vex, _) => Code::VEX_Vcvtsi2sd_xmm_xmm_rm64,
         };
         let upper = self.zeros(Width::X);
         let result = self.code.vector();
@@ -123,9 +122,9 @@ impl Selector<'_> {
     fn float_to_integer(&mut self, a: VReg, from: Elem, to: Elem) -> VReg {
         let double = if from == Elem::F32 { self.two(forms::CVTPS2PD, Width::X, a) } else { a };
         let number = self.without_nan(Elem::F64, Width::X, double);
-        let code = match self.isa {
-            Isa::Avx512 => Code::EVEX_Vcvttsd2si_r64_xmmm64_sae,
-            Isa::Avx2 => Code::VEX_Vcvttsd2si_r64_xmmm64,
+        let code = match self.encoding {
+            Encoding::Evex => Code::EVEX_Vcvttsd2si_r64_xmmm64_sae,
+            Encoding::Vex => Code::VEX_Vcvttsd2si_r64_xmmm64,
         };
         let truncate = |s: &mut Self, number: VReg| {
             let to = s.code.general();
@@ -148,12 +147,12 @@ impl Selector<'_> {
 
     /// NaN becomes 0.
     fn without_nan(&mut self, elem: Elem, width: Width, a: VReg) -> VReg {
-        match self.isa {
-            Isa::Avx512 => {
+        match self.encoding {
+            Encoding::Evex => {
                 let is_number = self.compare_floats(elem, width, a, a.into(), ORDERED);
                 self.keep(elem.bits(), width, is_number, a)
             }
-            Isa::Avx2 => {
+            Encoding::Vex => {
                 let is_nan = self.compare_floats(elem, width, a, a.into(), UNORDERED);
                 self.three(forms::PANDN, width, is_nan, a)
             }
@@ -206,17 +205,17 @@ impl Selector<'_> {
     /// for 32 bits counts as 2^31 there.
     pub(super) fn floats_to_bytes(&mut self, a: &Lanes, (from, ty): (Type, Type), by: Form) -> Lanes {
         let width = self.width(from);
-        let number = self.each(a, |s, a| match s.isa {
-            Isa::Avx512 => {
+        let number = self.each(a, |s, a| match s.encoding {
+            Encoding::Evex => {
                 let zero = s.constant_operand(32, 0, width);
                 s.three(forms::MAXPS, width, a, zero)
             }
-            Isa::Avx2 => s.clamp(Elem::F32, width, a, ty.elem),
+            Encoding::Vex => s.clamp(Elem::F32, width, a, ty.elem),
         });
         let integers = self.each(&number, |s, a| s.two(by, width, a));
-        match self.isa {
-            Isa::Avx512 => self.narrow_by(forms::PMOVUSDB, &integers, from, ty),
-            Isa::Avx2 => self.resize(&integers, Elem::I32, ty.elem, ty.lanes),
+        match self.encoding {
+            Encoding::Evex => self.narrow_by(forms::PMOVUSDB, &integers, from, ty),
+            Encoding::Vex => self.resize(&integers, Elem::I32, ty.elem, ty.lanes),
         }
     }
 
@@ -259,7 +258,7 @@ impl Selector<'_> {
         let from = ty.with_elem(Elem::F32);
         let (_, width) = self.layout(ty.lanes, 32);
         let half = Width::of(width.bytes() / 2);
-        let code = forms::CVTPS2PH.code(self.isa, width);
+        let code = forms::CVTPS2PH.code(self.encoding, width);
         let pieces: Vec<VReg> = a
             .parts
             .iter()
@@ -298,7 +297,7 @@ impl Selector<'_> {
         match from.size().cmp(&to.size()) {
             std::cmp::Ordering::Equal => a.clone(),
             std::cmp::Ordering::Less => self.widen(a, from, to, lanes),
-            std::cmp::Ordering::Greater if self.isa == Isa::Avx512 => {
+            std::cmp::Ordering::Greater if self.encoding == Encoding::Evex => {
                 let form = match (from.size(), to.size()) {
                     (2, _) => forms::PMOVWB,
                     (4, 1) => forms::PMOVDB,

@@ -1,7 +1,6 @@
 //! Arithmetic of integer vectors.
 
-use super::super::Isa;
-use super::super::forms::{self, Form, Width};
+use super::super::forms::{self, Encoding, Form, Width};
 use super::Selector;
 use super::assemble::Rm;
 use super::lanes::Lanes;
@@ -29,7 +28,7 @@ impl Selector<'_> {
         self.each(a, |s, a| match op {
             UnaryOp::Not => s.not_vector(width, a),
             UnaryOp::Abs if elem == Elem::U8 => a,
-            UnaryOp::Abs if elem == Elem::I64 && s.isa == Isa::Avx2 => {
+            UnaryOp::Abs if elem == Elem::I64 && s.encoding == Encoding::Vex => {
                 let zero = s.zeros(width);
                 let negative = s.three(forms::PSUBQ, width, zero, a);
                 let is_negative = s.three(forms::PCMPGTQ, width, zero, a);
@@ -80,8 +79,10 @@ impl Selector<'_> {
     fn has_part_form(&self, elem: Elem, op: BinaryOp) -> bool {
         match op {
             BinaryOp::Div | BinaryOp::Rem => false,
-            BinaryOp::Shl | BinaryOp::Shr => elem.bits() >= 32 || (elem.bits() == 16 && self.isa == Isa::Avx512),
-            BinaryOp::Sar => elem.bits() == 32 || (elem.bits() >= 16 && self.isa == Isa::Avx512),
+            BinaryOp::Shl | BinaryOp::Shr => {
+                elem.bits() >= 32 || (elem.bits() == 16 && self.encoding == Encoding::Evex)
+            }
+            BinaryOp::Sar => elem.bits() == 32 || (elem.bits() >= 16 && self.encoding == Encoding::Evex),
             _ => true,
         }
     }
@@ -95,7 +96,7 @@ impl Selector<'_> {
             BinaryOp::Mul => return self.multiply_part(elem, width, a, b),
             BinaryOp::Min if elem == Elem::U8 => forms::PMINUB,
             BinaryOp::Max if elem == Elem::U8 => forms::PMAXUB,
-            BinaryOp::Min | BinaryOp::Max if elem == Elem::I64 && self.isa == Isa::Avx2 => {
+            BinaryOp::Min | BinaryOp::Max if elem == Elem::I64 && self.encoding == Encoding::Vex => {
                 let (greater, less) = if op == BinaryOp::Min { (a, b) } else { (b, a) };
                 let takes_b = self.three(forms::PCMPGTQ, width, greater, less);
                 return self.blend_by_bytes(width, takes_b, b.into(), a);
@@ -136,7 +137,7 @@ impl Selector<'_> {
             }
             16 => self.three(forms::PMULLW, width, a, b),
             32 => self.three(forms::PMULLD, width, a, b),
-            _ if self.isa == Isa::Avx512 => self.three(forms::PMULLQ, width, a, b),
+            _ if self.encoding == Encoding::Evex => self.three(forms::PMULLQ, width, a, b),
             _ => {
                 let low = self.three(forms::PMULUDQ, width, a, b);
                 let [upper_a, upper_b] = [a, b].map(|value| self.two_by_number(forms::PSRLQ, width, value, 32));
@@ -162,7 +163,7 @@ impl Selector<'_> {
             (BinaryOp::Shr, 64) => forms::PSRLQ,
             (BinaryOp::Sar, 16) => forms::PSRAW,
             (BinaryOp::Sar, 32) => forms::PSRAD,
-            (BinaryOp::Sar, 64) if self.isa == Isa::Avx512 => forms::PSRAQ,
+            (BinaryOp::Sar, 64) if self.encoding == Encoding::Evex => forms::PSRAQ,
             _ => return None,
         };
         Some(self.each(a, |s, a| s.two_by_number(form, width, a, by)))
@@ -181,7 +182,7 @@ impl Selector<'_> {
 
     /// A mask register, or a vector with AVX2.
     pub(super) fn compare_integers(&mut self, elem: Elem, width: Width, op: CompareOp, a: VReg, b: Rm) -> VReg {
-        if self.isa == Isa::Avx512 {
+        if self.encoding == Encoding::Evex {
             let number = match op {
                 CompareOp::Eq => 0,
                 CompareOp::Lt => 1,

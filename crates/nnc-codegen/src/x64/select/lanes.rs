@@ -9,8 +9,7 @@
 //! [`Lanes::bits`] bits; with AVX2, a row of vectors with all bits of a lane set or none. Masks are brought to the lane
 //! width of what they are used with ([`super::masks`]).
 
-use super::super::Isa;
-use super::super::forms::{self, Width};
+use super::super::forms::{self, Encoding, Width};
 use super::super::vcode::{Base, Place};
 use super::Selector;
 use super::assemble::Rm;
@@ -86,7 +85,7 @@ impl Selector<'_> {
 
     /// A constant as an operand: from memory. EVEX instructions repeat elements of 32 and 64 bits.
     pub(super) fn constant_operand(&mut self, bits: u32, number: u64, width: Width) -> Rm {
-        let broadcast = self.isa == Isa::Avx512 && bits >= 32;
+        let broadcast = self.encoding == Encoding::Evex && bits >= 32;
         let bytes = if broadcast { bits as usize / 8 } else { width.bytes() };
         let pool = self.code.constant(&repeated(bits, number, bytes));
         Rm::Memory(Place { base: Base::Pool(pool), index: None, displacement: 0, broadcast })

@@ -3,8 +3,7 @@
 //! With AVX-512 they lie in mask registers, of which an instruction reads as many bits as it has lanes; with AVX2 in
 //! vectors, all bits of a lane set or none. Bits and lanes past the end mean nothing.
 
-use super::super::Isa;
-use super::super::forms::{self, Width};
+use super::super::forms::{self, Encoding, Width};
 use super::super::vcode::{Draft, View};
 use super::Selector;
 use super::assemble::Rm;
@@ -16,13 +15,13 @@ use regalloc2::VReg;
 impl Selector<'_> {
     /// The same truth value in every lane, of any width.
     pub(super) fn constant_mask(&mut self, truth: bool) -> VReg {
-        match (self.isa, truth) {
-            (Isa::Avx512, truth) => {
+        match (self.encoding, truth) {
+            (Encoding::Evex, truth) => {
                 let number = self.load_number(if truth { -1 } else { 0 });
                 self.mask_register(number)
             }
-            (Isa::Avx2, true) => self.ones(Width::Y),
-            (Isa::Avx2, false) => self.zeros(Width::Y),
+            (Encoding::Vex, true) => self.ones(Width::Y),
+            (Encoding::Vex, false) => self.zeros(Width::Y),
         }
     }
 
@@ -43,9 +42,9 @@ impl Selector<'_> {
     /// A truth value in every lane, of any width.
     pub(super) fn mask_of_bool(&mut self, truth: VReg) -> VReg {
         let bits = self.negate(truth);
-        match self.isa {
-            Isa::Avx512 => self.mask_register(bits),
-            Isa::Avx2 => {
+        match self.encoding {
+            Encoding::Evex => self.mask_register(bits),
+            Encoding::Vex => {
                 let first = self.vector_of(bits, 64);
                 self.broadcast(64, Width::Y, first)
             }
@@ -54,9 +53,9 @@ impl Selector<'_> {
 
     /// The first lane of what a comparison gives.
     pub(super) fn bool_of_mask(&mut self, mask: VReg) -> VReg {
-        let bits = match self.isa {
-            Isa::Avx512 => self.mask_bits(mask),
-            Isa::Avx2 => self.general_of(mask, 32),
+        let bits = match self.encoding {
+            Encoding::Evex => self.mask_bits(mask),
+            Encoding::Vex => self.general_of(mask, 32),
         };
         self.lowest_bit(bits)
     }
@@ -69,12 +68,12 @@ impl Selector<'_> {
         let (_, width) = self.layout(lanes, mask.bits);
         let per = self.full_width().bytes() * 8 / mask.bits as usize;
         let (part, lane) = (mask.parts[lane / per], lane % per);
-        let bits = match self.isa {
-            Isa::Avx512 => {
+        let bits = match self.encoding {
+            Encoding::Evex => {
                 let bits = self.mask_bits(part);
                 self.shift_by_number([Code::Shr_rm32_imm8, Code::Shr_rm64_imm8], true, bits, lane as u8)
             }
-            Isa::Avx2 => {
+            Encoding::Vex => {
                 let size = mask.bits as usize / 8;
                 let first = self.extract_bytes(part, width, lane * size, size);
                 self.general_of(first, 32)
@@ -84,13 +83,13 @@ impl Selector<'_> {
     }
 
     pub(super) fn not_mask(&mut self, mask: &Lanes) -> Lanes {
-        self.each(mask, |s, mask| match s.isa {
-            Isa::Avx512 => {
+        self.each(mask, |s, mask| match s.encoding {
+            Encoding::Evex => {
                 let to = s.code.mask();
                 s.code.push(Draft::new(Code::VEX_Knotq_kr_kr).def(to, View::Mask).reads(mask, View::Mask));
                 to
             }
-            Isa::Avx2 => s.not_vector(Width::Y, mask),
+            Encoding::Vex => s.not_vector(Width::Y, mask),
         })
     }
 
@@ -107,9 +106,9 @@ impl Selector<'_> {
             BinaryOp::Or => (Code::VEX_Korq_kr_kr_kr, forms::POR),
             _ => (Code::VEX_Kxorq_kr_kr_kr, forms::PXOR),
         };
-        let parts = a.parts.iter().zip(&b.parts).map(|(&a, &b)| match self.isa {
-            Isa::Avx512 => self.mask_three(code, a, b),
-            Isa::Avx2 => self.three(form, Width::Y, a, b),
+        let parts = a.parts.iter().zip(&b.parts).map(|(&a, &b)| match self.encoding {
+            Encoding::Evex => self.mask_three(code, a, b),
+            Encoding::Vex => self.three(form, Width::Y, a, b),
         });
         Lanes::new(a.bits, parts.collect())
     }
@@ -117,9 +116,9 @@ impl Selector<'_> {
     /// `a` where the mask holds, else `b`: all masks with lanes of one width.
     pub(super) fn mask_select(&mut self, mask: &Lanes, a: &Lanes, b: &Lanes) -> Lanes {
         let chosen = self.mask_binary(BinaryOp::And, mask, a);
-        let parts = mask.parts.iter().zip(&b.parts).map(|(&mask, &b)| match self.isa {
-            Isa::Avx512 => self.mask_three(Code::VEX_Kandnq_kr_kr_kr, mask, b),
-            Isa::Avx2 => self.three(forms::PANDN, Width::Y, mask, b),
+        let parts = mask.parts.iter().zip(&b.parts).map(|(&mask, &b)| match self.encoding {
+            Encoding::Evex => self.mask_three(Code::VEX_Kandnq_kr_kr_kr, mask, b),
+            Encoding::Vex => self.three(forms::PANDN, Width::Y, mask, b),
         });
         let other = Lanes::new(a.bits, parts.collect());
         self.mask_binary(BinaryOp::Or, &chosen, &other)
@@ -129,7 +128,7 @@ impl Selector<'_> {
     pub(super) fn blend_by_bytes(&mut self, width: Width, mask: VReg, a: Rm, b: VReg) -> VReg {
         let to = self.code.vector();
         let view = super::super::view(width);
-        let draft = Draft::new(forms::PBLENDVB.code(self.isa, width)).def(to, view).reads(b, view);
+        let draft = Draft::new(forms::PBLENDVB.code(self.encoding, width)).def(to, view).reads(b, view);
         let draft = match a {
             Rm::Register(register) => draft.reads(register, view),
             Rm::Memory(place) => draft.memory(&place),
@@ -142,15 +141,15 @@ impl Selector<'_> {
     pub(super) fn mask_as(&mut self, mask: &Lanes, lanes: u8, bits: u32) -> Lanes {
         let mut mask = mask.clone();
         while mask.bits > bits {
-            mask = match self.isa {
-                Isa::Avx512 => self.halve_mask(&mask),
-                Isa::Avx2 => self.halve_vector_mask(&mask, lanes),
+            mask = match self.encoding {
+                Encoding::Evex => self.halve_mask(&mask),
+                Encoding::Vex => self.halve_vector_mask(&mask, lanes),
             };
         }
         while mask.bits < bits {
-            mask = match self.isa {
-                Isa::Avx512 => self.double_mask(&mask, lanes),
-                Isa::Avx2 => self.double_vector_mask(&mask, lanes),
+            mask = match self.encoding {
+                Encoding::Evex => self.double_mask(&mask, lanes),
+                Encoding::Vex => self.double_vector_mask(&mask, lanes),
             };
         }
         mask
@@ -213,9 +212,9 @@ impl Selector<'_> {
         let bits: Vec<VReg> = mask
             .parts
             .iter()
-            .map(|&part| match self.isa {
-                Isa::Avx512 => self.mask_bits(part),
-                Isa::Avx2 => {
+            .map(|&part| match self.encoding {
+                Encoding::Evex => self.mask_bits(part),
+                Encoding::Vex => {
                     let to = self.code.general();
                     let draft = Draft::new(Code::VEX_Vpmovmskb_r32_ymm).def(to, View::Double);
                     self.code.push(draft.reads(part, View::Y));

@@ -4,8 +4,7 @@
 //! with AVX2 only lanes of 32 and 64 bits have them, others go one by one in a loop. Strided and indexed access goes
 //! lane by lane: elements are put together in registers, which is faster than gathering on the processors measured.
 
-use super::super::Isa;
-use super::super::forms::{self, Form, Width};
+use super::super::forms::{self, Encoding, Form, Width};
 use super::super::vcode::{Base, Draft, Place, View};
 use super::Selector;
 use super::assemble::Rm;
@@ -173,11 +172,11 @@ impl Selector<'_> {
 
     /// Fewer than 16 bytes into the low end of a vector register.
     fn load_short(&mut self, place: Place, bytes: usize) -> VReg {
-        let code = match (self.isa, bytes) {
-            (Isa::Avx512, 8) => Code::EVEX_Vmovq_xmm_xmmm64,
-            (Isa::Avx512, 4) => Code::EVEX_Vmovd_xmm_rm32,
-            (Isa::Avx2, 8) => Code::VEX_Vmovq_xmm_xmmm64,
-            (Isa::Avx2, 4) => Code::VEX_Vmovd_xmm_rm32,
+        let code = match (self.encoding, bytes) {
+            (Encoding::Evex, 8) => Code::EVEX_Vmovq_xmm_xmmm64,
+            (Encoding::Evex, 4) => Code::EVEX_Vmovd_xmm_rm32,
+            (Encoding::Vex, 8) => Code::VEX_Vmovq_xmm_xmmm64,
+            (Encoding::Vex, 4) => Code::VEX_Vmovd_xmm_rm32,
             _ => {
                 let to = self.code.general();
                 self.code.push(Draft::new(Code::Movzx_r32_rm16).def(to, View::Double).memory(&place));
@@ -188,11 +187,11 @@ impl Selector<'_> {
     }
 
     fn store_short(&mut self, place: Place, value: VReg, bytes: usize) {
-        let code = match (self.isa, bytes) {
-            (Isa::Avx512, 8) => Code::EVEX_Vmovq_xmmm64_xmm,
-            (Isa::Avx512, 4) => Code::EVEX_Vmovd_rm32_xmm,
-            (Isa::Avx2, 8) => Code::VEX_Vmovq_xmmm64_xmm,
-            (Isa::Avx2, 4) => Code::VEX_Vmovd_rm32_xmm,
+        let code = match (self.encoding, bytes) {
+            (Encoding::Evex, 8) => Code::EVEX_Vmovq_xmmm64_xmm,
+            (Encoding::Evex, 4) => Code::EVEX_Vmovd_rm32_xmm,
+            (Encoding::Vex, 8) => Code::VEX_Vmovq_xmmm64_xmm,
+            (Encoding::Vex, 4) => Code::VEX_Vmovd_rm32_xmm,
             _ => {
                 let low = self.general_of(value, 32);
                 self.code.push(Draft::new(Code::Mov_rm16_r16).memory(&place).reads(low, View::Word));
@@ -246,9 +245,9 @@ impl Selector<'_> {
         let mask = self.mask_as(mask, lanes, 8);
         let (_, width) = self.layout(lanes, 8);
         let one = self.constant_vector(8, 1, width);
-        self.each(&mask, |s, mask| match s.isa {
-            Isa::Avx512 => s.keep(8, width, mask, one),
-            Isa::Avx2 => s.three(forms::PAND, width, mask, one),
+        self.each(&mask, |s, mask| match s.encoding {
+            Encoding::Evex => s.keep(8, width, mask, one),
+            Encoding::Vex => s.three(forms::PAND, width, mask, one),
         })
     }
 
@@ -327,9 +326,9 @@ impl Selector<'_> {
     /// Up to four elements of 32 bits.
     fn load_four(&mut self, places: &[Place]) -> VReg {
         let mut vector = self.load_short(places[0], 4);
-        let code = match self.isa {
-            Isa::Avx512 => Code::EVEX_Vinsertps_xmm_xmm_xmmm32_imm8,
-            Isa::Avx2 => Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8,
+        let code = match self.encoding {
+            Encoding::Evex => Code::EVEX_Vinsertps_xmm_xmm_xmmm32_imm8,
+            Encoding::Vex => Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8,
         };
         for (lane, place) in places.iter().enumerate().skip(1) {
             let to = self.code.vector();
@@ -362,14 +361,14 @@ impl Selector<'_> {
     fn tail_mask(&mut self, ty: Type, count: VReg) -> Lanes {
         let bits = ty.elem.bits();
         let count = self.clamp_count(count, ty.lanes);
-        match self.isa {
-            Isa::Avx512 => {
+        match self.encoding {
+            Encoding::Evex => {
                 let all = self.load_number(-1);
                 let low = self.keep_low_bits(all, count);
                 let mask = self.mask_register(low);
                 self.mask_as(&Lanes::new(8, vec![mask]), ty.lanes, bits)
             }
-            Isa::Avx2 => {
+            Encoding::Vex => {
                 let (parts, width) = self.layout(ty.lanes, bits);
                 let elem = if bits == 32 { Elem::I32 } else { Elem::I64 };
                 let first = self.vector_of(count, 64);
@@ -388,7 +387,7 @@ impl Selector<'_> {
     }
 
     fn has_masked_moves(&self, elem: Elem) -> bool {
-        self.isa == Isa::Avx512 || elem.size() >= 4
+        self.encoding == Encoding::Evex || elem.size() >= 4
     }
 
     fn load_tail(&mut self, ty: Type, place: Place, count: VReg) -> Lanes {
@@ -414,13 +413,13 @@ impl Selector<'_> {
         if ty.size() >= 16 {
             return mask;
         }
-        match self.isa {
-            Isa::Avx512 => {
+        match self.encoding {
+            Encoding::Evex => {
                 let low = self.mask_bits(mask.parts[0]);
                 let low = self.general_by_number(Code::And_rm64_imm32, low, (1 << ty.lanes) - 1);
                 Lanes::new(bits, vec![self.mask_register(low)])
             }
-            Isa::Avx2 => {
+            Encoding::Vex => {
                 let lanes: Vec<u8> = vec![0xff; ty.size()];
                 let keep = self.pool_vector(&lanes, Width::X);
                 self.each(&mask, |s, mask| s.three(forms::PAND, Width::X, mask, keep))
@@ -438,9 +437,9 @@ impl Selector<'_> {
         let mask = self.moving_mask(ty, mask);
         let parts = mask.parts.iter().enumerate().map(|(part, &mask)| {
             let place = place.plus((part * width.bytes()) as i32);
-            match self.isa {
-                Isa::Avx512 => self.two_zeroing(masked_forms(bits).0, width, mask, Rm::Memory(place)),
-                Isa::Avx2 => {
+            match self.encoding {
+                Encoding::Evex => self.two_zeroing(masked_forms(bits).0, width, mask, Rm::Memory(place)),
+                Encoding::Vex => {
                     let form = if bits == 32 { forms::MASKLOADD } else { forms::MASKLOADQ };
                     self.three(form, width, mask, Rm::Memory(place))
                 }
@@ -462,14 +461,14 @@ impl Selector<'_> {
         let value = if ty.elem == Elem::Bool { self.mask_to_bytes(value, ty.lanes) } else { value.clone() };
         for (part, (&mask, &register)) in mask.parts.iter().zip(&value.parts).enumerate() {
             let place = place.plus((part * width.bytes()) as i32);
-            let draft = match self.isa {
-                Isa::Avx512 => Draft::new(masked_forms(bits).1.code(self.isa, width))
+            let draft = match self.encoding {
+                Encoding::Evex => Draft::new(masked_forms(bits).1.code(self.encoding, width))
                     .memory(&place)
                     .reads(register, view)
                     .masked(mask, false),
-                Isa::Avx2 => {
+                Encoding::Vex => {
                     let form = if bits == 32 { forms::MASKSTORED } else { forms::MASKSTOREQ };
-                    Draft::new(form.code(self.isa, width)).memory(&place).reads(mask, view).reads(register, view)
+                    Draft::new(form.code(self.encoding, width)).memory(&place).reads(mask, view).reads(register, view)
                 }
             };
             self.code.push(draft);

@@ -16,9 +16,9 @@ mod permute;
 mod scalar;
 mod vector;
 
-use super::forms::Width;
+use super::Isa;
+use super::forms::{Encoding, Width};
 use super::vcode::{Draft, Kind, VCode, general};
-use super::{Isa, full_width};
 use lanes::Lanes;
 use nnc_kernel::ir::{Elem, Kernel, Op, Phase, Statement, Type, Value};
 use regalloc2::{Operand, VReg};
@@ -26,6 +26,8 @@ use regalloc2::{Operand, VReg};
 /// The state of selecting for one phase.
 struct Selector<'a> {
     isa: Isa,
+    /// How its vector instructions are encoded, which nearly all of selection asks in the place of the set.
+    encoding: Encoding,
     code: VCode,
     phase: &'a Phase,
     /// Each value defined so far that is no constant.
@@ -44,7 +46,8 @@ struct Selector<'a> {
 
 /// Selects for a phase of a verified kernel.
 pub(super) fn select(isa: Isa, kernel: &Kernel, phase: &Phase) -> VCode {
-    let mut code = VCode::new(full_width(isa).bytes());
+    let encoding = Encoding::of(isa);
+    let mut code = VCode::new(encoding.full_width().bytes());
     let start = code.label();
     code.begin(start);
     let [args, begin, end, scratch] = std::array::from_fn(|_| code.general());
@@ -58,6 +61,7 @@ pub(super) fn select(isa: Isa, kernel: &Kernel, phase: &Phase) -> VCode {
     let count = phase.types.len();
     let mut selector = Selector {
         isa,
+        encoding,
         code,
         phase,
         values: vec![None; count],
@@ -157,7 +161,7 @@ impl Selector<'_> {
 
     /// The width of a vector register in full.
     fn full_width(&self) -> Width {
-        full_width(self.isa)
+        self.encoding.full_width()
     }
 
     /// Whether a value lies in a general register: integers and truth values alone.

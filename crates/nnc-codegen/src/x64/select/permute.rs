@@ -1,7 +1,6 @@
 //! Lane permutations and the dot-product steps.
 
-use super::super::Isa;
-use super::super::forms::{self, Width};
+use super::super::forms::{self, Encoding, Width};
 use super::super::vcode::Place;
 use super::Selector;
 use super::lanes::{Lanes, ROW};
@@ -111,10 +110,10 @@ impl Selector<'_> {
         };
         if let Some((shuffle, [a, b])) = single_shuffle(&numbers) {
             let [a, b] = [a, b].map(|of| if of == 0 { first } else { second });
-            let (form, number) = shuffle.instruction(self.isa);
+            let (form, number) = shuffle.instruction(self.encoding);
             return self.three_by_number(form, Width::Y, a, b, number);
         }
-        if self.isa == Isa::Avx512 {
+        if self.encoding == Encoding::Evex {
             let indices = self.pool_vector(&bytes(&|(of, unit)| of * 16 + unit), full);
             return self.over(forms::PERMT2D, full, first, indices, second);
         }
@@ -179,10 +178,10 @@ impl Selector<'_> {
     }
 
     fn add_products(&mut self, width: Width, acc: VReg, (a, b): (VReg, VReg), narrow: bool) -> VReg {
-        match self.isa {
-            Isa::Avx512 => self.over(forms::PDPBUSD, width, acc, a, b),
-            Isa::Avx2 if narrow => self.dot_bytes(width, acc, a, b),
-            Isa::Avx2 => self.dot_words(width, acc, a, b),
+        match (self.isa.has_byte_products(), narrow) {
+            (true, true | false) => self.over(forms::PDPBUSD, width, acc, a, b),
+            (false, true) => self.dot_bytes(width, acc, a, b),
+            (false, false) => self.dot_words(width, acc, a, b),
         }
     }
 
@@ -241,11 +240,11 @@ enum Shuffle {
 
 impl Shuffle {
     /// The instruction and its number.
-    fn instruction(self, isa: Isa) -> (forms::Form, u8) {
-        match (self, isa) {
-            (Self::Within(number), Isa::Avx2 | Isa::Avx512) => (forms::SHUFPS, number),
-            (Self::Halves([low, high]), Isa::Avx2) => (forms::PERM2F128, low | (2 + high) << 4),
-            (Self::Halves([low, high]), Isa::Avx512) => (forms::SHUFF32X4, low | high << 1),
+    fn instruction(self, encoding: Encoding) -> (forms::Form, u8) {
+        match (self, encoding) {
+            (Self::Within(number), Encoding::Vex | Encoding::Evex) => (forms::SHUFPS, number),
+            (Self::Halves([low, high]), Encoding::Vex) => (forms::PERM2F128, low | (2 + high) << 4),
+            (Self::Halves([low, high]), Encoding::Evex) => (forms::SHUFF32X4, low | high << 1),
         }
     }
 }
@@ -293,7 +292,7 @@ mod tests {
         assert_eq!(turned, Some((Shuffle::Within(0b1110_1110), [1, 0])));
         let halves = single_shuffle(&of([4, 5, 6, 7, 12, 13, 14, 15]));
         assert_eq!(halves, Some((Shuffle::Halves([1, 1]), [0, 1])));
-        let numbers = [Isa::Avx2, Isa::Avx512].map(|isa| Shuffle::Halves([1, 1]).instruction(isa).1);
+        let numbers = [Encoding::Vex, Encoding::Evex].map(|encoding| Shuffle::Halves([1, 1]).instruction(encoding).1);
         assert_eq!(numbers, [0x31, 0b11]);
         assert!(single_shuffle(&of([0, 8, 1, 9, 2, 10, 3, 11])).is_none());
     }

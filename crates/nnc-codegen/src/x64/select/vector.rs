@@ -2,8 +2,7 @@
 //!
 //! A float alone is computed as the first lane of a vector; the instruction does the same to lanes that mean nothing.
 
-use super::super::Isa;
-use super::super::forms::{self, Form, Width};
+use super::super::forms::{self, Encoding, Form, Width};
 use super::Selector;
 use super::assemble::Rm;
 use super::lanes::Lanes;
@@ -141,15 +140,15 @@ impl Selector<'_> {
     /// A comparison of two vector registers: a mask register, or a vector with AVX2.
     pub(super) fn compare_floats(&mut self, elem: Elem, width: Width, a: VReg, b: Rm, predicate: u8) -> VReg {
         let form = float_form(elem, forms::CMPPS, forms::CMPPD);
-        match self.isa {
-            Isa::Avx512 => self.compare_to_mask(form, width, a, b, predicate),
-            Isa::Avx2 => self.three_by_number(form, width, a, b, predicate),
+        match self.encoding {
+            Encoding::Evex => self.compare_to_mask(form, width, a, b, predicate),
+            Encoding::Vex => self.three_by_number(form, width, a, b, predicate),
         }
     }
 
     /// `a` where a comparison's result holds, else `b`; lanes of `bits` bits.
     pub(super) fn choose(&mut self, bits: u32, width: Width, mask: VReg, a: Rm, b: VReg) -> VReg {
-        if self.isa == Isa::Avx512 {
+        if self.encoding == Encoding::Evex {
             let form = match bits {
                 8 => forms::PBLENDMB,
                 16 => forms::PBLENDMW,
@@ -208,7 +207,7 @@ impl Selector<'_> {
         }
         let (bits, width) = (ty.elem.bits(), self.width(ty));
         let mask = of_lanes(self, bits);
-        if self.isa == Isa::Avx512 && self.known(b) == Some(0) && self.known(a).is_none() {
+        if self.encoding == Encoding::Evex && self.known(b) == Some(0) && self.known(a).is_none() {
             let chosen = self.value(a);
             let pairs = mask.parts.iter().zip(&chosen.parts);
             return Lanes::new(bits, pairs.map(|(&mask, &part)| self.keep(bits, width, mask, part)).collect());

@@ -70,12 +70,12 @@ impl Factors {
         }
     }
 
-    /// Vectors that a step needs besides those of sums and operands: of bytes on machines that have no instruction for
-    /// four of them, their halves and what cuts these.
+    /// Vectors that a step needs besides those of sums and operands: the repeated element of A, and of bytes on machines
+    /// that have no instruction for four of them, their halves and what cuts these.
     pub fn working(self, target: Target) -> usize {
         match self {
             Self::One | Self::Bytes { narrow: true } => 1,
-            Self::Bytes { narrow: false } if target.f32_lanes == 16 => 4,
+            Self::Bytes { narrow: false } if target.has_byte_products => 1,
             Self::Bytes { narrow: false } => 5,
         }
     }
@@ -214,4 +214,26 @@ pub fn widened(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, dtype
         lowering.append(draft, vec![], count)?;
         Ok(Place { buffer, elem: wide, layout: Layout::contiguous(&dims) })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile::Tile;
+    use super::*;
+
+    /// An instruction for bytes needs no registers besides those that a multiply-add needs, whatever the factors.
+    #[test]
+    fn tiles_of_bytes_are_as_large_where_one_instruction_multiplies_them() {
+        for lanes in [8, 16] {
+            let sums = |factors, has_byte_products| {
+                let target = Target { has_byte_products, ..Target::new(lanes) };
+                let tile = Tile::choose_among(100, 1000, (lanes, factors), (target, &|_| true)).0;
+                tile.rows * tile.vectors
+            };
+            let bytes = Factors::Bytes { narrow: false };
+            assert_eq!(sums(bytes, true), sums(Factors::One, true));
+            assert_eq!(sums(bytes, true), sums(Factors::Bytes { narrow: true }, true));
+            assert!(sums(bytes, false) < sums(bytes, true));
+        }
+    }
 }

@@ -1,13 +1,13 @@
-"""Runs the AVX-512 code of the tests of nnc-codegen on a machine without AVX-512, in the CPU of the Bochs emulator.
+"""Runs the code of the tests of nnc-codegen for instruction sets that this machine lacks, in the CPU of the Bochs emulator.
 
-    pip install bochscpu-python
+    pip install bochscpu-python==0.4.0
     mkdir cases && NNC_EXPORT=$PWD/cases cargo test --release -p nnc-codegen
-    python tests/tools/avx512/emulate.py cases [PART PARTS]
+    python tests/tools/emulated/emulate.py cases/avxvnni [PART PARTS]
 
-The tests write each program that they check as a file: its code, the memory before, and what the interpreter says that is
-in memory after. Here each launch is called on an emulated processor, and memory compared, any NaN with any. Cases that
-take the VNNI instruction stop with exception 6 where the emulated model lacks it; no other may fail.
-With a C library older than 2.38, preload a library that gives `__isoc23_strtoull` and `__isoc23_sscanf`.
+The tests write each program that they check as a file in a folder for each instruction set: its code, the memory before,
+and what the interpreter says that is in memory after. Here each launch is called on an emulated processor that has the
+set that the folder is named after and no better one, and memory compared, any NaN with any. No case may fail.
+With a C library older than 2.38, preload a library that gives `__isoc23_strtol`, `__isoc23_strtoull` and `__isoc23_sscanf`.
 """
 
 import ctypes
@@ -21,8 +21,19 @@ import bochscpu._bochscpu as native
 CODE, DATA, STACK, STOP, SCRATCH, ARGS = (0x1_0000_0000 + 0x1000_0000 * place for place in range(6))
 PAGE = 4096
 SIZES = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "i16": 2, "i32": 4, "i64": 8, "bool": 1}
+# What is emulated for each instruction set, as Bochs numbers the models in its `cpudb.h`: Haswell, Arrow Lake, Ice Lake.
+MODELS = {"avx2": 24, "avxvnni": 31, "avx512": 28}
 # Bits without the sign above which a float is NaN.
 INFINITY = {"f32": 0x7F80_0000, "f64": 0x7FF0_0000_0000_0000, "f16": 0x7C00, "bf16": 0x7F80}
+
+
+def choose(model):
+    """Sets the model of all processors to come, for which the package itself has no function."""
+    library = ctypes.CDLL(native.__file__)
+    library.sim_get_param_enum.restype = ctypes.c_void_p
+    param = ctypes.c_void_p(library.sim_get_param_enum(b"cpu.model"))
+    library._ZN14bx_param_num_c9set_rangeEmm(param, ctypes.c_uint64(0), ctypes.c_uint64(max(MODELS.values())))
+    library._ZN15bx_param_enum_c3setEl(param, ctypes.c_int64(model))
 
 
 class Machine:
@@ -152,6 +163,7 @@ def run(machine, path, code_at):
 
 def main():
     folder, (part, parts) = pathlib.Path(sys.argv[1]), map(int, sys.argv[2:4] or (0, 1))
+    choose(MODELS[folder.resolve().name])
     machine = Machine()
     machine.map(STACK, 0x4_0000)
     machine.write(STOP, b"\xf4")
