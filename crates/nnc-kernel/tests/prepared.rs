@@ -77,7 +77,7 @@ fn what_is_read_of_a_shared_kernel_comes_behind_it() {
   %5 = reduce[op=max, axes=[0, 1]](%4) : f32
   %6 = broadcast[axes=[]](%5) : f32[8]
   %7 = slice[start=[0, 0], step=[1, 1]](%0) : f32[1, 8]
-  %8 = reshape[shape=[8]](%7) : f32[8]
+  %8 = reshape(%7) : f32[8]
   %9 = add(%8, %6) : f32[8]
   output "y" = %9
   output "z" = %3

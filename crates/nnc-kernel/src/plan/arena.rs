@@ -173,13 +173,13 @@ fn lowest_gap(placed: &[(usize, Slot)], slot: Slot) -> usize {
 
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "ranges are of launches, and there may be one")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ir::{Direction, KernelBuilder};
     use crate::lower::Pending;
     use crate::plan::Repeat;
 
-    fn launch(args: &[(u32, Direction)], replaceable: &[(u32, u32)]) -> Pending {
+    pub fn launch(args: &[(u32, Direction)], replaceable: &[(u32, u32)]) -> Pending {
         Pending {
             kernel: KernelBuilder::new("k").finish(),
             args: args.iter().map(|&(buffer, direction)| (BufferId(buffer), direction)).collect(),
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    fn straight(launches: Vec<Pending>) -> Line {
+    pub fn straight(launches: Vec<Pending>) -> Line {
         Line { launches, ..Line::default() }
     }
 

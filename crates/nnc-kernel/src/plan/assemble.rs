@@ -1,7 +1,7 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::{ALIGNMENT, Arena};
-use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, reuse, stages};
+use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, made, reuse, stages};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -21,6 +21,7 @@ pub fn assemble(
 ) -> Result<Lowered, LowerError> {
     let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
     prepend(&mut line);
+    made::check(&line, &buffers, &externals)?;
     stages::find(&mut line, &buffers);
     program.abreast = abreast::arrange(&mut line, &buffers, program.prepare);
     let arena = arena::place(&line, &buffers, program.prepare, &program.abreast);

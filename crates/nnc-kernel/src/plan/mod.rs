@@ -3,6 +3,7 @@
 //! - [`schedule`]: an order of the groups in which parameters, states and carried values can be updated in place.
 //! - [`abreast`]: light launches side by side.
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
+//! - [`made`]: a check that what is read has been made.
 //! - [`reuse`]: memory of packed weights for other packed weights.
 //! - [`recompute`]: which values are computed again instead of kept.
 //! - [`stages`]: loops whose inner loops run side by side.
@@ -11,6 +12,7 @@
 mod abreast;
 mod arena;
 mod assemble;
+mod made;
 pub mod recompute;
 mod reuse;
 pub mod run;
