@@ -244,7 +244,7 @@ impl Site<'_> {
             Rows::Along(axis) => Some(axis.axis),
             Rows::Same | Rows::Mixed(_) => None,
         };
-        let is_fine = |axis: usize| if Some(axis) == along { is_whole(axis) } else { is_same(axis) };
+        let is_fine = |axis: usize| is_whole(axis) || Some(axis) != along && is_same(axis);
         (0..self.rank(0)).all(is_fine).then(|| self.moved(Some))?
     }
 

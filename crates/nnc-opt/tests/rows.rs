@@ -53,6 +53,7 @@ fn rows_that_are_computed_by_themselves_are_not_told() {
         ("f32[N, 4, 6]", "return grad(sum(sum(x, axis=2) ** 3), wrt=x)"),
         ("f32[N, 5]", "return concat([f32(i)[:, 0..2], x[:, 0, 0..3]], axis=1)"),
         ("f32[N, 2]", "return normal([N, 2])"),
+        ("f32[N, 6]", "h = zeros([2, N, 6]); return h[1] + x[:, 0]"),
         ("f32[N, 6]", "y, _ = scan s in x axis 1 with h = zeros([N, 6]) { h = tanh(h + s); yield h }; return y[:, -1]"),
         ("f32[N, 4, 6]", "return x + f32(iota(6)) + f32(len(x[0]))"),
     ] {
