@@ -1,8 +1,9 @@
 //! Reads whole files, unpacks gzip by content, and tells formats apart by their first bytes.
 //!
 //! Files are read whole: an example is small and a table lives in memory anyway. Memory grows
-//! only with bytes that were really read, never with what a header claims; deflate can expand at
-//! most about a thousandfold.
+//! only with bytes that were really read, never with what a header claims. Deflate can expand about
+//! a thousandfold, so what is unpacked, as what is read, is at most half of the memory that is free:
+//! a process that asks for more than there is gets ended.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -146,10 +147,33 @@ pub(crate) fn read_raw(path: &Path, role: Role) -> Result<Vec<u8>> {
     if let Some(why) = refused {
         return Err(DataError::new(ErrorKind::Unreadable, path, why));
     }
+    let room = room();
+    if usize::try_from(metadata.len()).unwrap_or(usize::MAX) > room {
+        return Err(too_large(path, &format!("has {} MB", metadata.len() >> 20), room));
+    }
     let mut file = File::open(path).map_err(|cause| cannot_read(path, &cause, role))?;
     let mut content = Vec::new();
     file.read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, role))?;
     Ok(content)
+}
+
+/// The most bytes that a file may have, packed or not: half of the memory that is free. Any number where that cannot be
+/// told.
+fn room() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    available_bytes(&text).map_or(usize::MAX, |bytes| bytes / 2)
+}
+
+/// The memory that is free by the text of `/proc/meminfo` (proc_meminfo(5)), whose unit is 1024 bytes.
+fn available_bytes(text: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// The fault of a file that memory does not hold.
+fn too_large(path: &Path, found: &str, room: usize) -> DataError {
+    let message = format!("{found}, and at most half of the free memory is taken, {} MB", room >> 20);
+    DataError::new(ErrorKind::TooLarge, path, message).help("divide it, or leave out what is not read")
 }
 
 /// Everything on standard input, unpacked if it is a gzip stream.
@@ -171,18 +195,23 @@ pub(crate) fn cannot_read(path: &Path, cause: &io::Error, role: Role) -> DataErr
 
 /// Unpacks `content` if it is a gzip stream, and passes it through otherwise.
 pub(crate) fn unpack(content: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
-    if sniff(&content) == Format::Gzip { gunzip(&content, path) } else { Ok(content) }
+    if sniff(&content) == Format::Gzip { gunzip(&content, path, room()) } else { Ok(content) }
 }
 
-/// Unpacks the gzip stream `packed`, which may have several members.
+/// Unpacks the gzip stream `packed`, which may have several members, to at most `room` bytes.
 #[cfg(feature = "gz")]
-fn gunzip(packed: &[u8], path: &Path) -> Result<Vec<u8>> {
+fn gunzip(packed: &[u8], path: &Path, room: usize) -> Result<Vec<u8>> {
     use crate::error::Place;
 
     let mut content = Vec::new();
-    let outcome = flate2::bufread::MultiGzDecoder::new(packed).read_to_end(&mut content);
-    let Err(cause) = outcome else {
-        return Ok(content);
+    let mut stream = flate2::bufread::MultiGzDecoder::new(packed).take((room as u64).saturating_add(1));
+    let cause = match stream.read_to_end(&mut content) {
+        Ok(_) if content.len() > room => return Err(too_large(path, "unpacks to more than memory holds", room)),
+        Ok(_) => return Ok(content),
+        Err(cause) if cause.kind() == io::ErrorKind::OutOfMemory => {
+            return Err(too_large(path, "unpacks to more than memory holds", room));
+        }
+        Err(cause) => cause,
     };
     let place = Place::Byte(content.len() as u64);
     let error = if cause.kind() == io::ErrorKind::UnexpectedEof {
@@ -197,7 +226,7 @@ fn gunzip(packed: &[u8], path: &Path) -> Result<Vec<u8>> {
 
 /// Refuses gzip in a build without it.
 #[cfg(not(feature = "gz"))]
-fn gunzip(_packed: &[u8], path: &Path) -> Result<Vec<u8>> {
+fn gunzip(_packed: &[u8], path: &Path, _room: usize) -> Result<Vec<u8>> {
     let message = "is packed with gzip, which this program was built without";
     Err(DataError::new(ErrorKind::Unsupported, path, message).help("unpack it with `gunzip`"))
 }
@@ -216,6 +245,34 @@ mod tests {
         assert_eq!(sniff(b"BM\x10\0\0\0\0\0\0\0"), Format::Foreign("a BMP image"));
         assert_eq!(sniff(b"BMI,age\n20.1,33\n"), Format::Text);
         assert_eq!(sniff(b"\0\x01\x02"), Format::Unknown);
+    }
+
+    #[test]
+    fn free_memory_is_read_off() {
+        let text = "MemTotal:       1000 kB\nMemFree:  3 kB\nMemAvailable:     70 kB\n";
+        assert_eq!(available_bytes(text), Some(70 * 1024));
+        assert_eq!(available_bytes("MemTotal: 3 kB\n"), None);
+        if cfg!(target_os = "linux") {
+            assert!((1 << 20..1 << 50).contains(&room()));
+        }
+    }
+
+    #[cfg(feature = "gz")]
+    #[test]
+    fn what_unpacks_to_more_than_there_is_room_for_is_told_so() {
+        use flate2::{Compression, write::GzEncoder};
+        use std::io::Write;
+
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&[b'1'; 3 << 20]).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(packed.len() < 100_000);
+        assert_eq!(gunzip(&packed, Path::new("a.csv.gz"), 3 << 20).unwrap().len(), 3 << 20);
+        let error = gunzip(&packed, Path::new("a.csv.gz"), 2 << 20).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+        let words = "a.csv.gz: unpacks to more than memory holds, and at most half of the free memory is taken, 2 MB";
+        assert!(error.to_string().starts_with(words), "{error}");
+        assert!(!error.to_string().contains("download"), "{error}");
     }
 
     #[cfg(feature = "gz")]

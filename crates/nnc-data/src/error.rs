@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Mismatch,
     /// A format, or a form of it, that is not read here.
     Unsupported,
+    /// The content is more than the memory that is free holds.
+    TooLarge,
     /// The request itself makes no sense, such as a fraction above 1.
     BadRequest,
     /// The prefetching thread ended early.

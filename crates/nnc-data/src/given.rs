@@ -8,6 +8,8 @@ use crate::alphabet::Alphabet;
 use crate::content::{self, Format};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::input;
+#[cfg(feature = "csv")]
+use crate::number;
 use crate::types::{Column, FieldType};
 
 /// The bytes that are given for an input.
@@ -45,7 +47,8 @@ impl Given {
         &self.path
     }
 
-    /// The dims of an array; `[height, width]` of an image; of text with numbers, how many its last line has.
+    /// The dims of an array; `[height, width]` of an image; of text with numbers, its lines and how many the last one
+    /// has.
     ///
     /// # Errors
     /// A damaged header, or a format that has no dims.
@@ -56,10 +59,13 @@ impl Given {
             Format::Npy => crate::npy::dims(content, path),
             #[cfg(feature = "image")]
             Format::Png | Format::Jpeg => crate::picture::dims(content, path),
+            #[cfg(feature = "csv")]
             Format::Text => {
                 let text = String::from_utf8_lossy(content);
-                let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-                Ok(vec![last.split(',').count()])
+                let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+                let is_header = |line: &&str| !line.split(',').any(number::looks_like_number);
+                let headers = lines.first().is_some_and(is_header);
+                Ok(vec![lines.len() - usize::from(headers), lines.last().unwrap_or(&"").split(',').count()])
             }
             _ => {
                 let message = "has no size that could be told before it is decoded";
@@ -67,6 +73,11 @@ impl Given {
                 Err(error.help("give an .npy file, or the sizes with `--bind`"))
             }
         }
+    }
+
+    /// Whether it is text with numbers, if it holds numbers.
+    pub fn is_table(&self) -> bool {
+        content::sniff(&self.content) == Format::Text
     }
 
     /// How many characters a text has, or how many tokens of a table; of an `.npy` file its dims.
@@ -179,7 +190,8 @@ mod tests {
         let given = |content: &[u8]| Given::bytes("a", content.to_vec());
         assert_eq!(given(&npy).dims().unwrap(), [2, 3]);
         assert_eq!(given(&npy).text_dims(None).unwrap(), [2, 3]);
-        assert_eq!(given(b"x,y\n1,2\n").dims().unwrap(), [2]);
+        assert_eq!(given(b"x,y\n1,2\n").dims().unwrap(), [1, 2]);
+        assert_eq!(given(b"1,2,3\n\n4,5,6\n").dims().unwrap(), [2, 3]);
         assert!(given(&npy[..20]).dims().is_err());
         assert!(given(b"\0\0\x08\x01\0\0\0\0").dims().unwrap_err().to_string().contains("--bind"));
     }

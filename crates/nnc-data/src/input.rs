@@ -126,9 +126,19 @@ fn decode_idx(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column>
 #[cfg(feature = "csv")]
 fn decode_text(content: &[u8], path: &Path, ty: &FieldType) -> Result<Column> {
     let options = crate::csv::CsvOptions::default();
-    let decoded = crate::csv::decode(content, path, std::slice::from_ref(ty), &options);
-    let column = decoded.map_err(advise)?.columns.into_iter().next();
-    column.ok_or_else(|| DataError::new(ErrorKind::Empty, path, "has no rows"))
+    let decode = |ty: &FieldType| -> Result<Column> {
+        let column = crate::csv::decode(content, path, std::slice::from_ref(ty), &options)?.columns.into_iter().next();
+        column.ok_or_else(|| DataError::new(ErrorKind::Empty, path, "has no rows"))
+    };
+    match (decode(ty), ty.dims.split_first()) {
+        // A matrix may have a line for each of its rows.
+        (Err(error), Some((&lines, rest))) if error.kind == ErrorKind::WrongShape && !rest.is_empty() => {
+            let by_line = decode(&FieldType::new(ty.dtype, rest)).ok().filter(|column| column.rows % lines == 0);
+            let column = by_line.ok_or(error).map_err(advise)?;
+            Ok(Column { ty: ty.clone(), rows: column.rows / lines, ..column })
+        }
+        (decoded, _) => decoded.map_err(advise),
+    }
 }
 
 /// Replaces advice that is for the writer of a data block by advice for the giver of an input.

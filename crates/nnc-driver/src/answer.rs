@@ -14,11 +14,12 @@ use crate::stage::batch_of;
 use crate::store::Store;
 use nnc_data::{TokenTable, Vocabulary};
 use nnc_graph::{DType, Graph, TensorType};
-use nnc_lang::diagnostic::closest;
+use nnc_lang::diagnostic::{Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::Pretrained;
-use nnc_lang::elaborate::{DataInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
+use nnc_lang::elaborate::{DataInfo, ModelInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
+use nnc_opt::rows::{self, Mixed};
 use nnc_stub::manifest::Reading;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -31,6 +32,8 @@ pub struct Inputs {
     pub(crate) parameters: Vec<ParameterInfo>,
     /// Of a model by itself, the inputs with dims that nothing says.
     pub(crate) open: Vec<(String, TensorType)>,
+    /// Of a model by itself, the tensors with a default that are inputs all the same.
+    given: BTreeSet<String>,
     /// Of a text, the dtype of the numbers of its characters or tokens.
     pub(crate) letters: Option<DType>,
     /// Whether these are byte-pair tokens.
@@ -46,9 +49,9 @@ impl Inputs {
     /// A name that the file does not have.
     pub fn new(project: &Project, only: Option<&str>, answer: Option<&str>) -> Result<Self, DriverError> {
         if project.unit.recipes.is_empty() {
-            let name = model_name(project, only)?;
-            let open = open_inputs(project, &name);
-            return Ok(Self { answer: answer.map(str::to_owned), open, ..Self::default() });
+            let info = model_of(project, only)?;
+            let (open, parameters) = (open_inputs(project, &info.name), info.parameters.clone());
+            return Ok(Self { answer: answer.map(str::to_owned), open, parameters, ..Self::default() });
         }
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
@@ -58,6 +61,27 @@ impl Inputs {
         let parameters = asked.and_then(|asked| asked.parameters.clone()).unwrap_or_default();
         let answer = answer.map(str::to_owned).or_else(|| asked.map(|asked| asked.name.clone()));
         Ok(Self { answer, parameters, letters, of_tokens, ..Self::default() })
+    }
+
+    /// The same where a model by itself is given those of its tensors with a default that `is_given` names.
+    ///
+    /// # Errors
+    /// A name that the file does not have.
+    pub fn with_optional(
+        mut self,
+        project: &Project,
+        only: Option<&str>,
+        is_given: impl Fn(&str) -> bool,
+    ) -> Result<Self, DriverError> {
+        if project.unit.recipes.is_empty() {
+            for (name, ty) in model_of(project, only)?.optional.iter().filter(|(name, _)| is_given(name)) {
+                self.given.insert(name.clone());
+                if !open_names(project, ty).is_empty() {
+                    self.open.push((name.clone(), ty.clone()));
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// The same for these weights: without names for characters, or a table of tokens, numbers are no text.
@@ -135,13 +159,41 @@ fn open_names(project: &Project, ty: &TensorType) -> Vec<String> {
     names
 }
 
+/// A model by itself for so many rows, with inputs of these sizes where the options say no others.
+fn model_for(
+    project: &Project,
+    name: &str,
+    (inputs, sizes): (&Inputs, &BTreeMap<String, i64>),
+    rows: usize,
+) -> Result<(Graph, Pretrained), Vec<Diagnostic>> {
+    let said = sizes.iter().filter(|(dim, _)| !project.unit.is_bound(dim));
+    let bind = batch_of(rows).into_iter().chain(said.map(|(dim, size)| (dim.clone(), *size))).collect();
+    project.unit.model_with_weights(name, &bind, &inputs.given)
+}
+
+/// An answer of which a row depends on other rows, and where that is made.
+fn shown(mixed: &Mixed) -> String {
+    let output = &mixed.output;
+    match &mixed.by {
+        Some((op, Some(origin))) => format!("`{output}` (by `{op}` at {})", origin.place),
+        Some((op, None)) => format!("`{output}` (by `{op}`)"),
+        None => format!("`{output}`"),
+    }
+}
+
 /// The graphs of an answer for `rows` rows and for one more.
 #[derive(Debug)]
 pub struct AnswerGraphs {
     name: String,
+    /// The recipe, if it is an answer of one.
+    recipe: Option<String>,
     source: String,
     classes: Vec<String>,
     inputs: Inputs,
+    /// The sizes that its inputs tell.
+    sizes: BTreeMap<String, i64>,
+    /// The answers of which a row depends on other rows, once these were looked for.
+    mixed: Vec<String>,
     /// How the inputs of a recipe are read.
     data: Option<DataInfo>,
     rows: usize,
@@ -175,19 +227,31 @@ impl AnswerGraphs {
         let source = project.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if project.unit.recipes.is_empty() {
             let name = model_name(project, only)?;
-            let bind = |rows: usize| -> BTreeMap<String, i64> {
-                let said = sizes.iter().filter(|(dim, _)| !project.unit.is_bound(dim));
-                batch_of(rows).into_iter().chain(said.map(|(dim, size)| (dim.clone(), *size))).collect()
-            };
-            let model = |rows: usize| project.unit.model(&name, &bind(rows));
+            let made = |rows: usize| model_for(project, &name, (&inputs, sizes), rows);
+            let model = |rows: usize| made(rows).map(|(graph, _)| graph);
             looked::check(&mut Forms::new(project, &model), &format!("the model `{name}`"), rows)?;
             let make = |rows: usize| -> Result<_, DriverError> {
-                let (graph, pretrained) = project.checked(project.unit.model_with_weights(&name, &bind(rows)))?;
+                let (graph, pretrained) = project.checked(made(rows))?;
                 Ok((project.rounded_graph(Ok(graph))?, pretrained))
             };
             let ((graph, pretrained), (wider, _)) = (make(rows)?, make(rows + 1)?);
             let (classes, data, holding) = (Vec::new(), None, Holding::Program);
-            return Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding });
+            let (recipe, sizes, mixed) = (None, sizes.clone(), Vec::new());
+            return Ok(Self {
+                name,
+                recipe,
+                source,
+                classes,
+                inputs,
+                sizes,
+                mixed,
+                data,
+                rows,
+                graph,
+                wider,
+                pretrained,
+                holding,
+            });
         }
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
@@ -204,7 +268,33 @@ impl AnswerGraphs {
             false => (project.unobserved(make(rows))?, project.unobserved(make(rows + 1))?),
         };
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
-        Ok(Self { name, source, classes, inputs, data, rows, graph, wider, pretrained, holding: Holding::Part })
+        let (recipe, sizes, mixed) = (Some(recipe.name.clone()), sizes.clone(), Vec::new());
+        let holding = Holding::Part;
+        Ok(Self { name, recipe, source, classes, inputs, sizes, mixed, data, rows, graph, wider, pretrained, holding })
+    }
+
+    /// The same, where it is known which answers have rows that depend on other rows.
+    #[must_use]
+    pub fn with_mixed(mut self, project: &Project) -> Self {
+        let few = self.rows.max(2);
+        // Programs that cannot be made for so many rows are run on fewer.
+        if let (Ok(few), Ok(more)) = (self.made(project, few), self.made(project, few + 1)) {
+            self.mixed = rows::mixed(&few, &more).iter().map(shown).collect();
+        }
+        self
+    }
+
+    /// The graph for so many rows as the front end makes it.
+    fn made(&self, project: &Project, rows: usize) -> Result<Graph, Vec<Diagnostic>> {
+        match &self.recipe {
+            Some(recipe) => project.unit.answer_sized(recipe, self.inputs.answer.as_deref(), rows, &self.sizes),
+            None => Ok(model_for(project, &self.name, (&self.inputs, &self.sizes), rows)?.0),
+        }
+    }
+
+    /// The answers of which a row depends on other rows, and what makes it so, if that was looked for.
+    pub fn mixed(&self) -> &[String] {
+        &self.mixed
     }
 
     /// What is deployed; class names and characters that the checkpoint learned are taken when the file has none.
@@ -221,6 +311,7 @@ impl AnswerGraphs {
             source: self.source.clone(),
             readings: self.readings(inputs.letters.is_some(), &learned.vocabularies),
             words: self.words(&learned.vocabularies),
+            mixed: self.mixed.clone(),
             inputs,
             classes,
             vocabularies: learned.vocabularies,
@@ -265,6 +356,21 @@ impl AnswerGraphs {
         pretrained::from_checkpoint(&self.pretrained.names, &Store::wanted(&self.graph), checkpoint, path, threads)
     }
 
+    /// What is odd about weights that are given for all of the program, in words.
+    ///
+    /// # Errors
+    /// Diagnostics.
+    pub fn oddities(&self, project: &Project, weights: &Checkpoint) -> Result<Vec<String>, DriverError> {
+        let mut paths: BTreeSet<String> = Store::wanted(&self.graph).into_keys().collect();
+        // An answer needs a part of what its recipe has.
+        if let Some(recipe) = &self.recipe {
+            let first_values = project.checked(project.unit.init(recipe))?;
+            paths.extend(first_values.outputs().iter().map(|output| output.name.clone()));
+        }
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        Ok(pretrained::oddities(&self.pretrained.names, &paths, &weights.tensors))
+    }
+
     /// Parameters and states without weights, with a verb; what is learned of the data has names that nobody wrote.
     fn without_weights(&self, missing: &[&str]) -> String {
         let lessons = self.data.iter().flat_map(|data| &data.lessons);
@@ -302,12 +408,17 @@ impl AnswerGraphs {
 /// # Errors
 /// [`DriverError::Usage`] that lists what there is.
 pub fn model_name(project: &Project, only: Option<&str>) -> Result<String, DriverError> {
+    Ok(model_of(project, only)?.name.clone())
+}
+
+/// As [`model_name`], with what is known of it.
+fn model_of<'p>(project: &'p Project, only: Option<&str>) -> Result<&'p ModelInfo, DriverError> {
     let models = &project.unit.models;
     let found = match only {
         Some(name) => models.iter().find(|model| model.name == name),
         None => models.last(),
     };
-    found.map(|model| model.name.clone()).ok_or_else(|| {
+    found.ok_or_else(|| {
         let names = models.iter().map(|model| format!("`{}`", model.name)).collect::<Vec<_>>().join(", ");
         let file = project.path.display();
         DriverError::Usage(match only {

@@ -55,6 +55,8 @@ pub struct Subject<'a> {
     pub words: BTreeMap<String, usize>,
     /// The tables of words or tokens.
     pub vocabularies: Vec<Vocabulary>,
+    /// The answers of which a row depends on other rows, and what makes it so.
+    pub mixed: Vec<String>,
     /// The answer's graph for `rows` rows.
     pub graph: &'a Graph,
     /// The same for one row more, which tells what has a row for each example.
@@ -173,6 +175,7 @@ pub fn outline(subject: &Subject<'_>) -> Manifest {
         batch: subject.rows,
         inputs: inputs(subject),
         answers: answers(subject),
+        mixed: subject.mixed.clone(),
         fixed: subject.inputs.fixed(),
         classes: subject.classes.clone(),
         vocabularies: subject.vocabularies.clone(),

@@ -21,6 +21,8 @@ use std::num::NonZeroUsize;
 
 /// More mismatches than this are counted, not listed.
 const LISTED: usize = 12;
+/// Of tensors that are odd, so many are named, and the others counted.
+const NAMED: usize = 3;
 
 /// How the tensors of a file are taken.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +85,19 @@ impl<'a> Taking<'a> {
         let unknown = unknown.into_iter().map(|name| (name.clone(), tensors[name].ty()));
         taken.mismatches.extend(unknown.map(|(path, found)| Mismatch::Unknown { path, found }));
         taken
+    }
+
+    /// The tensors of a file that none of these parameters and states takes, and that are not said to be left out.
+    fn surplus<'t>(&self, paths: &[&str], tensors: &'t BTreeMap<String, Tensor>) -> Vec<&'t str> {
+        let mut used: BTreeSet<String> = BTreeSet::new();
+        for path in paths {
+            let mut sources = self.names.sources(self.root, path).into_iter();
+            let found = sources.find(|source| source.terms.iter().all(|term| tensors.contains_key(&term.name)));
+            used.extend(found.into_iter().flat_map(|source| source.terms).map(|term| term.name));
+        }
+        let left_out = self.names.left_out(self.root);
+        let is_free = |name: &&str| !name.starts_with(RESERVED) && !used.contains(*name) && !left_out.covers(name);
+        tensors.keys().map(String::as_str).filter(is_free).collect()
     }
 
     /// What a source makes, when it has the parameter's type.
@@ -405,6 +420,31 @@ fn of_another_float(mismatches: &[Mismatch]) -> Option<String> {
     is_alike.then(|| {
         format!("\n  the model has {wanted}, the file {found}, for {count} tensors of the same shapes: {advice}")
     })
+}
+
+/// What is odd about weights for a program that only runs, in words: tensors that hold no finite numbers, and such as
+/// none of the parameters and states `paths` of all of it takes.
+pub fn oddities(names: &WeightNames, paths: &[&str], tensors: &BTreeMap<String, Tensor>) -> Vec<String> {
+    let is_bad = |(name, tensor): &(&String, &Tensor)| {
+        !name.starts_with(RESERVED) && !tensor::is_finite(tensor.dtype(), tensor.bytes())
+    };
+    let bad: Vec<&str> = tensors.iter().filter(is_bad).map(|(name, _)| name.as_str()).collect();
+    let surplus = Taking::whole(names).surplus(paths, tensors);
+    let holds = (!bad.is_empty()).then(|| {
+        let verb = if bad.len() == 1 { "holds" } else { "hold" };
+        format!("{} {verb} a NaN or an infinity", named(&bad))
+    });
+    let free = (!surplus.is_empty()).then(|| format!("nothing takes {}", named(&surplus)));
+    holds.into_iter().chain(free).collect()
+}
+
+/// The first of some tensors by name, and how many more there are.
+fn named(tensors: &[&str]) -> String {
+    let first: Vec<String> = tensors.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    match tensors.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// The tensors of a checkpoint for every one that is wanted, as one given on the command line has them; tensors that

@@ -8,8 +8,9 @@ use crate::quantise::looked::{self, Forms, Make};
 use crate::quantise::trained;
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, Sources, Span};
-use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
+use nnc_lang::elaborate::{self, DataInfo, Loader, NODES, Options, RecipeInfo, Unit};
 use nnc_lang::syntax::lexer::LARGEST_TEXT;
+use nnc_opt::grad;
 use nnc_opt::narrow::{Matrix, narrow};
 use nnc_opt::pipeline;
 use nnc_opt::prune::channels::{self, Record};
@@ -230,7 +231,17 @@ impl Project {
     /// [`DriverError::Diagnostics`]; [`DriverError::Usage`] if it needs channels that are gone.
     pub fn graph(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
         let graph = self.checked(graph)?;
+        self.refuse_outgrown(&graph)?;
         channels::shrink(&graph, &self.channels).map_err(Self::does_not_fit)
+    }
+
+    /// Reports a `grad` that makes a program too large, as when many are nested: what it becomes only the passes know.
+    fn refuse_outgrown(&self, graph: &Graph) -> Result<(), DriverError> {
+        let Some(origin) = grad::outgrows(graph, NODES) else { return Ok(()) };
+        let span = origin.and_then(|origin| self.sources.line(&origin.place)).unwrap_or_default();
+        let message = format!("with this derivative the program has more than {NODES} operations");
+        let help = "each `grad` of a `grad` makes a program several times as large";
+        self.checked(Err(vec![Diagnostic::new(Code::E0406, span, message).help(help)]))
     }
 
     /// The first values of what a recipe keeps, or of a model, of the channels that the weights have; or its

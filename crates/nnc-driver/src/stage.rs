@@ -9,6 +9,7 @@ use crate::project::Project;
 use crate::session::initial_store;
 use crate::store::{Mismatch, Store};
 use nnc_graph::Graph;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Which program of a file.
@@ -86,7 +87,10 @@ pub fn store(
     let names = match project.unit.recipes.is_empty() {
         true => {
             let model = crate::answer::model_name(project, only)?;
-            project.checked(project.unit.model_with_weights(&model, &batch_of(rows.unwrap_or(1))))?.1.names
+            project
+                .checked(project.unit.model_with_weights(&model, &batch_of(rows.unwrap_or(1)), &BTreeSet::new()))?
+                .1
+                .names
         }
         false => project.recipe(only)?.pretrained.names.clone(),
     };
@@ -102,6 +106,6 @@ pub fn store(
 }
 
 /// `N` bound to a number of rows.
-pub(crate) fn batch_of(rows: usize) -> std::collections::BTreeMap<String, i64> {
-    std::collections::BTreeMap::from([("N".to_owned(), rows as i64)])
+pub(crate) fn batch_of(rows: usize) -> BTreeMap<String, i64> {
+    BTreeMap::from([("N".to_owned(), rows as i64)])
 }

@@ -169,12 +169,7 @@ impl Store {
     /// keep for themselves, under [`RESERVED`] names, does not count.
     pub fn first_not_finite(&self) -> Option<&str> {
         let own = |path: &str| path.starts_with(RESERVED);
-        let bad = |entry: &Entry| {
-            let size = entry.ty.dtype.size();
-            let mut elements = entry.buffer.bytes().chunks_exact(size);
-            entry.ty.dtype.is_float()
-                && elements.any(|element| !nnc_graph::tensor::decode(entry.ty.dtype, element).is_finite())
-        };
+        let bad = |entry: &Entry| !nnc_graph::tensor::is_finite(entry.ty.dtype, entry.buffer.bytes());
         self.iter().find(|(path, entry)| !own(path) && bad(entry)).map(|(path, _)| path)
     }
 

@@ -83,6 +83,7 @@ fn manifest(reading: Reading) -> Manifest {
         batch: BATCH,
         inputs: vec![port("x", Reading::Values)],
         answers: vec![port("y", reading)],
+        mixed: Vec::new(),
         fixed: Vec::new(),
         classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
         vocabularies: Vec::new(),

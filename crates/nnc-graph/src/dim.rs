@@ -3,12 +3,17 @@
 //! A dim is a polynomial with integer coefficients over atoms; an atom is a name, a floor division or a remainder that
 //! could not be carried out. Two dims that are equal as polynomials compare equal, so `H + W == W + H` and
 //! `2 * (C + 1) == 2 * C + 2`; equality beyond that (`H / 2 * 2`) is not decided and counts as different.
-//! Arithmetic saturates at the ends of `i64`; the front end refuses sizes long before.
+//! Arithmetic saturates at the ends of `i64`; the front end refuses sizes long before. A polynomial that grows without
+//! end, as a sum that is squared again and again, becomes a name of which nothing is known: see [`MOST_PARTS`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
+
+/// The most parts of a dim: its terms, the atoms in them, and what these are made of. What would have more is the name
+/// `?large`, and so equal to every other one: as for any unknown dim, rules are decided once names are bound.
+const MOST_PARTS: usize = 4096;
 
 /// A product of atoms, sorted; the empty product is 1.
 type Monomial = Vec<Atom>;
@@ -27,8 +32,22 @@ pub struct Dim(Form);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Form {
     Number(i64),
+    Sum(Arc<Sum>),
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Sum {
     /// At least one monomial is not the empty one; no coefficient is 0.
-    Sum(Arc<BTreeMap<Monomial, i64>>),
+    terms: BTreeMap<Monomial, i64>,
+    /// See [`MOST_PARTS`].
+    parts: usize,
+}
+
+impl Sum {
+    fn new(terms: BTreeMap<Monomial, i64>) -> Self {
+        let parts = terms.keys().map(|monomial| 1 + monomial.iter().map(Atom::parts).sum::<usize>()).sum();
+        Self { terms, parts }
+    }
 }
 
 impl Dim {
@@ -68,14 +87,37 @@ impl Dim {
         match terms.first_key_value() {
             None => Self(Form::Number(0)),
             Some((monomial, &number)) if monomial.is_empty() && terms.len() == 1 => Self(Form::Number(number)),
-            Some(_) => Self(Form::Sum(Arc::new(terms))),
+            Some(_) => match Sum::new(terms) {
+                Sum { parts, .. } if parts > MOST_PARTS => Self::large(),
+                sum => Self(Form::Sum(Arc::new(sum))),
+            },
+        }
+    }
+
+    /// What has too many parts to be known.
+    fn large() -> Self {
+        Self::name("?large")
+    }
+
+    /// How many parts it has: 1 of a number.
+    fn parts(&self) -> usize {
+        match &self.0 {
+            Form::Number(_) => 1,
+            Form::Sum(sum) => sum.parts,
+        }
+    }
+
+    fn term_count(&self) -> usize {
+        match &self.0 {
+            Form::Number(_) => 1,
+            Form::Sum(sum) => sum.terms.len(),
         }
     }
 
     fn terms(&self) -> BTreeMap<Monomial, i64> {
         match &self.0 {
             Form::Number(n) => BTreeMap::from([(Vec::new(), *n)]),
-            Form::Sum(terms) => (**terms).clone(),
+            Form::Sum(sum) => sum.terms.clone(),
         }
     }
 
@@ -131,9 +173,9 @@ impl Dim {
 
     /// Replaces every name that `lookup` knows. `None` when a divisor becomes 0.
     pub fn bind(&self, lookup: &dyn Fn(&str) -> Option<Dim>) -> Option<Dim> {
-        let Form::Sum(terms) = &self.0 else { return Some(self.clone()) };
+        let Form::Sum(known) = &self.0 else { return Some(self.clone()) };
         let mut sum = Dim::from(0);
-        for (monomial, &coefficient) in terms.iter() {
+        for (monomial, &coefficient) in &known.terms {
             let mut product = Dim::from(coefficient);
             for atom in monomial {
                 product = product * atom.bind(lookup)?;
@@ -145,8 +187,8 @@ impl Dim {
 
     /// Calls `visit` with every name in it.
     pub fn names(&self, visit: &mut dyn FnMut(&str)) {
-        let Form::Sum(terms) = &self.0 else { return };
-        for atom in terms.keys().flatten() {
+        let Form::Sum(sum) = &self.0 else { return };
+        for atom in sum.terms.keys().flatten() {
             match atom {
                 Atom::Name(name) => visit(name),
                 Atom::Quotient(a, b) | Atom::Remainder(a, b) => {
@@ -159,6 +201,13 @@ impl Dim {
 }
 
 impl Atom {
+    fn parts(&self) -> usize {
+        match self {
+            Atom::Name(_) => 1,
+            Atom::Quotient(a, b) | Atom::Remainder(a, b) => a.parts() + b.parts(),
+        }
+    }
+
     fn bind(&self, lookup: &dyn Fn(&str) -> Option<Dim>) -> Option<Dim> {
         match self {
             Atom::Name(name) => Some(lookup(name).unwrap_or_else(|| Dim::atom(self.clone()))),
@@ -236,6 +285,11 @@ impl Mul for Dim {
         if let (Some(a), Some(b)) = (self.as_number(), other.as_number()) {
             return Dim::from(a.saturating_mul(b));
         }
+        let most = self.parts() * other.term_count() + other.parts() * self.term_count();
+        if most > 2 * MOST_PARTS {
+            // Terms that cancel may leave less, but nobody has the time to see.
+            return Dim::large();
+        }
         let mut terms: BTreeMap<Monomial, i64> = BTreeMap::new();
         for (left, a) in self.terms() {
             for (right, b) in other.terms() {
@@ -251,11 +305,11 @@ impl Mul for Dim {
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Form::Sum(terms) = &self.0 else {
+        let Form::Sum(sum) = &self.0 else {
             return write!(f, "{}", self.as_number().unwrap_or_default());
         };
         // Names before numbers, positive terms first: `N - 1`, not `-1 + N`.
-        let mut ordered: Vec<_> = terms.iter().collect();
+        let mut ordered: Vec<_> = sum.terms.iter().collect();
         ordered.sort_by_key(|(monomial, coefficient)| (monomial.is_empty(), **coefficient < 0));
         for (position, (monomial, coefficient)) in ordered.into_iter().enumerate() {
             match (position, *coefficient < 0) {
@@ -311,6 +365,24 @@ mod tests {
         assert_eq!((n.clone() * two.clone() + Dim::from(1i64)).floor_div(&two), Some(n.clone()));
         assert_eq!(n.floor_div(&Dim::from(0i64)), None);
         assert_eq!(((n.clone() - Dim::from(1i64)).floor_div(&two).unwrap()).to_string(), "((N - 1) / (2))");
+    }
+
+    #[test]
+    fn what_grows_without_end_becomes_unknown() {
+        let (mut squared, mut halves) = (Dim::name("N") + Dim::name("M") + Dim::from(1i64), Dim::name("H"));
+        for _ in 0..60 {
+            squared = squared.clone() * squared;
+            let half = halves.floor_div(&Dim::from(2i64)).unwrap();
+            let third = halves.floor_div(&Dim::from(3i64)).unwrap();
+            halves = half + third;
+        }
+        assert!(squared.to_string().contains("?large") && squared.to_string().len() < 100_000);
+        assert!(halves.to_string().len() < 100_000);
+        let mut power = Dim::name("N");
+        for _ in 0..60 {
+            power = power.clone() * power;
+        }
+        assert!(power.to_string().len() < 100_000);
     }
 
     #[test]

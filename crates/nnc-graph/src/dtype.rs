@@ -1,6 +1,7 @@
 //! Element types of tensors.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// The type of one element. `Bool` takes one byte and is 0 or 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -76,6 +77,18 @@ impl DType {
     /// Whether it is an integer type (`bool` is none).
     pub fn is_int(self) -> bool {
         matches!(self, Self::I8 | Self::U8 | Self::I16 | Self::I32 | Self::I64)
+    }
+
+    /// The whole numbers that an integer type or `bool` holds; a float rounds, and so takes any.
+    pub fn whole_numbers(self) -> RangeInclusive<i64> {
+        match self {
+            Self::I8 => i8::MIN.into()..=i8::MAX.into(),
+            Self::U8 => u8::MIN.into()..=u8::MAX.into(),
+            Self::I16 => i16::MIN.into()..=i16::MAX.into(),
+            Self::I32 => i32::MIN.into()..=i32::MAX.into(),
+            Self::Bool => 0..=1,
+            Self::I64 | Self::F32 | Self::F16 | Self::Bf16 | Self::F64 => i64::MIN..=i64::MAX,
+        }
     }
 }
 

@@ -201,9 +201,42 @@ pub fn decode(dtype: DType, element: &[u8]) -> f64 {
     }
 }
 
+/// Whether no element is a NaN or an infinity: no exponent has all its bits. As fast as memory, for weights are large.
+pub fn is_finite(dtype: DType, bytes: &[u8]) -> bool {
+    /// Elements that are looked at before it is asked whether one was found.
+    const BLOCK: usize = 1 << 12;
+    fn holds<const SIZE: usize>(bytes: &[u8], is_special: impl Fn([u8; SIZE]) -> bool) -> bool {
+        let (elements, _) = bytes.as_chunks::<SIZE>();
+        elements.chunks(BLOCK).all(|block| !block.iter().fold(false, |found, &element| found | is_special(element)))
+    }
+    let within = |mask: u16| move |element: [u8; 2]| u16::from_le_bytes(element) & mask == mask;
+    match dtype {
+        DType::F32 => holds(bytes, |element| u32::from_le_bytes(element) & 0x7f80_0000 == 0x7f80_0000),
+        DType::F64 => {
+            let mask = 0x7ff0_0000_0000_0000;
+            holds(bytes, |element| u64::from_le_bytes(element) & mask == mask)
+        }
+        DType::F16 => holds(bytes, within(0x7c00)),
+        DType::Bf16 => holds(bytes, within(0x7f80)),
+        DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 | DType::Bool => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_finite_number_is_found_wherever_it_is() {
+        for dtype in DType::ALL {
+            let mut values = vec![1.0; 10_000];
+            assert!(is_finite(dtype, Tensor::from_f64(dtype, &[10_000], &values).bytes()), "{dtype}");
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                values[9_999] = bad;
+                assert_eq!(is_finite(dtype, Tensor::from_f64(dtype, &[10_000], &values).bytes()), !dtype.is_float());
+            }
+        }
+    }
 
     #[test]
     fn the_owner_of_bytes_comes_out_where_nobody_shares_them() {

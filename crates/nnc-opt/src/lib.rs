@@ -24,6 +24,7 @@
 //! | `rescore` | scores of attention that are made again for the derivative |
 //! | `wavefront` | loops that follow one another, made one loop over blocks of steps |
 //! | [`recompute`] | values that are computed again instead of kept |
+//! | [`mod@rows`] | whether the rows of a batch are computed independently of one another |
 //!
 //! **Invariant**: a pass is a free function from one graph to another; it edits nothing in place, it reads no file, and
 //! it knows neither loops nor bytes. The interpreter's results before and after are the same bits, unless a flag that
@@ -52,6 +53,7 @@ pub mod quantise;
 pub mod recompute;
 mod rescore;
 pub mod rewrite;
+pub mod rows;
 pub mod runner;
 pub mod simplify;
 pub mod tidy;

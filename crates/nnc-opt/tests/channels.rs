@@ -36,7 +36,7 @@ fn unit(source: &str) -> Unit {
 fn model(source: &str) -> Graph {
     let unit = unit(source);
     let name = unit.models.last().unwrap().name.clone();
-    unit.model_with_weights(&name, &BTreeMap::from([("N".to_owned(), 2)])).unwrap().0
+    unit.model(&name, &BTreeMap::from([("N".to_owned(), 2)])).unwrap()
 }
 
 /// The groups of a network, one a line: `path axis`, with `*n` for several positions; the channels; why they stay.

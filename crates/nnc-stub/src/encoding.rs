@@ -17,6 +17,7 @@ impl Manifest {
         to.number(self.batch);
         to.list(&self.inputs, Writer::port);
         to.list(&self.answers, Writer::port);
+        to.list(&self.mixed, |to, answer| to.text(answer));
         to.list(&self.fixed, |to, setting| to.text(setting));
         to.list(&self.classes, |to, class| to.text(class));
         to.list(&self.vocabularies, Writer::vocabulary);
@@ -36,6 +37,7 @@ impl Manifest {
             batch: from.number()?,
             inputs: from.list(Reader::port)?,
             answers: from.list(Reader::port)?,
+            mixed: from.list(Reader::text)?,
             fixed: from.list(Reader::text)?,
             classes: from.list(Reader::text)?,
             vocabularies: from.list(Reader::vocabulary)?,

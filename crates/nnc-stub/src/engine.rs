@@ -21,6 +21,51 @@ impl Manifest {
         }
     }
 
+    /// How many rows `inputs` have, which are in the order of the manifest and fit it.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn rows(&self, inputs: &[Column]) -> Result<usize, EngineError> {
+        let ports = &self.inputs;
+        if inputs.len() != ports.len() {
+            return Err(EngineError::Inputs { expected: ports.len(), found: inputs.len() });
+        }
+        let mut first: Option<(&Port, usize)> = None;
+        for (port, column) in ports.iter().zip(inputs) {
+            check_type(port, column)?;
+            match first {
+                _ if !port.batched => {}
+                None => first = Some((port, column.rows)),
+                Some((first, first_rows)) if first_rows != column.rows => {
+                    let (first, name, rows) = (first.name.clone(), port.name.clone(), column.rows);
+                    return Err(EngineError::Rows { first, first_rows, name, rows });
+                }
+                Some(_) => {}
+            }
+        }
+        let batch = self.batch;
+        let Some((_, rows)) = first else { return Ok(batch) };
+        if let Some(port) = self.answers.iter().find(|port| !port.batched).filter(|_| rows != batch) {
+            return Err(EngineError::WholeBatch { answer: port.name.clone(), batch, rows });
+        }
+        // Rows that are filled up would be among those that a row depends on.
+        match self.mixed.first().filter(|_| !rows.is_multiple_of(batch)) {
+            Some(answer) => Err(EngineError::Mixed { answer: answer.clone(), batch, rows }),
+            None => Ok(rows),
+        }
+    }
+
+    /// What is to be said of an answer of which a row depends on other rows, when several calls compute these `rows`.
+    pub fn remark_on(&self, rows: usize) -> Option<String> {
+        let answer = self.mixed.first().filter(|_| rows > self.batch)?;
+        let batch = self.batch;
+        let are = if batch == 1 { "is" } else { "are" };
+        Some(format!(
+            "a row of {answer} depends on other rows, and of {rows} rows {batch} {are} computed at a time: compile it with \
+             `--bind N={rows}` for all together"
+        ))
+    }
+
     /// The externals that the program only reads, for [`nnc_runtime::Code::with_read_only`].
     pub fn read_only(&self) -> Vec<usize> {
         let of_weights = |role: &Role| matches!(role, Role::Weights(_));
@@ -76,6 +121,18 @@ pub enum EngineError {
     )]
     WholeBatch {
         /// The answer without rows.
+        answer: String,
+        /// The rows that the program computes at once.
+        batch: usize,
+        /// The rows that were given.
+        rows: usize,
+    },
+    /// Rows that would be filled up, where a row of an answer depends on other rows.
+    #[error(
+        "a row of {answer} depends on other rows, so {rows} rows cannot be filled up to a multiple of {batch}: `--bind N={rows}` compiles it for so many"
+    )]
+    Mixed {
+        /// The answer, and what makes it so.
         answer: String,
         /// The rows that the program computes at once.
         batch: usize,
@@ -153,7 +210,7 @@ impl<'w> Engine<'w> {
     /// # Errors
     /// If the inputs do not fit the program, or each other.
     pub fn run(&mut self, inputs: &[Column]) -> Result<Vec<Answer>, EngineError> {
-        let rows = self.check(inputs)?;
+        let rows = self.manifest.rows(inputs)?;
         let mut answers: Vec<Answer> = self.manifest.answers.iter().map(|port| empty_answer(port, rows)).collect();
         let mut start = 0;
         self.calls = 0;
@@ -175,7 +232,7 @@ impl<'w> Engine<'w> {
     /// # Errors
     /// As [`Self::run`].
     pub fn load_first(&mut self, inputs: &[Column]) -> Result<usize, EngineError> {
-        let count = self.check(inputs)?.min(self.manifest.batch);
+        let count = self.manifest.rows(inputs)?.min(self.manifest.batch);
         self.load(inputs, 0, count);
         Ok(count)
     }
@@ -238,33 +295,6 @@ impl<'w> Engine<'w> {
         match externals.any(|(external, buffer)| external.role == Role::Status && failed(buffer)) {
             true => Err(EngineError::Index(None)),
             false => Ok(()),
-        }
-    }
-
-    /// Checks that the inputs fit; returns the number of rows.
-    fn check(&self, inputs: &[Column]) -> Result<usize, EngineError> {
-        let ports = &self.manifest.inputs;
-        if inputs.len() != ports.len() {
-            return Err(EngineError::Inputs { expected: ports.len(), found: inputs.len() });
-        }
-        let mut first: Option<(&Port, usize)> = None;
-        for (port, column) in ports.iter().zip(inputs) {
-            check_type(port, column)?;
-            match first {
-                _ if !port.batched => {}
-                None => first = Some((port, column.rows)),
-                Some((first, first_rows)) if first_rows != column.rows => {
-                    let (first, name, rows) = (first.name.clone(), port.name.clone(), column.rows);
-                    return Err(EngineError::Rows { first, first_rows, name, rows });
-                }
-                Some(_) => {}
-            }
-        }
-        let batch = self.manifest.batch;
-        let Some((_, rows)) = first else { return Ok(batch) };
-        match self.manifest.answers.iter().find(|port| !port.batched) {
-            Some(port) if rows != batch => Err(EngineError::WholeBatch { answer: port.name.clone(), batch, rows }),
-            Some(_) | None => Ok(rows),
         }
     }
 

@@ -122,6 +122,9 @@ fn answer(engine: &mut Engine<'_>, arguments: &Arguments) -> Result<(), Failure>
     let outputs = arguments.output_files(engine.manifest())?;
     refuse_inputs(arguments)?;
     let inputs = read_inputs(arguments, engine.manifest())?;
+    if let Some(remark) = engine.manifest().remark_on(engine.manifest().rows(&inputs)?) {
+        let _ = writeln!(io::stderr(), "{remark}");
+    }
     let answers = engine.run(&inputs)?;
     let mut written = Vec::new();
     for (answer, paths) in answers.iter().zip(&outputs) {

@@ -29,6 +29,9 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// What comes out.
     pub answers: Vec<Port>,
+    /// The answers of which a row depends on other rows, and what makes it so: they are those of all rows together only
+    /// where one call computes them all.
+    pub mixed: Vec<String>,
     /// What was set when the program was made, as `length=300`.
     pub fixed: Vec<String>,
     /// Names of the classes that a classifier's answers are about, or the characters or tokens of a text; may be empty.
@@ -277,6 +280,7 @@ pub(crate) mod tests {
             batch: 2,
             inputs: vec![port("image", &[1, 8, 8], Reading::Values)],
             answers: vec![port("digit", &[3], Reading::Logits)],
+            mixed: vec!["`y`".into()],
             fixed: vec!["count=3".into()],
             classes: vec!["zero".into(), "one".into(), "two".into()],
             vocabularies: vec![

@@ -104,7 +104,7 @@ pub struct FileOptions {
     /// Sizes of dims that the file leaves open, as `N=64`.
     #[arg(long, value_name = "DIM=SIZE", num_args = 1..)]
     pub bind: Vec<String>,
-    /// Settings of the recipe, as `epochs=3 batch=128`.
+    /// Settings of the recipe, as `epochs=3 batch=128`, or of the model, where there is no recipe.
     #[arg(long, value_name = "NAME=VALUE", num_args = 1..)]
     pub set: Vec<String>,
     /// What `f32` in the file means.

@@ -252,6 +252,19 @@ pub(crate) fn weights(
     graphs.store(loaded, path, threads)
 }
 
+/// Says what is odd about weights that are run as they are, since nothing else tells of it.
+pub(crate) fn note_oddities(
+    project: &Project,
+    graphs: &AnswerGraphs,
+    (file, loaded): (Option<&Path>, &Checkpoint),
+) -> Result<(), DriverError> {
+    let Some(path) = file else { return Ok(()) };
+    for oddity in graphs.oddities(project, loaded)? {
+        terminal::print_warning(&format!("{}: {oddity}", path.display()));
+    }
+    Ok(())
+}
+
 /// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere,
 /// for so many rows.
 pub(crate) fn opened_model(

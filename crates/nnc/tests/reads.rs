@@ -92,6 +92,11 @@ fn data_in_another_folder_and_folders_of_data_are_not_written_over() {
     let error = fails(folder, &run);
     assert!(error.contains("photos/cat/1.png: is an input"), "{error}");
     assert_eq!(fs::read_to_string(folder.join("photos/cat/1.png")).unwrap(), "a picture");
+    for new in ["photos/cat/2.png", "photos/answer.npy"] {
+        let error = fails(folder, &[&run[..run.len() - 1], &[new]].concat());
+        assert!(error.contains("lies in a folder that is a source of data"), "{error}");
+        assert!(!folder.join(new).exists());
+    }
 }
 
 #[test]

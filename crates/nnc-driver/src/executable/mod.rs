@@ -50,6 +50,12 @@ pub enum ExecutableError {
         /// The executable.
         path: PathBuf,
     },
+    /// It would lie in a folder of data, which would then hold something else.
+    #[error("{}: lies in a folder that is a source of data, and would be taken for an example; choose another place", path.display())]
+    AmongInputs {
+        /// The executable.
+        path: PathBuf,
+    },
     /// A folder, a device or the like stands in its place.
     #[error("{}: is not a regular file; choose another name", path.display())]
     NotAFile {
@@ -65,17 +71,30 @@ pub enum ExecutableError {
 }
 
 /// Refuses a place for an executable that one of the files it is made from has, under whatever
-/// name, or that is no regular file. A place where nothing is yet is good.
+/// name, or that is no regular file. A place where nothing is yet is good, unless it is in a folder that is read.
 ///
 /// # Errors
-/// [`ExecutableError::IsInput`] or [`ExecutableError::NotAFile`].
+/// [`ExecutableError::IsInput`], [`ExecutableError::AmongInputs`] or [`ExecutableError::NotAFile`].
 pub fn check_target(target: &Path, inputs: &[&Path]) -> Result<(), ExecutableError> {
-    let Ok(existing) = fs::metadata(target) else { return Ok(()) };
     let path = target.to_owned();
+    let Ok(existing) = fs::metadata(target) else {
+        let is_within = inputs.iter().any(|input| input.is_dir() && lies_in(target, input));
+        return if is_within { Err(ExecutableError::AmongInputs { path }) } else { Ok(()) };
+    };
     if !existing.is_file() {
         return Err(ExecutableError::NotAFile { path });
     }
     nnc_data::check_not_input(target, inputs).map_err(|_| ExecutableError::IsInput { path })
+}
+
+/// Whether a file that is not there yet would be in a folder, or below it.
+fn lies_in(target: &Path, folder: &Path) -> bool {
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parent
+        .canonicalize()
+        .ok()
+        .zip(folder.canonicalize().ok())
+        .is_some_and(|(parent, folder)| parent.starts_with(folder))
 }
 
 /// Writes the executable `path` (mode 0755, less the umask).
@@ -189,6 +208,13 @@ mod tests {
         fs::write(&input, "model").unwrap();
         fs::hard_link(&input, &link).unwrap();
         assert!(check_target(&folder.path().join("new"), &[&input]).is_ok());
+        let (inner, below) = (folder.path().join("images"), folder.path().join("images/cat"));
+        fs::create_dir_all(&below).unwrap();
+        for place in [&inner, &below] {
+            let refused = check_target(&place.join("new.png"), &[&input, &inner]);
+            assert!(matches!(refused, Err(ExecutableError::AmongInputs { .. })));
+        }
+        assert!(check_target(&folder.path().join("new.png"), &[&input, &inner]).is_ok());
         assert!(check_target(&link, &[Path::new("none")]).is_ok());
         assert!(matches!(check_target(&link, &[&input]), Err(ExecutableError::IsInput { .. })));
         assert!(matches!(check_target(folder.path(), &[]), Err(ExecutableError::NotAFile { .. })));

@@ -94,6 +94,7 @@ fn result(op: &Op, operands: &[TensorType]) -> Checked<TensorType> {
         (Op::Reduce { op, axes }, [x]) => reduce(*op, x, axes),
         (Op::ArgMax { axis }, [x]) => {
             axis_of(x, *axis)?;
+            places_fit(&x.shape[*axis], DType::I32)?;
             Ok(TensorType::new(DType::I32, without_axes(&x.shape, &[*axis])))
         }
         (Op::Dot { batch, a_axes, b_axes }, [a, b]) => dot(a, b, *batch, a_axes, b_axes),
@@ -154,7 +155,17 @@ fn iota(ty: &TensorType, axis: usize) -> Checked<TensorType> {
     if ty.dtype == DType::Bool {
         return fault("counts in numbers, not in bool".to_owned());
     }
+    places_fit(&ty.shape[axis], ty.dtype)?;
     Ok(ty.clone())
+}
+
+/// The places of an axis, counted from 0, are numbers of a dtype.
+fn places_fit(size: &Dim, dtype: DType) -> Checked<()> {
+    let most = dtype.whole_numbers().end().saturating_add(1);
+    match size.as_number().is_some_and(|size| size > most) {
+        true => fault(format!("the places of an axis of {size} are more than {dtype} counts")),
+        false => Ok(()),
+    }
 }
 
 fn random(shape: &Shape, seed: &TensorType, counter: &TensorType) -> Checked<TensorType> {

@@ -41,6 +41,18 @@ impl Sources {
         self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or("")
     }
 
+    /// The text of the line that `place` names, as `file:line`.
+    pub fn line(&self, place: &str) -> Option<Span> {
+        let (name, line) = place.rsplit_once(':')?;
+        let before = line.parse::<usize>().ok()?.checked_sub(1)?;
+        let at = self.files.iter().position(|(file, _)| file == name)?;
+        let lines = || self.files[at].1.split_inclusive('\n');
+        let found = lines().nth(before)?;
+        let start = lines().take(before).map(str::len).sum::<usize>() + found.len() - found.trim_start().len();
+        let [start, end] = [start, start + found.trim().len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+        Some(Span { file: FileId(at as u32), start, end })
+    }
+
     /// Line and column of the start of a span.
     pub fn locate(&self, span: Span) -> Located {
         let text = self.text(span.file);

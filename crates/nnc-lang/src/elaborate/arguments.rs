@@ -182,7 +182,7 @@ impl Elaborator<'_> {
         ok
     }
 
-    fn bind_default(&mut self, param: &Param, default: &Expr, later: &mut Vec<Equation>) {
+    pub(super) fn bind_default(&mut self, param: &Param, default: &Expr, later: &mut Vec<Equation>) {
         let value = self.eval(default);
         let value = match self.fit(&param.ty, &value, default.span, later) {
             Ok(value) => value,
@@ -233,7 +233,7 @@ impl Elaborator<'_> {
     }
 
     /// Solves what had to wait for other arguments.
-    fn settle(&mut self, function: &Function, later: Vec<Equation>, span: Span) -> bool {
+    pub(super) fn settle(&mut self, function: &Function, later: Vec<Equation>, span: Span) -> bool {
         match self.solve(later) {
             Ok(()) => true,
             Err((misfit, place)) => {

@@ -4,10 +4,11 @@
 //! branches from one state and merges what they bound: a name that has one type in both keeps it, one that differs
 //! becomes poison. A loop whose bounds are unknown is such a branch, with one turn.
 
+use super::Elaborator;
+use super::bounds::UNROLLED;
 use super::scope::{Binding, Frame};
 use super::statement::Flow;
 use super::value::Value;
-use super::{Elaborator, UNROLLED};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::syntax::ast::{BinaryOperator, Block, Expr, ExprKind, Ident, StmtKind, Target};
 use nnc_graph::ValueId;

@@ -1,12 +1,13 @@
 //! Calls: functions, models and their paths, layers, function-typed parameters.
 
 use super::arguments::Matched;
+use super::bounds::CALL_DEPTH;
 use super::program::ItemId;
 use super::scope::{Frame, FrameKind};
 use super::statement::Flow;
 use super::types::{FunctionType, is_tensor};
 use super::value::{Args, Argument, Callable, Layer, Value};
-use super::{CALL_DEPTH, Elaborator, LayerUse, UseFact};
+use super::{Elaborator, LayerUse, UseFact};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Body, Function, FunctionKind, Ident};
 use nnc_graph::{TensorType, ValueId};
@@ -97,8 +98,11 @@ impl Elaborator<'_> {
     fn path_of_use(&mut self, function: &Function, span: Span, name: Option<&Ident>) -> Option<String> {
         let frame = self.frames.last_mut()?;
         if !frame.kind.owns_models() || self.initialising.is_some() {
-            let word = if self.initialising.is_some() { "first value" } else { frame.kind.word() };
-            let message = format!("a {word} cannot use the model `{}`, which may own parameters", function.name.text);
+            let who = match self.initialising {
+                Some(_) => "a first value".to_owned(),
+                None => format!("{} {}", frame.kind.article(), frame.kind.word()),
+            };
+            let message = format!("{who} cannot use the model `{}`, which may own parameters", function.name.text);
             self.report(Diagnostic::new(Code::E0401, span, message).help("declare it as a `model`"));
             return None;
         }

@@ -185,7 +185,7 @@ impl Elaborator<'_> {
         match value {
             Value::Tensor(tensor) => self.ty(*tensor).to_string(),
             Value::Int(dim) => format!("the int {dim}"),
-            Value::Float(Some(number)) => format!("the float {number}"),
+            Value::Float(Some(number)) => format!("the float {}", shown(*number)),
             Value::Str(Some(text)) => format!("the string {text:?}"),
             Value::Bool(Some(truth)) => format!("the bool {truth}"),
             Value::Tuple(items) => {
@@ -196,6 +196,12 @@ impl Elaborator<'_> {
             Value::List(_) | Value::Function(_) | Value::Layer(_) | Value::Poison => value.kind().to_owned(),
         }
     }
+}
+
+/// A float as it is written: with an exponent, where there would be many zeros.
+fn shown(number: f64) -> String {
+    let is_long = number != 0.0 && number.is_finite() && !(1e-5..1e16).contains(&number.abs());
+    if is_long { format!("{number:e}") } else { number.to_string() }
 }
 
 /// The numbers of a list, when all are known.

@@ -1,17 +1,16 @@
 //! The doors of the front end: [`check`] a file, and make the graphs of a checked one.
 
-use super::arguments::Matched;
 use super::given::{self, Given};
 use super::program::{ItemId, ModuleId, Program};
-use super::scope::{Frame, FrameKind};
-use super::value::{Args, Argument, Value};
+use super::root::ModelInfo;
+use super::value::Value;
 use super::weight_names::Pretrained;
 use super::{DataInfo, Elaborator, RecipeInfo};
 use crate::diagnostic::{Code, Diagnostic, Severity, Sources, Span};
-use crate::syntax::ast::{Function, FunctionKind, ItemKind, Param};
+use crate::syntax::ast::{FunctionKind, ItemKind};
 use crate::syntax::on_large_stack;
-use nnc_graph::{DType, Graph, Op, OutputKind, TensorType, ValueId};
-use std::collections::BTreeMap;
+use nnc_graph::{DType, Graph, OutputKind, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Finds the files that `use` names.
@@ -73,19 +72,6 @@ pub struct Unit {
     pub(super) options: Options,
 }
 
-/// A model of a file.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ModelInfo {
-    /// Its name.
-    pub name: String,
-    /// Its inputs in order, with dims as they are named.
-    pub inputs: Vec<(String, TensorType)>,
-    /// Its result; `None` when that depends on compile-time arguments, or is a tuple.
-    pub result: Option<TensorType>,
-    /// Whether it has compile-time arguments without a default: only a use can build it.
-    pub needs_arguments: bool,
-}
-
 /// Checks a file: syntax, names, types and shapes of every body, recipes and data.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     on_large_stack(|| Ok(check_here(name, text, loader, options))).unwrap_or_else(|diagnostics| {
@@ -145,28 +131,6 @@ fn models(elaborator: &mut Elaborator<'_>) -> Vec<ModelInfo> {
     used.into_iter().chain(own).filter_map(|id| elaborator.model_info(id)).collect()
 }
 
-impl Elaborator<'_> {
-    /// What a model takes and gives, when its own signature says so.
-    fn model_info(&mut self, item: ItemId) -> Option<ModelInfo> {
-        let function = self.program.function(item)?;
-        let mut scratch = Elaborator::new(self.program, self.options, &function.name.text);
-        scratch.generic = true;
-        scratch.enter(item, function, "", Span::default());
-        scratch.bind_unknowns(function, true);
-        let inputs = scratch.graph.nodes().filter_map(|(_, node)| match &node.op {
-            Op::Input { name, ty } if !name.starts_with('?') => Some((name.clone(), ty.clone())),
-            _ => None,
-        });
-        let inputs = inputs.collect();
-        let result = function.result.as_ref().and_then(|ty| scratch.quiet_type(ty));
-        Some(ModelInfo { name: function.name.text.clone(), inputs, result, needs_arguments: needs_arguments(function) })
-    }
-}
-
-fn needs_arguments(function: &Function) -> bool {
-    function.params.iter().any(|param| param.default.is_none() && !super::types::is_tensor(&param.ty))
-}
-
 impl Unit {
     /// Whether the options say the size of a dim.
     pub fn is_bound(&self, dim: &str) -> bool {
@@ -201,15 +165,16 @@ impl Unit {
     }
 
     /// A model by itself, outside training: inputs by argument name, the output `result` (`result.0` and so on for a
-    /// tuple). Dims that are names are bound by `bind`, then by the options, then to 1.
+    /// tuple). Dims that are names are bound by `bind`, then by the options, then to 1. Tensors with a default have it.
     ///
     /// # Errors
     /// Diagnostics, when a bound size does not fit or there is no such model.
     pub fn model(&self, model: &str, bind: &BTreeMap<String, i64>) -> Result<Graph, Vec<Diagnostic>> {
-        Ok(self.model_with_weights(model, bind)?.0)
+        Ok(self.model_with_weights(model, bind, &BTreeSet::new())?.0)
     }
 
-    /// As [`Unit::model`], with the files of weights that its layers begin with, and the names in them.
+    /// As [`Unit::model`], with the files of weights that its layers begin with, and the names in them. Of the tensors
+    /// with a default those called `given` are inputs all the same.
     ///
     /// # Errors
     /// As [`Unit::model`].
@@ -217,9 +182,10 @@ impl Unit {
         &self,
         model: &str,
         bind: &BTreeMap<String, i64>,
+        given: &BTreeSet<String>,
     ) -> Result<(Graph, Pretrained), Vec<Diagnostic>> {
         self.elaborate(model, |elaborator| {
-            elaborator.build_model(model, bind)?;
+            elaborator.build_model(model, bind, given)?;
             Some((std::mem::take(&mut elaborator.graph), std::mem::take(&mut elaborator.pretrained)))
         })
     }
@@ -230,7 +196,7 @@ impl Unit {
     /// As [`Unit::model`].
     pub fn model_init(&self, model: &str) -> Result<Graph, Vec<Diagnostic>> {
         self.elaborate(model, |elaborator| {
-            elaborator.build_model(model, &BTreeMap::new())?;
+            elaborator.build_model(model, &BTreeMap::new(), &BTreeSet::new())?;
             elaborator.finish_first_values();
             Some(std::mem::take(&mut elaborator.first_values))
         })
@@ -242,8 +208,8 @@ impl Unit {
     /// As [`Unit::model`].
     pub fn layers(&self, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Vec<Diagnostic>> {
         self.elaborate(model, |elaborator| {
-            elaborator.build_model(model, bind)?;
-            Some(super::facts::layers(elaborator))
+            elaborator.build_model(model, bind, &BTreeSet::new())?;
+            super::facts::layers(elaborator).or_else(|| elaborator.report_too_large(model))
         })
     }
 }
@@ -251,75 +217,13 @@ impl Unit {
 pub use super::facts::LayerFacts;
 
 impl Elaborator<'_> {
-    /// Elaborates a model of the user's with bound dims; its outputs are declared.
-    fn build_model(&mut self, name: &str, bind: &BTreeMap<String, i64>) -> Option<()> {
+    /// Reports a model whose sizes have more bits than any number.
+    fn report_too_large<T>(&mut self, model: &str) -> Option<T> {
         let program = self.program;
-        let is_wanted = |item: &ItemKind| matches!(item, ItemKind::Function(f) if f.name.text == name && f.kind == FunctionKind::Model);
-        let found = program.user_items().find(|(_, item)| is_wanted(&item.kind));
-        let Some((item, _)) = found else {
-            let place = Span { file: program.modules[0].file, ..Span::default() };
-            self.report(Diagnostic::new(Code::E0201, place, format!("there is no model `{name}` in this file")));
-            return None;
-        };
-        let function = program.function(item)?;
-        let settings = self.recipe_settings(name, item, function)?;
-        self.refuse_open_rest(name, function)?;
-        self.enter(item, function, "", Span::default());
-        self.bind_sizes(function, bind);
-        self.bind_arguments_only(function, &settings);
-        let result = if self.bind_unknowns(function, true) { self.run_body(function) } else { Value::Poison };
-        self.leave();
-        self.put_out("result", &result);
-        self.finish_updates();
-        (!result.is_poison()).then_some(())
-    }
-
-    /// Reports an input of any number of dims: what is made by itself has a shape.
-    fn refuse_open_rest(&mut self, name: &str, function: &Function) -> Option<()> {
-        let tensors = function.params.iter().filter(|param| super::types::is_tensor(&param.ty));
-        let Some(rest) = tensors.filter_map(|param| super::dims::rest_name(&param.ty)).next() else { return Some(()) };
-        let message = format!("`{name}` takes any number of dims here, so it is no network by itself");
-        let help = format!("name the dims, or write a model that does and calls `{name}`");
-        self.report(Diagnostic::new(Code::E0204, rest.span, message).help(help));
+        let function = program.find_function(ModuleId(0), model).and_then(|item| program.function(item))?;
+        let message = format!("`{model}` is too large to be counted: a size, or what it costs, has more than 63 bits");
+        self.report(Diagnostic::new(Code::E0309, function.signature, message));
         None
-    }
-
-    /// The compile-time arguments that a recipe gives its model: `train Lm(vocab=65) on text`. Reports what is missing.
-    fn recipe_settings(&mut self, name: &str, item: ItemId, function: &Function) -> Option<Matched> {
-        let program = self.program;
-        let arguments = program.user_items().find_map(|(id, found)| match &found.kind {
-            ItemKind::Train(train) if train.name.text == name => Some((id, train.arguments.as_deref()?)),
-            ItemKind::Use(_) | ItemKind::Function(_) | ItemKind::Data(_) | ItemKind::Train(_) => None,
-        });
-        let (module, arguments) = arguments.map_or((item.module, &[][..]), |(id, arguments)| (id.module, arguments));
-        self.push(Frame::new(FrameKind::Recipe, name, "", module, Span::default()));
-        let args = Args { items: self.eval_arguments(arguments), expected: None };
-        self.leave();
-        let matched = self.match_arguments(function, &args, function.signature, true)?;
-        let is_missing = |(param, given): (&Param, &Option<Argument>)| {
-            given.is_none() && param.default.is_none() && !super::types::is_tensor(&param.ty)
-        };
-        if function.params.iter().zip(&matched).any(is_missing) {
-            let message =
-                format!("`{name}` has compile-time arguments without a default: a recipe or model gives them");
-            self.report(Diagnostic::new(Code::E0204, function.signature, message));
-            return None;
-        }
-        Some(matched)
-    }
-
-    /// Binds the dims of a signature that are still names.
-    fn bind_sizes(&mut self, function: &Function, bind: &BTreeMap<String, i64>) {
-        let mut names = Vec::new();
-        for param in function.params.iter().filter(|param| super::types::is_tensor(&param.ty)) {
-            super::dims::dim_names(&param.ty, &mut names);
-        }
-        let is_parameter = |name: &str| function.params.iter().any(|param| param.name.text == name);
-        let Some(frame) = self.frames.last_mut() else { return };
-        for name in names.into_iter().filter(|name| !is_parameter(&name.text)) {
-            let size = bind.get(&name.text).or_else(|| self.options.bind.get(&name.text)).copied().unwrap_or(1);
-            frame.bind(&name.text, Value::int(size), name.span);
-        }
     }
 
     /// Declares the tensors of a value as outputs.

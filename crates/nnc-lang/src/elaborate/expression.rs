@@ -1,12 +1,14 @@
 //! Evaluation of expressions.
 //!
-//! Depth and work are bounded here, since every other part of the evaluator comes through [`Elaborator::eval`].
+//! Depth and work are counted here (`bounds`), since every other part of the evaluator comes through
+//! [`Elaborator::eval`].
 
+use super::Elaborator;
+use super::bounds::UNROLLED;
 use super::builtins;
 use super::indexing::Index;
 use super::operators::Operator;
 use super::value::{Args, Argument, Callable, Value};
-use super::{EVALUATION_DEPTH, Elaborator, UNROLLED, WORK};
 use crate::diagnostic::suggest::as_close;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Arg, BinaryOperator, Expr, ExprKind, Ident, IndexItem, UnaryOperator};
@@ -46,24 +48,6 @@ impl Elaborator<'_> {
         value
     }
 
-    /// Counts work and depth; false when either is used up, which is reported once.
-    fn may_go_on(&mut self, span: Span) -> bool {
-        if self.work >= WORK {
-            return false;
-        }
-        self.work += 1;
-        let message = if self.work == WORK {
-            "this program takes too much work to elaborate: too many calls or iterations"
-        } else if self.depth >= EVALUATION_DEPTH {
-            "expressions and calls nest too deeply here"
-        } else {
-            return true;
-        };
-        self.work = WORK;
-        self.report(Diagnostic::new(Code::E0406, span, message));
-        false
-    }
-
     /// Flat dispatch over the kinds of expression.
     fn eval_kind(&mut self, expr: &Expr, expected: Option<&TensorType>) -> Value {
         match &expr.kind {
@@ -73,8 +57,11 @@ impl Elaborator<'_> {
             ExprKind::Bool(truth) => Value::Bool(Some(*truth)),
             ExprKind::Name(name) => self.eval_name(name, expr.span),
             ExprKind::Field(base, field) => self.eval_field(base, field),
-            ExprKind::List(items) => self.eval_list(items),
-            ExprKind::Tuple(items) => Value::tuple(items.iter().map(|item| self.eval(item)).collect()),
+            ExprKind::List(items) => self.eval_list(items, expr.span),
+            ExprKind::Tuple(items) => {
+                let tuple = Value::tuple(items.iter().map(|item| self.eval(item)).collect());
+                self.counted(tuple, expr.span)
+            }
             ExprKind::Paren(inner) => self.eval_expected(inner, expected),
             ExprKind::Call(..) | ExprKind::Pipe(..) => self.eval_use(expr, None, expected),
             ExprKind::As(inner, name) => self.eval_use(inner, Some(name), expected),
@@ -197,7 +184,7 @@ impl Elaborator<'_> {
         }
     }
 
-    fn eval_list(&mut self, items: &[Expr]) -> Value {
+    fn eval_list(&mut self, items: &[Expr], span: Span) -> Value {
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             match &item.kind {
@@ -209,7 +196,7 @@ impl Elaborator<'_> {
             }
         }
         // A list whose dims are unknown must not look as if they were known.
-        if values.iter().any(Value::is_poison) { Value::Poison } else { Value::list(values) }
+        if values.iter().any(Value::is_poison) { Value::Poison } else { self.counted(Value::list(values), span) }
     }
 
     fn eval_range(&mut self, from: &Expr, to: &Expr, span: Span) -> Value {
@@ -225,7 +212,7 @@ impl Elaborator<'_> {
             self.report(Diagnostic::new(Code::E0406, span, message));
             return Value::Poison;
         }
-        Value::list((first..end).map(Value::int).collect())
+        self.counted(Value::list((first..end).map(Value::int).collect()), span)
     }
 
     /// The ends of a range, which may be symbolic.

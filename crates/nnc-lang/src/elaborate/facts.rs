@@ -2,7 +2,7 @@
 
 use super::recipe::copy::ancestors;
 use super::{Elaborator, LayerUse};
-use nnc_graph::{DType, Graph, Node, Op, TensorType, ValueId};
+use nnc_graph::{Dim, Graph, Node, Op, TensorType, ValueId};
 
 /// One use of a model inside a model.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,21 +21,22 @@ pub struct LayerFacts {
     pub bytes: u64,
 }
 
-/// The facts of every use, outermost last for equal paths; the whole model ends the list.
-pub(super) fn layers(elaborator: &Elaborator<'_>) -> Vec<LayerFacts> {
+/// The facts of every use, outermost last for equal paths; the whole model ends the list. `None` where a number has
+/// more than 64 bits.
+pub(super) fn layers(elaborator: &Elaborator<'_>) -> Option<Vec<LayerFacts>> {
     let graph = &elaborator.graph;
     let mut facts: Vec<LayerFacts> = Vec::new();
     for LayerUse { path, model, output } in &elaborator.layers {
         // A shared layer has one row, for its last use.
         facts.retain(|known| known.path != *path);
-        facts.push(layer(elaborator, path, model, graph.ty(*output).clone()));
+        facts.push(layer(elaborator, path, model, graph.ty(*output).clone())?);
     }
     // Inside before outside in the program, outside first in the table.
     facts.sort_by_key(|fact| order(elaborator, &fact.path));
     if let Some(output) = graph.outputs().first() {
-        facts.push(layer(elaborator, "", &graph.name, graph.ty(output.value).clone()));
+        facts.push(layer(elaborator, "", &graph.name, graph.ty(output.value).clone())?);
     }
-    facts
+    Some(facts)
 }
 
 /// Where a layer begins in the program; what contains another comes first.
@@ -44,17 +45,17 @@ fn order(elaborator: &Elaborator<'_>, path: &str) -> (usize, usize) {
     (mine, path.len())
 }
 
-fn layer(elaborator: &Elaborator<'_>, path: &str, model: &str, output: TensorType) -> LayerFacts {
+fn layer(elaborator: &Elaborator<'_>, path: &str, model: &str, output: TensorType) -> Option<LayerFacts> {
     let graph = &elaborator.graph;
-    let (mut parameters, mut bytes) = (0, output.bytes() as u64);
+    let (mut parameters, mut bytes) = (0u64, bytes_of(&output)?);
     for entry in elaborator.store.entries().iter().filter(|entry| is_within(&entry.path, path)) {
-        bytes += entry.ty.bytes() as u64;
+        bytes = bytes.checked_add(bytes_of(&entry.ty)?)?;
         if matches!(graph.definition(entry.leaf).op, Op::Param { .. }) {
-            parameters += elements(&entry.ty);
+            parameters = parameters.checked_add(elements(&entry.ty)?)?;
         }
     }
-    let multiply_adds = work_of(graph, path);
-    LayerFacts { path: path.to_owned(), model: model.to_owned(), output, parameters, multiply_adds, bytes }
+    let multiply_adds = work_of(graph, path)?;
+    Some(LayerFacts { path: path.to_owned(), model: model.to_owned(), output, parameters, multiply_adds, bytes })
 }
 
 /// Whether `path` is `outer` or lies within it.
@@ -62,34 +63,41 @@ fn is_within(path: &str, outer: &str) -> bool {
     outer.is_empty() || path == outer || path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn elements(ty: &TensorType) -> u64 {
-    (ty.bytes() / ty.dtype.size().max(DType::Bool.size())) as u64
+/// The product of sizes, when it has at most 63 bits.
+fn product<'d>(dims: impl IntoIterator<Item = &'d Dim>) -> Option<u64> {
+    let size = |dim: &Dim| u64::try_from(dim.as_number()?).ok();
+    dims.into_iter().try_fold(1u64, |product, dim| product.checked_mul(size(dim)?)).filter(|&all| all < i64::MAX as u64)
+}
+
+fn elements(ty: &TensorType) -> Option<u64> {
+    product(ty.shape.iter())
+}
+
+fn bytes_of(ty: &TensorType) -> Option<u64> {
+    elements(ty)?.checked_mul(ty.dtype.size() as u64)
 }
 
 /// Multiplications with addition of what a layer needs for the outputs; those of a loop's body count for each step.
-fn work_of(graph: &Graph, path: &str) -> u64 {
+fn work_of(graph: &Graph, path: &str) -> Option<u64> {
     let outputs: Vec<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
-    let needed = ancestors(graph, &outputs).into_iter().map(|id| graph.node(id));
-    let work = needed.map(|node| match &node.op {
-        Op::Scan(scan) => scan.length.size() as u64 * work_of(&scan.body, path),
-        _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => multiply_adds(graph, node),
-        _ => 0,
-    });
-    work.sum()
+    let mut needed = ancestors(graph, &outputs).into_iter().map(|id| graph.node(id));
+    needed.try_fold(0u64, |sum, node| {
+        let work = match &node.op {
+            Op::Scan(scan) => product([&scan.length])?.checked_mul(work_of(&scan.body, path)?)?,
+            _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => multiply_adds(graph, node)?,
+            _ => 0,
+        };
+        sum.checked_add(work)
+    })
 }
 
 /// Multiplications with addition of a contraction or convolution; 0 for everything else.
-fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
-    let (Some(&result), Some(&first)) = (node.results.first(), node.operands.first()) else { return 0 };
-    let out = elements(graph.ty(result));
-    match &node.op {
-        Op::Dot { a_axes, .. } => {
-            out * a_axes.iter().map(|&axis| graph.ty(first).shape[axis].size() as u64).product::<u64>()
-        }
-        Op::Conv(_) => {
-            let w = &graph.ty(node.operands[1]).shape;
-            out * w[1..].iter().map(|dim| dim.size() as u64).product::<u64>()
-        }
-        _ => 0,
-    }
+fn multiply_adds(graph: &Graph, node: &Node) -> Option<u64> {
+    let (Some(&result), Some(&first)) = (node.results.first(), node.operands.first()) else { return Some(0) };
+    let each = match &node.op {
+        Op::Dot { a_axes, .. } => product(a_axes.iter().map(|&axis| &graph.ty(first).shape[axis]))?,
+        Op::Conv(_) => product(&graph.ty(node.operands[1]).shape[1..])?,
+        _ => return Some(0),
+    };
+    elements(graph.ty(result))?.checked_mul(each)
 }

@@ -6,22 +6,22 @@
 use super::Elaborator;
 use super::arguments::is_literal;
 use super::program::ItemId;
-use super::types::{FunctionType, is_tensor};
+use super::types::{FunctionType, has_no_axes, is_tensor};
 use super::value::{Callable, Value};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{DimExpr, Expr, ExprKind, Function, Param, Type, TypeKind};
 use nnc_graph::{Dim, Op, TensorType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 impl Elaborator<'_> {
     /// Starts over with an empty graph; what was reported and how much work was done stay.
     fn restart(&mut self) {
         let report = std::mem::take(&mut self.report);
-        let work = self.work;
+        let spent = self.spent;
         *self = Elaborator::new(self.program, self.options, &self.graph.name);
         self.report = report;
-        self.work = work;
+        self.spent = spent;
         self.generic = true;
         self.training_unknown = true;
     }
@@ -72,6 +72,16 @@ impl Elaborator<'_> {
 
     /// Binds every parameter of the innermost frame to an unknown of its type. False after an error.
     pub(super) fn bind_unknowns(&mut self, function: &Function, with_defaults: bool) -> bool {
+        self.bind_unknowns_but(function, with_defaults, &BTreeSet::new())
+    }
+
+    /// As [`Self::bind_unknowns`], but for the tensors called so, which are left out: they have their default.
+    pub(super) fn bind_unknowns_but(
+        &mut self,
+        function: &Function,
+        with_defaults: bool,
+        left_out: &BTreeSet<String>,
+    ) -> bool {
         let waits = |param: &Param| with_defaults && param.default.as_ref().is_some_and(|default| !is_literal(default));
         for param in function.params.iter().filter(|param| !waits(param)) {
             self.bind_setting(param, with_defaults);
@@ -79,21 +89,44 @@ impl Elaborator<'_> {
         if let Some(frame) = self.frames.last_mut() {
             frame.real = Some(self.options.float);
         }
-        for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
-            self.bind_dims(&param.ty);
-        }
+        let tensors = || function.params.iter().filter(|param| is_tensor(&param.ty));
+        let (there, absent): (Vec<&Param>, Vec<&Param>) =
+            tensors().partition(|param| !left_out.contains(&param.name.text));
+        there.iter().for_each(|param| self.bind_dims(&param.ty));
         // As in a call: a default may use dims, such as `hidden: int = 4 * C`.
         for param in function.params.iter().filter(|param| waits(param)) {
             self.bind_setting(param, with_defaults);
         }
         self.bind_open_result(function);
         let mut ok = true;
-        for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
-            let value = self.unknown_input(&param.ty, &param.name.text);
-            ok &= !value.is_poison();
-            self.bind_parameter(param, value);
+        for param in there {
+            ok &= self.bind_input(param);
+        }
+        for param in absent {
+            ok = ok && self.bind_left_out(function, param);
         }
         self.check_defaults(function) && ok
+    }
+
+    /// Binds a tensor to an input of the graph; false after an error.
+    fn bind_input(&mut self, param: &Param) -> bool {
+        let value = self.unknown_input(&param.ty, &param.name.text);
+        let is_input = !value.is_poison();
+        self.bind_parameter(param, value);
+        is_input
+    }
+
+    /// Binds a tensor to its default; where that is a number for a scalar, to an input which has it unless the running
+    /// program is told otherwise. False after an error.
+    fn bind_left_out(&mut self, function: &Function, param: &Param) -> bool {
+        let Some(default) = &param.default else { return true };
+        let is_number = |value: &Value| matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+        if has_no_axes(&param.ty) && is_number(&self.eval(default)) {
+            return self.bind_input(param);
+        }
+        let mut later = Vec::new();
+        self.bind_default(param, default, &mut later);
+        self.settle(function, later, default.span)
     }
 
     /// Binds a compile-time parameter that is still open to its default, or to an unknown.

@@ -19,8 +19,20 @@ impl Elaborator<'_> {
         }
         let mut operands = vec![loss_value];
         operands.extend(&leaves);
-        let Some(results) = self.emit_all(Op::Grad, &operands, span) else { return Value::Poison };
+        let Some(results) = self.emit_grad(&operands, span) else { return Value::Poison };
         rebuild(&wrt.value, &mut results.into_iter())
+    }
+
+    /// The node of a derivative, which comes from its own place in the user's source: it is told of there when it makes
+    /// a program too large.
+    pub(super) fn emit_grad(&mut self, operands: &[ValueId], span: Span) -> Option<Vec<ValueId>> {
+        let is_own = !self.program.is_library(span);
+        let former = is_own.then(|| self.enter_origin_at(span));
+        let results = self.emit_all(Op::Grad, operands, span);
+        if let Some(former) = former {
+            self.graph.set_origin(former);
+        }
+        results
     }
 
     fn grad_arguments<'a>(&mut self, args: &'a Args, span: Span) -> Option<(&'a Argument, &'a Argument)> {

@@ -46,7 +46,7 @@ impl Elaborator<'_> {
     pub fn index(&mut self, base: &Operand, indices: &[Index], span: Span) -> Value {
         let result = match &base.0 {
             Value::Tensor(x) => self.index_tensor(*x, base.1, indices, span).map(Value::Tensor),
-            Value::List(items) => self.index_list(items, indices, span),
+            Value::List(items) => self.index_list(items, indices, span).map(|entries| self.counted(entries, span)),
             other => self.mismatch(other, "a tensor or a list", base.1),
         };
         result.unwrap_or(Value::Poison)
@@ -128,14 +128,15 @@ impl Elaborator<'_> {
             self.report(Diagnostic::new(Code::E0308, at, message).help(help));
             return None;
         }
-        let place = from_end(self.dim(value, at)?, dim);
+        let asked = self.dim(value, at)?;
+        let place = from_end(asked.clone(), dim);
         let inside = |n: i64| n >= 0 && (place.clone() - dim.clone()).as_number().is_none_or(|over| over < 0);
         let fits = match place.as_number() {
             Some(n) => inside(n),
             None => (place.clone() - dim.clone()).as_number().is_none_or(|over| over < 0),
         };
         if !fits {
-            let message = format!("axis {axis} of {ty} has {dim} entries, so there is no entry {place}");
+            let message = format!("axis {axis} of {ty} has {dim} entries, so there is no entry {asked}");
             self.report(Diagnostic::new(Code::E0307, at, message));
             return None;
         }
@@ -144,19 +145,16 @@ impl Elaborator<'_> {
 
     /// Start and size of a range of an axis of `dim` entries.
     fn index_range(&mut self, [from, to]: [&Option<Value>; 2], dim: &Dim, at: Span) -> Option<(Dim, Dim)> {
-        let start = match from {
-            Some(value) => from_end(self.dim(value, at)?, dim),
-            None => Dim::from(0i64),
+        let mut bound = |value: &Option<Value>, default: Dim| -> Option<Dim> {
+            value.as_ref().map_or(Some(default), |value| self.dim(value, at))
         };
-        let end = match to {
-            Some(value) => from_end(self.dim(value, at)?, dim),
-            None => dim.clone(),
-        };
+        let (from, to) = (bound(from, Dim::from(0i64))?, bound(to, dim.clone())?);
+        let (start, end) = (from_end(from.clone(), dim), from_end(to.clone(), dim));
         let size = end.clone() - start.clone();
         let below = start.as_number().is_some_and(|n| n < 0);
         let above = (end.clone() - dim.clone()).as_number().is_some_and(|over| over > 0);
         if below || above || size.as_number().is_some_and(|n| n < 1) {
-            let message = format!("the range {start}..{end} is empty or does not lie within 0..{dim}");
+            let message = format!("the range {from}..{to} is empty or does not lie within 0..{dim}");
             self.report(Diagnostic::new(Code::E0307, at, message));
             return None;
         }
@@ -172,11 +170,11 @@ impl Elaborator<'_> {
         let count = Dim::from(items.len());
         match index {
             Index::At(value, at) => {
-                let place = from_end(self.dim(value, *at)?, &count);
-                let place = self.known_int(&Value::Int(place), *at)?;
+                let asked = self.known_int(value, *at)?;
+                let place = if asked < 0 { asked.saturating_add(items.len() as i64) } else { asked };
                 let entry = usize::try_from(place).ok().and_then(|place| items.get(place));
                 if entry.is_none() {
-                    let message = format!("a list of {count} entries has no entry {place}");
+                    let message = format!("a list of {count} entries has no entry {asked}");
                     self.report(Diagnostic::new(Code::E0307, *at, message));
                 }
                 entry.cloned()

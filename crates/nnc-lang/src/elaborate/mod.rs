@@ -18,9 +18,11 @@
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
 //! | `given` | options beside the file, as text that diagnostics point into |
 //! | `generic`, `duties`, `unused` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads |
-//! | `entry`, `facts` | `check`, `Unit`; what each layer costs |
+//! | `entry`, `root`, `facts` | `check`, `Unit`; a model by itself; what each layer costs |
+//! | `outside` | what `--set` gives |
 //! | `builtins`, `operators`, `indexing` | the primitives a body is made of |
 //! | [`weight_names`] | what weights a program begins with, and what their tensors are called |
+//! | `bounds` | how much an elaboration may do |
 //! | `blocks`, `data`, `recipe`, [`vectorise`] | the `data` and `train` blocks |
 //!
 //! **Invariants.** No input panics or hangs: calls, unrolled loops and the work in all are bounded. [`Value::Poison`]
@@ -29,6 +31,7 @@
 mod annotation;
 mod arguments;
 mod blocks;
+mod bounds;
 mod branch;
 mod call;
 mod coerce;
@@ -58,7 +61,9 @@ mod builtins;
 mod data;
 mod indexing;
 mod operators;
+mod outside;
 mod recipe;
+mod root;
 
 use crate::diagnostic::Span;
 use nnc_graph::{DType, Dim, Graph, Op, Origin, OutputKind, TensorType, ValueId, fnv1a};
@@ -70,22 +75,15 @@ use store::Store;
 use value::Value;
 
 use blocks::check_blocks;
+pub use bounds::NODES;
 pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Lesson, Literal, Maker, RawField, SourceCall, Split, Statistic, TextUnit};
-pub use entry::{Checked, LayerFacts, Loader, ModelInfo, Options, Unit, check};
+pub use entry::{Checked, LayerFacts, Loader, Options, Unit, check};
 pub use recipe::{
     Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, PruneInfo, QuantiseInfo,
     RecipeInfo, StepInfo, StopEarly,
 };
-
-/// How many frames may be open at once.
-const CALL_DEPTH: usize = 100;
-/// How deep expressions and calls may nest in all: what keeps the evaluator's own stack bounded.
-const EVALUATION_DEPTH: usize = 2_000;
-/// How many iterations all loops of one body may unroll into.
-const UNROLLED: usize = 10_000;
-/// How many expressions are evaluated in one elaboration before it is given up.
-const WORK: usize = 1_000_000;
+pub use root::ModelInfo;
 
 /// A use of a function or model that the user's own source shows: what an error about its result can tell.
 #[derive(Clone, Debug)]
@@ -168,7 +166,7 @@ pub struct Elaborator<'p> {
     /// How many random streams each path has.
     streams: BTreeMap<String, u64>,
     depth: usize,
-    work: usize,
+    spent: bounds::Spent,
     unknowns: usize,
 }
 
@@ -205,7 +203,7 @@ impl<'p> Elaborator<'p> {
             inputs: BTreeMap::new(),
             streams: BTreeMap::new(),
             depth: 0,
-            work: 0,
+            spent: bounds::Spent::default(),
             unknowns: 0,
         }
     }

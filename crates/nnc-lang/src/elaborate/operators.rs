@@ -149,7 +149,7 @@ impl Elaborator<'_> {
 
     fn known_binary(&mut self, op: Operator, a: &Operand, b: &Operand, span: Span) -> Value {
         match numbers::binary(op, &a.0, &b.0) {
-            numbers::Outcome::Value(value) => value,
+            numbers::Outcome::Value(value) => self.counted(value, span),
             numbers::Outcome::Error(message) => {
                 self.report(Diagnostic::new(Code::E0301, span, message));
                 Value::Poison
@@ -190,7 +190,7 @@ impl Elaborator<'_> {
     fn number_as(&mut self, value: &Value, dtype: Option<DType>, span: Span) -> Option<ValueId> {
         if let (Value::Int(dim), Some(dtype)) = (value, dtype)
             && dtype != DType::Bool
-            && dim.as_number().is_some_and(|number| !fits(dtype, number))
+            && dim.as_number().is_some_and(|number| !dtype.whole_numbers().contains(&number))
         {
             let message = format!("{dim} is no {dtype}");
             self.report(
@@ -373,17 +373,5 @@ fn broadcast_help(x: &TensorType, y: &TensorType) -> String {
             format!("to lay {vector} along axis {axis} of {other}, write `on_axis(v, x, axis={axis})`")
         }
         _ => "only a missing leading dim or a literal 1 stretches; a named dim never does".to_owned(),
-    }
-}
-
-/// Whether an integer is one of a dtype's numbers.
-fn fits(dtype: DType, number: i64) -> bool {
-    match dtype {
-        DType::I8 => i8::try_from(number).is_ok(),
-        DType::U8 => u8::try_from(number).is_ok(),
-        DType::I16 => i16::try_from(number).is_ok(),
-        DType::I32 => i32::try_from(number).is_ok(),
-        DType::Bool => (0..=1).contains(&number),
-        DType::I64 | DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => true,
     }
 }

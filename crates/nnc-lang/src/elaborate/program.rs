@@ -136,6 +136,11 @@ impl Program {
             .filter_map(|item| if let ItemKind::Use(used) = &item.kind { Some(used.clone()) } else { None })
             .collect();
         for used in wanted {
+            if used.path.trim().is_empty() {
+                let diagnostic = Diagnostic::new(Code::E0205, used.span, "this names no file");
+                diagnostics.push(diagnostic.help("write `use \"blocks.nn\"`"));
+                continue;
+            }
             let path = beside(&self.modules[id.0].path, &used.path);
             let target = match self.by_path.get(&path) {
                 Some(&known) => known,
@@ -189,6 +194,13 @@ impl Program {
         let module = &self.modules[from.0];
         let used = || module.uses.iter().find_map(|used| self.modules[used.0].functions.get(name));
         module.functions.get(name).or_else(used).or_else(|| self.library.get(name)).copied()
+    }
+
+    /// Whether the user's own file has a recipe.
+    pub fn has_recipes(&self) -> bool {
+        self.modules
+            .first()
+            .is_some_and(|module| module.ast.items.iter().any(|item| matches!(item.kind, ItemKind::Train(_))))
     }
 
     /// The `data` block called `name` as `from` sees it.

@@ -54,7 +54,7 @@ impl Elaborator<'_> {
             Resident::State => (frame.kind.owns_state(), "state"),
         };
         if !allowed {
-            let message = format!("a `{}` cannot own a `{word}`", frame.kind.word());
+            let message = format!("{} `{}` cannot own a `{word}`", frame.kind.article(), frame.kind.word());
             let diagnostic = Diagnostic::new(Code::E0401, name.span, message);
             let help =
                 if frame.kind == FrameKind::Function { "declare it as a `model`" } else { "put it into a `model`" };
@@ -331,7 +331,7 @@ impl Elaborator<'_> {
     fn make_layer(&mut self, name: &Ident, expr: &Expr) -> Option<Layer> {
         let frame = self.frames.last()?;
         if !frame.kind.owns_models() {
-            let message = format!("a `{}` cannot own a layer", frame.kind.word());
+            let message = format!("{} `{}` cannot own a layer", frame.kind.article(), frame.kind.word());
             self.report(Diagnostic::new(Code::E0401, name.span, message).help("declare it as a `model`"));
             return None;
         }

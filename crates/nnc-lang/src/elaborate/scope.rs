@@ -37,6 +37,14 @@ impl FrameKind {
         }
     }
 
+    /// The article before that word.
+    pub fn article(self) -> &'static str {
+        match self {
+            Self::Optimizer => "an",
+            Self::Function | Self::Model | Self::Metric | Self::Recipe | Self::Data => "a",
+        }
+    }
+
     /// Whether models may be used in it.
     pub fn owns_models(self) -> bool {
         matches!(self, Self::Model | Self::Recipe)

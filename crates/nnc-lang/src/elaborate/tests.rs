@@ -225,6 +225,29 @@ fn too_much_work_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn what_doubles_is_an_error_and_takes_no_memory() {
+    for body in ["l = (l, l)", "l = [l, l]", "l = l + l"] {
+        for start in ["[1, 2]", "\"ab\""] {
+            let text = format!(
+                "fn f(x: f32[N]) -> f32[N] {{
+                    l = {start}
+                    for i in 0..60 {{ {body} }}
+                    return x * len(l)
+                }}"
+            );
+            let shown = shown(&text);
+            assert!(shown.contains("E0406") || shown.contains("E0301"), "{text}: {shown}");
+        }
+    }
+    // Dims that grow without end are unknown.
+    let body = "k = k * k + k";
+    let text = format!(
+        "fn f(x: f32[N], k: int, j: int) -> f32[N] {{ k = k + j; for i in 0..60 {{ {body} }}; return x * f32(k) }}"
+    );
+    assert!(!shown(&text).contains("E0406"));
+}
+
+#[test]
 fn the_table_of_layers_adds_up() {
     let unit = unit(&CNN.replace(" as pool", ""));
     let facts: Vec<LayerFacts> = unit.layers("Cnn", &BTreeMap::new()).expect("it builds");

@@ -55,6 +55,11 @@ pub fn is_tensor(ty: &Type) -> bool {
     }
 }
 
+/// Whether a type has no axes, as a scalar's.
+pub fn has_no_axes(ty: &Type) -> bool {
+    matches!(&ty.kind, TypeKind::Named { dims, .. } if dims.as_ref().is_none_or(Vec::is_empty))
+}
+
 /// `bool[N]` is a tensor, `bool` a compile-time value.
 fn has_dims(ty: &Type) -> bool {
     matches!(&ty.kind, TypeKind::Named { dims: Some(_), .. })

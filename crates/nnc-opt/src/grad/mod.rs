@@ -18,7 +18,8 @@
 //! - `rem(a, b)`: 1 by `a`, `-floor(a / b)` by `b`. A maximum window: all to the first maximum.
 //!
 //! On exit there is neither `Grad` nor `StopGradient` left. A node of the derivative has the origin of the node it is
-//! the derivative of. Cost: linear in the nodes before each `grad`.
+//! the derivative of. Cost: linear in the nodes before each `grad`, and so exponential in how deep they are nested:
+//! [`outgrows`] tells beforehand.
 
 mod builder;
 mod contraction;
@@ -34,22 +35,51 @@ mod window;
 
 use crate::rewrite::{Fuel, Rewriter, with_body};
 use builder::Builder;
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{Graph, NodeId, Op, Origin, ValueId};
 pub use readable::{ReadableError, readable};
 use rules::Site;
 use std::collections::BTreeMap;
 
 /// The graph with every `grad` expanded and every `stop_gradient` gone. It must happen, so it takes no fuel.
 pub fn expand(graph: &Graph) -> Graph {
-    remove_stops(&scan::share(&expand_grads(graph)))
+    match expand_grads(graph, usize::MAX) {
+        Ok(plain) => remove_stops(&scan::share(&plain)),
+        Err(TooLarge(_)) => unreachable!("compiler bug: a graph with more nodes than there are numbers"),
+    }
 }
 
-fn expand_grads(graph: &Graph) -> Graph {
+/// The first `grad` whose expansion would leave a graph, or the body of a loop in it, with more than `most` nodes: the
+/// outer [`Option`]; the inner one is where it comes from.
+pub fn outgrows(graph: &Graph, most: usize) -> Option<Option<Origin>> {
+    // A derivative has at most about ten times the nodes of what it is taken of.
+    let (mut nodes, mut grads) = (0, 0);
+    count(graph, &mut nodes, &mut grads);
+    if nodes.saturating_mul(10usize.saturating_pow(grads)) <= most {
+        return None;
+    }
+    expand_grads(graph, most).err().map(|TooLarge(origin)| origin)
+}
+
+fn count(graph: &Graph, nodes: &mut usize, grads: &mut u32) {
+    for (_, node) in graph.nodes() {
+        *nodes += 1;
+        *grads += u32::from(node.op == Op::Grad);
+        if let Op::Scan(scan) = &node.op {
+            count(&scan.body, nodes, grads);
+        }
+    }
+}
+
+/// What becomes too large by a `grad`, which comes from there.
+struct TooLarge(Option<Origin>);
+
+fn expand_grads(graph: &Graph, most: usize) -> Result<Graph, TooLarge> {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     for (id, node) in graph.nodes() {
         if let Op::Scan(scan) = &node.op {
-            rewriter.copy_as(id, with_body(scan, expand_grads));
+            let body = expand_grads(&scan.body, most)?;
+            rewriter.copy_as(id, with_body(scan, |_| body));
             continue;
         }
         if node.op != Op::Grad {
@@ -58,10 +88,23 @@ fn expand_grads(graph: &Graph) -> Graph {
         }
         let operands = rewriter.operands(node);
         rewriter.at(id);
-        let gradients = gradients(rewriter.graph_mut(), operands[0], &operands[1..]);
+        let before = rewriter.graph().node_count();
+        let gradients = gradients_within(rewriter.graph_mut(), operands[0], &operands[1..], most);
+        if is_larger(rewriter.graph(), before, most) {
+            return Err(TooLarge(node.origin.map(|origin| graph.origin(origin).clone())));
+        }
         node.results.iter().zip(gradients).for_each(|(&old, new)| rewriter.replace(old, new));
     }
-    rewriter.finish()
+    Ok(rewriter.finish())
+}
+
+/// Whether a graph has more than `most` nodes, or the body of a loop among those from `first` on.
+fn is_larger(graph: &Graph, first: usize, most: usize) -> bool {
+    let has_large_body = |at: usize| match &graph.node(NodeId(at as u32)).op {
+        Op::Scan(scan) => scan.body.node_count() > most,
+        _ => false,
+    };
+    graph.node_count() > most || (first..graph.node_count()).any(has_large_body)
 }
 
 fn remove_stops(graph: &Graph) -> Graph {
@@ -82,9 +125,14 @@ fn remove_stops(graph: &Graph) -> Graph {
 
 /// Appends to a graph without `Grad` the derivative of the scalar `loss` by each value of `wrt`, and gives them.
 pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<ValueId> {
+    gradients_within(graph, loss, wrt, usize::MAX)
+}
+
+/// As [`gradients`], but given up where the graph has more than `most` nodes: what it gives is then of no use.
+fn gradients_within(graph: &mut Graph, loss: ValueId, wrt: &[ValueId], most: usize) -> Vec<ValueId> {
     let dtype = graph.ty(loss).dtype;
     let one = graph.scalar(dtype, 1.0);
-    let cotangents = pull_back(graph, &[(loss, one)], wrt);
+    let cotangents = pull_back(graph, &[(loss, one)], wrt, most);
     let zero = |graph: &mut Graph, value: ValueId| {
         let ty = graph.ty(value).clone();
         graph.splat(&ty, 0.0)
@@ -93,7 +141,8 @@ pub fn gradients(graph: &mut Graph, loss: ValueId, wrt: &[ValueId]) -> Vec<Value
 }
 
 /// Appends what the cotangents of some values, given as `(value, cotangent)`, make of each value of `wrt`; `None` is 0.
-fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId]) -> Vec<Option<ValueId>> {
+/// Given up as [`gradients_within`] says.
+fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId], most: usize) -> Vec<Option<ValueId>> {
     let depends = dependent_values(graph, wrt);
     let mut cotangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     for &(value, cotangent) in seeds.iter().filter(|(value, _)| depends[value.index()]) {
@@ -103,7 +152,11 @@ fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId]) -
     let here = graph.set_origin(None);
     // Everything a value depends on was appended before it.
     for at in (0..=last.unwrap_or(0)).rev() {
-        propagate(graph, nnc_graph::NodeId(at), &depends, &mut cotangents);
+        let before = graph.node_count();
+        propagate(graph, NodeId(at), &depends, &mut cotangents);
+        if is_larger(graph, before, most) {
+            break;
+        }
     }
     graph.set_origin(here);
     name_cotangents(graph, &cotangents);
@@ -146,7 +199,7 @@ fn dependent_values(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
 }
 
 /// Hands the cotangent of a node's result on to those operands that matter.
-fn propagate(graph: &mut Graph, id: nnc_graph::NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
+fn propagate(graph: &mut Graph, id: NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
     if let Op::Scan(_) = &graph.node(id).op {
         return propagate_scan(graph, id, depends, cotangents);
     }
@@ -165,12 +218,7 @@ fn propagate(graph: &mut Graph, id: nnc_graph::NodeId, depends: &[bool], cotange
     }
 }
 
-fn propagate_scan(
-    graph: &mut Graph,
-    id: nnc_graph::NodeId,
-    depends: &[bool],
-    cotangents: &mut BTreeMap<ValueId, ValueId>,
-) {
+fn propagate_scan(graph: &mut Graph, id: NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
     let node = graph.node(id).clone();
     let Op::Scan(scan) = &node.op else { return };
     let given: Vec<Option<ValueId>> = node.results.iter().map(|result| cotangents.get(result).copied()).collect();

@@ -73,7 +73,7 @@ impl<'s> Step<'s> {
             .filter(|&(at, input)| is_float(&graph, input) && (at < scan.carries || wanted[at]))
             .map(|(_, input)| input)
             .collect();
-        let cotangents = pull_back(&mut graph, &seeds, &wrt);
+        let cotangents = pull_back(&mut graph, &seeds, &wrt, usize::MAX);
         Self { scan, graph, forward, wrt, cotangents, of_next, of_stacked }
     }
 

@@ -15,9 +15,17 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
     setup::check_target(&options.output, &setup::reads(&project, None, options.weights.as_deref()))?;
     setup::note_choices(&project, &options.file, &BTreeMap::new())?;
     let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?;
+    let graphs = AnswerGraphs::new(&project, options.file.only.as_deref(), options.answer.as_deref(), rows)?
+        .with_mixed(&project);
+    if let (Some(answer), None) = (graphs.mixed().first(), setup::rows(&options.file)?) {
+        terminal::print_warning(&format!(
+            "a row of {answer} depends on other rows, and the program computes each by itself: give the number of rows that \
+             belong together with `--bind N=64`"
+        ));
+    }
     let engines = engines(&options.isa);
     let mut compiler = setup::native(None, engines[0], options.passes)?;
+    setup::note_oddities(&project, &graphs, (options.weights.as_deref(), &loaded))?;
     let file = (options.weights.as_deref(), &mut loaded);
     let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;

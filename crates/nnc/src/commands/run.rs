@@ -26,17 +26,23 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
     let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
+    let taken = taken.with_optional(&project, only, |name| names_input(&options.input, name))?;
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     setup::note_choices(&project, &options.file, &sizes)?;
-    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
+    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?.with_mixed(&project);
     let mut compiler = setup::compiler(&options.engine)?;
+    setup::note_oddities(&project, &graphs, (options.weights.as_deref(), &loaded))?;
     let file = (options.weights.as_deref(), &mut loaded);
     let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
     let subject = graphs.subject(&loaded);
     let manifest = &outline(&subject);
     let inputs = given.columns(manifest)?;
+    let rows = manifest.rows(&inputs).map_err(|error| error.to_string())?;
+    if let Some(remark) = manifest.remark_on(rows) {
+        terminal::print_warning(&remark);
+    }
     if !options.watch.is_empty() {
         let unchanged = pipeline::Options { fuel: Some(0), layout: false, ..compiler.passes.clone() };
         let plain = Compiler { engine: Engine::Interpreter, passes: unchanged, ..compiler.clone() };
@@ -72,6 +78,11 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         write_answer(file, &answers, manifest.names())?;
     }
     print(options, &answers, manifest)
+}
+
+/// Whether `--input` names an input.
+fn names_input(words: &[String], name: &str) -> bool {
+    words.iter().any(|word| word.split_once('=').is_some_and(|(named, _)| named == name))
 }
 
 fn print_passes(options: &Run, log: &PassLog) {

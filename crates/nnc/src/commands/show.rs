@@ -3,8 +3,9 @@
 use crate::arguments::Show;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
+use nnc_driver::Project;
 use nnc_driver::answer::model_name;
-use nnc_driver::{DriverError, Project};
+use nnc_driver::compiled::check_sizes;
 use nnc_lang::elaborate::LayerFacts;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     };
     let mut bind = setup::bindings(&options.file.bind)?;
     bind.entry("N".to_owned()).or_insert(1);
+    // Sizes that no number holds would be counted wrong.
+    check_sizes(&project.graph(project.unit.model(&model, &bind))?)?;
     let layers = layers(&project, &model, &bind)?;
     setup::note_open_dims(&project, &model, &BTreeMap::new());
     if options.json {
@@ -30,10 +33,7 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
 }
 
 fn layers(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Failure> {
-    project.unit.layers(model, bind).map_err(|diagnostics| {
-        let sources = Box::new(project.sources.clone());
-        Failure::Driver(DriverError::Diagnostics { diagnostics, sources })
-    })
+    Ok(project.checked(project.unit.layers(model, bind))?)
 }
 
 fn shown(model: &str, layers: &[LayerFacts]) -> String {

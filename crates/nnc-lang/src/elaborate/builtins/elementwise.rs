@@ -177,6 +177,9 @@ fn cast(call: &mut Call<'_, '_>, name: &str) -> Option<Value> {
 fn to_int(call: &mut Call<'_, '_>) -> Option<Value> {
     match call.value(0) {
         Value::Float(Some(number)) if number.abs() < 9e18 => Some(Value::int(number as i64)),
+        Value::Float(Some(number)) => {
+            call.fail(Code::E0301, 0, format!("{number:?} is no int: one has at most 64 bits"))
+        }
         Value::Float(None) => Some(Value::Int(call.elaborator.fresh_dim())),
         Value::Int(dim) => Some(Value::Int(dim)),
         Value::Bool(Some(truth)) => Some(Value::int(i64::from(truth))),

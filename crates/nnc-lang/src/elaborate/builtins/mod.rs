@@ -87,7 +87,8 @@ impl Elaborator<'_> {
             return Value::Poison;
         }
         let Some(mut call) = Call::bind(self, builtin, args, span) else { return Value::Poison };
-        (builtin.run)(&mut call).unwrap_or(Value::Poison)
+        let made = (builtin.run)(&mut call).unwrap_or(Value::Poison);
+        self.counted(made, span)
     }
 }
 

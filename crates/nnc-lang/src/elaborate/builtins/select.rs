@@ -163,9 +163,13 @@ fn one_hot(call: &mut Call<'_, '_>) -> Option<Value> {
         return call.fail_with_help(Code::E0304, 0, message, "convert it: `i32(...)`".to_owned());
     }
     let rank = ty.shape.rank();
+    // Small numbers, such as u8, may name the first of more places than they count.
+    let holds = |dtype: &DType| size.as_number().is_none_or(|size| size - 1 <= *dtype.whole_numbers().end());
+    let dtype = [ty.dtype, DType::I32].into_iter().find(holds).unwrap_or(DType::I64);
+    let index = emit::cast(&mut call.elaborator.graph, index, dtype);
     let shape = Shape([ty.shape.to_vec(), vec![size]].concat());
     let wide = call.emit(Op::Broadcast { shape: shape.clone(), axes: (0..rank).collect() }, &[index])?;
-    let place = call.emit(Op::Iota { ty: TensorType::new(ty.dtype, shape), axis: rank }, &[])?;
+    let place = call.emit(Op::Iota { ty: TensorType::new(dtype, shape), axis: rank }, &[])?;
     let hit = call.emit(Op::Compare(CompareOp::Eq), &[wide, place])?;
     let float = call.elaborator.options.float;
     call.emit(Op::Cast(float), &[hit]).map(Value::Tensor)

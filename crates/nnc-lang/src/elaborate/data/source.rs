@@ -105,6 +105,12 @@ impl Block<'_> {
                 self.fail(Code::E0501, argument.value.span, format!("`{name}` takes {}", takes.in_words()));
                 return None;
             }
+            if option.is_none() && !matches!(literal, Literal::Str(_)) {
+                let shown = self.elaborator.program.text(argument.value.span);
+                let message = format!("`{function}` takes the names of files or folders, not `{shown}`");
+                self.fail(Code::E0501, argument.value.span, message);
+                return None;
+            }
             let name = option.map(|(name, _)| name.to_owned());
             if name.is_some() && found.iter().any(|(before, _)| *before == name) {
                 self.fail(Code::E0501, argument.value.span, format!("`{}` is there already", name.unwrap_or_default()));
@@ -117,13 +123,7 @@ impl Block<'_> {
             return self.checked_synthetic(call, arguments);
         }
         let found = &call.arguments;
-        let files = found.iter().filter(|(name, _)| name.is_none());
-        if let Some((_, wrong)) = files.clone().find(|(_, literal)| !matches!(literal, Literal::Str(_))) {
-            let message = format!("`{function}` takes the names of files, not {wrong:?}");
-            self.fail(Code::E0501, expr.span, message);
-            return None;
-        }
-        let count = files.count();
+        let count = found.iter().filter(|(name, _)| name.is_none()).count();
         if function == IMAGES && count > 1 && found.iter().any(|(name, _)| name.is_some()) {
             let message = "`label` is about one folder; of several each fills a field, and none is a label";
             self.fail(Code::E0501, expr.span, message);

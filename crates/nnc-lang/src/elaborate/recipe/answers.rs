@@ -7,7 +7,8 @@
 
 use super::Purpose;
 use super::build::Builder;
-use crate::diagnostic::{Code, Diagnostic, Severity, Span};
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::elaborate::outside::shown_setting;
 use crate::elaborate::report::Report;
 use crate::elaborate::scope::Binding;
 use crate::elaborate::types::is_tensor;
@@ -186,15 +187,7 @@ impl Builder<'_> {
     fn bind_set(&mut self, function: &Function, param: &Param) {
         let name = &param.name;
         if let Some(text) = self.set_from_outside(name) {
-            let place = self.elaborator.program.given.setting(&name.text, &text).value;
-            let value = match sample(&param.ty) {
-                Some(sample) => self.overridden(name, &sample, &text, place),
-                None => {
-                    let message = format!("`{}` is a list, which cannot be set from outside", name.text);
-                    self.elaborator.fail(Code::E0601, place, message, None);
-                    Value::Poison
-                }
-            };
+            let (value, place) = self.elaborator.setting_of(param, &text);
             if let Some(frame) = self.elaborator.frames.last_mut() {
                 frame.bind(&name.text, value, place);
             }
@@ -259,13 +252,7 @@ impl Builder<'_> {
         let kind = match kind {
             Kind::Setting => {
                 let binding = self.elaborator.frames.last()?.bindings.get(&name)?;
-                ParameterKind::Setting(match &binding.value {
-                    Value::Int(dim) => dim.as_number().map(|number| number.to_string()),
-                    Value::Float(number) => number.map(|number| number.to_string()),
-                    Value::Bool(truth) => truth.map(|truth| truth.to_string()),
-                    Value::Str(text) => text.as_ref().map(|text| text.to_string()),
-                    _ => None,
-                })
+                ParameterKind::Setting(shown_setting(&binding.value))
             }
             Kind::Input | Kind::Scalar => {
                 let frame = self.elaborator.frames.last()?;
@@ -288,28 +275,11 @@ impl Builder<'_> {
     fn scalar_value(&mut self, param: &Param, dtype: DType) -> Option<Option<Tensor>> {
         let name = &param.name;
         if let Some(text) = self.set_from_outside(name) {
-            let place = self.elaborator.program.given.setting(&name.text, &text).value;
-            let value = self.overridden(name, &sample_of(dtype), &text, place);
-            return match scalar_of(dtype, &value) {
-                Some(tensor) => Some(Some(tensor)),
-                None => self.misfit(name, &value, dtype, place),
-            };
+            return self.elaborator.scalar_from_outside(name, dtype, &text).map(Some);
         }
         let Some(default) = &param.default else { return Some(None) };
         let value = self.elaborator.eval(default);
-        match scalar_of(dtype, &value) {
-            Some(tensor) => Some(Some(tensor)),
-            None => self.misfit(name, &value, dtype, default.span),
-        }
-    }
-
-    fn misfit<T>(&mut self, name: &Ident, value: &Value, dtype: DType, place: Span) -> Option<T> {
-        if !value.is_poison() {
-            let found = self.elaborator.describe(value);
-            let message = format!("`{}` is {dtype}, and this is {found}", name.text);
-            self.elaborator.fail(Code::E0308, place, message, None);
-        }
-        None
+        self.elaborator.scalar_from(name, dtype, &value, default.span).map(Some)
     }
 
     /// What nothing reads in an answer is a mistake, as everywhere in a recipe.
@@ -337,52 +307,4 @@ enum Kind {
     Input,
     Scalar,
     Setting,
-}
-
-/// A value of a compile-time type, to tell what a text from outside is read as.
-fn sample(ty: &Type) -> Option<Value> {
-    let TypeKind::Named { name, .. } = &ty.kind else { return None };
-    match name.text.as_str() {
-        "int" => Some(Value::int(0)),
-        "float" => Some(Value::float(0.0)),
-        "bool" => Some(Value::Bool(Some(false))),
-        "str" => Some(Value::str("")),
-        _ => None,
-    }
-}
-
-/// The same of a scalar of the running program.
-fn sample_of(dtype: DType) -> Value {
-    match dtype {
-        DType::Bool => Value::Bool(Some(false)),
-        dtype if dtype.is_float() => Value::float(0.0),
-        _ => Value::int(0),
-    }
-}
-
-/// A number as a scalar, if the dtype holds it.
-fn scalar_of(dtype: DType, value: &Value) -> Option<Tensor> {
-    match value {
-        Value::Bool(truth) if dtype == DType::Bool => {
-            Some(Tensor::from_f64(dtype, &[], &[f64::from(u8::from((*truth)?))]))
-        }
-        Value::Float(number) if dtype.is_float() => {
-            let rounded = Tensor::from_f64(dtype, &[], &[(*number)?]);
-            rounded.to_f64()[0].is_finite().then_some(rounded)
-        }
-        Value::Int(number) => {
-            let number = number.as_number()?;
-            let range = match dtype {
-                DType::I8 => i64::from(i8::MIN)..=i64::from(i8::MAX),
-                DType::U8 => 0..=i64::from(u8::MAX),
-                DType::I16 => i64::from(i16::MIN)..=i64::from(i16::MAX),
-                DType::I32 => i64::from(i32::MIN)..=i64::from(i32::MAX),
-                DType::I64 => return Some(Tensor::scalar_i64(number)),
-                DType::F32 | DType::F64 | DType::F16 | DType::Bf16 => i64::MIN..=i64::MAX,
-                DType::Bool => return None,
-            };
-            range.contains(&number).then(|| Tensor::from_f64(dtype, &[], &[number as f64]))
-        }
-        _ => None,
-    }
 }

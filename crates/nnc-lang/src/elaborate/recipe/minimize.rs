@@ -232,7 +232,7 @@ impl Builder<'_> {
             found.extend(of_layer.map(|part| (path, value, part)));
         }
         let operands: Vec<ValueId> = std::iter::once(loss).chain(found.iter().map(|(_, value, _)| *value)).collect();
-        let gradients = self.elaborator.emit_all(Op::Grad, &operands, span)?;
+        let gradients = self.elaborator.emit_grad(&operands, span)?;
         let targets = found.into_iter().zip(gradients);
         Some(targets.map(|((path, value, part), gradient)| Target { path, value, part, gradient }).collect())
     }

@@ -40,8 +40,10 @@ pub use step::StepInfo;
 
 use super::data::{self, DataInfo};
 use super::entry::Unit;
+use super::outside::unknown_setting;
 use super::program::{ItemId, ModuleId, Program};
 use super::resident::Made;
+use super::root;
 use super::weight_names::Pretrained;
 use super::{Elaborator, Options};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
@@ -288,10 +290,15 @@ pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
         let info = check_recipe(program, options, (*id, train), &mut settable, &mut blocks);
         blocks.recipes.extend(info.map(|info| RecipeInfo { name: name.clone(), ..info }));
     }
+    if recipes.is_empty() && !program.has_recipes() {
+        settable = root::settable(program);
+    }
+    let none = if recipes.is_empty() { "no model has a" } else { "no recipe has a" };
     if all_read {
         let unknown = options.set.iter().filter(|(name, _)| !settable.contains(*name));
         let place = |name: &str, value: &str| program.given.setting(name, value).name;
-        blocks.report(unknown.map(|(name, value)| unknown_setting(name, &settable, place(name, value))).collect());
+        blocks
+            .report(unknown.map(|(name, value)| unknown_setting(none, name, &settable, place(name, value))).collect());
     }
     // A recipe with errors may use a rule all the same.
     if all_read && blocks.recipes.len() == recipes.len() {
@@ -386,15 +393,6 @@ fn unknown_data(program: &Program, id: ItemId, train: &Train) -> Diagnostic {
     match closest(&name.text, known) {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
         None => diagnostic,
-    }
-}
-
-fn unknown_setting(key: &str, settable: &BTreeSet<String>, span: Span) -> Diagnostic {
-    let diagnostic = Diagnostic::new(Code::E0601, span, format!("no recipe has a setting `{key}` to be set"));
-    match closest(key, settable.iter().map(String::as_str)) {
-        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
-        None if settable.is_empty() => diagnostic.note("the file has no recipe"),
-        None => diagnostic.note(format!("there are {}", settable.iter().cloned().collect::<Vec<_>>().join(", "))),
     }
 }
 

@@ -64,7 +64,7 @@ impl Builder<'_> {
         let (value, place) = match set {
             Some(text) => {
                 let place = self.elaborator.program.given.setting(&name.text, &text).value;
-                (self.overridden(name, &written, &text, place), place)
+                (self.elaborator.overridden(name, &written, &text, place), place)
             }
             None => (written, expr.span),
         };
@@ -76,26 +76,6 @@ impl Builder<'_> {
         }
         self.elaborator.bind_name(name, value);
         true
-    }
-
-    /// The value that is given from outside, at `place`, of the kind that is written.
-    pub(super) fn overridden(&mut self, name: &Ident, written: &Value, text: &str, place: Span) -> Value {
-        let whole = || text.parse::<i64>().ok();
-        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
-        let (value, kind) = match written {
-            Value::Int(_) => (whole().map(Value::int), "a whole number"),
-            Value::Float(_) => (float().map(Value::float), "a number"),
-            Value::Bool(_) => (text.parse().ok().map(|truth| Value::Bool(Some(truth))), "`true` or `false`"),
-            Value::Str(_) => (Some(Value::str(text)), "a string"),
-            Value::Tensor(_) | Value::List(_) | Value::Tuple(_) | Value::Function(_) => (None, "nothing from outside"),
-            Value::Layer(_) | Value::Poison => (None, "nothing from outside"),
-        };
-        value.unwrap_or_else(|| {
-            let message = format!("`{}` is set to `{text}`, but takes {kind}", name.text);
-            let diagnostic = Diagnostic::new(Code::E0601, place, message);
-            self.elaborator.report(diagnostic.with(name.span, "which is bound here"));
-            Value::Poison
-        })
     }
 
     fn set(&mut self, name: &Ident, value: &Value, span: Span) {

@@ -287,6 +287,10 @@ impl Parser<'_, '_> {
                 return self.scan();
             }
             "and" | "or" | "in" | "else" | "lambda" | "elif" => return Err(self.unexpected("an expression")),
+            // A name is followed by an operator, not by what a condition begins with.
+            "if" if matches!(self.peek_by(1).kind, TokenKind::Word | TokenKind::Int | TokenKind::Float) => {
+                return Err(self.unexpected("an expression"));
+            }
             word => ExprKind::Name(word.to_owned()),
         };
         self.next();

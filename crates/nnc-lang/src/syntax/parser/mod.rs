@@ -162,6 +162,9 @@ impl<'t> Parser<'t, '_> {
             "lambda" => "declare a function with `fn` and give its name",
             "elif" => "write `else if`",
             "let" | "var" | "const" => "write `name = value` alone",
+            "if" if !ends_expression => {
+                "`if` is no expression: write `if a { y = 1 } else { y = 2 }`, or of tensors `where(condition, a, b)`"
+            }
             "if" if ends_expression => "there is no conditional expression: write `if` and `else` with blocks",
             _ => return None,
         };
