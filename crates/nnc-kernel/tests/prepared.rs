@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 fn of_parameters(graph: &Graph) -> Graph {
     let mut made = Graph::new("of parameters");
     let is_input = |op: &Op| matches!(op, Op::Input { .. });
-    let input = graph.nodes().filter(|(_, node)| is_input(&node.op)).map(|(id, _)| id).last();
+    let input = graph.nodes().filter(|(_, node)| is_input(&node.op)).map(|(id, _)| id).next_back();
     for (id, node) in graph.nodes() {
         let op = match &node.op {
             Op::Input { name, ty } if Some(id) != input => Op::Param { path: name.clone(), ty: ty.clone() },
