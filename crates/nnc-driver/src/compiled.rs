@@ -480,18 +480,19 @@ fn word(op: &Op) -> &'static str {
 }
 
 impl Native {
-    /// What was made of parameters lasts until the store holds others; a program that writes some makes it hold others.
+    /// What was made of parameters lasts until the store holds others. A program that writes some makes it hold others,
+    /// for all programs but itself: of what it writes it keeps nothing.
     fn meet(&mut self, store: &mut Store) {
         let writes = |external: &External| {
             matches!(external.role, Role::Param(_) | Role::State(_)) && external.access != Access::Read
         };
+        if self.prepared_for != store.version() {
+            self.program.forget();
+        }
         if self.lowered.externals.iter().any(writes) {
             store.touch();
         }
-        if self.prepared_for != store.version() {
-            self.program.forget();
-            self.prepared_for = store.version();
-        }
+        self.prepared_for = store.version();
     }
 
     fn run(

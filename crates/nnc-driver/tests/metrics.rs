@@ -63,3 +63,29 @@ fn an_epoch_tells_of_all_its_examples() {
     // Stopped within the first epoch, and within the second.
     assert_eq!(run(&folder.path().join("stopped"), &[2, 2]), whole);
 }
+
+/// What an evaluation keeps of weights that it has packed goes with them, also where the evaluation itself writes the
+/// state of a metric into the same store.
+#[test]
+fn an_evaluation_after_a_training_step_sees_the_new_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("moves.nn");
+    let deep = "model Deep(x: f32[N, 3]) -> f32[N, 1] = x |> dense(64) |> dense(1)";
+    let text = format!("{deep}\n{}", STILL.replace("dense(units=1)", "Deep()").replace("lr=0.0", "lr=0.01"));
+    fs::write(&file, text).unwrap();
+    let project = Project::load(&file, &Options::default()).unwrap();
+    let mut session = Session::new(&project, "still", compiler(), 1).unwrap();
+    let dataset = Dataset::open(session.data(), folder.path(), 1, Wanted::All, &Learned::default()).unwrap();
+    let part = dataset.shown().clone();
+    let mut told = vec![session.evaluate(&part).unwrap()];
+    for (at, steps) in [1, 1, 2].into_iter().enumerate() {
+        train_into(&mut session, &dataset, (&folder.path().join("out"), at > 0), Some(steps)).unwrap();
+        let now = session.evaluate(&part).unwrap();
+        assert_eq!(session.evaluate(&part).unwrap(), now);
+        let mut fresh = Session::new(&project, "still", compiler(), 1).unwrap();
+        fresh.load_weights(&session.store().tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect());
+        assert_eq!(fresh.evaluate(&part).unwrap(), now, "after {at}");
+        assert!(!told.contains(&now));
+        told.push(now);
+    }
+}

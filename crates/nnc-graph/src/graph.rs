@@ -241,9 +241,18 @@ impl Graph {
         &self.outputs
     }
 
-    /// Whether every output is a result: parameters and states stay as they are.
-    pub fn updates_nothing(&self) -> bool {
-        self.outputs.iter().all(|output| output.kind == OutputKind::Result)
+    /// Whether no parameter is updated: the graph is no training step. States may be, such as those of a metric that
+    /// adds up over batches.
+    pub fn keeps_parameters(&self) -> bool {
+        self.updated().all(|leaf| matches!(self.definition(leaf).op, Op::State { .. }))
+    }
+
+    /// The parameters and states that a run writes anew; all others stay as they are.
+    pub fn updated(&self) -> impl Iterator<Item = ValueId> {
+        self.outputs.iter().filter_map(|output| match output.kind {
+            OutputKind::Result => None,
+            OutputKind::Update(leaf) => Some(leaf),
+        })
     }
 
     /// The table of origins.

@@ -91,3 +91,35 @@ fn a_loop_in_a_loop_packs_in_every_step_of_the_outer_one() {
     assert_eq!((runs(&lowered, "pack"), runs(&lowered, "dot")), (vec![2], vec![8]));
     check(&graph, 3).unwrap();
 }
+
+/// `y = x * w`, with a count of examples that the run updates, or with weights that it updates.
+fn product_that_updates(path: &str) -> Graph {
+    let mut graph = Graph::new("evaluation");
+    let x = input(&mut graph, "x", &[ROWS, WIDTH]);
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&[WIDTH, WIDTH]) }, &[]);
+    let seen = graph.emit(Op::State { path: "seen".to_owned(), ty: ty(&[WIDTH, WIDTH]) }, &[]);
+    let scaled = graph.emit(Op::Unary(UnaryOp::Tanh), &[w]);
+    let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, scaled]);
+    let leaf = if path == "w" { w } else { seen };
+    let next = graph.emit(Op::Binary(BinaryOp::Add), &[leaf, leaf]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph.add_output(path, next, OutputKind::Update(leaf));
+    graph
+}
+
+#[test]
+fn weights_are_prepared_once_beside_a_state_that_changes() {
+    let graph = product_that_updates("seen");
+    let program = lowered(&graph);
+    let once: Vec<&str> = program.report.iter().filter(|kernel| kernel.runs == 0).map(|kernel| &*kernel.name).collect();
+    assert!(once.contains(&"map"), "the tanh of the weights: {once:?}");
+    assert_eq!(program.report.iter().filter(|kernel| kernel.runs > 0).count(), 2, "the product and the count");
+    check(&graph, 3).unwrap();
+}
+
+#[test]
+fn weights_that_change_are_prepared_in_every_run() {
+    let graph = product_that_updates("w");
+    assert_eq!(lowered(&graph).program.prepare, 0);
+    check(&graph, 3).unwrap();
+}

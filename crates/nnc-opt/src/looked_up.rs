@@ -25,7 +25,7 @@ struct LookUp {
 
 /// The graph with tables multiplied where that is less work.
 pub fn multiply_tables(graph: &Graph, fuel: &mut Fuel) -> Graph {
-    let constant = match graph.updates_nothing() {
+    let constant = match graph.keeps_parameters() {
         true => constants(graph, |_| false, |_| false),
         false => vec![false; graph.value_count()],
     };

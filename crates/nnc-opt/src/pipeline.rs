@@ -6,10 +6,10 @@
 //! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes
 //!    nothing; bodies of loops go through them, too.
 //! 4. `half`: floats of 16 bits are computed in f32; step 3 again if there are any.
-//! 5. `absorb`, in graphs that update nothing: factors of channels into weights; `layout`: channels side by side; step
+//! 5. `absorb`, in graphs that update no parameter: factors of channels into weights; `layout`: channels side by side; step
 //!    3 again after each.
 //! 6. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
-//! 7. `wavefront`, in graphs that update nothing: chains of loops become loops over blocks of steps.
+//! 7. `wavefront`, in graphs that update no parameter: chains of loops become loops over blocks of steps.
 //! 8. `fuse`: the decision which nodes share a kernel. The graph stays as it is.
 //!
 //! Where memory is short, [`recomputed`] comes before the last step, which is done anew: values are computed again
@@ -131,7 +131,7 @@ pub fn recomputed(optimised: &Optimised, choice: &Choice, options: &Options) -> 
     Ok(Optimised { graph, partition, winograd: optimised.winograd, copies, log })
 }
 
-/// Steps 1 to 5 but for the layout, on a graph that updates nothing: what is quantised.
+/// Steps 1 to 5 but for the layout, on a graph that updates no parameter: what is quantised.
 ///
 /// # Errors
 /// As [`optimise`].
@@ -146,7 +146,7 @@ pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
 
 /// Step 5.
 fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
-    if graph.updates_nothing() {
+    if graph.keeps_parameters() {
         graph = changed("absorb", graph, runner, fast_math, absorb::absorb_channels)?;
     }
     changed("layout", graph, runner, fast_math, layout::move_channels)

@@ -38,7 +38,7 @@ pub(super) struct Programs<'a> {
     pub(super) fixed: bool,
     /// What training steps were asked for: each the steps of the recipe that are due.
     turns: Vec<BTreeSet<String>>,
-    /// How programs that update nothing round, as the store says: by layer, of training that rounded.
+    /// How programs that update no parameter round, as the store says: by layer, of training that rounded.
     rounded: BTreeMap<String, Range>,
     /// The version of the store that `rounded` was taken from.
     followed: Option<u64>,

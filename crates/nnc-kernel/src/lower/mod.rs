@@ -182,7 +182,7 @@ pub fn lower_with(
         status: None,
         group: None,
         scans: Vec::new(),
-        constants: match graph.updates_nothing() {
+        constants: match graph.keeps_parameters() {
             true => prepare::constants(graph, |_| false),
             false => vec![false; graph.value_count()],
         },

@@ -1,7 +1,7 @@
 //! What is made ahead of where it is used: once, before the first run, or before the first step of a loop.
 //!
-//! A program that updates nothing reads its parameters and states as they were given. Whatever follows from them alone
-//! is the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`].
+//! A program that updates no parameter reads its weights as they were given. Whatever follows from them, and from states
+//! that it does not update either, is the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`].
 //! The caller asks for them anew when it has changed the parameters.
 //!
 //! Inside of a loop only captured values are brought into another order ahead, as `nnc_opt::tidy` has moved out what

@@ -12,7 +12,7 @@
 //! none. Bodies of loops, which are of floats, are not looked into.
 
 use super::sites::moves;
-use crate::constants::constants;
+use crate::constants::weights;
 use crate::fuse::{Group, GroupKind, Partition, Views};
 use crate::products::{is_product, place};
 use crate::simplify::matching::number;
@@ -55,8 +55,7 @@ impl Crossing {
 /// alike are one.
 pub fn crossings(graph: &Graph, partition: &Partition) -> Vec<Crossing> {
     let (views, group_of) = (Views::new(graph), partition.group_of(graph));
-    let network =
-        Network { graph, views, group_of, constant: constants(graph, |_| false, |_| false), data: data(graph) };
+    let network = Network { graph, views, group_of, constant: weights(graph), data: data(graph) };
     let works = |group: &&Group| !matches!(group.kind, GroupKind::Leaf | GroupKind::View);
     let mut found: Vec<Crossing> = Vec::new();
     for crossing in partition.groups.iter().filter(works).flat_map(|group| network.crossings(group)) {

@@ -5,7 +5,7 @@
 use super::Layer;
 use super::fingerprint::fingerprints;
 use super::sites::name;
-use crate::constants::constants;
+use crate::constants::weights;
 use nnc_graph::{DType, Graph, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct Rounded {
 /// The values that integers of these layers stand for.
 pub(super) fn rounded_values(graph: &Graph, layers: &[Layer]) -> BTreeMap<ValueId, Rounded> {
     let names: BTreeSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    let constants = constants(graph, |_| false, |_| false);
+    let constants = weights(graph);
     let marks = fingerprints(graph);
     let could_be = |value: &ValueId| {
         let ty = graph.ty(*value);

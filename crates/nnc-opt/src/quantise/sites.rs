@@ -5,7 +5,7 @@
 //! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
 use super::fingerprint::fingerprints;
-use crate::constants::constants;
+use crate::constants::weights;
 use crate::products::multiply_adds;
 use crate::simplify::matching::number;
 use nnc_graph::{BinaryOp, Dim, Graph, NodeId, Op, ReduceOp, ValueId, WindowOp};
@@ -44,7 +44,12 @@ const LEAST_CHANNELS: usize = 8;
 impl Site {
     /// Whether it is too small for integers to serve.
     pub fn is_small(&self) -> bool {
-        self.depth < LEAST_TERMS && !self.is_single || self.channels < LEAST_CHANNELS
+        self.has_few_terms() || self.channels < LEAST_CHANNELS
+    }
+
+    /// Whether its sums are too short for integers to serve, however many there are.
+    pub fn has_few_terms(&self) -> bool {
+        self.depth < LEAST_TERMS && !self.is_single
     }
 
     /// The parameter that its weights follow from, the largest of them.
@@ -55,7 +60,7 @@ impl Site {
 
 /// The products of a graph whose dims are bound, in program order. Those inside of loops are none.
 pub fn sites(graph: &Graph) -> Vec<Site> {
-    let constants = constants(graph, |_| false, |_| false);
+    let constants = weights(graph);
     let marks = fingerprints(graph);
     graph.nodes().filter_map(|(id, _)| site(graph, &constants, &marks, id)).collect()
 }

@@ -16,7 +16,7 @@
 //! What lies between two loops goes into the block where it treats steps one by one ([`blocked`] knows the ops that
 //! do), and so does the product that the first loop scans. The rest is captured, or scanned block by block. Loops whose
 //! body reads the number of the step, or that begin with what another one of the chain ends with, are left; so are
-//! heavy steps, whose products are worth all threads by themselves, and graphs that update something, where weights
+//! heavy steps, whose products are worth all threads by themselves, and graphs that update parameters, where weights
 //! would be packed in every block.
 //!
 //! Cost: for each pair of loops the nodes of the graph.
@@ -33,7 +33,7 @@ use std::sync::Arc;
 /// The graph with its chains of loops that do at least so much work, in operations of products, made loops over blocks,
 /// if it has any.
 pub fn block_loops(graph: &Graph, least_work: usize) -> Option<Graph> {
-    if !graph.updates_nothing() {
+    if !graph.keeps_parameters() {
         return None;
     }
     let mut made = rewritten(graph, &chain::find(graph, least_work)?);
