@@ -6,7 +6,7 @@ use crate::prune::channels::adopt_channels;
 use crate::quantise::file;
 use crate::quantise::looked::{self, Forms, Make};
 use crate::quantise::trained;
-use nnc_graph::{Graph, Tensor};
+use nnc_graph::{Graph, Node, NodeId, Op, Tensor};
 use nnc_lang::diagnostic::{Code, Diagnostic, Sources, Span};
 use nnc_lang::elaborate::{self, DataInfo, Loader, Options, RecipeInfo, Unit};
 use nnc_lang::syntax::lexer::LARGEST_TEXT;
@@ -167,10 +167,7 @@ impl Project {
             let layers: Vec<String> =
                 quantise::layers_to_round(&graph).into_iter().filter(|layer| asked.covers(layer)).collect();
             if layers.is_empty() {
-                let message = "nothing that is trained here has a product that integers serve";
-                let help =
-                    "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops";
-                let diagnostic = Diagnostic::new(Code::E0603, asked.span, message).help(help);
+                let diagnostic = nothing_to_round(&graph, asked.span);
                 return self.checked(Err(vec![diagnostic]));
             }
             self.unit.rounded.insert(recipe.name.clone(), layers);
@@ -246,7 +243,7 @@ impl Project {
         DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}"))
     }
 
-    /// A program that updates nothing, with products of integers where the weights have them, for `rows` rows; or its
+    /// A program that updates no parameter, with products of integers where the weights have them, for `rows` rows; or its
     /// diagnostics. Errors call it `what`.
     ///
     /// # Errors
@@ -298,7 +295,10 @@ impl Project {
     fn rounded_by(&self, graph: Graph, rounded: &BTreeMap<String, Range>) -> Result<Graph, DriverError> {
         match (self.quantised.is_empty(), rounded.is_empty()) {
             (true, true) => self.stored_in(graph),
-            (true, false) => Ok(quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded)),
+            (true, false) => {
+                let graph = quantise::quantise_floats(&Self::before_rounding(&graph)?, rounded);
+                Ok(narrow(&graph, &self.stored))
+            }
             (false, _) => Ok(self.of_integers(&Self::before_rounding(&graph)?)),
         }
     }
@@ -345,7 +345,7 @@ impl Project {
         self.quantised.is_empty() && self.stored.is_empty()
     }
 
-    /// The form of a graph that updates nothing in which products are quantised.
+    /// The form of a graph that updates no parameter in which products are quantised.
     ///
     /// # Errors
     /// A bug in the compiler.
@@ -377,7 +377,7 @@ impl Project {
             (None, _) => Err(DriverError::Usage(format!("{file} has several recipes, choose one of {}", listed()))),
             (Some(name), _) => recipes
                 .iter()
-                .find(|recipe| recipe.name == name)
+                .find(|recipe| recipe.name == name || format!("{} on {}", recipe.name, recipe.data) == name)
                 .ok_or_else(|| DriverError::Usage(format!("{file} has no recipe `{name}`; it has {}", listed()))),
         }
     }
@@ -395,4 +395,20 @@ impl Project {
         let found = self.unit.data.iter().find(|data| data.name == name);
         found.ok_or_else(|| DriverError::Internal(format!("data `{name}` is not declared")))
     }
+}
+
+/// What is said where a recipe rounds, and nothing of its training step can be.
+fn nothing_to_round(graph: &Graph, place: Span) -> Diagnostic {
+    let is_half = |(_, node): (NodeId, &Node)| matches!(&node.op, Op::Param { ty, .. } if ty.dtype.is_half());
+    let (message, help) = match graph.nodes().any(is_half) {
+        true => (
+            "training rounds products of f32, and the weights here are floats of 16 bits",
+            "train without `quantise`, and make integers of the weights afterwards: `nnc quantise FILE --weights W`",
+        ),
+        false => (
+            "nothing that is trained here has a product that integers serve",
+            "products of f32 activations by weights, with 16 terms and 8 channels or more, outside of loops",
+        ),
+    };
+    Diagnostic::new(Code::E0603, place, message).help(help)
 }

@@ -53,7 +53,9 @@ fn optimised(graph: &Graph, fuel: Option<u64>) -> Graph {
 /// Whether a product of the graph has the rows that are looked up, as one of its free axes or as its terms.
 fn multiplies_what_is_looked_up(graph: &Graph) -> bool {
     let products = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Dot { .. }));
-    products.flat_map(|(_, node)| node.operands.clone()).any(|operand| graph.ty(operand).shape.elements().size() >= 24 * 3)
+    products
+        .flat_map(|(_, node)| node.operands.clone())
+        .any(|operand| graph.ty(operand).shape.elements().size() >= 24 * 3)
 }
 
 #[track_caller]

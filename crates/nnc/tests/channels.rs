@@ -296,3 +296,18 @@ fn recipes_that_prune_take_what_lost_channels() {
         fs::remove_dir_all(folder.join("run")).unwrap();
     }
 }
+
+/// Groups that would have two steps of 16 lose as much as those that have four.
+#[test]
+fn layers_lose_the_same_share() {
+    let (_keep, folder) = trained();
+    let words =
+        ["prune", "digits.nn", "--weights", DENSE, "--channels", "0.3", "--scope", "layer", "-o", SMALL, "--json"];
+    let report: Value = serde_json::from_str(&ok(&folder, &words)).unwrap();
+    let groups = report["groups"].as_array().unwrap().iter().filter(|group| group["left_alone"].is_null());
+    let number = |value: &Value| value.as_f64().unwrap();
+    let left: Vec<f64> = groups.map(|group| number(&group["channels"][1]) / number(&group["channels"][0])).collect();
+    assert!(left.len() == 3 && left.iter().all(|left| (0.75..=0.875).contains(left)), "{left:?}");
+    let [before, after] = [0, 1].map(|at| number(&report["multiply_adds"][at]));
+    assert!((0.55..=0.7).contains(&(after / before)), "{after} of {before}");
+}

@@ -349,3 +349,43 @@ fn sparse_weights_run_and_build_as_dense_ones_do() {
         std::process::Command::new(folder.join("digits")).current_dir(&folder).args(["x.csv"]).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }
+
+#[test]
+fn a_mask_that_prunes_what_is_there_is_an_error() {
+    let (_keep, folder) = trained();
+    ok(&folder, &["prune", "digits.nn", "--weights", DENSE, "-o", "sparse.safetensors"]);
+    altered(&folder, "sparse.safetensors", "odd.safetensors", |tensors| {
+        let weights = floats(&folder.join(DENSE), "dense_1.w");
+        tensors.insert("dense_1.w".to_owned(), Stored::floats(&[128, 64], &weights));
+    });
+    let said = fails(&folder, &["eval", "digits.nn", "--weights", "odd.safetensors"]);
+    assert!(said.contains("elements of `dense_1.w` are not 0 though its mask prunes them"), "{said}");
+    altered(&folder, "sparse.safetensors", "cut.safetensors", |tensors| {
+        tensors.remove("$prune.dense_1.w.bits").unwrap();
+    });
+    let said = fails(&folder, &["eval", "digits.nn", "--weights", "cut.safetensors"]);
+    assert!(said.contains("the mask of `dense_1.w`") && said.contains("prune the floats again"), "{said}");
+}
+
+/// Shares are counted in floats of 32 bits, whatever the weights are.
+#[test]
+fn weights_of_16_bits_are_pruned_by_a_recipe() {
+    let (_keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let model = "model Half(x: bf16[N, 1, 8, 8]) -> bf16[N, 10] = x |> flatten |> dense(32) |> relu |> dense(10)\n";
+    let data = &source[source.find("\ndata ").unwrap() + 1..source.find("\ntrain ").unwrap()];
+    let name = data["data ".len()..].split_whitespace().next().unwrap();
+    let recipe = format!(
+        "\ntrain Half on {name} {{\n    epochs = 1; batch = 16\n    logits = f32(Half(bf16(image)))\n    \
+         minimize cross_entropy(logits, label) using adam(lr=1e-3)\n    prune(0.8, every=20)\n}}\n"
+    );
+    fs::write(folder.join("half.nn"), model.to_owned() + data + &recipe).unwrap();
+    ok(&folder, &["train", "half.nn", "--out", "half"]);
+    let (dims, kept) = mask(&folder.join("half/last.safetensors"), "dense_1.w");
+    let share = kept.iter().filter(|&&kept| kept == 0).count() as f64 / kept.len() as f64;
+    assert!(dims == [64, 32] && (0.6..=0.95).contains(&share), "{share}");
+    fs::write(folder.join("half.nn"), model.to_owned() + data + &recipe.replace("prune(0.8, every=20)", "quantise()"))
+        .unwrap();
+    let said = fails(&folder, &["check", "half.nn"]);
+    assert!(said.contains("the weights here are floats of 16 bits"), "{said}");
+}

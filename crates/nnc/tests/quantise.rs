@@ -430,3 +430,48 @@ train Net on table {{
         fs::remove_dir_all(folder.join("run")).unwrap();
     }
 }
+
+/// Floats that were trained with rounding, and of which nothing becomes integers, stay what they were.
+#[test]
+fn what_stays_floats_keeps_the_ranges_of_its_training() {
+    let (_keep, folder) = rounded_in_training("quantise(start=0.4)", &[]);
+    common::altered(&folder, FLOATS, "few.safetensors", |tensors| {
+        let top = tensors["$quantise.dense_1.w.top"].clone();
+        let sign = tensors["$quantise.dense_1.w.sign"].clone();
+        tensors.retain(|path, _| !path.starts_with("$quantise."));
+        // Too few terms for integers.
+        tensors.extend([("$quantise.conv2d_1.w.top".to_owned(), top), ("$quantise.conv2d_1.w.sign".to_owned(), sign)]);
+    });
+    let output =
+        common::nnc(&folder, &["quantise", "digits.nn", "--weights", "few.safetensors", "-o", "q.safetensors"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the file has floats, with the ranges that they were trained with"), "{said}");
+    let names = names(&folder.join("q.safetensors"));
+    assert!(names.iter().any(|name| name == "$quantise.conv2d_1.w.top"), "{names:?}");
+    let [before, after] = ["few.safetensors", "q.safetensors"].map(|file| accuracy(&folder, file, "native"));
+    assert_eq!(before, after);
+}
+
+/// A model by itself is quantised by the rows that it is given, and says how far its results move.
+#[test]
+fn a_model_takes_as_many_rows_as_are_given() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let model = &source[source.find("model ").unwrap()..source.find("\ndata ").unwrap()];
+    fs::write(folder.join("model.nn"), model).unwrap();
+    answers(&folder, FLOATS, "native");
+    let line = ["quantise", "model.nn", "--weights", FLOATS, "--all", "-o", "q.safetensors", "-i", "rows.csv"];
+    let told = ok(&folder, &line);
+    assert!(told.contains("answer `") && told.contains(" moves by "), "{told}");
+    for (more, wanted) in [
+        (&["--bind", "N=3"][..], "these are 16 rows, and --bind N says 3"),
+        (&["--metric", "accuracy"], "--metric: a model without a `train` block"),
+        (&["--max-drop", "1"], "--max-drop: a model without a `train` block"),
+        (&["--examples", "3"], "--examples: a model without a `train` block"),
+    ] {
+        let said = fails(&folder, &[&line[..], more].concat());
+        assert!(said.contains(wanted), "{said}");
+    }
+}

@@ -252,7 +252,7 @@ impl Search<'_> {
     fn noted<T>(&mut self, variant: Variant, made: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
         let why = match made {
             Ok(Some(made)) => return Ok(Some(made)),
-            Ok(None) => "everything stays floats".to_owned(),
+            Ok(None) => "everything stays floats, as it would be slower or cost more than `--max-drop`".to_owned(),
             Err(DriverError::Usage(why)) => why,
             Err(error @ DriverError::NotFinite(_)) => error.to_string(),
             Err(error) => return Err(error),
@@ -306,7 +306,14 @@ impl Search<'_> {
             let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
             let Some((weights, done)) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
             match steps.last().filter(|(last, _): &&(Cut, Checkpoint)| last.to_string() == done.to_string()) {
-                Some((last, _)) => self.leave_out(cut.to_string(), format!("comes to {last} again")),
+                Some((last, _)) => {
+                    let last = if last.to_string() == cut.to_string() {
+                        "the one before".to_owned()
+                    } else {
+                        last.to_string()
+                    };
+                    self.leave_out(cut.to_string(), format!("comes to {last} again"));
+                }
                 None => steps.push((done, weights)),
             }
         }

@@ -45,10 +45,10 @@ fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Re
     let form = whole(bits).zip(whole(group)).and_then(|(bits, group)| Stored::of_bits(bits, group));
     let (Some(form), Some(terms_axis @ (0 | 1))) = (form, whole(axis)) else { return Err(wrong()) };
     let matrix = Matrix { path: path.to_owned(), terms_axis, form, by_floats };
-    let wanted = matrix.tensors(&float_type(tensors, &matrix).ok_or_else(|| lacks(&matrix))?);
+    let wanted = matrix.tensors(&float_type(tensors, &matrix).ok_or_else(|| lacks(tensors, &matrix))?);
     match wanted.iter().find(|(path, ty)| tensors.get(path).is_none_or(|tensor| tensor.ty() != *ty)) {
         None if !wanted.is_empty() => check_scales(tensors, matrix),
-        None => Err(lacks(&matrix)),
+        None => Err(lacks(tensors, &matrix)),
         Some((path, ty)) => Err(format!("`{path}` of {ty} is lacking, which the record of a stored matrix asks for")),
     }
 }
@@ -62,11 +62,29 @@ fn check_scales(tensors: &BTreeMap<String, Tensor>, matrix: Matrix) -> Result<Ma
     let path = matrix.scales_path();
     match tensors.get(&path) {
         Some(scales) if !are_scales(scales, least) => Err(lie(&path, "no finite scale for each group")),
-        Some(_) | None => Ok(matrix),
+        Some(_) | None => check_integers(tensors, matrix),
     }
 }
 
-fn lacks(matrix: &Matrix) -> String {
+/// The matrix, if its integers of eight bits are such as rounding makes, which are as many below 0 as above.
+fn check_integers(tensors: &BTreeMap<String, Tensor>, matrix: Matrix) -> Result<Matrix, String> {
+    let path = matrix.stored_path();
+    let is_least = |byte: &u8| byte.cast_signed() == i8::MIN;
+    match (matrix.form, tensors.get(&path)) {
+        (Stored::Bytes { .. }, Some(stored)) if stored.bytes().iter().any(is_least) => {
+            Err(lie(&path, "no integers from -127 to 127"))
+        }
+        (Stored::Bytes { .. } | Stored::Bf16 | Stored::Nibbles { .. }, _) => Ok(matrix),
+    }
+}
+
+/// What a record is for that its file has not, or has in another form.
+fn lacks(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> String {
+    let path = matrix.stored_path();
+    if let Some(stored) = tensors.get(&path) {
+        let form = matrix.form.name();
+        return format!("`{path}` is {}, which is no {form} as its record `{RECORD}{}` says", stored.ty(), matrix.path);
+    }
     format!("there is a record for the stored `{}`, but no such `{}`", matrix.path, matrix.stored_path())
 }
 

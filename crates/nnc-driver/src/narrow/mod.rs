@@ -68,7 +68,7 @@ impl std::fmt::Display for Reason {
             Self::Constant => "product by a constant",
             Self::Group { .. } => "its terms are no whole groups",
             Self::NotFinite => "it holds what is no finite number",
-            Self::Accuracy => "costs too much accuracy",
+            Self::Accuracy => "costs more than `--max-drop`",
             Self::Slower => "slower, even for one row",
             Self::Derived => "multiplied is what is made of it",
         })
@@ -388,6 +388,11 @@ fn chosen(graph: &Graph, request: Request, floats: &BTreeMap<String, Tensor>) ->
     if chosen.rows.is_empty() && has_doubles(&graph) {
         return problem("weights of f64 are not stored in few bits: train in f32, without `--dtype f64`");
     }
+    if chosen.rows.is_empty() && has_halves(&graph) {
+        return problem(
+            "weights of 16 bits are not stored in fewer alone: `nnc quantise` without `--weights-only` does",
+        );
+    }
     if chosen.rows.is_empty() {
         let message =
             "this network has no product by a matrix of weights, and no table: there is nothing to store in few bits";
@@ -426,6 +431,10 @@ pub fn without_groups(rows: &[Row]) -> Option<String> {
 /// Whether a graph has parameters of f64, as with `--dtype f64`.
 pub(crate) fn has_doubles(graph: &Graph) -> bool {
     graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { ty, .. } if ty.dtype == DType::F64))
+}
+
+fn has_halves(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| matches!(&node.op, Op::Param { ty, .. } if ty.dtype.is_half()))
 }
 
 /// Writes what came of it, with what metadata of the weights inference reads.

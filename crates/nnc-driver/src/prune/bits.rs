@@ -6,7 +6,7 @@
 
 use nnc_graph::{DType, Tensor, TensorType};
 use nnc_opt::prune::{PREFIX, mask_path, masked_parameter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const BITS: &str = ".bits";
 const DIMS: &str = ".dims";
@@ -28,13 +28,19 @@ pub fn packed(path: &str, ty: &TensorType, bytes: &[u8]) -> Option<[(String, Ten
 /// # Errors
 /// What is wrong with one, in words.
 pub fn unpack(tensors: &mut BTreeMap<String, Tensor>) -> Result<(), String> {
-    let parameter = |path: &String| path.strip_prefix(PREFIX)?.strip_suffix(BITS).map(str::to_owned);
-    let parameters: Vec<String> = tensors.keys().filter_map(parameter).collect();
+    let parameter = |path: &String| {
+        let rest = path.strip_prefix(PREFIX)?;
+        rest.strip_suffix(BITS).or_else(|| rest.strip_suffix(DIMS)).map(str::to_owned)
+    };
+    let parameters: BTreeSet<String> = tensors.keys().filter_map(parameter).collect();
     for parameter in parameters {
         let [bits, dims] = [BITS, DIMS].map(|end| tensors.remove(&format!("{PREFIX}{parameter}{end}")));
         let mask = bits.zip(dims).and_then(|(bits, dims)| mask(&bits, &dims));
         let mask = mask.ok_or_else(|| {
-            format!("the mask of `{parameter}` has not a bit for each element of its dims: the file is damaged")
+            format!(
+                "the mask of `{parameter}` has not a bit for each element of its dims: the file is damaged; \
+                 prune the floats again"
+            )
         })?;
         tensors.insert(mask_path(&parameter), mask);
     }
@@ -80,5 +86,12 @@ mod tests {
             assert!(unpack(&mut tensors).is_err_and(|why| why.contains("the mask of `a.w`")));
         }
         assert!(unpack(&mut BTreeMap::from([bits])).is_err(), "without dims");
+    }
+
+    #[test]
+    fn a_mask_of_which_the_bits_are_gone_is_an_error() {
+        let mask = Tensor::from_f64(DType::Bool, &[2, 4], &[1.0; 8]);
+        let [_, dims] = packed("$prune.a.w.mask", &mask.ty(), mask.bytes()).expect("this is a mask");
+        assert!(unpack(&mut BTreeMap::from([dims])).is_err_and(|why| why.contains("prune the floats again")));
     }
 }

@@ -14,7 +14,7 @@ use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::{DataInfo, RecipeInfo};
 use nnc_opt::prune::channels::{Free, Group, Network, Record, Stays, Wanted, choose, recorded_axis, stays, without};
 use nnc_opt::prune::judged_parameter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to go.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,9 +51,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Multiply-adds of the evaluation of an example, before and after.
     pub multiply_adds: [u64; 2],
-    /// Elements of parameters and states, before and after.
+    /// Elements of parameters, before and after, as `nnc show` counts them.
     pub elements: [usize; 2],
-    /// Their bytes.
+    /// Bytes of parameters and states.
     pub bytes: [usize; 2],
 }
 
@@ -87,9 +87,9 @@ pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Re
         stays,
     };
     let rows_of_groups = groups.iter().zip(judged).map(row).collect();
-    let before = sizes(store);
+    let before = sizes(store, &recipe.states);
     cut(store, &project.channels, &network.record(&gone));
-    let after = sizes(store);
+    let after = sizes(store, &recipe.states);
     Ok(Report {
         rows: rows_of_groups,
         multiply_adds: [&network.gone, &gone].map(|gone| network.cost.of(gone) / rows),
@@ -161,10 +161,13 @@ fn too_much(most: f64, request: &Request) -> DriverError {
     ))
 }
 
-/// Elements and bytes of parameters and states.
-fn sizes(store: &Store) -> (usize, usize) {
+/// Elements of parameters, and the bytes of these and of states.
+fn sizes(store: &Store, states: &BTreeSet<String>) -> (usize, usize) {
     let own = store.iter().filter(|(path, _)| !path.starts_with(RESERVED));
-    own.fold((0, 0), |sum, (_, entry)| (sum.0 + entry.ty.shape.elements().size(), sum.1 + entry.ty.bytes()))
+    own.fold((0, 0), |(elements, bytes), (path, entry)| {
+        let more = if states.contains(path) { 0 } else { entry.ty.shape.elements().size() };
+        (elements + more, bytes + entry.ty.bytes())
+    })
 }
 
 /// What a path of the store has the channels of: a mask and a score those of their parameter.

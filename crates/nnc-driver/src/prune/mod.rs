@@ -247,10 +247,24 @@ fn masks(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
 pub fn check_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     Record::of_tensors(tensors)?;
     masks(tensors).into_iter().try_for_each(|(parameter, mask)| match tensors.get(parameter) {
-        Some(tensor) => check(parameter, tensor.dims(), mask),
+        Some(tensor) => check(parameter, tensor.dims(), mask).and_then(|()| check_zeros(parameter, tensor, mask)),
         None if tensors.keys().any(|path| file::parameter(path) == parameter) => Ok(()),
         None => Err(format!("it has a mask for `{parameter}`, and no such tensor")),
     })
+}
+
+/// What a mask does not keep is 0: nobody who reads weights looks at their masks but training.
+fn check_zeros(parameter: &str, tensor: &Tensor, mask: &Tensor) -> Result<(), String> {
+    let (dtype, size) = (tensor.dtype(), tensor.dtype().size());
+    let pruned = tensor.bytes().chunks_exact(size).zip(mask.bytes()).filter(|(_, kept)| **kept == 0);
+    let count = pruned.filter(|(element, _)| count_zeros(dtype, element) == 0).count();
+    match count {
+        0 => Ok(()),
+        _ => Err(format!(
+            "{count} elements of `{parameter}` are not 0 though its mask prunes them: either was changed alone; prune these \
+             weights again, or leave `$prune.{parameter}.bits` and `.dims` out of the file to keep them as they are"
+        )),
+    }
 }
 
 fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
@@ -267,7 +281,7 @@ fn check(parameter: &str, dims: &[usize], mask: &Tensor) -> Result<(), String> {
 pub const TOLD: f64 = 0.4;
 
 /// The graph of a program that is compiled for these weights alone: those with many zeros are constants of it. A graph
-/// that updates something stays as it is.
+/// that updates parameters stays as it is.
 pub fn specialised(graph: &Graph, store: &Store) -> Graph {
     prune::known(graph, |path| store.get(path).filter(|entry| is_sparse(entry)).and_then(|_| store.tensor(path)))
 }

@@ -33,6 +33,8 @@ pub struct Candidate {
 pub struct Candidates {
     /// The program that is timed.
     graph: Graph,
+    /// The examples of a run of it.
+    rows: usize,
     /// In program order.
     pub all: Vec<Candidate>,
     /// What is told of the products that cannot be quantised, each with its place among the nodes of the program.
@@ -89,7 +91,7 @@ impl Candidates {
         let mut left_out = rows::left_out_rows(&graph, rows);
         let named = all.iter_mut().map(|candidate| &mut candidate.row);
         rows::name_layers(named.chain(left_out.iter_mut().map(|(_, row)| row)));
-        Ok(Self { all, left_out, graph, calibrated_on, times: None })
+        Ok(Self { all, left_out, graph, rows, calibrated_on, times: None })
     }
 
     /// Leaves alone what integers do slower: first each product by itself, then the network, as what one product costs
@@ -162,13 +164,13 @@ impl Candidates {
         let before = bytes(&wanted(project)?);
         tables.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let wanted = wanted(&Project { quantised: layers, stored: tables.matrices, ..project.clone() })?;
-        let (times, calibrated_on) = (self.times, self.calibrated_on);
+        let (times, run, calibrated_on) = (self.times, self.rows, self.calibrated_on);
         let served = self.all.into_iter().map(|candidate| (candidate.sites[0].node, candidate.row));
         let mut rows: Vec<(NodeId, Row)> = served.chain(self.left_out).collect();
         rows.sort_by_key(|(node, _)| *node);
         let rows = rows.into_iter().map(|(_, row)| row).collect();
         let (measured, answers, bytes) = (None, Vec::new(), [before, bytes(&wanted)]);
-        let report = Report { measured, calibrated_on, answers, times, bytes, rows, tables: tables.rows };
+        let report = Report { measured, calibrated_on, answers, times, run, bytes, rows, tables: tables.rows };
         Ok(Outcome { report, store, wanted })
     }
 
@@ -226,7 +228,7 @@ fn range(seen: Option<&Observation>, method: Method) -> Result<Range, Reason> {
 /// The range of a product's activations, or why it stays one of floats.
 fn choice(site: &Site, range: Result<Range, Reason>, has_integers: bool) -> Result<Range, Reason> {
     if site.is_small() {
-        return Err(Reason::Small);
+        return Err(if site.has_few_terms() { Reason::FewTerms } else { Reason::FewChannels });
     }
     if has_integers { range } else { Err(Reason::WeightsNotFinite) }
 }

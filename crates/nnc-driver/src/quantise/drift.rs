@@ -1,6 +1,11 @@
 //! How far the answers of integers are from those of floats.
 
-use nnc_graph::Tensor;
+use crate::compiled::{Compiler, host_tensor};
+use crate::error::DriverError;
+use crate::quantise::examples::{Examples, OneCall};
+use crate::store::Store;
+use nnc_graph::{Graph, OutputKind, Tensor};
+use std::collections::BTreeMap;
 
 /// What became of an answer.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,7 +43,7 @@ pub enum Moved {
     /// It has parameters, so that no example shows what it computes: its products are of floats, by the weights that
     /// the integers stand for.
     WeightsAlone {
-        /// Whether it could be made of samples; else the file holds floats for it.
+        /// Whether it is known what it reads; else the file holds floats for it that may be in vain.
         is_known: bool,
     },
 }
@@ -61,6 +66,30 @@ impl Drift {
         };
         Self { answer: answer.to_owned(), moved }
     }
+}
+
+/// How far the results of a model's call are by integers, the second graph, from those of the first. The store has what
+/// both read.
+///
+/// # Errors
+/// What cannot be compiled or run.
+pub fn of_call(
+    graphs: &[Graph; 2],
+    (compiler, store): (&Compiler, &mut Store),
+    inputs: &BTreeMap<String, Vec<u8>>,
+) -> Result<Vec<Drift>, DriverError> {
+    let mut results = Vec::new();
+    for graph in graphs {
+        let mut program = compiler.compile(graph)?;
+        OneCall::new(inputs).fill(&mut program)?;
+        program.run(store).map_err(|error| DriverError::Usage(error.to_string()))?;
+        let names = graph.outputs().iter().filter(|output| output.kind == OutputKind::Result);
+        let tensor = |name: &str| Some(host_tensor(program.output_type(name)?, program.output(name)?));
+        let told = names.filter_map(|output| Some((output.name.clone(), tensor(&output.name)?)));
+        results.push(told.collect::<Vec<_>>());
+    }
+    let pairs = results[0].iter().zip(&results[1]);
+    Ok(pairs.map(|((name, floats), (_, integers))| Drift::new(name, floats, integers)).collect())
 }
 
 fn by(floats: &[f64], integers: &[f64]) -> Moved {

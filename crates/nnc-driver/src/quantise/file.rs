@@ -140,8 +140,10 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverEr
 /// # Errors
 /// A bug in the compiler.
 pub fn drifts(project: &Project, recipe: &RecipeInfo) -> Result<Vec<Drift>, DriverError> {
+    let needed = needed(project, recipe)?;
+    let is_all_there = floats_left(project, recipe)?.keys().all(|path| needed.contains_key(path));
     let drift = |answer: &AnswerInfo| -> Result<Drift, DriverError> {
-        Ok(Drift::of_weights(&answer.name, of_samples(project, recipe, answer)?.is_some()))
+        Ok(Drift::of_weights(&answer.name, is_all_there || of_samples(project, recipe, answer)?.is_some()))
     };
     with_parameters(recipe).map(drift).collect()
 }
@@ -234,10 +236,13 @@ pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<S
     checkpoint::stage(path, kept(outcome), &learned::to_infer(metadata))
 }
 
-/// What inference reads, with its ranges, and the masks of all weights that are there in whatever form.
+/// What inference reads, with its ranges, and the masks of all weights that are there in whatever form. Where no product
+/// is one of integers, the floats keep the ranges that they were trained with, and compute what they did.
 pub fn kept(outcome: &Outcome) -> impl Iterator<Item = (&str, &Entry)> {
     let kept: BTreeSet<&str> = outcome.wanted.keys().map(|path| parameter(path)).collect();
+    let are_floats = outcome.report.rows.iter().all(|row| row.choice.is_err());
     let is_read = move |path: &str| match path.starts_with(RESERVED) {
+        true if path.starts_with(nnc_opt::quantise::RANGE) => are_floats,
         true => {
             let is_kept_mask = masked_parameter(path).is_some_and(|parameter| kept.contains(parameter));
             is_range(path) || narrow::file::is_record(path) || recorded_axis(path).is_some() || is_kept_mask

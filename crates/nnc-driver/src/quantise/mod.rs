@@ -77,8 +77,10 @@ pub enum Reason {
     WeightsNotFinite,
     /// It was not rounded in the training that others were rounded in.
     NotTrained,
-    /// Too few terms or channels for integers to serve.
-    Small,
+    /// Too few terms for integers to serve.
+    FewTerms,
+    /// Too few output channels for integers to serve.
+    FewChannels,
     /// Integers measured slower.
     Slower,
     /// The whole network measured slower with integers, whatever its products do by themselves.
@@ -98,10 +100,11 @@ impl std::fmt::Display for Reason {
             Self::NotFinite => "its inputs hold what is no finite number",
             Self::WeightsNotFinite => "its weights hold what is no finite number",
             Self::NotTrained => "trained in floats",
-            Self::Small => "few terms",
+            Self::FewTerms => "few terms",
+            Self::FewChannels => "few channels",
             Self::Slower => "int8 is slower",
             Self::NetworkSlower => "the network is slower with int8",
-            Self::Accuracy => "costs too much accuracy",
+            Self::Accuracy => "costs more than `--max-drop`",
         };
         f.write_str(why)
     }
@@ -150,6 +153,8 @@ pub struct Report {
     /// Seconds of all kernels of a run, if times were asked for: with the products that are quantised, or, where all
     /// stay floats as the network would be slower, with those that it was measured with.
     pub times: Option<Times>,
+    /// Examples of such a run.
+    pub run: usize,
     /// Bytes of all tensors that inference reads, before and after.
     pub bytes: [usize; 2],
     /// The products in program order.
@@ -261,7 +266,12 @@ pub fn quantise_model(
     }
     let floats = store.tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect();
     let tables = Tables::of(&project.graph(make(rows))?, &floats)?;
-    candidates.outcome((project, store), tables, |project| Ok(Store::wanted(&project.rounded_graph(make(rows))?)))
+    let integers = Project { quantised: candidates.layers(), stored: tables.matrices.clone(), ..project.clone() };
+    let read = |project: &Project| project.rounded_graph(make(rows));
+    let graphs = [read(project)?, read(&integers)?];
+    let mut outcome = candidates.outcome((project, store), tables, |project| Ok(Store::wanted(&read(project)?)))?;
+    outcome.report.answers = drift::of_call(&graphs, (compiler, &mut outcome.store), inputs)?;
+    Ok(outcome)
 }
 
 /// The measure that counts: the one that is asked for, else the first metric of a recipe, else its loss.

@@ -72,9 +72,7 @@ fn work_of(graph: &Graph, path: &str) -> u64 {
     let needed = ancestors(graph, &outputs).into_iter().map(|id| graph.node(id));
     let work = needed.map(|node| match &node.op {
         Op::Scan(scan) => scan.length.size() as u64 * work_of(&scan.body, path),
-        _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => {
-            multiply_adds(graph, node)
-        }
+        _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => multiply_adds(graph, node),
         _ => 0,
     });
     work.sum()

@@ -122,15 +122,15 @@ pub struct Quantise {
     /// The share of what is not 0 that `--range percentile` keeps, in per cent [default: 99.99].
     #[arg(long, value_name = "PERCENT", value_parser = values::percentile, allow_negative_numbers = true)]
     pub percentile: Option<f64>,
-    /// Calibration examples, taken from those that were trained on.
-    #[arg(long, value_name = "N", default_value = "512", value_parser = values::examples, allow_negative_numbers = true)]
-    pub examples: NonZeroUsize,
+    /// Calibration examples, taken from those that were trained on [default: 512].
+    #[arg(long, value_name = "N", value_parser = values::examples, allow_negative_numbers = true)]
+    pub examples: Option<NonZeroUsize>,
     /// The metric that counts [default: the first of the recipe, or its loss].
     #[arg(long, value_name = "NAME")]
     pub metric: Option<String>,
-    /// How many points of a hundred the metric may drop; a loss, by how many per cent it may grow.
-    #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = values::points, allow_negative_numbers = true)]
-    pub max_drop: f64,
+    /// How many points of a hundred the metric may drop; a loss, by how many per cent it may grow [default: 0.5].
+    #[arg(long, value_name = "POINTS", value_parser = values::points, allow_negative_numbers = true)]
+    pub max_drop: Option<f64>,
     /// Quantise products that are slower with integers, too, or by weights of few bits; nothing is timed.
     #[arg(long)]
     pub all: bool,

@@ -35,7 +35,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&comparisons).map_err(|error| error.to_string())?;
         return output::line(&text);
     }
-    let heading = format!("{QUIET}{} threads, alternating runs{QUIET:#}\n", compiler.pool.threads());
+    let threads = terminal::counted(compiler.pool.threads(), "thread");
+    let heading = format!("{QUIET}{threads}, alternating runs{QUIET:#}\n");
     output::print(&comparisons.iter().fold(heading, |text, comparison| text + &shown(comparison)))
 }
 

@@ -46,9 +46,9 @@ pub(crate) fn run(options: &Bench, weights: &Path) -> Result<(), Failure> {
         return output::line(&format!("{told:#}"));
     }
     let title = format!(
-        "{QUIET}answer of {}, {} threads, alternating runs{QUIET:#}\n",
+        "{QUIET}answer of {}, {}, alternating runs{QUIET:#}\n",
         terminal::counted(rows, "example"),
-        compiler.pool.threads()
+        terminal::counted(compiler.pool.threads(), "thread")
     );
     output::print(&(title + &shown(&found, measure.as_ref())))?;
     match &options.plot {

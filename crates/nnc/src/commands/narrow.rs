@@ -1,6 +1,6 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
-use super::quantise::warn_of_split;
+use super::quantise::{max_drop, refuse_without_recipe, warn_of_split};
 use crate::arguments::{Bits, Quantise};
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
@@ -79,7 +79,7 @@ fn of_recipe(
 ) -> Result<Outcome, Failure> {
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
-    let how = (request, metric.as_str(), options.max_drop);
+    let how = (request, metric.as_str(), max_drop(options));
     narrow((project, recipe), compiler, session.store(), &dataset, how).map_err(|error| of_file(error, options))
 }
 
@@ -90,6 +90,7 @@ fn of_model(
     request: Request,
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
+    refuse_without_recipe(options)?;
     if let Some(metric) = &options.metric {
         return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
     }

@@ -5,6 +5,7 @@ use crate::given::Givens;
 use crate::setup::{self, Trained};
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output};
+use nnc_data::Column;
 use nnc_driver::answer::model_name;
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::outline;
@@ -13,12 +14,19 @@ use nnc_driver::quantise::{
     Drift, Measured, Moved, Outcome, Reason, Report, Request, Row, Times, file, quantise, quantise_model,
 };
 use nnc_driver::{Compiler, DriverError, Project, narrow};
+use nnc_lang::elaborate::RecipeInfo;
+use nnc_stub::manifest::Manifest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// The share of magnitudes that a percentile keeps, in per cent, unless it is said.
 const DEFAULT_PERCENTILE: f64 = 99.99;
+/// Calibration examples, unless it is said.
+const DEFAULT_EXAMPLES: usize = 512;
+/// How many points of a hundred the metric may drop, unless it is said.
+const DEFAULT_DROP: f64 = 0.5;
 
 pub(crate) fn run(options: &Quantise) -> Result<(), Failure> {
     let (project, loaded) = setup::weighted(&options.file, Some(&options.weights))?;
@@ -75,6 +83,7 @@ fn of_recipe(
     let mut told = |what: &str| bar.set_message(what.to_owned());
     let outcome = quantise((project, recipe), compiler, session.store(), &dataset, (&request, &mut told))?;
     bar.finish_and_clear();
+    warn_of_losses(recipe, options, &outcome.report);
     Ok(outcome)
 }
 
@@ -92,10 +101,12 @@ fn of_model(
     compiler: &Compiler,
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
+    refuse_without_recipe(options)?;
     let places = (&options.file, options.weights.as_path());
-    let (graphs, store, rows) = setup::opened_model(project, places, &mut loaded)?;
+    let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
     let manifest = outline(&graphs.subject(&loaded));
     let columns = Givens::new(&options.input).columns(&manifest)?;
+    let rows = rows_given(&manifest, &columns, setup::rows(&options.file)?)?;
     let names = manifest.inputs.iter().map(|port| port.name.clone());
     let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
     let request = request(options)?;
@@ -114,8 +125,60 @@ fn request(options: &Quantise) -> Result<Request, Failure> {
         (Calibration::Mse, None) => Method::SquaredError,
         (Calibration::Entropy, None) => Method::Entropy,
     };
-    let (examples, metric) = (options.examples.get(), options.metric.clone());
-    Ok(Request { method, examples, metric, max_drop: options.max_drop, measure: !options.all })
+    let (examples, metric) = (options.examples.map_or(DEFAULT_EXAMPLES, NonZeroUsize::get), options.metric.clone());
+    Ok(Request { method, examples, metric, max_drop: max_drop(options), measure: !options.all })
+}
+
+/// How much the metric may get worse.
+pub(super) fn max_drop(options: &Quantise) -> f64 {
+    options.max_drop.unwrap_or(DEFAULT_DROP)
+}
+
+/// A model without a recipe has neither data nor a metric, and what is said of these would be in vain.
+pub(super) fn refuse_without_recipe(options: &Quantise) -> Result<(), Failure> {
+    let said = [
+        ("--data", options.data.is_some()),
+        ("--examples", options.examples.is_some()),
+        ("--metric", options.metric.is_some()),
+        ("--max-drop", options.max_drop.is_some()),
+    ];
+    match said.iter().find(|(_, is_said)| *is_said) {
+        Some((name, _)) => Err(Failure::Message(format!(
+            "{name}: a model without a `train` block has neither data nor a metric; `--input` gives what its ranges are found by"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The examples of a call, by what is given for it; `said` are those of `--bind`.
+fn rows_given(manifest: &Manifest, columns: &[Column], said: Option<usize>) -> Result<usize, Failure> {
+    let mut rows = said.map(|rows| ("--bind N".to_owned(), rows));
+    for (port, column) in manifest.inputs.iter().zip(columns).filter(|(port, _)| port.batched) {
+        match &rows {
+            Some((other, rows)) if *rows != column.rows => {
+                let found = terminal::counted(column.rows, "row");
+                let message = format!("--input {}: these are {found}, and {other} says {rows}", port.name);
+                return Err(Failure::Message(message));
+            }
+            Some(_) => {}
+            None => rows = Some((format!("`{}`", port.name), column.rows)),
+        }
+    }
+    Ok(rows.map_or(1, |(_, rows)| rows))
+}
+
+/// A loss of one of several steps need not tell how good the answers are.
+fn warn_of_losses(recipe: &RecipeInfo, options: &Quantise, report: &Report) {
+    let losses = recipe.losses();
+    let Some(measured) = &report.measured else { return };
+    if options.metric.is_none() && losses.len() > 1 && losses.contains(&measured.metric) {
+        terminal::print_warning(&format!(
+            "`--max-drop` holds `{}`, the loss of one of several steps ({}), which need not tell how good an answer is: say by \
+             `--metric` what counts, or write a `metric` into the recipe",
+            measured.metric,
+            losses.join(", ")
+        ));
+    }
 }
 
 /// An answer whose elements moved further than this in the mean, of its largest magnitude, is worth a warning.
@@ -149,7 +212,8 @@ fn warn(report: &Report, weights: &Path) {
                 terminal::print_warning(&format!("`{name}` of {file} holds a NaN or an infinity; `{layer}` stays f32"));
             }
             Ok(_)
-            | Err(Reason::NotTrained | Reason::Small | Reason::Slower | Reason::NetworkSlower | Reason::Accuracy)
+            | Err(Reason::NotTrained | Reason::FewTerms | Reason::FewChannels | Reason::Accuracy)
+            | Err(Reason::Slower | Reason::NetworkSlower)
             | Err(Reason::Unserved(_)) => {}
         }
     }
@@ -161,7 +225,11 @@ fn warn(report: &Report, weights: &Path) {
         let is_slower = |row: &Row| matches!(row.choice, Err(Reason::Slower | Reason::NetworkSlower));
         let slower = report.rows.iter().any(is_slower);
         let advice = if slower { "; `--all` does not ask for the time, for a file that is small" } else { "" };
-        terminal::print_warning(&format!("nothing is quantised{advice}"));
+        let ranges = match report.calibrated_on {
+            Some(_) => "",
+            None => ", with the ranges that they were trained with",
+        };
+        terminal::print_warning(&format!("nothing is quantised: the file has floats{ranges}{advice}"));
     }
 }
 
@@ -180,10 +248,12 @@ fn warn_of_floats(report: &Report) {
     }
 }
 
-/// Programs that make ranges wide, each with how many of them and the one that it makes widest.
+/// Programs that make ranges wide, each with how many of them and the one that it makes widest: also of what went back to
+/// floats, as it may have cost too much for that.
 fn warn_of_wide(rows: &[Row]) {
     let mut told: BTreeMap<&str, Vec<(f32, &str)>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.choice.is_ok()) {
+    let is_meant = |row: &&Row| matches!(row.choice, Ok(_) | Err(Reason::Accuracy));
+    for row in rows.iter().filter(is_meant) {
         if let Some(widened) = &row.widened {
             told.entry(&widened.by).or_default().push((widened.times, &row.layer));
         }
@@ -192,8 +262,8 @@ fn warn_of_wide(rows: &[Row]) {
         layers.sort_by(|a, b| b.0.total_cmp(&a.0));
         let (count, (times, layer)) = (terminal::counted(layers.len(), "range"), layers[0]);
         terminal::print_warning(&format!(
-            "{program} makes {count} wider, that of `{layer}` {times:.1} times: everything else is rounded by as much \
-             larger steps"
+            "{program} makes {count} wider, that of `{layer}` {times:.1} times: integers round everything \
+             else by as much larger steps"
         ));
     }
 }
@@ -237,17 +307,19 @@ fn shown(report: &Report) -> String {
         terminal::bytes(to as u64)
     );
     let is_quantised = report.rows.iter().any(|row| row.choice.is_ok());
-    let time = report.times.map_or_else(String::new, |times| time_of_run(times, is_quantised));
+    let time = report.times.map_or_else(String::new, |times| time_of_run(times, report, is_quantised));
     let moved: String = report.answers.iter().map(moved).collect();
     terminal::table(&lines) + &metric + &moved + &size + &time
 }
 
-fn time_of_run(times: Times, is_quantised: bool) -> String {
+fn time_of_run(times: Times, report: &Report, is_quantised: bool) -> String {
+    let what = if report.measured.is_some() { "an evaluation" } else { "a call" };
+    let what = format!("{QUIET}{what} of {}{QUIET:#}", terminal::counted(report.run, "example"));
     let [float, integers] = [times.float, times.integers].map(terminal::duration);
     let ratio = times.float / times.integers;
     match is_quantised {
-        true => format!("{QUIET}a run{QUIET:#} {float} -> {integers} ({ratio:.2}x)\n"),
-        false => format!("{QUIET}a run{QUIET:#} {float}; with int8 {integers} ({ratio:.2}x)\n"),
+        true => format!("{what} {float} -> {integers} ({ratio:.2}x)\n"),
+        false => format!("{what} {float}; with int8 {integers} ({ratio:.2}x)\n"),
     }
 }
 
@@ -327,7 +399,7 @@ fn as_json(report: &Report) -> Value {
         json!({"metric": measured.metric, "f32": measured.values[0], "int8": measured.values[1],
                "drop": measured.drop(), "examples": measured.examples, "held_out": measured.held_out})
     });
-    let times = report.times.map(|times| json!({"f32": times.float, "int8": times.integers}));
+    let times = report.times.map(|times| json!({"f32": times.float, "int8": times.integers, "examples": report.run}));
     let answers = report.answers.iter().map(|Drift { answer, moved }| match moved {
         Moved::By { mean, largest, lost } => json!({"answer": answer, "largest": largest, "mean": mean, "lost": lost}),
         Moved::Changed { elements, of } => json!({"answer": answer, "changed": elements, "of": of}),

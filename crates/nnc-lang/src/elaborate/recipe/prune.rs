@@ -285,6 +285,11 @@ impl Builder<'_> {
         if reads.contains(&self.elaborator.graph.value(before).node) {
             self.enter_state(path("score"), (before, score), 0.0);
         }
+        // Shares are counted in whole floats.
+        let score = match ty.dtype.is_half() {
+            true => self.elaborator.graph.emit(Op::Cast(DType::F32), &[score]),
+            false => score,
+        };
         let score = self.of_blocks(trained, score, pruning.block);
         Some(Weight { path: trained.path.clone(), mask, score })
     }

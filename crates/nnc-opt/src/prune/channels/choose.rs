@@ -4,7 +4,8 @@
 //! so that groups of different layers compare (Fang and others, 2023, section 3.3). Multiply-adds of different layers
 //! take different times, so it is divided by the pace of the group ([`Free`]), too: of channels that are worth as much,
 //! those go whose multiply-adds take longest. The least go first, in steps that keep vectors full, until a share of the
-//! multiply-adds is gone; the last step of a group stays.
+//! multiply-adds is gone; the last step of a group stays. Where the same share is to go of each group, it is the share
+//! of a group that a step ends at by which steps are ordered, and steps are so small that shares differ little.
 
 use super::groups::{Cost, Group};
 use super::labels::{Fixed, Label};
@@ -88,12 +89,21 @@ pub fn importance(
     worth
 }
 
+/// Steps that a group has at least, where its channels are enough. The same share can be taken of each group only where
+/// all of them have several.
+fn least_steps(scope: Scope) -> usize {
+    match scope {
+        Scope::Global => 2,
+        Scope::Layer => 8,
+    }
+}
+
 /// How many channels of a group go at a time, so that each axis that has them keeps a multiple of so many positions;
-/// half as many, or a quarter and so on, in a group that has not twice as many.
-fn step(group: &Group, multiple: usize) -> usize {
+/// half as many, or a quarter and so on, in a group that would have fewer steps than it should.
+fn step(group: &Group, multiple: usize, scope: Scope) -> usize {
     let positions = group.members.iter().map(|member| member.positions).min().unwrap_or(1);
     let mut step = multiple / common_divisor(multiple, positions);
-    while step > 1 && group.channels.len() < 2 * step {
+    while step > 1 && group.channels.len() < least_steps(scope) * step {
         step = step.div_ceil(2);
     }
     step
@@ -102,7 +112,7 @@ fn step(group: &Group, multiple: usize) -> usize {
 /// About half of the channels of a group of two or more, as steps come: so many as leave whole steps. Which ones they
 /// are does not matter to how long the rest takes.
 pub fn half(group: &Group, multiple: usize) -> &[Label] {
-    let left = (group.channels.len() / 2).next_multiple_of(step(group, multiple));
+    let left = (group.channels.len() / 2).next_multiple_of(step(group, multiple, Scope::Global));
     &group.channels[left..]
 }
 
@@ -144,13 +154,19 @@ pub fn choose(
     }
     let counts: Vec<usize> = (0..=steps.len()).collect();
     steps.truncate(counts.partition_point(|&count| share(&steps[..count]) < wanted.share));
-    spare(&mut steps, |steps| share(steps) >= wanted.share);
+    let last = steps.last().map_or(0.0, |step| step.rank);
+    let may_stay = |step: &Step| match wanted.scope {
+        Scope::Global => true,
+        Scope::Layer => step.rank == last,
+    };
+    spare(&mut steps, may_stay, |steps| share(steps) >= wanted.share);
     Ok(without(&steps))
 }
 
-/// Takes steps back that are not needed, those of the highest rank first; of a group only its last can be.
-fn spare(steps: &mut Vec<Step>, is_enough: impl Fn(&[Step]) -> bool) {
-    for at in (0..steps.len()).rev() {
+/// Takes those steps back that may stay and are not needed, those of the highest rank first; of a group only its last
+/// can be.
+fn spare(steps: &mut Vec<Step>, may_stay: impl Fn(&Step) -> bool, is_enough: impl Fn(&[Step]) -> bool) {
+    for at in (0..steps.len()).rev().filter(|&at| may_stay(&steps[at])).collect::<Vec<_>>() {
         let step = steps.remove(at);
         let is_last = steps[at..].iter().all(|later| later.group != step.group);
         if !is_last || !is_enough(steps) {
@@ -166,7 +182,7 @@ fn steps((at, free): (usize, &Free<'_>), worth: &BTreeMap<Label, f64>, wanted: W
         group.channels.iter().map(|&class| (worth.get(&class).copied().unwrap_or_default(), class)).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mean = ranked.iter().map(|(worth, _)| worth).sum::<f64>() / ranked.len() as f64;
-    let (size, count) = (step(group, wanted.multiple), ranked.len());
+    let (size, count) = (step(group, wanted.multiple, wanted.scope), ranked.len());
     // The first step leaves a multiple.
     let first = (count - 1) % size + 1;
     let (mut start, mut end, mut made) = (0, first, Vec::new());
