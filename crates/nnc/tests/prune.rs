@@ -372,11 +372,11 @@ fn a_mask_that_prunes_what_is_there_is_an_error() {
 fn weights_of_16_bits_are_pruned_by_a_recipe() {
     let (_keep, folder) = digits();
     let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
-    let model = "model Half(x: bf16[N, 64]) -> bf16[N, 10] = x |> dense(32) |> relu |> dense(10)\n";
+    let model = "model Half(x: bf16[N, 1, 8, 8]) -> bf16[N, 10] = x |> flatten |> dense(32) |> relu |> dense(10)\n";
     let data = &source[source.find("\ndata ").unwrap() + 1..source.find("\ntrain ").unwrap()];
     let name = data["data ".len()..].split_whitespace().next().unwrap();
     let recipe = format!(
-        "\ntrain Half on {name} {{\n    epochs = 1; batch = 16\n    logits = f32(Half(bf16(reshape(pixels, [N, 64]))))\n    \
+        "\ntrain Half on {name} {{\n    epochs = 1; batch = 16\n    logits = f32(Half(bf16(image)))\n    \
          minimize cross_entropy(logits, label) using adam(lr=1e-3)\n    prune(0.8, every=20)\n}}\n"
     );
     fs::write(folder.join("half.nn"), model.to_owned() + data + &recipe).unwrap();

@@ -97,6 +97,10 @@ fn multiply_adds(graph: &Graph, node: &Node) -> Option<u64> {
     let each = match &node.op {
         Op::Dot { a_axes, .. } => product(a_axes.iter().map(|&axis| &graph.ty(first).shape[axis]))?,
         Op::Conv(_) => product(&graph.ty(node.operands[1]).shape[1..])?,
+        // A transposed convolution: each element that is given meets each weight of its channel.
+        Op::ConvInputGrad { .. } => {
+            return elements(graph.ty(first))?.checked_mul(product(&graph.ty(node.operands[1]).shape[1..])?);
+        }
         _ => return Some(0),
     };
     elements(graph.ty(result))?.checked_mul(each)
