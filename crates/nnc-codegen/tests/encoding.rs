@@ -48,8 +48,8 @@ const BASE: &[CpuidFeature] = &[
 /// What those of [`Isa::AvxVnni`] offer besides.
 const BYTES: &[CpuidFeature] = &[CpuidFeature::AVX_VNNI];
 
-/// What those of [`Isa::Avx512`] offer besides. The first of them, Cascade Lake and Cooper Lake, have no permutations of
-/// bytes (VBMI).
+/// What those of [`Isa::Avx512`] offer besides. The first of them, Cascade Lake and Cooper Lake, have no permutations
+/// of bytes (VBMI).
 const WIDE: &[CpuidFeature] = &[
     CpuidFeature::AVX512F,
     CpuidFeature::AVX512BW,
@@ -216,8 +216,8 @@ fn byte_products(lanes: u8, narrow: bool) -> Program {
     Program { kernels: vec![kernel.finish()], launches, ..Program::default() }
 }
 
-/// The instructions of a program that multiply bytes, each with the parameters that its operands hold: followed from the
-/// addresses of these through loads and moves.
+/// The instructions of a program that multiply bytes, each with the parameters that its operands hold: followed from
+/// the addresses of these through loads and moves.
 fn multiplications(program: &Program, isa: Isa) -> Vec<String> {
     let listing = nnc_codegen::dump_asm(program, Backend::X64(isa)).unwrap();
     let (mut holds, mut found) = (BTreeMap::new(), vec![]);

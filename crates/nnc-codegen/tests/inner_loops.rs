@@ -114,7 +114,8 @@ fn reloads(line: &str) -> bool {
 /// No microkernel's loop keeps a vector in the frame: products and convolutions as networks have them, with channels
 /// side by side, and their derivatives. Loops of which less than a seventh multiplies are none: they transform or bring
 /// together. The taps of a depthwise convolution stay the same in all rounds; with sums and images they are more than
-/// the 16 registers of narrow vectors, so some are read in each round, from the frame as they would be from where they lie.
+/// the 16 registers of narrow vectors, so some are read in each round, from the frame as they would be from where they
+/// lie.
 #[test]
 fn no_microkernel_spills() {
     let graphs: Vec<(&str, Graph)> = vec![

@@ -254,8 +254,8 @@ impl Project {
         DriverError::Usage(format!("the weights lost channels, and do not fit this program: {why}"))
     }
 
-    /// A program that updates no parameter, with products of integers where the weights have them, for `rows` rows; or its
-    /// diagnostics. Errors call it `what`.
+    /// A program that updates no parameter, with products of integers where the weights have them, for `rows` rows; or
+    /// its diagnostics. Errors call it `what`.
     ///
     /// # Errors
     /// As [`Self::graph`]; activations that weights were not quantised for, or a bug in the compiler.

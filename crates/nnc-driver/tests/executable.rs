@@ -246,8 +246,8 @@ fn an_index_out_of_range_is_an_error() {
     assert!(built.failure(&["x.csv"]).contains("index"));
 }
 
-/// Whatever this machine is: a program for a set that it has runs, and one for a set that it lacks says in a line what is
-/// missing, and what to build it for.
+/// Whatever this machine is: a program for a set that it has runs, and one for a set that it lacks says in a line what
+/// is missing, and what to build it for.
 #[test]
 fn an_incomplete_processor_is_told_so() {
     for isa in Isa::ALL {

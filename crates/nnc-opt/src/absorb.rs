@@ -5,8 +5,9 @@
 //! from parameters alone, so that lowering makes them once (Jacob et al., "Quantization and Training of Neural Networks
 //! for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2, call it folding).
 //!
-//! Only for graphs that update no parameter. On entry a verified graph without `grad`; on exit the same results, rounded in
-//! other places. What is left behind without a reader is taken out by `dce`. It takes no fuel, as it is one decision.
+//! Only for graphs that update no parameter. On entry a verified graph without `grad`; on exit the same results,
+//! rounded in other places. What is left behind without a reader is taken out by `dce`. It takes no fuel, as it is one
+//! decision.
 
 use crate::constants::constants;
 use crate::rewrite::{Fuel, Rewriter};

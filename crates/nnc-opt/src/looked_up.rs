@@ -7,8 +7,8 @@
 //!
 //! On entry a verified graph, before `grad`; on exit the same results: each element of a product is the same sum. Its
 //! derivatives add the same terms in another order, and multiply rows that no index names by cotangents of 0, which
-//! shows only if such a row, or the matrix, is not finite. A gather whose own derivative is asked for stays, and so does
-//! one that reads a large table, as that of words is.
+//! shows only if such a row, or the matrix, is not finite. A gather whose own derivative is asked for stays, and so
+//! does one that reads a large table, as that of words is.
 
 use crate::constants::constants;
 use crate::rewrite::{Fuel, Rewriter};

@@ -6,8 +6,8 @@
 //! 3. `simplify`, `fold`, `cse`, `put_back`, `dce`, and `tidy` for loops, again and again until a round changes
 //!    nothing; bodies of loops go through them, too.
 //! 4. `half`: floats of 16 bits are computed in f32; step 3 again if there are any.
-//! 5. `absorb`, in graphs that update no parameter: factors of channels into weights; `layout`: channels side by side; step
-//!    3 again after each.
+//! 5. `absorb`, in graphs that update no parameter: factors of channels into weights; `layout`: channels side by side;
+//!    step 3 again after each.
 //! 6. `rescore`: scores of attention are made again for the derivative, where fusion then keeps them out of memory.
 //! 7. `wavefront`, in graphs that update no parameter: chains of loops become loops over blocks of steps.
 //! 8. `fuse`: the decision which nodes share a kernel. The graph stays as it is.

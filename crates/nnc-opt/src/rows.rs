@@ -1,9 +1,9 @@
 //! Whether the rows of a batch are computed independently of one another.
 //!
-//! A deployment computes so many rows at a time: more of them are looped, and the last call may be filled up. That gives
-//! the answers of all rows together only where each row of an answer depends on its own row of the inputs alone. What is
-//! made over the batch, as the mean of a column, a softmax along it, a part of it, a number that its size decides, does
-//! not.
+//! A deployment computes so many rows at a time: more of them are looped, and the last call may be filled up. That
+//! gives the answers of all rows together only where each row of an answer depends on its own row of the inputs alone.
+//! What is made over the batch, as the mean of a column, a softmax along it, a part of it, a number that its size
+//! decides, does not.
 //!
 //! The analysis follows where the rows lie: along one axis of a value, `inner` neighbouring places of it for each row,
 //! as `[N, T]` has them after it was flattened. It looks at the program for `n` and for `n + 1` rows side by side, so
@@ -238,7 +238,8 @@ impl Site<'_> {
         self.moved(|Axis { axis, inner }| Some(Axis { axis: place(axis)?, inner }))
     }
 
-    /// What leaves the first operand's axis of rows whole, and does with the other axes the same for any number of rows.
+    /// What leaves the first operand's axis of rows whole, and does with the other axes the same for any number of
+    /// rows.
     fn but_along(&self, is_same: impl Fn(usize) -> bool, is_whole: impl Fn(usize) -> bool) -> Option<Rows> {
         let along = match self.operands[0] {
             Rows::Along(axis) => Some(axis.axis),

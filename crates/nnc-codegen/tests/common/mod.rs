@@ -92,8 +92,9 @@ pub fn backends() -> Vec<Backend> {
 }
 
 /// Writes a program as code for every instruction set, with the memory before and after, for an emulator to run
-/// (`tests/tools/emulated`): into a folder for each set in the one that `NNC_EXPORT` names, if it is set. `expected` are
-/// the externals that are compared. Programs with loops are left out: the emulator makes each launch once, in order.
+/// (`tests/tools/emulated`): into a folder for each set in the one that `NNC_EXPORT` names, if it is set. `expected`
+/// are the externals that are compared. Programs with loops are left out: the emulator makes each launch once, in
+/// order.
 pub fn export(program: &Program, before: &[Vec<u8>], expected: &[(usize, Elem, &[u8])]) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let Some(folder) = std::env::var_os("NNC_EXPORT").filter(|_| program.loops.is_empty()) else { return };

@@ -236,8 +236,8 @@ pub fn stage(path: &Path, outcome: &Outcome, metadata: Option<&str>) -> Result<S
     checkpoint::stage(path, kept(outcome), &learned::to_infer(metadata))
 }
 
-/// What inference reads, with its ranges, and the masks of all weights that are there in whatever form. Where no product
-/// is one of integers, the floats keep the ranges that they were trained with, and compute what they did.
+/// What inference reads, with its ranges, and the masks of all weights that are there in whatever form. Where no
+/// product is one of integers, the floats keep the ranges that they were trained with, and compute what they did.
 pub fn kept(outcome: &Outcome) -> impl Iterator<Item = (&str, &Entry)> {
     let kept: BTreeSet<&str> = outcome.wanted.keys().map(|path| parameter(path)).collect();
     let are_floats = outcome.report.rows.iter().all(|row| row.choice.is_err());

@@ -71,7 +71,8 @@ pub use types::{Elem, ParamId, Type, Value};
 pub struct Target {
     /// The vector width `V` in f32 lanes: 4, 8 or 16.
     pub f32_lanes: u8,
-    /// Whether one instruction adds four products of bytes to each lane of 32 bits ([`Op::DotI8`]); else it takes a few.
+    /// Whether one instruction adds four products of bytes to each lane of 32 bits ([`Op::DotI8`]); else it takes a
+    /// few.
     pub has_byte_products: bool,
     /// Whether convolutions may go by Winograd's form where the shape says that it is faster: it rounds in other
     /// places.

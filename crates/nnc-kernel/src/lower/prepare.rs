@@ -1,8 +1,9 @@
 //! What is made ahead of where it is used: once, before the first run, or before the first step of a loop.
 //!
-//! A program that updates no parameter reads its weights as they were given. Whatever follows from them, and from states
-//! that it does not update either, is the same in every run, so its launches go to [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`].
-//! The caller asks for them anew when it has changed the parameters.
+//! A program that updates no parameter reads its weights as they were given. Whatever follows from them, and from
+//! states that it does not update either, is the same in every run, so its launches go to
+//! [`crate::plan::Line::prepare`] and its memory is [`Home::Lasting`]. The caller asks for them anew when it has
+//! changed the parameters.
 //!
 //! Inside of a loop only captured values are brought into another order ahead, as `nnc_opt::tidy` has moved out what
 //! else is the same in every step: once if they are the same in every run, else before the first step.
@@ -79,8 +80,8 @@ impl Lowering<'_> {
         operands.filter(|operand| !is_own(**operand)).all(|&operand| self.is_constant(operand))
     }
 
-    /// Decides whether a group, whose operands' kernels are decided, is computed once. If it is not, because it shares a
-    /// kernel with what changes or is given out, neither is what follows from it.
+    /// Decides whether a group, whose operands' kernels are decided, is computed once. If it is not, because it shares
+    /// a kernel with what changes or is given out, neither is what follows from it.
     pub fn settle(&mut self, group: &Group) -> bool {
         if matches!(group.kind, GroupKind::Leaf | GroupKind::View) {
             return false;

@@ -1,8 +1,8 @@
 //! Copies that turn a matrix: what lies side by side in the source comes to lie far apart.
 //!
-//! A square of as many rows as a vector has lanes is loaded row by row, transposed in registers and stored row by row, so
-//! that each line of a cache is read once and written once, and whole. A task goes through some of the source's columns,
-//! a strip of rows at a time: it reads along the rows and writes to few lines at once (Chatterjee and Sen,
+//! A square of as many rows as a vector has lanes is loaded row by row, transposed in registers and stored row by row,
+//! so that each line of a cache is read once and written once, and whole. A task goes through some of the source's
+//! columns, a strip of rows at a time: it reads along the rows and writes to few lines at once (Chatterjee and Sen,
 //! "Cache-efficient matrix transposition", 2000). What does not fill a square is copied element by element.
 
 use super::loops::{Split, coordinates, span, widths};

@@ -1,8 +1,9 @@
 //! What a launch reads in the arena or in an answer has been made by a launch before it.
 //!
-//! On entry launches stand in the order in which they run, those that prepare first. A loop reads the number of its step,
-//! which no launch makes; what it carries is copied there before it begins. Memory is told by buffers, so that a part
-//! counts for the whole. Broken, the rule means a bug in the compiler, and without it results that nobody could explain.
+//! On entry launches stand in the order in which they run, those that prepare first. A loop reads the number of its
+//! step, which no launch makes; what it carries is copied there before it begins. Memory is told by buffers, so that a
+//! part counts for the whole. Broken, the rule means a bug in the compiler, and without it results that nobody could
+//! explain.
 
 use super::{External, Line, Role, arena};
 use crate::ir::Direction;

@@ -1,7 +1,7 @@
 //! `known`: parameters whose values are known when a program is compiled become constants of its graph.
 //!
-//! Where zeros lie in a constant matrix can be compiled into kernels. Only for graphs that update no parameter: the program
-//! is right for these weights alone.
+//! Where zeros lie in a constant matrix can be compiled into kernels. Only for graphs that update no parameter: the
+//! program is right for these weights alone.
 
 use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{Graph, Op, Tensor};

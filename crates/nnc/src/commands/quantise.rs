@@ -248,8 +248,8 @@ fn warn_of_floats(report: &Report) {
     }
 }
 
-/// Programs that make ranges wide, each with how many of them and the one that it makes widest: also of what went back to
-/// floats, as it may have cost too much for that.
+/// Programs that make ranges wide, each with how many of them and the one that it makes widest: also of what went back
+/// to floats, as it may have cost too much for that.
 fn warn_of_wide(rows: &[Row]) {
     let mut told: BTreeMap<&str, Vec<(f32, &str)>> = BTreeMap::new();
     let is_meant = |row: &&Row| matches!(row.choice, Ok(_) | Err(Reason::Accuracy));

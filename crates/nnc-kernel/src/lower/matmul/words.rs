@@ -70,8 +70,8 @@ impl Factors {
         }
     }
 
-    /// Vectors that a step needs besides those of sums and operands: the repeated element of A, and of bytes on machines
-    /// that have no instruction for four of them, their halves and what cuts these.
+    /// Vectors that a step needs besides those of sums and operands: the repeated element of A, and of bytes on
+    /// machines that have no instruction for four of them, their halves and what cuts these.
     pub fn working(self, target: Target) -> usize {
         match self {
             Self::One | Self::Bytes { narrow: true } => 1,
