@@ -123,7 +123,8 @@ pub struct EngineOptions {
     pub engine: Engine,
     #[command(flatten)]
     pub passes: PassOptions,
-    /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
+    /// Stop the optimiser after this many rewrites, to find the one that breaks a program. What code cannot do without
+    /// is no rewrite: derivatives, and f32 in the place of floats of 16 bits.
     #[arg(long, value_name = "N", hide = true, value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass of the compiler took, and what came behind: lowering, code generation, linking.
@@ -367,7 +368,8 @@ pub struct Dump {
     pub program: Option<Which>,
     #[command(flatten)]
     pub passes: PassOptions,
-    /// Stop the optimiser after this many rewrites.
+    /// Stop the optimiser after this many rewrites. What code cannot do without is no rewrite: derivatives, and f32 in
+    /// the place of floats of 16 bits.
     #[arg(long, value_name = "N", value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass of the compiler took, and lowering.
