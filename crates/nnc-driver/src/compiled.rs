@@ -433,9 +433,7 @@ impl CompiledGraph {
     /// As [`CompiledGraph::run`].
     pub fn interpretation(&self, store: &Store) -> Result<interpret::Run, RunError> {
         self.interpreted(store).map_err(|error| match error {
-            interpret::InterpretError::OutOfRange { index, size, .. } => {
-                RunError::OutOfRange(format!(": {index} is not in 0..{size}"))
-            }
+            interpret::InterpretError::OutOfRange { fault, .. } => RunError::OutOfRange(format!(": {fault}")),
             interpret::InterpretError::Missing(name) | interpret::InterpretError::WrongType { name, .. } => {
                 RunError::NotResident(name)
             }
