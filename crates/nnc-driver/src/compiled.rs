@@ -182,6 +182,11 @@ pub fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// Whether a program takes more than what it draws by.
+pub(crate) fn has_examples(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')))
+}
+
 /// Refuses a parameter or a state that this machine has no memory for: no batch is so small that it would fit.
 ///
 /// # Errors
@@ -192,7 +197,7 @@ fn check_residents(graph: &Graph) -> Result<(), DriverError> {
         _ => None,
     });
     // What begins a run has no other inputs than what is drawn by, and its results are parameters and states.
-    let begins = !graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')));
+    let begins = !has_examples(graph);
     let results = graph.outputs().iter().filter(|_| begins).map(|output| (&output.name, graph.ty(output.value)));
     let Some((path, ty)) = leaves.chain(results).max_by_key(|(_, ty)| ty.bytes()) else { return Ok(()) };
     memory::check(ty.bytes())
