@@ -53,6 +53,21 @@ impl Engine {
         Self::Native(Backend::host())
     }
 
+    /// As [`Self::host`], for code that is to run on this machine.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] if it lacks instructions that all code needs.
+    pub fn of_this_processor() -> Result<Self, DriverError> {
+        let backend = Backend::host();
+        match backend.check() {
+            Ok(()) => Ok(Self::Native(backend)),
+            Err(error) => {
+                let advice = format!("`--isa {}` makes it for other processors", backend.isa().name());
+                Err(DriverError::Usage(format!("{error}; {advice}")))
+            }
+        }
+    }
+
     /// What makes code where code is made.
     pub fn backend(self) -> Backend {
         match self {

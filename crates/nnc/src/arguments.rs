@@ -4,7 +4,7 @@ mod compression;
 
 pub use compression::{Bits, Calibration, Compress, Prune, Quantise};
 
-use crate::values;
+use crate::values::{self, Processor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
@@ -306,8 +306,8 @@ pub struct Build {
     /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the
     /// best that its machine has.
     #[arg(long, visible_alias = "engine", value_name = "ISA,...", default_value = "native", value_delimiter = ',',
-          value_parser = values::backend())]
-    pub isa: Vec<Engine>,
+          value_parser = values::processor())]
+    pub isa: Vec<Processor>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
