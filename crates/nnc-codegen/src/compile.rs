@@ -13,11 +13,13 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
 use nnc_kernel::ir::{Direction, Elem, Kernel, Phase};
 use nnc_kernel::program::Program;
+use nnc_runtime::cpu::Isa;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The machine that compiles, as a target.
+/// A processor of an instruction set, as a target. What the machine that compiles has beside that, or lacks of it, is
+/// not asked: code is the same whatever machine made it, and runs on the least that has the set.
 ///
 /// Code is position independent though `is_pic` is off: that setting would go through a global offset table, while
 /// functions known to be near are reached relative to the program counter without it.
@@ -26,11 +28,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// every pure operation where its result is first needed, all loads of a tile before all multiplications, and spill.
 /// What that mid-end would fold and hoist the kernel builder has folded and hoisted already.
 ///
-/// Code needs x86-64-v3 ([`crate::Backend::check`]): without FMA a fused multiply-add would be a call to a library.
+/// Without FMA, which x86-64-v3 has, a fused multiply-add would be a call to a library.
 ///
 /// # Errors
 /// If Cranelift does not know the machine.
-pub fn host() -> Result<OwnedTargetIsa, CodegenError> {
+pub fn target(isa: Isa) -> Result<OwnedTargetIsa, CodegenError> {
     let mut flags = settings::builder();
     let options = [
         ("opt_level", "none"),
@@ -44,7 +46,13 @@ pub fn host() -> Result<OwnedTargetIsa, CodegenError> {
     for (name, value) in options {
         flags.set(name, value).map_err(|error| CodegenError::Bug(format!("Cranelift's setting {name}: {error}")))?;
     }
-    let builder = cranelift_native::builder().map_err(|reason| CodegenError::Host(reason.to_string()))?;
+    let mut builder =
+        cranelift_native::builder_with_options(false).map_err(|reason| CodegenError::Host(reason.to_string()))?;
+    // Vectors of 128 bits are all that Cranelift makes, so that AVX-512 adds nothing that is worth code of its own.
+    match isa {
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => builder.enable("x86-64-v3"),
+    }
+    .map_err(|error| CodegenError::Host(format!("Cranelift's x86-64-v3: {error}")))?;
     builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))
 }
 

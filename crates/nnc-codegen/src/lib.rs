@@ -16,7 +16,7 @@ mod image;
 mod x64;
 
 pub use backend::Backend;
-pub use compile::host;
+pub use compile::target;
 pub use image::Image;
 
 use compile::Settings;
@@ -79,7 +79,7 @@ pub fn jit_to_measure(
 
 fn jit_with(program: &Program, settings: Settings, threads: NonZeroUsize) -> Result<(JITModule, FuncId), CodegenError> {
     settings.backend.check()?;
-    let builder = JITBuilder::with_isa(host()?, default_libcall_names());
+    let builder = JITBuilder::with_isa(target(settings.backend.isa())?, default_libcall_names());
     let mut module = JITModule::new(builder);
     let entry = compile::compile(program, settings, &mut module, threads, ENTRY)?;
     Ok((module, entry))
@@ -90,7 +90,7 @@ fn jit_with(program: &Program, settings: Settings, threads: NonZeroUsize) -> Res
 /// # Errors
 /// As [`jit`].
 pub fn object(program: &Program, backend: Backend, threads: NonZeroUsize) -> Result<Vec<u8>, CodegenError> {
-    let builder = ObjectBuilder::new(host()?, "program", default_libcall_names())?;
+    let builder = ObjectBuilder::new(target(backend.isa())?, "program", default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
     compile::compile(program, Settings { backend, marks: false }, &mut module, threads, ENTRY)?;
     module.finish().emit().map_err(|error| CodegenError::Bug(format!("the object file: {error}")))
@@ -109,7 +109,7 @@ pub fn image(program: &Program, backend: Backend, threads: NonZeroUsize) -> Resu
 /// # Errors
 /// As [`jit`].
 pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
-    dump::clif(program, host()?.as_ref())
+    dump::clif(program, target(Backend::Cranelift.isa())?.as_ref())
 }
 
 /// The kernels as assembly.
@@ -117,5 +117,5 @@ pub fn dump_clif(program: &Program) -> Result<String, CodegenError> {
 /// # Errors
 /// As [`jit`].
 pub fn dump_asm(program: &Program, backend: Backend) -> Result<String, CodegenError> {
-    dump::assembly(program, backend, host()?.as_ref())
+    dump::assembly(program, backend, target(backend.isa())?.as_ref())
 }

@@ -112,8 +112,10 @@ fn run_image(program: &Program, backend: Backend, buffers: &[Vec<u8>], expected:
     if !cfg!(target_arch = "x86_64") {
         return;
     }
-    let builder =
-        cranelift_jit::JITBuilder::with_isa(nnc_codegen::host().unwrap(), cranelift_module::default_libcall_names());
+    let builder = cranelift_jit::JITBuilder::with_isa(
+        nnc_codegen::target(backend.isa()).unwrap(),
+        cranelift_module::default_libcall_names(),
+    );
     let mut module = cranelift_jit::JITModule::new(builder);
     let mut signature = module.make_signature();
     signature.params.push(cranelift_codegen::ir::AbiParam::new(cranelift_codegen::ir::types::I64));

@@ -53,6 +53,21 @@ impl Engine {
         Self::Native(Backend::host())
     }
 
+    /// As [`Self::host`], for code that is to run on this machine.
+    ///
+    /// # Errors
+    /// [`DriverError::Usage`] if it lacks instructions that all code needs.
+    pub fn of_this_processor() -> Result<Self, DriverError> {
+        let backend = Backend::host();
+        match backend.check() {
+            Ok(()) => Ok(Self::Native(backend)),
+            Err(error) => {
+                let advice = format!("`--isa {}` makes it for other processors", backend.isa().name());
+                Err(DriverError::Usage(format!("{error}; {advice}")))
+            }
+        }
+    }
+
     /// What makes code where code is made.
     pub fn backend(self) -> Backend {
         match self {
@@ -182,6 +197,11 @@ pub fn check_sizes(graph: &Graph) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// Whether a program takes more than what it draws by.
+pub(crate) fn has_examples(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')))
+}
+
 /// Refuses a parameter or a state that this machine has no memory for: no batch is so small that it would fit.
 ///
 /// # Errors
@@ -192,7 +212,7 @@ fn check_residents(graph: &Graph) -> Result<(), DriverError> {
         _ => None,
     });
     // What begins a run has no other inputs than what is drawn by, and its results are parameters and states.
-    let begins = !graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')));
+    let begins = !has_examples(graph);
     let results = graph.outputs().iter().filter(|_| begins).map(|output| (&output.name, graph.ty(output.value)));
     let Some((path, ty)) = leaves.chain(results).max_by_key(|(_, ty)| ty.bytes()) else { return Ok(()) };
     memory::check(ty.bytes())
@@ -433,9 +453,7 @@ impl CompiledGraph {
     /// As [`CompiledGraph::run`].
     pub fn interpretation(&self, store: &Store) -> Result<interpret::Run, RunError> {
         self.interpreted(store).map_err(|error| match error {
-            interpret::InterpretError::OutOfRange { index, size, .. } => {
-                RunError::OutOfRange(format!(": {index} is not in 0..{size}"))
-            }
+            interpret::InterpretError::OutOfRange { fault, .. } => RunError::OutOfRange(format!(": {fault}")),
             interpret::InterpretError::Missing(name) | interpret::InterpretError::WrongType { name, .. } => {
                 RunError::NotResident(name)
             }

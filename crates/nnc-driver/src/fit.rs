@@ -7,7 +7,7 @@
 //! The plan knows neither how kernels are fused anew nor what is made in place, so what comes of it is lowered and
 //! measured, and planned for less where that was not enough.
 
-use crate::compiled::{Engine, lower};
+use crate::compiled::{Engine, has_examples, lower};
 use crate::error::DriverError;
 use crate::layout::runtime_layout;
 use crate::units::{bytes, bytes_or_more};
@@ -116,6 +116,8 @@ pub struct MemoryFault {
     pub culprits: Vec<Culprit>,
     /// How many bytes more lie there.
     pub others: usize,
+    /// Whether it works on examples, of which there may be fewer at a time.
+    pub has_examples: bool,
 }
 
 /// A tensor that memory is needed for.
@@ -179,6 +181,7 @@ impl MemoryFault {
             kernel: kernel.map(|kernel| kernel.name.clone()).unwrap_or_default(),
             culprits: named.iter().map(|buffer| Culprit::new(graph, buffer, kernel)).collect(),
             others: rest.iter().map(|buffer| buffer.bytes).sum(),
+            has_examples: has_examples(graph),
         }
     }
 }
@@ -206,7 +209,13 @@ impl fmt::Display for MemoryFault {
         if self.others > 0 {
             writeln!(f, "  {:>9}  others", size(self.others))?;
         }
-        write!(f, "try fewer examples at a time (`--set batch=N`, `--bind N=...`), smaller tensors, or more memory")
+        match self.has_examples {
+            true => write!(
+                f,
+                "try fewer examples at a time (`--set batch=N`, `--bind N=...`), smaller tensors, or more memory"
+            ),
+            false => write!(f, "it works on no examples: try smaller layers, or more memory"),
+        }
     }
 }
 

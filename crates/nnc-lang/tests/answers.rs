@@ -263,6 +263,8 @@ fn the_largest_of_many_scores_are_found_one_by_one() {
     // Each of 97 to 99 is there ten times, 98 among 1030 eleven times: the 25 largest end in 97, and all of it stays.
     assert_eq!(kept("1030"), 97_031.0);
     assert_eq!(kept("1000"), 97_030.0);
+    // Of few, all are compared with all: each is there four times, and the 25th is 93.
+    assert_eq!(kept("400"), 93_028.0);
 }
 
 /// The translation of the example by its cache says the same as the whole text anew for each word.

@@ -16,7 +16,9 @@
 //! instead of kept. Nothing may merge equal nodes after it.
 //!
 //! On entry a verified graph, every dim bound if it is to be lowered; on exit a verified graph without `grad`, and a
-//! partition of its nodes. Everything is deterministic; fuel stops the rewrites of step 3 after a number of them.
+//! partition of its nodes. Everything is deterministic. Fuel stops the rewrites after a number of them: those of step 3 and
+//! of `looked_up` one by one, while `absorb`, `layout`, `rescore` and `wavefront`, which change a graph as a whole or not
+//! at all, are one rewrite each. It does not stop what kernels cannot do without: `unfold`, `grad` and `half`.
 
 use crate::fuse::{self, FuseOptions, Partition};
 use crate::recompute::{self, Choice, Copies};
@@ -96,16 +98,16 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     let graph = runner.run("looked_up", &graph, |graph, fuel| everywhere(graph, fuel, &looked_up::multiply_tables))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
-    let mut graph = changed("half", graph, &mut runner, options.fast_math, half::widen_half)?;
+    let mut graph = widened(graph, &mut runner, options.fast_math)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
     if let Some(made) = rescore::rescore(&graph, &options.fuse) {
-        graph = runner.run("rescore", &graph, |_, _| made)?;
+        graph = runner.run("rescore", &graph, whole(made))?;
         graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     if let Some(made) = wavefront::block_loops(&graph, options.least_chain) {
-        graph = runner.run("wavefront", &graph, |_, _| made)?;
+        graph = runner.run("wavefront", &graph, whole(made))?;
         graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
@@ -140,7 +142,7 @@ pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
     let graph = clean_up(graph, &mut runner, false)?;
-    let graph = changed("half", graph, &mut runner, false, half::widen_half)?;
+    let graph = widened(graph, &mut runner, false)?;
     changed("absorb", graph, &mut runner, false, absorb::absorb_channels)
 }
 
@@ -152,7 +154,19 @@ fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Gr
     changed("layout", graph, runner, fast_math, layout::move_channels)
 }
 
-/// The graph after a pass that may have nothing to do, cleaned up if it had.
+/// Step 4. Kernels do not compute with 16 bits, so that it needs no fuel.
+fn widened(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
+    let Some(made) = half::widen_half(&graph) else { return Ok(graph) };
+    let graph = runner.run("half", &graph, |_, _| made)?;
+    clean_up(graph, runner, fast_math)
+}
+
+/// A graph that was made as a whole, as a pass of one rewrite: without fuel for it, the old one stays.
+fn whole(made: Graph) -> impl FnOnce(&Graph, &mut Fuel) -> Graph {
+    move |old, fuel| if fuel.spend() { made } else { old.clone() }
+}
+
+/// The graph after a pass of one rewrite that may have nothing to do, cleaned up if it had.
 fn changed(
     name: &'static str,
     graph: Graph,
@@ -161,7 +175,7 @@ fn changed(
     pass: impl FnOnce(&Graph) -> Option<Graph>,
 ) -> Result<Graph, OptError> {
     let Some(made) = pass(&graph) else { return Ok(graph) };
-    let graph = runner.run(name, &graph, |_, _| made)?;
+    let graph = runner.run(name, &graph, whole(made))?;
     clean_up(graph, runner, fast_math)
 }
 

@@ -4,7 +4,7 @@
 use nnc_graph::testing::random_inputs;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, TensorType, UnaryOp,
-    ValueId, WindowAttributes, WindowOp, interpret,
+    ValueId, WindowAttributes, WindowOp, interpret, text,
 };
 use nnc_opt::{Options, optimise};
 
@@ -310,4 +310,35 @@ fn graphs_with_few_channels_stay() {
     net.graph.add_output("y", y, OutputKind::Result);
     let optimised = optimise(&net.graph, &Options::default()).unwrap().graph;
     assert_eq!((count(&optimised, "conv"), count(&optimised, "conv_last")), (1, 0));
+}
+
+/// What changes a graph as a whole or not at all is one rewrite, and needs fuel for it.
+#[test]
+fn a_layout_is_one_rewrite() {
+    let (mut net, x) = Net::new(&[2, 3, 8, 8]);
+    let first = net.conv(x, 8, 3, (1, 1, 1));
+    let second = net.conv(first, 8, 3, (1, 1, 1));
+    net.graph.add_output("y", second, OutputKind::Result);
+    let count = |fuel: Option<u64>, pass: &str| {
+        let optimised = optimise(&net.graph, &Options { fuel, ..Options::default() }).unwrap();
+        let records = optimised.log.records.iter().filter(|record| record.pass == pass);
+        let is_moved = text::print(&optimised.graph).contains("conv_last");
+        (records.map(|record| record.rewrites).sum::<u64>(), is_moved)
+    };
+    assert_eq!(count(None, "layout"), (1, true));
+    assert_eq!(count(Some(0), "layout"), (0, false));
+}
+
+/// Kernels do not compute with 16 bits, fuel or not.
+#[test]
+fn halves_are_widened_without_fuel() {
+    let mut graph = Graph::new("half");
+    let ty = TensorType::new(DType::F16, Shape::of(&[4]));
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty }, &[]);
+    let y = graph.emit(Op::Unary(UnaryOp::Exp), &[x]);
+    graph.add_output("y", y, OutputKind::Result);
+    let optimised = optimise(&graph, &Options { fuel: Some(0), ..Options::default() }).unwrap();
+    let exp = optimised.graph.nodes().find(|(_, node)| matches!(node.op, Op::Unary(UnaryOp::Exp)));
+    assert_eq!(optimised.graph.ty(exp.unwrap().1.results[0]).dtype, DType::F32);
+    assert_eq!(optimised.log.rewrites(), 0);
 }

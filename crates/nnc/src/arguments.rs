@@ -4,7 +4,7 @@ mod compression;
 
 pub use compression::{Bits, Calibration, Compress, Prune, Quantise};
 
-use crate::values;
+use crate::values::{self, Processor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnc_driver::Engine;
 use nnc_driver::stage::Which;
@@ -123,7 +123,8 @@ pub struct EngineOptions {
     pub engine: Engine,
     #[command(flatten)]
     pub passes: PassOptions,
-    /// Stop the optimiser after this many rewrites, to find the one that breaks a program.
+    /// Stop the optimiser after this many rewrites, to find the one that breaks a program. What code cannot do without
+    /// is no rewrite: derivatives, and f32 in the place of floats of 16 bits.
     #[arg(long, value_name = "N", hide = true, value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass of the compiler took, and what came behind: lowering, code generation, linking.
@@ -305,8 +306,8 @@ pub struct Build {
     /// What native code is made for; each gives the same bits. Of several, as `avx512,avx2`, the executable takes the
     /// best that its machine has.
     #[arg(long, visible_alias = "engine", value_name = "ISA,...", default_value = "native", value_delimiter = ',',
-          value_parser = values::backend())]
-    pub isa: Vec<Engine>,
+          value_parser = values::processor())]
+    pub isa: Vec<Processor>,
     #[command(flatten)]
     pub passes: PassOptions,
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
@@ -367,7 +368,8 @@ pub struct Dump {
     pub program: Option<Which>,
     #[command(flatten)]
     pub passes: PassOptions,
-    /// Stop the optimiser after this many rewrites.
+    /// Stop the optimiser after this many rewrites. What code cannot do without is no rewrite: derivatives, and f32 in
+    /// the place of floats of 16 bits.
     #[arg(long, value_name = "N", value_parser = values::rewrites, allow_negative_numbers = true)]
     pub fuel: Option<u64>,
     /// Print how long each pass of the compiler took, and lowering.

@@ -11,9 +11,12 @@ use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
+/// What is best for the machine at hand.
+const NATIVE: &str = "native";
+
 /// What makes native code, best first, and what is said of it.
 const BACKENDS: [(&str, &str); 5] = [
-    ("native", "The best of the following that this machine has"),
+    (NATIVE, "The best of the following that this machine has"),
     ("avx512", "AVX-512, vectors of 512 bits"),
     ("avxvnni", "AVX2, FMA and AVX-VNNI, vectors of 256 bits"),
     ("avx2", "AVX2 and FMA, vectors of 256 bits"),
@@ -179,6 +182,24 @@ pub(crate) fn engine() -> impl TypedValueParser<Value = Engine> {
 /// What native code is made for.
 pub(crate) fn backend() -> impl TypedValueParser<Value = Engine> {
     engine_of(BACKENDS.into_iter())
+}
+
+/// What processors an executable is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Processor {
+    /// This machine's.
+    Host,
+    /// Those that run the code of an engine, whether this one does or not.
+    With(Engine),
+}
+
+/// As [`backend`], where `native` is told from the engine that it stands for.
+pub(crate) fn processor() -> impl TypedValueParser<Value = Processor> {
+    let named = |name: String| match name.as_str() {
+        NATIVE => Processor::Host,
+        name => Processor::With(Engine::from_name(name).unwrap_or_else(|| panic!("compiler bug: no engine `{name}`"))),
+    };
+    PossibleValuesParser::new(described(BACKENDS.into_iter())).map(named)
 }
 
 /// Which program of a file.

@@ -169,5 +169,15 @@ fn the_compiler_looks_at_the_processor() {
     let build = ["build", "digits.nn", "--weights", FLOATS, "--isa", "avx512", "-o"];
     ok(&folder, &[&build[..], &["here"]].concat());
     answer(&on(HASWELL, &folder, nnc, &[&build[..], &["there"]].concat()));
-    assert!(fs::read(folder.join("here")).unwrap() == fs::read(folder.join("there")).unwrap(), "the same bytes");
+    let is_same = || fs::read(folder.join("here")).unwrap() == fs::read(folder.join("there")).unwrap();
+    assert!(is_same(), "the same bytes");
+    for isa in ["avx2", "cranelift", "avx512,avx2"] {
+        let build = ["build", "digits.nn", "--weights", FLOATS, "--isa", isa, "-o"];
+        ok(&folder, &[&build[..], &["here"]].concat());
+        answer(&on(NEHALEM, &folder, nnc, &[&build[..], &["there"]].concat()));
+        assert!(is_same(), "the same bytes for {isa}");
+    }
+    let said = refusal(&on(NEHALEM, &folder, nnc, &["build", "digits.nn", "--weights", FLOATS, "-o", "none"]));
+    assert!(said.contains("this processor lacks avx, avx2") && said.contains("--isa avx2"), "{said}");
+    assert!(!folder.join("none").exists(), "nothing is written");
 }

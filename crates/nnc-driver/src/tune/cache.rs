@@ -4,7 +4,7 @@
 //! Specification"). A file's name is a hash of what was tuned; its three lines are a title, all that the choice holds
 //! for, and the choice. A file that does not read exactly so is passed over, as is a choice that lowering would not
 //! make by itself, so the folder may be lost, shared or damaged: nothing becomes wrong. A file is written beside its
-//! place and renamed, so that processes that tune at the same time never see halves.
+//! place and renamed, so that processes that tune at the same time never see halves; a link is replaced, not followed.
 
 use crate::compiled::Compiler;
 use nnc_data::write_atomically;
@@ -76,6 +76,10 @@ impl Cache {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
+        // The content of a link would go where it points, to a file that is none of the cache's.
+        if fs::symlink_metadata(&path).is_ok_and(|there| there.is_symlink()) {
+            fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         let text = format!("{TITLE}\n{}\n{choice}\n", self.subject(key));
         write_atomically(&path, |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())
     }
@@ -141,6 +145,30 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert_eq!(cache.get(KEY), None);
         assert!(cache.put(KEY, choice(3)).is_err());
+    }
+
+    /// Whatever a link in the folder points to stays as it is.
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(&folder.path().join("cache"));
+        cache.put(KEY, choice(3)).unwrap();
+        let path = cache.path(KEY).unwrap();
+        let note = folder.path().join("note");
+        for is_there in [true, false] {
+            fs::remove_file(&path).unwrap();
+            if is_there {
+                fs::write(&note, "precious").unwrap();
+            } else {
+                fs::remove_file(&note).unwrap();
+            }
+            std::os::unix::fs::symlink(&note, &path).unwrap();
+            cache.put(KEY, choice(5)).unwrap();
+            assert_eq!(fs::read_to_string(&note).ok().as_deref(), is_there.then_some("precious"));
+            assert!(fs::symlink_metadata(&path).unwrap().is_file());
+            assert_eq!(cache.get(KEY), Some(choice(5)));
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@ use super::Fault;
 use super::array::{Array, Data, indices, ravel};
 
 fn within(index: i64, size: usize) -> Result<usize, Fault> {
-    usize::try_from(index).ok().filter(|&at| at < size).ok_or(Fault { index, size })
+    usize::try_from(index).ok().filter(|&at| at < size).ok_or(Fault { index, length: 1, size })
 }
 
 /// A start from which `length` elements fit into `size`.
 fn start_within(start: &Array, length: usize, size: usize) -> Result<usize, Fault> {
     let index = start.to_ints()[0];
     let fits = usize::try_from(index).ok().filter(|&at| at.checked_add(length).is_some_and(|end| end <= size));
-    fits.ok_or(Fault { index, size })
+    fits.ok_or(Fault { index, length, size })
 }
 
 pub(super) fn dynamic_slice(x: &Array, start: &Array, axis: usize, dims: &[usize]) -> Result<Array, Fault> {

@@ -50,7 +50,7 @@ fn join(values: &[Tensor], ty: &TensorType) -> Tensor {
 /// A fault inside the body, told of the scan.
 fn at_scan(error: InterpretError, node: NodeId) -> InterpretError {
     match error {
-        InterpretError::OutOfRange { index, size, .. } => InterpretError::OutOfRange { node, index, size },
+        InterpretError::OutOfRange { fault, .. } => InterpretError::OutOfRange { node, fault },
         other => other,
     }
 }

@@ -36,14 +36,12 @@ pub enum InterpretError {
         /// What was given.
         given: String,
     },
-    /// A run-time index lies outside of its axis.
+    /// A run-time index lies outside of its axis, or elements from there on do.
     OutOfRange {
         /// The node that would have read or written there.
         node: NodeId,
-        /// The index.
-        index: i64,
-        /// The size of the axis.
-        size: usize,
+        /// What lies outside.
+        fault: Fault,
     },
     /// The graph is not one that can run: `grad` is left, or a dim is not bound.
     NotRunnable(String),
@@ -54,7 +52,7 @@ impl fmt::Display for InterpretError {
         match self {
             Self::Missing(name) => write!(f, "`{name}` was not given"),
             Self::WrongType { name, declared, given } => write!(f, "`{name}` is {declared}, but {given} was given"),
-            Self::OutOfRange { node, index, size } => write!(f, "{node}: index {index} is out of range 0..{size}"),
+            Self::OutOfRange { node, fault } => write!(f, "{node}: {fault}"),
             Self::NotRunnable(why) => f.write_str(why),
         }
     }
@@ -144,7 +142,7 @@ fn evaluate(
             let dims = ty.shape.sizes();
             apply(op, &arrays, ty.dtype, &dims)
                 .map(|array| array.into_tensor(ty.dtype))
-                .map_err(|fault| InterpretError::OutOfRange { node: id, index: fault.index, size: fault.size })
+                .map_err(|fault| InterpretError::OutOfRange { node: id, fault })
         }
     }
 }
@@ -158,10 +156,26 @@ fn leaf(name: &str, ty: &crate::TensorType, given: &BTreeMap<String, Tensor>) ->
     Ok(tensor.clone())
 }
 
-/// An index that lies outside of its axis.
-pub(crate) struct Fault {
-    pub(crate) index: i64,
-    pub(crate) size: usize,
+/// An index from which elements would have been read or written that do not lie on their axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The first of them.
+    pub index: i64,
+    /// How many they are.
+    pub length: usize,
+    /// The size of the axis.
+    pub size: usize,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, length, size } = self;
+        write!(f, "{index} is not in 0..{}", size + 1 - length)?;
+        if *length > 1 {
+            write!(f, ", where {length} of the {size} on the axis may begin")?;
+        }
+        Ok(())
+    }
 }
 
 /// Applies an op to arrays. Flat dispatch: one line for each op.

@@ -67,7 +67,19 @@ fn an_index_out_of_range_stops_the_run() {
     let at = graph.emit(Op::Constant(Tensor::from_f64(DType::I32, &[2], &[2., 3.])), &[]);
     graph.emit(Op::Gather { axis: 0, batch: 0 }, &[x, at]);
     let error = run(&graph, &given(&[("x", tensor(&[3, 2], &[0.; 6]))])).unwrap_err();
-    assert_eq!(error, InterpretError::OutOfRange { node: NodeId(2), index: 3, size: 3 });
+    assert_eq!(error, InterpretError::OutOfRange { node: NodeId(2), fault: Fault { index: 3, length: 1, size: 3 } });
+    assert!(error.to_string().ends_with(": 3 is not in 0..3"), "{error}");
+}
+
+#[test]
+fn a_slice_that_reaches_too_far_is_told_where_it_may_begin() {
+    let mut graph = Graph::new("slice");
+    let x = input(&mut graph, "x", &[5]);
+    let start = graph.emit(Op::Constant(Tensor::from_f64(DType::I64, &[], &[4.])), &[]);
+    graph.emit(Op::DynamicSlice { axis: 0, size: Dim::from(2i64) }, &[x, start]);
+    let error = run(&graph, &given(&[("x", tensor(&[5], &[0.; 5]))])).unwrap_err();
+    assert_eq!(error, InterpretError::OutOfRange { node: NodeId(2), fault: Fault { index: 4, length: 2, size: 5 } });
+    assert!(error.to_string().ends_with(": 4 is not in 0..4, where 2 of the 5 on the axis may begin"), "{error}");
 }
 
 #[test]

@@ -188,12 +188,20 @@ impl Elaborator<'_> {
             Value::Float(Some(number)) => format!("the float {}", shown(*number)),
             Value::Str(Some(text)) => format!("the string {text:?}"),
             Value::Bool(Some(truth)) => format!("the bool {truth}"),
-            Value::Tuple(items) => {
-                let parts: Vec<String> = items.iter().map(|item| self.describe(item)).collect();
-                format!("({})", parts.join(", "))
-            }
+            Value::Tuple(items) => self.describe_tuple(items),
             Value::Float(None) | Value::Str(None) | Value::Bool(None) => value.kind().to_owned(),
             Value::List(_) | Value::Function(_) | Value::Layer(_) | Value::Poison => value.kind().to_owned(),
+        }
+    }
+
+    /// A tuple in words: its parts, as far as a line holds them.
+    pub fn describe_tuple(&self, items: &[Value]) -> String {
+        const SHOWN: usize = 4;
+        let parts: Vec<String> = items.iter().take(SHOWN).map(|item| self.describe(item)).collect();
+        let parts = parts.join(", ");
+        match items.len() {
+            count if count > SHOWN => format!("({parts}, ...) of {count} parts"),
+            _ => format!("({parts})"),
         }
     }
 }

@@ -251,5 +251,6 @@ impl Elaborator<'_> {
         for (path, value) in outputs {
             self.first_values.add_output(&path, value, OutputKind::Result);
         }
+        self.first_values.name.push_str(".init");
     }
 }

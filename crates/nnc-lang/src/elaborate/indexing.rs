@@ -47,9 +47,23 @@ impl Elaborator<'_> {
         let result = match &base.0 {
             Value::Tensor(x) => self.index_tensor(*x, base.1, indices, span).map(Value::Tensor),
             Value::List(items) => self.index_list(items, indices, span).map(|entries| self.counted(entries, span)),
+            Value::Tuple(items) => self.index_tuple(items, base.1, indices),
             other => self.mismatch(other, "a tensor or a list", base.1),
         };
         result.unwrap_or(Value::Poison)
+    }
+
+    /// Reports that parts of a tuple are taken by a dot.
+    fn index_tuple(&mut self, items: &[Value], base: Span, indices: &[Index]) -> Option<Value> {
+        let message = format!("expected a tensor or a list, found {}", self.describe_tuple(items));
+        let part = match indices {
+            [Index::At(Value::Int(dim), _)] => dim.as_number().and_then(|at| usize::try_from(at).ok()),
+            _ => None,
+        };
+        let part = part.filter(|&at| at < items.len()).unwrap_or(0);
+        let help = format!("a tuple's parts are `.0`, `.1`, ...: write `.{part}`");
+        self.report(Diagnostic::new(Code::E0311, base, message).help(help));
+        None
     }
 
     fn index_tensor(&mut self, x: ValueId, base: Span, indices: &[Index], span: Span) -> Option<ValueId> {

@@ -2,6 +2,7 @@
 
 use crate::arguments::Build;
 use crate::terminal::{self, GOOD, STRONG};
+use crate::values::Processor;
 use crate::{Failure, output, setup};
 use nnc_driver::Engine;
 use nnc_driver::answer::AnswerGraphs;
@@ -23,7 +24,7 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
              belong together with `--bind N=64`"
         ));
     }
-    let engines = engines(&options.isa);
+    let engines = engines(&options.isa)?;
     let mut compiler = setup::native(None, engines[0], options.passes)?;
     setup::note_oddities(&project, &graphs, (options.weights.as_deref(), &loaded))?;
     let file = (options.weights.as_deref(), &mut loaded);
@@ -39,9 +40,24 @@ pub(crate) fn run(options: &Build) -> Result<(), Failure> {
 }
 
 /// What code is made for, best first, and for each instruction set once, whatever order they were named in.
-fn engines(asked: &[Engine]) -> Vec<Engine> {
-    let mut engines = asked.to_vec();
+fn engines(asked: &[Processor]) -> Result<Vec<Engine>, Failure> {
+    let engine = |&asked: &Processor| match asked {
+        Processor::Host => Ok(Engine::of_this_processor()?),
+        Processor::With(engine) => Ok(engine),
+    };
+    let mut engines = asked.iter().map(engine).collect::<Result<Vec<Engine>, Failure>>()?;
     engines.sort_by_key(|engine| std::cmp::Reverse(engine.backend()));
-    engines.dedup_by_key(|engine| engine.backend().isa());
-    engines
+    engines.dedup();
+    let mut kept: Vec<Engine> = vec![];
+    for engine in engines {
+        match kept.iter().find(|other| other.backend().isa() == engine.backend().isa()) {
+            Some(other) => terminal::print_warning(&format!(
+                "no code of `{}` is made: `{}` is for the same processors, and better",
+                engine.name(),
+                other.name()
+            )),
+            None => kept.push(engine),
+        }
+    }
+    Ok(kept)
 }

@@ -71,6 +71,17 @@ fn conv_transpose(call: &mut Call<'_, '_>) -> Option<Value> {
         return call.fail(Code::E0301, 1, message);
     }
     let attributes = conv_attributes(call, axes, 5)?;
+    if tx.shape[1] != tw.shape[0] {
+        let message = format!("{tx} has {} channels, the weights {tw} take {}", tx.shape[1], tw.shape[0]);
+        let help = "the weights are [channels of the input, channels of the result / groups, ...kernel]";
+        return call.fail_with_help(Code::E0301, 1, message, help.to_owned());
+    }
+    if let (Some(channels), Some(groups)) = (tx.shape[1].as_number(), attributes.groups.as_number())
+        && (groups < 1 || channels % groups != 0)
+    {
+        let message = format!("{channels} channels of {tx} do not divide into {groups} groups");
+        return call.fail(Code::E0301, if call.has(6) { 6 } else { 0 }, message);
+    }
     let more = call.per_axis(4, axes, 0)?;
     for (more, stride) in more.iter().zip(&attributes.stride) {
         let (Some(more), Some(stride)) = (more.as_number(), stride.as_number()) else { continue };

@@ -107,7 +107,7 @@ pub(super) fn answer(builder: Builder<'_>, name: Option<&str>) -> Result<Graph, 
 
 /// The first values of what the elaborations own, those of the first one first.
 pub(super) fn first_values(name: &str, elaborators: [&Elaborator<'_>; 2]) -> Graph {
-    let mut graph = Graph::new(name);
+    let mut graph = Graph::new(&format!("{name}.init"));
     let mut known: BTreeSet<&str> = BTreeSet::new();
     for elaborator in elaborators {
         let entries = elaborator.store.entries().iter();
