@@ -84,7 +84,9 @@ fn work_of(graph: &Graph, path: &str) -> Option<u64> {
     needed.try_fold(0u64, |sum, node| {
         let work = match &node.op {
             Op::Scan(scan) => product([&scan.length])?.checked_mul(work_of(&scan.body, path)?)?,
-            _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => multiply_adds(graph, node)?,
+            _ if graph.origin_of(node).is_some_and(|origin| is_within(&origin.path, path)) => {
+                multiply_adds(graph, node)?
+            }
             _ => 0,
         };
         sum.checked_add(work)

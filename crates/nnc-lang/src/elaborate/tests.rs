@@ -227,7 +227,7 @@ fn too_much_work_is_an_error_and_no_hang() {
 #[test]
 fn what_doubles_is_an_error_and_takes_no_memory() {
     for body in ["l = (l, l)", "l = [l, l]", "l = l + l"] {
-        for start in ["[1, 2]", ""ab""] {
+        for start in ["[1, 2]", "\"ab\""] {
             let text = format!(
                 "fn f(x: f32[N]) -> f32[N] {{
                     l = {start}
