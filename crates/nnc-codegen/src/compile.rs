@@ -50,9 +50,13 @@ pub fn target(isa: Isa) -> Result<OwnedTargetIsa, CodegenError> {
         cranelift_native::builder_with_options(false).map_err(|reason| CodegenError::Host(reason.to_string()))?;
     // Vectors of 128 bits are all that Cranelift makes, so that AVX-512 adds nothing that is worth code of its own.
     match isa {
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => builder.enable("x86-64-v3"),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => {
+            // Cranelift's x86-64-v3 lacks AVX, without which it makes nothing of AVX2 and FMA.
+            for name in ["x86-64-v3", "has_avx"] {
+                builder.enable(name).map_err(|error| CodegenError::Host(format!("Cranelift's {name}: {error}")))?;
+            }
+        }
     }
-    .map_err(|error| CodegenError::Host(format!("Cranelift's x86-64-v3: {error}")))?;
     builder.finish(settings::Flags::new(flags)).map_err(|error| CodegenError::Host(error.to_string()))
 }
 
