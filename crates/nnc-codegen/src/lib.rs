@@ -1,7 +1,7 @@
 //! Loop kernels to machine code.
 //!
 //! Kernels go through one of two backends ([`Backend`]): Cranelift, with vectors of 128 bits, or `x64`, with those of
-//! AVX2 or AVX-512. They give the same bits. The straight line of launches between them is Cranelift's.
+//! AVX2, with AVX-VNNI or without, or AVX-512. They give the same bits. The straight line of launches between them is Cranelift's.
 //!
 //! [`jit`] compiles a [`Program`] into memory, [`object()`] into an object file, [`image()`] into bytes that a built
 //! executable maps as they are. All three put the same functions through one door, [`cranelift_module::Module`].

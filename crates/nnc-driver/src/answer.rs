@@ -278,7 +278,8 @@ impl AnswerGraphs {
     pub fn with_mixed(mut self, project: &Project) -> Self {
         let few = self.rows.max(2);
         // Programs that cannot be made for so many rows are run on fewer.
-        if let (Ok(few), Ok(more)) = (self.made(project, few), self.made(project, few + 1)) {
+        let made = |rows: usize| self.made(project, rows).ok().filter(|graph| project.is_bounded(graph));
+        if let (Some(few), Some(more)) = (made(few), made(few + 1)) {
             self.mixed = rows::mixed(&few, &more).iter().map(shown).collect();
         }
         self

@@ -1,6 +1,7 @@
 //! A `.nn` file with what it uses, read and checked.
 
 use crate::checkpoint::Checkpoint;
+use crate::compiled::check_sizes;
 use crate::error::DriverError;
 use crate::prune::channels::adopt_channels;
 use crate::quantise::file;
@@ -230,6 +231,12 @@ impl Project {
         let graph = self.checked(graph)?;
         self.refuse_outgrown(&graph)?;
         channels::shrink(&graph, &self.channels).map_err(Self::does_not_fit)
+    }
+
+    /// Whether a program, as the front end makes it, has tensors of sizes that there are, and derivatives of it can be
+    /// made: where neither is said yet.
+    pub(crate) fn is_bounded(&self, graph: &Graph) -> bool {
+        check_sizes(graph).is_ok() && grad::outgrows(graph, NODES).is_none()
     }
 
     /// Reports a `grad` that makes a program too large, as when many are nested: what it becomes only the passes know.

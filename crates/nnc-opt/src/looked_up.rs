@@ -37,6 +37,8 @@ pub fn multiply_tables(graph: &Graph, fuel: &mut Fuel) -> Graph {
                 let [table, matrix, indices] =
                     [found.table, found.matrix, found.indices].map(|value| rewriter.value(value));
                 let multiplied = rewriter.emit(found.product, &[table, matrix]);
+                // An index out of range is told at the line that looks it up.
+                rewriter.at(graph.value(node.operands[0]).node);
                 let rows = rewriter.emit(Op::Gather { axis: 0, batch: 0 }, &[multiplied, indices]);
                 rewriter.replace(node.results[0], rows);
             }

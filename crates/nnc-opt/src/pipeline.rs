@@ -133,7 +133,8 @@ pub fn recomputed(optimised: &Optimised, choice: &Choice, options: &Options) -> 
     Ok(Optimised { graph, partition, winograd: optimised.winograd, copies, log })
 }
 
-/// Steps 1 to 5 but for the layout, on a graph that updates no parameter: what is quantised.
+/// Steps 1 to 5 but for tables and the layout, on a graph that updates no parameter: what is quantised, product by
+/// product as the program has them.
 ///
 /// # Errors
 /// As [`optimise`].

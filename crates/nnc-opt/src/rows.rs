@@ -7,7 +7,8 @@
 //!
 //! The analysis follows where the rows lie: along one axis of a value, `inner` neighbouring places of it for each row,
 //! as `[N, T]` has them after it was flattened. It looks at the program for `n` and for `n + 1` rows side by side, so
-//! that it knows axes of rows from others of their size, and sees constants that are made of `N`. What it cannot follow
+//! that it knows axes of rows from others of their size, and sees constants that are made of `N`, unless these are alike
+//! for `n` and `n + 1`, as `N / 4` may be. A number that is drawn is as independent as its place. What it cannot follow
 //! counts as mixed. Cost: linear in the nodes, but for loops, whose bodies are gone through until what they carry
 //! stays.
 
@@ -149,6 +150,7 @@ impl Site<'_> {
             }
             (Op::Reshape(shape), _) => self.moved(|axis| reshaped(axis, &self.ty(0).shape, shape, self.size()?)),
             (Op::Transpose(order), _) => self.along(|axis| order.iter().position(|&from| from == axis)),
+            (Op::Broadcast { .. }, _) if self.operands[0] == Rows::Same => self.repeated(),
             (Op::Broadcast { axes, .. }, _) => self.along(|axis| axes.get(axis).copied()),
             (Op::Slice(few), Op::Slice(more)) => {
                 let is_same = |axis: usize| few[axis] == more[axis];
@@ -200,6 +202,15 @@ impl Site<'_> {
             Some(axis) => Some(Rows::Along(Axis { axis, inner: 1 })),
             None => (few == more).then_some(Rows::Same),
         }
+    }
+
+    /// What is the same for all rows, repeated for each of them: so many places of the axis that grows are a row's.
+    fn repeated(&self) -> Option<Rows> {
+        let (few, more) = self.result_types();
+        let Some(axis) = row_axis(few, more) else { return (few == more).then_some(Rows::Same) };
+        let [few, more] = [few, more].map(|ty| ty.shape[axis].as_number());
+        let inner = usize::try_from(more?.checked_sub(few?)?).ok()?;
+        Some(Rows::Along(Axis { axis, inner }))
     }
 
     /// Numbers of places: those of rows are of no one row.
@@ -355,12 +366,15 @@ fn shifted(rows: Rows, place: impl Fn(usize) -> Option<usize>) -> Option<Rows> {
 
 /// Where `rows` rows lie after a reshape, which keeps the order of elements: a row is so many neighbouring ones.
 fn reshaped(from: Axis, old: &Shape, new: &Shape, rows: usize) -> Option<Axis> {
-    let behind = |shape: &Shape, axis: usize| shape[axis + 1..].iter().map(Dim::size).product::<usize>();
-    let one = from.inner * behind(old, from.axis);
-    let holds = |&axis: &usize| {
-        let stride = behind(new, axis);
-        one.is_multiple_of(stride) && (new[axis].size() * stride).is_multiple_of(one * rows)
+    let behind = |shape: &Shape, axis: usize| {
+        shape[axis + 1..].iter().map(Dim::size).try_fold(1usize, |places, size| places.checked_mul(size))
     };
-    let axis = (0..new.rank()).find(holds)?;
-    Some(Axis { axis, inner: one / behind(new, axis) })
+    let one = from.inner.checked_mul(behind(old, from.axis)?)?;
+    let all = one.checked_mul(rows)?;
+    let inner = |axis: usize| {
+        let stride = behind(new, axis)?;
+        let is_whole = one.is_multiple_of(stride) && new[axis].size().checked_mul(stride)?.is_multiple_of(all);
+        is_whole.then(|| one.checked_div(stride))?
+    };
+    (0..new.rank()).find_map(|axis| Some(Axis { axis, inner: inner(axis)? }))
 }

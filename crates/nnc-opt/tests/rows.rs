@@ -56,6 +56,7 @@ fn rows_that_are_computed_by_themselves_are_not_told() {
         ("f32[N, 6]", "h = zeros([2, N, 6]); return h[1] + x[:, 0]"),
         ("f32[N, 6]", "y, _ = scan s in x axis 1 with h = zeros([N, 6]) { h = tanh(h + s); yield h }; return y[:, -1]"),
         ("f32[N, 4, 6]", "return x + f32(iota(6)) + f32(len(x[0]))"),
+        ("f32[N, 24]", "return reshape(ones([N * 4, 6]), [N, 24]) + flatten(x)"),
     ] {
         assert_eq!(of(result, body), [], "{body}");
     }
@@ -74,6 +75,10 @@ fn what_is_made_over_the_batch_is_told_with_what_makes_it() {
         ("f32[N, 4, 6]", "return concat([x[1..], x[0..1]])", "slice"),
         ("f32[N, 6]", "y, _ = scan s in x[:, 0] axis 0 with h = zeros([6]) { h = h + s; yield h }; return y", "scan"),
         ("f32[N, 4, 6]", "return grad(sum(sum(x, axis=0) ** 3), wrt=x)", "reduce"),
+        ("f32[N, 4, 6]", "return x * sum(ones([N]))", "reduce"),
+        ("f32[N, 6]", "return x[:, 0] + ones([1, N]) @ ones([N, 6])", "dot"),
+        ("f32[N, 6]", "return x[:, 0] + update(zeros([N, 6]), ones([1, 6]), 0)", "dynamic_update"),
+        ("f32[N, 6]", "return x[:, 0] * concat([zeros([1, 1]), ones([N - 1, 1])])", "concat"),
     ] {
         assert_eq!(of(result, body), [("result".to_owned(), op)], "{body}");
     }

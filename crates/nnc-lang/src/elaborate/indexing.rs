@@ -46,7 +46,7 @@ impl Elaborator<'_> {
     pub fn index(&mut self, base: &Operand, indices: &[Index], span: Span) -> Value {
         let result = match &base.0 {
             Value::Tensor(x) => self.index_tensor(*x, base.1, indices, span).map(Value::Tensor),
-            Value::List(items) => self.index_list(items, indices, span).map(|entries| self.counted(entries, span)),
+            Value::List(items) => self.index_list(items, indices, span),
             Value::Tuple(items) => self.index_tuple(items, base.1, indices),
             other => self.mismatch(other, "a tensor or a list", base.1),
         };
@@ -201,9 +201,9 @@ impl Elaborator<'_> {
                     usize::try_from(place).ok().map(|place| place.min(items.len()))
                 };
                 let (start, end) = (bound(from, 0)?, bound(to, items.len())?);
-                Some(Value::list(items.get(start..end).unwrap_or_default().to_vec()))
+                Some(self.counted(Value::list(items.get(start..end).unwrap_or_default().to_vec()), span))
             }
-            Index::All(_) | Index::Rest(_) => Some(Value::list(items.to_vec())),
+            Index::All(_) | Index::Rest(_) => Some(self.counted(Value::list(items.to_vec()), span)),
             Index::New(at) => {
                 self.report(Diagnostic::new(Code::E0307, *at, "`new` is for tensors"));
                 None
