@@ -41,11 +41,14 @@ fn every_engine_turns_a_matrix() {
 /// The kernel interpreter turns them as the graph interpreter does, to the bit.
 #[test]
 fn nothing_is_moved_elsewhere() {
+    let mut in_squares = 0;
     for (seed, graph) in cases().iter().enumerate() {
         let given = random_inputs(graph, seed as u64);
         let expected = interpret::run(graph, &given).unwrap();
         let lowered = common::graphs::lowered(graph, &FuseOptions::ALL, 16).unwrap();
+        in_squares += lowered.report.iter().filter(|kernel| kernel.how.contains("turned in squares")).count();
         let found = nnc_kernel::plan::run::run(&lowered, &given).unwrap();
         assert_eq!(&found.outputs["y"], expected.output("y").unwrap(), "case {seed}");
     }
+    assert!(in_squares > cases().len() / 2, "only {in_squares} of {} go by squares", cases().len());
 }

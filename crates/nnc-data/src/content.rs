@@ -147,15 +147,20 @@ pub(crate) fn read_raw(path: &Path, role: Role) -> Result<Vec<u8>> {
     if let Some(why) = refused {
         return Err(DataError::new(ErrorKind::Unreadable, path, why));
     }
-    let room = room();
-    if usize::try_from(metadata.len()).unwrap_or(usize::MAX) > room {
-        return Err(too_large(path, &format!("has {} MB", metadata.len() >> 20), room));
+    if metadata.len() > ALWAYS_FITS {
+        let room = room();
+        if usize::try_from(metadata.len()).unwrap_or(usize::MAX) > room {
+            return Err(too_large(path, &format!("has {} MB", metadata.len() >> 20), room));
+        }
     }
     let mut file = File::open(path).map_err(|cause| cannot_read(path, &cause, role))?;
     let mut content = Vec::new();
     file.read_to_end(&mut content).map_err(|cause| cannot_read(path, &cause, role))?;
     Ok(content)
 }
+
+/// Bytes of a file for which the memory that is free is not asked for: a folder may have many of such.
+const ALWAYS_FITS: u64 = 1 << 24;
 
 /// The most bytes that a file may have, packed or not: half of the memory that is free. Any number where that cannot be
 /// told.

@@ -205,7 +205,9 @@ fn what_does_not_fit_is_refused() {
 
 /// Records that are lies, each told in one sentence.
 fn broken_records(folder: &Path) {
-    for (numbers, told) in [([9, 64, 0], "no number of bits"), ([8, 48, 0], "no such"), ([4, 64, 0], "is lacking")] {
+    for (numbers, told) in
+        [([9, 64, 0], "no number of bits"), ([8, 48, 0], "other than its record"), ([4, 64, 0], "is lacking")]
+    {
         altered(folder, "int8.safetensors", "broken.safetensors", |tensors| {
             tensors.insert("$stored.dense_1.w".to_owned(), Stored::whole(&[3], &numbers));
         });

@@ -83,7 +83,7 @@ fn lacks(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> String {
     let path = matrix.stored_path();
     if let Some(stored) = tensors.get(&path) {
         let form = matrix.form.name();
-        return format!("`{path}` is {}, which is no {form} as its record `{RECORD}{}` says", stored.ty(), matrix.path);
+        return format!("`{path}` is {}, other than its record `{RECORD}{}` of {form} says", stored.ty(), matrix.path);
     }
     format!("there is a record for the stored `{}`, but no such `{}`", matrix.path, matrix.stored_path())
 }
