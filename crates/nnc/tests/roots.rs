@@ -198,3 +198,14 @@ fn odd_weights_are_told_once() {
     assert!(odd.contains("nothing takes `a`, `b`, `c` and 1 more"), "{odd}");
     assert!(odd.contains("`a`, `b`, `c` and 1 more hold a NaN or an infinity"), "{odd}");
 }
+
+/// A default that its dtype cannot hold is told where it stands.
+#[test]
+fn a_default_that_does_not_fit_is_an_error() {
+    for default in ["i8 = 200", "f32 = 1.0e60", "f16 = 70000.0"] {
+        let source = format!("model M(x: f32[N, 3], s: {default}) -> f32[N, 3] {{ return x * f32(s) }}");
+        let (_keep, folder) = folder(&source);
+        let said = fails(&folder, &["run", "m.nn", "--input", "x=x.csv"]);
+        assert!(said.contains("E0308") && said.contains("m.nn:1:"), "{default}: {said}");
+    }
+}

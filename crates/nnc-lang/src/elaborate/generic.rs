@@ -121,12 +121,23 @@ impl Elaborator<'_> {
     fn bind_left_out(&mut self, function: &Function, param: &Param) -> bool {
         let Some(default) = &param.default else { return true };
         let is_number = |value: &Value| matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
-        if has_no_axes(&param.ty) && is_number(&self.eval(default)) {
-            return self.bind_input(param);
+        if has_no_axes(&param.ty) {
+            let value = self.eval(default);
+            if is_number(&value) {
+                return self.bind_input(param) && self.is_scalar_of(param, &value, default.span);
+            }
         }
         let mut later = Vec::new();
         self.bind_default(param, default, &mut later);
         self.settle(function, later, default.span)
+    }
+
+    /// Whether a number is one of the dtype that a scalar is bound with; reports what is not.
+    fn is_scalar_of(&mut self, param: &Param, number: &Value, place: Span) -> bool {
+        let binding = self.frames.last().and_then(|frame| frame.bindings.get(&param.name.text));
+        let Some(Value::Tensor(scalar)) = binding.map(|binding| binding.value.clone()) else { return true };
+        let dtype = self.ty(scalar).dtype;
+        self.scalar_from(&param.name, dtype, number, place).is_some()
     }
 
     /// Binds a compile-time parameter that is still open to its default, or to an unknown.
