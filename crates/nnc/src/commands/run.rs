@@ -30,15 +30,19 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     let mut given = Givens::new(&options.input);
     let sizes = taken.sizes(&given.tensors(&taken)?)?;
     setup::note_choices(&project, &options.file, &sizes)?;
-    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?.with_mixed(&project);
+    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut compiler = setup::compiler(&options.engine)?;
     setup::note_oddities(&project, &graphs, (options.weights.as_deref(), &loaded))?;
     let file = (options.weights.as_deref(), &mut loaded);
     let mut store = setup::weights(&project, &graphs, file, compiler.threads())?;
     setup::tune(options.tuning, &mut compiler, &graphs.graph, &mut store)?;
+    let outlined = outline(&graphs.subject(&loaded));
+    let inputs = given.columns(&outlined)?;
+    let is_one_call = outlined.rows(&inputs).map_err(|error| error.to_string())? == outlined.batch;
+    // To know whether rows depend on one another takes two more programs.
+    let graphs = if is_one_call { graphs } else { graphs.with_mixed(&project) };
     let subject = graphs.subject(&loaded);
     let manifest = &outline(&subject);
-    let inputs = given.columns(manifest)?;
     let rows = manifest.rows(&inputs).map_err(|error| error.to_string())?;
     if let Some(remark) = manifest.remark_on(rows) {
         terminal::print_warning(&remark);
