@@ -44,7 +44,7 @@ pub fn mixed(few: &Graph, more: &Graph) -> Vec<Mixed> {
             Some(Rows::Along(_)) | None => None,
             Some(Rows::Mixed(id)) => {
                 let node = few.node(id);
-                Some((node.op.name(), node.origin.map(|origin| few.origin(origin).clone())))
+                Some((node.op.name(), few.origin_of(node).cloned()))
             }
         };
         Some(Mixed { output: output.name.clone(), by })

@@ -91,7 +91,7 @@ fn expand_grads(graph: &Graph, most: usize) -> Result<Graph, TooLarge> {
         let before = rewriter.graph().node_count();
         let gradients = gradients_within(rewriter.graph_mut(), operands[0], &operands[1..], most);
         if is_larger(rewriter.graph(), before, most) {
-            return Err(TooLarge(node.origin.map(|origin| graph.origin(origin).clone())));
+            return Err(TooLarge(graph.origin_of(node).cloned()));
         }
         node.results.iter().zip(gradients).for_each(|(&old, new)| rewriter.replace(old, new));
     }
