@@ -28,7 +28,8 @@ fn alternatives(lowered: &Lowered) -> Vec<Alternatives> {
 
 #[test]
 fn every_schedule_gives_the_same_bits() {
-    for graph in [dot(40, 96, 70), dot(2, 300, 33), dot(130, 20, 24), conv(8, 14, 24, 3), conv(16, 9, 40, 1)] {
+    let products = [dot(40, 96, 70), dot(2, 300, 33), dot(130, 20, 24), dot(66, 530, 70)];
+    for graph in products.into_iter().chain([conv(8, 14, 24, 3), conv(16, 9, 40, 1)]) {
         let optimised = optimised(&graph);
         let given = random_inputs(&graph, 7);
         let mut first: Option<Finished> = None;
@@ -50,6 +51,29 @@ fn every_schedule_gives_the_same_bits() {
             }
             assert!(others > 0, "{lanes} lanes: a product has other schedules");
         }
+    }
+}
+
+/// How the product of a graph is cut, in words.
+fn how(graph: &Graph, lanes: u8) -> String {
+    let optimised = optimised(graph);
+    let lowered = lower(&optimised.graph, &optimised.partition, &Target::new(lanes)).unwrap();
+    lowered.report.iter().find(|kernel| kernel.name == "dot").unwrap().how.clone()
+}
+
+/// All terms of a product of many rows are added in registers as long as a panel with them stays in the second cache;
+/// the rows, whose distance is a page here, must not crowd the lines of the first.
+#[test]
+fn all_terms_are_added_at_a_time_where_a_panel_of_them_stays() {
+    for lanes in [8, 16] {
+        let large = how(&dot(1024, 1024, 1024), lanes);
+        assert!(large.contains("1024 terms at a time, packed by each"), "{large}");
+        let rows: usize = large.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(rows <= 6, "{large}");
+        let few = how(&dot(32, 1024, 1024), lanes);
+        assert!(few.contains(" 256 terms at a time"), "{few}");
+        let deep = how(&dot(1024, 16_384, 64), lanes);
+        assert!(!deep.contains("16384 terms"), "{deep}");
     }
 }
 

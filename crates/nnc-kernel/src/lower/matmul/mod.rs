@@ -3,7 +3,8 @@
 //! A task owns a block of C: all its rows by as many panels of columns as keep the packed block of B in the second
 //! cache, or, when columns alone make too few tasks, some of the rows as well. It packs the block of B once and walks
 //! down the rows, a tile's rows at a time: these stay in the first cache while the panels of B stream by (Goto and van
-//! de Geijn 2008, with A and B exchanged). If rows are cut, too, a phase of its own packs all of B for everybody.
+//! de Geijn 2008, with A and B exchanged). If rows are cut, too, a phase of its own packs all of B for everybody. Where
+//! a panel with all terms stays in the second cache, a tile adds them all, and no sums wait in memory ([`shape`]).
 //!
 //! Each element of C is the sum over k in order, by fused multiply-adds, whatever the blocks. Only if there are few
 //! results and many terms is k cut, into parts of a length that the shape alone decides; a last phase adds the parts in

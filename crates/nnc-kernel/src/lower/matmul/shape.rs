@@ -3,7 +3,7 @@
 //! All of it follows from the shapes and the target; nothing from the number of threads.
 
 use super::product::{Gather, Lies};
-use super::tile::Tile;
+use super::tile::{self, Tile};
 use super::words::Factors;
 use crate::ir::{Elem, Memory, Target};
 use crate::lower::Lowering;
@@ -21,6 +21,10 @@ pub const PACKED: usize = 64 << 10;
 /// The most terms of a packed block: enough to add without leaving the registers, and so few that a task has the
 /// columns that a tile's rows of A, brought together once, are worth.
 const SLAB: usize = 256;
+/// The most elements of a panel of B with all terms, for which they are added without leaving the registers.
+const WHOLE: usize = PACKED + PACKED / 4;
+/// The fewest rows that read such a panel.
+const WHOLE_ROWS: usize = 64;
 /// Multiply-adds of a task that is worth waking a thread for.
 const TASK_PRODUCTS: usize = 1 << 20;
 /// As [`TASK_PRODUCTS`], of a task without which a thread would have nothing to do.
@@ -51,10 +55,10 @@ pub const SHARED_LINES: usize = 4096;
 const WAYS: usize = 7;
 /// The most products of a batch whose tasks are looked at one by one.
 const SIMULATED: usize = 4;
-/// Packing a panel of B, as a share of the time of one tile of it.
-const PACK_COST: f64 = 0.8;
-/// Reading a panel of B that another core may have packed: its lines come from that core's cache.
-const READ_COST: f64 = 1.5;
+/// Packing a panel of B takes as long as multiplying it by so many rows for each lane of a vector.
+const PACK_ROWS: f64 = 1.0;
+/// Reading a panel of B that another core may have packed, beside packing it: its lines come from that core's cache.
+const READ_COST: f64 = 2.0;
 /// Reading a tile's rows of A from far away.
 const ROWS_COST: f64 = 0.3;
 /// A task besides what it does, in tiles.
@@ -110,6 +114,30 @@ impl Operands {
             Right::Strided(_) => tile.narrowed(self.size().1, target),
             Right::Windows(_) => tile,
         }
+    }
+
+    /// The parts that k is cut into, by the shape alone.
+    fn parts(&self) -> Split {
+        let (rows, columns) = self.size();
+        let (batch, depth) = (&self.left.layout.dims[..self.batch], self.left.layout.dims[self.batch + 1]);
+        match &self.right {
+            Right::Strided(_) => parts(batch.iter().product::<usize>() * rows * columns, depth),
+            Right::Windows(_) => Split::new(depth, depth, 1),
+        }
+    }
+
+    /// Whether a tile adds all terms of a part at a time, though they are many: a panel of B and the rows of A, which
+    /// are read where they lie, stay in the caches meanwhile. Sums then need not wait in memory, and as a task has all
+    /// rows, no column is packed twice.
+    fn adds_all(&self, tile: &Tile) -> bool {
+        let (strides, part) = (&self.left.layout.strides[self.batch..], self.parts().grain as usize);
+        let apart = strides[0].unsigned_abs() as usize * self.elem.size();
+        matches!(self.right, Right::Strided(_))
+            && strides[1] == 1
+            && part > SLAB
+            && part * tile.columns() <= WHOLE
+            && self.size().0 >= WHOLE_ROWS
+            && tile.rows <= tile::most_rows(apart)
     }
 
     /// All that choices depend on, in words.
@@ -238,11 +266,15 @@ impl Shape {
         (Self::uncut(operands, tile, lowering.target).0.cut((choice.rows, choice.columns)), Some(found))
     }
 
-    /// The register tile of least cost.
+    /// The register tile of least cost, of those that add all terms at a time if one does.
     fn tile(lowering: &Lowering<'_>, operands: &Operands) -> Tile {
         let (rows, columns) = operands.size();
-        let tile = Tile::choose(rows, columns, lowering.lanes_of(operands.elem), lowering.target);
-        operands.narrowed(tile, lowering.target)
+        let (elements, target) = ((lowering.lanes_of(operands.elem), Factors::One), lowering.target);
+        let adds_all = |tile: &Tile| operands.adds_all(tile);
+        let ranked = || Tile::ranked_among(rows, columns, elements, (target, &|_| true)).into_iter();
+        let has_many_terms = operands.parts().grain as usize > SLAB;
+        let whole = has_many_terms.then(|| ranked().map(|(tile, _)| tile).find(adds_all)).flatten();
+        operands.narrowed(whole.unwrap_or_else(|| Tile::choose_for(rows, columns, elements, target)), target)
     }
 
     /// The register tiles of least cost, that of [`Self::tile`] first.
@@ -263,12 +295,12 @@ impl Shape {
         let few = rows <= 2 * tile.rows || operands.right.is_near(axis, &tile, operands.elem);
         let direct = few && operands.right.is_side_by_side(axis, &tile, target);
         let (unit, step) = operands.right.units(&tile);
-        let parts = match &operands.right {
-            Right::Strided(_) => parts(batch * rows * columns, depth),
-            Right::Windows(_) => Split::new(depth, depth, 1),
-        };
+        let parts = operands.parts();
         let part = parts.grain as usize;
-        let slab = if direct { part } else { part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part) };
+        let slab = match direct || operands.adds_all(&tile) {
+            true => part,
+            false => part.div_ceil(part.div_ceil(SLAB)).next_multiple_of(step).min(part),
+        };
         let streams = direct && rows <= STREAMED_ROWS && depth * columns >= STREAMED;
         let lies = match (direct, streams) {
             (false, _) => Lies::Packed,
@@ -290,6 +322,7 @@ impl Shape {
             most_units: if direct { usize::MAX } else { (PACKED / slab.max(1) / unit).max(1) },
             packs: !direct,
             tile_rows: tile.rows,
+            pack_tiles: PACK_ROWS * f64::from(tile.lanes) / tile.rows as f64,
             wanted: wanted.max(1),
         };
         let (row_blocks, column_blocks) = (Split::new(rows, rows, tile.rows), Split::new(columns, columns, unit));
@@ -383,6 +416,8 @@ struct Work {
     packs: bool,
     /// Rows of a tile.
     tile_rows: usize,
+    /// The time that packing a panel takes, in tiles of it.
+    pack_tiles: f64,
     /// The most tasks that are worth their threads.
     wanted: usize,
 }
@@ -423,10 +458,10 @@ impl Work {
         let others = self.others.min(SIMULATED);
         let all = (others * self.units * self.panels) as f64;
         let best = all * self.tiles as f64;
-        let before = if shared { PACK_COST * all + TASK_COST } else { 0.0 };
+        let before = if shared { self.pack_tiles * all + TASK_COST } else { 0.0 };
         let pack = match (self.packs, shared) {
-            (true, true) => READ_COST,
-            (true, false) => PACK_COST,
+            (true, true) => READ_COST * self.pack_tiles,
+            (true, false) => self.pack_tiles,
             (false, _) => 0.0,
         };
         let mut tasks = Vec::new();
@@ -508,6 +543,7 @@ mod tests {
             most_units,
             packs: true,
             tile_rows: 6,
+            pack_tiles: 1.0,
             wanted: TASKS,
         };
         let cases = [
