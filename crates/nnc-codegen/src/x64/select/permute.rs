@@ -111,7 +111,8 @@ impl Selector<'_> {
         if let Some((shuffle, [a, b])) = single_shuffle(&numbers) {
             let [a, b] = [a, b].map(|of| if of == 0 { first } else { second });
             let (form, number) = shuffle.instruction(self.encoding);
-            return self.three_by_number(form, Width::Y, a, b, number);
+            let width = if numbers.len() == 2 * FOUR { Width::Y } else { Width::Z };
+            return self.three_by_number(form, width, a, b, number);
         }
         if self.encoding == Encoding::Evex {
             let indices = self.pool_vector(&bytes(&|(of, unit)| of * 16 + unit), full);
@@ -226,16 +227,18 @@ impl Selector<'_> {
     }
 }
 
-/// Units of 32 bits in half of a register.
-const HALF: usize = 4;
+/// Units of 32 bits in 128 bits, which shuffles within do not leave.
+const FOUR: usize = 4;
 
-/// What one instruction without a table of indices does to two registers of 256 bits.
+/// What one instruction without a table of indices does to two registers of 256 or 512 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Shuffle {
-    /// In each half two units of the first, then two of the second: two bits for each.
+    /// In each 128 bits two units of the first, then two of the second: two bits for each.
     Within(u8),
-    /// A half of the first, then one of the second.
+    /// Of 256 bits a half of the first, then one of the second.
     Halves([u8; 2]),
+    /// Of 512 bits two quarters of the first, then two of the second.
+    Quarters([u8; 4]),
 }
 
 impl Shuffle {
@@ -245,38 +248,49 @@ impl Shuffle {
             (Self::Within(number), Encoding::Vex | Encoding::Evex) => (forms::SHUFPS, number),
             (Self::Halves([low, high]), Encoding::Vex) => (forms::PERM2F128, low | (2 + high) << 4),
             (Self::Halves([low, high]), Encoding::Evex) => (forms::SHUFF32X4, low | high << 1),
+            (Self::Quarters(of), Encoding::Vex | Encoding::Evex) => {
+                (forms::SHUFF32X4, of.iter().rev().fold(0, |number, quarter| number << 2 | quarter))
+            }
         }
     }
 }
 
-/// The instruction that takes eight units of two registers at once, and which of them are its operands. Each unit is
-/// the number of its register and its place there.
+/// The instruction that takes eight or sixteen units of two registers at once, and which of them are its operands. Each
+/// unit is the number of its register and its place there.
 fn single_shuffle(units: &[(u32, u32)]) -> Option<(Shuffle, [u32; 2])> {
-    if units.len() != 2 * HALF {
+    if units.len() != 2 * FOUR && units.len() != 4 * FOUR {
         return None;
     }
-    let halves = [&units[..HALF], &units[HALF..]];
-    let whole = |half: &[(u32, u32)]| {
-        let (of, start) = half[0];
-        let follows = half.iter().zip(start..).all(|(&unit, at)| unit == (of, at));
-        ((start as usize).is_multiple_of(HALF) && follows).then_some((of, start as usize / HALF))
+    moved(units).or_else(|| within(units))
+}
+
+/// Whole 128 bits that change places: the first half of them of one register, the second of another.
+fn moved(units: &[(u32, u32)]) -> Option<(Shuffle, [u32; 2])> {
+    let whole = |four: &[(u32, u32)]| {
+        let (of, start) = four[0];
+        let follows = four.iter().zip(start..).all(|(&unit, at)| unit == (of, at));
+        ((start as usize).is_multiple_of(FOUR) && follows).then_some((of, (start as usize / FOUR) as u8))
     };
-    if let [Some((a, low)), Some((b, high))] = halves.map(whole) {
-        return Some((Shuffle::Halves([low as u8, high as u8]), [a, b]));
+    let fours: Vec<(u32, u8)> = units.chunks(FOUR).map(whole).collect::<Option<_>>()?;
+    match fours[..] {
+        [(a, low @ 0..2), (b, high @ 0..2)] => Some((Shuffle::Halves([low, high]), [a, b])),
+        [(a, i), (c, j), (b, k), (d, l)] if a == c && b == d => Some((Shuffle::Quarters([i, j, k, l]), [a, b])),
+        _ => None,
     }
-    let number = |half: usize| {
-        let base = (half * HALF) as u32;
-        let inside = halves[half].iter().all(|&(_, unit)| (base..base + HALF as u32).contains(&unit));
-        let bits = halves[half]
-            .iter()
-            .enumerate()
-            .fold(0, |bits, (at, &(_, unit))| bits | (unit - base.min(unit)) << (2 * at));
-        inside.then_some(bits)
-    };
+}
+
+/// Units that stay within their 128 bits, in all of them by the same pattern.
+fn within(units: &[(u32, u32)]) -> Option<(Shuffle, [u32; 2])> {
     let [a, b] = [units[0].0, units[2].0];
-    let own = |half: &[(u32, u32)]| half.iter().zip([a, a, b, b]).all(|(&(of, _), wanted)| of == wanted);
-    let same = number(0).filter(|low| number(1) == Some(*low))?;
-    halves.into_iter().all(own).then_some((Shuffle::Within(same as u8), [a, b]))
+    let own = |four: &[(u32, u32)]| four.iter().zip([a, a, b, b]).all(|(&(of, _), wanted)| of == wanted);
+    let number = |(at, four): (usize, &[(u32, u32)])| {
+        let base = (at * FOUR) as u32;
+        let inside = own(four) && four.iter().all(|&(_, unit)| (base..base + FOUR as u32).contains(&unit));
+        inside.then(|| four.iter().rev().fold(0, |number, &(_, unit)| number << 2 | (unit - base) as u8))
+    };
+    let mut numbers = units.chunks(FOUR).enumerate().map(number);
+    let same = numbers.next()??;
+    numbers.all(|number| number == Some(same)).then_some((Shuffle::Within(same), [a, b]))
 }
 
 #[cfg(test)]
@@ -295,5 +309,19 @@ mod tests {
         let numbers = [Encoding::Vex, Encoding::Evex].map(|encoding| Shuffle::Halves([1, 1]).instruction(encoding).1);
         assert_eq!(numbers, [0x31, 0b11]);
         assert!(single_shuffle(&of([0, 8, 1, 9, 2, 10, 3, 11])).is_none());
+    }
+
+    /// The same of 512 bits; a half of a register of 512 bits is no half of one of 256.
+    #[test]
+    fn shuffles_within_quarters_and_of_quarters_are_one_instruction() {
+        let of = |lanes: &[u32]| lanes.iter().map(|lane| (lane / 16, lane % 16)).collect::<Vec<_>>();
+        let quarters = |numbers: [u32; 4]| of(&numbers.map(|at| [0, 1, 2, 3].map(|lane| 4 * at + lane)).concat());
+        let in_quarters = [0, 4, 8, 12].map(|base| [0, 2, 16, 18].map(|lane| base + lane)).concat();
+        assert_eq!(single_shuffle(&of(&in_quarters)), Some((Shuffle::Within(0b1000_1000), [0, 1])));
+        let shuffle = Shuffle::Quarters([1, 3, 0, 2]);
+        assert_eq!(single_shuffle(&quarters([1, 3, 4, 6])), Some((shuffle, [0, 1])));
+        assert_eq!(shuffle.instruction(Encoding::Evex).1, 0b1000_1101);
+        assert!(single_shuffle(&quarters([0, 4, 1, 5])).is_none(), "one of each in turn");
+        assert!(single_shuffle(&quarters([2, 5, 0, 0])[..8]).is_none());
     }
 }

@@ -63,12 +63,14 @@ impl Builder {
     }
 
     /// Transposes `rows`, as many values as each has lanes: lane `j` of result `i` is lane `i` of row `j`.
-    /// It takes log2(n) rounds of interleaving rows that lie half the matrix apart.
+    /// It takes log2(n) rounds: in general of interleaving rows that lie half the matrix apart.
     pub fn transpose(&mut self, rows: &[Value]) -> Vec<Value> {
         let n = rows.len();
         assert!(n.is_power_of_two() && rows.iter().all(|&row| usize::from(self.lanes(row)) == n), "a square");
-        if n == 8 {
-            return self.transpose_eight(rows);
+        match n {
+            8 => return self.transpose_eight(rows),
+            16 => return self.transpose_sixteen(rows),
+            _ => {}
         }
         let low: Vec<u8> = (0..n as u8).map(|i| i / 2 + (i % 2) * n as u8).collect();
         let high: Vec<u8> = low.iter().map(|&lane| lane + n as u8 / 2).collect();
@@ -92,6 +94,26 @@ impl Builder {
         let halves = [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]];
         let pairs = halves.iter().flat_map(|half| upper.iter().zip(&lower).map(move |pair| (half, pair)));
         pairs.map(|(half, (&upper, &lower))| self.shuffle(upper, lower, half)).collect()
+    }
+
+    /// A square of sixteen as sixteen of four, each transposed within a quarter of a register; then quarters change
+    /// places, as in a square of four: each shuffle is an instruction of 512-bit vectors.
+    fn transpose_sixteen(&mut self, rows: &[Value]) -> Vec<Value> {
+        let [a, b, c, d] = [0, 4, 8, 12].map(|at| self.transpose_in_fours([0, 1, 2, 3].map(|row| rows[at + row])));
+        let quarters = |[i, j, k, l]: [u8; 4]| -> Vec<u8> {
+            [i, j, 4 + k, 4 + l].into_iter().flat_map(|quarter| 4 * quarter..4 * quarter + 4).collect()
+        };
+        let pairs = [[0, 1, 0, 1], [2, 3, 2, 3]].map(quarters);
+        let halves = [[0, 2, 0, 2], [1, 3, 1, 3]].map(quarters);
+        let mut turned = Vec::with_capacity(16);
+        for pair in &pairs {
+            let joined: Vec<[Value; 2]> =
+                (0..4).map(|i| [self.shuffle(a[i], b[i], pair), self.shuffle(c[i], d[i], pair)]).collect();
+            for half in &halves {
+                turned.extend(joined.iter().map(|&[upper, lower]| self.shuffle(upper, lower, half)));
+            }
+        }
+        turned
     }
 
     /// Transposes the squares that lie side by side in four rows: in each four lanes, lane `j` of result `i` is lane

@@ -144,7 +144,7 @@ impl Factor {
         let panels = Packed::panels(self.packed, self.depth() as i64, self.tile.columns() as i64);
         let count = (b.index(self.depth() as i64), b.index(self.columns() as i64));
         let start = self.start(b, matrix);
-        pack::pack(b, &from, count, (&panels, start), self.tile.grain());
+        pack::pack(b, &from, count, (&panels, start), &self.tile.widths());
     }
 
     /// The loop over so many terms, for a left operand whose terms are `a` elements apart.

@@ -431,7 +431,7 @@ impl Body<'_> {
         let packed = self.packed();
         let row = b.mul_index(at.2, self.blocks.places() as i64);
         let first = b.mul_index(row, packed.row);
-        pack::pack(b, &matrix, (places, columns), (&packed, first), lanes);
+        pack::pack(b, &matrix, (places, columns), (&packed, first), &[lanes]);
     }
 
     /// Adds the parts of some rows of the product in order, and the epilogue.

@@ -258,7 +258,7 @@ impl Body<'_> {
             let first = b.affine(&[(at.0, dy.strides[0]), (from, dy.strides[1])], dy.offset);
             let matrix = Matrix { memory: self.cotangent.1, first, row: dy.strides[2], column: dy.strides[3] };
             let to = b.affine(&[(block, 1), (line, shape.axes[1].windows as i64 * packed.row)], 0);
-            pack::pack(b, &matrix, (windows, columns), (&packed, to), shape.tile.grain());
+            pack::pack(b, &matrix, (windows, columns), (&packed, to), &shape.tile.widths());
             vec![]
         });
     }

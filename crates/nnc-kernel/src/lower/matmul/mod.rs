@@ -188,7 +188,7 @@ impl Plan {
                 let mut matrix = self.right(b, right, batch, columns.0);
                 matrix.first = b.affine(&[(matrix.first, 1), (terms.0, matrix.row)], 0);
                 let count = (b.sub(terms.1, terms.0), b.sub(columns.1, columns.0));
-                pack::pack(b, &matrix, count, (to, first), self.shape.tile.grain());
+                pack::pack(b, &matrix, count, (to, first), &self.shape.tile.widths());
             }
         }
     }

@@ -3,6 +3,8 @@
 //! The packed block has a row for each k; its columns lie in panels as wide as a tile ([`Packed::panels`]), so that a
 //! tile reads memory from one end to the other. Rows are padded with zeros to whole vectors.
 
+#[cfg(doc)]
+use super::tile::Tile;
 use crate::ir::{Builder, Memory, Type, Value};
 use crate::lower::loops::{span, widths, widths_of};
 
@@ -57,22 +59,28 @@ impl Packed {
 }
 
 /// Packs `(rows, columns)` of a matrix; its first element goes to the place `first`, where a panel begins or further
-/// down in it.
-pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to, first): (&Packed, Value), lanes: u8) {
+/// down in it. Columns are packed in the widths of [`Tile::widths`]: panels are whole numbers of the last one, and more
+/// than one panel are of the first one, too.
+pub fn pack(
+    b: &mut Builder,
+    from: &Matrix,
+    (rows, columns): (Value, Value),
+    (to, first): (&Packed, Value),
+    widths: &[u8],
+) {
     if from.column == 1 {
-        let whole = pack_panels(b, from, (rows, columns), (to, first), lanes);
-        return pack_vectors(b, from, (rows, (whole, columns)), (to, first), lanes);
+        let whole = pack_panels(b, from, (rows, columns), (to, first), widths);
+        return pack_vectors(b, from, (rows, (whole, columns)), (to, first), widths);
     }
-    let turned = from.row == 1;
-    let zero = b.index(0);
+    if from.row == 1 {
+        return pack_turned(b, from, (rows, columns), (to, first), widths);
+    }
+    let (zero, lanes) = (b.index(0), widths[0]);
     // Along the columns, a vector at a time; then the columns that are left, one by one.
     span(b, (zero, columns), &[lanes, 1], |b, column, width| {
         let along = b.mul_index(column, from.column);
         let source = b.add(from.first, along);
         let target = to.place(b, first, column);
-        if turned && width > 1 {
-            return pack_turned(b, from, (source, rows), (to, target), width);
-        }
         let one = b.index(1);
         b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
             let place = b.affine(&[(source, 1), (row, from.row)], 0);
@@ -83,7 +91,27 @@ pub fn pack(b: &mut Builder, from: &Matrix, (rows, columns): (Value, Value), (to
             vec![]
         });
     });
-    pad(b, (rows, columns), (to, first), lanes);
+    pad(b, (rows, columns), (to, first), grain(widths));
+}
+
+/// The lanes that panels are whole numbers of.
+fn grain(widths: &[u8]) -> u8 {
+    *widths.last().expect("columns are packed in some width")
+}
+
+/// Walks columns in such widths, the last time with how many are left if they are fewer.
+fn strips(
+    b: &mut Builder,
+    (start, end): (Value, Value),
+    widths: &[u8],
+    mut body: impl FnMut(&mut Builder, Value, u8, Option<Value>),
+) {
+    let whole = span(b, (start, end), widths, |b, column, width| body(b, column, width, None));
+    let ragged = b.lt(whole, end);
+    b.if_then(ragged, |b| {
+        let left = b.sub(end, whole);
+        body(b, whole, grain(widths), Some(left));
+    });
 }
 
 /// Packs whole panels of rows whose elements lie side by side, row by row: memory is read in long runs. Gives how many
@@ -93,7 +121,7 @@ fn pack_panels(
     from: &Matrix,
     (rows, columns): (Value, Value),
     (to, first): (&Packed, Value),
-    lanes: u8,
+    widths: &[u8],
 ) -> Value {
     let (zero, one, panel) = (b.index(0), b.index(1), b.index(to.panel));
     let rest = b.rem(columns, panel);
@@ -109,11 +137,15 @@ fn pack_panels(
                 let ahead = b.add_index(source, AHEAD * from.row + line);
                 b.prefetch(from.memory, ahead);
             }
-            for vector in (0..to.panel).step_by(usize::from(lanes)) {
-                let place = b.add_index(source, vector);
-                let value = b.load(from.memory, place, lanes);
-                let place = b.add_index(target, vector);
-                b.store(to.memory, place, value);
+            let mut vector = 0;
+            for &width in widths {
+                while vector + i64::from(width) <= to.panel {
+                    let place = b.add_index(source, vector);
+                    let value = b.load(from.memory, place, width);
+                    let place = b.add_index(target, vector);
+                    b.store(to.memory, place, value);
+                    vector += i64::from(width);
+                }
             }
             vec![]
         });
@@ -127,41 +159,49 @@ fn pack_panels(
 fn pack_vectors(
     b: &mut Builder,
     from: &Matrix,
-    (rows, (start, end)): (Value, (Value, Value)),
+    (rows, range): (Value, (Value, Value)),
     (to, first): (&Packed, Value),
-    lanes: u8,
+    widths: &[u8],
 ) {
     let (zero, one) = (b.index(0), b.index(1));
-    let (length, width) = (b.sub(end, start), b.index(i64::from(lanes)));
-    let rest = b.rem(length, width);
-    let whole = b.sub(end, rest);
-    let column_by = |b: &mut Builder, column: Value, mask: Option<Value>| {
+    strips(b, range, widths, |b, column, width, left| {
         let (source, target) = (b.add(from.first, column), to.place(b, first, column));
+        let mask = left.map(|left| b.first_lanes(left, width));
         b.for_unrolled(zero, rows, one, 4, &[], |b, row, _| {
             let place = b.affine(&[(source, 1), (row, from.row)], 0);
             let value = match mask {
                 Some(mask) => b.load_masked(from.memory, place, mask),
-                None => b.load(from.memory, place, lanes),
+                None => b.load(from.memory, place, width),
             };
             let place = b.affine(&[(target, 1), (row, to.row)], 0);
             b.store(to.memory, place, value);
             vec![]
         });
-    };
-    span(b, (start, whole), &[lanes], |b, column, _| column_by(b, column, None));
-    let ragged = b.lt(whole, end);
-    b.if_then(ragged, |b| {
-        let left = b.sub(end, whole);
-        let mask = b.first_lanes(left, lanes);
-        column_by(b, whole, Some(mask));
     });
 }
 
-/// Packs `width` columns whose elements lie side by side: squares are transposed in registers.
+/// Packs columns whose elements lie side by side, a vector of columns at a time; of the last one, those that are not
+/// there are zeros.
 fn pack_turned(
     b: &mut Builder,
     from: &Matrix,
-    (source, rows): (Value, Value),
+    (rows, columns): (Value, Value),
+    (to, first): (&Packed, Value),
+    widths: &[u8],
+) {
+    let zero = b.index(0);
+    strips(b, (zero, columns), widths, |b, column, width, left| {
+        let along = b.mul_index(column, from.column);
+        let (source, target) = (b.add(from.first, along), to.place(b, first, column));
+        pack_strip(b, from, (source, rows, left), (to, target), width);
+    });
+}
+
+/// Packs a vector of columns, of which only so many are there if that is told: squares are transposed in registers.
+fn pack_strip(
+    b: &mut Builder,
+    from: &Matrix,
+    (source, rows, left): (Value, Value, Option<Value>),
     (to, target): (&Packed, Value),
     width: u8,
 ) {
@@ -171,7 +211,10 @@ fn pack_turned(
         let lines: Vec<Value> = (0..i64::from(width))
             .map(|line| {
                 let place = b.add_index(first, line * from.column);
-                b.load(from.memory, place, height)
+                let Some(left) = left else { return b.load(from.memory, place, height) };
+                let elements = b.affine(&[(left, i64::from(height))], -line * i64::from(height));
+                let mask = b.first_lanes(elements, height);
+                b.load_masked(from.memory, place, mask)
             })
             .collect();
         let place = b.affine(&[(target, 1), (row, to.row)], 0);

@@ -42,7 +42,7 @@ pub fn pack(lowering: &mut Lowering<'_>, value: ValueId, place: &Place, tile: Ti
                 let first = b.affine(&[(start, along), (at, down)], place.layout.offset);
                 let matrix = Matrix { memory: from, first, row: step, column: along };
                 let first = b.affine(&[(start, depth as i64), (at, inner as i64 * packed.row)], 0);
-                pack::pack(b, &matrix, (terms, count), (&packed, first), tile.grain());
+                pack::pack(b, &matrix, (terms, count), (&packed, first), &tile.widths());
             });
         });
         lowering.append(draft, vec![], total)?;

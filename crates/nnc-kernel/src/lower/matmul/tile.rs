@@ -41,9 +41,9 @@ impl Tile {
         if vector + 1 == self.vectors { self.last } else { self.lanes }
     }
 
-    /// The lanes of vectors of which a row is a whole number: in those, columns are packed.
-    pub fn grain(&self) -> u8 {
-        self.last
+    /// The lanes of the vectors that columns are packed in: a row is a whole number of the last of them.
+    pub fn widths(&self) -> Vec<u8> {
+        if self.vectors == 1 || self.last == self.lanes { vec![self.last] } else { vec![self.lanes, self.last] }
     }
 
     /// Where one tile is as wide as all columns, the same with a last vector no wider than it must be. That is never

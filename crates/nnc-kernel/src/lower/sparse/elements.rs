@@ -339,7 +339,7 @@ impl<'a> Body<'a> {
         let from = pack::Matrix { memory: self.sums, first: run.first, row: 1, column: self.height as i64 };
         let stride = self.stride as i64;
         let to = Packed { memory: self.lines, row: stride, column: 1, panel: stride };
-        pack::pack(b, &from, (run.count, width), (&to, zero), self.lanes);
+        pack::pack(b, &from, (run.count, width), (&to, zero), &[self.lanes]);
         let widths = widths_of(b, width, self.lanes);
         b.for_loop(zero, run.count, one, &[], |b, at, _| {
             let (row, line) = (b.add(run.row, at), b.mul_index(at, stride));
