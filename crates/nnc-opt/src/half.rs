@@ -14,14 +14,10 @@ use crate::rewrite::{Fuel, Rewriter, with_body};
 use nnc_graph::{DType, Graph, Node, NodeId, Op, TensorType, ValueId};
 use std::collections::BTreeMap;
 
-/// The graph without arithmetic on floats of 16 bits; `None` if it has none.
-pub fn widen_half(graph: &Graph) -> Option<Graph> {
-    has_arithmetic(graph).then(|| widened(graph))
-}
-
-fn has_arithmetic(graph: &Graph) -> bool {
+/// Whether a graph has arithmetic on floats of 16 bits.
+pub fn is_needed(graph: &Graph) -> bool {
     graph.nodes().any(|(_, node)| match &node.op {
-        Op::Scan(scan) => has_arithmetic(&scan.body),
+        Op::Scan(scan) => is_needed(&scan.body),
         _ => !stays(graph, node),
     })
 }
@@ -39,13 +35,14 @@ fn stays(graph: &Graph, node: &Node) -> bool {
     }
 }
 
-fn widened(graph: &Graph) -> Graph {
+/// The graph without arithmetic on floats of 16 bits.
+pub fn widen_half(graph: &Graph) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     let mut wide = BTreeMap::new();
     for (id, node) in graph.nodes() {
         match &node.op {
-            Op::Scan(scan) => _ = rewriter.copy_as(id, with_body(scan, widened)),
+            Op::Scan(scan) => _ = rewriter.copy_as(id, with_body(scan, widen_half)),
             _ if stays(graph, node) => _ = rewriter.copy(id),
             _ => in_single(&mut rewriter, id, node, &mut wide),
         }

@@ -96,19 +96,18 @@ pub fn optimise(graph: &Graph, options: &Options) -> Result<Optimised, OptError>
     runner.check("the front end", graph)?;
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
     let graph = runner.run("looked_up", &graph, |graph, fuel| everywhere(graph, fuel, &looked_up::multiply_tables))?;
-    let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
+    let graph = expanded(graph, &mut runner)?;
     let graph = clean_up(graph, &mut runner, options.fast_math)?;
     let mut graph = widened(graph, &mut runner, options.fast_math)?;
     if options.layout {
         graph = laid_out(graph, &mut runner, options.fast_math)?;
     }
-    if let Some(made) = rescore::rescore(&graph, &options.fuse) {
-        graph = runner.run("rescore", &graph, whole(made))?;
-        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
+    if let Some(made) = runner.run_whole("rescore", &graph, |graph| rescore::rescore(graph, &options.fuse))? {
+        graph = runner.run("dce", &made, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
-    if let Some(made) = wavefront::block_loops(&graph, options.least_chain) {
-        graph = runner.run("wavefront", &graph, whole(made))?;
-        graph = runner.run("dce", &graph, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
+    let blocked = |graph: &Graph| wavefront::block_loops(graph, options.least_chain);
+    if let Some(made) = runner.run_whole("wavefront", &graph, blocked)? {
+        graph = runner.run("dce", &made, |graph, fuel| everywhere(graph, fuel, &dce::eliminate_dead_code))?;
     }
     let partition = fuse::partition(&graph, &options.fuse);
     let (winograd, copies, log) = (options.winograd, Copies::new(), runner.into_log());
@@ -141,10 +140,18 @@ pub fn recomputed(optimised: &Optimised, choice: &Choice, options: &Options) -> 
 pub fn inference(graph: &Graph) -> Result<Graph, OptError> {
     let mut runner = Runner::new(None, true, false);
     let graph = runner.run("unfold", graph, |graph, _| unfold::unfold_convolutions(graph))?;
-    let graph = runner.run("grad", &graph, |graph, _| grad::expand(graph))?;
+    let graph = expanded(graph, &mut runner)?;
     let graph = clean_up(graph, &mut runner, false)?;
     let graph = widened(graph, &mut runner, false)?;
     changed("absorb", graph, &mut runner, false, absorb::absorb_channels)
+}
+
+/// Step 2.
+fn expanded(graph: Graph, runner: &mut Runner) -> Result<Graph, OptError> {
+    match grad::is_needed(&graph) {
+        true => runner.run("grad", &graph, |graph, _| grad::expand(graph)),
+        false => Ok(graph),
+    }
 }
 
 /// Step 5.
@@ -157,14 +164,11 @@ fn laid_out(mut graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Gr
 
 /// Step 4. Kernels do not compute with 16 bits, so that it needs no fuel.
 fn widened(graph: Graph, runner: &mut Runner, fast_math: bool) -> Result<Graph, OptError> {
-    let Some(made) = half::widen_half(&graph) else { return Ok(graph) };
-    let graph = runner.run("half", &graph, |_, _| made)?;
+    if !half::is_needed(&graph) {
+        return Ok(graph);
+    }
+    let graph = runner.run("half", &graph, |graph, _| half::widen_half(graph))?;
     clean_up(graph, runner, fast_math)
-}
-
-/// A graph that was made as a whole, as a pass of one rewrite: without fuel for it, the old one stays.
-fn whole(made: Graph) -> impl FnOnce(&Graph, &mut Fuel) -> Graph {
-    move |old, fuel| if fuel.spend() { made } else { old.clone() }
 }
 
 /// The graph after a pass of one rewrite that may have nothing to do, cleaned up if it had.
@@ -175,9 +179,10 @@ fn changed(
     fast_math: bool,
     pass: impl FnOnce(&Graph) -> Option<Graph>,
 ) -> Result<Graph, OptError> {
-    let Some(made) = pass(&graph) else { return Ok(graph) };
-    let graph = runner.run(name, &graph, whole(made))?;
-    clean_up(graph, runner, fast_math)
+    match runner.run_whole(name, &graph, pass)? {
+        Some(made) => clean_up(made, runner, fast_math),
+        None => Ok(graph),
+    }
 }
 
 /// Step 3 alone, on a graph without `grad`: for tools that show a graph instead of lowering it.

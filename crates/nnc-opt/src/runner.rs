@@ -1,6 +1,7 @@
 //! Runs passes: name, time, verification, dump if changed, fuel.
 //!
-//! A pass is a function `(&Graph, &mut Fuel) -> Graph`; everything around it is here, once.
+//! A pass is a function `(&Graph, &mut Fuel) -> Graph`, or one that may give nothing and counts as one rewrite;
+//! everything around it is here, once.
 
 use crate::OptError;
 use crate::rewrite::Fuel;
@@ -83,9 +84,37 @@ impl Runner {
     ) -> Result<Graph, OptError> {
         let (start, spent) = (Instant::now(), self.fuel.spent());
         let next = pass(graph, &mut self.fuel);
-        let time = start.elapsed();
-        self.check(name, &next)?;
-        let changed = !same(graph, &next);
+        self.note(name, (start.elapsed(), spent), graph, &next)?;
+        Ok(next)
+    }
+
+    /// Runs a pass that changes a graph as a whole or not at all, which is one rewrite; notes it and gives the new
+    /// graph if it did.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_whole(
+        &mut self,
+        name: &'static str,
+        graph: &Graph,
+        pass: impl FnOnce(&Graph) -> Option<Graph>,
+    ) -> Result<Option<Graph>, OptError> {
+        let (start, spent) = (Instant::now(), self.fuel.spent());
+        let Some(next) = pass(graph).filter(|_| self.fuel.spend()) else { return Ok(None) };
+        self.note(name, (start.elapsed(), spent), graph, &next)?;
+        Ok(Some(next))
+    }
+
+    /// Checks what a pass made of a graph and notes it, with the time it took and the rewrites before it.
+    fn note(
+        &mut self,
+        name: &'static str,
+        (time, spent): (Duration, u64),
+        graph: &Graph,
+        next: &Graph,
+    ) -> Result<(), OptError> {
+        self.check(name, next)?;
+        let changed = !same(graph, next);
         self.log.records.push(PassRecord {
             pass: name,
             time,
@@ -93,9 +122,9 @@ impl Runner {
             nodes_before: graph.node_count(),
             nodes_after: next.node_count(),
             changed,
-            dump: (self.dump && changed).then(|| nnc_graph::text::print(&next)),
+            dump: (self.dump && changed).then(|| nnc_graph::text::print(next)),
         });
-        Ok(next)
+        Ok(())
     }
 
     /// Verifies a graph, if that is wanted.

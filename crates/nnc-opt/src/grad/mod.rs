@@ -40,6 +40,14 @@ pub use readable::{ReadableError, readable};
 use rules::Site;
 use std::collections::BTreeMap;
 
+/// Whether a graph has a `grad` or a `stop_gradient`.
+pub fn is_needed(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| match &node.op {
+        Op::Scan(scan) => is_needed(&scan.body),
+        op => matches!(op, Op::Grad | Op::StopGradient),
+    })
+}
+
 /// The graph with every `grad` expanded and every `stop_gradient` gone. It must happen, so it takes no fuel.
 pub fn expand(graph: &Graph) -> Graph {
     match expand_grads(graph, usize::MAX) {
