@@ -368,12 +368,45 @@ fn window_gradients_of_single_elements() {
         ([2, 1, 7, 6, 11], [3, 3, 1], [2, 2, 1], [1, 1, 0]),
         ([1, 1, 5, 5, 8], [3, 2, 1], [1, 1, 1], [0, 0, 0]),
         ([1, 1, 6, 6, 5], [2, 3, 1], [3, 1, 1], [1, 2, 0]),
+        ([2, 1, 4, 5, 21], [3, 3, 1], [1, 1, 1], [1, 1, 0]),
+        ([1, 1, 2, 3, 7], [5, 5, 1], [1, 1, 1], [2, 2, 0]),
+        ([1, 1, 8, 8, 3], [7, 7, 1], [1, 1, 1], [3, 3, 0]),
     ];
     for (dims, size, stride, low) in cases {
         for op in [WindowOp::Max, WindowOp::Sum] {
             let all = |numbers: [usize; 3]| numbers.map(Dim::from).to_vec();
             let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(low) };
             holds(pooling(&dims, op, &at), &[4, 8, 16]);
+        }
+    }
+}
+
+/// At a border, too, the first maximum inside gets all of a cotangent: where nothing is larger than what is beside the
+/// image, where elements are equal, and where one is no number.
+#[test]
+fn window_gradients_of_infinities_and_ties() {
+    let mut graph = Graph::new("pool");
+    let [x, dy] = ["x", "dy"].map(|name| input(&mut graph, name, &[1, 1, 4, 4, 17]));
+    let all = |numbers: [i64; 3]| numbers.map(Dim::from).to_vec();
+    let at = WindowAttributes { size: all([3, 3, 1]), stride: all([1; 3]), low: all([1, 1, 0]), high: all([1, 1, 0]) };
+    let input = [4, 4, 17].map(Dim::from).to_vec();
+    let dx = graph.emit(Op::WindowGrad { op: WindowOp::Max, attributes: at, input }, &[x, dy]);
+    graph.add_output("dx", dx, OutputKind::Result);
+    let mut given = nnc_graph::testing::random_inputs(&graph, 5);
+    let numbers = (0..16 * 17).map(|element| match (element / 17, element % 17) {
+        (_, 0..4) => f64::NEG_INFINITY,
+        (place, 4..8) => f64::from(place % 3),
+        (5, 8..12) => f64::NAN,
+        (place, _) => f64::from(place * 7 % 5),
+    });
+    let numbers: Vec<f64> = numbers.collect();
+    given.insert("x".to_owned(), nnc_graph::Tensor::from_f64(DType::F32, &[1, 1, 4, 4, 17], &numbers));
+    let expected = nnc_graph::interpret::run(&graph, &given).unwrap().value(dx).to_f64();
+    for lanes in [4, 8, 16] {
+        let run = common::lowered_run(&graph, &given, &nnc_opt::fuse::FuseOptions::ALL, lanes).unwrap();
+        let found = run.outputs["dx"].to_f64();
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!((found - expected).abs() <= 1e-6, "{lanes} lanes, element {at}: {found} instead of {expected}");
         }
     }
 }

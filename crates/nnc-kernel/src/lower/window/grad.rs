@@ -4,7 +4,7 @@
 //! gets the cotangent where it is the first maximum and 0 elsewhere, and goes through the epilogue in registers. In
 //! general a task owns the plane of a channel: it clears it, adds every window's part in order, and then does the
 //! epilogue. Windows of one element along the innermost axis, as those of images with channels last are, go a vector at
-//! a time, but for those that reach into padding.
+//! a time: all of it has the same taps in padding.
 
 use crate::ir::{Builder, Direction, Memory, Type, Value};
 use crate::lower::anchor::stored;
@@ -201,22 +201,19 @@ impl Body<'_, '_> {
         let output = &self.geometry.output;
         let last = output.len() - 1;
         let range = (b.index(0), b.index(output[last] as i64));
+        let inside = Geometry { inside_from: 0, ..self.geometry.clone() };
         nest(b, &output[..last], vec![], &mut |b, at, _| {
-            let along = |b: &mut Builder, widths: &[u8], inside: bool| {
-                span(b, range, widths, |b, column, lanes| {
+            let along = |b: &mut Builder, geometry: &Geometry| {
+                span(b, range, &widths(output[last], self.lanes), |b, column, lanes| {
                     let coordinates = [outer, at, &[column]].concat();
                     let point = Point { vector: coordinates.len() - 1, coordinates, lanes };
-                    match inside {
-                        true => self.add_inside(b, &point, base, raw),
-                        false => self.add_window(b, &point, base, raw),
-                    }
+                    self.add_vector(b, geometry, &point, (base, raw));
                 });
                 vec![]
             };
-            let widths = widths(output[last], self.lanes);
             match self.is_inside(b, at) {
-                Some(inside) => drop(b.if_else(inside, |b| along(b, &widths, true), |b| along(b, &[1], false))),
-                None => drop(along(b, &widths, true)),
+                Some(is) => drop(b.if_else(is, |b| along(b, &inside), |b| along(b, &self.geometry))),
+                None => drop(along(b, &inside)),
             }
             vec![]
         });
@@ -236,16 +233,17 @@ impl Body<'_, '_> {
         all
     }
 
-    /// Adds the cotangents of a vector of windows that lie inside.
-    fn add_inside(&self, b: &mut Builder, point: &Point, base: Value, raw: Memory) {
-        let inside = Geometry { inside_from: 0, ..self.geometry.clone() };
+    /// Adds the cotangents of a vector of windows, of such a geometry. Where a tap lies in padding, nothing is added to
+    /// the element that is read in its place.
+    fn add_vector(&self, b: &mut Builder, geometry: &Geometry, point: &Point, (base, raw): (Value, Memory)) {
         let cotangent = self.cotangent(b, point);
         let plane = Place { layout: Layout::contiguous(&self.group.domain), ..self.dy.1.clone() };
         let (memory, x) = self.x.unwrap_or((raw, &plane));
-        let taps = read_taps(b, &inside, memory, x, point);
+        let taps = read_taps(b, geometry, memory, x, point);
+        let zero = zero_like(b, cotangent);
         let parts = match self.x {
             Some(_) => shared_out(b, &taps, cotangent),
-            None => vec![cotangent; taps.len()],
+            None => taps.iter().map(|tap| tap.inside.map_or(cotangent, |is| b.select(is, cotangent, zero))).collect(),
         };
         for (tap, part) in taps.iter().zip(parts) {
             let place = self.place_in_plane(b, base, &tap.at);
@@ -290,17 +288,18 @@ impl Body<'_, '_> {
     }
 }
 
-/// What of the cotangent each tap of a window that lies inside gets: the first maximum all, the others nothing.
+/// What of the cotangent each tap of a window gets: the first maximum of those inside all, the others nothing.
 fn shared_out(b: &mut Builder, taps: &[Tap], cotangent: Value) -> Vec<Value> {
     let zero = zero_like(b, cotangent);
+    let lowest = b.number(b.type_of(taps[0].value), f64::NEG_INFINITY);
+    let values: Vec<Value> = taps.iter().map(|tap| tap.or(b, lowest)).collect();
     // From the last tap back, so that each is compared with the largest of those before it.
-    let mut largest = vec![taps[0].value];
+    let mut largest = values[0];
     let mut wins = Vec::new();
-    for tap in &taps[1..] {
-        let best = largest[largest.len() - 1];
-        let larger = is_larger(b, tap.value, best);
+    for &value in &values[1..] {
+        let larger = is_larger(b, value, largest);
         wins.push(larger);
-        largest.push(b.select(larger, tap.value, best));
+        largest = b.select(larger, value, largest);
     }
     let mut left = cotangent;
     let mut parts = vec![zero; taps.len()];
@@ -308,6 +307,23 @@ fn shared_out(b: &mut Builder, taps: &[Tap], cotangent: Value) -> Vec<Value> {
         parts[tap + 1] = b.select(win, left, zero);
         left = b.select(win, zero, left);
     }
-    parts[0] = left;
+    leave_to_first(b, taps, &mut parts, left);
     parts
+}
+
+/// Gives what no tap took by being larger than one before it to the first one inside.
+fn leave_to_first(b: &mut Builder, taps: &[Tap], parts: &mut [Value], left: Value) {
+    let mut none_before = b.bool(true, 1);
+    for (tap, part) in taps.iter().zip(parts) {
+        let Some(inside) = tap.inside else {
+            *part = left;
+            return;
+        };
+        let is_first = b.and(none_before, inside);
+        // What a tap took is not left, so that one of the two is zero.
+        let both = b.add(*part, left);
+        *part = b.select(is_first, both, *part);
+        let outside = b.not(inside);
+        none_before = b.and(none_before, outside);
+    }
 }
