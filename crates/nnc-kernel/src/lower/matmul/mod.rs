@@ -16,6 +16,7 @@ pub mod pack;
 pub mod panels;
 pub mod product;
 pub mod shape;
+pub mod tasks;
 pub mod tile;
 pub mod words;
 

@@ -7,7 +7,7 @@
 
 use crate::ir::Target;
 use crate::lower::loops::Split;
-use crate::lower::matmul::shape::longest;
+use crate::lower::matmul::tasks::longest;
 use crate::lower::matmul::tile::Tile;
 use crate::lower::matmul::words::Factors;
 use crate::lower::winograd::Tiles;
