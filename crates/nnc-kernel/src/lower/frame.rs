@@ -256,29 +256,45 @@ impl Plan {
         for &operand in &node.operands {
             let inside = members.contains(&graph.value(base(graph, operand)).node);
             if !inside && lowering.is_readable(operand) {
-                let source = lowering.source(operand)?;
-                let layout = layout_of_source(&source, graph, operand);
+                let (source, layout) = self.read(lowering, operand)?;
                 self.layouts.insert(Key::Read(operand), (Some(source), layout));
             }
         }
         Ok(())
     }
 
-    /// Brings every layout onto the axes: those of fewer elements lie along the axes of class 0 only.
+    /// An operand that is read at the point itself: copied where its strides, as those of a slice that a loop takes of
+    /// an inner axis, do not walk along the axes.
+    fn read(&self, lowering: &mut Lowering<'_>, operand: ValueId) -> Result<(Source, Layout), LowerError> {
+        let source = lowering.source(operand)?;
+        let layout = layout_of_source(&source, lowering.graph, operand);
+        if self.lifted(&layout).is_some() {
+            return Ok((source, layout));
+        }
+        let place = lowering.in_order(operand)?;
+        let layout = place.layout.clone();
+        Ok((Source::Stored(place), layout))
+    }
+
+    /// Brings every layout onto the axes.
     fn lift(&mut self) -> Result<(), LowerError> {
-        let dims = self.axes.dims.clone();
+        let lifted = |layout: &Layout| {
+            self.lifted(layout).ok_or_else(|| LowerError::bug("an operand does not lie along its group's domain"))
+        };
+        let all: Result<Vec<Layout>, LowerError> = self.layouts.values().map(|(_, layout)| lifted(layout)).collect();
+        self.layouts.values_mut().zip(all?).for_each(|((_, layout), lifted)| *layout = lifted);
+        Ok(())
+    }
+
+    /// A layout along the axes, if strides can say it: that of fewer elements lies along those of class 0 only.
+    fn lifted(&self, layout: &Layout) -> Option<Layout> {
+        let dims = &self.axes.dims;
+        if layout.elements() == dims.iter().product::<usize>() {
+            return layout.reshape(dims);
+        }
         let kept: Vec<usize> = (0..dims.len()).filter(|&axis| self.axes.classes[axis] == 0).collect();
         let kept_dims: Vec<usize> = kept.iter().map(|&axis| dims[axis]).collect();
-        let full: usize = dims.iter().product();
-        for (_, layout) in self.layouts.values_mut() {
-            let lifted = if layout.elements() == full {
-                layout.reshape(&dims)
-            } else {
-                layout.reshape(&kept_dims).map(|outer| outer.broadcast(&dims, &kept))
-            };
-            *layout = lifted.ok_or_else(|| LowerError::bug("an operand does not lie along its group's domain"))?;
-        }
-        Ok(())
+        layout.reshape(&kept_dims).map(|outer| outer.broadcast(dims, &kept))
     }
 
     fn join_axes(&mut self) {

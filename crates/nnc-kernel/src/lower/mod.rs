@@ -404,7 +404,8 @@ impl<'g> Lowering<'g> {
         self.sources[base(self.graph, value).index()].is_some()
     }
 
-    /// Where `value` is read from; views of what is stored are stored.
+    /// Where `value` is read from; views of what is stored are stored. What a loop takes of an inner axis has strides of
+    /// its own, along which a view may not walk: it is then one of a copy.
     pub fn source(&mut self, value: ValueId) -> Result<Source, LowerError> {
         if let Some(source) = &self.sources[value.index()] {
             return Ok(source.clone());
@@ -415,14 +416,27 @@ impl<'g> Lowering<'g> {
         }
         let source = match self.source(node.operands[0])? {
             Source::Uniform(elem, bits) => Source::Uniform(elem, bits),
-            Source::Stored(place) => {
-                let layout = place.layout.view(&node.op);
-                let layout = layout.ok_or_else(|| LowerError::bug("a copy that was not made"))?;
-                Source::Stored(Place { layout, ..place })
-            }
+            Source::Stored(place) => Source::Stored(match place.layout.view(&node.op) {
+                Some(layout) => Place { layout, ..place },
+                None => {
+                    let copied = self.in_order(node.operands[0])?;
+                    let layout = copied.layout.view(&node.op);
+                    Place { layout: layout.ok_or_else(|| LowerError::bug("a copy that was not made"))?, ..copied }
+                }
+            }),
         };
         self.sources[value.index()] = Some(source.clone());
         Ok(source)
+    }
+
+    /// Copies a value in row-major order; from now on it is read from there.
+    pub fn in_order(&mut self, value: ValueId) -> Result<Place, LowerError> {
+        let (source, dims) = (self.source(value)?, self.graph.ty(value).shape.sizes());
+        let elem = source.elem();
+        let buffer = self.copied(value, source, &dims)?;
+        let place = Place { buffer, elem, layout: Layout::contiguous(&dims) };
+        self.sources[value.index()] = Some(Source::Stored(place.clone()));
+        Ok(place)
     }
 
     /// Gives a value that is about to be computed its place: row-major, in a buffer of its own, or where it lies in a
