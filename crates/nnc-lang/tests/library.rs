@@ -394,6 +394,14 @@ fn primitives_of_numbers() {
     }
     assert_close("integers", &of("i32(7) / 2 + i / 2", "i: i32[2]", &[("i", labels())]), &[4.0, 3.0]);
     assert_close("one_hot", &of("one_hot(i, 3)", "i: i32[2]", &[("i", labels())]), &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    for (extreme, want) in [
+        ("argmin(i64(i) - 9223372036854775807 - 1)", 1.0),
+        ("argmax(i64(i) - 9223372036854775807 - 1)", 0.0),
+        ("argmax(9007199254740993 - i64(i) / 2)", 1.0),
+        ("argmin(u8(i))", 1.0),
+    ] {
+        assert_close(extreme, &of(extreme, "i: i32[2]", &[("i", labels())]), &[want]);
+    }
     let added = of("scatter_add(x, i[0..1] - 1, x[0..1])", "x: f32[2, 3], i: i32[2]", &[("x", x()), ("i", labels())]);
     assert_close("scatter_add", &added, &[-1.5, 0.25, 2.0, -1.0, -0.5, 5.0]);
 }

@@ -74,13 +74,27 @@ fn join_ints(op: ReduceOp, a: i64, b: i64) -> i64 {
 }
 
 pub(super) fn argmax(x: &Array, axis: usize, dims: &[usize]) -> Array {
-    let values = x.to_floats();
-    let mut best: Vec<Option<(f64, i64)>> = vec![None; dims.iter().product()];
+    match &x.data {
+        Data::Float(values) => {
+            let larger = |value: f64, best: f64| !best.is_nan() && (value.is_nan() || value > best);
+            first_best(x, (axis, dims), values, larger)
+        }
+        Data::Int(values) => first_best(x, (axis, dims), values, |value, best| value > best),
+    }
+}
+
+/// Along an axis, the place of the first element that none behind it takes the place of.
+fn first_best<T: Copy>(
+    x: &Array,
+    (axis, dims): (usize, &[usize]),
+    values: &[T],
+    takes: impl Fn(T, T) -> bool,
+) -> Array {
+    let mut best: Vec<Option<(T, i64)>> = vec![None; dims.iter().product()];
     let axes = [axis];
     let places: Vec<usize> = targets(x, &axes, dims).collect();
-    for ((index, to), &value) in indices(&x.dims).zip(places).zip(&values) {
-        let larger = best[to].is_none_or(|(so_far, _)| !so_far.is_nan() && (value.is_nan() || value > so_far));
-        if larger {
+    for ((index, to), &value) in indices(&x.dims).zip(places).zip(values) {
+        if best[to].is_none_or(|(so_far, _)| takes(value, so_far)) {
             best[to] = Some((value, index[axis] as i64));
         }
     }

@@ -150,16 +150,19 @@ fn argmax(call: &mut Call<'_, '_>, smallest: bool) -> Option<Value> {
     }
     let axis = call.axis(1, ty.shape.rank(), -1)?;
     let keep = call.truth_or(2, false)?;
-    let ordered = if smallest { negated(call, x)? } else { x };
+    let ordered = if smallest { reversed(call, x)? } else { x };
     let y = call.emit(Op::ArgMax { axis }, &[ordered])?;
     Some(Value::Tensor(if keep { kept(call, x, y, &[axis]) } else { y }))
 }
 
-/// `-x`, wide enough that the least integer has a negative.
-fn negated(call: &mut Call<'_, '_>, x: ValueId) -> Option<ValueId> {
-    let wide = match call.ty(x).dtype {
-        DType::I8 | DType::U8 | DType::I16 | DType::I32 => call.emit(Op::Cast(DType::I64), &[x])?,
-        DType::F32 | DType::F16 | DType::Bf16 | DType::F64 | DType::I64 | DType::Bool => x,
-    };
-    call.emit(Op::Unary(UnaryOp::Neg), &[wide])
+/// What is in the other order: `-x`, of integers `-1 - x`, as the least has no negative.
+fn reversed(call: &mut Call<'_, '_>, x: ValueId) -> Option<ValueId> {
+    let ty = call.ty(x);
+    if ty.dtype.is_float() {
+        return call.emit(Op::Unary(UnaryOp::Neg), &[x]);
+    }
+    let wide = if ty.dtype == DType::I64 { x } else { call.emit(Op::Cast(DType::I64), &[x])? };
+    let wide_ty = call.ty(wide);
+    let last = call.elaborator.graph.splat(&wide_ty, -1.0);
+    call.emit(Op::Binary(BinaryOp::Sub), &[last, wide])
 }
