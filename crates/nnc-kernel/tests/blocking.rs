@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::check_widths;
+use common::{check_widths, lowered_run};
 use nnc_graph::testing::input;
 use nnc_graph::{
-    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
-    WindowAttributes, WindowOp,
+    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId,
+    WindowAttributes, WindowOp, interpret,
 };
+use nnc_opt::fuse::FuseOptions;
+use std::collections::BTreeMap;
 
 fn holds(graph: Graph, widths: &[u8]) {
     if let Err(what) = check_widths(&graph, 7, widths) {
@@ -375,6 +377,52 @@ fn window_gradients_of_single_elements() {
             let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(low) };
             holds(pooling(&dims, op, &at), &[4, 8, 16]);
         }
+    }
+}
+
+/// Windows of one element along the innermost axis: every border, places that all reach into padding, windows larger
+/// than the image or wholly in padding, one and three axes of places, and tasks that begin and end within a line.
+#[test]
+fn windows_of_images_with_channels_last() {
+    let mut graphs = Vec::new();
+    let mut add = |dims: &[usize], size: &[usize], stride: &[usize], low: &[usize], high: &[usize]| {
+        let all = |numbers: &[usize]| numbers.iter().map(|&number| Dim::from(number)).collect();
+        let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(high) };
+        for op in [WindowOp::Max, WindowOp::Sum] {
+            let mut graph = Graph::new("windows");
+            let x = input(&mut graph, "x", dims);
+            let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
+            put_out(&mut graph, y);
+            graphs.push(graph);
+        }
+    };
+    add(&[2, 3, 6, 5, 19], &[3, 3, 1], &[1, 1, 1], &[1, 1, 0], &[1, 1, 0]);
+    add(&[1, 1, 40, 23, 80], &[3, 2, 1], &[2, 1, 1], &[1, 0, 0], &[0, 1, 0]);
+    add(&[1, 1, 2, 3, 9], &[5, 5, 1], &[1, 2, 1], &[2, 2, 0], &[2, 2, 0]);
+    add(&[1, 1, 4, 4, 9], &[2, 2, 1], &[2, 2, 1], &[2, 0, 0], &[0, 2, 0]);
+    add(&[3, 1, 7, 20], &[3, 1], &[2, 1], &[1, 0], &[1, 0]);
+    add(&[1, 2, 4, 5, 3, 17], &[2, 3, 3, 1], &[1, 2, 1, 1], &[0, 1, 1, 0], &[1, 1, 1, 0]);
+    graphs.into_iter().for_each(|graph| holds(graph, &[4, 8, 16]));
+}
+
+/// At the borders a maximum takes a tap of the image twice: what is no number, infinite or a zero of either sign comes
+/// out as of the taps in order.
+#[test]
+fn padded_maxima_of_no_numbers() {
+    let all = |numbers: [usize; 3]| numbers.map(Dim::from).to_vec();
+    let padding = all([1, 1, 0]);
+    let at = WindowAttributes { size: all([3, 3, 1]), stride: all([1, 1, 1]), low: padding.clone(), high: padding };
+    let mut graph = Graph::new("windows");
+    let x = input(&mut graph, "x", &[1, 1, 4, 5, 9]);
+    let y = graph.emit(Op::Window { op: WindowOp::Max, attributes: at }, &[x]);
+    graph.add_output("y", y, OutputKind::Result);
+    let odd = [f64::NAN, 0.0, -0.0, f64::NEG_INFINITY, -1.0, 0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, -2.0, -0.0];
+    let numbers: Vec<f64> = (0..180).map(|at| odd[at * at % 11]).collect();
+    let given = BTreeMap::from([("x".to_owned(), Tensor::from_f64(DType::F32, &[1, 1, 4, 5, 9], &numbers))]);
+    let expected = interpret::run(&graph, &given).unwrap();
+    for lanes in [4, 8, 16] {
+        let ours = lowered_run(&graph, &given, &FuseOptions::ALL, lanes).unwrap();
+        assert_eq!(ours.outputs["y"].bytes(), expected.value(y).bytes(), "{lanes} lanes");
     }
 }
 
