@@ -4,7 +4,7 @@ use nnc_codegen::{Backend, dump_asm};
 use nnc_graph::testing::{conv, dot, input};
 use nnc_graph::{
     BinaryOp, BodyTypes, ConvAttributes, DType, Dim, Graph, Op, OutputKind, Scan, Shape, Stored, TensorType, UnaryOp,
-    ValueId,
+    ValueId, WindowAttributes, WindowOp,
 };
 use nnc_kernel::ir::Target;
 use nnc_opt::fuse::{FuseOptions, partition};
@@ -92,6 +92,22 @@ fn recurrence(rows: usize, size: usize) -> Graph {
     let scan = Scan { body: Arc::new(body), length: Dim::from(steps as i64), reverse: false, carries: 1, slices: 1 };
     let results = graph.add(Op::Scan(scan), &[h, x, u]).unwrap();
     graph.add_output("y", results[1], OutputKind::Result);
+    graph
+}
+
+/// Padded windows of three by three, of images with channels last.
+fn windows(size: usize, channels: usize, stride: usize) -> Graph {
+    let mut graph = Graph::new("windows");
+    let x = input(&mut graph, "x", &[1, 1, size, size, channels]);
+    let all = |number: [usize; 3]| number.map(Dim::from).to_vec();
+    let attributes = WindowAttributes {
+        size: all([3, 3, 1]),
+        stride: all([stride, stride, 1]),
+        low: all([1, 1, 0]),
+        high: all([1, 1, 0]),
+    };
+    let y = graph.emit(Op::Window { op: WindowOp::Max, attributes }, &[x]);
+    graph.add_output("y", y, OutputKind::Result);
     graph
 }
 
@@ -228,6 +244,30 @@ fn tiles_stay_in_registers() {
             let largest = loops.iter().max_by_key(|body| products(body)).unwrap();
             let share = products(largest) as f64 / largest.len() as f64;
             assert!(share > 0.4, "{isa:?}: {share} of a loop are products\n{}", largest.join("\n"));
+        }
+    }
+}
+
+/// Where the taps of windows lie, and whether they lie inside, is not asked again for each vector of channels: of each
+/// tap there is little but the read and the maximum, which takes three instructions since it keeps what is no number,
+/// and at the borders its place.
+#[test]
+fn windows_ask_nothing_for_each_vector() {
+    const TAPS: usize = 9;
+    for isa in Isa::ALL {
+        let backend = Backend::X64(isa);
+        for graph in [windows(14, 480, 1), windows(112, 64, 2)] {
+            let grouped = partition(&graph, &FuseOptions::ALL);
+            let lowered = nnc_kernel::lower(&graph, &grouped, &backend.target()).unwrap();
+            let listing = dump_asm(&lowered.program, backend).unwrap();
+            let maxima = |body: &Vec<&str>| body.iter().filter(|line| line.starts_with("vmaxps")).count();
+            let loops: Vec<_> = innermost(&listing).into_iter().filter(|body| maxima(body) + 1 >= TAPS).collect();
+            assert!(!loops.is_empty(), "{isa:?}: no loop of maxima\n{listing}");
+            let least = loops.iter().map(Vec::len).min().unwrap();
+            assert!(least <= 5 * TAPS, "{isa:?}: {least} instructions\n{listing}");
+            for body in loops {
+                assert!(body.len() <= 8 * TAPS, "{isa:?}: {} instructions\n{}", body.len(), body.join("\n"));
+            }
         }
     }
 }

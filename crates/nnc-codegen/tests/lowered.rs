@@ -162,6 +162,25 @@ fn transpose_of_single_channels(image: &[usize], taps: &[usize], axes: &[[usize;
     made
 }
 
+/// Windows that overlap, over images with channels last: inside, at the borders, and all of them at a border.
+#[test]
+fn windows_that_overlap() {
+    for (seed, plain) in [
+        PooledConvolution { window: [3; 2], ..PooledConvolution::new([14, 12], [3, 40], 1, 2) },
+        PooledConvolution { window: [3; 2], stride: [1; 2], ..PooledConvolution::new([9, 7], [2, 19], 1, 2) },
+        PooledConvolution { window: [2, 5], low: 1, ..PooledConvolution::new([3, 4], [2, 9], 1, 2) },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let summed = PooledConvolution { op: WindowOp::Sum, low: 1, after: true, images: 2, ..plain.clone() };
+        let padded = PooledConvolution { low: 1, ..plain.clone() };
+        for pooled in [plain, padded, summed] {
+            assert!(check(&pooled.graph(), seed as u64), "{pooled:?}");
+        }
+    }
+}
+
 /// Windows over direct convolutions and Winograd's tiles, with the image stored and without, whole and not.
 #[test]
 fn windows_of_convolutions() {

@@ -6,7 +6,6 @@ use common::check_widths;
 use nnc_graph::testing::input;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
-    WindowAttributes, WindowOp,
 };
 
 fn holds(graph: Graph, widths: &[u8]) {
@@ -317,96 +316,6 @@ fn long_reductions_are_added_in_parts() {
             let y = graph.emit(Op::Reduce { op, axes: axes.to_vec() }, &[x]);
             put_out(&mut graph, y);
             holds(graph, &[4, 8]);
-        }
-    }
-}
-
-#[test]
-fn pooling_in_pairs_and_not() {
-    for (size, stride, padding, dims) in [
-        (2, 2, 0, [2, 3, 8, 14]),
-        (2, 2, 0, [1, 2, 9, 11]),
-        (3, 2, 1, [2, 2, 9, 10]),
-        (3, 3, 0, [1, 2, 9, 12]),
-        (3, 2, 1, [1, 2, 9, 40]),
-        (3, 2, 0, [1, 1, 7, 35]),
-        (3, 1, 1, [1, 2, 5, 21]),
-        (5, 2, 2, [1, 1, 8, 37]),
-    ] {
-        let at = WindowAttributes {
-            size: pair(size, size),
-            stride: pair(stride, stride),
-            low: pair(padding, padding),
-            high: pair(padding, padding),
-        };
-        for op in [WindowOp::Max, WindowOp::Sum] {
-            holds(pooling(&dims, op, &at), &[4, 8, 16]);
-        }
-    }
-}
-
-/// Pooling, and its transpose of a cotangent that is made of its result.
-fn pooling(dims: &[usize], op: WindowOp, at: &WindowAttributes) -> Graph {
-    let mut graph = Graph::new("pool");
-    let x = input(&mut graph, "x", dims);
-    let y = graph.emit(Op::Window { op, attributes: at.clone() }, &[x]);
-    let dy = graph.emit(Op::Unary(UnaryOp::Tanh), &[y]);
-    let operands = if op == WindowOp::Max { vec![x, dy] } else { vec![dy] };
-    let input = dims[2..].iter().map(|&size| Dim::from(size)).collect();
-    let dx = graph.emit(Op::WindowGrad { op, attributes: at.clone(), input }, &operands);
-    let dx = graph.emit(Op::Binary(BinaryOp::Mul), &[dx, x]);
-    put_out(&mut graph, dx);
-    graph.add_output("pooled", y, OutputKind::Result);
-    graph
-}
-
-/// Windows of images with channels last: of one element along the innermost axis.
-#[test]
-fn window_gradients_of_single_elements() {
-    let cases = [
-        ([2, 1, 6, 4, 19], [2, 2, 1], [2, 2, 1], [0, 0, 0]),
-        ([2, 1, 7, 6, 11], [3, 3, 1], [2, 2, 1], [1, 1, 0]),
-        ([1, 1, 5, 5, 8], [3, 2, 1], [1, 1, 1], [0, 0, 0]),
-        ([1, 1, 6, 6, 5], [2, 3, 1], [3, 1, 1], [1, 2, 0]),
-        ([2, 1, 4, 5, 21], [3, 3, 1], [1, 1, 1], [1, 1, 0]),
-        ([1, 1, 2, 3, 7], [5, 5, 1], [1, 1, 1], [2, 2, 0]),
-        ([1, 1, 8, 8, 3], [7, 7, 1], [1, 1, 1], [3, 3, 0]),
-    ];
-    for (dims, size, stride, low) in cases {
-        for op in [WindowOp::Max, WindowOp::Sum] {
-            let all = |numbers: [usize; 3]| numbers.map(Dim::from).to_vec();
-            let at = WindowAttributes { size: all(size), stride: all(stride), low: all(low), high: all(low) };
-            holds(pooling(&dims, op, &at), &[4, 8, 16]);
-        }
-    }
-}
-
-/// At a border, too, the first maximum inside gets all of a cotangent: where nothing is larger than what is beside the
-/// image, where elements are equal, and where one is no number.
-#[test]
-fn window_gradients_of_infinities_and_ties() {
-    let mut graph = Graph::new("pool");
-    let [x, dy] = ["x", "dy"].map(|name| input(&mut graph, name, &[1, 1, 4, 4, 17]));
-    let all = |numbers: [i64; 3]| numbers.map(Dim::from).to_vec();
-    let at = WindowAttributes { size: all([3, 3, 1]), stride: all([1; 3]), low: all([1, 1, 0]), high: all([1, 1, 0]) };
-    let input = [4, 4, 17].map(Dim::from).to_vec();
-    let dx = graph.emit(Op::WindowGrad { op: WindowOp::Max, attributes: at, input }, &[x, dy]);
-    graph.add_output("dx", dx, OutputKind::Result);
-    let mut given = nnc_graph::testing::random_inputs(&graph, 5);
-    let numbers = (0..16 * 17).map(|element| match (element / 17, element % 17) {
-        (_, 0..4) => f64::NEG_INFINITY,
-        (place, 4..8) => f64::from(place % 3),
-        (5, 8..12) => f64::NAN,
-        (place, _) => f64::from(place * 7 % 5),
-    });
-    let numbers: Vec<f64> = numbers.collect();
-    given.insert("x".to_owned(), nnc_graph::Tensor::from_f64(DType::F32, &[1, 1, 4, 4, 17], &numbers));
-    let expected = nnc_graph::interpret::run(&graph, &given).unwrap().value(dx).to_f64();
-    for lanes in [4, 8, 16] {
-        let run = common::lowered_run(&graph, &given, &nnc_opt::fuse::FuseOptions::ALL, lanes).unwrap();
-        let found = run.outputs["dx"].to_f64();
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            assert!((found - expected).abs() <= 1e-6, "{lanes} lanes, element {at}: {found} instead of {expected}");
         }
     }
 }

@@ -62,9 +62,14 @@ fn what_windows_are_over_may_leave() {
 #[test]
 fn windows_that_share_places_stay_apart() {
     let overlapping = PooledConvolution { window: [3; 2], ..plain() };
-    assert!(refusal(&overlapping).contains("overlap"));
+    let padded_too = PooledConvolution { low: 1, ..overlapping.clone() };
+    let across_only = PooledConvolution { window: [2, 3], ..plain() };
+    for pooled in [overlapping, padded_too, across_only] {
+        let why = refusal(&pooled);
+        assert!(why.starts_with("its windows overlap: ") && why.contains("takes longer than to read"), "{why}");
+    }
     let padded = PooledConvolution { low: 1, ..plain() };
-    assert!(refusal(&padded).contains("padded"));
+    assert!(refusal(&padded).starts_with("its windows are padded: "));
 }
 
 /// What is computed of windows may need something that needs the convolution.

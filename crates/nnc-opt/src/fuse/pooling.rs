@@ -3,7 +3,9 @@
 //!
 //! A group of this kind is a convolution with channels last and its epilogue, windows of places over what comes of
 //! them, and the epilogue of the windows. A task makes the places of whole windows: with those that overlap, two tasks
-//! would make the same. It is built of groups that are there: that of the convolution and that of the windows.
+//! would make the same. A task keeps a few lines, so that this would be about a tenth of the convolution, which takes
+//! longer than reading the image from a cache, or from memory. It is built of groups that are there: that of the
+//! convolution and that of the windows.
 
 use super::greedy::described;
 use super::merge::{Draft, Drafts, Join, NODE_LIMIT, is_before};
@@ -107,8 +109,14 @@ impl<'a, 'g> Candidate<'a, 'g> {
         if !self.drafts.options.pooling {
             return Err("switched off");
         }
-        if !self.is_apart() {
-            return Err("windows that overlap or are padded share places of two tasks");
+        if self.overlap() {
+            return Err(
+                "its windows overlap: two tasks would make the lines that they share, which takes longer than \
+                        to read what they are over",
+            );
+        }
+        if self.are_padded() {
+            return Err("its windows are padded: at the borders they are not of whole blocks of places");
         }
         let is_stored = conv.nodes.iter().any(|&node| self.drafts.escapes(node, &[window, conv]));
         if is_stored && !self.is_whole() {
@@ -129,11 +137,16 @@ impl<'a, 'g> Candidate<'a, 'g> {
         })
     }
 
-    /// Whether no place is in two windows, and none of a window in padding.
-    fn is_apart(&self) -> bool {
-        let WindowAttributes { size, stride, low, high } = self.windows;
-        let is_padded = low.iter().chain(high).any(|dim| !dim.is(0));
-        !is_padded && size.iter().zip(stride).all(|(size, stride)| size.size() <= stride.size())
+    /// Whether a place is in two windows.
+    fn overlap(&self) -> bool {
+        let WindowAttributes { size, stride, .. } = self.windows;
+        size.iter().zip(stride).any(|(size, stride)| size.size() > stride.size())
+    }
+
+    /// Whether a place of a window may be in padding.
+    fn are_padded(&self) -> bool {
+        let WindowAttributes { low, high, .. } = self.windows;
+        low.iter().chain(high).any(|dim| !dim.is(0))
     }
 
     /// Whether each line of the image is in a window.

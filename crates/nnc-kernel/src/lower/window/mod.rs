@@ -3,9 +3,10 @@
 //! Windows lie along the result's innermost axis, one in each lane. The taps of a window are taken in row-major order.
 //! Windows that move by two are read in whole vectors that are taken apart into even and odd lanes; those at the
 //! borders that reach into padding are computed one by one. Padding is never read: a tap outside counts as the
-//! identity.
+//! identity. Images with channels last go by [`last`].
 
 pub mod grad;
+mod last;
 
 use crate::ir::{Builder, Direction, Memory, Type, Value};
 use crate::lower::anchor::stored;
@@ -130,7 +131,11 @@ pub fn lower(
     let (start, end) = if kind == Kind::Pick { (0, 0) } else { body.geometry.inner_windows() };
     let widths = widths(end - start, lowering.lanes_of(x.elem));
     let split = Split::new(lines, TASK_WORK / (inner * work), 1);
-    draft.builder.phase(split.tasks(), |b, task| body.task(b, task, split, &widths));
+    let by_places = last::serves(kind, &body.geometry);
+    draft.builder.phase(split.tasks(), |b, task| match by_places {
+        Some(op) => body.places(b, (task, split), op, &widths),
+        None => body.task(b, task, split, &widths),
+    });
     let fixed: Vec<_> = [Some(x.buffer), other.as_ref().map(|place| place.buffer)].into_iter().flatten().collect();
     lowering.launch_with(draft, &frame, lines * inner * work, &fixed)
 }
