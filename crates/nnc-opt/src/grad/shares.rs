@@ -108,7 +108,7 @@ fn along<'r>(ranges: &'r [SliceRange], shape: &Shape, axis: usize) -> Option<&'r
     fits.then_some(&ranges[axis])
 }
 
-/// The order in which ranges follow one another from 0 to `size`, if they do. Sizes may be unknown, or 0.
+/// The order in which ranges follow one another from 0 to `size`, if they do. Sizes may be unknown.
 fn in_order(ranges: &[&SliceRange], size: &Dim) -> Option<Vec<usize>> {
     let mut left: Vec<usize> = (0..ranges.len()).collect();
     let (mut order, mut end) = (Vec::new(), Dim::from(0));
