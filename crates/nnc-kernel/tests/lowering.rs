@@ -107,6 +107,64 @@ fn carried_values_change_places() {
     check(&graph, 1).unwrap();
 }
 
+/// Two carried values that are stacked, before a step and after it, over five steps: `c' = c * x + h`, `h' = tanh(c')`.
+/// `given` says which results are outputs themselves, the others are read by kernels.
+fn trails(reverse: bool, given: &[usize]) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[3, 19]); 2], slices: vec![ty(&[3, 19])], captures: vec![] };
+    let mut body = Scan::inputs("trails", &types);
+    let (h, c, x) = (ValueId(1), ValueId(2), ValueId(3));
+    let product = body.emit(Op::Binary(BinaryOp::Mul), &[c, x]);
+    let next_c = body.emit(Op::Binary(BinaryOp::Add), &[product, h]);
+    let next_h = body.emit(Op::Unary(UnaryOp::Tanh), &[next_c]);
+    Scan::outputs(&mut body, &[next_h, next_c], &[next_h, h, product, c]);
+    let mut graph = Graph::new("trails");
+    let inputs = [("h", ty(&[3, 19])), ("c", ty(&[3, 19])), ("x", ty(&[5, 3, 19]))];
+    let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+    let scan = Scan { body: Arc::new(body), length: Dim::from(5usize), reverse, carries: 2, slices: 1 };
+    for (at, result) in graph.add(Op::Scan(scan), &inputs).unwrap().into_iter().enumerate() {
+        let read = if given.contains(&at) { result } else { graph.emit(Op::Unary(UnaryOp::Neg), &[result]) };
+        graph.add_output(&format!("y{at}"), read, OutputKind::Result);
+    }
+    graph
+}
+
+#[test]
+fn a_carried_value_that_is_stacked_is_not_copied() {
+    // The results are h, c, and the stacks of h after a step, of h before it, of a product, of c before it.
+    let cases: [(&[usize], usize); 5] = [(&[], 0), (&[0, 1], 0), (&[4], 0), (&[2], 1), (&[2, 3, 5], 3)];
+    for (reverse, (given, copies)) in [false, true].into_iter().flat_map(|reverse| cases.map(|case| (reverse, case))) {
+        let graph = trails(reverse, given);
+        check(&graph, 6).unwrap_or_else(|what| panic!("{given:?}, backwards: {reverse}: {what}"));
+        let lowered = lower(&graph, &partition(&graph, &FuseOptions::ALL), &Target::new(8)).unwrap();
+        let found = lowered.report.iter().filter(|kernel| kernel.name == "copy" && kernel.runs == 5).count();
+        assert_eq!(found, copies, "{given:?}, backwards: {reverse}");
+    }
+}
+
+/// A stack that the loop around stacks in turn lies in a row of that.
+#[test]
+fn a_trail_within_a_loop() {
+    for reverse in [false, true] {
+        let inner = trails(reverse, &[]);
+        let (_, node) = inner.nodes().find(|(_, node)| matches!(node.op, Op::Scan(_))).unwrap();
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let types = BodyTypes { carries: vec![ty(&[3, 19]); 2], slices: vec![ty(&[5, 3, 19])], captures: vec![] };
+        let mut body = Scan::inputs("blocks", &types);
+        let results = body.emit_all(node.op.clone(), &[ValueId(1), ValueId(2), ValueId(3)]);
+        let sums = body.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[results[3]]);
+        Scan::outputs(&mut body, &results[..2], &[results[2], sums]);
+        let mut graph = Graph::new("blocks");
+        let inputs = [("h", ty(&[3, 19])), ("c", ty(&[3, 19])), ("x", ty(&[4, 5, 3, 19]))];
+        let inputs = inputs.map(|(name, ty)| graph.emit(Op::Input { name: name.to_owned(), ty }, &[]));
+        let scan = Scan { body: Arc::new(body), length: Dim::from(4usize), reverse, carries: 2, slices: 1 };
+        for (at, result) in graph.add(Op::Scan(scan), &inputs).unwrap().into_iter().enumerate() {
+            graph.add_output(&format!("y{at}"), result, OutputKind::Result);
+        }
+        check(&graph, 7).unwrap_or_else(|what| panic!("backwards: {reverse}: {what}"));
+    }
+}
+
 /// `h = tanh(h * w) + x`, stacked, over so many steps.
 fn recurrence(steps: usize) -> Graph {
     let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));

@@ -7,8 +7,8 @@ use nnc_graph::testing::{
     GraphOptions, Rng, graph_of_one_op, op_names, random_graph_with, random_inputs, random_tensor,
 };
 use nnc_graph::{
-    BinaryOp, CompareOp, DType, Graph, Op, OutputKind, ReduceOp, Shape, Tensor, TensorType, UnaryOp, ValueId,
-    interpret, verify,
+    BinaryOp, CompareOp, DType, Graph, Op, OutputKind, ReduceOp, Shape, SliceRange, Tensor, TensorType, UnaryOp,
+    ValueId, interpret, verify,
 };
 use nnc_opt::grad;
 use std::collections::BTreeMap;
@@ -303,4 +303,77 @@ fn a_gradient_of_a_gradient_penalty() {
     let penalty = mul(&mut case.graph, first, first);
     let second = case.grad(penalty, x);
     assert_eq!(case.run(second, &[("x", &[1.0, 2.0])]), [36.0, 288.0]);
+}
+
+/// Results that are slices of `x`, which is `[4, 6]`, along an axis: `(start, size, step)` of each. All of `x` is used as well,
+/// between them.
+fn slices(axis: usize, ranges: &[(usize, usize, i64)]) -> Graph {
+    let mut graph = Graph::new("slices");
+    let ty = TensorType::new(DType::F64, Shape::of(&[4, 6]));
+    let given = graph.emit(Op::Input { name: "x".to_owned(), ty }, &[]);
+    let x = graph.emit(Op::Unary(UnaryOp::Tanh), &[given]);
+    for (at, &(start, size, step)) in ranges.iter().enumerate() {
+        let whole = |size: usize| SliceRange { start: 0usize.into(), size: size.into(), step: 1 };
+        let mut all = vec![whole(4), whole(6)];
+        all[axis] = SliceRange { start: start.into(), size: size.into(), step };
+        let slice = graph.emit(Op::Slice(all), &[x]);
+        let bent = mul(&mut graph, slice, slice);
+        graph.add_output(&format!("slice {at}"), bent, OutputKind::Result);
+        if at == 0 {
+            let bent = mul(&mut graph, x, x);
+            graph.add_output("whole", bent, OutputKind::Result);
+        }
+    }
+    graph
+}
+
+fn count(graph: &Graph, is_one: impl Fn(&Op) -> bool) -> usize {
+    graph.nodes().filter(|(_, node)| is_one(&node.op)).count()
+}
+
+#[test]
+fn slices_that_cut_a_value_to_pieces_have_one_share() {
+    let in_pieces: [(usize, &[(usize, usize, i64)]); 3] = [
+        (0, &[(2, 2, 1), (0, 2, 1)]),
+        (1, &[(0, 1, 1), (3, 3, 1), (1, 2, 1)]),
+        (0, &[(3, 1, 1), (1, 2, 1), (0, 1, 1)]),
+    ];
+    // A gap, an overlap, a piece twice, every other element.
+    let others: [(usize, &[(usize, usize, i64)]); 4] = [
+        (1, &[(0, 2, 1), (3, 3, 1)]),
+        (1, &[(0, 4, 1), (3, 3, 1)]),
+        (0, &[(0, 2, 1), (0, 2, 1), (2, 2, 1)]),
+        (1, &[(0, 3, 2), (1, 3, 2)]),
+    ];
+    for (pieces, (axis, ranges)) in in_pieces.map(|case| (1, case)).into_iter().chain(others.map(|case| (0, case))) {
+        let graph = slices(axis, ranges);
+        let case = format!("{ranges:?} along {axis}");
+        assert!(check(&case, graph.clone(), 1, 1, 1e-6) > 0 && check(&case, graph.clone(), 1, 2, 1e-5) > 0);
+        let mut graph = graph;
+        with_gradients(&mut graph, 1, &mut Rng::new(1));
+        let expanded = grad::expand(&graph);
+        let joined = count(&expanded, |op| matches!(op, Op::Concat { .. }));
+        let padded = count(&expanded, |op| matches!(op, Op::Pad { .. }));
+        assert_eq!((joined, padded > 0), (pieces, pieces == 0), "{case}\n{}", nnc_graph::text::print(&expanded));
+    }
+}
+
+/// With zeros added, -0 would become +0.
+#[test]
+fn pieces_keep_the_sign_of_a_zero() {
+    let mut graph = Graph::new("zeros");
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: TensorType::new(DType::F64, Shape::of(&[4])) }, &[]);
+    let mut loss = graph.scalar(DType::F64, 0.0);
+    for start in [0usize, 2] {
+        let slice = graph.emit(Op::Slice(vec![SliceRange { start: start.into(), size: 2usize.into(), step: 1 }]), &[x]);
+        let zeros = graph.emit(Op::Constant(Tensor::from_f64(DType::F64, &[2], &[-0.0, 0.0])), &[]);
+        let product = mul(&mut graph, slice, zeros);
+        let sum = sum_all(&mut graph, product);
+        loss = graph.emit(Op::Binary(BinaryOp::Add), &[loss, sum]);
+    }
+    let gradient = graph.add(Op::Grad, &[loss, x]).unwrap()[0];
+    graph.add_output("gradient", gradient, OutputKind::Result);
+    let run = interpret::run(&grad::expand(&graph), &random_inputs(&graph, 1)).unwrap();
+    let signs = run.output("gradient").unwrap().to_f64().iter().map(|x| x.is_sign_negative()).collect::<Vec<_>>();
+    assert_eq!(signs, [true, false, true, false]);
 }

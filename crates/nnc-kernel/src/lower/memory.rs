@@ -1,7 +1,7 @@
 //! Memory as the lowering sees it: buffers without addresses, and the places of values in them.
 //!
-//! A buffer is an external (input, parameter, output, ...), a part of the arena that the plan will place, or a row of
-//! another buffer that moves with the steps of a loop.
+//! A buffer is an external (input, parameter, output, ...), a part of the arena that the plan will place, or lies in
+//! another buffer, as a row that moves with the steps of a loop or in one place.
 
 use super::tuning::Alternatives;
 use crate::ir::{Direction, Elem, Kernel, KernelBuilder, Memory};
@@ -59,6 +59,13 @@ pub enum Home {
         stride: i64,
         /// How many loops stand around the one whose steps are meant.
         depth: u32,
+    },
+    /// Inside of another buffer, in one place.
+    Part {
+        /// The other buffer.
+        of: BufferId,
+        /// Bytes to it.
+        start: u64,
     },
 }
 

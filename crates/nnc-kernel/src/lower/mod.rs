@@ -20,7 +20,7 @@
 //! | [`stored`] | products by matrices of few bits |
 //! | [`attention`] | products with reductions over rows between them |
 //! | [`window`], [`argmax`], [`scatter`] | what has loops of its own |
-//! | [`scan`], [`prepare`] | loops over time; what is made once |
+//! | [`scan`], [`trail`], [`prepare`] | loops over time; what they carry and stack; what is made once |
 //! | [`anchor`], [`tuning`], [`cost`] | which node is lowered where; other schedules; the work of an op |
 
 mod accumulate;
@@ -47,6 +47,7 @@ mod scan;
 mod scatter;
 mod sparse;
 mod stored;
+mod trail;
 mod tuning;
 mod turn;
 mod update;
@@ -222,7 +223,8 @@ fn refuse_storage_floats(graph: &Graph) -> Result<(), LowerError> {
 #[derive(Clone, Copy, Debug)]
 struct Destination {
     value: ValueId,
-    buffer: BufferId,
+    /// None if it comes there of itself.
+    buffer: Option<BufferId>,
     /// The leaf whose buffer that is, if it is one.
     updates: Option<ValueId>,
 }
@@ -318,7 +320,7 @@ impl<'g> Lowering<'g> {
                     (self.external(Role::Output(output.name.clone()), ty, Access::Write), None)
                 }
             };
-            Ok(Destination { value: output.value, buffer, updates })
+            Ok(Destination { value: output.value, buffer: Some(buffer), updates })
         });
         outputs.collect()
     }
@@ -332,6 +334,7 @@ impl<'g> Lowering<'g> {
     ) -> Result<Vec<(ValueId, Option<Source>, BufferId)>, LowerError> {
         let mut late = Vec::new();
         for (at, &Destination { value, buffer, updates }) in destinations.iter().enumerate() {
+            let Some(buffer) = buffer else { continue };
             let direct = match updates {
                 Some(_) => schedule.in_place.contains(&at),
                 None => schedule.is_computed(self.graph, value),

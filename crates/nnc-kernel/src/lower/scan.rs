@@ -4,10 +4,14 @@
 //! makes the next one in its place where every other reader of the old one can come first, else it is copied there at
 //! the step's end. A scanned operand is read, and a stacked value written, as a row of the whole that moves with the
 //! steps. What is captured is read where it lies.
+//!
+//! A carried value that is stacked as well, before a step or after it, leaves a [`Trail`]: each step puts the next one
+//! behind the one it reads, and nothing is copied but the first.
 
 use super::memory::{Buffer, BufferId, Home, Place, Source};
 use super::placed::Parts;
 use super::stored::digits::Kept;
+use super::trail::{self, Trail};
 use super::{Destination, LowerError, Lowering, Pending, map, prepare};
 use crate::ir::Elem;
 use crate::plan::Repeat;
@@ -27,26 +31,53 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     };
     let operands: Vec<Source> =
         node.operands.iter().map(|&operand| lowering.source(operand)).collect::<Result<_, _>>()?;
+    let mut trails = trail::find(lowering, scan, &node.results);
     let mut carried = Vec::new();
     for (at, &result) in node.results.iter().take(scan.carries).enumerate() {
-        let place = lowering.store(result)?;
-        map::copy(lowering, node.operands[at], operands[at].clone(), place.buffer)?;
+        let (place, first) = match trails.carried.remove(&at) {
+            Some(trail) => {
+                let first = part(lowering, &trail.first);
+                (Carried::Trail(trail), first)
+            }
+            None => {
+                let place = lowering.store(result)?;
+                let first = place.buffer;
+                (Carried::Place(place), first)
+            }
+        };
+        map::copy(lowering, node.operands[at], operands[at].clone(), first)?;
         carried.push(place);
     }
     let mut stacks = Vec::new();
-    for &result in &node.results[scan.carries..] {
-        stacks.push(lowering.store(result)?);
+    for (at, &result) in node.results[scan.carries..].iter().enumerate() {
+        stacks.push(match trails.stacks.get(&at) {
+            Some(place) => {
+                lowering.sources[result.index()] = Some(Source::Stored(place.clone()));
+                None
+            }
+            None => Some(lowering.store(result)?),
+        });
     }
     let it = Loop { scan, carried, stacks, operands };
-    it.lower_body(lowering, (group.nodes[0], partition))
+    it.lower_body(lowering, (group.nodes[0], partition))?;
+    it.finish(lowering, &node.results)
 }
 
 /// A loop whose operands and results have places.
 struct Loop<'g> {
     scan: &'g Scan,
-    carried: Vec<Place>,
-    stacks: Vec<Place>,
+    carried: Vec<Carried>,
+    /// None of those that lie in a trail.
+    stacks: Vec<Option<Place>>,
     operands: Vec<Source>,
+}
+
+/// Where a carried value is.
+enum Carried {
+    /// In one place, where each step puts the next one.
+    Place(Place),
+    /// In a row of its own in each step.
+    Trail(Trail),
 }
 
 /// What a lowering knows of one graph.
@@ -98,7 +129,7 @@ impl<'g> Loop<'g> {
         lowering.scans.push(node);
         let (launch, inner) = (lowering.line.launches.len(), lowering.line.loops.len());
         let index = self.enter(lowering, depth)?;
-        let destinations = self.destinations(lowering, depth)?;
+        let destinations = self.destinations(lowering, depth);
         lowering.lower_all(partition, &destinations)?;
         let launches = run_ahead(lowering, launch, inner)..lowering.line.launches.len();
         if !launches.is_empty() {
@@ -141,7 +172,10 @@ impl<'g> Loop<'g> {
         lowering.sources[self.scan.index().index()] = Some(Source::Stored(place));
         for (at, source) in self.operands.iter().enumerate() {
             let source = match source {
-                _ if at < self.scan.carries => Source::Stored(self.carried[at].clone()),
+                _ if at < self.scan.carries => Source::Stored(match &self.carried[at] {
+                    Carried::Place(place) => place.clone(),
+                    Carried::Trail(trail) => row(lowering, &trail.before, depth),
+                }),
                 Source::Stored(place) if at < self.scan.carries + self.scan.slices => {
                     Source::Stored(row(lowering, place, depth))
                 }
@@ -154,20 +188,39 @@ impl<'g> Loop<'g> {
         Ok(index)
     }
 
-    /// The next carried values go where the carried ones are, stacked ones to their rows.
-    fn destinations(&self, lowering: &mut Lowering<'g>, depth: u32) -> Result<Vec<Destination>, LowerError> {
-        let next = self.scan.next().into_iter().enumerate();
-        let next = next.map(|(at, value)| {
-            Ok(Destination { value, buffer: self.carried[at].buffer, updates: Some(self.scan.carry(at)) })
-        });
-        let next: Vec<_> = next.collect::<Result<_, LowerError>>()?;
-        let stacked = self.scan.stacked().into_iter().zip(&self.stacks);
-        let stacked = stacked.map(|(value, stack)| Destination {
-            value,
-            buffer: row(lowering, stack, depth).buffer,
-            updates: None,
-        });
-        Ok(next.into_iter().chain(stacked.collect::<Vec<_>>()).collect())
+    /// The next carried values go where the carried ones are, or behind them, stacked ones to their rows.
+    fn destinations(&self, lowering: &mut Lowering<'g>, depth: u32) -> Vec<Destination> {
+        let mut found = Vec::new();
+        for ((at, value), carried) in self.scan.next().into_iter().enumerate().zip(&self.carried) {
+            found.push(match carried {
+                Carried::Place(place) => {
+                    Destination { value, buffer: Some(place.buffer), updates: Some(self.scan.carry(at)) }
+                }
+                Carried::Trail(trail) => {
+                    Destination { value, buffer: Some(row(lowering, &trail.after, depth).buffer), updates: None }
+                }
+            });
+        }
+        for (value, stack) in self.scan.stacked().into_iter().zip(&self.stacks) {
+            let buffer = stack.as_ref().map(|place| row(lowering, place, depth).buffer);
+            found.push(Destination { value, buffer, updates: None });
+        }
+        found
+    }
+
+    /// Sees to it that the last carried values are where they are wanted.
+    fn finish(&self, lowering: &mut Lowering<'g>, results: &[ValueId]) -> Result<(), LowerError> {
+        for (carried, &result) in self.carried.iter().zip(results) {
+            let Carried::Trail(trail) = carried else { continue };
+            let last = Source::Stored(trail.last.clone());
+            if lowering.planned.contains_key(&result) {
+                let wanted = lowering.store(result)?;
+                map::copy(lowering, result, last, wanted.buffer)?;
+            } else {
+                lowering.sources[result.index()] = Some(last);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -195,8 +248,20 @@ fn row(lowering: &mut Lowering<'_>, whole: &Place, depth: u32) -> Place {
         depth,
     };
     let bytes = layout.elements() * size as usize;
+    Place { buffer: inside(lowering, bytes, home), elem: whole.elem, layout }
+}
+
+/// The memory of a place that lies in a row, as a buffer.
+fn part(lowering: &mut Lowering<'_>, place: &Place) -> BufferId {
+    let size = place.elem.size();
+    let home = Home::Part { of: place.buffer, start: (place.layout.offset as usize * size) as u64 };
+    inside(lowering, place.layout.elements() * size, home)
+}
+
+/// A buffer that lies in another one.
+fn inside(lowering: &mut Lowering<'_>, bytes: usize, home: Home) -> BufferId {
     lowering.buffers.push(Buffer { bytes, home, holds: None });
-    Place { buffer: BufferId(lowering.buffers.len() as u32 - 1), elem: whole.elem, layout }
+    BufferId(lowering.buffers.len() as u32 - 1)
 }
 
 /// Whether a node of a body, or an output, reads the number of the step.

@@ -140,7 +140,9 @@ impl Facts {
         let touched: Vec<(BufferId, bool)> = (launch.args.iter())
             .map(|&(buffer, direction)| (arena::root(buffers, buffer), direction != Direction::In))
             .collect();
-        let is_own = |buffer: &BufferId| matches!(buffers[buffer.index()].home, Home::Arena | Home::Row { .. });
+        let is_own = |buffer: &BufferId| {
+            matches!(buffers[buffer.index()].home, Home::Arena | Home::Row { .. } | Home::Part { .. })
+        };
         let mut own: Vec<BufferId> = launch.args.iter().map(|arg| arg.0).filter(is_own).collect();
         own.sort_unstable();
         own.dedup();

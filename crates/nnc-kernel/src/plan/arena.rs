@@ -77,7 +77,7 @@ fn live_ranges(line: &Line, buffers: &[Buffer], prepared: usize) -> Vec<Option<S
                 let slot = slot.get_or_insert(Slot { bytes, first: at, last: at, crosses: false });
                 (slot.first, slot.last) = (slot.first.min(at), slot.last.max(at));
             }
-            Home::External(_) | Home::Row { .. } => {}
+            Home::External(_) | Home::Row { .. } | Home::Part { .. } => {}
         }
     };
     for (at, launch) in line.launches.iter().enumerate() {
@@ -110,10 +110,10 @@ fn moments(launches: usize, abreast: &[Range<usize>]) -> Vec<Range<usize>> {
     moments
 }
 
-/// The buffer that a row lies in, over any number of rows.
+/// The buffer that a row or a part lies in, over any number of them.
 pub fn root(buffers: &[Buffer], buffer: BufferId) -> BufferId {
     match buffers[buffer.index()].home {
-        Home::Row { of, .. } => root(buffers, of),
+        Home::Row { of, .. } | Home::Part { of, .. } => root(buffers, of),
         Home::Arena | Home::Lasting | Home::External(_) => buffer,
     }
 }

@@ -87,6 +87,11 @@ fn address(buffer: BufferId, buffers: &[Buffer], arena: &Arena) -> Result<ArgRef
             whole.strides.push(Stride { depth, bytes: stride });
             Ok(whole)
         }
+        Home::Part { of, start } => {
+            let mut whole = address(of, buffers, arena)?;
+            whole.offset += start;
+            Ok(whole)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub fn check(line: &Line, buffers: &[Buffer], externals: &[External]) -> Result<
     let is_given = |buffer: &Buffer| match buffer.home {
         Home::Arena | Home::Lasting => false,
         Home::External(at) => !matches!(externals[at].role, Role::Output(_)),
-        Home::Row { .. } => true,
+        Home::Row { .. } | Home::Part { .. } => true,
     };
     let mut made: Vec<bool> = buffers.iter().map(is_given).collect();
     let indices = line.loops.iter().filter_map(|each| each.index);

@@ -95,6 +95,7 @@ impl<'l> Search<'l> {
                 let (root, moves) = self.root(of);
                 (root, moves || depth == 0)
             }
+            Home::Part { of, .. } => self.root(of),
             Home::Arena | Home::Lasting | Home::External(_) => (buffer, false),
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! The algorithm is reverse accumulation (Griewank and Walther, "Evaluating Derivatives", 2nd ed., ch. 3): from the
 //! loss backwards each node hands the cotangent of its result on to its operands by its vector-Jacobian product, and a
-//! value that is used several times adds up what it gets. The products are a table, [`rules`], one rule an op, grouped
-//! by operator in the files beside it; a rule emits plain ops, so the result can be differentiated again: an inner
-//! `grad` comes before an outer one in program order and is plain when that one is reached.
+//! value that is used several times adds up what it gets ([`shares`]). The products are a table, [`rules`], one rule an
+//! op, grouped by operator in the files beside it; a rule emits plain ops, so the result can be differentiated again: an
+//! inner `grad` comes before an outer one in program order and is plain when that one is reached.
 //!
 //! Only nodes on a path from what is differentiated by to the loss take part. Comparisons, `argmax`, integers, `sign`,
 //! `floor`, `ceil` and `round`, and whatever stands behind `stop_gradient` have derivative 0, as states have unless one
@@ -31,6 +31,7 @@ mod reduction;
 pub mod rules;
 mod scan;
 mod shape;
+mod shares;
 mod window;
 
 use crate::rewrite::{Fuel, Rewriter, with_body};
@@ -38,6 +39,7 @@ use builder::Builder;
 use nnc_graph::{Graph, NodeId, Op, Origin, ValueId};
 pub use readable::{ReadableError, readable};
 use rules::Site;
+use shares::Shares;
 use std::collections::BTreeMap;
 
 /// Whether a graph has a `grad` or a `stop_gradient`.
@@ -152,16 +154,17 @@ fn gradients_within(graph: &mut Graph, loss: ValueId, wrt: &[ValueId], most: usi
 /// Given up as [`gradients_within`] says.
 fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId], most: usize) -> Vec<Option<ValueId>> {
     let depends = dependent_values(graph, wrt);
-    let mut cotangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    let (mut shares, mut cotangents) = (Shares::default(), BTreeMap::new());
     for &(value, cotangent) in seeds.iter().filter(|(value, _)| depends[value.index()]) {
-        add_to(graph, &mut cotangents, value, cotangent);
+        shares.add(graph, value, cotangent);
     }
-    let last = cotangents.keys().map(|&value| graph.value(value).node.0).max();
+    let last = shares.last(graph).map_or(0, |node| node.0);
     let here = graph.set_origin(None);
     // Everything a value depends on was appended before it.
-    for at in (0..=last.unwrap_or(0)).rev() {
+    for at in (0..=last).rev() {
         let before = graph.node_count();
-        propagate(graph, NodeId(at), &depends, &mut cotangents);
+        take(graph, NodeId(at), &mut shares, &mut cotangents);
+        propagate(graph, NodeId(at), &depends, (&cotangents, &mut shares));
         if is_larger(graph, before, most) {
             break;
         }
@@ -171,12 +174,13 @@ fn pull_back(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId], m
     wrt.iter().map(|value| cotangents.get(value).copied()).collect()
 }
 
-fn add_to(graph: &mut Graph, cotangents: &mut BTreeMap<ValueId, ValueId>, value: ValueId, part: ValueId) {
-    let sum = match cotangents.get(&value) {
-        Some(&so_far) => Builder::new(graph).add(so_far, part),
-        None => part,
-    };
-    cotangents.insert(value, sum);
+/// Takes the cotangents of a node's results, which all that use them have had a share in.
+fn take(graph: &mut Graph, id: NodeId, shares: &mut Shares, cotangents: &mut BTreeMap<ValueId, ValueId>) {
+    graph.set_origin(graph.node(id).origin);
+    for result in graph.node(id).results.clone() {
+        let cotangent = shares.take(graph, result);
+        cotangents.extend(cotangent.map(|cotangent| (result, cotangent)));
+    }
 }
 
 /// Calls the cotangent of a value with a name `d_` and that name. One cotangent may belong to several values, as to
@@ -207,36 +211,48 @@ fn dependent_values(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
 }
 
 /// Hands the cotangent of a node's result on to those operands that matter.
-fn propagate(graph: &mut Graph, id: NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
+fn propagate(
+    graph: &mut Graph,
+    id: NodeId,
+    depends: &[bool],
+    (cotangents, shares): (&BTreeMap<ValueId, ValueId>, &mut Shares),
+) {
     if let Op::Scan(_) = &graph.node(id).op {
-        return propagate_scan(graph, id, depends, cotangents);
+        return propagate_scan(graph, id, depends, (cotangents, shares));
     }
     // Every op but `grad`, which is gone, and `scan` has one result.
     let result = graph.node(id).results[0];
     let Some(&cotangent) = cotangents.get(&result) else { return };
     let node = graph.node(id).clone();
-    graph.set_origin(node.origin);
     for (wanted, operand) in node.operands.iter().enumerate() {
         if !depends[operand.index()] {
             continue;
         }
+        if let Op::Slice(_) = node.op {
+            shares.add_slice(*operand, id, cotangent);
+            continue;
+        }
         let site = Site { op: &node.op, operands: &node.operands, result, cotangent, wanted };
         let Some(part) = rules::vjp(&mut Builder::new(graph), &site) else { continue };
-        add_to(graph, cotangents, *operand, part);
+        shares.add(graph, *operand, part);
     }
 }
 
-fn propagate_scan(graph: &mut Graph, id: NodeId, depends: &[bool], cotangents: &mut BTreeMap<ValueId, ValueId>) {
+fn propagate_scan(
+    graph: &mut Graph,
+    id: NodeId,
+    depends: &[bool],
+    (cotangents, shares): (&BTreeMap<ValueId, ValueId>, &mut Shares),
+) {
     let node = graph.node(id).clone();
     let Op::Scan(scan) = &node.op else { return };
     let given: Vec<Option<ValueId>> = node.results.iter().map(|result| cotangents.get(result).copied()).collect();
     if given.iter().all(Option::is_none) {
         return;
     }
-    graph.set_origin(node.origin);
     let wanted: Vec<bool> = node.operands.iter().map(|operand| depends[operand.index()]).collect();
     let parts = scan::vjp(graph, (scan, &node.operands, &node.results), &given, &wanted);
     for (&operand, part) in node.operands.iter().zip(parts) {
-        part.into_iter().for_each(|part| add_to(graph, cotangents, operand, part));
+        part.into_iter().for_each(|part| shares.add(graph, operand, part));
     }
 }
