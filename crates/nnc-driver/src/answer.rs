@@ -171,6 +171,12 @@ fn model_for(
     project.unit.model_with_weights(name, &bind, &inputs.given)
 }
 
+/// What a model by itself is called, with those of its inputs that have a default and are given.
+fn called(name: &str, inputs: &Inputs) -> String {
+    let given = inputs.given.iter().map(|input| format!("`{input}`")).collect::<Vec<_>>().join(" and ");
+    if given.is_empty() { format!("the model `{name}`") } else { format!("the model `{name}`, given {given},") }
+}
+
 /// An answer of which a row depends on other rows, and where that is made.
 fn shown(mixed: &Mixed) -> String {
     let output = &mixed.output;
@@ -229,7 +235,7 @@ impl AnswerGraphs {
             let name = model_name(project, only)?;
             let made = |rows: usize| model_for(project, &name, (&inputs, sizes), rows);
             let model = |rows: usize| made(rows).map(|(graph, _)| graph);
-            looked::check(&mut Forms::new(project, &model), &format!("the model `{name}`"), rows)?;
+            looked::check(&mut Forms::new(project, &model), &called(&name, &inputs), rows)?;
             let make = |rows: usize| -> Result<_, DriverError> {
                 let (graph, pretrained) = project.checked(made(rows))?;
                 Ok((project.rounded_graph(Ok(graph))?, pretrained))
@@ -286,11 +292,27 @@ impl AnswerGraphs {
     }
 
     /// The graph for so many rows as the front end makes it.
-    fn made(&self, project: &Project, rows: usize) -> Result<Graph, Vec<Diagnostic>> {
+    pub(crate) fn made(&self, project: &Project, rows: usize) -> Result<Graph, Vec<Diagnostic>> {
         match &self.recipe {
             Some(recipe) => project.unit.answer_sized(recipe, self.inputs.answer.as_deref(), rows, &self.sizes),
             None => Ok(model_for(project, &self.name, (&self.inputs, &self.sizes), rows)?.0),
         }
+    }
+
+    /// Of a model by itself, the same where all that has a default has it.
+    pub(crate) fn made_by_defaults(&self, project: &Project, rows: usize) -> Result<Graph, Vec<Diagnostic>> {
+        let inputs = Inputs { given: BTreeSet::new(), ..self.inputs.clone() };
+        Ok(model_for(project, &self.name, (&inputs, &self.sizes), rows)?.0)
+    }
+
+    /// Whether a model by itself is given what has a default.
+    pub(crate) fn is_given_more(&self) -> bool {
+        !self.inputs.given.is_empty()
+    }
+
+    /// A model by itself, with those of its inputs that have a default and are given.
+    pub(crate) fn called(&self) -> String {
+        called(&self.name, &self.inputs)
     }
 
     /// The answers of which a row depends on other rows, and what makes it so, if that was looked for.

@@ -22,6 +22,11 @@ impl<'o> Givens<'o> {
         Self { words, read: BTreeMap::new() }
     }
 
+    /// Whether an input is named.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.words.iter().any(|word| word.split_once('=').is_some_and(|(named, _)| named == name))
+    }
+
     /// What is given for the parameters that are tensors, by their names.
     pub(crate) fn tensors(&mut self, inputs: &Inputs) -> Result<BTreeMap<String, Given>, Failure> {
         let tensors: Vec<_> = inputs.tensors().collect();

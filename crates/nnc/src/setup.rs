@@ -1,9 +1,10 @@
 //! From common options to a project, a compiler, a data set.
 
 use crate::arguments::{EngineOptions, FileOptions, PassOptions, TuneOptions};
+use crate::given::Givens;
 use crate::terminal;
 use crate::{Failure, output};
-use nnc_driver::answer::{AnswerGraphs, model_name, open_dims};
+use nnc_driver::answer::{AnswerGraphs, Inputs, model_name, open_dims};
 use nnc_driver::checkpoint::{self, Checkpoint};
 use nnc_driver::fit::{Fitted, fit};
 use nnc_driver::prune::channels::records;
@@ -265,22 +266,44 @@ pub(crate) fn note_oddities(
     Ok(())
 }
 
-/// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere,
-/// for so many rows.
+/// What `run` and `quantise` compute: an answer, or a model by itself, as what is given makes it. Dims that it leaves
+/// open are as large as that; of what has a default, those that are given are inputs.
+pub(crate) fn called(
+    project: &Project,
+    (file, answer): (&FileOptions, Option<&str>),
+    loaded: &Checkpoint,
+    given: &mut Givens<'_>,
+) -> Result<AnswerGraphs, Failure> {
+    let only = file.only.as_deref();
+    let taken = Inputs::new(project, only, answer)?.held_to(&Learned::of(loaded));
+    let taken = taken.with_optional(project, only, |name| given.names(name))?;
+    let sizes = taken.sizes(&given.tensors(&taken)?)?;
+    note_choices(project, file, &sizes)?;
+    Ok(AnswerGraphs::sized(project, only, taken, rows(file)?.unwrap_or(1), &sizes)?)
+}
+
+/// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere.
+/// With nothing given it is any program that reads them.
 pub(crate) fn opened_model(
     project: &Project,
     (file, weights_file): (&FileOptions, &Path),
     loaded: &mut Checkpoint,
-) -> Result<(AnswerGraphs, Store, usize), Failure> {
-    let rows = rows(file)?.unwrap_or(1);
-    let graphs = AnswerGraphs::new(project, file.only.as_deref(), None, rows)?;
+    given: Option<&mut Givens<'_>>,
+) -> Result<(AnswerGraphs, Store), Failure> {
+    let graphs = match given {
+        Some(given) => called(project, (file, None), loaded, given)?,
+        None => {
+            note_model(project, file);
+            AnswerGraphs::new(project, file.only.as_deref(), None, rows(file)?.unwrap_or(1))?
+        }
+    };
     let told: BTreeMap<String, Tensor> =
         loaded.tensors.iter().filter(|(path, _)| is_told(path)).map(|(path, of)| (path.clone(), of.clone())).collect();
     let mut store = weights(project, &graphs, (Some(weights_file), loaded), NonZeroUsize::MIN)?;
     let wrong = |reason| DriverError::Weights { path: weights_file.to_owned(), reason };
     adopt(&mut store, &told).map_err(wrong)?;
     records(&project.channels).for_each(|(path, tensor)| store.insert(&path, &tensor));
-    Ok((graphs, store, rows))
+    Ok((graphs, store))
 }
 
 /// As [`weights`], of a file that is read once more.

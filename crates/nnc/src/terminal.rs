@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use nnc_driver::Metrics;
 use nnc_lang::diagnostic::{Diagnostic, Severity, Sources, render};
+use nnc_lang::elaborate::{Better, DropUnit, LEAST_OF_PER_CENT};
 use nnc_opt::PassLog;
 use nnc_stub::present::printable;
 use std::time::Duration;
@@ -106,6 +107,14 @@ pub(crate) fn metric(name: &str, value: f64) -> String {
     }
 }
 
+/// By how much a measure got worse that was `before`: in points or per cent, but of what was 0 in itself.
+pub(crate) fn drop(name: &str, before: f64, drop: f64) -> String {
+    match Better::of(name).unit(before) {
+        DropUnit::Points | DropUnit::PerCent => format!("{drop:+.2}"),
+        DropUnit::OfItself => format!("{:+.4} from 0", drop / 100.0 * LEAST_OF_PER_CENT),
+    }
+}
+
 /// Columns as wide as their widest cell: the first to the left, the others to the right.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -155,6 +164,16 @@ mod tests {
         assert_eq!(duration(125.0), "2 min 05 s");
         assert_eq!(metric("accuracy", 0.98714), "98.71 %");
         assert_eq!(metric("loss", 0.043_12), "0.0431");
+        let told = |name: &str, before: f64, after: f64| drop(name, before, Better::of(name).worse_by(before, after));
+        assert_eq!(told("accuracy", 0.9, 0.89), "+1.00");
+        assert_eq!(
+            (told("error", 0.5, 0.51), told("error", 0.0, 0.0)),
+            ("+2.00".to_owned(), "+0.0000 from 0".to_owned())
+        );
+        assert_eq!(
+            (told("error", 0.0, 0.25), told("reward", 0.0, 0.25)),
+            ("+0.2500 from 0".to_owned(), "-0.2500 from 0".to_owned())
+        );
         assert_eq!(counted(1, "error"), "1 error");
     }
 }

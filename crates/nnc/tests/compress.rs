@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{digits, fails, nnc, ok};
+use common::{EXAMPLES, digits, fails, nnc, ok};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,6 +96,22 @@ fn a_target_that_nothing_meets_writes_nothing() {
     assert!(err.contains("no network is 900 times as fast") && err.contains("the fastest that is: "), "{err}");
     assert!(out.contains("whole, floats") && out.contains("frontier"), "{out}");
     assert_eq!(fs::read(folder.join("out.safetensors")).unwrap(), before);
+}
+
+/// Why a network is not among those that were made is what `nnc quantise` says of it.
+#[test]
+fn reasons_are_those_of_quantise() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    fs::create_dir(folder.join("data")).unwrap();
+    for name in ["linear_regression.nn", "data/iris.csv"] {
+        fs::copy(Path::new(EXAMPLES).join(name), folder.join(name)).unwrap();
+    }
+    ok(folder, &["train", "linear_regression.nn", "--set", "epochs=2", "--out", "floats"]);
+    let line = ["compress", "linear_regression.nn", "--weights", FLOATS, "--target-speedup", "1", "--epochs", "0"];
+    let output = nnc(folder, &[&line[..], &["--seconds", "0.02", "-o", "out.safetensors"]].concat());
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("passed over whole, int8: everything stays f32: few terms\n"), "{told}");
 }
 
 #[test]

@@ -203,16 +203,24 @@ fn what_does_not_fit_is_refused() {
     broken_records(&folder);
 }
 
+/// What is said of every file that cannot be so.
+const DAMAGED: &str = "the file is damaged; quantise the floats again";
+
 /// Records that are lies, each told in one sentence.
 fn broken_records(folder: &Path) {
     for (numbers, told) in
-        [([9, 64, 0], "no number of bits"), ([8, 48, 0], "other than its record"), ([4, 64, 0], "is lacking")]
+        [([9, 64, 0], "no number of bits"), ([8, 48, 0], "other than its record"), ([4, 64, 0], "asks for")]
     {
         altered(folder, "int8.safetensors", "broken.safetensors", |tensors| {
             tensors.insert("$stored.dense_1.w".to_owned(), Stored::whole(&[3], &numbers));
         });
         let read = fails(folder, &["eval", "digits.nn", "--weights", "broken.safetensors"]);
-        assert!(read.contains(told), "{numbers:?}: {read}");
+        assert!(read.contains(told) && read.contains(DAMAGED), "{numbers:?}: {read}");
+    }
+    for (path, told) in [("dense_1.w.stored", "not there, though"), ("dense_1.w.scales", "not there, and")] {
+        altered(folder, "int8.safetensors", "broken.safetensors", |tensors| drop(tensors.remove(path)));
+        let read = fails(folder, &["eval", "digits.nn", "--weights", "broken.safetensors"]);
+        assert!(read.contains(&format!("`{path}` is {told}")) && read.contains(DAMAGED), "{path}: {read}");
     }
 }
 

@@ -95,6 +95,9 @@ fn what_is_not_as_expected_is_told() {
     let again = ["prune", "digits.nn", "--weights", "p.safetensors", "--sparsity", "0.5", "-o", "q.safetensors"];
     let said = String::from_utf8(nnc(&folder, &again).stderr).unwrap();
     assert!(said.contains("90.0 % of what may be pruned is zero, not 50.0 %"), "{said}");
+    let few = ["prune", "digits.nn", "--weights", DENSE, "--sparsity", "1e-9", "-o", "few.safetensors"];
+    let said = String::from_utf8(nnc(&folder, &few).stderr).unwrap();
+    assert!(said.contains("nothing is pruned: 0.000000001 of 13,584 elements is less than one"), "{said}");
 }
 
 #[test]

@@ -57,11 +57,13 @@ pub fn choose(all: &[Qualities], target: Target) -> Option<usize> {
 /// The networks that come nearest to a target that none meets: the fastest that is good enough, and the best that is
 /// fast enough.
 pub fn nearest(all: &[Qualities], target: Target) -> [Option<usize>; 2] {
-    let numbered = || all.iter().enumerate().filter(|(_, one)| one.drop.is_finite());
+    let numbered = || all.iter().enumerate();
+    // What has no number for its loss lost more than any other.
+    let lost = |one: &Qualities| if one.drop.is_nan() { f64::INFINITY } else { one.drop };
     let good = numbered().filter(|(_, one)| target.allows(one.drop));
     let fast = numbered().filter(|(_, one)| one.speed_up >= target.speed_up);
     let fastest = good.max_by(|(_, a), (_, b)| a.speed_up.total_cmp(&b.speed_up));
-    let best = fast.min_by(|(_, a), (_, b)| a.drop.total_cmp(&b.drop));
+    let best = fast.min_by(|(_, a), (_, b)| lost(a).total_cmp(&lost(b)));
     [fastest, best].map(|found| found.map(|(at, _)| at))
 }
 
@@ -78,11 +80,11 @@ pub fn believable(gain: f64, whole: f64, share: f64) -> f64 {
 pub const WORTH: f64 = 1.15;
 
 /// The steps of a ladder of cuts that are worth training. `ladders` has, for each kind of numbers, how many times as
-/// fast each step makes the network: of each the least that meets the target counts, or the fastest of all where none
-/// does. None that hardly makes it faster.
+/// fast each step makes the network: of each the least that meets the target counts, if it is worth a training, or the
+/// fastest of all where none does.
 pub fn worth_training(ladders: &[Vec<f64>], target: f64) -> Vec<usize> {
     let fastest = |step: usize| ladders.iter().map(|ladder| ladder[step]).fold(0.0, f64::max);
-    let least = |ladder: &Vec<f64>| ladder.iter().position(|&speed_up| speed_up >= target);
+    let least = |ladder: &Vec<f64>| ladder.iter().position(|&speed_up| speed_up >= target.max(WORTH));
     let count = ladders.first().map_or(0, Vec::len);
     let mut steps: Vec<usize> = ladders.iter().filter_map(least).collect();
     if steps.is_empty() {
@@ -94,31 +96,44 @@ pub fn worth_training(ladders: &[Vec<f64>], target: f64) -> Vec<usize> {
     steps
 }
 
-/// Why a step of a ladder is not trained, with how many times as fast it makes the network.
+/// A step of a ladder that is not trained.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum PassedOver {
-    /// Less than [`WORTH`].
-    HardlyFaster(f64),
+pub struct PassedOver {
+    /// How many times as fast it makes the network, with the numbers that make it fastest.
+    pub gain: f64,
+    /// The number of the ladder with these.
+    pub ladder: usize,
+    /// Why it is not trained.
+    pub why: Why,
+}
+
+/// Why a step of a ladder is not trained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// It is less than [`WORTH`] times as fast.
+    HardlyFaster,
     /// It does not meet the target, and another one is tried.
-    TooSlow(f64),
+    TooSlow,
     /// It does, but so does a lesser one.
-    LesserIsEnough(f64),
+    LesserIsEnough,
 }
 
 /// Why each step of a ladder is not trained; nothing for those that [`worth_training`] names.
 pub fn passed_over(ladders: &[Vec<f64>], target: f64) -> Vec<Option<PassedOver>> {
     let trained = worth_training(ladders, target);
     let count = ladders.first().map_or(0, Vec::len);
-    let why = |step: usize| {
-        let fastest = ladders.iter().map(|ladder| ladder[step]).fold(0.0, f64::max);
-        match () {
-            () if trained.contains(&step) => None,
-            () if fastest < WORTH => Some(PassedOver::HardlyFaster(fastest)),
-            () if fastest < target => Some(PassedOver::TooSlow(fastest)),
-            () => Some(PassedOver::LesserIsEnough(fastest)),
-        }
+    let passed = |step: usize| {
+        let gains = ladders.iter().map(|ladder| ladder[step]).enumerate();
+        // Of equals the first.
+        let (ladder, gain) = gains.rev().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let why = match () {
+            () if gain < WORTH => Why::HardlyFaster,
+            () if gain < target => Why::TooSlow,
+            () => Why::LesserIsEnough,
+        };
+        (!trained.contains(&step)).then_some(PassedOver { gain, ladder, why })
     };
-    (0..count).map(why).collect()
+    (0..count).map(passed).collect()
 }
 
 #[cfg(test)]
@@ -158,6 +173,8 @@ mod tests {
         let none = Target { speed_up: 3.0, ..target };
         assert_eq!((choose(&all, none), nearest(&all, none)), (None, [Some(1), Some(4)]));
         assert_eq!(nearest(&all, Target { speed_up: 6.0, max_drop: -1.0 }), [None, None]);
+        let odd = Target { speed_up: 4.5, ..target };
+        assert_eq!(nearest(&all, odd), [Some(1), Some(5)], "what is fast is told, however much it loses");
     }
 
     #[test]
@@ -177,10 +194,16 @@ mod tests {
         assert_eq!(worth_training(&both, 3.4), [4]);
         assert_eq!(worth_training(&both, 9.0), [4], "the fastest");
         let why = passed_over(&both, 2.0);
-        assert_eq!(why[0], Some(PassedOver::TooSlow(1.8)));
+        let passed = |gain, ladder, why| Some(PassedOver { gain, ladder, why });
+        assert_eq!(why[0], passed(1.8, 1, Why::TooSlow));
         assert_eq!((why[1], why[3]), (None, None));
-        assert_eq!(why[4], Some(PassedOver::LesserIsEnough(3.5)));
-        assert_eq!(passed_over(&[vec![1.1]], 2.0), [Some(PassedOver::HardlyFaster(1.1))]);
+        assert_eq!(why[4], passed(3.5, 0, Why::LesserIsEnough));
+        assert_eq!(passed_over(&[vec![1.1]], 2.0), [passed(1.1, 0, Why::HardlyFaster)]);
+        let blocks = [vec![1.07, 1.13, 1.16, 1.3]];
+        assert_eq!(worth_training(&blocks, 1.0), [2], "a lesser cut that is not worth it is not enough");
+        let why = passed_over(&blocks, 1.0).into_iter().map(|passed| passed.map(|passed| passed.why));
+        let hardly = Some(Why::HardlyFaster);
+        assert_eq!(why.collect::<Vec<_>>(), [hardly, hardly, None, Some(Why::LesserIsEnough)]);
         assert!(worth_training(&[vec![0.9, 1.1]], 2.0).is_empty() && worth_training(&[vec![]], 2.0).is_empty());
     }
 }

@@ -106,7 +106,7 @@ impl Maker<'_> {
         Ok(Checkpoint::of(prune::kept(session.store()), weights.metadata.clone()))
     }
 
-    /// Weights of other numbers, as far as the metric gets worse by no more than `max_drop`. Nothing if all stays
+    /// Weights of other numbers, as far as the metric gets worse by no more than `max_drop`; the reasons, if all stays
     /// floats.
     pub fn renumbered(
         &self,
@@ -114,12 +114,12 @@ impl Maker<'_> {
         numbers: Numbers,
         max_drop: f64,
         told: &mut dyn FnMut(Told<'_>),
-    ) -> Result<Option<Checkpoint>, DriverError> {
+    ) -> Result<Result<Checkpoint, String>, DriverError> {
         let project = self.project(weights)?;
         let recipe = project.recipe(Some(&self.given.recipe.name))?;
         let (compiler, dataset) = (self.given.compiler, self.given.dataset);
         match numbers {
-            Numbers::Floats => Ok(Some(weights.clone())),
+            Numbers::Floats => Ok(Ok(weights.clone())),
             Numbers::Integers => {
                 let metric = Some(self.metric.to_owned());
                 let method = Method::MinMax;
@@ -128,18 +128,34 @@ impl Maker<'_> {
                 let session = self.session(&project, weights)?;
                 let heard = &mut |what: &str| told(Told::Doing(what));
                 let outcome = quantise((&project, recipe), compiler, session.store(), dataset, (&request, heard))?;
-                let is_any = outcome.report.is_any();
-                Ok(is_any.then(|| Checkpoint::of(file::kept(&outcome), weights.metadata.clone())))
+                let rows = outcome.report.rows.iter().map(|row| row.choice.map(drop).map_err(|why| why.to_string()));
+                let tables = &outcome.report.tables;
+                let tables = tables.iter().map(|row| row.choice.map(drop).map_err(|why| why.to_string()));
+                let made = || Checkpoint::of(file::kept(&outcome), weights.metadata.clone());
+                Ok(reasons(rows.chain(tables)).map_or_else(|| Ok(made()), Err))
             }
             Numbers::Stored(form) => {
                 let session = self.session(&project, weights)?;
                 let how = (narrow::Request { form, is_exact: false, measure: false }, self.metric, max_drop);
                 let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
-                let is_any = outcome.report.rows.iter().any(|row| row.choice.is_ok());
-                Ok(is_any.then(|| Checkpoint::of(outcome.store.iter(), weights.metadata.clone())))
+                let rows = outcome.report.rows.iter().map(|row| row.choice.map(drop).map_err(|why| why.to_string()));
+                let made = || Checkpoint::of(outcome.store.iter(), weights.metadata.clone());
+                Ok(reasons(rows).map_or_else(|| Ok(made()), Err))
             }
         }
     }
+}
+
+/// Why each of some stays a float, once each in the order that they are told; nothing if one does not stay so.
+fn reasons(choices: impl Iterator<Item = Result<(), String>>) -> Option<String> {
+    let mut told: Vec<String> = Vec::new();
+    for choice in choices {
+        let why = choice.err()?;
+        if !told.contains(&why) {
+            told.push(why);
+        }
+    }
+    Some(told.join(", "))
 }
 
 /// The share of zeros among the elements of weights with two axes or more, as [`Form`](crate::form::Form) counts them:
@@ -172,6 +188,14 @@ impl Observer for Heard<'_> {
 mod tests {
     use super::*;
     use crate::prune::{LeftAlone, Row};
+
+    #[test]
+    fn reasons_are_told_once() {
+        let no = |why: &str| Err(why.to_owned());
+        let all = [no("few terms"), no("few channels"), no("few terms")];
+        assert_eq!(reasons(all.iter().cloned()).as_deref(), Some("few terms, few channels"));
+        assert_eq!(reasons(all.into_iter().chain([Ok(())])), None);
+    }
 
     #[test]
     fn what_is_left_alone_counts_as_whole() {

@@ -22,8 +22,8 @@ use crate::dataset::Dataset;
 use crate::error::DriverError;
 use crate::learned;
 use crate::project::Project;
-use crate::quantise::metric;
-use frontier::{PassedOver, Qualities, Target, WORTH, believable, choose, frontier, passed_over, worth_training};
+use crate::quantise::{check_value, metric};
+use frontier::{PassedOver, Qualities, Target, WORTH, Why, believable, choose, frontier, passed_over, worth_training};
 use maker::Maker;
 use nnc_graph::Stored;
 use nnc_lang::elaborate::{Better, RecipeInfo};
@@ -165,6 +165,7 @@ pub fn compress(given: Given<'_>, request: &Request, told: &mut dyn FnMut(Told<'
     let mut search = Search { maker, request, made: Vec::new(), left_out: Vec::new() };
     told(Told::Doing("measuring what was given"));
     search.add(Variant::GIVEN, given.weights.clone(), told)?;
+    check_value(given.recipe, &metric, search.made[0].value)?;
     search.renumber(0, &ways(request.group), told)?;
     told(Told::Doing("timing other numbers"));
     let faster = search.faster_numbers()?;
@@ -204,16 +205,15 @@ fn ways(group: usize) -> [Numbers; 4] {
     [Numbers::Integers, stored[0], stored[1], stored[2]]
 }
 
-fn in_words(why: PassedOver, target: f64) -> String {
-    match why {
-        PassedOver::HardlyFaster(gain) => format!("{gain:.2} times as fast, not trained below {WORTH}"),
-        PassedOver::TooSlow(gain) => {
-            format!("{gain:.2} times as fast, less than the {target} that is asked for: not trained")
-        }
-        PassedOver::LesserIsEnough(gain) => {
-            format!("{gain:.2} times as fast, where a lesser cut is fast enough: not trained")
-        }
-    }
+/// Why a step is not trained, of the ladders with some numbers.
+fn in_words(PassedOver { gain, ladder, why }: PassedOver, with: &[Numbers], target: f64) -> String {
+    let numbers = if with.len() > 1 { format!("with {} ", with[ladder]) } else { String::new() };
+    let why = match why {
+        Why::HardlyFaster => format!("not trained below {WORTH}"),
+        Why::TooSlow => format!("less than the {target} that is asked for: not trained"),
+        Why::LesserIsEnough => "where a lesser cut is fast enough: not trained".to_owned(),
+    };
+    format!("{numbers}{gain:.2} times as fast, {why}")
 }
 
 /// A network whose metric was taken.
@@ -249,10 +249,14 @@ impl Search<'_> {
     }
 
     /// What was made, or nothing and a note why not, if that is for reasons of this network.
-    fn noted<T>(&mut self, variant: Variant, made: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
+    fn noted<T>(
+        &mut self,
+        variant: Variant,
+        made: Result<Result<T, String>, DriverError>,
+    ) -> Result<Option<T>, DriverError> {
         let why = match made {
-            Ok(Some(made)) => return Ok(Some(made)),
-            Ok(None) => "everything stays floats, as it would be slower or cost more than `--max-drop`".to_owned(),
+            Ok(Ok(made)) => return Ok(Some(made)),
+            Ok(Err(why)) => format!("everything stays f32: {why}"),
             Err(DriverError::Usage(why)) => why,
             Err(error @ DriverError::NotFinite(_)) => error.to_string(),
             Err(error) => return Err(error),
@@ -303,7 +307,7 @@ impl Search<'_> {
         let mut steps = Vec::new();
         for &cut in ladder {
             told(Told::Doing(&format!("timing {cut}")));
-            let made = self.maker.cut(self.maker.given.weights, cut).map(Some);
+            let made = self.maker.cut(self.maker.given.weights, cut).map(Ok);
             let Some((weights, done)) = self.noted(Variant { cut, ..Variant::GIVEN }, made)? else { break };
             match steps.last().filter(|(last, _): &&(Cut, Checkpoint)| last.to_string() == done.to_string()) {
                 Some((last, _)) => {
@@ -321,12 +325,12 @@ impl Search<'_> {
         let ladders: Result<Vec<_>, _> = with.iter().map(|&numbers| self.speed_ups(&steps, numbers)).collect();
         let (ladders, target) = (ladders?, self.request.target.speed_up);
         for ((cut, _), why) in steps.iter().zip(passed_over(&ladders, target)) {
-            why.into_iter().for_each(|why| self.leave_out(cut.to_string(), in_words(why, target)));
+            why.into_iter().for_each(|why| self.leave_out(cut.to_string(), in_words(why, &with, target)));
         }
         for step in worth_training(&ladders, target) {
             let (cut, weights) = &steps[step];
             let variant = Variant { cut: *cut, ..Variant::GIVEN };
-            let trained = self.trained(weights, *cut, told).map(Some);
+            let trained = self.trained(weights, *cut, told).map(Ok);
             let Some(trained) = self.noted(variant, trained)? else { continue };
             self.add(variant, trained, told)?;
             self.renumber(self.made.len() - 1, faster, told)?;
@@ -345,7 +349,7 @@ impl Search<'_> {
         for (cut, weights) in steps {
             let made = match self.maker.renumbered(weights, numbers, f64::INFINITY, &mut |_| {}) {
                 Err(DriverError::Usage(_)) => None,
-                made => made?,
+                made => made?.ok(),
             };
             places.push(made.is_some().then_some(named.len()));
             named.extend(made.map(|weights| (cut.to_string(), weights)));

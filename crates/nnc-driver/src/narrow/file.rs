@@ -31,7 +31,7 @@ pub fn matrices(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Matrix>, Strin
 }
 
 fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Result<Matrix, String> {
-    let wrong = || format!("the record of the stored `{path}` is no number of bits, group and axis");
+    let wrong = || lie(&format!("{RECORD}{path}"), "no number of bits, group and axis");
     if record.dtype() != DType::I64 {
         return Err(wrong());
     }
@@ -49,7 +49,7 @@ fn matrix(tensors: &BTreeMap<String, Tensor>, path: &str, record: &Tensor) -> Re
     match wanted.iter().find(|(path, ty)| tensors.get(path).is_none_or(|tensor| tensor.ty() != *ty)) {
         None if !wanted.is_empty() => check_scales(tensors, matrix),
         None => Err(lacks(tensors, &matrix)),
-        Some((path, ty)) => Err(format!("`{path}` of {ty} is lacking, which the record of a stored matrix asks for")),
+        Some((path, ty)) => Err(lie(path, &other_or_none(tensors.get(path), ty, &matrix))),
     }
 }
 
@@ -83,9 +83,18 @@ fn lacks(tensors: &BTreeMap<String, Tensor>, matrix: &Matrix) -> String {
     let path = matrix.stored_path();
     if let Some(stored) = tensors.get(&path) {
         let form = matrix.form.name();
-        return format!("`{path}` is {}, other than its record `{RECORD}{}` of {form} says", stored.ty(), matrix.path);
+        return lie(&path, &format!("{}, other than its record `{RECORD}{}` of {form} says", stored.ty(), matrix.path));
     }
-    format!("there is a record for the stored `{}`, but no such `{}`", matrix.path, matrix.stored_path())
+    lie(&path, &format!("not there, though there is a record for it, `{RECORD}{}`", matrix.path))
+}
+
+/// What a tensor is that a record asks for otherwise.
+fn other_or_none(found: Option<&Tensor>, wanted: &TensorType, matrix: &Matrix) -> String {
+    let record = format!("`{RECORD}{}` asks for {wanted}", matrix.path);
+    match found {
+        Some(tensor) => format!("{}, and its record {record}", tensor.ty()),
+        None => format!("not there, and the record {record}"),
+    }
 }
 
 /// The type of the parameter that a stored matrix stands for.

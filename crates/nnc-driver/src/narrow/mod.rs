@@ -18,7 +18,7 @@ use crate::learned;
 use crate::project::Project;
 use crate::prune::channels::records;
 use crate::quantise::held::{GoesBack, hold, measure};
-use crate::quantise::{Measured, Times};
+use crate::quantise::{Measured, Times, check_value};
 use crate::session::Session;
 use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
@@ -338,6 +338,7 @@ pub fn narrow(
     let part = dataset.shown().clone();
     let trial = Trial { project, recipe, compiler, floats, part, metric };
     let before = trial.run(&chosen, &[])?;
+    check_value(recipe, metric, before)?;
     let count = chosen.rows.len();
     let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
     let after = hold(&mut matrices, count, (metric, before, max_drop), &mut |_| {})?;

@@ -122,9 +122,9 @@ pub fn check(forms: &mut Forms<'_>, what: &str, rows: usize) -> Result<(), Drive
     let Some(unknown) = project.quantised.iter().find(|layer| !is_known(layer)) else { return Ok(()) };
     let name = unknown.name.split('@').next().unwrap_or_default();
     Err(DriverError::Usage(format!(
-        "the weights were quantised for another model, another recipe or other settings: what {what} multiplies by `{name}` \
-         is computed otherwise than what was looked at, so that its range is not known; quantise the floats again with \
-         this recipe and these settings, or give the floats"
+        "the weights were quantised for another model, another recipe, other settings or other inputs: what {what} multiplies \
+         by `{name}` is computed otherwise than what was looked at, so that its range is not known; quantise the floats \
+         again with these, or give the floats"
     )))
 }
 

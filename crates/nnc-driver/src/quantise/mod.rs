@@ -29,13 +29,13 @@ pub mod trained;
 mod trial;
 mod weights;
 
+use crate::answer::AnswerGraphs;
 use crate::compiled::Compiler;
 use crate::dataset::Dataset;
 use crate::error::DriverError;
 use crate::narrow;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
-use crate::stage::batch_of;
 use crate::store::Store;
 use candidates::Candidates;
 pub use drift::{Drift, Moved};
@@ -219,6 +219,7 @@ pub fn quantise(
     let trial = Trial { project, recipe, compiler, weights, part: dataset.shown().clone(), metric: &metric };
     told("measuring the floats");
     let before = trial.run(&[], &BTreeMap::new())?;
+    check_value(recipe, &metric, before)?;
     told("looking at activations");
     let mut candidates = trial.candidates(dataset, request)?;
     if request.measure {
@@ -244,20 +245,23 @@ pub fn quantise(
     Ok(outcome)
 }
 
-/// Quantises the products of the model called `model`, whose weights are in `store`, by what one call with `inputs` of
-/// so many rows shows. No metric is taken.
+/// Quantises the products of a model by itself, whose weights are in `store`, by what one call with `inputs` of so many
+/// rows shows: as it is called, and without the inputs that have a default. No metric is taken.
 ///
 /// # Errors
 /// An input that the model does not have, no products, or what cannot be compiled or run.
 pub fn quantise_model(
-    project: &Project,
-    model: &str,
+    (project, model): (&Project, &AnswerGraphs),
     compiler: &Compiler,
     (mut store, inputs): (Store, &BTreeMap<String, Vec<u8>>),
     (request, rows): (&Request, usize),
 ) -> Result<Outcome, DriverError> {
-    let make = |rows: usize| project.unit.model(model, &batch_of(rows));
-    let programs = vec![Program::new(project, format!("the model `{model}`"), &make, rows)?];
+    let (make, plain) = (|rows: usize| model.made(project, rows), |rows: usize| model.made_by_defaults(project, rows));
+    let mut programs = vec![Program::new(project, model.called(), &make, rows)?];
+    if has_plain(project, model, rows) {
+        programs.push(Program::new(project, "what the defaults give".to_owned(), &plain, rows)?);
+    }
+    let is_called_otherwise = programs.len() > 1;
     let mut examples = OneCall::new(inputs);
     let mut candidates =
         Candidates::new(programs, rows, (compiler, &mut store), (&mut examples, rows), (request, &project.rounded))?;
@@ -269,9 +273,37 @@ pub fn quantise_model(
     let integers = Project { quantised: candidates.layers(), stored: tables.matrices.clone(), ..project.clone() };
     let read = |project: &Project| project.rounded_graph(make(rows));
     let graphs = [read(project)?, read(&integers)?];
-    let mut outcome = candidates.outcome((project, store), tables, |project| Ok(Store::wanted(&read(project)?)))?;
+    let wanted = |project: &Project| -> Result<Wanted, DriverError> {
+        let mut wanted = Store::wanted(&read(project)?);
+        if is_called_otherwise {
+            wanted.extend(Store::wanted(&project.rounded_graph(plain(rows))?));
+        }
+        Ok(wanted)
+    };
+    let mut outcome = candidates.outcome((project, store), tables, wanted)?;
     outcome.report.answers = drift::of_call(&graphs, (compiler, &mut outcome.store), inputs)?;
     Ok(outcome)
+}
+
+/// Whether a model is given what has a default, and can be made without it: dims may be open that it alone tells.
+fn has_plain(project: &Project, model: &AnswerGraphs, rows: usize) -> bool {
+    model.is_given_more() && model.made_by_defaults(project, rows).is_ok()
+}
+
+/// Refuses a measure that is no finite number with the weights that are given: nothing is as good as that, or worse.
+///
+/// # Errors
+/// [`DriverError::Usage`] with its value, and what else the recipe measures.
+pub fn check_value(recipe: &RecipeInfo, metric: &str, value: f64) -> Result<(), DriverError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    let others = recipe.measured().filter(|name| name != metric).map(|name| format!("`{name}`"));
+    let others = others.collect::<Vec<_>>().join(", ");
+    let help = if others.is_empty() { String::new() } else { format!(": choose another by `--metric`, of {others}") };
+    Err(DriverError::Usage(format!(
+        "`{metric}` is {value} with the weights that are given, so that it says of none whether they are as good{help}"
+    )))
 }
 
 /// The measure that counts: the one that is asked for, else the first metric of a recipe, else its loss.

@@ -80,8 +80,8 @@ pub use builtins::{Builtin, all as primitives};
 pub use data::{DataInfo, Holdout, Lesson, Literal, Maker, RawField, SourceCall, Split, Statistic, TextUnit};
 pub use entry::{Checked, LayerFacts, Loader, Options, Unit, check};
 pub use recipe::{
-    Accumulation, AnswerInfo, Better, Direction, MetricInfo, ParameterInfo, ParameterKind, PruneInfo, QuantiseInfo,
-    RecipeInfo, StepInfo, StopEarly,
+    Accumulation, AnswerInfo, Better, Direction, DropUnit, LEAST_OF_PER_CENT, MetricInfo, ParameterInfo, ParameterKind,
+    PruneInfo, QuantiseInfo, RecipeInfo, StepInfo, StopEarly,
 };
 pub use root::ModelInfo;
 

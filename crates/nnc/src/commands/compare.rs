@@ -75,6 +75,10 @@ fn measured(
     for &file in files {
         match measure(project, recipe, file, (root, compiler)) {
             Ok(Some((of_file, count))) => {
+                if let (true, Some((_, value))) = (metrics.is_empty(), of_file.iter().find(|(found, _)| *found == name))
+                {
+                    quantise::check_value(recipe, &name, *value)?;
+                }
                 metrics.push(of_file);
                 examples = count;
             }

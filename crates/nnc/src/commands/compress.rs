@@ -9,7 +9,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
 use nnc_driver::compress::{Given, LeftOut, Point, Report, Request, Told, Variant, compress};
 use nnc_driver::{DriverError, Project};
-use nnc_lang::elaborate::{Better, RecipeInfo};
+use nnc_lang::elaborate::{Better, DropUnit, RecipeInfo};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -172,7 +172,7 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
         format!("{} .. {}", terminal::duration(point.row.low), terminal::duration(point.row.high)),
         format!("{:.2}x", point.row.speed_up),
         terminal::metric(&report.metric, point.value),
-        format!("{:+.2}", point.drop),
+        terminal::drop(&report.metric, report.points[0].value, point.drop),
         note.to_owned(),
     ]
 }
@@ -181,21 +181,22 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
 fn missed(report: &Report, target: Target) -> String {
     let Target { speed_up, max_drop } = target;
     let metric = &report.metric;
-    let points = match (Better::of(metric) == Better::LargerShare, max_drop == 1.0) {
-        (true, true) => "point",
-        (true, false) => "points",
-        (false, _) => "%",
+    let before = report.points[0].value;
+    let (points, of) = match (Better::of(metric).unit(before), max_drop == 1.0) {
+        (DropUnit::Points, true) => ("point", " points"),
+        (DropUnit::Points, false) => ("points", " points"),
+        (DropUnit::PerCent, _) => ("%", " %"),
+        (DropUnit::OfItself, _) => ("%", ""),
     };
     let said = |at: usize| {
         let Point { variant, row, drop, .. } = &report.points[at];
-        let of = if points == "%" { "%" } else { "points" };
-        format!("{variant} ({:.2} times as fast, {drop:+.2} {of})", row.speed_up)
+        format!("{variant} ({:.2} times as fast, {}{of})", row.speed_up, terminal::drop(metric, before, *drop))
     };
     let [fastest, best] = report.nearest.map(|found| found.map(said));
     let fastest = fastest.map_or_else(|| "nothing is".to_owned(), |found| format!("the fastest that is: {found}"));
     let best = best.map_or_else(
         || format!("nothing is {speed_up} times as fast"),
-        |found| format!("the best that is so fast: {found}"),
+        |found| format!("the best that is so fast loses too much: {found}"),
     );
     format!(
         "no network is {speed_up} times as fast and has {metric} within {max_drop} {points}, so nothing was written\n  within \

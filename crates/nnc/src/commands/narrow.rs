@@ -1,11 +1,12 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
-use super::quantise::{max_drop, refuse_without_recipe, warn_of_split};
+use super::quantise::{alone, max_drop, refuse_without_recipe, warn_of_split};
 use crate::arguments::{Bits, Quantise};
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::narrow::{Outcome, Reason, Report, Request, Row, narrow, narrow_model, stage, without_groups};
+use nnc_driver::quantise::Measured;
 use nnc_driver::{Compiler, DriverError, Project};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
@@ -91,11 +92,8 @@ fn of_model(
     mut loaded: Checkpoint,
 ) -> Result<Outcome, Failure> {
     refuse_without_recipe(options)?;
-    if let Some(metric) = &options.metric {
-        return Err(Failure::Message(format!("--metric {metric}: a model without a recipe measures nothing")));
-    }
     let places = (&options.file, options.weights.as_path());
-    let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
+    let (graphs, store) = setup::opened_model(project, places, &mut loaded, None)?;
     narrow_model((project, &graphs.graph), compiler, request, &store).map_err(|error| of_file(error, options))
 }
 
@@ -110,8 +108,9 @@ fn of_file(error: DriverError, options: &Quantise) -> Failure {
 fn shown(report: &Report) -> String {
     let heading = ["matrix", "shape", "elements", "as", "f32", "stored", "rounding error", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    lines.extend(report.rows.iter().map(line));
-    let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
+    let measured = report.measured.as_ref();
+    lines.extend(report.rows.iter().map(|row| line(row, measured)));
+    let metric = measured.map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
         format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}\n", measured.metric)
     });
@@ -121,19 +120,27 @@ fn shown(report: &Report) -> String {
     terminal::table(&lines) + &metric + &format!("{QUIET}weights{QUIET:#} {from} -> {to} ({share:.1} %)\n")
 }
 
-fn line(row: &Row) -> Vec<String> {
+fn line(row: &Row, measured: Option<&Measured>) -> Vec<String> {
     let (kind, why) = match row.choice {
         Ok(form) => (form.to_string(), String::new()),
         Err(reason) => ("f32".to_owned(), reason.to_string()),
     };
-    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     let error = row.error.map_or(String::new(), |error| format!("{:.2} %", 100.0 * error));
     let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
     let [float, stored] = [row.times.map(|times| times.float), row.times.map(|times| times.integers)].map(time);
     let shape = row.dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
     let count = row.dims.iter().product::<usize>() as u64;
     let elements = if row.dims.is_empty() { String::new() } else { terminal::grouped(count) };
-    vec![row.path.clone(), shape, elements, kind, float, stored, error, (why + &drop).trim().to_owned()]
+    vec![
+        row.path.clone(),
+        shape,
+        elements,
+        kind,
+        float,
+        stored,
+        error,
+        (why + &alone(row.drop, measured)).trim().to_owned(),
+    ]
 }
 
 fn as_json(report: &Report) -> Value {

@@ -50,7 +50,7 @@ fn of_model(project: &Project, options: &Prune, mut loaded: Checkpoint) -> Resul
         return Err(Failure::Message(message.to_owned()));
     }
     let places = (&options.file, options.weights.as_path());
-    let (graphs, mut store, _) = setup::opened_model(project, places, &mut loaded)?;
+    let (graphs, mut store) = setup::opened_model(project, places, &mut loaded, None)?;
     setup::refuse_not_finite(&options.weights, &store)?;
     let rows = prune_model(&mut store, &graphs.graph, &request(options))?;
     write(options, (&rows, &store), loaded.metadata.as_deref())
@@ -83,6 +83,11 @@ fn warn(rows: &[Row], wanted: f64) {
         terminal::print_warning(&format!("nothing is left of `{}`; {advice}", row.path));
     }
     let (zeros, elements) = totals(rows);
+    if zeros == 0 {
+        let count = terminal::counted(elements, "element");
+        terminal::print_warning(&format!("nothing is pruned: {wanted} of {count} is less than one, or than a block"));
+        return;
+    }
     let reached = zeros as f64 / elements.max(1) as f64;
     if (reached - wanted).abs() > 0.01 {
         let [reached, wanted] = [reached, wanted].map(|share| share * 100.0);

@@ -6,7 +6,6 @@ use crate::setup::{self, Trained};
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output};
 use nnc_data::Column;
-use nnc_driver::answer::model_name;
 use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::deploy::outline;
 use nnc_driver::quantise::observe::Method;
@@ -103,15 +102,15 @@ fn of_model(
 ) -> Result<Outcome, Failure> {
     refuse_without_recipe(options)?;
     let places = (&options.file, options.weights.as_path());
-    let (graphs, store, _) = setup::opened_model(project, places, &mut loaded)?;
+    let mut given = Givens::new(&options.input);
+    let (graphs, store) = setup::opened_model(project, places, &mut loaded, Some(&mut given))?;
     let manifest = outline(&graphs.subject(&loaded));
-    let columns = Givens::new(&options.input).columns(&manifest)?;
+    let columns = given.columns(&manifest)?;
     let rows = rows_given(&manifest, &columns, setup::rows(&options.file)?)?;
     let names = manifest.inputs.iter().map(|port| port.name.clone());
     let inputs = names.zip(columns.into_iter().map(|column| column.bytes.to_vec())).collect();
     let request = request(options)?;
-    let model = model_name(project, options.file.only.as_deref())?;
-    Ok(quantise_model(project, &model, compiler, (store, &inputs), (&request, rows))?)
+    Ok(quantise_model((project, &graphs), compiler, (store, &inputs), (&request, rows))?)
 }
 
 fn request(options: &Quantise) -> Result<Request, Failure> {
@@ -290,12 +289,14 @@ fn warn_of_answer(drift: &Drift) {
 fn shown(report: &Report) -> String {
     let heading = ["layer", "weights", "multiply-adds", "as", "f32", "int8", "why"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    lines.extend(report.rows.iter().map(line).chain(report.tables.iter().map(table_line)));
+    let measured = report.measured.as_ref();
+    lines.extend(report.rows.iter().map(|row| line(row, measured)));
+    lines.extend(report.tables.iter().map(|row| table_line(row, measured)));
     let calibrated = report.calibrated_on.map_or_else(
         || "ranges as they were trained".to_owned(),
         |examples| format!("calibrated on {}", terminal::counted(examples, "example")),
     );
-    let metric = report.measured.as_ref().map_or_else(String::new, |measured| {
+    let metric = measured.map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
         format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}\n", measured.metric)
     });
@@ -339,7 +340,15 @@ fn moved(drift: &Drift) -> String {
     format!("{QUIET}answer{QUIET:#} `{name}` {how}\n")
 }
 
-fn line(row: &Row) -> Vec<String> {
+/// How much the measure drops with one alone quantised.
+pub(super) fn alone(drop: Option<f64>, measured: Option<&Measured>) -> String {
+    let told = |(drop, Measured { metric, values, .. }): (f64, &Measured)| {
+        format!(" ({} alone)", terminal::drop(metric, values[0], drop))
+    };
+    drop.zip(measured).map_or_else(String::new, told)
+}
+
+fn line(row: &Row, measured: Option<&Measured>) -> Vec<String> {
     let time = |seconds: Option<f64>| seconds.map_or(String::new(), terminal::duration);
     let (kind, why) = match row.choice {
         Ok(range) => {
@@ -347,7 +356,6 @@ fn line(row: &Row) -> Vec<String> {
         }
         Err(reason) => ("f32", reason.to_string()),
     };
-    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     vec![
         row.layer.clone(),
         if row.elements > 0 { terminal::grouped(row.elements as u64) } else { String::new() },
@@ -355,7 +363,7 @@ fn line(row: &Row) -> Vec<String> {
         kind.to_owned(),
         time(row.times.map(|times| times.float)),
         time(row.times.map(|times| times.integers)),
-        why + &drop,
+        why + &alone(row.drop, measured),
     ]
 }
 
@@ -367,16 +375,23 @@ fn kept_though_slower(row: &Row) -> &'static str {
     }
 }
 
-fn table_line(row: &narrow::Row) -> Vec<String> {
+fn table_line(row: &narrow::Row, measured: Option<&Measured>) -> Vec<String> {
     let elements = row.dims.iter().product::<usize>() as u64;
     let (kind, why) = match row.choice {
         Ok(_) if row.by_floats => ("int8", "in a loop, multiplied as floats".to_owned()),
         Ok(_) => ("int8", "a scale for each row".to_owned()),
         Err(reason) => ("f32", reason.to_string()),
     };
-    let drop = row.drop.map_or(String::new(), |drop| format!(" ({drop:+.2} alone)"));
     let none = String::new;
-    vec![row.path.clone(), terminal::grouped(elements), none(), kind.to_owned(), none(), none(), why + &drop]
+    vec![
+        row.path.clone(),
+        terminal::grouped(elements),
+        none(),
+        kind.to_owned(),
+        none(),
+        none(),
+        why + &alone(row.drop, measured),
+    ]
 }
 
 fn as_json(report: &Report) -> Value {

@@ -5,9 +5,8 @@ use crate::given::Givens;
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
 use nnc_data::{Column, write_pictures};
-use nnc_driver::answer::{AnswerGraphs, Inputs};
 use nnc_driver::deploy::{Deployment, outline};
-use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine, Learned};
+use nnc_driver::{CompiledGraph, Compiler, DriverError, Engine};
 use nnc_graph::{Tensor, ValueId};
 use nnc_opt::{PassLog, pipeline};
 use nnc_stub::manifest::{Manifest, Port};
@@ -23,14 +22,8 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         let given = options.input.iter().map(|given| setup::path_of(given));
         setup::check_target(file, &setup::reads(&project, None, given.chain(options.weights.as_deref())))?;
     }
-    let rows = setup::rows(&options.file)?.unwrap_or(1);
-    let only = options.file.only.as_deref();
-    let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
-    let taken = taken.with_optional(&project, only, |name| names_input(&options.input, name))?;
     let mut given = Givens::new(&options.input);
-    let sizes = taken.sizes(&given.tensors(&taken)?)?;
-    setup::note_choices(&project, &options.file, &sizes)?;
-    let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
+    let graphs = setup::called(&project, (&options.file, options.answer.as_deref()), &loaded, &mut given)?;
     let mut compiler = setup::compiler(&options.engine)?;
     setup::note_oddities(&project, &graphs, (options.weights.as_deref(), &loaded))?;
     let file = (options.weights.as_deref(), &mut loaded);
@@ -82,11 +75,6 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         write_answer(file, &answers, manifest.names())?;
     }
     print(options, &answers, manifest)
-}
-
-/// Whether `--input` names an input.
-fn names_input(words: &[String], name: &str) -> bool {
-    words.iter().any(|word| word.split_once('=').is_some_and(|(named, _)| named == name))
 }
 
 fn print_passes(options: &Run, log: &PassLog) {

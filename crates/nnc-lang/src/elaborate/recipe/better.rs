@@ -75,6 +75,20 @@ const SHARES: [&str; 14] = [
 /// Words of a name with which larger is better, without an end.
 const LARGER: [&str; 7] = ["psnr", "snr", "ssim", "r2", "reward", "correlation", "similarity"];
 
+/// The smallest measure that others are told as per cent of.
+pub const LEAST_OF_PER_CENT: f64 = 1e-12;
+
+/// What it is counted in how much worse a measure got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropUnit {
+    /// Points of a hundred.
+    Points,
+    /// Per cent of what it was.
+    PerCent,
+    /// The measure itself, as it was 0.
+    OfItself,
+}
+
 impl Better {
     /// By the words of a name, as in `validation_mae`, whatever their case; `loss`, `error` and `perplexity` may be
     /// part of a word.
@@ -105,7 +119,7 @@ impl Better {
     /// How much worse `after` is than `before`: of a share in points of a hundred, else in per cent of `before`. A
     /// measure that nothing is known of gets worse by any change. What is no finite number is infinitely worse.
     pub fn worse_by(self, before: f64, after: f64) -> f64 {
-        let percent = |change: f64| 100.0 * change / before.abs().max(1e-12);
+        let percent = |change: f64| 100.0 * change / before.abs().max(LEAST_OF_PER_CENT);
         let worse = match self {
             Self::Smaller => percent(after - before),
             Self::LargerShare => 100.0 * (before - after),
@@ -113,6 +127,15 @@ impl Better {
             Self::Unknown => percent((after - before).abs()),
         };
         if worse.is_finite() { worse } else { f64::INFINITY }
+    }
+
+    /// What [`Self::worse_by`] counts in, where per cent of `before` say something: those of 0 do not.
+    pub fn unit(self, before: f64) -> DropUnit {
+        match self {
+            Self::LargerShare => DropUnit::Points,
+            Self::Smaller | Self::Larger | Self::Unknown if before.abs() < LEAST_OF_PER_CENT => DropUnit::OfItself,
+            Self::Smaller | Self::Larger | Self::Unknown => DropUnit::PerCent,
+        }
     }
 
     /// The value that is worse than `before` by so many points, as [`Self::worse_by`] counts them; of a measure that
@@ -157,6 +180,8 @@ mod tests {
         assert!((Better::Unknown.worse_by(30.0, 33.0) - 10.0).abs() < 1e-9);
         assert!((Better::Unknown.worse_by(30.0, 27.0) - 10.0).abs() < 1e-9);
         assert_eq!(Better::Smaller.worse_by(2.0, f64::NAN), f64::INFINITY);
+        assert_eq!(Better::Smaller.unit(0.0), DropUnit::OfItself);
+        assert_eq!((Better::Larger.unit(-2.0), Better::LargerShare.unit(0.0)), (DropUnit::PerCent, DropUnit::Points));
         for better in [Better::Smaller, Better::LargerShare, Better::Larger, Better::Unknown] {
             let after = better.after(0.8, 0.5);
             assert!((better.worse_by(0.8, after) - 0.5).abs() < 1e-9, "{better:?}");

@@ -35,7 +35,7 @@ mod results;
 mod settings;
 mod step;
 
-pub use better::{Better, Direction};
+pub use better::{Better, Direction, DropUnit, LEAST_OF_PER_CENT};
 pub use step::StepInfo;
 
 use super::data::{self, DataInfo};

@@ -73,7 +73,9 @@ impl Builder<'_> {
         let (range, over) = (RangeKind::Moving, String::new());
         let mut quantisation = Quantisation { span, start: 0.0, range, momentum: MOMENTUM, over };
         // One with errors is there all the same, so that each is told once.
-        arguments.iter().all(|argument| self.quantise_option(argument, &mut quantisation).is_some());
+        if arguments.iter().all(|argument| self.quantise_option(argument, &mut quantisation).is_some()) {
+            self.refuse_idle_momentum(arguments, quantisation.range);
+        }
         self.quantisation = Some(quantisation);
     }
 
@@ -110,6 +112,15 @@ impl Builder<'_> {
             }
         }
         Some(())
+    }
+
+    /// A learned range is no mean, of which something would stay.
+    fn refuse_idle_momentum(&mut self, arguments: &[Arg], range: RangeKind) {
+        let mut names = arguments.iter().filter_map(|argument| argument.name.as_ref());
+        if let (RangeKind::Learned, Some(momentum)) = (range, names.find(|name| name.text == "momentum")) {
+            let message = "`momentum` is for `range=moving`: a learned range is moved by the optimiser";
+            self.elaborator.fail(Code::E0601, momentum.span, message, None);
+        }
     }
 
     /// A number from 0 to below 1 that is known at compile time.
