@@ -106,11 +106,16 @@ def built(name: str, classes: int) -> nn.Module:
     return NETWORKS[name][1](num_classes=classes, **more)
 
 
-def network(name: str, side: int, classes: int = 10) -> dict:
+def network(name: str, side: int, classes: int = 10, transform_input: bool = False) -> dict:
+    """A slim network; `transform_input` as torchvision sets it for the weights of GoogLeNet that it publishes."""
     model, _, divisor, arguments = NETWORKS[name]
+    made = built(name, classes)
+    if transform_input:
+        made.transform_input, arguments = True, arguments + ", transform_input=true"
     source = f'use "@/{name}.nn"\nmodel Case(x: f32[N, 3, {side}, {side}]) -> f32[N, {classes}] {{\n'
     source += f'    names = {{ "": "{model}_1" }}\n    return {model}(x, classes={classes}, {arguments})\n}}\n'
-    return case(name, slim(built(name, classes), divisor, classes), source, [2, 3, side, side])
+    title = name + (" transform_input" if transform_input else "")
+    return case(title, slim(made, divisor, classes), source, [2, 3, side, side])
 
 
 def case(name: str, module: nn.Module, source: str, dims: list[int], size: int = 0, call=None) -> dict:
@@ -209,6 +214,7 @@ def main():
     for name in NETWORKS:
         # With an odd side some windows reach over the edge.
         cases.append(network(name, 75))
+    cases.append(network("googlenet", 75, transform_input=True))
     text = ",\n".join(json.dumps(case) for case in cases)
     (HERE / "names.json").write_text(f"[\n{text}\n]\n")
 

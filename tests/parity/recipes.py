@@ -95,11 +95,11 @@ def cosine(lr, warmup=0, final=0.0):
 
 def one_cycle(lr, rise=0.3):
     def rate(step, steps):
-        place = step / max(steps - 1, 1)
-        if place < rise:
-            return lr / 25 + (lr - lr / 25) * 0.5 * (1 - math.cos(math.pi * place / rise))
+        peak = rise * steps - 1
+        if step < peak:
+            return lr / 25 + (lr - lr / 25) * 0.5 * (1 - math.cos(math.pi * step / peak))
         low = lr / 250000
-        return low + (lr - low) * 0.5 * (1 + math.cos(math.pi * (place - rise) / (1 - rise)))
+        return low + (lr - low) * 0.5 * (1 + math.cos(math.pi * (step - peak) / ((1 - rise) * steps)))
 
     return rate
 

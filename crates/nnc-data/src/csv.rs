@@ -4,7 +4,8 @@
 //! consecutive cells, a scalar or a text one. Cells are read as the module `number` says, texts as `words`. The first
 //! line is taken for a header if none of its cells is a number, so that a first line with one damaged cell
 //! is reported, not skipped; an option says otherwise, and where all fields are texts there is none. Blank lines are
-//! skipped, and so is a byte order mark.
+//! skipped, and so is a byte order mark. A cell that begins with `"` is quoted, as the module `quotes` says, but where tabs
+//! separate the cells: such files are plain text, in which marks are letters (IANA, `text/tab-separated-values`).
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Place, Result};
 use crate::number;
+use crate::quotes;
 use crate::table;
 use crate::types::{Column, FieldType, Table};
 use crate::words::{self, Texts, WordOptions};
@@ -24,11 +26,19 @@ pub struct CsvOptions {
     pub header: Option<bool>,
     /// The character between cells.
     pub separator: u8,
+    /// Whether a `"` at its beginning quotes a cell; `None`: unless tabs separate the cells.
+    pub quotes: Option<bool>,
+}
+
+impl CsvOptions {
+    fn has_quotes(&self) -> bool {
+        self.quotes.unwrap_or(self.separator != b'\t')
+    }
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        CsvOptions { header: None, separator: b',' }
+        CsvOptions { header: None, separator: b',', quotes: None }
     }
 }
 
@@ -65,12 +75,15 @@ pub fn decode_with_words(
     check_separator(options.separator, path)?;
     check_text(content, path)?;
     let text = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
-    let mut reader =
-        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(options.separator).from_reader(text);
-    let mut lines = Lines { text, path, options, names: Vec::new() };
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(options.separator).quoting(options.has_quotes());
+    let mut lines = Lines { text, path, options, names: Vec::new(), long: Vec::new() };
     let sinks = fields.iter().enumerate().map(|(at, ty)| Sink::new(ty, words, at, path));
-    let (sinks, numbers) = lines.read(&mut reader, sinks.collect())?;
-    finish(sinks, numbers, words)
+    let (sinks, numbers) = lines.read(&mut builder.from_reader(text), sinks.collect())?;
+    let remark = lines.remark(numbers.len());
+    let mut table = finish(sinks, numbers, words)?;
+    table.remarks.extend(remark);
+    Ok(table)
 }
 
 /// The table of what was read.
@@ -151,6 +164,8 @@ struct Lines<'a> {
     options: &'a CsvOptions,
     /// The names of the columns; none without a header.
     names: Vec<String>,
+    /// The lines on which rows begin that go over several.
+    long: Vec<u64>,
 }
 
 impl Lines<'_> {
@@ -162,16 +177,19 @@ impl Lines<'_> {
         let (mut line, mut counted) = (1, 0);
         while self.advance(reader, &mut record)? {
             let may_be_header = std::mem::take(&mut is_first);
+            let start = self.start(&record);
+            let end = (reader.position().byte() as usize).clamp(start, self.text.len());
+            let is_long = self.check_quotes(start, end)?;
             self.check_count(&record, &sinks)?;
             if may_be_header && self.is_header(&record, &sinks) {
                 self.names = record.iter().map(excerpt).collect();
                 continue;
             }
-            self.push_row(&record, &mut sinks)?;
-            let start = self.start(&record);
+            self.push_row(&record, &mut sinks).map_err(|error| self.may_lack_header(error, numbers.is_empty()))?;
             line += line_ends(&self.text[counted..start]);
             counted = start;
             numbers.push(line);
+            self.long.extend(is_long.then_some(line));
         }
         if numbers.is_empty() {
             let found = if is_first { "is empty" } else { "has a header and no rows" };
@@ -192,6 +210,50 @@ impl Lines<'_> {
             let message = format!("cannot be split into cells: {cause}");
             DataError::new(ErrorKind::Malformed, self.path, message)
         })
+    }
+
+    /// Whether a quoted cell of the record at these places of the text goes over the end of a line.
+    fn check_quotes(&self, start: usize, end: usize) -> Result<bool> {
+        let record = &self.text[start..end];
+        if !self.options.has_quotes() || !record.contains(&b'"') {
+            return Ok(false);
+        }
+        quotes::check(record, self.options.separator).map_err(|fault| {
+            let line_at = |place: usize| line_ends(&self.text[..start + place]) + 1;
+            let place = Place::Cell {
+                line: line_at(fault.opens),
+                column: fault.column + 1,
+                name: self.names.get(fault.column).cloned(),
+            };
+            let message = match fault.closes {
+                Some(closes) => {
+                    let line = line_at(closes);
+                    format!("the cell begins with `\"`, and goes on behind the next one, on line {line}")
+                }
+                None => "the cell begins with `\"`, and none closes it".to_owned(),
+            };
+            let error = DataError::new(ErrorKind::Malformed, self.path, message).at(place);
+            error.help("`\"\"` is a mark in a quoted cell; with `quotes=false` all marks are letters")
+        })
+    }
+
+    /// What is told of rows that go over several lines: a mark may have been meant as a letter.
+    fn remark(&self, rows: usize) -> Option<String> {
+        let (first, path) = (self.long.first()?, self.path.display());
+        let count = self.long.len();
+        let what = "go over several lines, as a cell that begins with `\"` ends at the next one: the first from line";
+        Some(format!("{path}: {count} of {rows} rows {what} {first} on"))
+    }
+
+    /// A fault of the first row, where the line before was taken for a header without being asked for.
+    fn may_lack_header(&self, error: DataError, is_first_row: bool) -> DataError {
+        if !is_first_row || self.names.is_empty() || self.options.header.is_some() {
+            return error;
+        }
+        let header =
+            "the line before was taken for a header, as no cell of it is a number (`header=false` if it is none)";
+        let help = error.help.as_ref().map_or(header.to_owned(), |help| format!("{help}; {header}"));
+        error.help(help)
     }
 
     /// Whether the first line names the columns.
@@ -249,7 +311,7 @@ impl Lines<'_> {
             let expected = number::expectation(dtype);
             let message = format!("expected {expected}, found `{}`", excerpt(cell));
             let error = DataError::new(ErrorKind::BadValue, self.path, message).at(self.place(record, index));
-            match fault.help(dtype) {
+            match fault.help(dtype).or_else(|| self.may_be_quoted(cell)) {
                 Some(help) => error.help(help),
                 None => error,
             }
@@ -268,10 +330,17 @@ impl Lines<'_> {
             fields.join(", ")
         );
         let error = DataError::new(ErrorKind::WrongShape, self.path, message).at(Place::Line(self.line(record)));
-        match self.other_separator(record) {
+        let quoted = record.iter().find_map(|cell| self.may_be_quoted(cell));
+        match quoted.or_else(|| self.other_separator(record)) {
             Some(help) => error.help(help),
             None => error,
         }
+    }
+
+    /// Advice where a mark begins a cell and is taken for a letter.
+    fn may_be_quoted(&self, cell: &[u8]) -> Option<String> {
+        let is_letter = !self.options.has_quotes() && cell.starts_with(b"\"");
+        is_letter.then(|| "`\"` is a letter here: with `quotes=true` it quotes the cell that it begins".to_owned())
     }
 
     /// Advice where a line of one cell holds a separator: another usual one, or within marks the own one.
@@ -316,89 +385,4 @@ fn excerpt(cell: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::DType;
-
-    fn fields() -> Vec<FieldType> {
-        vec![FieldType::new(DType::F32, [2]), FieldType::scalar(DType::U8)]
-    }
-
-    fn read(text: &str) -> Result<Table> {
-        decode(text.as_bytes(), Path::new("a.csv"), &fields(), &CsvOptions::default())
-    }
-
-    fn fault(text: &str) -> String {
-        read(text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn cells_fill_the_fields_in_order() {
-        let table = read("1,2,3\n4,5.5,6\n").unwrap();
-        assert_eq!(table.rows, 2);
-        let floats: Vec<u8> = [1f32, 2.0, 4.0, 5.5].into_iter().flat_map(f32::to_le_bytes).collect();
-        assert_eq!(table.columns[0].bytes, floats);
-        assert_eq!(table.columns[1].bytes, [3, 6]);
-    }
-
-    #[test]
-    fn a_header_is_told_from_data() {
-        assert_eq!(read("a,b,label\n1,2,3\n").unwrap().rows, 1);
-        assert_eq!(read("\u{FEFF}a,b,c\r\n1,2,3\r\n").unwrap().rows, 1);
-        assert!(fault("a,b,3\n1,2,3\n").contains("line 1, column 1"));
-        let forced = CsvOptions { header: Some(true), ..CsvOptions::default() };
-        let table = decode(b"1,2,3\n4,5,6\n", Path::new("a"), &fields(), &forced).unwrap();
-        assert_eq!(table.rows, 1);
-    }
-
-    #[test]
-    fn faults_name_line_and_column() {
-        assert!(fault("1,2,3\n\n4,x,6\n").starts_with("a.csv, line 3, column 2: expected a finite number"));
-        assert!(fault("1,2,3\r\n\r\n4,5,256\r\n").contains("line 3, column 3"));
-        assert!(fault("x,y,label\n1,2,3\n1,,3\n").contains("line 3, column 2 (`y`)"));
-        assert!(fault("1,2,3\n4,5\n").contains("line 2: has 2 cells, but the declared (f32[2], u8) takes 3"));
-        assert!(fault("1,2,3\n4,5,nan\n").contains("line 2, column 3"));
-    }
-
-    #[test]
-    fn each_row_knows_its_line() {
-        assert_eq!(read("a,b,c\n1,2,3\n\n\n4,5,6\n").unwrap().lines, [2, 5]);
-        assert_eq!(read("\r\n1,2,3\r\n4,5,6\r\n\r\n7,8,9").unwrap().lines, [2, 3, 5]);
-    }
-
-    #[test]
-    fn another_separator_is_proposed() {
-        assert!(fault("1;2;3\n").contains("separator=\";\""));
-        let options = CsvOptions { separator: b'\t', ..CsvOptions::default() };
-        assert_eq!(decode(b"1\t2\t3", Path::new("a"), &fields(), &options).unwrap().rows, 1);
-    }
-
-    #[test]
-    fn a_mark_without_its_partner_is_told() {
-        let found = fault("\"1,2,3\n4,5,6\n");
-        assert!(found.contains("begins with `\"`") && !found.contains("separator="), "{found}");
-    }
-
-    #[test]
-    fn a_separator_is_no_part_of_a_number() {
-        for separator in [b'1', b'.', b'"', b'\n', 0xFF] {
-            let options = CsvOptions { header: None, separator };
-            let error = decode(b"1\n", Path::new("a"), &fields(), &options).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::BadRequest);
-        }
-    }
-
-    #[test]
-    fn nothing_to_read_is_a_fault() {
-        assert!(fault("").contains("is empty"));
-        assert!(fault("a,b,c\n").contains("no rows"));
-        let error = decode(b"\x93NUMPY\x01\0", Path::new("a"), &fields(), &CsvOptions::default());
-        assert!(error.unwrap_err().message.contains(".npy"));
-    }
-
-    #[test]
-    fn excerpts_stay_on_one_line() {
-        assert_eq!(excerpt(b" a\nb "), "a\\nb");
-        assert!(excerpt(&[b'x'; 500]).len() < 50);
-    }
-}
+mod tests;

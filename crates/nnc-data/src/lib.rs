@@ -56,6 +56,8 @@ pub mod pattern;
 mod picture;
 #[cfg(feature = "image")]
 mod pictures;
+#[cfg(feature = "csv")]
+mod quotes;
 mod random;
 #[cfg(feature = "text")]
 pub mod running;

@@ -151,6 +151,27 @@ fn a_column_of_text_is_numbered_by_its_words() {
     assert!(error.message.contains("tables of [7] words, and [6] are declared"), "{error}");
 }
 
+/// A mark that quotes nothing takes no rows with it: between tabs it is a letter, elsewhere it is told.
+#[test]
+fn stray_marks_lose_no_rows() {
+    let folder = folder();
+    let read = |content: &[u8], options: CsvOptions| {
+        let (fields, words) = sentences(None);
+        Source::Csv(save(folder.path().join("a"), content), options, words).open(&fields)
+    };
+    let tab = CsvOptions { separator: b'\t', ..CsvOptions::default() };
+    let table = read(b"\"a film\t1\n\"bad\" a\t0\nit is \"\t1\n", tab).unwrap();
+    assert_eq!((table.rows, &table.lines[..]), (3, &[1, 2, 3][..]));
+    let found = read(b"a,1\n\"a film,1\n\"bad\" a,0\n", CsvOptions::default()).unwrap_err().to_string();
+    assert!(found.contains("line 2, column 1: the cell begins with `\"`"), "{found}");
+    let letters = CsvOptions { quotes: Some(false), ..CsvOptions::default() };
+    assert_eq!(read(b"a,1\n\"a film,1\n\"bad\" a,0\n", letters).unwrap().rows, 3);
+    // What could have been meant is read, and told.
+    let table = read(b"a,1\n\"a\nfilm\",1\n", CsvOptions::default()).unwrap();
+    let told = table.remarks.iter().any(|remark| remark.contains("1 of 2 rows go over several lines"));
+    assert!(table.rows == 2 && told && table.remarks.iter().any(|remark| remark.ends_with("from line 2 on")));
+}
+
 #[test]
 fn what_is_held_out_teaches_no_words() {
     let folder = folder();

@@ -151,6 +151,10 @@ fn check_bools(name: &str, tensor: &Tensor) -> Result<(), String> {
 /// A header is smaller than this.
 const LARGEST_HEADER: u64 = 100 << 20;
 
+/// What is said of a zip archive or a pickle.
+const PYTORCH: &str = "it is a zip archive or a pickle, as PyTorch's own files are: write one in Python with \
+                       `safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")`";
+
 /// Where the data begins, and what the file's header says of it; or why it is no whole safetensors file.
 fn header(file: &mut File) -> io::Result<Result<(u64, Metadata), String>> {
     let metadata = file.metadata()?;
@@ -166,6 +170,9 @@ fn header(file: &mut File) -> io::Result<Result<(u64, Metadata), String>> {
     let header_bytes = u64::from_le_bytes(number);
     let start = header_bytes.saturating_add(number.len() as u64);
     if start > length || header_bytes > LARGEST_HEADER {
+        if number.starts_with(b"PK\x03\x04") || matches!(number, [0x80, 2..=5, ..]) {
+            return Ok(Err(PYTORCH.to_owned()));
+        }
         return Ok(Err("its header has no end".to_owned()));
     }
     let mut text = vec![0; header_bytes as usize];
@@ -251,6 +258,18 @@ mod tests {
             fs::write(&path, &bytes[..length]).unwrap();
             let message = load(&path).unwrap_err().to_string();
             assert!(message.contains("w.safetensors") && message.contains("no complete safetensors"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_pytorch_is_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        for start in [&b"PK\x03\x04\0\0\x08\x08"[..], b"\x80\x02\x8A\x0Al\xFC\x9CF", b"\x80\x04\x95\x1A\0\0\0\0\0\0\0"]
+        {
+            fs::write(&path, [start, &[7; 64]].concat()).unwrap();
+            let message = load(&path).unwrap_err().to_string();
+            assert!(message.contains("model.pt") && message.contains("safetensors.torch.save_file"), "{message}");
         }
     }
 

@@ -281,6 +281,7 @@ fn source(
         match (name.as_deref(), value) {
             (None, Literal::Str(text)) => paths.push(root.join(text)),
             (Some("header"), Literal::Bool(header)) => csv.header = Some(*header),
+            (Some("quotes"), Literal::Bool(quotes)) => csv.quotes = Some(*quotes),
             (Some("separator"), Literal::Str(text)) if text.len() == 1 => csv.separator = text.as_bytes()[0],
             (Some("arrays" | "tensors"), Literal::List(items)) => names.extend(items.iter().filter_map(text_of)),
             (Some("label"), Literal::Str(text)) => label = Some(text.clone()),

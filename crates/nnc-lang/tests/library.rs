@@ -330,8 +330,17 @@ fn schedules() {
         ("cosine(0.1, warmup=10, final=0.01)", 100, 0, 0.01),
         ("warmup(0.1, steps=10)", 1, 0, 0.02),
         ("warmup(step_decay(0.1, every=1), steps=10)", 30, 1, 0.01),
+        // As `torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=100)` tells them.
         ("one_cycle(0.1)", 0, 0, 0.004),
-        ("one_cycle(0.1)", 99, 0, 0.1 / 250_000.0),
+        ("one_cycle(0.1)", 10, 0, 0.029516394846410082),
+        ("one_cycle(0.1)", 28, 0, 0.09971862194340926),
+        ("one_cycle(0.1)", 29, 0, 0.1),
+        ("one_cycle(0.1)", 30, 0, 0.09994965352845243),
+        ("one_cycle(0.1)", 60, 0, 0.05892800902855288),
+        ("one_cycle(0.1)", 98, 0, 5.07464715475788e-5),
+        ("one_cycle(0.1)", 99, 0, 4e-7),
+        // Of so few steps that the peak lies before the first, it falls alone.
+        ("one_cycle(0.1, rise=0.005)", 99, 0, 4e-7),
     ];
     for (expression, iteration, epoch, want) in cases {
         assert_close(expression, &[schedule(expression, iteration, epoch)], &[want]);

@@ -11,7 +11,13 @@ const SOURCES: [(&str, &[SourceOption]); 9] = [
     ("idx", &[]),
     (
         CSV,
-        &[("header", Takes::Bool), ("separator", Takes::Letter), (VOCABULARY, Takes::Counts), (LOWERCASE, Takes::Bool)],
+        &[
+            ("header", Takes::Bool),
+            ("separator", Takes::Letter),
+            ("quotes", Takes::Bool),
+            (VOCABULARY, Takes::Counts),
+            (LOWERCASE, Takes::Bool),
+        ],
     ),
     ("npy", &[]),
     ("npz", &[("arrays", Takes::Names)]),
