@@ -25,10 +25,15 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
     }
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let only = options.file.only.as_deref();
-    let taken = Inputs::new(&project, only, options.answer.as_deref())?.held_to(&Learned::of(&loaded));
+    let declared = Inputs::new(&project, only, options.answer.as_deref())?;
+    let taken = declared.clone().held_to(&Learned::of(&loaded));
     let taken = taken.with_optional(&project, only, |name| names_input(&options.input, name))?;
     let mut given = Givens::new(&options.input);
-    let sizes = taken.sizes(&given.tensors(&taken)?)?;
+    let tensors = given.tensors(&taken).map_err(|failure| match options.weights {
+        Some(_) => failure,
+        None => without_letters(failure, &declared),
+    })?;
+    let sizes = taken.sizes(&tensors)?;
     setup::note_choices(&project, &options.file, &sizes)?;
     let graphs = AnswerGraphs::sized(&project, only, taken, rows, &sizes)?;
     let mut compiler = setup::compiler(&options.engine)?;
@@ -82,6 +87,17 @@ pub(crate) fn run(options: &Run) -> Result<(), Failure> {
         write_answer(file, &answers, manifest.names())?;
     }
     print(options, &answers, manifest)
+}
+
+/// A text was looked for as a file, for without weights no character has a number: these are what lacks.
+fn without_letters(failure: Failure, declared: &Inputs) -> Failure {
+    let text = declared.tensors().find(|(_, ty)| declared.is_text(ty)).map(|(name, _)| name);
+    match (failure, text) {
+        (Failure::Driver(DriverError::Data(_)), Some(name)) => Failure::Message(format!(
+            "`{name}` is a text, whose numbers are in the weights, and there are no weights: give a file of them, `--weights FILE`"
+        )),
+        (failure, _) => failure,
+    }
 }
 
 /// Whether `--input` names an input.
