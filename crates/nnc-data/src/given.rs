@@ -10,7 +10,7 @@ use crate::error::{DataError, ErrorKind, Result};
 use crate::input;
 #[cfg(feature = "csv")]
 use crate::number;
-use crate::types::{Column, FieldType};
+use crate::types::{Batching, Column, FieldType};
 
 /// The bytes that are given for an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,14 @@ impl Given {
     /// As there.
     pub fn decode(self, ty: &FieldType) -> Result<Column> {
         input::decode_input(self.content, &self.path, ty)
+    }
+
+    /// As [`Self::decode`], of one array, which has no rows.
+    ///
+    /// # Errors
+    /// As there; also for an array of several rows.
+    pub fn decode_one(self, ty: &FieldType) -> Result<Column> {
+        input::decode_batched(self.content, &self.path, ty, Batching::One)
     }
 
     /// Decodes windows of a text, as [`crate::decode_text_input`] does.

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::content::{self, Format};
 use crate::error::{DataError, ErrorKind, Result};
 use crate::table;
-use crate::types::{Column, FieldType};
+use crate::types::{Batching, Column, FieldType};
 #[cfg(feature = "text")]
 use crate::{alphabet::Alphabet, vocabulary::Vocabulary};
 
@@ -19,14 +19,19 @@ use crate::{alphabet::Alphabet, vocabulary::Vocabulary};
 /// # Errors
 /// A format that is not read, damaged content, or content that is not of the declared type.
 pub fn decode_input(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
+    decode_batched(content, path, ty, Batching::RowsOrOne)
+}
+
+/// As [`decode_input`], of an array that may have rows or is one.
+pub(crate) fn decode_batched(content: Vec<u8>, path: &Path, ty: &FieldType, batching: Batching) -> Result<Column> {
     table::check_fields(std::slice::from_ref(ty), path)?;
     let content = content::unpack(content, path)?;
     if content.is_empty() {
         return Err(DataError::new(ErrorKind::Empty, path, "is empty"));
     }
     match content::sniff(&content) {
-        Format::Npy => decode_npy(content, path, ty),
-        Format::Idx => decode_idx(content, path, ty),
+        Format::Npy => decode_npy(content, path, ty, batching),
+        Format::Idx => decode_idx(content, path, ty, batching),
         Format::Png | Format::Jpeg => decode_image(&content, path, ty),
         Format::Text => decode_text(&content, path, ty),
         Format::Zip => Err(refused(path, "is a zip archive or .npz file".to_owned())
@@ -67,7 +72,7 @@ pub fn decode_text_input(content: Vec<u8>, path: &Path, ty: &FieldType, alphabet
     table::check_fields(std::slice::from_ref(ty), path)?;
     let content = content::unpack(content, path)?;
     if content::sniff(&content) == Format::Npy {
-        return decode_npy(content, path, ty);
+        return decode_npy(content, path, ty, Batching::RowsOrOne);
     }
     match alphabet {
         Alphabet::Characters(names) => crate::text::decode_input(&content, path, ty, names),
@@ -84,7 +89,7 @@ pub fn decode_words_input(content: Vec<u8>, path: &Path, ty: &FieldType, vocabul
     table::check_fields(std::slice::from_ref(ty), path)?;
     let content = content::unpack(content, path)?;
     if content::sniff(&content) == Format::Npy {
-        return decode_npy(content, path, ty);
+        return decode_npy(content, path, ty, Batching::RowsOrOne);
     }
     crate::words::decode_input(&content, path, ty, vocabulary)
 }
@@ -104,22 +109,22 @@ pub fn decode_sound_input(content: Vec<u8>, path: &Path, ty: &FieldType, rate: u
 }
 
 #[cfg(feature = "npy")]
-fn decode_npy(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
-    crate::npy::decode(content, path, ty, crate::layout::Batching::RowsOrOne)
+fn decode_npy(content: Vec<u8>, path: &Path, ty: &FieldType, batching: Batching) -> Result<Column> {
+    crate::npy::decode(content, path, ty, batching)
 }
 
 #[cfg(not(feature = "npy"))]
-fn decode_npy(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column> {
+fn decode_npy(_content: Vec<u8>, path: &Path, _ty: &FieldType, _batching: Batching) -> Result<Column> {
     Err(refused(path, "is an .npy file, which this program was built without".to_owned()))
 }
 
 #[cfg(feature = "idx")]
-fn decode_idx(content: Vec<u8>, path: &Path, ty: &FieldType) -> Result<Column> {
-    crate::idx::decode(content, path, ty, crate::layout::Batching::RowsOrOne)
+fn decode_idx(content: Vec<u8>, path: &Path, ty: &FieldType, batching: Batching) -> Result<Column> {
+    crate::idx::decode(content, path, ty, batching)
 }
 
 #[cfg(not(feature = "idx"))]
-fn decode_idx(_content: Vec<u8>, path: &Path, _ty: &FieldType) -> Result<Column> {
+fn decode_idx(_content: Vec<u8>, path: &Path, _ty: &FieldType, _batching: Batching) -> Result<Column> {
     Err(refused(path, "is an idx file, which this program was built without".to_owned()))
 }
 

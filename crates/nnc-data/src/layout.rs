@@ -4,16 +4,7 @@
 use std::path::Path;
 
 use crate::error::{DataError, ErrorKind, Place, Result};
-use crate::types::{Column, DType, Dims, FieldType};
-
-/// Whether an array must have examples along its first axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batching {
-    /// The shape is `[rows, ..dims]`.
-    Rows,
-    /// The shape may also be `[..dims]`: one example.
-    RowsOrOne,
-}
+use crate::types::{Batching, Column, DType, Dims, FieldType};
 
 /// What a file's header says about the array that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +30,7 @@ impl Header {
                 Batching::Rows => {
                     format!("declare it {}, or convert the file", FieldType::new(self.dtype, ty.dims.clone()))
                 }
-                Batching::RowsOrOne => format!("convert it to {} before it is saved", ty.dtype),
+                Batching::RowsOrOne | Batching::One => format!("convert it to {} before it is saved", ty.dtype),
             };
             return Err(DataError::new(ErrorKind::WrongType, path, message).help(help));
         }
@@ -54,14 +45,17 @@ impl Header {
     fn wrong_shape(&self, ty: &FieldType, batching: Batching, path: &Path) -> DataError {
         let extents: Vec<String> = ty.dims.iter().map(usize::to_string).collect();
         let rows = [&["rows".to_owned()], extents.as_slice()].concat();
-        let mut expected = Dims(&rows).to_string();
-        if batching == Batching::RowsOrOne {
-            expected = format!("{} or {expected}", Dims(&ty.dims));
-        }
+        let expected = match batching {
+            Batching::Rows => Dims(&rows).to_string(),
+            Batching::RowsOrOne => format!("{} or {}", Dims(&ty.dims), Dims(&rows)),
+            Batching::One => Dims(&ty.dims).to_string(),
+        };
         let message = format!("has the shape {}, but a field declared {ty} needs {expected}", Dims(&self.shape));
         let help = match (batching, self.declarable()) {
             (Batching::Rows, Some(ty)) => format!("declare it {ty}, or reshape the array before it is saved"),
-            (Batching::Rows, None) | (Batching::RowsOrOne, _) => "reshape the array before it is saved".to_owned(),
+            (Batching::Rows, None) | (Batching::RowsOrOne | Batching::One, _) => {
+                "reshape the array before it is saved".to_owned()
+            }
         };
         DataError::new(ErrorKind::WrongShape, path, message).help(help)
     }
@@ -122,12 +116,12 @@ impl Header {
 /// The number of rows that `shape` has of `ty`, if it has the right extents.
 fn rows_of(shape: &[u64], ty: &FieldType, batching: Batching) -> Option<usize> {
     let is_field = |extents: &[u64]| extents.iter().copied().eq(ty.dims.iter().map(|&dim| dim as u64));
-    if batching == Batching::RowsOrOne && is_field(shape) {
+    if batching != Batching::Rows && is_field(shape) {
         return Some(1);
     }
     let (&rows, extents) = shape.split_first()?;
     let rows = usize::try_from(rows).ok()?;
-    is_field(extents).then_some(rows)
+    (is_field(extents) && (batching != Batching::One || rows == 1)).then_some(rows)
 }
 
 /// Reverses the bytes of each element.
@@ -190,6 +184,8 @@ mod tests {
         assert_eq!(rows_of(&[2, 3], &image, Batching::Rows), None);
         assert_eq!(rows_of(&[2, 3], &image, Batching::RowsOrOne), Some(1));
         assert_eq!(rows_of(&[6], &image, Batching::RowsOrOne), None);
+        assert_eq!([2, 1].map(|rows| rows_of(&[rows, 2, 3], &image, Batching::One)), [None, Some(1)]);
+        assert_eq!(rows_of(&[2, 3], &image, Batching::One), Some(1));
         let scalar = FieldType::scalar(DType::U8);
         assert_eq!(rows_of(&[7], &scalar, Batching::Rows), Some(7));
         assert_eq!(rows_of(&[], &scalar, Batching::RowsOrOne), Some(1));

@@ -91,8 +91,6 @@ pub use input::decode_input;
 pub use input::decode_sound_input;
 #[cfg(feature = "text")]
 pub use input::{decode_text_input, decode_words_input};
-#[cfg(any(feature = "idx", feature = "npy"))]
-pub use layout::Batching;
 #[cfg(feature = "npy")]
 pub use npy::{encode_npy, write_npy};
 #[cfg(feature = "image")]
@@ -101,7 +99,7 @@ pub use pictures::{stage_pictures, write_pictures};
 pub use source::Source;
 pub use split::{Parts, Split, balanced_order, epoch_order, every_nth, hold_out, hold_out_tail};
 pub use token_table::{LEAST_TOKENS, TokenTable};
-pub use types::{Column, DType, FieldType, Table, UnknownDType};
+pub use types::{Batching, Column, DType, FieldType, Table, UnknownDType};
 pub use vocabulary::{END, MARKS, PADDING, UNKNOWN, Unit, Vocabulary};
 pub use word_table::WordTable;
 #[cfg(any(feature = "csv", feature = "text"))]

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Place, Result};
-use crate::layout::{Batching, Header};
+use crate::layout::Header;
 use crate::table;
-use crate::types::{Column, DType, FieldType, Table};
+use crate::types::{Batching, Column, DType, FieldType, Table};
 use crate::write::write_atomically;
 
 const MAGIC: &[u8] = b"\x93NUMPY";

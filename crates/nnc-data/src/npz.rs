@@ -10,10 +10,9 @@ use zip::result::ZipError;
 
 use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Result};
-use crate::layout::Batching;
 use crate::npy;
 use crate::table;
-use crate::types::{Column, FieldType, Table};
+use crate::types::{Batching, Column, FieldType, Table};
 
 /// Reads the arrays `names` of the file `path`, one per declared field.
 ///

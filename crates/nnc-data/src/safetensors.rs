@@ -7,9 +7,9 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::content::{self, Role};
 use crate::error::{DataError, ErrorKind, Result};
-use crate::layout::{Batching, Header};
+use crate::layout::Header;
 use crate::table;
-use crate::types::{Column, DType, FieldType, Table};
+use crate::types::{Batching, Column, DType, FieldType, Table};
 
 /// Reads the tensors `names` of the file `path`, one per declared field, `[rows, ..dims]` each.
 ///

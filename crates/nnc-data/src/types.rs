@@ -99,6 +99,17 @@ impl FromStr for DType {
     }
 }
 
+/// Whether an array must have examples along its first axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batching {
+    /// The shape is `[rows, ..dims]`.
+    Rows,
+    /// The shape may also be `[..dims]`: one example.
+    RowsOrOne,
+    /// The shape is `[..dims]`, or `[1, ..dims]`: there is one.
+    One,
+}
+
 /// The declared type of one field of one example; a scalar has no dims.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldType {

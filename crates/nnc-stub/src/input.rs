@@ -35,6 +35,7 @@ pub fn decode(given: Given, port: &Port, manifest: &Manifest) -> Result<Column> 
         Reading::Words(table) => given.decode_words(&port.row, &manifest.vocabularies[table]),
         #[cfg(feature = "sound")]
         Reading::Sound(rate) => given.decode_sound(&port.row, rate),
+        _ if !port.batched => given.decode_one(&port.row),
         _ => given.decode(&port.row),
     }
 }

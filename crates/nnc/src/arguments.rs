@@ -270,10 +270,10 @@ pub struct Run {
     /// The weights: a checkpoint or any safetensors file [default: the files that `layer ... from` names].
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<PathBuf>,
-    /// An input as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx or text;
+    /// Inputs as `name=path`, or the path alone when there is one input: PNG, JPEG, WAV, CSV, .npy, idx or text;
     /// words may stand there themselves. For a parameter that is text: the text itself, as `prompt="ROMEO:"`, or `@`
     /// and a file.
-    #[arg(short, long, value_name = "NAME=VALUE")]
+    #[arg(short, long, value_name = "NAME=VALUE", num_args = 1..)]
     pub input: Vec<String>,
     /// Write the answer as `.npy`, or as pictures to a name that ends with `.png`; a text as such, unless FILE ends in
     /// `.npy`.

@@ -275,11 +275,27 @@ pub(crate) fn called(
     given: &mut Givens<'_>,
 ) -> Result<AnswerGraphs, Failure> {
     let only = file.only.as_deref();
-    let taken = Inputs::new(project, only, answer)?.held_to(&Learned::of(loaded));
+    let declared = Inputs::new(project, only, answer)?;
+    let taken = declared.clone().held_to(&Learned::of(loaded));
     let taken = taken.with_optional(project, only, |name| given.names(name))?;
-    let sizes = taken.sizes(&given.tensors(&taken)?)?;
+    let tensors = given.tensors(&taken).map_err(|failure| match loaded.tensors.is_empty() {
+        true => without_letters(failure, &declared),
+        false => failure,
+    })?;
+    let sizes = taken.sizes(&tensors)?;
     note_choices(project, file, &sizes)?;
     Ok(AnswerGraphs::sized(project, only, taken, rows(file)?.unwrap_or(1), &sizes)?)
+}
+
+/// A text was looked for as a file, for without weights no character has a number: these are what lacks.
+fn without_letters(failure: Failure, declared: &Inputs) -> Failure {
+    let text = declared.tensors().find(|(_, ty)| declared.is_text(ty)).map(|(name, _)| name);
+    match (failure, text) {
+        (Failure::Driver(DriverError::Data(_)), Some(name)) => Failure::Message(format!(
+            "`{name}` is a text, whose numbers are in the weights, and there are no weights: give a file of them, `--weights FILE`"
+        )),
+        (failure, _) => failure,
+    }
 }
 
 /// A model by itself with the weights of a file, their masks and records, which are made smaller and written elsewhere.

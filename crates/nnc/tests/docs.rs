@@ -7,6 +7,9 @@
 //! fail. Blocks after `<!-- needs MNIST -->` are left out, since the data does not ship, and those after
 //! `<!-- needs a quiet machine -->`, which succeed or fail by times.
 
+mod common;
+
+use common::{fails, ok};
 use nnc_lang::diagnostic::Code;
 use std::fs;
 use std::path::Path;
@@ -105,6 +108,23 @@ fn run_commands(page: &str) {
             assert_eq!(output.status.success(), wanted, "{command}\n{said}");
         }
     }
+}
+
+/// The example of `mixup` trains as it stands; in an `augment` it is refused.
+#[test]
+fn the_example_of_mixed_examples_runs() {
+    let example =
+        blocks("docs/language.md", "nn").into_iter().map(|(text, _)| text).find(|text| text.contains("mixup("));
+    let example = example.expect("docs/language.md has an example of `mixup`");
+    let folder = tempfile::tempdir().unwrap();
+    let row = |row: usize| format!("{row},{},{},1,{}\n", row % 5, row % 7, row % 3);
+    fs::write(folder.path().join("rows.csv"), (0..50).map(row).collect::<String>()).unwrap();
+    fs::write(folder.path().join("net.nn"), &example).unwrap();
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    let augmented = example.replace("label: i32 =", "augment x = mixup(x, 0.7)\n    label: i32 =");
+    fs::write(folder.path().join("net.nn"), augmented).unwrap();
+    let said = fails(folder.path(), &["train", "net.nn", "--out", "other"]);
+    assert!(said.contains("E0401") && said.contains("use it in the recipe, on the fields of a batch"), "{said}");
 }
 
 /// What `nnc` says of an example, without the count of errors at its end.

@@ -46,6 +46,14 @@ fn a_rhyme_is_learnt_by_heart() {
     assert_eq!(run(&folder, &["--input", "prompt=@out.npy", "--set", "length=4"]), "Twinkle,\n");
 }
 
+/// Without weights no character has a number, and a text is not looked for as a file.
+#[test]
+fn a_text_without_weights_is_told_to_need_them() {
+    let said = fails(Path::new(EXAMPLES), &["run", "rhyme.nn", "--input", "prompt=Twi"]);
+    assert!(said.contains("there are no weights: give a file of them, `--weights FILE`"), "{said}");
+    assert!(!said.contains("no such file"), "{said}");
+}
+
 #[test]
 fn an_executable_generates_as_run_does() {
     let (_keep, folder) = rhyme("3");

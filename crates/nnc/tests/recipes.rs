@@ -98,6 +98,48 @@ fn a_training_counts_parameters_alone() {
     assert_eq!(whole["parameters"], 19, "{whole}");
 }
 
+/// One value has no variance: a batch of one, and an epoch that ends in one, are refused before anything is trained.
+#[test]
+fn batch_norm_trains_on_no_batch_of_one_value_in_a_channel() {
+    let normed = ("= dense(x, 1)[:, 0]", "= dense(batch_norm(x), 1)[:, 0]");
+    let folder = written(SHAPES, &[normed]);
+    let refused = |setting: &str| fails(folder.path(), &["train", "net.nn", "--out", "run", "--set", setting]);
+    let said = refused("batch=1");
+    assert!(said.contains("E0204") && said.contains("batches of 2 or more"), "{said}");
+    let said = refused("batch=63");
+    assert!(said.contains("E0204") && said.contains("has 1 of the 64 examples: choose another `batch`"), "{said}");
+    assert!(!folder.path().join("run").exists(), "{said}");
+    // Outside of training one is enough, and so is one of several places.
+    fs::write(folder.path().join("x.csv"), "1,2,3,4,5,6\n").unwrap();
+    ok(folder.path(), &["train", "net.nn", "--out", "run", "--set", "batch=62"]);
+    let weights = ["--weights", "run/last.safetensors", "--answer", "each", "--input", "x=x.csv"];
+    ok(folder.path(), &[&["run", "net.nn"][..], &weights].concat());
+    let eval = ["eval", "net.nn", "--weights", "run/last.safetensors", "--set", "batch=1"];
+    ok(folder.path(), &eval);
+    let places = ("= dense(x, 1)[:, 0]", "= dense(reshape(batch_norm(x[:, new]), [N, D]), 1)[:, 0]");
+    ok(written(SHAPES, &[places]).path(), &["train", "net.nn", "--out", "run", "--set", "batch=1"]);
+}
+
+/// `--only` names what is shown by its model or by its recipe, and takes several inputs after one `--input`.
+#[test]
+fn a_recipe_is_shown_by_its_name() {
+    let other = "model Other(x: f32[N, 6]) -> f32[N] = dense(x, 1)[:, 0]\nmodel Line";
+    let label = "train fine on points {
+    epochs = 1; batch = 16
+    layer line = Line()
+    minimize mse(line(x), y) using adam
+    answer y = line(x)
+}
+train Line on";
+    let folder = written(SHAPES, &[("model Line", other), ("train Line on", label)]);
+    assert!(ok(folder.path(), &["show", "net.nn", "--only", "Line", "--bind", "D=6"]).contains("Line"));
+    let said = fails(folder.path(), &["show", "net.nn", "--only", "fine"]);
+    assert!(said.contains("the recipe `fine` has layers of its own") && said.contains("`Other`, `Line`"), "{said}");
+    let sum = written("model Sum(a: f32[N, 2], b: f32[N, 2]) -> f32[N, 2] = a + b", &[]);
+    ["a.csv", "b.csv"].iter().for_each(|name| fs::write(sum.path().join(name), "1,2\n").unwrap());
+    ok(sum.path(), &["run", "net.nn", "--input", "a=a.csv", "b=b.csv"]);
+}
+
 /// Examples of one batch and of another draw different numbers in an evaluation, and the same ones in the next.
 #[test]
 fn each_batch_of_an_evaluation_draws_its_own_numbers() {

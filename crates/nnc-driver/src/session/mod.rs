@@ -268,6 +268,15 @@ impl<'a> Session<'a> {
         Ok(&mut self.programs.get(purpose, rows, &self.store)?.program)
     }
 
+    /// Whether the recipe is without fault for training on batches of `rows`; nothing is compiled.
+    ///
+    /// # Errors
+    /// Its diagnostics.
+    pub fn check_training(&self, rows: usize) -> Result<(), DriverError> {
+        let Programs { project, recipe, .. } = self.programs;
+        project.checked(project.unit.train_step(&recipe.name, rows)).map(drop)
+    }
+
     /// The compiled measure for batches of `rows`.
     ///
     /// # Errors

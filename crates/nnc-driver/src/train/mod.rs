@@ -106,6 +106,7 @@ pub fn train(
     observer: &mut dyn Observer,
     interrupt: &AtomicBool,
 ) -> Result<Outcome, DriverError> {
+    check_last_batch(session, dataset.train.rows.len())?;
     let mut run = Run::prepare(session, dataset, options)?;
     observer.event(&Event::Begun { history: &run.progress.history });
     let batch = run.batch.min(dataset.train.rows.len().max(1));
@@ -128,6 +129,25 @@ pub fn train(
         items: run.items,
         compile_time: run.session.compile_time(),
     })
+}
+
+/// What ends an epoch of so many examples may be a smaller batch, which the recipe must be able to train on, too.
+///
+/// # Errors
+/// The diagnostics of such a batch, which would else come after an epoch.
+fn check_last_batch(session: &Session<'_>, examples: usize) -> Result<(), DriverError> {
+    let batch = Project::batch(session.recipe()).min(examples.max(1));
+    let last = match examples % batch {
+        0 if batch > 1 => return Ok(()),
+        0 => batch,
+        rest => rest,
+    };
+    let mut checked = session.check_training(last);
+    if let Err(DriverError::Diagnostics { diagnostics, .. }) = &mut checked {
+        let note = format!("the last batch of an epoch has {last} of the {examples} examples: choose another `batch`");
+        diagnostics.iter_mut().for_each(|diagnostic| diagnostic.notes.push(note.clone()));
+    }
+    checked
 }
 
 /// What is worth telling of a run before it begins, a line each: steps that are never done, gradients that are

@@ -195,7 +195,8 @@ impl Elaborator<'_> {
             Value::Poison => None,
             Value::Tensor(tensor) => {
                 let message = format!("`for` walks ranges and lists at compile time, not {}", self.ty(tensor));
-                self.report(Diagnostic::new(Code::E0308, over.span, message));
+                let help = "`scan row in x axis 0 { ... }` walks an axis of a tensor when the program runs";
+                self.report(Diagnostic::new(Code::E0308, over.span, message).help(help));
                 None
             }
             other => self.mismatch(&other, "a range such as `0..3`, or a list", over.span),

@@ -102,8 +102,18 @@ impl Elaborator<'_> {
                 Some(_) => "a first value".to_owned(),
                 None => format!("{} {}", frame.kind.article(), frame.kind.word()),
             };
-            let message = format!("{who} cannot use the model `{}`, which may own parameters", function.name.text);
-            self.report(Diagnostic::new(Code::E0401, span, message).help("declare it as a `model`"));
+            let name = &function.name.text;
+            let diagnostic = match (frame.kind, self.initialising) {
+                (FrameKind::Data, None) => {
+                    let message = format!("{who} cannot use the model `{name}`: it is about one example at a time");
+                    Diagnostic::new(Code::E0401, span, message).help("use it in the recipe, on the fields of a batch")
+                }
+                _ => {
+                    let message = format!("{who} cannot use the model `{name}`, which may own parameters");
+                    Diagnostic::new(Code::E0401, span, message).help("declare it as a `model`")
+                }
+            };
+            self.report(diagnostic);
             return None;
         }
         let Some(name) = name else {

@@ -2,6 +2,7 @@
 //! returns a scalar. Both are seen where they are declared.
 
 use super::Elaborator;
+use super::arguments::Matched;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Block, Body, Function, FunctionKind, Stmt, StmtKind};
@@ -13,6 +14,18 @@ impl Elaborator<'_> {
             FunctionKind::Optimizer => self.check_optimizer(function),
             FunctionKind::Metric => self.check_metric(function, result),
             FunctionKind::Fn | FunctionKind::Model => {}
+        }
+    }
+
+    /// Reports a learning rate that is known to be below 0, by which each step would raise the loss.
+    pub(super) fn check_rate(&mut self, function: &Function, matched: &Matched) {
+        let given = function.params.iter().zip(matched).filter(|(param, _)| param.name.text == "lr");
+        for argument in given.filter_map(|(_, argument)| argument.as_ref()) {
+            let is_float = matches!(argument.value, Value::Float(Some(rate)) if rate < 0.0);
+            let is_int = matches!(&argument.value, Value::Int(rate) if rate.as_number().is_some_and(|rate| rate < 0));
+            if is_float || is_int {
+                self.report(Diagnostic::new(Code::E0204, argument.span, "a learning rate, `lr`, is at least 0"));
+            }
         }
     }
 

@@ -132,6 +132,10 @@ impl Elaborator<'_> {
             known.extend(frame.bindings.keys().map(String::as_str));
             known.extend(self.program.function_names(frame.file));
         }
+        if let Some(instead) = super::habits::instead_of(name) {
+            self.report(diagnostic.help(instead));
+            return Value::Poison;
+        }
         let meant: Vec<String> = as_close(name, known).iter().map(|meant| format!("`{meant}`")).collect();
         if !meant.is_empty() {
             diagnostic = diagnostic.help(format!("did you mean {}?", meant.join(" or ")));

@@ -142,6 +142,11 @@ impl Elaborator<'_> {
             self.report(Diagnostic::new(Code::E0308, at, message).help(help));
             return None;
         }
+        if let Value::List(_) = value {
+            let help = format!("look entries up by an i32 tensor, `take(x, indices, axis={axis})`, or `stack` them");
+            self.report(Diagnostic::new(Code::E0311, at, "expected an int, found a list").help(help));
+            return None;
+        }
         let asked = self.dim(value, at)?;
         let place = from_end(asked.clone(), dim);
         let inside = |n: i64| n >= 0 && (place.clone() - dim.clone()).as_number().is_none_or(|over| over < 0);

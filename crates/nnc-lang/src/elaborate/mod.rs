@@ -16,6 +16,7 @@
 //! | [`store`] | parameters and state by path, with their initialisers |
 //! | `coerce` | literals that meet tensors; compile-time values out of expressions |
 //! | [`report`] | diagnostics: where an error is shown, what is already known |
+//! | `habits` | what stands here for names of Python and PyTorch |
 //! | `given` | options beside the file, as text that diagnostics point into |
 //! | `generic`, `duties`, `unused` | the check of a body on its own; what an optimizer and a metric owe; what nothing reads |
 //! | `entry`, `root`, `facts` | `check`, `Unit`; a model by itself; what each layer costs |
@@ -43,6 +44,7 @@ mod facts;
 mod generic;
 mod given;
 mod grad;
+mod habits;
 pub mod program;
 pub mod report;
 mod resident;

@@ -104,7 +104,7 @@ pub struct Quantise {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// For a model without a recipe: what one call is given, as `name=path`.
-    #[arg(short, long, value_name = "NAME=VALUE")]
+    #[arg(short, long, value_name = "NAME=VALUE", num_args = 1..)]
     pub input: Vec<String>,
     /// The file of quantised weights to write.
     #[arg(short, long, value_name = "OUT.safetensors")]

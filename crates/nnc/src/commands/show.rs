@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
         [only] if options.file.only.is_none() && is_model(&only.model) => only.model.clone(),
         _ => {
             setup::note_model(&project, &options.file);
-            model_name(&project, options.file.only.as_deref())?
+            named(&project, options.file.only.as_deref())?
         }
     };
     let mut bind = setup::bindings(&options.file.bind)?;
@@ -30,6 +30,25 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
         return output::line(&format!("{:#}", as_json(&model, &layers)));
     }
     output::print(&shown(&model, &layers))
+}
+
+/// The model of that name, or that a recipe of that name trains; the last one without a name.
+fn named(project: &Project, only: Option<&str>) -> Result<String, Failure> {
+    let models = &project.unit.models;
+    let is_model = |name: &str| models.iter().any(|model| model.name == name);
+    let Some((name, recipe)) =
+        only.filter(|name| !is_model(name)).and_then(|name| Some((name, project.recipe(Some(name)).ok()?)))
+    else {
+        return Ok(model_name(project, only)?);
+    };
+    if is_model(&recipe.model) {
+        return Ok(recipe.model.clone());
+    }
+    let listed = models.iter().map(|model| format!("`{}`", model.name)).collect::<Vec<_>>().join(", ");
+    let file = project.path.display();
+    Err(Failure::Message(format!(
+        "{file}: the recipe `{name}` has layers of its own: name a model with `--only`, of {listed}"
+    )))
 }
 
 fn layers(project: &Project, model: &str, bind: &BTreeMap<String, i64>) -> Result<Vec<LayerFacts>, Failure> {

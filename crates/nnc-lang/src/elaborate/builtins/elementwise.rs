@@ -72,6 +72,7 @@ pub(super) const TABLE: &[Builtin] = &[
     cast!("f64", "As f64."),
     cast!("i8", "As i8: floats are truncated and saturate, ints wrap."),
     cast!("u8", "As u8: floats are truncated and saturate, ints wrap."),
+    cast!("i16", "As i16: floats are truncated and saturate, ints wrap."),
     cast!("i32", "As i32: floats are truncated and saturate, ints wrap."),
     cast!("i64", "As i64: floats are truncated and saturate."),
     cast!("bool", "Whether it is not 0."),

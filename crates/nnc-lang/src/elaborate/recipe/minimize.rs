@@ -391,6 +391,7 @@ impl Builder<'_> {
         let items = tensors.into_iter().chain(part.arguments.iter().cloned()).collect();
         let args = Args { items, expected: None };
         let matched = elaborator.match_arguments(function, &args, part.using, false)?;
+        elaborator.check_rate(function, &matched);
         elaborator.enter(part.optimizer, function, &path, part.using);
         if elaborator.bind_arguments(function, &matched, part.using) {
             elaborator.run_body(function);

@@ -404,7 +404,8 @@ impl Unit {
     /// Diagnostics, when a bound size does not fit or there is no such recipe.
     pub fn init(&self, recipe: &str) -> Result<Graph, Vec<Diagnostic>> {
         let batch = self.recipes.iter().find(|info| info.name == recipe).map_or(1, |info| info.batch);
-        let batch = usize::try_from(batch).unwrap_or(1);
+        // No size of theirs hangs on it, and of one example alone some models cannot be trained.
+        let batch = usize::try_from(batch).unwrap_or(1).max(2);
         on_large_stack(|| {
             let declared = |builder: &mut Builder<'_>| builder.left = BTreeMap::new();
             let train = self.built_with(recipe, Purpose::Train, batch, declared)?;

@@ -146,6 +146,9 @@ impl<'t> Parser<'t, '_> {
             (TokenKind::Plus, _) => "leave the `+` out",
             (TokenKind::Colon, _) if expected.contains("body") => "the type of the result stands after `->`",
             (TokenKind::Colon, _) if expected.contains('{') => "a block stands between `{` and `}`",
+            (TokenKind::Colon, _) if expected.contains(']') && before == Some(TokenKind::Colon) => {
+                "an index has no step: `take(x, 2 * iota(4), axis=1)` is four entries, each second one"
+            }
             (TokenKind::Colon, _) if expected.contains(']') => "a range is written `1..2`",
             (TokenKind::OpenBrace, _) if expected.contains("expression") => "a list stands between `[` and `]`",
             (TokenKind::Word, _) => return self.likely_fix_of_word(ends_expression),
@@ -160,6 +163,7 @@ impl<'t> Parser<'t, '_> {
             "class" => "a model begins with `model`",
             "import" | "from" => "write `use \"file.nn\"`",
             "lambda" => "declare a function with `fn` and give its name",
+            "while" => "loops have a known number of turns: write `for i in 0..3`, or `scan i in 0..3 with ...`",
             "elif" => "write `else if`",
             "let" | "var" | "const" => "write `name = value` alone",
             "if" if !ends_expression => {

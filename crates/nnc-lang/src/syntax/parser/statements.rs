@@ -91,7 +91,9 @@ impl Parser<'_, '_> {
             "fn" | "model" | "optimizer" | "data" | "train" if named => Err(self.misplaced_item()),
             "use" if self.peek_by(1).kind == TokenKind::Str => Err(self.misplaced_item()),
             "else" => Err(self.error_here("this `else` belongs to no `if`")),
-            "let" | "var" | "const" | "def" | "class" | "import" if named => Err(self.unexpected("a statement")),
+            "let" | "var" | "const" | "def" | "class" | "import" | "while" if named => {
+                Err(self.unexpected("a statement"))
+            }
             _ => self.binding_or_expr(),
         }
     }
