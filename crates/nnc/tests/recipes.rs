@@ -102,7 +102,8 @@ fn a_training_counts_parameters_alone() {
 #[test]
 fn batch_norm_trains_on_no_batch_of_one_value_in_a_channel() {
     let normed = ("= dense(x, 1)[:, 0]", "= dense(batch_norm(x), 1)[:, 0]");
-    let folder = written(SHAPES, &[normed]);
+    let tested = ("x: f32[6] =", "test: (f32[6], f32) = synthetic(make, count=3)\n    x: f32[6] =");
+    let folder = written(SHAPES, &[normed, tested]);
     let refused = |setting: &str| fails(folder.path(), &["train", "net.nn", "--out", "run", "--set", setting]);
     let said = refused("batch=1");
     assert!(said.contains("E0204") && said.contains("batches of 2 or more"), "{said}");
