@@ -331,15 +331,18 @@ fn count(graph: &Graph, is_one: impl Fn(&Op) -> bool) -> usize {
     graph.nodes().filter(|(_, node)| is_one(&node.op)).count()
 }
 
+/// An axis, and slices along it: start, size, step.
+type Slices = (usize, &'static [(usize, usize, i64)]);
+
 #[test]
 fn slices_that_cut_a_value_to_pieces_have_one_share() {
-    let in_pieces: [(usize, &[(usize, usize, i64)]); 3] = [
+    let in_pieces: [Slices; 3] = [
         (0, &[(2, 2, 1), (0, 2, 1)]),
         (1, &[(0, 1, 1), (3, 3, 1), (1, 2, 1)]),
         (0, &[(3, 1, 1), (1, 2, 1), (0, 1, 1)]),
     ];
     // A gap, an overlap, a piece twice, every other element.
-    let others: [(usize, &[(usize, usize, i64)]); 4] = [
+    let others: [Slices; 4] = [
         (1, &[(0, 2, 1), (3, 3, 1)]),
         (1, &[(0, 4, 1), (3, 3, 1)]),
         (0, &[(0, 2, 1), (0, 2, 1), (2, 2, 1)]),
