@@ -103,17 +103,13 @@ impl Elaborator<'_> {
                 None => format!("{} {}", frame.kind.article(), frame.kind.word()),
             };
             let name = &function.name.text;
-            let diagnostic = match (frame.kind, self.initialising) {
-                (FrameKind::Data, None) => {
-                    let message = format!("{who} cannot use the model `{name}`: it is about one example at a time");
-                    Diagnostic::new(Code::E0401, span, message).help("use it in the recipe, on the fields of a batch")
-                }
-                _ => {
-                    let message = format!("{who} cannot use the model `{name}`, which may own parameters");
-                    Diagnostic::new(Code::E0401, span, message).help("declare it as a `model`")
-                }
+            let is_of_examples = frame.kind == FrameKind::Data && self.initialising.is_none();
+            let (why, help) = match is_of_examples {
+                true => (": it is about one example at a time", "use it in the recipe, on the fields of a batch"),
+                false => (", which may own parameters", "declare it as a `model`"),
             };
-            self.report(diagnostic);
+            let message = format!("{who} cannot use the model `{name}`{why}");
+            self.report(Diagnostic::new(Code::E0401, span, message).help(help));
             return None;
         }
         let Some(name) = name else {
