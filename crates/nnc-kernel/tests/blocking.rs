@@ -2,23 +2,9 @@
 
 mod common;
 
-use common::check_widths;
+use common::{holds, put_out};
 use nnc_graph::testing::input;
-use nnc_graph::{
-    BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
-};
-
-fn holds(graph: Graph, widths: &[u8]) {
-    if let Err(what) = check_widths(&graph, 7, widths) {
-        panic!("{what}\n{}", nnc_graph::text::print(&graph));
-    }
-}
-
-fn put_out(graph: &mut Graph, value: ValueId) {
-    let y = graph.emit(Op::Unary(UnaryOp::Abs), &[value]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph.add_output("raw", value, OutputKind::Result);
-}
+use nnc_graph::{BinaryOp, ConvAttributes, DType, Dim, Graph, Op, OutputKind, ReduceOp, Shape, TensorType, UnaryOp};
 
 /// The two elements of a window lie further apart than the memory of a kernel can count.
 #[test]

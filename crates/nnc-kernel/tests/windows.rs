@@ -2,25 +2,11 @@
 
 mod common;
 
-use common::{check_widths, lowered_run};
+use common::{holds, lowered_run, put_out};
 use nnc_graph::testing::{input, random_inputs};
-use nnc_graph::{
-    BinaryOp, DType, Dim, Graph, Op, OutputKind, Tensor, UnaryOp, ValueId, WindowAttributes, WindowOp, interpret,
-};
+use nnc_graph::{BinaryOp, DType, Dim, Graph, Op, OutputKind, Tensor, UnaryOp, WindowAttributes, WindowOp, interpret};
 use nnc_opt::fuse::FuseOptions;
 use std::collections::BTreeMap;
-
-fn holds(graph: Graph, widths: &[u8]) {
-    if let Err(what) = check_widths(&graph, 7, widths) {
-        panic!("{what}\n{}", nnc_graph::text::print(&graph));
-    }
-}
-
-fn put_out(graph: &mut Graph, value: ValueId) {
-    let y = graph.emit(Op::Unary(UnaryOp::Abs), &[value]);
-    graph.add_output("y", y, OutputKind::Result);
-    graph.add_output("raw", value, OutputKind::Result);
-}
 
 fn pair(a: usize, b: usize) -> Vec<Dim> {
     vec![Dim::from(a), Dim::from(b)]

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use nnc_graph::testing::random_inputs;
-use nnc_graph::{DType, Graph, OutputKind, Tensor, interpret};
+use nnc_graph::{DType, Graph, Op, OutputKind, Tensor, UnaryOp, ValueId, interpret};
 use nnc_kernel::ir::Target;
 use nnc_kernel::plan::run::{Finished, run};
 use nnc_kernel::program::verify::verify_program;
@@ -59,6 +59,20 @@ fn close(ours: &Tensor, expected: &Tensor) -> Result<(), String> {
 /// Checks one graph in every way. Gives what went wrong.
 pub fn check(graph: &Graph, seed: u64) -> Result<(), String> {
     check_widths(graph, seed, &[4, 8, 16])
+}
+
+/// As [`check_widths`], of one draw, and fails with the graph.
+pub fn holds(graph: Graph, widths: &[u8]) {
+    if let Err(what) = check_widths(&graph, 7, widths) {
+        panic!("{what}\n{}", nnc_graph::text::print(&graph));
+    }
+}
+
+/// Gives out a value, and what an epilogue makes of it.
+pub fn put_out(graph: &mut Graph, value: ValueId) {
+    let y = graph.emit(Op::Unary(UnaryOp::Abs), &[value]);
+    graph.add_output("y", y, OutputKind::Result);
+    graph.add_output("raw", value, OutputKind::Result);
 }
 
 /// As [`check`], with vectors of these widths.

@@ -111,8 +111,8 @@ impl Operands {
     }
 
     /// Whether a tile adds all terms of a part at a time, though they are many: a panel of B and the rows of A, which
-    /// are read where they lie, stay in the caches meanwhile. Sums then need not wait in memory, and as a task has all
-    /// rows, no column is packed twice.
+    /// are read where they lie, stay in the caches meanwhile. Sums then need not wait in memory, so that a task may have
+    /// as many rows as there are, and columns are packed less often.
     fn adds_all(&self, tile: &Tile) -> bool {
         let (strides, part) = (&self.left.layout.strides[self.batch..], self.parts().grain as usize);
         let apart = strides[0].unsigned_abs() as usize * self.elem.size();
