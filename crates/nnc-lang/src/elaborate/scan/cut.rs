@@ -17,15 +17,23 @@ pub struct Cut {
 
 impl Cut {
     /// The part of the nodes from `begin` on that the ends need and that depends on a stand-in. Constants come along,
-    /// so that rules which look for them find them.
+    /// so that rules which look for them find them. So does all that a derivative in the body goes through, wherever it
+    /// was made: what is captured is a leaf there, that nothing is derived through.
     pub fn new(graph: &Graph, begin: NodeId, stand_ins: &[ValueId], ends: &[ValueId]) -> Self {
-        let mut depends: BTreeSet<ValueId> = stand_ins.iter().copied().collect();
-        for (_, node) in graph.nodes().skip(begin.index()) {
-            let is_stand_in = node.results.iter().any(|result| stand_ins.contains(result));
-            if !is_stand_in && !node.op.is_leaf() && node.operands.iter().any(|operand| depends.contains(operand)) {
-                depends.extend(node.results.iter().copied());
+        let mut inside = dependents(graph, begin, stand_ins);
+        loop {
+            let cut = Self::of(graph, &inside, stand_ins, ends);
+            let known = inside.len();
+            let grads = cut.nodes.iter().map(|&id| graph.node(id)).filter(|node| node.op == Op::Grad);
+            grads.for_each(|grad| inside.extend(between(graph, &grad.operands[1..], grad.operands[0])));
+            if inside.len() == known {
+                return cut;
             }
         }
+    }
+
+    /// What the ends need, of values that belong into the body.
+    fn of(graph: &Graph, inside: &BTreeSet<ValueId>, stand_ins: &[ValueId], ends: &[ValueId]) -> Self {
         let mut cut =
             Self { stand_ins: stand_ins.to_vec(), ends: ends.to_vec(), nodes: BTreeSet::new(), captures: vec![] };
         let mut open = ends.to_vec();
@@ -34,7 +42,7 @@ impl Cut {
             if stand_ins.contains(&value) || !seen.insert(value) {
                 continue;
             }
-            if depends.contains(&value) || is_constant(graph, value) {
+            if inside.contains(&value) || is_constant(graph, value) {
                 let id = graph.value(value).node;
                 cut.nodes.insert(id);
                 open.extend(graph.node(id).operands.iter().copied());
@@ -77,6 +85,32 @@ impl Cut {
         Scan::outputs(&mut body, next, stacked);
         (body, self.captures)
     }
+}
+
+/// The values from `begin` on that follow from one of some, and these.
+fn dependents(graph: &Graph, begin: NodeId, of: &[ValueId]) -> BTreeSet<ValueId> {
+    let mut depends: BTreeSet<ValueId> = of.iter().copied().collect();
+    for (_, node) in graph.nodes().skip(begin.index()) {
+        let is_one = node.results.iter().any(|result| of.contains(result));
+        if !is_one && !node.op.is_leaf() && node.operands.iter().any(|operand| depends.contains(operand)) {
+            depends.extend(node.results.iter().copied());
+        }
+    }
+    depends
+}
+
+/// The values by way of which `to` follows from some values, `to` among them; these themselves are not.
+fn between(graph: &Graph, from: &[ValueId], to: ValueId) -> Vec<ValueId> {
+    let Some(first) = from.iter().map(|&value| graph.value(value).node).min() else { return vec![] };
+    let after = dependents(graph, first, from);
+    let is_way = |value: &ValueId| after.contains(value) && !from.contains(value);
+    let (mut open, mut found) = (vec![to], BTreeSet::new());
+    while let Some(value) = open.pop() {
+        if is_way(&value) && found.insert(value) {
+            open.extend(&graph.definition(value).operands);
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// Whether a value is data, perhaps repeated or converted.
