@@ -507,7 +507,7 @@ fn quantised(signed: bool, channels: usize) -> Graph {
     }
     let layer = |name: &str| {
         let input = Range { scale: 0.02, signed };
-        Layer { name: name.to_owned(), input, summands: None, marks: Default::default() }
+        Layer::new(name, input)
     };
     let layers = ["first", "second", "single", "strided", "third"].map(layer);
     let made = quantise(&graph, &layers);

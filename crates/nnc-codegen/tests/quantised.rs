@@ -19,7 +19,7 @@ use nnc_graph::{
 };
 use nnc_opt::pipeline;
 use nnc_opt::quantise::{Layer, Range, quantise, quantise_floats, sites};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A network under construction, of which each layer has a number.
 struct Network {
@@ -173,7 +173,7 @@ fn check_network(what: &str, graph: &Graph, count: usize) {
     {
         let layer = |name: &str| {
             let summands = Some(range);
-            Layer { name: name.to_owned(), input: range, summands, marks: BTreeSet::new() }
+            Layer { summands, ..Layer::new(name, range) }
         };
         let layers: Vec<Layer> = all.iter().map(|site| layer(&site.name)).collect();
         check_integers(&format!("{what}, {range:?}"), &quantise(graph, &layers), (count, seed as u64));

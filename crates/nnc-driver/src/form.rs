@@ -127,7 +127,7 @@ mod tests {
         tensors.insert("$prune.a.w.mask".to_owned(), tensor(DType::Bool, &[1.0, 0.0, 0.0, 1.0]));
         tensors.insert("b.w.q8".to_owned(), tensor(DType::I8, &[5.0, 0.0]));
         let range = Range { scale: 1.0, signed: false };
-        let layer = Layer { name: "b.w".to_owned(), input: range, summands: None, marks: BTreeSet::new() };
+        let layer = Layer::new("b.w", range);
         let form = Form::of(&tensors, &[layer], &products);
         assert_eq!((form.words.as_str(), form.zeros, form.bytes), ("int8 1 of 2, pruned", 0.5, 18));
     }

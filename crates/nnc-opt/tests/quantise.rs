@@ -6,8 +6,8 @@ use nnc_graph::{
 };
 use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_opt::quantise::{
-    Change, Layer, Range, Sources, Unserved, crossings, floats_of_integers, left_out, quantise, scales_path, sites,
-    weights_path,
+    Change, Layer, Range, Sources, Unserved, crossings, floats_of_integers, left_out, quantise, scales_path,
+    shifts_path, sites, weights_path,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,7 +105,7 @@ fn rounded(graph: &Graph, given: &BTreeMap<String, Tensor>) -> (Vec<Layer>, BTre
 }
 
 fn layer(name: &str, input: Range) -> Layer {
-    Layer { name: name.to_owned(), input, summands: None, marks: BTreeSet::new() }
+    Layer::new(name, input)
 }
 
 /// Holds the integers of a graph to its floats, relative to the largest.
@@ -597,4 +597,49 @@ fn sums_of_data_stay_exact() {
     let [wanted, found] = [(&graph, &given), (&integers, &tensors)]
         .map(|(graph, tensors)| interpret::run(graph, tensors).unwrap().value(graph.outputs()[1].value).to_f64());
     assert_eq!(wanted, found);
+}
+
+/// What is added to the results of a product is added to its bias where it has one, and to the results where it has none.
+#[test]
+fn shifts_are_added_once() {
+    let graph = network();
+    let mut given = given(&graph);
+    let (mut layers, made) = rounded(&graph, &given);
+    given.extend(made);
+    let plain = quantise(&graph, &layers);
+    let sums = |graph: &Graph| graph.nodes().filter(|(_, node)| node.op == Op::Binary(BinaryOp::Add)).count();
+    let wanted = interpret::run(&plain, &given).unwrap().value(plain.outputs()[0].value).to_f64();
+    layers.iter_mut().filter(|layer| layer.name == "head.w").for_each(|layer| layer.is_shifted = true);
+    let shift: Vec<f64> = (0..10).map(|at| f64::from(at) - 4.5).collect();
+    given.insert(shifts_path("head.w"), Tensor::from_f64(DType::F32, &[10], &shift));
+    let shifted = quantise(&graph, &layers);
+    verify::verify(&shifted).unwrap();
+    let found = interpret::run(&shifted, &given).unwrap().value(shifted.outputs()[0].value).to_f64();
+    for (at, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
+        assert!(
+            (wanted + shift[at % 10] - found).abs() < 1e-4 * wanted.abs().max(1.0),
+            "{wanted} became {found} at {at}"
+        );
+    }
+    assert_eq!(sums(&shifted), sums(&plain) + 1);
+    let (mut biased, bias) = (Graph::new("biased"), TensorType::new(DType::F32, Shape::of(&[16])));
+    let x = biased.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 32]) }, &[]);
+    let w = biased.emit(Op::Param { path: "w".to_owned(), ty: ty(&[32, 16]) }, &[]);
+    let b = biased.emit(Op::Param { path: "b".to_owned(), ty: bias }, &[]);
+    let y = biased.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    let b = biased.emit(Op::Broadcast { shape: Shape::of(&[4, 16]), axes: vec![1] }, &[b]);
+    let y = biased.emit(Op::Binary(BinaryOp::Add), &[b, y]);
+    biased.add_output("y", y, OutputKind::Result);
+    let layer = Layer { is_shifted: true, ..layer("w", Range::covering(-1.0, 1.0).unwrap()) };
+    let shifted = quantise(&biased, &[layer]);
+    let wide = shifted
+        .nodes()
+        .filter(|(_, node)| node.op == Op::Binary(BinaryOp::Add) && shifted.ty(node.results[0]).shape.rank() == 2);
+    let wide: Vec<_> = wide.filter(|(_, node)| shifted.ty(node.results[0]).dtype == DType::F32).collect();
+    let reads_bias = wide.iter().any(|(_, node)| {
+        node.operands.iter().any(|&operand| matches!(shifted.definition(operand).op, Op::Broadcast { .. }))
+    });
+    assert!(
+        reads_bias && wide.iter().filter(|(_, node)| shifted.ty(node.results[0]).shape.sizes() == [4, 16]).count() == 1
+    );
 }

@@ -92,6 +92,19 @@ fn integers_and_their_scales_and_ranges_are_such() {
     refused(&folder, "q.safetensors", &["`dense_1.w.q8`", again], |tensors| {
         tensors.get_mut("dense_1.w.q8").unwrap().bytes[7] = 65;
     });
+    let no_shifts = [(&[3][..], 0.0), (&[64], f32::NAN), (&[64, 1], 0.0)];
+    for (dims, lie) in no_shifts {
+        refused(
+            &folder,
+            "q.safetensors",
+            &["`dense_1.w.shift` is no finite number for each channel", again],
+            |tensors| {
+                let of_channels =
+                    tensors.insert("dense_1.w.shift".to_owned(), Stored::floats(dims, &vec![lie; dims[0]]));
+                assert_eq!(of_channels.expect("the layer is shifted").dims, [64]);
+            },
+        );
+    }
     refused(&folder, "q.safetensors", &["`$looked.dense_1.w`", again], |tensors| {
         drop(tensors.remove("$looked.dense_1.w"));
     });

@@ -8,10 +8,10 @@ use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
 use crate::quantise::observe::{self, Method, Observation, Observations, Role};
 use crate::quantise::weights::{self, Quantised};
-use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows, timing};
+use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows, shifts, timing};
 use crate::store::Store;
 use nnc_graph::{Graph, NodeId, Tensor, TensorType};
-use nnc_opt::quantise::{Layer, Range, Site, scales_path, sites, weights_path};
+use nnc_opt::quantise::{Layer, Range, Site, scales_path, shifts_path, sites, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Weights that may be quantised, with the products by them.
@@ -25,6 +25,8 @@ pub struct Candidate {
     summands: Option<Range>,
     /// What its activations are computed by, in all programs that were looked at.
     marks: BTreeSet<u64>,
+    /// What is added to its results, if that was looked for.
+    shift: Option<Tensor>,
     /// What is told of it.
     pub row: Row,
 }
@@ -84,7 +86,7 @@ impl Candidates {
             let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
             let layer = String::new();
             let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
-            Candidate { floats: weights, made, summands, marks, row, sites }
+            Candidate { floats: weights, made, summands, marks, shift: None, row, sites }
         };
         let mut all: Vec<Candidate> = uses.into_iter().zip(floats).map(candidate).collect();
         let graph = programs.into_iter().next().expect("there is one").graph;
@@ -121,6 +123,38 @@ impl Candidates {
             self.leave(Reason::NetworkSlower, |_| true);
         }
         Ok(())
+    }
+
+    /// Finds what is to be added to the results of the chosen products, by so many examples, unless these are too few
+    /// or ranges are those of a training, which saw the rounding. `store` has all that the program reads.
+    ///
+    /// # Errors
+    /// What cannot be compiled or run.
+    pub fn shift(
+        &mut self,
+        (compiler, store): (&Compiler, &Store),
+        (examples, count): (&mut dyn Examples, usize),
+    ) -> Result<(), DriverError> {
+        if self.calibrated_on.is_none() || count < shifts::LEAST_EXAMPLES {
+            return Ok(());
+        }
+        let mut store = self.beside(store);
+        let chosen = self.all.iter_mut().filter(|candidate| candidate.row.choice.is_ok());
+        let mut chosen: Vec<&mut Candidate> = chosen.collect();
+        let products = chosen.iter().filter_map(|candidate| Some((candidate.layer()?, &candidate.sites[..])));
+        let found = shifts::find(&self.graph, products.collect(), (compiler, &mut store), examples)?;
+        chosen.iter_mut().zip(found).for_each(|(candidate, shift)| candidate.shift = Some(shift));
+        Ok(())
+    }
+
+    /// Whether something is added to the results of any.
+    pub fn are_shifted(&self) -> bool {
+        self.layers().iter().any(|layer| layer.is_shifted)
+    }
+
+    /// Nothing is added to the results of any.
+    pub fn without_shifts(&mut self) {
+        self.all.iter_mut().for_each(|candidate| candidate.shift = None);
     }
 
     /// Leaves those of the chosen products alone that are meant; says how many.
@@ -164,13 +198,14 @@ impl Candidates {
         let before = bytes(&wanted(project)?);
         tables.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let wanted = wanted(&Project { quantised: layers, stored: tables.matrices, ..project.clone() })?;
-        let (times, run, calibrated_on) = (self.times, self.rows, self.calibrated_on);
+        let (times, run, calibrated_on, are_shifted) = (self.times, self.rows, self.calibrated_on, self.are_shifted());
         let served = self.all.into_iter().map(|candidate| (candidate.sites[0].node, candidate.row));
         let mut rows: Vec<(NodeId, Row)> = served.chain(self.left_out).collect();
         rows.sort_by_key(|(node, _)| *node);
         let rows = rows.into_iter().map(|(_, row)| row).collect();
         let (measured, answers, bytes) = (None, Vec::new(), [before, bytes(&wanted)]);
-        let report = Report { measured, calibrated_on, answers, times, run, bytes, rows, tables: tables.rows };
+        let report =
+            Report { measured, calibrated_on, are_shifted, answers, times, run, bytes, rows, tables: tables.rows };
         Ok(Outcome { report, store, wanted })
     }
 
@@ -185,7 +220,8 @@ impl Candidates {
         let both = made.flat_map(|(name, made)| {
             [(weights_path(name), made.weights.clone()), (scales_path(name), made.scales.clone())]
         });
-        both.collect()
+        let shifted = self.all.iter().filter_map(|candidate| Some((&candidate.row.name, candidate.shift.clone()?)));
+        both.chain(shifted.map(|(name, shift)| (shifts_path(name), shift))).collect()
     }
 
     /// Takes the chosen product at `at` back to floats.
@@ -199,7 +235,8 @@ impl Candidate {
     /// Its range, if it is quantised.
     pub fn layer(&self) -> Option<Layer> {
         let input = self.row.choice.ok()?;
-        Some(Layer { name: self.row.name.clone(), input, summands: self.summands, marks: self.marks.clone() })
+        let (name, marks) = (self.row.name.clone(), self.marks.clone());
+        Some(Layer { name, input, summands: self.summands, marks, is_shifted: self.shift.is_some() })
     }
 
     /// Seconds of its products, by floats and by integers; nothing where it has no integers.

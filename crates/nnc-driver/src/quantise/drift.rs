@@ -48,6 +48,17 @@ pub enum Moved {
     },
 }
 
+impl Moved {
+    /// The mean difference, of elements that are floats relative to the largest; 0 where it is not known.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Self::By { mean, .. } => *mean,
+            Self::Changed { elements, of } => *elements as f64 / (*of).max(1) as f64,
+            Self::Unknown { .. } | Self::WeightsAlone { .. } => 0.0,
+        }
+    }
+}
+
 impl Drift {
     /// Of an answer with parameters.
     pub fn of_weights(answer: &str, is_known: bool) -> Self {

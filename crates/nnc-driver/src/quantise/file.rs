@@ -1,5 +1,5 @@
-//! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`) and the range of
-//! its activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for
+//! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`), what is added to
+//! its results (`NAME.shift`, where there are examples to find it by) and the range of its activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for
 //! what they are sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
 //! [`crate::quantise::looked`]), beside the floats that are left.
 
@@ -16,7 +16,7 @@ use nnc_lang::elaborate::{AnswerInfo, ParameterKind, RecipeInfo};
 use nnc_opt::narrow::STORED;
 use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::prune::masked_parameter;
-use nnc_opt::quantise::{INTEGERS, Layer, Range, WEIGHT_LEVELS, scales_path, weights_path};
+use nnc_opt::quantise::{INTEGERS, Layer, Range, WEIGHT_LEVELS, scales_path, shifts_path, weights_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -85,13 +85,18 @@ fn layer(tensors: &BTreeMap<String, Tensor>, name: &str, range: &Tensor) -> Resu
     if !are_scales(scales, 0.0) || scales.dims().len() != 1 || !weights.dims().contains(&scales.elements()) {
         return Err(lie(&path, &format!("{}, no scale from 0 for each channel", scales.ty())));
     }
+    let path = shifts_path(name);
+    let shifts = tensors.get(&path);
+    if shifts.is_some_and(|shifts| !are_scales(shifts, f64::MIN) || shifts.dims() != scales.dims()) {
+        return Err(lie(&path, "no finite number for each channel"));
+    }
     let path = format!("{MARKS}{name}");
     let marks = find(&path)?;
     if marks.dtype() != DType::I64 {
         return Err(lie(&path, "no list of what the range was found for"));
     }
     let marks = marks.to_i64().into_iter().map(i64::cast_unsigned).collect();
-    Ok(Layer { name: name.to_owned(), input, summands, marks })
+    Ok(Layer { name: name.to_owned(), input, summands, marks, is_shifted: shifts.is_some() })
 }
 
 /// The ranges that a tensor tells, that of what is summed only where it has four numbers.

@@ -4,10 +4,11 @@
 //!    what they are like ([`mod@histogram`]). What was trained with rounding has its ranges already.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
-//! 4. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
+//! 4. `shifts`: what rounding takes from the results of a product in the mean is added to them.
+//! 5. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
 //!    to floats, those first that cost most by themselves.
-//! 5. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
-//! 6. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
+//! 6. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
+//! 7. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
 //! `rows` what is told of them and of those that cannot be quantised, [`looked`] which programs their ranges hold for,
@@ -24,6 +25,7 @@ mod histogram;
 pub mod looked;
 pub mod observe;
 mod rows;
+mod shifts;
 pub(crate) mod timing;
 pub mod trained;
 mod trial;
@@ -148,6 +150,8 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Calibration examples; none where ranges are those of the training.
     pub calibrated_on: Option<usize>,
+    /// Whether what rounding takes from results in the mean is added to them.
+    pub are_shifted: bool,
     /// What became of the answers.
     pub answers: Vec<Drift>,
     /// Seconds of all kernels of a run, if times were asked for: with the products that are quantised, or, where all
@@ -226,6 +230,8 @@ pub fn quantise(
         told("timing each product");
         candidates.time(compiler, weights)?;
     }
+    told("setting the means right");
+    trial.shift(&mut candidates, (dataset, request.examples))?;
     told("measuring the integers");
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
     let held_out = dataset.holds_out();
@@ -268,6 +274,7 @@ pub fn quantise_model(
     if request.measure {
         candidates.time(compiler, &store)?;
     }
+    candidates.shift((compiler, &store), (&mut examples, rows))?;
     let floats = store.tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect();
     let tables = Tables::of(&project.graph(make(rows))?, &floats)?;
     let integers = Project { quantised: candidates.layers(), stored: tables.matrices.clone(), ..project.clone() };

@@ -10,7 +10,6 @@ use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, Tensor, TensorType, Unar
 use nnc_kernel::KernelReport;
 use nnc_opt::fuse::{self, Class};
 use nnc_opt::quantise::{Layer, Range, Site, quantise, scales_path, sites, weights_path};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long each form is run, about.
@@ -155,7 +154,7 @@ fn product(
     let parts = [(scales_path(&name), &integers.scales), (weights_path(&name), &integers.weights)];
     let parts = Store::of(parts.iter().map(|(path, tensor)| (path.as_str(), *tensor)));
     let range = Range { scale: 1.0 / 64.0, signed: false };
-    let quantised = quantise(&rounded, &[Layer { name, input: range, summands: None, marks: BTreeSet::new() }]);
+    let quantised = quantise(&rounded, &[Layer::new(name, range)]);
     Ok([(plain, Store::of([(WEIGHTS, floats)].into_iter())), (quantised, parts)])
 }
 
@@ -242,7 +241,7 @@ mod tests {
         let (plain, read) = Form { graph: &graph, store: &store }.specialised();
         assert_eq!((weights_of(&plain), read.iter().count()), (0, 0));
         let input = Range { scale: 1.0, signed: false };
-        let layer = Layer { name: site.name, input, summands: None, marks: BTreeSet::new() };
+        let layer = Layer::new(site.name, input);
         let quantised = quantise(&graph, &[layer]);
         let (quantised, read) = Form { graph: &quantised, store: &store }.specialised();
         assert_eq!((weights_of(&quantised), read.iter().count()), (2, 2));

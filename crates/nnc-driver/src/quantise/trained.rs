@@ -81,10 +81,7 @@ mod tests {
 
     #[test]
     fn ranges_of_integers_are_ranges_of_a_training() {
-        let layer = |name: &str, scale: f32, signed: bool| {
-            let marks = BTreeSet::new();
-            Layer { name: name.to_owned(), input: Range { scale, signed }, summands: None, marks }
-        };
+        let layer = |name: &str, scale: f32, signed: bool| Layer::new(name, Range { scale, signed });
         let known = tensors(&[layer("a.w", 0.5, false), layer("b.w@1", 0.25, true), layer("b.w@2", 0.5, true)]);
         let found = ranges(&known).expect("these are ranges");
         let wanted = [("a.w", false), ("b.w", true)];

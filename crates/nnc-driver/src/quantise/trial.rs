@@ -47,7 +47,7 @@ impl Trial<'_> {
     /// No examples, no products, or what cannot be compiled or run.
     pub fn candidates(&self, dataset: &Dataset, request: &Request) -> Result<Candidates, DriverError> {
         let data = self.project.data(&self.recipe.data)?;
-        let rows = Project::batch(self.recipe).min(dataset.train.rows.len()).max(1);
+        let rows = self.rows(dataset);
         let programs = self.programs(rows)?;
         let mut store = self.floats();
         let mut examples = OfData::new(data, dataset, (request.examples, rows))?;
@@ -59,6 +59,37 @@ impl Trial<'_> {
             (&mut examples, count),
             (request, &self.project.rounded),
         )
+    }
+
+    /// Finds what is to be added to the results of the chosen products, by about so many examples. It is dropped where
+    /// answers do not move less by it, as where most places are padding that no answer reads.
+    ///
+    /// # Errors
+    /// What cannot be compiled or run.
+    pub fn shift(
+        &self,
+        candidates: &mut Candidates,
+        (dataset, examples): (&Dataset, usize),
+    ) -> Result<(), DriverError> {
+        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, self.rows(dataset)))?;
+        let count = examples.count();
+        let before = self.movement(candidates, dataset)?;
+        candidates.shift((self.compiler, &self.floats()), (&mut examples, count))?;
+        if candidates.are_shifted() && self.movement(candidates, dataset)? > before {
+            candidates.without_shifts();
+        }
+        Ok(())
+    }
+
+    /// How far answers move, summed over them.
+    fn movement(&self, candidates: &Candidates, dataset: &Dataset) -> Result<f64, DriverError> {
+        let drifts = self.drifts((candidates, &Tables::default()), &dataset.train)?;
+        Ok(drifts.iter().map(|drift| drift.moved.mean()).sum())
+    }
+
+    /// Examples of a run over what is trained on.
+    fn rows(&self, dataset: &Dataset) -> usize {
+        Project::batch(self.recipe).min(dataset.train.rows.len()).max(1)
     }
 
     /// The programs that are looked at, the evaluation first. Answers that cannot be made of so few examples are none.

@@ -10,16 +10,16 @@
 
 use super::pool;
 use super::rounded::{Rounded, rounded_values};
-use super::sites::{Site, Sources, moves, sites};
+use super::sites::{Site, Sources, moves, result_channels, sites};
 use super::weights::rounded_weights;
-use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, weights_path};
+use super::{Layer, MIDDLE, Range, WEIGHT_LEVELS, WORD, scales_path, shifts_path, weights_path};
 use crate::dce::eliminate_dead_code;
 use crate::rewrite::{Fuel, Rewriter};
 use crate::simplify::matching::number;
 use nnc_graph::{
     BinaryOp, ConvAttributes, DType, Dim, Graph, Node, NodeId, Op, ReduceOp, Shape, TensorType, UnaryOp, ValueId,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many ops a factor is followed back.
 const CHAIN: usize = 8;
@@ -73,7 +73,7 @@ pub fn quantise_floats(graph: &Graph, ranges: &BTreeMap<String, Range>) -> Graph
     let served = sites(graph).into_iter().filter(|site| !site.is_small());
     let layer = |site: Site| {
         let input = *ranges.get(site.layer())?;
-        Some(Layer { input, summands: None, name: site.name, marks: BTreeSet::new() })
+        Some(Layer::new(site.name, input))
     };
     rewritten(graph, &served.filter_map(layer).collect::<Vec<_>>(), &Source::Floats)
 }
@@ -92,11 +92,12 @@ fn rewritten(graph: &Graph, layers: &[Layer], source: &Source<'_>) -> Graph {
         Source::File(layers) => rounded_values(graph, layers),
         Source::Floats => BTreeMap::new(),
     };
-    let mut pass = Pass { rewriter, sources, ranges, source, rounded, integers, weights: BTreeMap::new() };
+    let (weights, shifts, shifted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut pass = Pass { rewriter, sources, ranges, source, rounded, integers, weights, shifts, shifted };
     for (id, node) in graph.nodes() {
         pass.rewriter.at(id);
         match chosen.get(&id) {
-            Some((site, layer)) => pass.product(node, site, layer.input),
+            Some((site, layer)) => pass.product(node, site, layer),
             None => pass.other(id, node),
         }
         for &result in &node.results {
@@ -187,6 +188,10 @@ struct Pass<'a> {
     rounded: BTreeMap<ValueId, Rounded>,
     /// Integers and scales of weights by the name of their site.
     weights: BTreeMap<String, [ValueId; 2]>,
+    /// What is added to results, by the name of their site.
+    shifts: BTreeMap<String, ValueId>,
+    /// Results that are shifted, by old value: what they are without it, and the numbers that are added to channels.
+    shifted: BTreeMap<ValueId, [ValueId; 2]>,
 }
 
 impl Pass<'_> {
@@ -275,7 +280,7 @@ impl Pass<'_> {
 
     /// A node that is no product of integers.
     fn other(&mut self, id: NodeId, node: &Node) {
-        let is_done = self.moved(node) || self.summed(node);
+        let is_done = self.moved(node) || self.summed(node) || self.biased(node);
         if !is_done || !self.sources.is_learned(node.results[0]) {
             self.rewriter.copy(id);
         }
@@ -313,8 +318,29 @@ impl Pass<'_> {
         true
     }
 
+    /// Adds a bias and the shift of a result in one step, where that result is no integers.
+    fn biased(&mut self, node: &Node) -> bool {
+        let (Op::Binary(BinaryOp::Add), &[a, b]) = (&node.op, &node.operands[..]) else { return false };
+        let old = self.rewriter.old();
+        let shifted = [(a, b), (b, a)].into_iter().find_map(|(result, added)| {
+            let shift = self.shifted.get(&result).filter(|_| self.ranges.get(result).is_none())?;
+            let (product, added) = (old.definition(result), old.definition(added));
+            let is_bias =
+                matches!(&added.op, Op::Broadcast { axes, .. } if axes[..] == [result_channels(old, product)]);
+            is_bias.then_some((product, *shift, added.operands[0]))
+        });
+        let Some((product, [y, shift], bias)) = shifted else { return false };
+        let bias = self.rewriter.value(bias);
+        let bias = self.rewriter.emit(Op::Binary(BinaryOp::Add), &[bias, shift]);
+        let bias = self.along_channels(product, bias);
+        let sum = self.rewriter.emit(Op::Binary(BinaryOp::Add), &[y, bias]);
+        self.rewriter.replace(node.results[0], sum);
+        true
+    }
+
     /// A product of integers, and its result as floats.
-    fn product(&mut self, node: &Node, site: &Site, range: Range) {
+    fn product(&mut self, node: &Node, site: &Site, layer: &Layer) {
+        let range = layer.input;
         let x = match self.integers[site.input.index()] {
             Some(x) => x,
             None => self.round(site.input, range),
@@ -329,9 +355,23 @@ impl Pass<'_> {
         };
         let sums = self.rewriter.emit(Op::Cast(DType::F32), &[sums]);
         let scales = self.with_number(BinaryOp::Mul, scales, f64::from(x.range.scale));
+        let channels = TensorType::new(DType::F32, self.rewriter.ty(scales).shape.clone());
         let scales = self.along_channels(node, scales);
         let y = self.rewriter.emit(Op::Binary(BinaryOp::Mul), &[sums, scales]);
+        let y = if layer.is_shifted { self.with_shift(node, y, (&site.name, channels)) } else { y };
         self.rewriter.replace(node.results[0], y);
+    }
+
+    /// The results of a product and what makes up for rounding.
+    fn with_shift(&mut self, node: &Node, y: ValueId, (name, channels): (&str, TensorType)) -> ValueId {
+        let shift = match self.shifts.get(name) {
+            Some(&shift) => shift,
+            None => self.rewriter.emit(Op::Param { path: shifts_path(name), ty: channels }, &[]),
+        };
+        self.shifts.insert(name.to_owned(), shift);
+        self.shifted.insert(node.results[0], [y, shift]);
+        let shift = self.along_channels(node, shift);
+        self.rewriter.emit(Op::Binary(BinaryOp::Add), &[y, shift])
     }
 
     /// The integers and scales of weights whose output channels lie along an axis, the same for all of a name.
@@ -414,8 +454,8 @@ impl Pass<'_> {
 
     /// A number for each output channel, at every place of a product's result.
     fn along_channels(&mut self, node: &Node, numbers: ValueId) -> ValueId {
-        let shape = self.rewriter.old().ty(node.results[0]).shape.clone();
-        let axis = if matches!(node.op, Op::Dot { .. }) { shape.rank() - 1 } else { 1 };
+        let old = self.rewriter.old();
+        let (shape, axis) = (old.ty(node.results[0]).shape.clone(), result_channels(old, node));
         self.rewriter.emit(Op::Broadcast { shape, axes: vec![axis] }, &[numbers])
     }
 

@@ -25,7 +25,8 @@
 //!
 //! **Contract.** On entry a graph as [`crate::pipeline::inference`] gives it; on exit one in which each named product
 //! takes u8 by i8 tensors, its weights are the parameter `NAME.q8` (i8) and their scales `NAME.scale` (f32, one for
-//! each output channel); whoever else reads these weights reads the floats that the integers stand for. A layer's range
+//! each output channel); whoever else reads these weights reads the floats that the integers stand for. What is added to
+//! the results of a layer with a shift is the parameter `NAME.shift` (f32, one for each output channel). A layer's range
 //! holds for all of its uses; a value that several layers read is rounded once, by a range that covers those of all.
 //! Products and sums are exact from there; compiled engines give the same bits, the interpreter's f64 may round a tie
 //! between two bytes to the other. How far the results are from those before is measured, not promised.
@@ -48,7 +49,7 @@ pub use crossings::{Change, Crossing, crossings};
 pub use fake::{RANGE, SIGN, TOP, fake_quantise, layers_to_round};
 pub use left_out::{LeftOut, Unserved, left_out};
 pub use restore::restored;
-pub use sites::{Site, Sources, sites};
+pub use sites::{Site, Sources, result_channels, sites};
 
 /// Terms that kernels multiply at a time.
 pub const WORD: usize = 4;
@@ -110,9 +111,16 @@ pub struct Layer {
     pub summands: Option<Range>,
     /// For which activations: the [`Site::mark`] of all that the ranges were found for.
     pub marks: BTreeSet<u64>,
+    /// Whether its results are shifted ([`shifts_path`]).
+    pub is_shifted: bool,
 }
 
 impl Layer {
+    /// One of which nothing is known but the range of its activations.
+    pub fn new(name: impl Into<String>, input: Range) -> Self {
+        Self { name: name.into(), input, summands: None, marks: BTreeSet::new(), is_shifted: false }
+    }
+
     /// The parameter that its weights follow from, the largest of them: [`Site::layer`].
     pub fn parameter(&self) -> &str {
         self.name.split('@').next().unwrap_or(&self.name)
@@ -130,4 +138,10 @@ pub fn weights_path(name: &str) -> String {
 /// The path of the scales of a layer's weights, f32 with one for each output channel.
 pub fn scales_path(name: &str) -> String {
     format!("{name}.scale")
+}
+
+/// The path of what is added to a layer's results, f32 with one number for each output channel: what rounding takes
+/// from them in the mean.
+pub fn shifts_path(name: &str) -> String {
+    format!("{name}.shift")
 }

@@ -8,7 +8,7 @@ use super::fingerprint::fingerprints;
 use crate::constants::weights;
 use crate::products::multiply_adds;
 use crate::simplify::matching::number;
-use nnc_graph::{BinaryOp, Dim, Graph, NodeId, Op, ReduceOp, ValueId, WindowOp};
+use nnc_graph::{BinaryOp, Dim, Graph, Node, NodeId, Op, ReduceOp, ValueId, WindowOp};
 use std::collections::BTreeSet;
 
 /// A product that can be quantised.
@@ -199,6 +199,14 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
     let (mark, products) = (marks[input.index()], multiply_adds(graph, node)?);
     Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
+}
+
+/// The axis of a product's result along which output channels lie.
+pub fn result_channels(graph: &Graph, product: &Node) -> usize {
+    match product.op {
+        Op::Dot { .. } => graph.ty(product.results[0]).shape.rank() - 1,
+        _ => 1,
+    }
 }
 
 /// How many kinds of results a product has, each of other taps of the kernel: those of the transpose of a convolution

@@ -296,6 +296,7 @@ fn shown(report: &Report) -> String {
         || "ranges as they were trained".to_owned(),
         |examples| format!("calibrated on {}", terminal::counted(examples, "example")),
     );
+    let calibrated = if report.are_shifted { format!("{calibrated}, means set right") } else { calibrated };
     let metric = measured.map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
         format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}\n", measured.metric)
@@ -422,7 +423,8 @@ fn as_json(report: &Report) -> Value {
         Moved::WeightsAlone { is_known } => json!({"answer": answer, "f32_by_rounded_weights": is_known}),
     });
     json!({
-        "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on, "bytes": report.bytes,
+        "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on,
+        "means_set_right": report.are_shifted, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
 }
