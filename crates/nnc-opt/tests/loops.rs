@@ -135,3 +135,55 @@ fn tidying_spends_fuel() {
     let tidied = tidy::tidy_loops(&graph, &mut Fuel::new(Some(0)));
     assert_eq!(nnc_graph::text::print(&tidied), nnc_graph::text::print(&graph));
 }
+
+/// `h = tanh(h + row of xs)` over five steps, where each step reads its row in a way of its own.
+fn reading(row: impl Fn(&mut Graph, ValueId, ValueId) -> ValueId) -> Graph {
+    let ty = |dims: &[usize]| TensorType::new(DType::F64, Shape::of(dims));
+    let types = BodyTypes { carries: vec![ty(&[3])], slices: vec![], captures: vec![ty(&[5, 3])] };
+    let mut body = Scan::inputs("reading", &types);
+    let (step, h, xs) = (ValueId(0), ValueId(1), ValueId(2));
+    let row = row(&mut body, xs, step);
+    let sum = body.emit(Op::Binary(BinaryOp::Add), &[h, row]);
+    let next = body.emit(Op::Unary(UnaryOp::Tanh), &[sum]);
+    Scan::outputs(&mut body, &[next], &[]);
+    let mut graph = Graph::new("reading");
+    let mut input = |name: &str, dims: &[usize]| graph.emit(Op::Input { name: name.to_owned(), ty: ty(dims) }, &[]);
+    let operands = [input("h", &[3]), input("xs", &[5, 3])];
+    let scan = Scan { body: Arc::new(body), length: Dim::from(5usize), reverse: false, carries: 1, slices: 0 };
+    let last = graph.emit(Op::Scan(scan), &operands);
+    graph.add_output("last", last, OutputKind::Result);
+    differentiate(&mut graph);
+    graph
+}
+
+/// What a step reads of a captured value is all that its share of the cotangent is added to, so that the steps together
+/// cost as much as the value is long, not its square.
+#[test]
+fn shares_of_rows_are_added_where_they_are() {
+    let flat = |body: &mut Graph, row: ValueId| body.emit(Op::Reshape(Shape::of(&[3])), &[row]);
+    let sliced = reading(|body, xs, step| {
+        let row = body.emit(Op::DynamicSlice { axis: 0, size: Dim::from(1usize) }, &[xs, step]);
+        flat(body, row)
+    });
+    let taken = reading(|body, xs, step| body.emit(Op::Gather { axis: 0, batch: 0 }, &[xs, step]));
+    let gathered = reading(|body, xs, step| {
+        let indices = body.emit(Op::Reshape(Shape::of(&[1])), &[step]);
+        let row = body.emit(Op::Gather { axis: 0, batch: 0 }, &[xs, indices]);
+        flat(body, row)
+    });
+    let given = random_inputs(&sliced, 7);
+    let mut found = Vec::new();
+    for graph in [&sliced, &taken, &gathered] {
+        let expanded = grad::expand(graph);
+        verify::verify_lowerable(&expanded).unwrap();
+        let backward = loops(&expanded).into_iter().find(|scan| scan.reverse).expect("a loop that walks back");
+        let is_whole = |value: ValueId| backward.body.ty(value).shape.sizes() == [5, 3];
+        let mut sums = backward.body.nodes().filter(|(_, node)| node.op == Op::Binary(BinaryOp::Add));
+        assert!(sums.all(|(_, node)| !is_whole(node.results[0])), "the whole is added in each step");
+        let run = interpret::run(&expanded, &given).unwrap();
+        found.push(run.outputs().map(|(_, value)| value.to_f64()).collect::<Vec<_>>());
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[0], found[2]);
+    assert!(found[0][2].iter().all(|slope| slope.abs() > 1e-6), "{:?}", found[0]);
+}

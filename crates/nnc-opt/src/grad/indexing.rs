@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::rules::Site;
-use nnc_graph::{Op, ValueId};
+use nnc_graph::{DType, Dim, Op, ValueId};
 
 pub(super) fn dynamic_slice(b: &mut Builder<'_>, site: &Site<'_>, axis: usize) -> Option<ValueId> {
     let zeros = b.zeros(site.operands[0]);
@@ -29,8 +29,16 @@ pub(super) fn dynamic_update(b: &mut Builder<'_>, site: &Site<'_>, axes: &[usize
 }
 
 pub(super) fn gather(b: &mut Builder<'_>, site: &Site<'_>, axis: usize, batch: usize) -> Option<ValueId> {
-    let zeros = b.zeros(site.operands[0]);
-    Some(b.emit(Op::ScatterAdd { axis, batch }, &[zeros, site.operands[1], site.cotangent]))
+    let (zeros, indices) = (b.zeros(site.operands[0]), site.operands[1]);
+    if b.shape(indices).rank() > 0 {
+        return Some(b.emit(Op::ScatterAdd { axis, batch }, &[zeros, indices, site.cotangent]));
+    }
+    // One row is written, not added: nobody has to look for others that meet it.
+    let mut shape = b.shape(site.cotangent).clone();
+    shape.0.insert(axis, Dim::from(1i64));
+    let row = b.emit(Op::Reshape(shape), &[site.cotangent]);
+    let start = b.emit(Op::Cast(DType::I64), &[indices]);
+    Some(b.emit(Op::DynamicUpdate { axes: vec![axis] }, &[zeros, row, start]))
 }
 
 pub(super) fn scatter_add(b: &mut Builder<'_>, site: &Site<'_>, axis: usize, batch: usize) -> Option<ValueId> {

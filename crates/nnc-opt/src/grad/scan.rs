@@ -11,6 +11,7 @@
 use super::builder::Builder;
 use super::pull_back;
 use crate::rewrite::{Fuel, Rewriter, with_results};
+use crate::simplify::matching::number;
 use nnc_graph::{BodyTypes, Graph, Node, NodeId, Op, ReduceOp, Scan, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -342,11 +343,36 @@ impl<'s> Plan<'s> {
             let cotangent = part.and_then(|part| step.cotangents[part]).map(|value| map[&value]);
             next.push(cotangent.unwrap_or_else(|| body.splat(step.graph.ty(carry), 0.0)));
         }
-        for (at, value) in self.accumulated.iter().enumerate() {
+        for (at, &value) in self.accumulated.iter().enumerate() {
             let so_far = backward.carry(step.of_next.len() + at);
-            next.push(Builder::new(body).add(so_far, map[value]));
+            next.push(self.added(body, so_far, (value, map)));
         }
         next
+    }
+
+    /// An accumulator with a step's share. One that is 0 but for a part, as that of a value which each step reads one row
+    /// of, is added where that part is: the rest is not touched.
+    fn added(
+        &self,
+        body: &mut Graph,
+        so_far: ValueId,
+        (share, map): (ValueId, &BTreeMap<ValueId, ValueId>),
+    ) -> ValueId {
+        let node = self.step.graph.definition(share);
+        let is_of_zeros = |at: usize| number(&self.step.graph, node.operands[at]) == Some(0.0);
+        let operands: Vec<ValueId> = node.operands.iter().filter_map(|operand| map.get(operand).copied()).collect();
+        match &node.op {
+            Op::DynamicUpdate { axes } if is_of_zeros(0) => {
+                let shape = body.ty(operands[1]).shape.clone();
+                let part = axes.iter().zip(&operands[2..]).fold(so_far, |part, (&axis, &start)| {
+                    body.emit(Op::DynamicSlice { axis, size: shape[axis].clone() }, &[part, start])
+                });
+                let part = Builder::new(body).add(part, operands[1]);
+                body.emit(node.op.clone(), &[&[so_far, part], &operands[2..]].concat())
+            }
+            Op::ScatterAdd { .. } if is_of_zeros(0) => body.emit(node.op.clone(), &[so_far, operands[1], operands[2]]),
+            _ => Builder::new(body).add(so_far, map[&share]),
+        }
     }
 
     /// The cotangent of [`Step::wrt`]'s entry `part` by the results of the backward loop.
