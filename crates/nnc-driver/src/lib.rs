@@ -14,7 +14,7 @@
 //! | [`dataset`], `synthetic`, [`learned`] | the sources of a `data` block, opened or made, and split; what they teach |
 //! | [`mod@train`] | epochs, early stopping, checkpoints, resume |
 //! | [`store`], [`checkpoint`] | resident tensors, and their files |
-//! | [`pretrained`] | weights from elsewhere, by the names that models say |
+//! | [`pretrained`], `follow` | weights from elsewhere, by the names that models say; layers that begin as others |
 //! | [`mod@prune`] | weights that are set to zero, and their masks; channels that go |
 //! | [`answer`], `sizes` | what is deployed: a recipe's answer, or a model by itself; the sizes of what it takes |
 //! | [`deploy`], [`executable`] | an answer with its weights, as an engine or an executable file |
@@ -45,6 +45,7 @@ mod error;
 pub mod executable;
 mod externals;
 pub mod fit;
+mod follow;
 pub mod form;
 mod index_fault;
 mod index_graph;

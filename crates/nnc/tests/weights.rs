@@ -242,3 +242,51 @@ fn the_transfer_example_learns_on_features_of_another_task() {
     let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
     assert!(report["test"]["accuracy"].as_f64().unwrap() > 0.4, "{report}");
 }
+
+/// `follow.nn` whose layer `target` follows `net`, which begins with a file, trained with `words`; the weights of both in
+/// the end, as their answers to the same row.
+fn following(folder: &Path, run: &str, words: &[&str]) -> [String; 2] {
+    ok(folder, &[&["train", "follow.nn", "--out", run], words].concat());
+    let weights = format!("{run}/last.safetensors");
+    let answer = |name: &str| {
+        let line = ["run", "follow.nn", "--weights", &weights, "--answer", name, "--input", "x=one.csv"];
+        ok(folder, &line)
+    };
+    [answer("of_net"), answer("of_target")]
+}
+
+#[test]
+fn a_layer_that_follows_begins_as_what_it_follows_and_goes_on_from_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let source = |follows: &str| {
+        format!(
+            "data d {{ train: f32[2] = csv(\"d.csv\"); x: f32[2] = train }}
+            train nets on d {{
+                epochs = 2; batch = 2; rate = 0.0
+                layer net = dense(1) from \"net.safetensors\"
+                layer target = dense(1) {follows}
+                minimize mean((net(x) - target(x) - 1) ** 2) over net using sgd(lr=rate)
+                answer of_net = net(x)
+                answer of_target = target(x)
+            }}"
+        )
+    };
+    fs::write(folder.join("d.csv"), "1,2\n3,4\n-1,1\n0,2\n").unwrap();
+    fs::write(folder.join("one.csv"), "1,1\n").unwrap();
+    safetensors(&folder.join("net.safetensors"), &[("w", &[2, 1], &[3.0, 4.0]), ("b", &[1], &[5.0])]);
+    fs::write(folder.join("follow.nn"), source("follows net rate=0.5")).unwrap();
+    let [net, target] = following(folder, "still", &[]);
+    assert_eq!(net.replace("of_net", "of_target"), target, "the file is that of both");
+    let [net, target] = following(folder, "apart", &["--set", "rate=0.1", "--seed", "3"]);
+    assert_ne!(net.replace("of_net", "of_target"), target);
+    let [_, kept] = following(folder, "whole", &["--init", "apart/last.safetensors", "--set", "epochs=1"]);
+    assert_ne!(net.replace("of_net", "of_target"), kept, "the file has it");
+    let lacking = |tensors: &mut std::collections::BTreeMap<String, common::Stored>| {
+        tensors.retain(|path, _| !path.starts_with("target"));
+    };
+    common::altered(folder, "apart/last.safetensors", "part.safetensors", lacking);
+    let [again, begun] = following(folder, "lacking", &["--init", "part.safetensors", "--set", "epochs=1"]);
+    assert_eq!(again.replace("of_net", "of_target"), begun, "the file lacks it");
+    assert_eq!(again, net);
+}

@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::compiled::{CompiledGraph, Compiler, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
+use crate::follow;
 use crate::index_graph::{OUTSIDE, index_graph};
 use crate::lessons;
 use crate::narrow;
@@ -79,6 +80,7 @@ impl<'a> Session<'a> {
     pub fn new(project: &'a Project, recipe: &'a str, compiler: Compiler, seed: i64) -> Result<Self, DriverError> {
         let mut session = Self::without_files(project, recipe, compiler, seed)?;
         pretrained::load_into(project, &session.recipe().pretrained, &mut session.store)?;
+        follow::begin(&session.recipe().followers, &mut session.store, |_| false);
         Ok(session)
     }
 
@@ -149,14 +151,18 @@ impl<'a> Session<'a> {
         &mut self.store
     }
 
-    /// Copies in every tensor that fits, by path and by the names that models say; lists what does not fit.
+    /// Copies in every tensor that fits, by path and by the names that models say; lists what does not fit. Layers that
+    /// follow others, and that are not there, begin as these.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Vec<Mismatch> {
         let recipe = self.recipe();
         let mut mismatches = self.store.load_weights(weights, &recipe.pretrained.names);
         let known =
             |path: &String| weights.get(path).map(Tensor::ty) == self.store.get(path).map(|entry| entry.ty.clone());
         self.untaught.retain(|path| !known(path));
-        mismatches.retain(|mismatch| !self.is_spare(mismatch));
+        let begun = follow::begin(&recipe.followers, &mut self.store, |path| weights.contains_key(path));
+        let has_begun =
+            |mismatch: &Mismatch| matches!(mismatch, Mismatch::Missing { path, .. } if begun.contains(path));
+        mismatches.retain(|mismatch| !self.is_spare(mismatch) && !has_begun(mismatch));
         mismatches
     }
 

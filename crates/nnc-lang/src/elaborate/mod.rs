@@ -139,6 +139,8 @@ pub struct Elaborator<'p> {
     pub(crate) own: Option<resident::OwnLayers>,
     /// Files of weights, and the names in them.
     pub pretrained: weight_names::Pretrained,
+    /// Layers that follow others in training.
+    pub(crate) followers: Vec<recipe::follow::Follower>,
     /// Whether a frozen layer is evaluated.
     frozen: bool,
     /// Whether `training` is unknown: both of its branches are checked.
@@ -190,6 +192,7 @@ impl<'p> Elaborator<'p> {
             made: Rc::default(),
             own: None,
             pretrained: weight_names::Pretrained::default(),
+            followers: Vec::new(),
             frozen: false,
             training_unknown: false,
             unknown_branches: 0,

@@ -290,8 +290,9 @@ impl Elaborator<'_> {
         let layer = self.make_layer(&stmt.name, &stmt.value);
         if let Some(layer) = &layer {
             self.note_weights(&layer.path, stmt);
+            stmt.follows.iter().for_each(|follows| self.note_follower(&layer.path, stmt, follows));
         }
-        let frozen = stmt.frozen.is_some();
+        let frozen = stmt.frozen.is_some() || stmt.follows.is_some();
         let value = layer.map_or(Value::Poison, |layer| Value::Layer(Rc::new(Layer { frozen, ..layer })));
         if let Some(frame) = self.frames.last_mut() {
             frame.bind(&stmt.name.text, value, stmt.name.span);

@@ -211,7 +211,7 @@ pub enum StmtKind {
         /// Its new value.
         value: Expr,
     },
-    /// `layer enc = Encoder(dim=64) [from "w.safetensors"] [partial] [cast] [frozen] [names = {"a": "b"}]`.
+    /// `layer enc = Encoder(dim=64) [from "w.safetensors"] [partial] [cast] [frozen] [follows NAME] [names = {"a": "b"}]`.
     Layer(LayerStmt),
     /// `names = {"theirs": "ours"}` in a model.
     Names(Vec<NameRule>),
@@ -320,8 +320,21 @@ pub struct LayerStmt {
     pub cast: Option<Span>,
     /// `frozen`.
     pub frozen: Option<Span>,
+    /// `follows NAME`.
+    pub follows: Option<Follows>,
     /// `names = {"theirs": "ours"}`.
     pub names: Vec<NameRule>,
+}
+
+/// `follows NAME [rate = NUMBER] [every = NUMBER]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Follows {
+    /// The layer that is followed.
+    pub leader: Ident,
+    /// The share of the way that is gone.
+    pub rate: Option<Expr>,
+    /// In every so many iterations.
+    pub every: Option<Expr>,
 }
 
 /// What a layer or parameter is called in a file: an entry of `names`.

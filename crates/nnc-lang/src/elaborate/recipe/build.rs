@@ -195,6 +195,7 @@ impl<'p> Builder<'p> {
             pictures: pictures.collect(),
             seed: self.settings.seed,
             pretrained: Pretrained::default(),
+            followers: self.elaborator.followers.iter().map(|it| (it.path.clone(), it.leader.clone())).collect(),
         })
     }
 
@@ -387,6 +388,9 @@ impl<'p> Builder<'p> {
             self.missing("nothing is minimised here", help);
         }
         self.check_steps();
+        if self.purpose == Purpose::Train && self.steps.due.is_none() {
+            self.check_followers();
+        }
         self.move_ranges();
         self.apply_pruning();
         if self.purpose == Purpose::Train {

@@ -14,6 +14,7 @@
 //! | [`better`] | which of two values of a measure is the better one |
 //! | [`minimize`] | gradients, clipping, optimisers |
 //! | [`average`] | weights that are a running mean |
+//! | [`follow`] | layers that follow others |
 //! | [`step`] | training that alternates |
 //! | [`prune`], [`blocks`], [`quantise`] | weights that go, alone or in blocks, and rounding, while training |
 //! | [`output`] | guarded updates, the finished graph |
@@ -25,6 +26,7 @@ mod better;
 mod blocks;
 mod build;
 pub(crate) mod copy;
+pub(crate) mod follow;
 mod metrics;
 mod minimize;
 pub(crate) mod names;
@@ -93,6 +95,8 @@ pub struct RecipeInfo {
     pub seed: Option<i64>,
     /// Files of weights that layers begin with, and the names in them.
     pub pretrained: Pretrained,
+    /// The paths of layers that follow others, and of these: what a training begins with is theirs.
+    pub followers: Vec<(String, String)>,
 }
 
 impl RecipeInfo {

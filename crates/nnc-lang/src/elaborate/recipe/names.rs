@@ -12,7 +12,13 @@ pub(crate) fn read_in_block(block: &Block, names: &mut BTreeSet<String>) {
             StmtKind::Picture { value, .. } => read_in(value, names),
             StmtKind::Return(value) | StmtKind::Yield(value) | StmtKind::Expr(value) => read_in(value, names),
             StmtKind::Param(declaration) | StmtKind::State(declaration) => read_in(&declaration.init, names),
-            StmtKind::Layer(layer) => read_in(&layer.value, names),
+            StmtKind::Layer(layer) => {
+                read_in(&layer.value, names);
+                if let Some(follows) = &layer.follows {
+                    names.insert(follows.leader.text.clone());
+                    follows.rate.iter().chain(&follows.every).for_each(|value| read_in(value, names));
+                }
+            }
             StmtKind::If { branches, otherwise } => {
                 branches.iter().for_each(|(condition, _)| read_in(condition, names));
                 branches.iter().map(|(_, block)| block).chain(otherwise).for_each(|block| read_in_block(block, names));

@@ -13,7 +13,7 @@ use crate::elaborate::Elaborator;
 use crate::elaborate::store::Entry;
 use crate::elaborate::value::Value;
 use nnc_graph::{BinaryOp, CompareOp, Graph, Op, OutputKind, UnaryOp, ValueId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An output that is to be declared: with the leaf that it updates.
 pub(super) struct Wanted {
@@ -32,10 +32,12 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     let mut wanted = loss_and_metrics(&builder);
     let guard = all_finite(&mut builder);
     let entries: Vec<Entry> = builder.elaborator.store.entries().to_vec();
+    let mut written = BTreeMap::new();
     for entry in &entries {
         let Some(guard) = guard else { continue };
         let new = builder.new_parameters.get(&entry.path).copied().unwrap_or(entry.current);
         let value = guarded(&mut builder, new, entry.leaf, guard);
+        written.insert(entry.path.clone(), value);
         match builder.averages(entry, value, guard) {
             Some(both) => wanted.extend(both),
             None if new != entry.leaf && !entry.frozen => {
@@ -44,6 +46,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
             None => {}
         }
     }
+    wanted.extend(guard.iter().flat_map(|&guard| builder.followed(&written, guard)));
     wanted.extend(read_derivatives(&builder, &wanted));
     wanted.extend(builder.pruned_share.map(|share| Wanted::result(SHARE, share)));
     finish(&builder, "train", &wanted)

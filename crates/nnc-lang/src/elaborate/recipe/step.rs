@@ -88,6 +88,9 @@ impl<'p> Builder<'p> {
         self.elaborator.inputs.extend(former.into_iter().flatten());
         self.elaborator.leave();
         let minimized = std::mem::replace(&mut self.minimized, outer);
+        if every > 1 {
+            self.check_followed_in_step(before.len(), name.span);
+        }
         if minimized.is_none() {
             let message = format!("the step `{}` minimises nothing", name.text);
             let help = "write `minimize LOSS over LAYER using adam(lr=1e-3)` in it".to_owned();

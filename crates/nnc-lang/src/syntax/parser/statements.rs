@@ -3,7 +3,7 @@
 use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{
-    Declaration, Expr, ExprKind, Ident, LayerStmt, Minimize, MinimizePart, NameRule, Stmt, StmtKind, Target,
+    Declaration, Expr, ExprKind, Follows, Ident, LayerStmt, Minimize, MinimizePart, NameRule, Stmt, StmtKind, Target,
 };
 use crate::syntax::lexer::TokenKind;
 
@@ -165,8 +165,8 @@ impl Parser<'_, '_> {
         let name = self.ident("for the layer")?;
         self.expect(TokenKind::Equal, "and a model")?;
         let value = self.expr()?;
-        let (from, partial, cast, frozen, names) = (None, None, None, None, Vec::new());
-        let mut layer = LayerStmt { name, value, from, partial, cast, frozen, names };
+        let (from, partial, cast, frozen, follows, names) = (None, None, None, None, None, Vec::new());
+        let mut layer = LayerStmt { name, value, from, partial, cast, frozen, follows, names };
         loop {
             if let Some(word) = self.eat_word("from") {
                 self.refuse_again("from", word.span, layer.from.is_some());
@@ -180,6 +180,9 @@ impl Parser<'_, '_> {
                 self.refuse_again("partial", token.span, layer.partial.replace(token.span).is_some());
             } else if let Some(token) = self.eat_word("cast") {
                 self.refuse_again("cast", token.span, layer.cast.replace(token.span).is_some());
+            } else if let Some(token) = self.eat_word("follows") {
+                self.refuse_again("follows", token.span, layer.follows.is_some());
+                layer.follows = Some(self.follows()?);
             } else if self.is_name_map() {
                 let token = self.next();
                 self.refuse_again("names", token.span, !layer.names.is_empty());
@@ -189,6 +192,25 @@ impl Parser<'_, '_> {
                 return Ok(layer);
             }
             self.eat(TokenKind::Comma);
+        }
+    }
+
+    /// What stands behind `follows`.
+    fn follows(&mut self) -> Parsed<Follows> {
+        let mut follows = Follows { leader: self.ident("for the layer that is followed")?, rate: None, every: None };
+        loop {
+            // A comma may also stand before what else is said of the layer.
+            let at = usize::from(self.kind() == TokenKind::Comma);
+            let is_option =
+                |word: &str| self.word_of(self.peek_by(at)) == word && self.peek_by(at + 1).kind == TokenKind::Equal;
+            let Some(word) = ["rate", "every"].into_iter().find(|word| is_option(word)) else { return Ok(follows) };
+            self.eat(TokenKind::Comma);
+            let token = self.next();
+            self.next();
+            let value = self.expr()?;
+            let place = if word == "rate" { &mut follows.rate } else { &mut follows.every };
+            let is_there = place.replace(value).is_some();
+            self.refuse_again(word, token.span, is_there);
         }
     }
 
