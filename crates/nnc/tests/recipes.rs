@@ -214,3 +214,42 @@ fn a_model_without_a_shape_and_one_without_end_are_refused() {
         assert!(said.contains("larger than any memory"), "{said}");
     }
 }
+
+/// A map of Kohonen's: what it learns are states, by a rule of its own.
+const MAP: &str = "
+fn point() -> f32[2] = uniform([2])
+data points {
+    train: f32[2] = synthetic(point, count=256)
+    x: f32[2] = train
+}
+model Map(x: f32[N, D], units: int = 10) -> (i32[N], f32) {
+    state w: f32[units, D] = uniform_init(0.5)
+    distance = sum((x[:, new] - w) ** 2, axis=-1)
+    winner = argmin(distance, axis=-1)
+    if training {
+        near = exp(-f32(winner[:, new] - iota(units)) ** 2 / 2)
+        total = sum(near, axis=0)
+        w <- w + 0.3 * ((transpose(near) @ x) / (total[:, new] + 1e-6) - w) * (total / (total + 1))[:, new]
+    }
+    return winner, mean(min(distance, axis=-1))
+}
+train map on points {
+    epochs = 10; batch = 16
+    layer map = Map()
+    winner, error = map(x)
+    minimize error
+    answer winner = winner
+}";
+
+#[test]
+fn a_model_may_learn_by_a_rule_of_its_own() {
+    let folder = written(MAP, &[]);
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    let told = fs::read_to_string(folder.path().join("run/metrics.csv")).unwrap();
+    let (head, epochs) = told.split_once('\n').expect("a line of names");
+    let column = head.split(',').position(|name| name == "train.loss").unwrap_or_else(|| panic!("{head}"));
+    let losses = epochs.lines().map(|line| line.split(',').nth(column).and_then(|loss| loss.parse().ok()));
+    let losses: Vec<f64> = losses.collect::<Option<_>>().unwrap_or_else(|| panic!("{told}"));
+    assert!(losses.len() == 10 && losses[9] < 0.5 * losses[0], "{losses:?}");
+    ok(folder.path(), &["train", "net.nn", "--out", "run", "--resume", "--set", "epochs=11"]);
+}

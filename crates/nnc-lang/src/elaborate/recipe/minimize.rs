@@ -1,4 +1,5 @@
-//! `minimize LOSS [over PART] using OPTIMISER [, clip_norm=1.0] [, accumulate=4] [, average=0.999]`.
+//! `minimize LOSS [over PART] using OPTIMISER [, clip_norm=1.0] [, accumulate=4] [, average=0.999]`, or `minimize LOSS`
+//! alone, where what learns are states that models update by rules of their own.
 //!
 //! One `grad` gives the derivatives by every parameter that some part covers and the loss depends on. The body of the
 //! optimiser is elaborated for each parameter, its states at `$optimizer.PATH.NAME`. Clipping scales all gradients by
@@ -71,6 +72,9 @@ impl Builder<'_> {
         if self.purpose != Purpose::Train {
             return;
         }
+        if minimize.parts.is_empty() {
+            return self.without_optimiser(loss, span);
+        }
         self.quantise_first();
         let Some(extras) = self.extras(&minimize.options) else {
             self.trained = None;
@@ -91,6 +95,27 @@ impl Builder<'_> {
         if let Some(step) = step {
             self.elaborator.inputs.extend(step.former);
         }
+    }
+
+    /// A loss that is told and nothing is derived of: models learn by updates of their own.
+    fn without_optimiser(&mut self, loss: ValueId, span: Span) {
+        let reached = differentiable_ancestors(&self.elaborator.graph, &[loss]);
+        let is_reached = |entry: &&Entry| reached.contains(&self.elaborator.graph.value(entry.current).node);
+        let entries = self.elaborator.store.entries().iter().filter(|entry| !entry.frozen);
+        let parameter = entries.clone().filter(is_reached).find(|entry| entry.kind == Resident::Parameter);
+        let learns = entries.clone().any(|entry| entry.kind == Resident::State && entry.current != entry.leaf);
+        let message = match parameter {
+            Some(parameter) => format!("nothing says how `{}` is trained", parameter.path),
+            None if learns => return,
+            None => "this trains nothing: there is no optimiser, and no model updates a state".to_owned(),
+        };
+        self.trained = None;
+        self.elaborator.fail(
+            Code::E0602,
+            span,
+            message,
+            Some("write `using adam(lr=1e-3)` behind the loss".to_owned()),
+        );
     }
 
     fn extras(&mut self, options: &[(Ident, Expr)]) -> Option<Extras> {
@@ -319,6 +344,9 @@ impl Builder<'_> {
             "" if all_frozen => "every layer is frozen: there is no parameter to be trained",
             prefix if all_frozen => &format!("`{prefix}` is frozen: nothing of it is trained"),
             _ if !covered.is_empty() => "the loss depends on no parameter that this covers",
+            "" if !self.elaborator.store.entries().is_empty() => {
+                "there is no parameter to be trained; where models update their states instead, leave `using` out"
+            }
             "" => "there is no parameter to be trained: the loss uses no model",
             prefix => &format!("the loss does not depend on `{prefix}`: nothing of it is used before this"),
         };

@@ -282,7 +282,12 @@ impl Parser<'_, '_> {
             return Err(self.unexpected("the loss, a scalar"));
         }
         let loss = self.expr()?;
-        let mut minimize = Minimize { loss, parts: vec![self.minimize_part()?], options: Vec::new() };
+        let mut minimize = Minimize { loss, parts: Vec::new(), options: Vec::new() };
+        let is_all = matches!(self.kind(), TokenKind::LineEnd | TokenKind::CloseBrace | TokenKind::End);
+        if is_all && !self.clause_follows("over") && !self.clause_follows("using") {
+            return Ok(minimize);
+        }
+        minimize.parts.push(self.minimize_part()?);
         loop {
             let comma = self.eat(TokenKind::Comma).is_some();
             if self.clause_follows("over") {
