@@ -163,12 +163,9 @@ mod tests {
 
     /// A table whose row `i` holds the pair `i, i + 100` and the label `i`.
     fn table(rows: u8) -> Arc<Table> {
-        let pair = Column {
-            ty: FieldType::new(DType::U8, [2]),
-            rows: rows.into(),
-            bytes: (0..rows).flat_map(|row| [row, row + 100]).collect(),
-        };
-        let label = Column { ty: FieldType::scalar(DType::U8), rows: rows.into(), bytes: (0..rows).collect() };
+        let pairs = (0..rows).flat_map(|row| [row, row + 100]).collect();
+        let pair = Column::new(FieldType::new(DType::U8, [2]), rows.into(), pairs);
+        let label = Column::new(FieldType::scalar(DType::U8), rows.into(), (0..rows).collect());
         Arc::new(Table { columns: vec![pair, label], rows: rows.into(), ..Table::default() })
     }
 

@@ -118,7 +118,7 @@ impl<'a> Sink<'a> {
     fn new(ty: &FieldType, words: &WordOptions, at: usize, path: &'a Path) -> Self {
         match words.table(at) {
             Some(table) => Self::Words(Texts { path, ty: ty.clone(), table, unit: words.unit, rows: Vec::new() }),
-            None => Self::Numbers(Column { ty: ty.clone(), rows: 0, bytes: Vec::new() }),
+            None => Self::Numbers(Column::new(ty.clone(), 0, Vec::new())),
         }
     }
 

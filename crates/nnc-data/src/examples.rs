@@ -131,7 +131,7 @@ impl Examples {
             let error = DataError::new(ErrorKind::WrongType, &self.folder, message);
             return Err(error.help("declare the label u8, i32 or i64"));
         }
-        Ok(Column { ty: ty.clone(), rows: self.list.len(), bytes })
+        Ok(Column::new(ty.clone(), self.list.len(), bytes))
     }
 
     /// The names of the files, with their folders below the source's.
@@ -163,7 +163,7 @@ impl Examples {
         for part in parts {
             bytes.append(&mut part?);
         }
-        Ok(Column { ty: ty.clone(), rows: self.list.len(), bytes })
+        Ok(Column::new(ty.clone(), self.list.len(), bytes))
     }
 
     /// Decodes a run of files, one after the other.

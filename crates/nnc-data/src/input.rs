@@ -163,7 +163,7 @@ fn decode_text(_content: &[u8], path: &Path, _ty: &FieldType) -> Result<Column> 
 fn decode_image(content: &[u8], path: &Path, ty: &FieldType) -> Result<Column> {
     let mut bytes = Vec::new();
     crate::picture::decode_into(content, path, ty, &mut bytes)?;
-    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+    Ok(Column::new(ty.clone(), 1, bytes))
 }
 
 #[cfg(not(feature = "image"))]

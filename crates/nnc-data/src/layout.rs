@@ -85,7 +85,7 @@ impl Header {
         if self.fortran && self.shape.len() > 1 {
             content = row_major(&content, &self.shape, ty.dtype.size());
         }
-        let column = Column { ty: ty.clone(), rows, bytes: content };
+        let column = Column::new(ty.clone(), rows, content);
         check_bools(&column, path)?;
         Ok(column)
     }

@@ -76,7 +76,7 @@ pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, tokens: 
     let mut bytes = Vec::with_capacity(length * ty.dtype.size());
     (count..length).for_each(|_| push_number(TokenTable::of_byte(b'\n'), &mut bytes));
     numbers.iter().for_each(|&number| push_number(number as usize, &mut bytes));
-    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+    Ok(Column::new(ty.clone(), 1, bytes))
 }
 
 /// The part of a text that teaches: what stays when its ends are held out.
@@ -116,7 +116,7 @@ fn windows(text: &str, path: &Path, ty: &FieldType, tokens: &TokenTable) -> Resu
         window.iter().for_each(|&number| push_number(number as usize, &mut bytes));
         line += window[..stride].iter().map(|&number| tokens.line_ends(number)).sum::<u64>();
     }
-    Ok((Column { ty: ty.clone(), rows, bytes }, lines))
+    Ok((Column::new(ty.clone(), rows, bytes), lines))
 }
 
 fn check_dtype(ty: &FieldType, path: &Path) -> Result<()> {

@@ -96,7 +96,7 @@ pub(crate) fn decode_whole(content: &[u8], path: &Path, ty: &FieldType, names: &
         }
         line += u64::from(character == '\n');
     }
-    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+    Ok(Column::new(ty.clone(), 1, bytes))
 }
 
 /// The text that a caller gave as `content`.
@@ -187,7 +187,7 @@ fn windows(text: &str, path: &Path, ty: &FieldType, vocabulary: &[char]) -> Resu
     for row in 0..rows {
         bytes.extend_from_slice(&numbers[row * stride * size..(row * stride + length) * size]);
     }
-    Ok((Column { ty: ty.clone(), rows, bytes }, lines))
+    Ok((Column::new(ty.clone(), rows, bytes), lines))
 }
 
 /// The number of characters of one example, if it is declared as one.

@@ -175,9 +175,16 @@ pub struct Column {
     pub rows: usize,
     /// The elements: row-major, little endian, contiguous.
     pub bytes: Vec<u8>,
+    /// What is worth telling of an input, a line each: that it was cut.
+    pub remarks: Vec<String>,
 }
 
 impl Column {
+    /// Rows of elements, of which there is nothing to tell.
+    pub fn new(ty: FieldType, rows: usize, bytes: Vec<u8>) -> Self {
+        Self { ty, rows, bytes, remarks: Vec::new() }
+    }
+
     /// The bytes of one example.
     ///
     /// # Panics

@@ -69,8 +69,10 @@ pub fn open(folder: &Path, fields: &[FieldType], options: &WavOptions) -> Result
 pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, rate: u32) -> Result<Column> {
     check_type(ty, path)?;
     let mut bytes = Vec::new();
-    decode_into(content, path, ty, rate, &mut bytes)?;
-    Ok(Column { ty: ty.clone(), rows: 1, bytes })
+    let is_cut = decode_into(content, path, ty, rate, &mut bytes)?;
+    let length = ty.dims.last().copied().unwrap_or(0);
+    let remark = || format!("{}: the sound has more than {length} samples, and was cut", path.display());
+    Ok(Column { remarks: is_cut.then(remark).into_iter().collect(), ..Column::new(ty.clone(), 1, bytes) })
 }
 
 fn check_type(ty: &FieldType, path: &Path) -> Result<()> {

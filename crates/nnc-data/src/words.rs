@@ -162,15 +162,19 @@ fn number_field(texts: &Texts<'_>, lines: &[u64], vocabulary: &Vocabulary) -> Re
     let rows = texts.rows.len();
     let mut remarks = Vec::new();
     if cut > 0 {
-        remarks
-            .push(format!("{}: {cut} of {rows} texts have more than {length} {units}, and were cut", path.display()));
+        let which = match rows {
+            1 => "the text has".to_owned(),
+            _ => format!("{cut} of {rows} texts have"),
+        };
+        let were = if rows == 1 { "was" } else { "were" };
+        remarks.push(format!("{}: {which} more than {length} {units}, and {were} cut", path.display()));
     }
     if unknown > 0 {
         let share = 100.0 * unknown as f64 / count as f64;
         let size = vocabulary.size();
         remarks.push(format!("{}: {share:.1} % of the words are not in the table of {size}", path.display()));
     }
-    Ok((Column { ty: texts.ty.clone(), rows, bytes }, remarks))
+    Ok((Column::new(texts.ty.clone(), rows, bytes), remarks))
 }
 
 /// How many words a row holds, if it is declared as one.
@@ -193,5 +197,6 @@ pub(crate) fn decode_input(content: &[u8], path: &Path, ty: &FieldType, vocabula
     let rows: Vec<String> = crate::text::utf8(content, path)?.lines().map(str::to_owned).collect();
     let lines: Vec<u64> = (1..=rows.len() as u64).collect();
     let texts = Texts { path, ty: ty.clone(), table: 0, unit: vocabulary.unit(), rows };
-    Ok(number_field(&texts, &lines, vocabulary)?.0)
+    let (column, remarks) = number_field(&texts, &lines, vocabulary)?;
+    Ok(Column { remarks, ..column })
 }

@@ -6,7 +6,7 @@ mod common;
 use common::{columns, fault, fields, folder, grey_png, gzip, save};
 use nnc_data::csv::CsvOptions;
 use nnc_data::wav::WavOptions;
-use nnc_data::{Column, DType, DataError, ErrorKind, FieldType, Given, Source, WordOptions};
+use nnc_data::{Column, DType, DataError, ErrorKind, FieldType, Given, Source, WordOptions, decode_sound_input};
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -299,4 +299,12 @@ fn a_label_must_hold_the_classes() {
     assert_eq!(error.kind, ErrorKind::WrongType);
     let wide = source.open(&[image, FieldType::scalar(DType::I32)]).unwrap();
     assert_eq!(wide.columns[1].bytes.len(), 12);
+}
+
+#[test]
+fn a_sound_that_is_given_tells_that_it_is_cut() {
+    let ty = FieldType::new(DType::F32, [3]);
+    let given = |samples: &[i16]| decode_sound_input(wav(8000, 1, samples), Path::new("a.wav"), &ty, 8000).unwrap();
+    assert!(given(&[1, 2, 3]).remarks.is_empty());
+    assert_eq!(given(&[1, 2, 3, 4]).remarks, ["a.wav: the sound has more than 3 samples, and was cut"]);
 }

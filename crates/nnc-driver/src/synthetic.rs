@@ -54,7 +54,7 @@ fn empty_column(ty: &FieldType, rows: usize) -> Result<Column, DriverError> {
     memory::check(bytes).map_err(|error| {
         DriverError::Usage(format!("{rows} examples of {ty} are to be made: {error}; make fewer, or smaller ones"))
     })?;
-    Ok(Column { ty: ty.clone(), rows, bytes: Vec::with_capacity(bytes) })
+    Ok(Column::new(ty.clone(), rows, Vec::with_capacity(bytes)))
 }
 
 /// Puts in the numbers of the examples from `first` on, and what they are made from; the source begins anew where it

@@ -92,7 +92,7 @@ fn answer(case: &Value, folder: &Path, compiler: &Compiler) -> Vec<f64> {
     let mut engine = deployment.engine(compiler).unwrap();
     let port = engine.manifest().inputs[0].clone();
     let rows = if port.batched { dims[0] } else { 1 };
-    let column = Column { ty: port.row, rows, bytes: input.bytes().to_vec() };
+    let column = Column::new(port.row, rows, input.bytes().to_vec());
     // The first call packs the weights and lets go of them, the second has what was packed alone.
     for call in 1..=2 {
         let answers = engine.run(std::slice::from_ref(&column)).unwrap();

@@ -8,7 +8,7 @@ use nnc_data::Column;
 use nnc_runtime::cpu::available_threads;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The default of `--bench`.
@@ -124,7 +124,7 @@ impl Arguments {
             }
             None => port.default.clone(),
         };
-        Ok(Column { ty: port.row.clone(), rows: 1, bytes })
+        Ok(Column::new(port.row.clone(), 1, bytes))
     }
 
     /// Refuses names that are no options, and a seed where nothing is drawn.
@@ -150,10 +150,21 @@ impl Arguments {
     /// The files to write for each answer, in the order of the manifest.
     ///
     /// # Errors
-    /// A name that is no answer.
+    /// A name that is no answer; a file that is called as a picture, which would be none.
     pub fn output_files(&self, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>, String> {
+        if let Some(file) = self.outputs.iter().map(|output| &output.path).find(|path| is_picture(path)) {
+            let (shown, npy) = (file.display(), file.with_extension("npy"));
+            let help = format!("call it {}; `nnc run` draws pictures", npy.display());
+            return Err(format!("-o {shown}: answers are written as .npy, which would be no picture: {help}"));
+        }
         assign(&self.outputs, &manifest.answers.iter().collect::<Vec<_>>(), "output")
     }
+}
+
+/// Whether a file is called as pictures are.
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ["png", "jpg", "jpeg", "svg"].iter().any(|picture| ending == *picture))
 }
 
 /// What is said when more threads are asked for than may run at once: they would only wait for each other, so that no
@@ -300,6 +311,16 @@ mod tests {
         for wrong in [&["--jsn"][..], &["-x"], &["--threads", "0"], &["--threads"], &["--top", "-1"], &["--json=1"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_no_picture() {
+        let files = |name: &str| parse(&["a.npy", "-o", name]).unwrap().output_files(&sample());
+        for picture in ["y.png", "y.PNG", "./b/y.jpeg", "y.svg"] {
+            let refused = files(picture).unwrap_err();
+            assert!(refused.contains("would be no picture") && refused.contains("y.npy"), "{refused}");
+        }
+        assert!(files("y.npy").is_ok() && files("png").is_ok());
     }
 
     #[test]

@@ -171,9 +171,12 @@ fn read_inputs(arguments: &Arguments, manifest: &Manifest) -> Result<Vec<Column>
 
 /// The rows of all files, one after the other.
 fn read_files(port: &Port, files: &[PathBuf], manifest: &Manifest) -> Result<Column, Failure> {
-    let mut whole = Column { ty: port.row.clone(), rows: 0, bytes: Vec::new() };
+    let mut whole = Column::new(port.row.clone(), 0, Vec::new());
     for file in files {
         let column = read_port(file, port, manifest)?;
+        for remark in &column.remarks {
+            let _ = writeln!(io::stderr(), "{remark}");
+        }
         whole.rows += column.rows;
         whole.bytes.extend(column.bytes);
     }

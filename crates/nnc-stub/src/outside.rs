@@ -59,7 +59,7 @@ mod tests {
         (manifest.inputs[0].row, manifest.inputs[0].bound) = (ty.clone(), Some(5));
         let numbers = [0i32, 4, 1, 5, -1, 0];
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let columns = [Column { ty, rows: 3, bytes }];
+        let columns = [Column::new(ty, 3, bytes)];
         let told = |manifest: &crate::Manifest, rows| manifest.outside(&columns, rows).map(|found| found.to_string());
         let second = "`image` holds 5 in row 1, counted from 0, which is not in 0..5";
         assert_eq!(told(&manifest, 0..9).as_deref(), Some(second));

@@ -1,6 +1,6 @@
 //! What `--input` gives: read once, and decoded when the program is made for its sizes.
 
-use crate::Failure;
+use crate::{Failure, terminal};
 use nnc_data::{Column, Given};
 use nnc_driver::DriverError;
 use nnc_driver::answer::Inputs;
@@ -84,7 +84,9 @@ impl<'o> Givens<'o> {
             let value = values.next().and_then(|(_, value)| value);
             let value = value.ok_or_else(|| self.missing(&port.name, port.reading))?;
             let read = self.read(port.name.clone(), value, port.reading)?;
-            decode(read, port, manifest).map_err(|error| Failure::Driver(DriverError::Data(error)))
+            let column = decode(read, port, manifest).map_err(|error| Failure::Driver(DriverError::Data(error)))?;
+            column.remarks.iter().for_each(|remark| terminal::print_warning(remark));
+            Ok(column)
         };
         manifest.inputs.iter().map(column).collect()
     }

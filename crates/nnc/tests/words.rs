@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{EXAMPLES, fails, ok};
+use common::{EXAMPLES, fails, nnc, ok};
 use std::fs;
 use std::process::Command;
 
@@ -48,6 +48,13 @@ fn a_text_is_classified_as_it_is_given() {
             Command::new(folder.join("films")).current_dir(folder).arg("--input").args(given).output().unwrap();
         let printed = ok(folder, &[&["run", "films.nn", "--input"][..], given, &weights].concat());
         assert_eq!(printed, String::from_utf8_lossy(&program.stdout), "{given:?}");
+    }
+    let long = ["text=a good film, and one that is too long"];
+    let program = Command::new(folder.join("films")).current_dir(folder).arg("--input").args(long).output().unwrap();
+    let run = nnc(folder, &[&["run", "films.nn", "--input"][..], &long, &weights].concat());
+    for told in [program.stderr, run.stderr] {
+        let told = String::from_utf8_lossy(&told).into_owned();
+        assert!(told.contains("the text has more than 5 words, and was cut"), "{told}");
     }
     let good = ok(folder, &[&["run", "films.nn", "--input", "text=good"][..], &weights].concat());
     assert!(good.contains("feeling: good"), "{good}");

@@ -139,8 +139,8 @@ impl Progress {
     pub(super) fn judge(&mut self, row: &Row, stop: Option<&StopEarly>) -> bool {
         let loss = if row.validation.is_some() { "validation.loss" } else { "train.loss" };
         let (watched, better) = stop.map_or((loss, Direction::Smaller), |stop| (stop.on.as_str(), stop.better));
-        let Some(value) = row.value(watched).filter(|value| !value.is_nan()) else { return false };
-        let improved = self.best.is_none_or(|best| better.improves(best, value));
+        let Some(value) = row.value(watched) else { return false };
+        let improved = !value.is_nan() && self.best.is_none_or(|best| better.improves(best, value));
         if improved {
             (self.best, self.best_epoch, self.stale) = (Some(value), row.epoch, 0);
         } else {
@@ -173,6 +173,14 @@ mod tests {
             .collect();
         assert_eq!(judged, [(true, false), (true, false), (false, false), (false, true)]);
         assert_eq!((progress.best, progress.best_epoch), (Some(0.5), 2));
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_better() {
+        let stop = StopEarly { on: "validation.loss".to_owned(), patience: 2, better: Direction::Smaller };
+        let mut progress = Progress::new(0, 1, 1);
+        let judged = [f64::NAN, 0.5, f64::NAN, f64::NAN].map(|loss| progress.judge(&row(1, loss), Some(&stop)));
+        assert_eq!((judged, progress.best, progress.stopped_early), ([false, true, false, false], Some(0.5), true));
     }
 
     #[test]
