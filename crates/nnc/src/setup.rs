@@ -165,11 +165,14 @@ pub(crate) fn note_model(project: &Project, options: &FileOptions) {
 /// Says which dims of a model by itself are taken as 1: nothing says them, nor what is given, of the sizes `known`.
 pub(crate) fn note_open_dims(project: &Project, model: &str, known: &BTreeMap<String, i64>) {
     let open = open_dims(project, model, known);
-    let Some(example) = open.first() else { return };
+    if open.is_empty() {
+        return;
+    }
     let listed = open.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let verb = if open.len() == 1 { "is" } else { "are" };
+    let given = open.iter().map(|name| format!("{name}=64")).collect::<Vec<_>>().join(" ");
+    let (are, them) = if open.len() == 1 { ("is", "it") } else { ("are", "them") };
     output::remark(&format!(
-        "{listed} {verb} taken as 1: the model leaves it open; give it with `--bind {example}=64`"
+        "{listed} {are} taken as 1: the model leaves {them} open; give {them} with `--bind {given}`"
     ));
 }
 

@@ -22,10 +22,11 @@ pub(crate) fn run(options: &Show) -> Result<(), Failure> {
     };
     let mut bind = setup::bindings(&options.file.bind)?;
     bind.entry("N".to_owned()).or_insert(1);
+    // Told before what they are too small for.
+    setup::note_open_dims(&project, &model, &BTreeMap::new());
     // Sizes that no number holds would be counted wrong.
     check_sizes(&project.graph(project.unit.model(&model, &bind))?)?;
     let layers = layers(&project, &model, &bind)?;
-    setup::note_open_dims(&project, &model, &BTreeMap::new());
     if options.json {
         return output::line(&format!("{:#}", as_json(&model, &layers)));
     }
