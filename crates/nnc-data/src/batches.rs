@@ -22,8 +22,17 @@ pub struct Batch {
     pub rows: usize,
     /// Which rows of the table they are.
     pub indices: Vec<u64>,
+    /// A number for each that no other of the epoch has: its row, and where that comes again, one behind all rows.
+    pub draws: Vec<u64>,
     /// For each field the rows one after the other, as in a [`crate::Column`].
     pub fields: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// Rows of a table, each of them once, with their fields.
+    pub fn new(indices: Vec<u64>, fields: Vec<Vec<u8>>) -> Self {
+        Self { rows: indices.len(), draws: indices.clone(), indices, fields }
+    }
 }
 
 /// The batches of one epoch, in order.
@@ -59,7 +68,8 @@ impl Batches {
             // The receiver is alive: it is moved into the thread below.
             let _ = used.send(empty_batch(&table, size.min(order.len())));
         }
-        let gather = Gather { table, order, size };
+        let draws = draws(&order, table.rows);
+        let gather = Gather { table, order, draws, size };
         let thread = thread::Builder::new()
             .name("prefetch".to_owned())
             .spawn(move || gather.run(start, &take_used, &send_ready))
@@ -117,24 +127,35 @@ fn refused(message: String) -> DataError {
 /// A batch with room for `rows` rows.
 fn empty_batch(table: &Table, rows: usize) -> Batch {
     let room = |column: &crate::Column| Vec::with_capacity(rows * (column.bytes.len() / column.rows.max(1)));
-    Batch { rows: 0, indices: Vec::with_capacity(rows), fields: table.columns.iter().map(room).collect() }
+    let [indices, draws] = [rows; 2].map(Vec::with_capacity);
+    Batch { rows: 0, indices, draws, fields: table.columns.iter().map(room).collect() }
+}
+
+/// What random numbers of each place of an order are keyed by, of a table of so many rows: [`Batch::draws`].
+fn draws(order: &[u64], rows: usize) -> Vec<u64> {
+    let mut is_known = vec![false; rows];
+    let first = |row: u64| !std::mem::replace(&mut is_known[row as usize], true);
+    let are_first: Vec<bool> = order.iter().copied().map(first).collect();
+    let places = order.iter().zip(are_first).enumerate();
+    places.map(|(place, (&row, is_first))| if is_first { row } else { (rows + place) as u64 }).collect()
 }
 
 /// The work of the thread.
 struct Gather {
     table: Arc<Table>,
     order: Vec<u64>,
+    draws: Vec<u64>,
     size: usize,
 }
 
 impl Gather {
     /// Fills and sends all batches from `start` on, until nobody wants them.
     fn run(&self, start: usize, used: &Receiver<Batch>, ready: &SyncSender<Batch>) {
-        for rows in self.order.chunks(self.size).skip(start) {
+        for (rows, draws) in self.order.chunks(self.size).zip(self.draws.chunks(self.size)).skip(start) {
             let Ok(mut batch) = used.recv() else {
                 return;
             };
-            self.fill(&mut batch, rows);
+            self.fill(&mut batch, (rows, draws));
             if ready.send(batch).is_err() {
                 return;
             }
@@ -142,8 +163,10 @@ impl Gather {
     }
 
     /// Puts `rows` of the table into `batch`.
-    fn fill(&self, batch: &mut Batch, rows: &[u64]) {
+    fn fill(&self, batch: &mut Batch, (rows, draws): (&[u64], &[u64])) {
         batch.rows = rows.len();
+        batch.draws.clear();
+        batch.draws.extend_from_slice(draws);
         batch.indices.clear();
         batch.indices.extend_from_slice(rows);
         for (column, field) in self.table.columns.iter().zip(&mut batch.fields) {
@@ -185,6 +208,15 @@ mod tests {
         assert_eq!(batches[0].fields, [vec![4, 104, 3, 103], vec![4, 3]]);
         assert_eq!(batches[2].rows, 1);
         assert_eq!(batches[2].indices, [0]);
+    }
+
+    #[test]
+    fn a_row_that_comes_again_draws_anew() {
+        let batches = collect(Batches::new(table(3), vec![2, 0, 2, 2, 1, 0], 4, 0).unwrap());
+        assert_eq!(batches[0].draws, [2, 0, 5, 6]);
+        assert_eq!(batches[1].draws, [1, 8]);
+        let resumed = collect(Batches::new(table(3), vec![2, 0, 2, 2, 1, 0], 4, 1).unwrap());
+        assert_eq!(resumed, batches[1..]);
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn made_up(data: &DataInfo, rows: usize, number: u64) -> Batch {
         Tensor::from_f64(ty.dtype, &[count], &values).bytes().to_vec()
     };
     let fields = data.raw.iter().map(|raw| field(&raw.ty)).collect();
-    Batch { rows, indices: (0..rows as u64).collect(), fields }
+    Batch::new((0..rows as u64).collect(), fields)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

@@ -39,7 +39,7 @@ fn compiler() -> Compiler {
 /// Examples of zeros.
 fn batch(session: &Session<'_>, rows: usize) -> Batch {
     let fields = session.data().raw.iter().map(|raw| vec![0; rows * raw.ty.bytes()]).collect();
-    Batch { rows, indices: (0..rows as u64).collect(), fields }
+    Batch::new((0..rows as u64).collect(), fields)
 }
 
 /// Steps in two rounds; in the second nothing may be allocated.

@@ -107,7 +107,7 @@ fn batch(session: &Session<'_>, rows: usize) -> Batch {
         bytes
     };
     let fields = session.data().raw.iter().map(|raw| field(&raw.ty)).collect();
-    Batch { rows, indices: (0..rows as u64).collect(), fields }
+    Batch::new((0..rows as u64).collect(), fields)
 }
 
 /// Losses of three steps and all that is resident after them, as bits.

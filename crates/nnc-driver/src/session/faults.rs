@@ -134,7 +134,8 @@ fn example_of(batch: &Batch, place: usize) -> Batch {
         let size = bytes.len() / batch.rows;
         bytes[place * size..(place + 1) * size].to_vec()
     };
-    Batch { rows: 1, indices: vec![batch.indices[place]], fields: batch.fields.iter().map(part).collect() }
+    let (indices, draws) = (vec![batch.indices[place]], vec![batch.draws[place]]);
+    Batch { rows: 1, indices, draws, fields: batch.fields.iter().map(part).collect() }
 }
 
 /// The first example of a batch whose own number, of the field called `name`, is not finite.

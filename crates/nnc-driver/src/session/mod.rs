@@ -328,8 +328,8 @@ impl<'a> Session<'a> {
         program.set_i64("$epoch", moment.epoch);
         if let Some(draws) = program.input_mut("$draw") {
             let first = moment.epoch.wrapping_mul(DRAWS_PER_EPOCH);
-            for (draw, index) in draws.chunks_exact_mut(8).zip(&batch.indices) {
-                draw.copy_from_slice(&first.wrapping_add(*index as i64).to_le_bytes());
+            for (draw, number) in draws.chunks_exact_mut(8).zip(&batch.draws) {
+                draw.copy_from_slice(&first.wrapping_add(*number as i64).to_le_bytes());
             }
         }
         if let Err(error) = program.run(&mut self.store) {

@@ -252,7 +252,7 @@ fn trained(example: &Example, project: &Project, recipe: &RecipeInfo) -> Vec<Vec
     let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
     let mut session = Session::without_files(project, &recipe.name, compiler, 3).unwrap();
     let fields = fields(example, project, recipe).into_iter().map(|(_, tensor)| tensor.bytes().to_vec()).collect();
-    let batch = Batch { rows: ROWS, indices: (0..ROWS as u64).collect(), fields };
+    let batch = Batch::new((0..ROWS as u64).collect(), fields);
     let names = recipe.losses();
     let step = |iteration| match session.step(&batch, Moment { iteration, iterations: example.steps, epoch: 0 }) {
         Ok(Step::Done(told)) => told.iter().filter(|(name, _)| names.contains(name)).cloned().collect(),
