@@ -42,9 +42,10 @@ pub struct ParameterInfo {
 pub enum ParameterKind {
     /// A tensor with axes, from outside at each run. Its dims are names where they are open.
     Input(TensorType),
-    /// A scalar of the running program: what `--set` says, else its default, if it has one.
+    /// A scalar of the running program: what `--set` says, else its default, if it has one. Of an answer that was only
+    /// checked what `--set` says is not there where several answers of the recipe have the name.
     Scalar(DType, Option<Tensor>),
-    /// Known when the graph is made; its value in words, unless it is a list.
+    /// Known when the graph is made; its value in words, unless it is a list. Values as of [`Self::Scalar`].
     Setting(Option<String>),
 }
 

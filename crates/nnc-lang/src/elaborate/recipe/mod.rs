@@ -471,12 +471,32 @@ impl Unit {
         n: usize,
         sizes: &BTreeMap<String, i64>,
     ) -> Result<Graph, Vec<Diagnostic>> {
+        Ok(self.answer_and_parameters(recipe, answer, n, sizes)?.0)
+    }
+
+    /// As [`Unit::answer_sized`], with what the answer takes: each value as it is in the graph. [`RecipeInfo::answers`]
+    /// has no values of parameters whose name several answers have.
+    ///
+    /// # Errors
+    /// As [`Unit::answer_sized`].
+    pub fn answer_and_parameters(
+        &self,
+        recipe: &str,
+        answer: Option<&str>,
+        n: usize,
+        sizes: &BTreeMap<String, i64>,
+    ) -> Result<(Graph, Vec<ParameterInfo>), Vec<Diagnostic>> {
         let info = self.recipes.iter().find(|info| info.name == recipe);
         let asked = info.and_then(|info| info.asked(answer).ok().flatten());
         let asked = asked.filter(|asked| asked.parameters.is_some()).map(|asked| asked.name.clone());
         let answer = answer.or(asked.as_deref());
         let which = asked.clone().map_or(Asked::No, |name| Asked::One(name, sizes.clone()));
-        on_large_stack(|| output::answer(self.built_as(recipe, Purpose::Answer, n, which)?, answer))
+        on_large_stack(|| {
+            let mut builder = self.built_as(recipe, Purpose::Answer, n, which)?;
+            let parameters = std::mem::take(&mut builder.answer_infos).into_iter().filter_map(|info| info.parameters);
+            let parameters = parameters.flatten().collect();
+            Ok((output::answer(builder, answer)?, parameters))
+        })
     }
 
     /// The pictures that the recipe draws at the end of an epoch, from `n` examples: each an output by its name.
