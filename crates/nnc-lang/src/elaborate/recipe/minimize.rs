@@ -407,10 +407,12 @@ impl Builder<'_> {
     /// Scales all gradients so that their joint norm is at most `limit`.
     fn clip(&mut self, targets: &mut [Target], limit: &Value, place: Span) {
         let graph = &mut self.elaborator.graph;
+        let dtype = emit::joint_float(graph, targets.iter().map(|target| target.gradient));
         let mut total: Option<ValueId> = None;
         for target in targets.iter() {
             let rank = graph.ty(target.gradient).shape.rank();
-            let square = emit::binary(graph, BinaryOp::Mul, target.gradient, target.gradient);
+            let gradient = emit::cast(graph, target.gradient, dtype);
+            let square = emit::binary(graph, BinaryOp::Mul, gradient, gradient);
             let sum = match rank {
                 0 => square,
                 _ => graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: (0..rank).collect() }, &[square]),
@@ -426,8 +428,9 @@ impl Builder<'_> {
         let Value::Tensor(scale) = self.elaborator.call(&callee, args, place, None) else { return };
         for target in targets.iter_mut() {
             let graph = &mut self.elaborator.graph;
-            let shape = graph.ty(target.gradient).shape.clone();
-            let scale = graph.broadcast_scalar(scale, &shape);
+            let ty = graph.ty(target.gradient).clone();
+            let scale = emit::cast(graph, scale, ty.dtype);
+            let scale = graph.broadcast_scalar(scale, &ty.shape);
             target.gradient = emit::binary(graph, BinaryOp::Mul, target.gradient, scale);
         }
     }
