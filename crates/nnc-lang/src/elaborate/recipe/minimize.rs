@@ -6,6 +6,7 @@
 //! and holds back every update but each k-th; `iteration` and `iterations` then count updates, for the optimiser and
 //! its schedules.
 
+use super::average::FAST;
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
 use super::prune::Trained;
@@ -42,7 +43,7 @@ const ACCUMULATED: &str = "$accumulated";
 struct Extras {
     clip_norm: Option<(Value, Span)>,
     accumulate: Option<i64>,
-    average: Option<f64>,
+    average: Option<(f64, Span)>,
 }
 
 /// The options that `minimize` has.
@@ -131,7 +132,7 @@ impl Builder<'_> {
                         self.elaborator.fail(Code::E0601, expr.span, message, Some("write `average=0.999`".to_owned()));
                         return None;
                     }
-                    extras.average = decay;
+                    extras.average = decay.map(|decay| (decay, name.span));
                 }
                 other => {
                     let message = format!("`minimize` has no option `{other}`");
@@ -366,9 +367,12 @@ impl Builder<'_> {
         if let Some(step) = step {
             self.hold_back(&targets, &before, step);
         }
-        if let Some(decay) = extras.average {
+        if let Some((decay, place)) = extras.average {
             for target in targets.iter().filter(|target| !target.path.starts_with(quantise::PREFIX)) {
-                self.average(&target.path, format!("{}.fast", self.optimizer_path(&target.path)), decay);
+                let fast_path = format!("{}.{FAST}", self.optimizer_path(&target.path));
+                if !self.average((&target.path, fast_path), decay, place) {
+                    break;
+                }
             }
         }
     }
