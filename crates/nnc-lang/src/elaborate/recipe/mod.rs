@@ -270,11 +270,29 @@ fn recipes(program: &Program) -> Vec<(String, ItemId, &Train)> {
     found
 }
 
+/// Two recipes of one name on the same data cannot be told apart.
+fn same_recipes(program: &Program, recipes: &[(String, ItemId, &Train)]) -> Vec<Diagnostic> {
+    let same = |(at, (_, id, train)): (usize, &(String, ItemId, &Train))| {
+        let is_same = |other: &&Train| other.name.text == train.name.text && other.data.text == train.data.text;
+        let before = recipes[..at].iter().map(|(_, _, other)| *other).find(is_same)?;
+        let message = format!("there is a recipe `{}` on `{}` already", train.name.text, train.data.text);
+        let diagnostic = Diagnostic::new(Code::E0202, train.name.span, message).with(before.name.span, "the first");
+        let model = &train.name.text;
+        let help = match program.find_function(id.module, model) {
+            Some(_) => format!("give one of them another name, and its model as a layer: `layer net = {model}()`"),
+            None => "give one of them another name".to_owned(),
+        };
+        Some(diagnostic.help(help))
+    };
+    recipes.iter().enumerate().filter_map(same).collect()
+}
+
 /// Checks every `data` and `train` block: with `N` as a name, for each purpose.
 pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
     let mut blocks = Blocks::default();
     let recipes = recipes(program);
     let broken = check_data(program, options, &recipes, &mut blocks);
+    blocks.report(same_recipes(program, &recipes));
     let mut settable = BTreeSet::new();
     let mut all_read = true;
     for (name, id, train) in &recipes {

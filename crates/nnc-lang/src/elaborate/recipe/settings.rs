@@ -114,6 +114,11 @@ impl Builder<'_> {
 
     /// `stop_early(on=validation.loss, patience=3, better=smaller)`.
     pub(super) fn stop_early(&mut self, arguments: &[Arg], span: Span) {
+        if let Some(before) = &self.settings.stop_early {
+            let diagnostic = Diagnostic::new(Code::E0202, span, "there is a `stop_early` already");
+            let diagnostic = diagnostic.with(before.span, "the first");
+            return self.elaborator.report(diagnostic.help("a recipe watches one measure: leave one of them out"));
+        }
         let (mut on, mut patience, mut better) = (None, 3, None);
         for (position, argument) in arguments.iter().enumerate() {
             let by_place = ["on", "patience", "better"].get(position).copied();
