@@ -208,8 +208,8 @@ impl Builder<'_> {
             _ => false,
         };
         let is_shared = self.train.body.stmts.iter().filter(has).count() > 1;
-        let text = self.elaborator.options.set.get(&name.text)?;
-        (!is_shared || !matches!(self.asked, Asked::Checked)).then(|| text.clone())
+        let text = self.given_setting(&name.text)?;
+        (!is_shared || !matches!(self.asked, Asked::Checked)).then_some(text)
     }
 
     /// The dims of an input that are names: what the inputs have. While all answers are checked they are unknown, for

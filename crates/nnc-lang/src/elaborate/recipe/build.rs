@@ -68,6 +68,8 @@ pub(crate) struct Builder<'p> {
     /// Metrics that are matrices, with their values.
     pub(super) matrices: Vec<(String, ValueId)>,
     pub(super) answers: Vec<Answer>,
+    /// Whether `--set` is said of this recipe.
+    pub(super) is_set: bool,
     /// Which answers with parameters are made.
     pub(super) asked: Asked,
     /// What those that were made take.
@@ -132,6 +134,7 @@ impl<'p> Builder<'p> {
             metrics: Vec::new(),
             matrices: Vec::new(),
             answers: Vec::new(),
+            is_set: true,
             asked: Asked::No,
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
