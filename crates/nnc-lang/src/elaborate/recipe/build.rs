@@ -20,7 +20,7 @@ use crate::elaborate::value::{Args, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
 use crate::elaborate::weight_names::Pretrained;
 use crate::elaborate::{Elaborator, Options};
-use crate::syntax::ast::{Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
+use crate::syntax::ast::{Block, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
 use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -330,7 +330,14 @@ impl<'p> Builder<'p> {
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "quantise") => {
                 self.quantise(arguments, *span);
             }
-            StmtKind::Expr(_) | StmtKind::Layer(_) | StmtKind::If { .. } | StmtKind::For { .. } => {
+            StmtKind::If { .. } | StmtKind::For { .. } => {
+                self.elaborator.exec(stmt);
+                if has_minimize(stmt) {
+                    // Which was reported, so that nothing is told of what it would have trained.
+                    self.trained = None;
+                }
+            }
+            StmtKind::Expr(_) | StmtKind::Layer(_) => {
                 self.elaborator.exec(stmt);
             }
             StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Update { .. } | StmtKind::Return(_) => {
@@ -385,7 +392,7 @@ impl<'p> Builder<'p> {
     /// What is missing, and what the block answers when it does not say.
     fn close(&mut self) {
         self.check_settings();
-        if self.minimized.is_none() && self.steps.declared.is_empty() {
+        if self.minimized.is_none() && self.steps.declared.is_empty() && self.trained.is_some() {
             let help = "write `minimize LOSS using adam(lr=1e-3)`";
             self.missing("nothing is minimised here", help);
         }
@@ -427,4 +434,15 @@ impl<'p> Builder<'p> {
 
 pub(super) fn is_name(expr: &Expr, name: &str) -> bool {
     matches!(&expr.kind, ExprKind::Name(found) if found == name)
+}
+
+/// Whether a `minimize` stands under an `if` or `for`.
+fn has_minimize(stmt: &Stmt) -> bool {
+    let within = |block: &Block| block.stmts.iter().any(has_minimize);
+    match &stmt.kind {
+        StmtKind::Minimize(_) => true,
+        StmtKind::If { branches, otherwise } => branches.iter().map(|(_, block)| block).chain(otherwise).any(within),
+        StmtKind::For { body, .. } => within(body),
+        _ => false,
+    }
 }

@@ -221,10 +221,16 @@ impl Builder<'_> {
             trained.extend(found.iter().map(|(path, _, _)| path.clone()));
         }
         for (at, part) in parts.iter().enumerate() {
-            if !found.iter().any(|(_, _, part)| *part == at) {
-                self.report_idle(part, &reached, span);
-                return None;
+            if found.iter().any(|(_, _, part)| *part == at) {
+                continue;
             }
+            match found.iter().find(|(path, _, _)| covers(&part.prefix, path)) {
+                // Of two that say the same, the later one has the parameters.
+                Some((_, _, other)) if parts[*other].prefix == part.prefix => self.report_covered(&parts[*other], part),
+                Some((_, _, other)) => self.report_covered(part, &parts[*other]),
+                None => self.report_idle(part, &reached, span),
+            }
+            return None;
         }
         let paths: Vec<String> = found.iter().map(|(path, _, _)| path.clone()).collect();
         for (layer, path, value) in self.learned_ranges(&paths) {
@@ -284,6 +290,13 @@ impl Builder<'_> {
             diagnostic = diagnostic.with(entry.span, format!("`{}`", entry.path));
         }
         self.elaborator.report(diagnostic);
+    }
+
+    /// A part of which all is in other ones is an error.
+    fn report_covered(&mut self, part: &Part, other: &Part) {
+        let message = "other parts cover all of this already";
+        let diagnostic = Diagnostic::new(Code::E0603, part.span, message).with(other.span, "as this one");
+        self.elaborator.report(diagnostic.help("leave one of them out: a parameter is trained by one optimiser"));
     }
 
     /// A part that covers nothing which is to be trained is an error.

@@ -88,7 +88,7 @@ impl<'p> Builder<'p> {
         self.elaborator.inputs.extend(former.into_iter().flatten());
         self.elaborator.leave();
         let minimized = std::mem::replace(&mut self.minimized, outer);
-        if minimized.is_none() {
+        if minimized.is_none() && self.trained.is_some() {
             let message = format!("the step `{}` minimises nothing", name.text);
             let help = "write `minimize LOSS over LAYER using adam(lr=1e-3)` in it".to_owned();
             self.elaborator.fail(Code::E0602, name.span, message, Some(help));
