@@ -4,17 +4,15 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use nnc_driver::stage::{self, Which};
 use nnc_driver::{Compiler, Engine, Project};
-use nnc_graph::DType;
 use nnc_lang::elaborate::Options;
 use nnc_runtime::Pool;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 fn compile(criterion: &mut Criterion) {
     let pool = Arc::new(Pool::with_limit(None).expect("threads start"));
     let compiler = Compiler { engine: Engine::host(), pool, passes: nnc_opt::Options::default(), tuning: None };
-    let options = Options { bind: BTreeMap::new(), set: BTreeMap::new(), float: DType::F32 };
+    let options = Options::default();
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(20);
     let programs = [

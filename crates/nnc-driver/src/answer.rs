@@ -28,7 +28,7 @@ use std::path::Path;
 pub struct Inputs {
     /// The answer, when there is one to be named.
     answer: Option<String>,
-    /// Its parameters.
+    /// Its parameters; their values are told by the graph that is made.
     pub(crate) parameters: Vec<ParameterInfo>,
     /// Of a model by itself, the inputs with dims that nothing says.
     pub(crate) open: Vec<(String, TensorType)>,
@@ -226,7 +226,7 @@ impl AnswerGraphs {
     pub fn sized(
         project: &Project,
         only: Option<&str>,
-        inputs: Inputs,
+        mut inputs: Inputs,
         rows: usize,
         sizes: &BTreeMap<String, i64>,
     ) -> Result<Self, DriverError> {
@@ -262,7 +262,8 @@ impl AnswerGraphs {
         let recipe = project.recipe(only)?;
         let data = project.data(&recipe.data)?;
         let (classes, data) = (data.classes.clone().unwrap_or_default(), Some(data.clone()));
-        let answer = inputs.answer.as_deref();
+        let answer = inputs.answer.clone();
+        let answer = answer.as_deref();
         // What an answer with parameters computes was not looked at when weights were quantised.
         let is_looked_at = recipe.asked(answer).ok().flatten().is_none_or(|asked| asked.parameters.is_none());
         let make = |rows: usize| project.unit.answer_sized(&recipe.name, answer, rows, sizes);
@@ -271,7 +272,13 @@ impl AnswerGraphs {
                 let what = answer.map_or("the answer".to_owned(), |name| format!("the answer `{name}`"));
                 project.inference_and_wider(&what, &make, rows)?
             }
-            false => (project.unobserved(make(rows))?, project.unobserved(make(rows + 1))?),
+            false => {
+                let made = project.unit.answer_and_parameters(&recipe.name, answer, rows, sizes);
+                let (graph, parameters) = project.checked(made)?;
+                let both = (project.unobserved(Ok(graph))?, project.unobserved(make(rows + 1))?);
+                inputs.parameters = parameters;
+                both
+            }
         };
         let (name, pretrained) = (recipe.model.clone(), recipe.pretrained.clone());
         let (recipe, sizes, mixed) = (Some(recipe.name.clone()), sizes.clone(), Vec::new());

@@ -153,6 +153,33 @@ fn answers_may_have_parameters_of_one_name() {
     assert_eq!(errors[0].message, "`k` is set to `2.5`, but takes a whole number");
 }
 
+/// What is set is for the answer that is made, whoever else has a parameter of that name.
+#[test]
+fn a_parameter_of_two_answers_is_set_for_the_one_that_is_made() {
+    let text = images(
+        "answer scaled(k: f32 = 1.0) = p * k
+        answer raised(k: f32 = 2.0) = p + k
+        answer many(count: int = 2, t: f32 = 1.0 * count) = p * count * t
+        answer few(count: int = 3) = p * count",
+    );
+    let told = |answer: &str, set: &[(&str, &str)]| -> Vec<String> {
+        let unit = unit(&text, set);
+        let made = unit.answer_and_parameters("Net", Some(answer), 1, &Default::default());
+        let (_, parameters) = made.unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let value = |kind: &ParameterKind| match kind {
+            ParameterKind::Input(ty) => ty.to_string(),
+            ParameterKind::Scalar(_, value) => format!("{:?}", value.as_ref().map(Tensor::to_f64)),
+            ParameterKind::Setting(value) => format!("{value:?}"),
+        };
+        parameters.iter().map(|parameter| format!("{} {}", parameter.name, value(&parameter.kind))).collect()
+    };
+    assert_eq!(told("scaled", &[]), ["k Some([1.0])"]);
+    assert_eq!(told("scaled", &[("k", "5")]), ["k Some([5.0])"]);
+    assert_eq!(told("raised", &[("k", "5")]), ["k Some([5.0])"]);
+    assert_eq!(told("many", &[("count", "7")]), ["count Some(\"7\")", "t Some([7.0])"]);
+    assert_eq!(told("few", &[("count", "7")]), ["count Some(\"7\")"]);
+}
+
 /// A text of seven characters, a model on it, and its recipe.
 fn letters(model: &str, recipe: &str) -> String {
     format!(

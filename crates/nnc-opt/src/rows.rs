@@ -8,12 +8,12 @@
 //! The analysis follows where the rows lie: along one axis of a value, `inner` neighbouring places of it for each row,
 //! as `[N, T]` has them after it was flattened. It looks at the program for `n` and for `n + 1` rows side by side, so
 //! that it knows axes of rows from others of their size, and sees constants that are made of `N`, unless these are alike
-//! for `n` and `n + 1`, as `N / 4` may be. A number that is drawn is as independent as its place. What it cannot follow
-//! counts as mixed. Cost: linear in the nodes, but for loops, whose bodies are gone through until what they carry
+//! for `n` and `n + 1`, as `N / 4` may be. What is repeated for each row is the same in all of them, so that a part of it
+//! depends on none. A number that is drawn is as independent as its place. What it cannot follow counts as mixed. Cost: linear in the nodes, but for loops, whose bodies are gone through until what they carry
 //! stays.
 
 use crate::grad;
-use nnc_graph::{Dim, Graph, Node, NodeId, Op, Origin, OutputKind, Scan, Shape, TensorType};
+use nnc_graph::{Dim, Graph, Node, NodeId, Op, Origin, OutputKind, Scan, Shape, SliceRange, TensorType};
 
 /// An answer of which a row depends on other rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ pub fn mixed(few: &Graph, more: &Graph) -> Vec<Mixed> {
     let found = names.filter_map(|output| {
         let by = match spread.as_ref().map(|spread| spread[output.value.index()]) {
             Some(Rows::Same) => return None,
-            Some(Rows::Along(Axis { axis: 0, inner: 1 })) => return None,
+            Some(Rows::Along(Axis { axis: 0, inner: 1, .. })) => return None,
             Some(Rows::Along(_)) | None => None,
             Some(Rows::Mixed(id)) => {
                 let node = few.node(id);
@@ -58,6 +58,8 @@ pub fn mixed(few: &Graph, more: &Graph) -> Vec<Mixed> {
 struct Axis {
     axis: usize,
     inner: usize,
+    /// Whether all rows hold the same, whatever their number.
+    is_alike: bool,
 }
 
 /// How a value depends on the rows of the inputs.
@@ -152,13 +154,7 @@ impl Site<'_> {
             (Op::Transpose(order), _) => self.along(|axis| order.iter().position(|&from| from == axis)),
             (Op::Broadcast { .. }, _) if self.operands[0] == Rows::Same => self.repeated(),
             (Op::Broadcast { axes, .. }, _) => self.along(|axis| axes.get(axis).copied()),
-            (Op::Slice(few), Op::Slice(more)) => {
-                let is_same = |axis: usize| few[axis] == more[axis];
-                let is_whole = |axis: usize| {
-                    few[axis].start.is(0) && few[axis].step == 1 && few[axis].size == self.ty(0).shape[axis]
-                };
-                self.but_along(is_same, is_whole)
-            }
+            (Op::Slice(few), Op::Slice(more)) => self.sliced(few, more),
             (Op::Pad { low, high }, Op::Pad { low: other_low, high: other_high }) => {
                 let is_same = |axis: usize| low[axis] == other_low[axis] && high[axis] == other_high[axis];
                 self.but_along(is_same, |axis| low[axis].is(0) && high[axis].is(0))
@@ -199,7 +195,7 @@ impl Site<'_> {
     fn of_own_type(&self) -> Option<Rows> {
         let (few, more) = self.result_types();
         match row_axis(few, more) {
-            Some(axis) => Some(Rows::Along(Axis { axis, inner: 1 })),
+            Some(axis) => Some(Rows::Along(Axis { axis, inner: 1, is_alike: false })),
             None => (few == more).then_some(Rows::Same),
         }
     }
@@ -210,7 +206,7 @@ impl Site<'_> {
         let Some(axis) = row_axis(few, more) else { return (few == more).then_some(Rows::Same) };
         let [few, more] = [few, more].map(|ty| ty.shape[axis].as_number());
         let inner = usize::try_from(more?.checked_sub(few?)?).ok()?;
-        Some(Rows::Along(Axis { axis, inner }))
+        Some(Rows::Along(Axis { axis, inner, is_alike: true }))
     }
 
     /// Numbers of places: those of rows are of no one row.
@@ -246,7 +242,7 @@ impl Site<'_> {
 
     /// As [`Self::moved`], along another axis.
     fn along(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Rows> {
-        self.moved(|Axis { axis, inner }| Some(Axis { axis: place(axis)?, inner }))
+        self.moved(|along| Some(Axis { axis: place(along.axis)?, ..along }))
     }
 
     /// What leaves the first operand's axis of rows whole, and does with the other axes the same for any number of
@@ -258,6 +254,19 @@ impl Site<'_> {
         };
         let is_fine = |axis: usize| is_whole(axis) || Some(axis) != along && is_same(axis);
         (0..self.rank(0)).all(is_fine).then(|| self.moved(Some))?
+    }
+
+    fn sliced(&self, few: &[SliceRange], more: &[SliceRange]) -> Option<Rows> {
+        let is_same = |axis: usize| few[axis] == more[axis];
+        let is_whole =
+            |axis: usize| few[axis].start.is(0) && few[axis].step == 1 && few[axis].size == self.ty(0).shape[axis];
+        let Rows::Along(along) = self.operands[0] else { return self.but_along(is_same, is_whole) };
+        // So many places of rows that are all the same depend on none.
+        let is_part = along.is_alike
+            && !is_whole(along.axis)
+            && (is_same(along.axis) || along.inner == 1 && few[along.axis].size == more[along.axis].size)
+            && (0..self.rank(0)).all(|axis| axis == along.axis || is_same(axis) || is_whole(axis));
+        if is_part { Some(Rows::Same) } else { self.but_along(is_same, is_whole) }
     }
 
     fn reduced(&self, axes: &[usize]) -> Option<Rows> {
@@ -349,7 +358,9 @@ fn agreed(values: impl Iterator<Item = Rows>) -> Option<Rows> {
         together = match (together, rows) {
             (mixed @ Rows::Mixed(_), _) | (_, mixed @ Rows::Mixed(_)) => mixed,
             (Rows::Same, rows) | (rows, Rows::Same) => rows,
-            (Rows::Along(a), Rows::Along(b)) if a == b => Rows::Along(a),
+            (Rows::Along(a), Rows::Along(b)) if (a.axis, a.inner) == (b.axis, b.inner) => {
+                Rows::Along(Axis { is_alike: a.is_alike && b.is_alike, ..a })
+            }
             (Rows::Along(_), Rows::Along(_)) => return None,
         };
     }
@@ -359,7 +370,7 @@ fn agreed(values: impl Iterator<Item = Rows>) -> Option<Rows> {
 /// Rows along another axis; `None` where that is gone.
 fn shifted(rows: Rows, place: impl Fn(usize) -> Option<usize>) -> Option<Rows> {
     match rows {
-        Rows::Along(Axis { axis, inner }) => place(axis).map(|axis| Rows::Along(Axis { axis, inner })),
+        Rows::Along(along) => place(along.axis).map(|axis| Rows::Along(Axis { axis, ..along })),
         Rows::Same | Rows::Mixed(_) => Some(rows),
     }
 }
@@ -376,5 +387,5 @@ fn reshaped(from: Axis, old: &Shape, new: &Shape, rows: usize) -> Option<Axis> {
         let is_whole = one.is_multiple_of(stride) && new[axis].size().checked_mul(stride)?.is_multiple_of(all);
         is_whole.then(|| one.checked_div(stride))?
     };
-    (0..new.rank()).find_map(|axis| Some(Axis { axis, inner: inner(axis)? }))
+    (0..new.rank()).find_map(|axis| Some(Axis { axis, inner: inner(axis)?, ..from }))
 }

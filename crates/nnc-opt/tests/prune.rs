@@ -9,16 +9,16 @@ fn float(dims: &[usize]) -> TensorType {
     TensorType::new(DType::F32, Shape::of(dims))
 }
 
-/// `w <- w - x`, and `$optimizer.w.fast <- w - x`.
+/// `w <- w - x`, and `$optimizer.w.$fast <- w - x`.
 fn step() -> Graph {
     let mut graph = Graph::new("step");
     let w = graph.emit(Op::Param { path: "w".to_owned(), ty: float(&[2, 3]) }, &[]);
-    let fast = graph.emit(Op::State { path: "$optimizer.w.fast".to_owned(), ty: float(&[2, 3]) }, &[]);
+    let fast = graph.emit(Op::State { path: "$optimizer.w.$fast".to_owned(), ty: float(&[2, 3]) }, &[]);
     let x = graph.emit(Op::Input { name: "x".to_owned(), ty: float(&[2, 3]) }, &[]);
     let new = graph.emit(Op::Binary(BinaryOp::Sub), &[w, x]);
     let other = graph.emit(Op::Binary(BinaryOp::Sub), &[fast, x]);
     graph.add_output("w", new, OutputKind::Update(w));
-    graph.add_output("$optimizer.w.fast", other, OutputKind::Update(fast));
+    graph.add_output("$optimizer.w.$fast", other, OutputKind::Update(fast));
     graph
 }
 
@@ -27,7 +27,7 @@ fn a_held_step_writes_zeros_where_the_mask_does_not_hold() {
     let held = hold(&step(), &BTreeSet::from(["w".to_owned()]));
     let mut rng = Rng::new(1);
     let mask = Tensor::from_f64(DType::Bool, &[2, 3], &[1., 0., 1., 0., 0., 1.]);
-    let mut given: BTreeMap<String, Tensor> = ["w", "$optimizer.w.fast", "x"]
+    let mut given: BTreeMap<String, Tensor> = ["w", "$optimizer.w.$fast", "x"]
         .map(|name| (name.to_owned(), random_tensor(&mut rng, DType::F32, &[2, 3])))
         .into_iter()
         .collect();

@@ -57,6 +57,8 @@ fn rows_that_are_computed_by_themselves_are_not_told() {
         ("f32[N, 6]", "y, _ = scan s in x axis 1 with h = zeros([N, 6]) { h = tanh(h + s); yield h }; return y[:, -1]"),
         ("f32[N, 4, 6]", "return x + f32(iota(6)) + f32(len(x[0]))"),
         ("f32[N, 24]", "return reshape(ones([N * 4, 6]), [N, 24]) + flatten(x)"),
+        ("f32[N, 4, 6]", "same = broadcast_to(t[0], [N, 6]) * 2; return x * same[0] + same[-1]"),
+        ("f32[N, 4, 6]", "return x * reshape(transpose(broadcast_to(t[0..2], [N, 2, 6]), [1, 0, 2]), [2, N, 6])[1, 0]"),
     ] {
         assert_eq!(of(result, body), [], "{body}");
     }
@@ -71,6 +73,8 @@ fn what_is_made_over_the_batch_is_told_with_what_makes_it() {
         ("f32[N]", "return x[:, 0, 0] * f32(iota(N))", "iota"),
         ("f32[N, M]", "f = flatten(x); return f @ transpose(f)", "dot"),
         ("f32[N, 4, 6]", "return x + x[0]", "slice"),
+        ("f32[N, 4, 6]", "return x + (broadcast_to(t[0], [N, 6]) + x[:, 0])[0]", "slice"),
+        ("f32[N, 4, 6]", "return x + sum(broadcast_to(t[0], [N, 6])[1..], axis=0)", "slice"),
         ("f32[N, 6]", "return take(x[:, 0], i[:, 0])", "gather"),
         ("f32[N, 4, 6]", "return concat([x[1..], x[0..1]])", "slice"),
         ("f32[N, 6]", "y, _ = scan s in x[:, 0] axis 0 with h = zeros([6]) { h = h + s; yield h }; return y", "scan"),

@@ -44,7 +44,8 @@ pub(crate) fn project(options: &FileOptions) -> Result<Project, Failure> {
 /// What the front end is asked for.
 pub(crate) fn language_options(options: &FileOptions) -> Result<Options, Failure> {
     let float = if options.dtype == "f64" { DType::F64 } else { DType::F32 };
-    Ok(Options { bind: bindings(&options.bind)?, set: settings(&options.set)?, float })
+    let only = options.only.clone();
+    Ok(Options { bind: bindings(&options.bind)?, set: settings(&options.set)?, only, float })
 }
 
 /// The largest size of a dim that can be asked for.

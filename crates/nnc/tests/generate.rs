@@ -224,6 +224,42 @@ fn answers_take_tensors_numbers_and_nothing() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), noise);
 }
 
+/// What is set is for the answer that is asked for, whoever else has a parameter of that name.
+#[test]
+fn a_parameter_of_two_answers_is_set_for_the_one_that_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let source = "data points { train: (f32[2], f32) = csv(\"p.csv\"); x: f32[2] = train.0; y: f32 = train.1 }
+        model Net(x: f32[N, 2]) -> f32[N] = dense(x, 1)[:, 0]
+        train Net on points {
+            epochs = 1; batch = 2
+            minimize mse(Net(x), y) using sgd
+            answer a(v: f32[N, 2], t: f32 = 0.5, more: f32) = v * t + more
+            answer b(v: f32[N, 2], t: f32 = 0.5, more: f32) = v * t - more
+            answer c(v: f32[N, 2], k: int = 2, t: f32 = 1.0 * k) = v * k + t
+            answer d(v: f32[N, 2], k: int = 2) = v - k
+        }";
+    fs::write(folder.join("net.nn"), source).unwrap();
+    fs::write(folder.join("v.csv"), "1,2\n").unwrap();
+    let run = |words: &[&str]| ok(folder, &[&["run", "net.nn", "--input", "v=v.csv", "--answer"], words].concat());
+    assert_eq!(run(&["a", "--set", "more=1"]), "a: [1.5, 2]\n");
+    assert_eq!(run(&["a", "--set", "t=5", "more=1"]), "a: [6, 11]\n");
+    assert_eq!(run(&["b", "--set", "t=5", "more=1"]), "b: [4, 9]\n");
+    assert_eq!(run(&["c", "--set", "k=5"]), "c: [10, 15]\n");
+    let build = |words: &[&str]| ok(folder, &[&["build", "net.nn", "-o", "it", "--answer"], words].concat());
+    let it = |words: &[&str]| {
+        let output = Command::new(folder.join("it")).current_dir(folder).args(words).output().expect("it starts");
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    };
+    build(&["b", "--set", "t=5", "more=1"]);
+    assert_eq!(it(&["v.csv"]), "b: [4, 9]\n");
+    assert!(it(&["--help"]).contains("t: f32 = 5"), "{}", it(&["--help"]));
+    build(&["c", "--set", "k=5"]);
+    assert_eq!(it(&["v.csv"]), "c: [10, 15]\n");
+    assert!(it(&["--help"]).contains("k=5"), "{}", it(&["--help"]));
+    assert!(it(&["v.csv", "--set", "k=2"]).contains("this program was built with k=5"));
+}
+
 #[test]
 fn a_file_takes_one_tensor_and_no_text_as_a_picture() {
     let (_keep, folder) = rhyme("1");

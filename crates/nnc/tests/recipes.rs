@@ -73,6 +73,28 @@ fn an_answer_about_all_rows_says_how_to_have_more() {
     ok(folder.path(), &[&line[..], &["--bind", "N=2"]].concat());
 }
 
+/// What is set is said of the recipe that is asked for, whatever the others have of that name.
+#[test]
+fn settings_are_those_of_the_recipe_that_is_asked_for() {
+    let other = "
+        train other on points {
+            epochs = 1; batch = 8
+            weight = 3.5
+            layer net = Line()
+            minimize mse(net(x), y) * weight using sgd
+            answer each = net(x)
+        }";
+    let more = "weight = 3; rate = 1e-3; minimize mse(Line(x), y) * weight using adam(lr=rate)";
+    let folder = written(&format!("{SHAPES}{other}"), &[("minimize mse(Line(x), y) using adam", more)]);
+    let line = |only, set| ["train", "net.nn", "--out", only, "--only", only, "--set", set];
+    ok(folder.path(), &line("other", "weight=2.5"));
+    ok(folder.path(), &line("Line", "rate=1e-2"));
+    let said = fails(folder.path(), &line("Line", "weight=2.5"));
+    assert!(said.contains("`weight` is set to `2.5`, but takes a whole number"), "{said}");
+    let said = fails(folder.path(), &line("other", "rate=1e-2"));
+    assert!(said.contains("the recipe `other` has no setting `rate` to be set"), "{said}");
+}
+
 /// Tensors that differ in their dtype alone are one warning.
 #[test]
 fn weights_of_another_dtype_are_one_warning() {

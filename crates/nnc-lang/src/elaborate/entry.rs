@@ -29,13 +29,15 @@ pub struct Options {
     pub bind: BTreeMap<String, i64>,
     /// Settings of recipes: `--set epochs=3`.
     pub set: BTreeMap<String, String>,
+    /// The recipe that they are for; all recipes without a name, or by one that no recipe has.
+    pub only: Option<String>,
     /// What `f32` in the source means: F32, or F64.
     pub float: DType,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bind: BTreeMap::new(), set: BTreeMap::new(), float: DType::F32 }
+        Self { bind: BTreeMap::new(), set: BTreeMap::new(), only: None, float: DType::F32 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Execution of statements: dispatch, bindings, `return`.
 
 use super::Elaborator;
+use super::scope::FrameKind;
 use super::store::Resident;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
@@ -45,8 +46,11 @@ impl Elaborator<'_> {
             StmtKind::For { target, over, body } => return self.exec_for(target, over, body),
             StmtKind::Expr(expr) => self.exec_expr(expr),
             StmtKind::Yield(value) => self.exec_yield(value, stmt.span),
-            StmtKind::Minimize(_) | StmtKind::Metric { .. } | StmtKind::Answer { .. } => self.misplaced(stmt),
-            StmtKind::Step { .. } | StmtKind::Picture { .. } => self.misplaced(stmt),
+            StmtKind::Minimize(_) => self.misplaced("minimize", stmt.span),
+            StmtKind::Metric { .. } => self.misplaced("metric", stmt.span),
+            StmtKind::Answer { .. } => self.misplaced("answer", stmt.span),
+            StmtKind::Picture { .. } => self.misplaced("picture", stmt.span),
+            StmtKind::Step { .. } => self.misplaced("step", stmt.span),
             StmtKind::Augment { .. } => {
                 self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `data` block"));
             }
@@ -55,8 +59,22 @@ impl Elaborator<'_> {
         Flow::Next
     }
 
-    fn misplaced(&mut self, stmt: &Stmt) {
-        self.report(Diagnostic::new(Code::E0107, stmt.span, "this belongs into a `train` block"));
+    /// A statement of a recipe that does not stand in the block of one itself.
+    fn misplaced(&mut self, word: &str, span: Span) {
+        let frame = self.frames.last().filter(|frame| frame.kind == FrameKind::Recipe);
+        let Some(is_in_answer) = frame.map(|frame| frame.answer.is_some()) else {
+            return self.report(Diagnostic::new(Code::E0107, span, "this belongs into a `train` block"));
+        };
+        let inside = if is_in_answer { "an `answer`" } else { "an `if` or a `for`" };
+        let message = format!("`{word}` stands in the recipe itself, not in {inside}");
+        let diagnostic = Diagnostic::new(Code::E0107, span, message);
+        self.report(match (is_in_answer, word) {
+            (true, _) => diagnostic,
+            (false, "step") => diagnostic.help("write the `if` in the step"),
+            (false, _) => diagnostic.help(format!(
+                "bind what differs under `if`, and write `{word}` behind it; what a `for` repeats is written out"
+            )),
+        });
     }
 
     fn exec_bind(&mut self, targets: &[Target], ty: Option<&Type>, expr: &Expr) {

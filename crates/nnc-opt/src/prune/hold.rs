@@ -29,7 +29,7 @@ fn written_parameter<'m>(output: &Output, masked: &'m BTreeSet<String>) -> Optio
     let OutputKind::Update(_) = output.kind else { return None };
     let name = output.name.as_str();
     let is_fast = |parameter: &String| {
-        let path = name.strip_prefix("$optimizer.").and_then(|rest| rest.strip_suffix(".fast"));
+        let path = name.strip_prefix("$optimizer.").and_then(|rest| rest.strip_suffix(".$fast"));
         path.is_some_and(|path| path == parameter || path.ends_with(&format!(".{parameter}")))
     };
     masked.iter().find(|parameter| name == **parameter || is_fast(parameter)).map(String::as_str)

@@ -126,7 +126,7 @@ fn averaged(graph: &Graph, node: &Node) -> Option<ValueId> {
     }
     let [mean, fast] = [1, 2].map(|at| &graph.definition(node.operands[at]).op);
     match (mean, fast) {
-        (Op::Param { path: mean, .. }, Op::State { path: fast, .. }) if fast.ends_with(&format!("{mean}.fast")) => {
+        (Op::Param { path: mean, .. }, Op::State { path: fast, .. }) if fast.ends_with(&format!("{mean}.$fast")) => {
             Some(node.operands[1])
         }
         _ => None,

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub(crate) fn run(options: &Check) -> Result<(), Failure> {
-    let language = Options { bind: setup::bindings(&options.bind)?, set: BTreeMap::new(), float: DType::F32 };
+    let language =
+        Options { bind: setup::bindings(&options.bind)?, set: BTreeMap::new(), only: None, float: DType::F32 };
     let mut listed = Vec::new();
     let mut failed = false;
     for file in &options.files {

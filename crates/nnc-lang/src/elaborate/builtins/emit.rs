@@ -28,6 +28,12 @@ pub(crate) fn cast(graph: &mut Graph, x: ValueId, dtype: DType) -> ValueId {
     if graph.ty(x).dtype == dtype { x } else { graph.emit(Op::Cast(dtype), &[x]) }
 }
 
+/// What floats of these values are added up in: f64 if one of them is, else f32, which is more exact than halves.
+pub(crate) fn joint_float(graph: &Graph, values: impl IntoIterator<Item = ValueId>) -> DType {
+    let is_wide = values.into_iter().any(|value| graph.ty(value).dtype == DType::F64);
+    if is_wide { DType::F64 } else { DType::F32 }
+}
+
 /// `x` as `shape`; nothing when it is that already.
 pub(crate) fn reshape(graph: &mut Graph, x: ValueId, shape: Vec<Dim>) -> ValueId {
     let shape = Shape(shape);

@@ -68,6 +68,7 @@ fn reduction(call: &mut Call<'_, '_>, op: ReduceOp) -> Option<Value> {
             }
         };
     }
+    refuse_two(call, op)?;
     let x = call.tensor(0)?;
     let ty = call.ty(x);
     let logical = matches!(op, ReduceOp::Any | ReduceOp::All);
@@ -81,6 +82,22 @@ fn reduction(call: &mut Call<'_, '_>, op: ReduceOp) -> Option<Value> {
     let keep = call.truth_or(2, false)?;
     let y = reduced(call, op, x, &axes, keep)?;
     Some(Value::Tensor(y))
+}
+
+/// Reports `max(a, b)`, of which other languages give the larger one.
+fn refuse_two(call: &mut Call<'_, '_>, op: ReduceOp) -> Option<()> {
+    let of_two = match op {
+        ReduceOp::Max => "maximum",
+        ReduceOp::Min => "minimum",
+        ReduceOp::Sum | ReduceOp::Product | ReduceOp::Any | ReduceOp::All => return Some(()),
+    };
+    let is_number = matches!(call.value(0), Value::Int(_) | Value::Float(_));
+    if !call.has(1) || !is_number && !matches!(call.value(1), Value::Tensor(_) | Value::Float(_)) {
+        return Some(());
+    }
+    let name = call.builtin.name;
+    let message = format!("`{name}` is over axes of one tensor, or of a list of numbers");
+    call.fail_with_help(Code::E0311, 1, message, format!("of two it is `{of_two}(a, b)`"))
 }
 
 fn of_scalars(op: ReduceOp) -> Option<BinaryOp> {

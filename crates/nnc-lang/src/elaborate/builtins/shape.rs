@@ -170,6 +170,11 @@ fn on_axis(call: &mut Call<'_, '_>) -> Option<Value> {
 fn parts(call: &mut Call<'_, '_>) -> Option<Vec<ValueId>> {
     let (value, span) = call.operand(0);
     let (Value::List(items) | Value::Tuple(items)) = &value else {
+        if let Value::Tensor(one) = value {
+            let (name, ty) = (call.builtin.name, call.ty(one));
+            let message = format!("`{name}` joins the tensors of a list, and this is {ty}");
+            return call.fail_with_help(Code::E0311, 0, message, format!("write `{name}([a, b], axis=0)`"));
+        }
         return call.elaborator.mismatch(&value, "a list of tensors", span);
     };
     if items.is_empty() {

@@ -42,9 +42,10 @@ pub struct ParameterInfo {
 pub enum ParameterKind {
     /// A tensor with axes, from outside at each run. Its dims are names where they are open.
     Input(TensorType),
-    /// A scalar of the running program: what `--set` says, else its default, if it has one.
+    /// A scalar of the running program: what `--set` says, else its default, if it has one. Of an answer that was only
+    /// checked what `--set` says is not there where several answers of the recipe have the name.
     Scalar(DType, Option<Tensor>),
-    /// Known when the graph is made; its value in words, unless it is a list.
+    /// Known when the graph is made; its value in words, unless it is a list. Values as of [`Self::Scalar`].
     Setting(Option<String>),
 }
 
@@ -207,8 +208,8 @@ impl Builder<'_> {
             _ => false,
         };
         let is_shared = self.train.body.stmts.iter().filter(has).count() > 1;
-        let text = self.elaborator.options.set.get(&name.text)?;
-        (!is_shared || !matches!(self.asked, Asked::Checked)).then(|| text.clone())
+        let text = self.given_setting(&name.text)?;
+        (!is_shared || !matches!(self.asked, Asked::Checked)).then_some(text)
     }
 
     /// The dims of an input that are names: what the inputs have. While all answers are checked they are unknown, for

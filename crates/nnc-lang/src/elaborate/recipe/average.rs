@@ -1,7 +1,7 @@
 //! `minimize ... average=0.999`: weights that are used are a running mean of those that are trained.
 //!
 //! What a program answers and is evaluated with has the path of the parameter: the mean. The weights that the training
-//! goes on with are a state beside those of the optimiser, `$optimizer.PATH.fast`; in the first step they are the
+//! goes on with are a state beside those of the optimiser, `$optimizer.PATH.$fast`; in the first step they are the
 //! parameter itself, which may come from a file. So the training step reads the parameter by way of [`trained_leaf`],
 //! and writes both. The decay rises to what is asked for as `(1 + t) / (10 + t)`, so that a short training does not
 //! remember its beginning.
@@ -12,12 +12,16 @@
 use super::build::Builder;
 use super::minimize::choose;
 use super::output::{Wanted, known_input};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::store::{Entry, Resident};
 use nnc_graph::{BinaryOp, CompareOp, DType, Graph, Op, TensorType, ValueId};
 
 /// Stands for the mean of a parameter in a training step, where the parameter's own leaf is what is trained.
 const MEAN: &str = "$mean.";
+
+/// Beside the states of an optimiser, whose names have no `$`: what is trained.
+pub(super) const FAST: &str = "$fast";
 
 /// A parameter that is averaged.
 pub(super) struct Averaged {
@@ -29,21 +33,28 @@ pub(super) struct Averaged {
     fast: ValueId,
     fast_path: String,
     decay: f64,
+    /// Where the recipe says so.
+    place: Span,
 }
 
 impl Builder<'_> {
-    /// From here on the parameter at `path` is the mean of what is trained, which is kept at `fast_path`.
-    pub(super) fn average(&mut self, path: &str, fast_path: String, decay: f64) {
-        if self.averaged.iter().any(|known| known.path == path) {
-            return;
+    /// From here on the parameter at `path` is the mean of what is trained, which is kept at `fast_path`; false when it
+    /// is one already.
+    pub(super) fn average(&mut self, (path, fast_path): (&str, String), decay: f64, place: Span) -> bool {
+        if let Some(known) = self.averaged.iter().find(|known| known.path == path) {
+            let message = format!("another step keeps a mean of `{path}` already");
+            let diagnostic = Diagnostic::new(Code::E0601, place, message).with(known.place, "this one");
+            self.elaborator.report(diagnostic.help("leave `average` out of one of them"));
+            return false;
         }
-        let Some(entry) = self.elaborator.store.get(path).cloned() else { return };
+        let Some(entry) = self.elaborator.store.get(path).cloned() else { return true };
         let graph = &mut self.elaborator.graph;
         let mean = graph.emit(Op::Input { name: format!("{MEAN}{path}"), ty: entry.ty.clone() }, &[]);
         let fast = graph.emit(Op::State { path: fast_path.clone(), ty: entry.ty.clone() }, &[]);
         let state = Entry { path: fast_path.clone(), kind: Resident::State, leaf: fast, current: fast, ..entry };
         self.elaborator.store.insert(state);
-        self.averaged.push(Averaged { path: path.to_owned(), mean, fast, fast_path, decay });
+        self.averaged.push(Averaged { path: path.to_owned(), mean, fast, fast_path, decay, place });
+        true
     }
 
     /// What a training step writes for an averaged parameter whose trained value becomes `new`; nothing for another

@@ -20,7 +20,7 @@ use crate::elaborate::value::{Args, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
 use crate::elaborate::weight_names::Pretrained;
 use crate::elaborate::{Elaborator, Options};
-use crate::syntax::ast::{Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
+use crate::syntax::ast::{Block, Body, Expr, ExprKind, FunctionKind, Ident, Stmt, StmtKind, Target, Train};
 use nnc_graph::{DType, Dim, Op, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -68,6 +68,8 @@ pub(crate) struct Builder<'p> {
     /// Metrics that are matrices, with their values.
     pub(super) matrices: Vec<(String, ValueId)>,
     pub(super) answers: Vec<Answer>,
+    /// Whether `--set` is said of this recipe.
+    pub(super) is_set: bool,
     /// Which answers with parameters are made.
     pub(super) asked: Asked,
     /// What those that were made take.
@@ -132,6 +134,7 @@ impl<'p> Builder<'p> {
             metrics: Vec::new(),
             matrices: Vec::new(),
             answers: Vec::new(),
+            is_set: true,
             asked: Asked::No,
             answer_infos: Vec::new(),
             new_parameters: BTreeMap::new(),
@@ -328,7 +331,14 @@ impl<'p> Builder<'p> {
             StmtKind::Expr(Expr { kind: ExprKind::Call(callee, arguments), span }) if is_name(callee, "quantise") => {
                 self.quantise(arguments, *span);
             }
-            StmtKind::Expr(_) | StmtKind::Layer(_) | StmtKind::If { .. } | StmtKind::For { .. } => {
+            StmtKind::If { .. } | StmtKind::For { .. } => {
+                self.elaborator.exec(stmt);
+                if has_minimize(stmt) {
+                    // Which was reported, so that nothing is told of what it would have trained.
+                    self.trained = None;
+                }
+            }
+            StmtKind::Expr(_) | StmtKind::Layer(_) => {
                 self.elaborator.exec(stmt);
             }
             StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Update { .. } | StmtKind::Return(_) => {
@@ -383,7 +393,7 @@ impl<'p> Builder<'p> {
     /// What is missing, and what the block answers when it does not say.
     fn close(&mut self) {
         self.check_settings();
-        if self.minimized.is_none() && self.steps.declared.is_empty() {
+        if self.minimized.is_none() && self.steps.declared.is_empty() && self.trained.is_some() {
             let help = "write `minimize LOSS using adam(lr=1e-3)`";
             self.missing("nothing is minimised here", help);
         }
@@ -428,4 +438,15 @@ impl<'p> Builder<'p> {
 
 pub(super) fn is_name(expr: &Expr, name: &str) -> bool {
     matches!(&expr.kind, ExprKind::Name(found) if found == name)
+}
+
+/// Whether a `minimize` stands under an `if` or `for`.
+fn has_minimize(stmt: &Stmt) -> bool {
+    let within = |block: &Block| block.stmts.iter().any(has_minimize);
+    match &stmt.kind {
+        StmtKind::Minimize(_) => true,
+        StmtKind::If { branches, otherwise } => branches.iter().map(|(_, block)| block).chain(otherwise).any(within),
+        StmtKind::For { body, .. } => within(body),
+        _ => false,
+    }
 }

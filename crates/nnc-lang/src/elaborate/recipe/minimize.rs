@@ -7,6 +7,7 @@
 //! and holds back every update but each k-th; `iteration` and `iterations` then count updates, for the optimiser and
 //! its schedules.
 
+use super::average::FAST;
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
 use super::prune::Trained;
@@ -43,7 +44,7 @@ const ACCUMULATED: &str = "$accumulated";
 struct Extras {
     clip_norm: Option<(Value, Span)>,
     accumulate: Option<i64>,
-    average: Option<f64>,
+    average: Option<(f64, Span)>,
 }
 
 /// The options that `minimize` has.
@@ -156,7 +157,7 @@ impl Builder<'_> {
                         self.elaborator.fail(Code::E0601, expr.span, message, Some("write `average=0.999`".to_owned()));
                         return None;
                     }
-                    extras.average = decay;
+                    extras.average = decay.map(|decay| (decay, name.span));
                 }
                 other => {
                     let message = format!("`minimize` has no option `{other}`");
@@ -245,10 +246,16 @@ impl Builder<'_> {
             trained.extend(found.iter().map(|(path, _, _)| path.clone()));
         }
         for (at, part) in parts.iter().enumerate() {
-            if !found.iter().any(|(_, _, part)| *part == at) {
-                self.report_idle(part, &reached, span);
-                return None;
+            if found.iter().any(|(_, _, part)| *part == at) {
+                continue;
             }
+            match found.iter().find(|(path, _, _)| covers(&part.prefix, path)) {
+                // Of two that say the same, the later one has the parameters.
+                Some((_, _, other)) if parts[*other].prefix == part.prefix => self.report_covered(&parts[*other], part),
+                Some((_, _, other)) => self.report_covered(part, &parts[*other]),
+                None => self.report_idle(part, &reached, span),
+            }
+            return None;
         }
         let paths: Vec<String> = found.iter().map(|(path, _, _)| path.clone()).collect();
         for (layer, path, value) in self.learned_ranges(&paths) {
@@ -308,6 +315,13 @@ impl Builder<'_> {
             diagnostic = diagnostic.with(entry.span, format!("`{}`", entry.path));
         }
         self.elaborator.report(diagnostic);
+    }
+
+    /// A part of which all is in other ones is an error.
+    fn report_covered(&mut self, part: &Part, other: &Part) {
+        let message = "other parts cover all of this already";
+        let diagnostic = Diagnostic::new(Code::E0603, part.span, message).with(other.span, "as this one");
+        self.elaborator.report(diagnostic.help("leave one of them out: a parameter is trained by one optimiser"));
     }
 
     /// A part that covers nothing which is to be trained is an error.
@@ -394,9 +408,12 @@ impl Builder<'_> {
         if let Some(step) = step {
             self.hold_back(&targets, &before, step);
         }
-        if let Some(decay) = extras.average {
+        if let Some((decay, place)) = extras.average {
             for target in targets.iter().filter(|target| !target.path.starts_with(quantise::PREFIX)) {
-                self.average(&target.path, format!("{}.fast", self.optimizer_path(&target.path)), decay);
+                let fast_path = format!("{}.{FAST}", self.optimizer_path(&target.path));
+                if !self.average((&target.path, fast_path), decay, place) {
+                    break;
+                }
             }
         }
     }
@@ -435,10 +452,12 @@ impl Builder<'_> {
     /// Scales all gradients so that their joint norm is at most `limit`.
     fn clip(&mut self, targets: &mut [Target], limit: &Value, place: Span) {
         let graph = &mut self.elaborator.graph;
+        let dtype = emit::joint_float(graph, targets.iter().map(|target| target.gradient));
         let mut total: Option<ValueId> = None;
         for target in targets.iter() {
             let rank = graph.ty(target.gradient).shape.rank();
-            let square = emit::binary(graph, BinaryOp::Mul, target.gradient, target.gradient);
+            let gradient = emit::cast(graph, target.gradient, dtype);
+            let square = emit::binary(graph, BinaryOp::Mul, gradient, gradient);
             let sum = match rank {
                 0 => square,
                 _ => graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: (0..rank).collect() }, &[square]),
@@ -454,8 +473,9 @@ impl Builder<'_> {
         let Value::Tensor(scale) = self.elaborator.call(&callee, args, place, None) else { return };
         for target in targets.iter_mut() {
             let graph = &mut self.elaborator.graph;
-            let shape = graph.ty(target.gradient).shape.clone();
-            let scale = graph.broadcast_scalar(scale, &shape);
+            let ty = graph.ty(target.gradient).clone();
+            let scale = emit::cast(graph, scale, ty.dtype);
+            let scale = graph.broadcast_scalar(scale, &ty.shape);
             target.gradient = emit::binary(graph, BinaryOp::Mul, target.gradient, scale);
         }
     }

@@ -274,11 +274,38 @@ fn recipes(program: &Program) -> Vec<(String, ItemId, &Train)> {
     found
 }
 
+/// The recipe that `--set` is said of, if it is one alone, with its name.
+fn asked_recipe(recipes: &[(String, ItemId, &Train)], options: &Options) -> Option<(String, ItemId)> {
+    let only = options.only.as_deref()?;
+    let is_it =
+        |(name, _, train): &&(String, ItemId, &Train)| name == only || format!("{name} on {}", train.data.text) == only;
+    recipes.iter().find(is_it).map(|(name, id, _)| (name.clone(), *id))
+}
+
+/// Two recipes of one name on the same data cannot be told apart.
+fn same_recipes(program: &Program, recipes: &[(String, ItemId, &Train)]) -> Vec<Diagnostic> {
+    let same = |(at, (_, id, train)): (usize, &(String, ItemId, &Train))| {
+        let is_same = |other: &&Train| other.name.text == train.name.text && other.data.text == train.data.text;
+        let before = recipes[..at].iter().map(|(_, _, other)| *other).find(is_same)?;
+        let message = format!("there is a recipe `{}` on `{}` already", train.name.text, train.data.text);
+        let diagnostic = Diagnostic::new(Code::E0202, train.name.span, message).with(before.name.span, "the first");
+        let model = &train.name.text;
+        let help = match program.find_function(id.module, model) {
+            Some(_) => format!("give one of them another name, and its model as a layer: `layer net = {model}()`"),
+            None => "give one of them another name".to_owned(),
+        };
+        Some(diagnostic.help(help))
+    };
+    recipes.iter().enumerate().filter_map(same).collect()
+}
+
 /// Checks every `data` and `train` block: with `N` as a name, for each purpose.
 pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
     let mut blocks = Blocks::default();
     let recipes = recipes(program);
     let broken = check_data(program, options, &recipes, &mut blocks);
+    blocks.report(same_recipes(program, &recipes));
+    let asked = asked_recipe(&recipes, options);
     let mut settable = BTreeSet::new();
     let mut all_read = true;
     for (name, id, train) in &recipes {
@@ -291,13 +318,22 @@ pub(crate) fn check(program: &Program, options: &Options) -> Blocks {
             all_read = false;
             continue;
         }
-        let info = check_recipe(program, options, (*id, train), &mut settable, &mut blocks);
+        let mut own = BTreeSet::new();
+        let is_set = asked.as_ref().is_none_or(|(_, asked)| asked == id);
+        let info = check_recipe(program, options, (*id, train, is_set), &mut own, &mut blocks);
+        if is_set {
+            settable.append(&mut own);
+        }
         blocks.recipes.extend(info.map(|info| RecipeInfo { name: name.clone(), ..info }));
     }
     if recipes.is_empty() && !program.has_recipes() {
         settable = root::settable(program);
     }
-    let none = if recipes.is_empty() { "no model has a" } else { "no recipe has a" };
+    let none = match &asked {
+        Some((name, _)) if recipes.len() > 1 => &format!("the recipe `{name}` has no"),
+        _ if recipes.is_empty() => "no model has a",
+        _ => "no recipe has a",
+    };
     if all_read {
         let unknown = options.set.iter().filter(|(name, _)| !settable.contains(*name));
         let place = |name: &str, value: &str| program.given.setting(name, value).name;
@@ -343,7 +379,7 @@ fn check_data(
 fn check_recipe(
     program: &Program,
     options: &Options,
-    (id, train): (ItemId, &Train),
+    (id, train, is_set): (ItemId, &Train, bool),
     settable: &mut BTreeSet<String>,
     blocks: &mut Blocks,
 ) -> Option<RecipeInfo> {
@@ -354,6 +390,7 @@ fn check_recipe(
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
         builder.asked = Asked::Checked;
+        builder.is_set = is_set;
         builder.elaborator.made = Rc::clone(&made);
         builder.run();
         settable.extend(builder.settable().map(str::to_owned));
@@ -475,12 +512,32 @@ impl Unit {
         n: usize,
         sizes: &BTreeMap<String, i64>,
     ) -> Result<Graph, Vec<Diagnostic>> {
+        Ok(self.answer_and_parameters(recipe, answer, n, sizes)?.0)
+    }
+
+    /// As [`Unit::answer_sized`], with what the answer takes: each value as it is in the graph. [`RecipeInfo::answers`]
+    /// has no values of parameters whose name several answers have.
+    ///
+    /// # Errors
+    /// As [`Unit::answer_sized`].
+    pub fn answer_and_parameters(
+        &self,
+        recipe: &str,
+        answer: Option<&str>,
+        n: usize,
+        sizes: &BTreeMap<String, i64>,
+    ) -> Result<(Graph, Vec<ParameterInfo>), Vec<Diagnostic>> {
         let info = self.recipes.iter().find(|info| info.name == recipe);
         let asked = info.and_then(|info| info.asked(answer).ok().flatten());
         let asked = asked.filter(|asked| asked.parameters.is_some()).map(|asked| asked.name.clone());
         let answer = answer.or(asked.as_deref());
         let which = asked.clone().map_or(Asked::No, |name| Asked::One(name, sizes.clone()));
-        on_large_stack(|| output::answer(self.built_as(recipe, Purpose::Answer, n, which)?, answer))
+        on_large_stack(|| {
+            let mut builder = self.built_as(recipe, Purpose::Answer, n, which)?;
+            let parameters = std::mem::take(&mut builder.answer_infos).into_iter().filter_map(|info| info.parameters);
+            let parameters = parameters.flatten().collect();
+            Ok((output::answer(builder, answer)?, parameters))
+        })
     }
 
     /// The pictures that the recipe draws at the end of an epoch, from `n` examples: each an output by its name.
@@ -508,12 +565,13 @@ impl Unit {
         n: usize,
         prepare: impl FnOnce(&mut Builder<'_>),
     ) -> Result<Builder<'_>, Vec<Diagnostic>> {
-        let found = recipes(&self.program).into_iter().find(|(name, _, _)| name == recipe);
-        let Some((_, id, train)) = found else {
+        let recipes = recipes(&self.program);
+        let Some(&(_, id, train)) = recipes.iter().find(|(name, _, _)| name == recipe) else {
             let place = Span { file: self.program.modules[0].file, ..Span::default() };
             return Err(vec![Diagnostic::new(Code::E0201, place, format!("there is no recipe `{recipe}`"))]);
         };
         let mut builder = Builder::new(&self.program, &self.options, (id, train), purpose, Dim::from(n));
+        builder.is_set = asked_recipe(&recipes, &self.options).is_none_or(|(_, asked)| asked == id);
         builder.rounded = self.rounded.get(recipe).cloned().unwrap_or_default();
         builder.left.clone_from(&self.left);
         builder.outputs = self.outputs.get(recipe).cloned();

@@ -211,7 +211,13 @@ impl Builder<'_> {
             return self.elaborator.fail(Code::E0603, pruning.span, message, None);
         }
         let weights: Option<Vec<Weight>> = may_go.iter().map(|trained| self.judged(pruning, trained)).collect();
-        let Some(weights) = weights else { return };
+        let Some(mut weights) = weights else { return };
+        if pruning.is_global {
+            // All together are one tensor.
+            let graph = &mut self.elaborator.graph;
+            let dtype = emit::joint_float(graph, weights.iter().map(|weight| weight.score));
+            weights.iter_mut().for_each(|weight| weight.score = emit::cast(graph, weight.score, dtype));
+        }
         let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(CHOICE));
         let groups: Vec<&[Weight]> = if pruning.is_global { vec![&weights] } else { weights.chunks(1).collect() };
         for group in groups.into_iter().filter(|_| is_due) {
@@ -334,6 +340,8 @@ impl Builder<'_> {
         let least = graph.emit(Op::Reduce { op: ReduceOp::Min, axes: vec![0] }, &[scores]);
         let least = graph.broadcast_scalar(least, &shape);
         let scores = graph.emit(Op::Select, &[masks, scores, least]);
+        let dtype = graph.ty(scores).dtype;
+        let share = emit::cast(graph, share, dtype);
         let function = self.library_function(SHARE_BELOW)?;
         let args = Args::positional([Value::Tensor(scores), Value::Tensor(share)], *place);
         match self.elaborator.call(&function, args, *place, None) {

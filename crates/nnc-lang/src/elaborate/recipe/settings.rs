@@ -48,6 +48,11 @@ impl Stop {
 const STOP_EARLY: &str = "`stop_early(on=validation.loss, patience=3)`";
 
 impl Builder<'_> {
+    /// What `--set` says of a name, if this is a recipe that it is said of.
+    pub(super) fn given_setting(&self, name: &str) -> Option<String> {
+        self.elaborator.options.set.get(name).filter(|_| self.is_set).cloned()
+    }
+
     /// Executes a binding that is a setting, or a number that is set from outside; false when it is neither.
     pub(super) fn setting(&mut self, name: &Ident, expr: &Expr) -> bool {
         let is_setting = SETTINGS.contains(&name.text.as_str());
@@ -56,7 +61,7 @@ impl Builder<'_> {
             return false;
         }
         self.settings.settable.insert(name.text.clone());
-        let set = self.elaborator.options.set.get(&name.text).cloned();
+        let set = self.given_setting(&name.text);
         if !is_setting && set.is_none() {
             return false;
         }
@@ -114,6 +119,11 @@ impl Builder<'_> {
 
     /// `stop_early(on=validation.loss, patience=3, better=smaller)`.
     pub(super) fn stop_early(&mut self, arguments: &[Arg], span: Span) {
+        if let Some(before) = &self.settings.stop_early {
+            let diagnostic = Diagnostic::new(Code::E0202, span, "there is a `stop_early` already");
+            let diagnostic = diagnostic.with(before.span, "the first");
+            return self.elaborator.report(diagnostic.help("a recipe watches one measure: leave one of them out"));
+        }
         let (mut on, mut patience, mut better) = (None, 3, None);
         for (position, argument) in arguments.iter().enumerate() {
             let by_place = ["on", "patience", "better"].get(position).copied();

@@ -91,7 +91,7 @@ impl<'p> Builder<'p> {
         if every > 1 {
             self.check_followed_in_step(before.len(), name.span);
         }
-        if minimized.is_none() {
+        if minimized.is_none() && self.trained.is_some() {
             let message = format!("the step `{}` minimises nothing", name.text);
             let help = "write `minimize LOSS over LAYER using adam(lr=1e-3)` in it".to_owned();
             self.elaborator.fail(Code::E0602, name.span, message, Some(help));
