@@ -336,14 +336,16 @@ fn moved(drift: &Drift) -> String {
         }
         Moved::Unknown { .. } => "was not compared".to_owned(),
         Moved::WeightsAlone { .. } => "computes in f32, by the weights that the integers stand for".to_owned(),
+        Moved::Untouched => "reads nothing that was rounded".to_owned(),
+        Moved::Gone { .. } => "is left out: the weights lost channels that it needs".to_owned(),
     };
     format!("{QUIET}answer{QUIET:#} `{name}` {how}\n")
 }
 
 /// How much the measure drops with one alone quantised.
 pub(super) fn alone(drop: Option<f64>, measured: Option<&Measured>) -> String {
-    let told = |(drop, Measured { metric, values, .. }): (f64, &Measured)| {
-        format!(" ({} alone)", terminal::drop(metric, values[0], drop))
+    let told = |(drop, Measured { better, values, .. }): (f64, &Measured)| {
+        format!(" ({} alone)", terminal::drop(*better, values[0], drop))
     };
     drop.zip(measured).map_or_else(String::new, told)
 }
