@@ -216,8 +216,6 @@ train both on digits {
     assert!(err.contains("answer `from_code` cannot be made of weights that lost channels"), "{err}");
     assert!(out.contains("answer `twice` reads nothing that was rounded"), "{out}");
     ok(&folder, &["eval", "code.nn", "--weights", "q.safetensors"]);
-    let run = ["run", "code.nn", "--weights", "q.safetensors", "--answer", "from_code", "--input", "code=0"];
-    assert!(fails(&folder, &run).contains("cannot do without it"), "it says so when it is asked for");
 }
 
 /// What a grouped convolution reads only goes with the same channel of all groups, and is told as all of these.
