@@ -429,7 +429,8 @@ impl AnswerGraphs {
             let whose = self.without_weights(&missing);
             return Err(DriverError::Usage(format!("{whose} no weights: give a file of them, `--weights FILE`")));
         }
-        Ok(Store::of(tensors.iter().map(|(path, tensor)| (path.as_str(), tensor))))
+        let read = tensors.iter().filter(|(path, _)| wanted.contains_key(*path));
+        Ok(Store::of(read.map(|(path, tensor)| (path.as_str(), tensor))))
     }
 }
 

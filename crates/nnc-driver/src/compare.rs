@@ -19,7 +19,7 @@ use crate::store::Store;
 use nnc_graph::{DType, Graph};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::products::Product;
-use nnc_opt::quantise::sites;
+use nnc_opt::quantise::{Site, sites};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -76,7 +76,7 @@ pub fn compare(
     for &(path, loaded) in files {
         let project = project.clone().with_file(wanted.only, (path, loaded))?;
         let graphs = AnswerGraphs::new(&project, wanted.only, wanted.answer, wanted.rows)?;
-        forms.push(Form::of(&loaded.tensors, &project.quantised, &products(&project, &graphs.graph, wanted)?));
+        forms.push(form(&project, loaded, &graphs.graph, wanted)?);
         programs.push(answer(&graphs, (path, loaded), compiler)?);
     }
     let times = alternate(&mut programs, wanted.time)?;
@@ -95,17 +95,27 @@ pub fn compare(
     Ok(forms.into_iter().enumerate().map(row).collect())
 }
 
-/// The products that could be done with integers, of an answer where some are, by the names of their weights: with a
-/// normalisation folded in, these tell the channels that are left. An answer that nobody looked at has none, whatever
+/// The form of a file, for an answer of it: what integers are in it, or what it rounds as it was trained to.
+fn form(project: &Project, loaded: &Checkpoint, answer: &Graph, wanted: Wanted<'_>) -> Result<Form, DriverError> {
+    let products = products(project, answer, wanted)?;
+    let served = |site: &&Site| !site.is_small() && project.rounded.contains_key(site.layer());
+    let rounded: BTreeSet<String> = products.iter().filter(served).map(|site| site.name.clone()).collect();
+    let own = project.quantised.iter().map(|layer| layer.name.clone());
+    let names: BTreeSet<String> = products.into_iter().map(|site| site.name).collect();
+    Ok(Form::of(&loaded.tensors, &own.chain(rounded).collect(), &names))
+}
+
+/// The products that could be done with integers, of an answer where some are: with a normalisation folded in, the
+/// names of their weights tell the channels that are left. An answer that nobody looked at has none, whatever
 /// is in the file.
-fn products(project: &Project, answer: &Graph, wanted: Wanted<'_>) -> Result<BTreeSet<String>, DriverError> {
+fn products(project: &Project, answer: &Graph, wanted: Wanted<'_>) -> Result<Vec<Site>, DriverError> {
     let is_of_bytes = |product: &Product<'_>| product.graph.ty(product.node.operands[0]).dtype == DType::U8;
     if !nnc_opt::products::products(answer).iter().any(is_of_bytes) {
-        return Ok(BTreeSet::new());
+        return Ok(Vec::new());
     }
     let of_floats = Project { quantised: Vec::new(), stored: Vec::new(), rounded: BTreeMap::new(), ..project.clone() };
     let floats = AnswerGraphs::new(&of_floats, wanted.only, wanted.answer, wanted.rows)?;
-    Ok(sites(&Project::before_rounding(&floats.graph)?).into_iter().map(|site| site.name).collect())
+    Ok(sites(&Project::before_rounding(&floats.graph)?))
 }
 
 /// The answer, compiled for weights as `nnc run` does.

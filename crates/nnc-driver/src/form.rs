@@ -8,7 +8,7 @@ use nnc_graph::{Stored, Tensor};
 use nnc_opt::narrow::Matrix;
 use nnc_opt::prune::channels::recorded_axis;
 use nnc_opt::prune::masked_parameter;
-use nnc_opt::quantise::{Layer, weights_path};
+use nnc_opt::quantise::weights_path;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +24,11 @@ pub struct Form {
 }
 
 impl Form {
-    /// That of the tensors of a file, with the layers that they have as integers, for a program with such products that
-    /// integers may do: none, where it was not looked at, and computes in floats.
-    pub fn of(tensors: &BTreeMap<String, Tensor>, layers: &[Layer], products: &BTreeSet<String>) -> Self {
+    /// That of the tensors of a file, with the layers that are integers in it or rounded by it, for a program with such
+    /// products that integers may do: none, where it was not looked at, and computes in floats.
+    pub fn of(tensors: &BTreeMap<String, Tensor>, layers: &BTreeSet<String>, products: &BTreeSet<String>) -> Self {
         let network = || tensors.iter().filter(|(path, _)| !path.starts_with(RESERVED)).map(|(_, tensor)| tensor);
-        let quantised = layers.iter().filter(|layer| products.contains(&layer.name)).count();
+        let quantised = layers.intersection(products).count();
         let stored = narrow::file::matrices(tensors).unwrap_or_default();
         let mut words = vec![match (quantised, layers.is_empty(), stored.first()) {
             (0, false, _) => "int8 weights".to_owned(),
@@ -112,7 +112,6 @@ fn zeros(tensor: &Tensor) -> usize {
 mod tests {
     use super::*;
     use nnc_graph::DType;
-    use nnc_opt::quantise::Range;
 
     #[test]
     fn a_form_says_what_is_in_a_file() {
@@ -122,13 +121,11 @@ mod tests {
             ("$optimizer.a.w.m".to_owned(), tensor(DType::F32, &[0.0; 8])),
         ]);
         let products = BTreeSet::from(["a.w", "b.w"].map(str::to_owned));
-        let form = Form::of(&tensors, &[], &products);
+        let form = Form::of(&tensors, &BTreeSet::new(), &products);
         assert_eq!((form.words.as_str(), form.zeros, form.bytes), ("f32", 0.5, 16));
         tensors.insert("$prune.a.w.mask".to_owned(), tensor(DType::Bool, &[1.0, 0.0, 0.0, 1.0]));
         tensors.insert("b.w.q8".to_owned(), tensor(DType::I8, &[5.0, 0.0]));
-        let range = Range { scale: 1.0, signed: false };
-        let layer = Layer::new("b.w", range);
-        let form = Form::of(&tensors, &[layer], &products);
+        let form = Form::of(&tensors, &BTreeSet::from(["b.w".to_owned()]), &products);
         assert_eq!((form.words.as_str(), form.zeros, form.bytes), ("int8 1 of 2, pruned", 0.5, 18));
     }
 
@@ -143,7 +140,7 @@ mod tests {
             (matrix.scales_path(), Tensor::from_f64(DType::F32, &[2, 1], &[0.0, 0.0])),
             (record, numbers),
         ]);
-        let form = Form::of(&tensors, &[], &BTreeSet::new());
+        let form = Form::of(&tensors, &BTreeSet::new(), &BTreeSet::new());
         assert_eq!((form.words.as_str(), form.zeros), ("int4 weights", 6.0 / 16.0));
     }
 }

@@ -7,6 +7,7 @@
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::DriverError;
 use crate::project::Project;
+use crate::prune::layers;
 use crate::quantise::file;
 use crate::spares::Spares;
 use crate::store::{Mismatch, RESERVED, Store};
@@ -218,7 +219,7 @@ impl<'t> Made<'t> {
 }
 
 /// The sum of a source's terms.
-fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Made<'t>, String> {
+pub(crate) fn made<'t>(source: &Source, tensors: &'t BTreeMap<String, Tensor>) -> Result<Made<'t>, String> {
     let term = |term: &Term| -> Result<Made<'t>, String> {
         let tensor = &tensors[&term.name];
         let part = term.part.unwrap_or((0, 1));
@@ -267,7 +268,7 @@ pub enum Holding {
 }
 
 /// The tensors of the files that layers name (`layer enc = Encoder() from "enc.safetensors"`), by path: for those of
-/// `wanted` that lie in such layers.
+/// `wanted` that lie in such layers. A whole program has their masks, too.
 ///
 /// # Errors
 /// [`DriverError::Diagnostics`] for every file that cannot be read or does not fit, at the place that names it.
@@ -351,8 +352,13 @@ fn load_layer(
     }
     match taken.mismatches.is_empty() {
         true => {
+            let paths = taken.tensors.iter().map(|(path, _)| path.as_str());
+            let masks = match holding {
+                Holding::Program => layers::masks(&taking, paths, &loaded.tensors),
+                Holding::Part => Vec::new(),
+            };
             let owned = |(path, made): (String, Made<'_>)| (path, made.into_tensor().into_owned());
-            Ok(taken.tensors.into_iter().map(owned).collect())
+            Ok(taken.tensors.into_iter().map(owned).chain(masks).collect())
         }
         false => Err(Box::new(misfit(load, &taken.mismatches))),
     }

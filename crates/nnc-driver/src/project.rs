@@ -233,6 +233,14 @@ impl Project {
         channels::shrink(&graph, &self.channels).map_err(Self::does_not_fit)
     }
 
+    /// Whether a program, as the front end makes it, can do without the channels that the weights lost.
+    ///
+    /// # Errors
+    /// What it needs, in words.
+    pub(crate) fn has_all_of(&self, graph: &Graph) -> Result<(), String> {
+        channels::shrink(graph, &self.channels).map(|_| ())
+    }
+
     /// Whether a program, as the front end makes it, has tensors of sizes that there are, and derivatives of it can be
     /// made: where neither is said yet.
     pub(crate) fn is_bounded(&self, graph: &Graph) -> bool {

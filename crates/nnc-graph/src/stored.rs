@@ -105,42 +105,62 @@ impl Stored {
     /// The matrix `f32[K, N]` that `operands`, the stored matrix and its scales, stand for, as further nodes of their
     /// graph.
     pub fn floats(self, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
-        let floats = self.without_scales(graph, operands[0]);
+        self.floats_along(graph, operands, 0)
+    }
+
+    /// As [`Self::floats`], with the terms along axis `terms`, 0 or 1. What is turned for the latter is what is stored,
+    /// so that the floats `f32[N, K]` lie row by row: as a table that rows are picked of has to.
+    pub fn floats_along(self, graph: &mut Graph, operands: &[ValueId], terms: usize) -> ValueId {
+        let mut turned = |operand: ValueId| match terms {
+            0 => operand,
+            _ => graph.emit(Op::Transpose(vec![1, 0]), &[operand]),
+        };
+        let operands: Vec<ValueId> = operands.iter().map(|&operand| turned(operand)).collect();
+        let floats = self.numbers(graph, operands[0], terms);
         let Some(group) = self.group() else { return floats };
         let whole = graph.ty(floats).shape.clone();
-        let groups = graph.ty(operands[1]).shape[0].clone();
-        let shape = Shape(vec![groups, Dim::from(group), whole[1].clone()]);
+        let groups = graph.ty(operands[1]).shape[terms].clone();
+        let mut shape = whole.clone();
+        shape.0.splice(terms..=terms, [groups, Dim::from(group)]);
         let floats = graph.emit(Op::Reshape(shape.clone()), &[floats]);
-        let scales = graph.emit(Op::Broadcast { shape, axes: vec![0, 2] }, &[operands[1]]);
+        let axes = (0..3).filter(|&axis| axis != terms + 1).collect();
+        let scales = graph.emit(Op::Broadcast { shape, axes }, &[operands[1]]);
         let scaled = graph.emit(Op::Binary(BinaryOp::Mul), &[floats, scales]);
         graph.emit(Op::Reshape(whole), &[scaled])
     }
 
     /// The numbers `f32[K, N]` of a stored matrix, before scales.
     pub fn without_scales(self, graph: &mut Graph, matrix: ValueId) -> ValueId {
+        self.numbers(graph, matrix, 0)
+    }
+
+    /// The numbers of a stored matrix whose terms lie along an axis.
+    fn numbers(self, graph: &mut Graph, matrix: ValueId, terms: usize) -> ValueId {
         let numbers = match self {
             Self::Bf16 | Self::Bytes { .. } => matrix,
-            Self::Nibbles { .. } => nibbles(graph, matrix),
+            Self::Nibbles { .. } => nibbles(graph, matrix, terms),
         };
         graph.emit(Op::Cast(DType::F32), &[numbers])
     }
 }
 
-/// The numbers `i32[K, N]` that bytes `[K / 2, N]` hold in halves.
-fn nibbles(graph: &mut Graph, bytes: ValueId) -> ValueId {
+/// The numbers of i32 that bytes hold in halves, twice as many along an axis.
+fn nibbles(graph: &mut Graph, bytes: ValueId, terms: usize) -> ValueId {
     let wide = graph.emit(Op::Cast(DType::I32), &[bytes]);
     let ty = graph.ty(wide).clone();
     let (sixteen, zero) = (graph.splat(&ty, 16.0), graph.splat(&ty, NIBBLE_ZERO as f64));
-    let [halves, columns] = [ty.shape[0].clone(), ty.shape[1].clone()];
+    let mut apart = ty.shape.clone();
+    apart.0.insert(terms + 1, Dim::from(1i64));
     let mut both = Vec::new();
     for op in [BinaryOp::Rem, BinaryOp::Div] {
         let half = graph.emit(Op::Binary(op), &[wide, sixteen]);
         let number = graph.emit(Op::Binary(BinaryOp::Sub), &[half, zero]);
-        let apart = Shape(vec![halves.clone(), Dim::from(1i64), columns.clone()]);
-        both.push(graph.emit(Op::Reshape(apart), &[number]));
+        both.push(graph.emit(Op::Reshape(apart.clone()), &[number]));
     }
-    let joined = graph.emit(Op::Concat { axis: 1 }, &both);
-    graph.emit(Op::Reshape(Shape(vec![halves * Dim::from(2i64), columns])), &[joined])
+    let joined = graph.emit(Op::Concat { axis: terms + 1 }, &both);
+    let mut whole = ty.shape;
+    whole.0[terms] = whole.0[terms].clone() * Dim::from(2i64);
+    graph.emit(Op::Reshape(whole), &[joined])
 }
 
 #[cfg(test)]
@@ -160,5 +180,29 @@ mod tests {
         let first = [7., -8., -8., 0., 2., 1., 0., -1.];
         let second = [-14., -12., -10., -8., -6., -4., -2., 0.];
         assert_eq!(run.value(floats).to_f64(), [first, second].concat());
+    }
+
+    #[test]
+    fn floats_with_terms_along_rows_are_the_same_turned() {
+        let bytes: Vec<u8> = (0..32).map(|at| at * 7).collect();
+        let tensor = |dtype: DType, dims: &[usize]| {
+            let count = dims.iter().product::<usize>() * dtype.size();
+            Op::Constant(Tensor::from_bytes(dtype, dims, bytes[..count].to_vec()).unwrap())
+        };
+        let scales = Op::Constant(Tensor::from_f64(DType::F32, &[2, 2], &[1., 2., 0.5, 3.]));
+        let forms = [
+            (Stored::Bf16, tensor(DType::Bf16, &[8, 2])),
+            (Stored::Bytes { group: 8 }, tensor(DType::I8, &[16, 2])),
+            (Stored::Nibbles { group: 8 }, tensor(DType::U8, &[8, 2])),
+        ];
+        for (form, matrix) in forms {
+            let mut graph = Graph::new("g");
+            let operands = [graph.emit(matrix, &[]), graph.emit(scales.clone(), &[])];
+            let columns = form.floats(&mut graph, &operands);
+            let rows = form.floats_along(&mut graph, &operands, 1);
+            let turned = graph.emit(Op::Transpose(vec![1, 0]), &[columns]);
+            let run = interpret::run(&graph, &BTreeMap::new()).unwrap();
+            assert_eq!(run.value(rows), run.value(turned), "{form}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Stored matrices on the interpreter: products by them, in loops and turned, are those by the floats that they stand
 //! for.
 
-use nnc_graph::{BodyTypes, DType, Graph, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, ValueId};
+use nnc_graph::{BodyTypes, DType, Graph, Node, Op, OutputKind, Scan, Shape, Stored, Tensor, TensorType, ValueId};
 use nnc_graph::{interpret, verify::verify};
 use nnc_opt::narrow::{Matrix, candidates, narrow, round, tables};
+use nnc_opt::pipeline::{Options, optimise};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -169,6 +170,30 @@ fn floats_of(matrix: &Matrix, float: &Tensor, tensors: &BTreeMap<String, Tensor>
         value = graph.emit(Op::Transpose(vec![1, 0]), &[value]);
     }
     interpret::run(&graph, tensors).unwrap().value(value).clone()
+}
+
+/// A row that is picked is one that lies together, whatever the floats are made of.
+#[test]
+fn rows_of_stored_tables_lie_together() {
+    for (is_tied, form) in [false, true].into_iter().flat_map(|is_tied| {
+        [Stored::Bf16, Stored::Bytes { group: 16 }, Stored::Nibbles { group: 16 }].map(|form| (is_tied, form))
+    }) {
+        let mut graph = Graph::new("table");
+        let tokens = TensorType::new(DType::I32, Shape::of(&[3]));
+        let tokens = graph.emit(Op::Input { name: "tokens".to_owned(), ty: tokens }, &[]);
+        let table = param(&mut graph, "table", &[20, 16]);
+        let rows = graph.emit(Op::Gather { axis: 0, batch: 0 }, &[table, tokens]);
+        let y = if is_tied { dot(&mut graph, (rows, 1), (table, 1)) } else { rows };
+        graph.add_output("y", y, OutputKind::Result);
+        let matrix = Matrix { path: "table".to_owned(), terms_axis: 1, form, by_floats: false };
+        let narrowed = narrow(&graph, &[matrix]);
+        assert_eq!(stored_ops(&narrowed), usize::from(is_tied));
+        let made = optimise(&narrowed, &Options::default()).unwrap().graph;
+        let is_gather = |node: &&Node| matches!(node.op, Op::Gather { .. });
+        let gather = made.nodes().map(|(_, node)| node).find(is_gather).unwrap();
+        let op = &made.definition(gather.operands[0]).op;
+        assert!(!matches!(op, Op::Transpose(_)), "{form}, {is_tied}: a row is read across what is made of");
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use nnc_graph::{
 };
 use nnc_opt::fuse::{FuseOptions, partition};
 use nnc_opt::quantise::{
-    Change, Layer, Range, Sources, Unserved, crossings, floats_of_integers, left_out, quantise, scales_path,
-    shifts_path, sites, weights_path,
+    Change, Layer, Range, Sources, Unserved, crossings, floats_of_integers, layers_to_round, left_out, quantise,
+    scales_path, shifts_path, sites, weights_path,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -237,6 +237,46 @@ fn every_product_is_a_site_or_has_a_reason() {
         (None, 4 * 8 * 16, Unserved::Constant),
     ];
     assert_eq!(found, expected);
+}
+
+/// Bytes up to 255 times weights up to 64 fit i32 as long as there are no more than 131,586 of them.
+#[test]
+fn sums_that_32_bits_may_not_hold_stay_floats() {
+    let by_matrix = |terms: usize| {
+        let mut graph = Graph::new("matrix");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[1, terms]) }, &[]);
+        let w = graph.emit(Op::Param { path: "wide.w".to_owned(), ty: ty(&[terms, 8]) }, &[]);
+        let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        graph
+    };
+    let by_taps = |channels: usize| {
+        let mut graph = Graph::new("taps");
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[1, channels, 3, 3]) }, &[]);
+        let y = conv(&mut graph, x, "wide", &[8, channels, 3, 3], 1);
+        graph.add_output("y", y, OutputKind::Result);
+        graph
+    };
+    for (fits, too_many) in [(by_matrix(131_586), by_matrix(131_587)), (by_taps(14_620), by_taps(14_621))] {
+        assert_eq!((sites(&fits).len(), left_out(&fits)), (1, Vec::new()));
+        assert_eq!(sites(&too_many), []);
+        assert_eq!(left_out(&too_many).iter().map(|product| product.why).collect::<Vec<_>>(), [Unserved::ManyTerms]);
+        assert_eq!(layers_to_round(&too_many), Vec::<String>::new());
+        // Integers of other making are read as the floats that they stand for.
+        let (input, marks) = (Range { scale: 0.1, signed: false }, BTreeSet::new());
+        let layer = Layer { name: "wide.w".to_owned(), input, summands: None, marks };
+        let read = quantise(&too_many, &[layer]);
+        verify::verify(&read).unwrap();
+        let dtypes = |graph: &Graph, name: &str| -> Vec<DType> {
+            let named = |op: &Op| op.name() == name;
+            let products = graph.nodes().filter(|(_, node)| named(&node.op));
+            products.map(|(_, node)| graph.ty(node.operands[0]).dtype).collect()
+        };
+        let name = too_many.nodes().last().map(|(_, node)| node.op.name()).unwrap();
+        assert_eq!(dtypes(&read, name), [DType::F32]);
+        let integers = weights_path("wide.w");
+        assert!(read.nodes().any(|(_, node)| node.op.leaf_name() == Some(&integers)));
+    }
 }
 
 /// A picture of bytes that nobody rounded, a product of bytes, an exponential, a product that stays one of floats.

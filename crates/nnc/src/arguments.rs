@@ -412,7 +412,7 @@ pub struct Bench {
     #[arg(long, value_name = "NAME", requires = "compare")]
     pub metric: Option<String>,
     /// With `--compare`: draw the measure against the time.
-    #[arg(long, value_name = "FILE.svg", requires = "compare")]
+    #[arg(long, value_name = "FILE.svg", requires = "compare", value_parser = values::plot)]
     pub plot: Option<PathBuf>,
     /// How long to measure, in seconds, for each program.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds, allow_negative_numbers = true)]

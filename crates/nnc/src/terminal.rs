@@ -108,8 +108,8 @@ pub(crate) fn metric(name: &str, value: f64) -> String {
 }
 
 /// By how much a measure got worse that was `before`: in points or per cent, but of what was 0 in itself.
-pub(crate) fn drop(name: &str, before: f64, drop: f64) -> String {
-    match Better::of(name).unit(before) {
+pub(crate) fn drop(better: Better, before: f64, drop: f64) -> String {
+    match better.unit(before) {
         DropUnit::Points | DropUnit::PerCent => format!("{drop:+.2}"),
         DropUnit::OfItself => format!("{:+.4} from 0", drop / 100.0 * LEAST_OF_PER_CENT),
     }
@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(duration(125.0), "2 min 05 s");
         assert_eq!(metric("accuracy", 0.98714), "98.71 %");
         assert_eq!(metric("loss", 0.043_12), "0.0431");
-        let told = |name: &str, before: f64, after: f64| drop(name, before, Better::of(name).worse_by(before, after));
+        let told = |name: &str, before: f64, after: f64| {
+            let better = Better::of(name);
+            drop(better, before, better.worse_by(before, after))
+        };
         assert_eq!(told("accuracy", 0.9, 0.89), "+1.00");
         assert_eq!(
             (told("error", 0.5, 0.51), told("error", 0.0, 0.0)),

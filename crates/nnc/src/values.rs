@@ -9,6 +9,7 @@ use nnc_driver::stage::Which;
 use nnc_graph::stored::NIBBLES;
 use nnc_opt::prune::{Block, Scope};
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is best for the machine at hand.
@@ -123,6 +124,13 @@ pub(crate) fn points(text: &str) -> Result<f64, String> {
 pub(crate) fn speed_up(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| (1.0..=1000.0).contains(number));
     number.ok_or_else(|| "a number from 1 to 1000 is wanted".to_owned())
+}
+
+/// Where a plot goes.
+pub(crate) fn plot(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_svg = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
+    if is_svg { Ok(path) } else { Err("plots are drawn as SVG: a name that ends in `.svg` is wanted".to_owned()) }
 }
 
 /// Epochs of training, or none.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{digits, fails, mask, ok};
+use common::{digits, fails, mask, nnc, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
@@ -182,6 +182,67 @@ fn time_counts_where_it_is_asked_for() {
     }
     let said = fails(&folder, &["prune", "digits.nn", "--weights", DENSE, "--sparsity", "0.5", "--by-time", "-o", "x"]);
     assert!(said.contains("--by-time"), "{said}");
+}
+
+/// An answer that nobody asks for, and that needs a channel which is gone, is no reason to quantise nothing.
+#[test]
+fn an_answer_that_needs_what_is_gone_is_left_out_of_integers() {
+    let (_keep, folder) = digits();
+    let text = "model Enc(x: f32[N, 64]) -> f32[N, 32] = x |> dense(48) |> relu |> dense(32)
+model Dec(z: f32[N, 32]) -> f32[N, 64] = z |> dense(48) |> relu |> dense(64)
+data digits {
+    train: (f32[64], u8) = csv(\"data/digits.csv.gz\")
+    test = every(5)
+    x: f32[64] = train.0 / 16
+}
+train both on digits {
+    epochs = 1; batch = 128
+    layer enc = Enc()
+    layer dec = Dec()
+    minimize mse(dec(enc(x)), x) using adam(lr=1e-3)
+    answer rec = dec(enc(x))
+    answer from_code(code: f32[32]) = dec(code[new])[0]
+    answer twice(of: f32[4]) = of * 2
+}
+";
+    fs::write(folder.join("code.nn"), text).unwrap();
+    ok(&folder, &["train", "code.nn", "--out", "dense"]);
+    let prune = ["prune", "code.nn", "--weights", DENSE, "--channels", "0.2", "--over", "enc.dense_2"];
+    ok(&folder, &[&prune[..], &["--multiple", "4", "-o", SMALL]].concat());
+    let line = ["quantise", "code.nn", "--weights", SMALL, "--all", "--max-drop", "100", "-o", "q.safetensors"];
+    let output = nnc(&folder, &line);
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(err.contains("answer `from_code` cannot be made of weights that lost channels"), "{err}");
+    assert!(out.contains("answer `twice` reads nothing that was rounded"), "{out}");
+    ok(&folder, &["eval", "code.nn", "--weights", "q.safetensors"]);
+}
+
+/// What a grouped convolution reads only goes with the same channel of all groups, and is told as all of these.
+#[test]
+fn channels_that_go_together_are_told_with_their_number() {
+    let (_keep, folder) = digits();
+    let text = "model Net(image: f32[N, 1, 8, 8]) -> f32[N, 10] {
+    x = image |> conv2d(32, kernel=3, padding=1) |> batch_norm |> relu
+    x = x |> conv2d(32, kernel=3, padding=1, groups=4) |> relu
+    return x |> flatten |> dense(10)
+}
+data digits {
+    train: (f32[64], u8) = csv(\"data/digits.csv.gz\")
+    image: f32[1, 8, 8] = reshape(train.0 / 16, [1, 8, 8])
+    label: i32 = i32(train.1)
+}
+train Net on digits {
+    epochs = 1; batch = 256
+    minimize cross_entropy(Net(image), label) using adam(lr=1e-3)
+}
+";
+    fs::write(folder.join("net.nn"), text).unwrap();
+    ok(&folder, &["train", "net.nn", "--out", "dense"]);
+    let told = ok(&folder, &["prune", "net.nn", "--weights", DENSE, "--channels", "0.4", "-o", SMALL]);
+    let line = told.lines().find(|line| line.starts_with("batch_norm_1")).unwrap();
+    assert!(line.contains("32 in 8  16 in 4"), "{told}");
+    assert_eq!(shape(&folder.join(SMALL), "conv2d_1.b"), [16]);
 }
 
 #[test]

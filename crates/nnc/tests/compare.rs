@@ -32,6 +32,31 @@ const LINE: [&str; 9] = [
     "pruned.safetensors",
 ];
 
+/// Floats that are rounded when they run, as they were trained to be, do their products with integers.
+#[test]
+fn what_was_trained_with_rounding_says_how_many_products_are_of_integers() {
+    let (_keep, folder) = digits();
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    fs::write(folder.join("digits.nn"), source.replace("    metric accuracy", "    quantise()\n    metric accuracy"))
+        .unwrap();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    let told = ok(&folder, &["bench", "digits.nn", "--seconds", "0.02", "--weights", FLOATS, "--compare", FLOATS]);
+    assert!(
+        told.lines().filter(|line| line.starts_with("floats") && line.contains("int8 3 of 4")).count() == 2,
+        "{told}"
+    );
+}
+
+#[test]
+fn a_plot_is_svg() {
+    let (_keep, folder) = digits();
+    for line in [&["bench", "--weights", "w", "--compare", "v"][..], &["compress", "--weights", "w", "-o", "c"]] {
+        let said = fails(&folder, &[line, &["digits.nn", "--plot", "fr.png"]].concat());
+        assert!(said.contains("a name that ends in `.svg` is wanted"), "{said}");
+        assert!(!folder.join("fr.png").exists());
+    }
+}
+
 #[test]
 fn each_file_has_its_row() {
     let (_keep, folder) = forms();

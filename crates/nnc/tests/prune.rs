@@ -227,6 +227,101 @@ fn a_recipe_prunes_blocks() {
     assert_eq!(mask(&folder.join("again.safetensors"), "dense_1.w").1, dense);
 }
 
+/// The digits with a recipe that prunes by what a function gives for a weight.
+fn judged_by(score: &str, options: &str) -> (TempDir, PathBuf) {
+    let (keep, folder) = with_pruning(&format!("0.75, by=judge, every=3{options}"));
+    let source = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    let judge = format!("fn judge(p: real[...S], g: real[...S], score: real[...S]) -> real[...S] = {score}\n");
+    fs::write(folder.join("digits.nn"), judge + &source).unwrap();
+    (keep, folder)
+}
+
+const SHORT: [&str; 7] = ["train", "digits.nn", "--set", "epochs=1", "batch=128", "--out", "run"];
+
+#[test]
+fn of_equal_scores_the_first_go_so_many_as_are_asked_for() {
+    for (options, alike) in [("", 1), (", scope=\"layer\"", 1), (", scope=\"layer\", block=[1, 16]", 16)] {
+        let (_keep, folder) = judged_by("0 * p * g * score", options);
+        ok(&folder, &SHORT);
+        let mask = |name: &str| mask(&folder.join("run/last.safetensors"), name).1;
+        let gone = |mask: &[u8]| mask.iter().filter(|&&kept| kept == 0).count() as f64 / mask.len() as f64;
+        if options.is_empty() {
+            let share = gone(&PRUNED.map(mask).concat());
+            assert!((share - 0.75).abs() < 0.01, "{share}");
+            continue;
+        }
+        let dense = mask("dense_1.w");
+        assert!((gone(&dense) - 0.75).abs() < 0.01, "{options}: {}", gone(&dense));
+        assert!(dense.is_sorted(), "{options}: the first go");
+        assert!(dense.chunks_exact(alike).all(|block| block.iter().all(|&kept| kept == block[0])), "{options}");
+    }
+}
+
+#[test]
+fn a_score_that_is_no_number_is_an_error_and_nothing_goes() {
+    for score in ["log(p) + 0 * g + 0 * score", "1 / (p - p) + 0 * g + 0 * score"] {
+        let (_keep, folder) = judged_by(score, "");
+        let said = fails(&folder, &SHORT);
+        let wanted = "of the scores that `prune` chooses by are no finite numbers in iteration 3";
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+/// What went from the weights that a layer begins with stays away, whether it is trained or frozen.
+#[test]
+fn the_masks_of_a_layers_own_file_hold_in_training() {
+    let (_keep, folder) = digits();
+    let text = |how: &str| {
+        format!(
+            "model Body(x: f32[N, 64]) -> f32[N, 64] = x |> dense(64) |> relu |> dense(64)
+model Whole(x: f32[N, 64]) -> f32[N, 10] {{
+    layer body = Body(){how}
+    return body(x) |> relu |> dense(10)
+}}
+data digits {{
+    train: (f32[64], u8) = csv(\"data/digits.csv.gz\")
+    test = every(5)
+    x: f32[64] = train.0 / 16
+    label: i32 = i32(train.1)
+}}
+train Body on digits {{
+    epochs = 1; batch = 128
+    minimize mse(Body(x), x) using adam(lr=2e-3)
+}}
+train Whole on digits {{
+    epochs = 1; batch = 128
+    minimize cross_entropy(Whole(x), label) using adam(lr=2e-3)
+}}
+"
+        )
+    };
+    fs::write(folder.join("net.nn"), text("")).unwrap();
+    ok(&folder, &["train", "net.nn", "--only", "Body", "--out", "body"]);
+    let prune = ["prune", "net.nn", "--only", "Body", "--weights", "body/last.safetensors", "--sparsity", "0.9"];
+    ok(&folder, &[&prune[..], &["-o", "tap.safetensors"]].concat());
+    for how in [" from \"tap.safetensors\"", " from \"tap.safetensors\" frozen"] {
+        fs::write(folder.join("net.nn"), text(how)).unwrap();
+        ok(&folder, &["train", "net.nn", "--only", "Whole", "--out", "whole"]);
+        for layer in ["dense_1.w", "dense_2.w"] {
+            let kept = mask(&folder.join("tap.safetensors"), layer).1;
+            let last = folder.join("whole/last.safetensors");
+            assert_eq!(mask(&last, &format!("body.{layer}")).1, kept, "{how}");
+            let weights = floats(&last, &format!("body.{layer}"));
+            assert!(weights.iter().zip(&kept).all(|(weight, kept)| *kept == 1 || *weight == 0.0), "{how}: {layer}");
+        }
+        // Weights that are given otherwise are others than those of the layer's file.
+        let init = ["train", "net.nn", "--only", "Whole", "--init", "dense.safetensors", "--out", "other"];
+        fs::write(folder.join("net.nn"), text("")).unwrap();
+        ok(&folder, &["train", "net.nn", "--only", "Whole", "--out", "dense"]);
+        fs::copy(folder.join("dense/last.safetensors"), folder.join("dense.safetensors")).unwrap();
+        fs::write(folder.join("net.nn"), text(how)).unwrap();
+        ok(&folder, &init);
+        let weights = floats(&folder.join("other/last.safetensors"), "body.dense_1.w");
+        assert!(weights.iter().filter(|&&weight| weight == 0.0).count() < 64, "{how}");
+        ["whole", "dense", "other"].iter().for_each(|run| fs::remove_dir_all(folder.join(run)).unwrap());
+    }
+}
+
 #[test]
 fn blocks_that_nothing_has_are_an_error_with_its_place() {
     let (_keep, folder) = with_pruning("0.5, block=[1, 1000]");

@@ -116,6 +116,23 @@ fn only_what_was_looked_at_takes_the_file() {
     assert!(!folder.join("net").exists());
 }
 
+/// A measure whose name says nothing gets better as `stop_early` says, for whoever asks.
+#[test]
+fn the_recipe_says_which_way_a_measure_gets_better() {
+    let stop = |way: &str| format!("metric goal = mean(abs(z - y))\n    stop_early(on=validation.goal, better={way})");
+    let (folder, _) = trained("test = 0.25\n    validation = 0.25", &stop("smaller"), &[]);
+    let folder = folder.path();
+    let line = ["quantise", "net.nn", "--only", "Net", "--weights", FLOATS, "--all", "--metric", "goal", "--json"];
+    let drops = ["smaller", "larger"].map(|way| {
+        let source = NET.replace("SPLIT", "test = 0.25\n    validation = 0.25").replace("MORE", &stop(way));
+        fs::write(folder.join("net.nn"), source).unwrap();
+        let told = ok(folder, &[&line[..], &["--max-drop", "100", "-o", "q.safetensors"]].concat());
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["measured"]["drop"].as_f64().unwrap()
+    });
+    assert!(drops[0] != 0.0 && (drops[0] + drops[1]).abs() < 1e-9, "{drops:?}");
+}
+
 #[test]
 fn pictures_are_looked_at() {
     let (folder, _) = trained("test = 0.25", "picture all = reshape(Net(x * 40), [N, 1, 2, 4])", &[]);

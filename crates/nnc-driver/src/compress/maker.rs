@@ -14,6 +14,7 @@ use crate::quantise::observe::Method;
 use crate::quantise::{self, file, quantise};
 use crate::session::Session;
 use crate::train::{Event, Observer, TrainOptions, train};
+use nnc_lang::elaborate::Better;
 use nnc_opt::prune::{Block, Scope};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -40,6 +41,11 @@ pub struct Maker<'a> {
 impl Maker<'_> {
     /// What errors call weights that are in no file.
     const PLACE: &'static str = "what was made of the weights";
+
+    /// Which of two values of the metric is the better one.
+    pub fn better(&self) -> Better {
+        self.given.recipe.better(self.metric)
+    }
 
     fn project(&self, weights: &Checkpoint) -> Result<Project, DriverError> {
         let name = Some(self.given.recipe.name.as_str());

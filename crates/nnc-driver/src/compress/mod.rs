@@ -116,6 +116,8 @@ impl Point {
 pub struct Report {
     /// The metric that counted.
     pub metric: String,
+    /// Which of two values of it is the better one.
+    pub better: Better,
     /// Examples that it was taken on.
     pub examples: usize,
     /// Whether these were held out when the weights were trained; else it tells little.
@@ -245,7 +247,7 @@ impl Search<'_> {
 
     /// By how much the metric of a network is worse than that of the first.
     fn drop(&self, value: f64) -> f64 {
-        Better::of(self.maker.metric).worse_by(self.made[0].value, value)
+        self.maker.better().worse_by(self.made[0].value, value)
     }
 
     /// What was made, or nothing and a note why not, if that is for reasons of this network.
@@ -430,6 +432,7 @@ impl Search<'_> {
         };
         Ok(Report {
             metric: self.maker.metric.to_owned(),
+            better: self.maker.better(),
             examples: dataset.shown().rows.len(),
             held_out: dataset.holds_out(),
             nearest: frontier::nearest(&all, self.request.target),

@@ -341,10 +341,11 @@ pub fn narrow(
     check_value(recipe, metric, before)?;
     let count = chosen.rows.len();
     let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
-    let after = hold(&mut matrices, count, (metric, before, max_drop), &mut |_| {})?;
+    let better = recipe.better(metric);
+    let after = hold(&mut matrices, count, (better, before, max_drop), &mut |_| {})?;
     let examples = trial.part.rows.len();
     let held_out = dataset.holds_out();
-    let measured = Measured { metric: metric.to_owned(), values: [before, after], examples, held_out };
+    let measured = Measured { metric: metric.to_owned(), better, values: [before, after], examples, held_out };
     Ok(chosen.outcome(floats, Some(measured)))
 }
 

@@ -52,7 +52,7 @@ impl Tables {
         let trial = Trial { project, recipe, compiler, floats: tensors, part: part.clone(), metric };
         let count = chosen.rows.len();
         let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
-        let after = hold(&mut matrices, count, (metric, before, max_drop), &mut |_| {})?;
+        let after = hold(&mut matrices, count, (recipe.better(metric), before, max_drop), &mut |_| {})?;
         Ok(Some((chosen.into(), after)))
     }
 }

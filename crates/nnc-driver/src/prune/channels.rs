@@ -38,6 +38,8 @@ pub struct Row {
     pub members: Vec<(String, usize)>,
     /// Channels before and after.
     pub channels: [usize; 2],
+    /// How many channels of a layer each is: [`Group::width`].
+    pub width: usize,
     /// Multiply-adds of an example, of all products that its channels take part in, before and after.
     pub multiply_adds: [u64; 2],
     /// Why it was left alone, if it was.
@@ -83,6 +85,7 @@ pub fn prune_channels(session: &mut Session<'_>, project: &Project, request: &Re
     let row = |(group, stays): (&Group, Option<Stays>)| Row {
         members: group.members.iter().map(|member| (member.path.clone(), member.axis)).collect(),
         channels: [group.channels.len(), left(group)],
+        width: group.width(),
         multiply_adds: costs(group),
         stays,
     };

@@ -3,11 +3,12 @@
 //! [`prune()`] zeroes elements of a session's weights, [`prune_model`] those of a model by itself, and puts a mask
 //! beside each; what is written then is an ordinary file of weights. Whoever reads weights needs no mask, since what is
 //! pruned is 0; training takes the masks, too ([`adopt`]), and keeps the zeros. The choice itself is
-//! [`nnc_opt::prune`]'s; `bits` has masks as files have them. [`schedule`] knows when a recipe that prunes has pruned
-//! all that it wants.
+//! [`nnc_opt::prune`]'s; `bits` has masks as files have them, `layers` those of files that layers name. [`schedule`]
+//! knows when a recipe that prunes has pruned all that it wants.
 
 pub(crate) mod bits;
 pub mod channels;
+pub(crate) mod layers;
 mod pace;
 pub mod schedule;
 
@@ -217,7 +218,8 @@ pub fn masked(store: &Store) -> BTreeSet<String> {
     store.iter().filter_map(|(path, _)| masked_parameter(path)).map(str::to_owned).collect()
 }
 
-/// Takes masks of a file into a store that has the weights already, and zeroes what they do not keep.
+/// Takes masks of a file into a store that has the weights already, and zeroes what they do not keep. Of weights that the
+/// file has without a mask, one that the store has keeps all: they are others than those that it was for.
 ///
 /// # Errors
 /// What is wrong with a mask, in words: it fits no parameter of the store, or not its shape.
@@ -227,6 +229,13 @@ pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<()
         let entry =
             store.get(parameter).ok_or_else(|| format!("it has a mask for `{parameter}`, which the model lacks"))?;
         check(parameter, &entry.ty.shape.sizes(), mask)?;
+    }
+    let is_whole = |parameter: &String| {
+        tensors.contains_key(parameter) && masks.iter().all(|(masked, _)| *masked != parameter.as_str())
+    };
+    for parameter in masked(store).into_iter().filter(is_whole) {
+        let count = store.get(&parameter).map_or(0, |entry| entry.ty.shape.elements().size());
+        apply(store, &parameter, &vec![true; count]);
     }
     for (parameter, mask) in &masks {
         let kept: Vec<bool> = mask.bytes().iter().map(|&byte| byte != 0).collect();

@@ -46,6 +46,13 @@ pub enum Moved {
         /// Whether it is known what it reads; else the file holds floats for it that may be in vain.
         is_known: bool,
     },
+    /// It has parameters, and reads nothing that was rounded.
+    Untouched,
+    /// It has parameters, and needs channels that the weights lost: it cannot be made, of these as of the floats.
+    Gone {
+        /// What is gone, in words.
+        why: String,
+    },
 }
 
 impl Moved {
@@ -60,11 +67,6 @@ impl Moved {
 }
 
 impl Drift {
-    /// Of an answer with parameters.
-    pub fn of_weights(answer: &str, is_known: bool) -> Self {
-        Self { answer: answer.to_owned(), moved: Moved::WeightsAlone { is_known } }
-    }
-
     /// Of a tensor of an answer, made by floats and by integers.
     pub fn new(answer: &str, floats: &Tensor, integers: &Tensor) -> Self {
         let (float, integer) = (floats.to_f64(), integers.to_f64());

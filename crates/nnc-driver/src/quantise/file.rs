@@ -8,7 +8,7 @@ use crate::error::DriverError;
 use crate::learned;
 use crate::narrow;
 use crate::project::Project;
-use crate::quantise::{Drift, Outcome, Wanted};
+use crate::quantise::{Drift, Moved, Outcome, Wanted};
 use crate::store::{Entry, RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Tensor};
@@ -133,8 +133,9 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverEr
     let mut wanted = needed(project, recipe)?;
     for answer in with_parameters(recipe) {
         match of_samples(project, recipe, answer)? {
-            Some(read) => wanted.extend(read),
-            None => wanted.extend(floats_left(project, recipe)?),
+            Read::Of(read) => wanted.extend(read),
+            Read::Unknown => wanted.extend(floats_left(project, recipe)?),
+            Read::Gone(_) => {}
         }
     }
     Ok(wanted)
@@ -147,8 +148,15 @@ pub fn wanted(project: &Project, recipe: &RecipeInfo) -> Result<Wanted, DriverEr
 pub fn drifts(project: &Project, recipe: &RecipeInfo) -> Result<Vec<Drift>, DriverError> {
     let needed = needed(project, recipe)?;
     let is_all_there = floats_left(project, recipe)?.keys().all(|path| needed.contains_key(path));
+    let is_rounded = |path: &String| parameter(path) != path;
     let drift = |answer: &AnswerInfo| -> Result<Drift, DriverError> {
-        Ok(Drift::of_weights(&answer.name, is_all_there || of_samples(project, recipe, answer)?.is_some()))
+        let moved = match of_samples(project, recipe, answer)? {
+            Read::Of(read) if read.keys().any(is_rounded) => Moved::WeightsAlone { is_known: true },
+            Read::Of(_) => Moved::Untouched,
+            Read::Unknown => Moved::WeightsAlone { is_known: is_all_there },
+            Read::Gone(why) => Moved::Gone { why },
+        };
+        Ok(Drift { answer: answer.name.clone(), moved })
     };
     with_parameters(recipe).map(drift).collect()
 }
@@ -184,22 +192,37 @@ fn rows(recipe: &RecipeInfo) -> BTreeSet<usize> {
 /// Sizes of what is given to an answer, to be tried until it can be made.
 const SAMPLES: [i64; 4] = [8, 2, 1, 32];
 
-/// What an answer with parameters reads when it is given samples; nothing if it cannot be made of any, as where a
-/// setting has no value.
-fn of_samples(project: &Project, recipe: &RecipeInfo, answer: &AnswerInfo) -> Result<Option<Wanted>, DriverError> {
+/// What an answer with parameters reads.
+enum Read {
+    /// These tensors, when it is given samples.
+    Of(Wanted),
+    /// It cannot be made of any, as where a setting has no value.
+    Unknown,
+    /// Channels that the weights lost, for a reason in words.
+    Gone(String),
+}
+
+/// As the smallest samples show it that it can be made of.
+fn of_samples(project: &Project, recipe: &RecipeInfo, answer: &AnswerInfo) -> Result<Read, DriverError> {
     let mut open = Vec::new();
     for parameter in answer.parameters.iter().flatten() {
         if let ParameterKind::Input(ty) = &parameter.kind {
             ty.shape.iter().for_each(|dim| dim.names(&mut |name| open.push(name.to_owned())));
         }
     }
-    let mut read = None;
+    let mut read = Read::Unknown;
     for rows in rows(recipe) {
         let sizes = |size: i64| open.iter().map(|name| (name.clone(), size)).collect();
         let make = |size: i64| project.unit.answer_sized(&recipe.name, Some(&answer.name), rows, &sizes(size));
         if let Some(made) = SAMPLES.into_iter().find_map(|size| make(size).ok()) {
-            let wanted = Store::wanted(&project.unobserved(Ok(made))?);
-            read.get_or_insert_with(Wanted::new).extend(wanted);
+            if let Err(why) = project.has_all_of(&made) {
+                return Ok(Read::Gone(why));
+            }
+            let mut wanted = Store::wanted(&project.unobserved(Ok(made))?);
+            if let Read::Of(before) = read {
+                wanted.extend(before);
+            }
+            read = Read::Of(wanted);
         }
     }
     Ok(read)

@@ -40,8 +40,8 @@ pub trait GoesBack {
     fn go_back(&mut self, at: usize);
 }
 
-/// Takes some of `count` back until the metric called `metric`, which was `before`, drops by no more than `most`
-/// ([`Better::worse_by`]): what costs most by itself first, and of what costs alike that with the fewest multiply-adds.
+/// Takes some of `count` back until a metric, which was `before`, drops by no more than `most` ([`Better::worse_by`]):
+/// what costs most by itself first, and of what costs alike that with the fewest multiply-adds.
 /// Gives the metric in the end; `told` hears if it has to look at each by itself.
 ///
 /// # Errors
@@ -49,10 +49,10 @@ pub trait GoesBack {
 pub fn hold(
     held: &mut dyn GoesBack,
     count: usize,
-    (metric, before, most): (&str, f64, f64),
+    (better, before, most): (Better, f64, f64),
     told: &mut dyn FnMut(&str),
 ) -> Result<f64, DriverError> {
-    let drop = |value: f64| Better::of(metric).worse_by(before, value);
+    let drop = |value: f64| better.worse_by(before, value);
     let mut value = held.all()?;
     if drop(value) <= most {
         return Ok(value);
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn of_what_costs_alike_the_smallest_goes_back_first() {
         let mut held = Costs([(0.01, 900), (0.02, 800), (0.01, 10), (0.01, 50)].map(|(a, b)| (a, b, false)).to_vec());
-        let after = hold(&mut held, 4, ("accuracy", 0.9, 1.5), &mut |_| {}).unwrap();
+        let after = hold(&mut held, 4, (Better::LargerShare, 0.9, 1.5), &mut |_| {}).unwrap();
         assert!((after - 0.89).abs() < 1e-9, "{after}");
         assert_eq!(held.0.iter().map(|(.., back)| *back).collect::<Vec<_>>(), [false, true, true, true]);
     }

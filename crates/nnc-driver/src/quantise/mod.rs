@@ -179,6 +179,8 @@ impl Report {
 pub struct Measured {
     /// What it is called.
     pub metric: String,
+    /// Which of two values is the better one.
+    pub better: Better,
     /// With floats, and in the end.
     pub values: [f64; 2],
     /// Examples that it was taken on.
@@ -190,7 +192,7 @@ pub struct Measured {
 impl Measured {
     /// By how much it got worse: [`Better::worse_by`].
     pub fn drop(&self) -> f64 {
-        Better::of(&self.metric).worse_by(self.values[0], self.values[1])
+        self.better.worse_by(self.values[0], self.values[1])
     }
 }
 
@@ -241,7 +243,8 @@ pub fn quantise(
     let how = (metric.as_str(), before, request.max_drop);
     let held = Tables::held((&integers, recipe), (compiler, &trial.part), &tensors, how)?;
     let (tables, after) = held.unwrap_or_else(|| (Tables::default(), after));
-    let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone() };
+    let better = recipe.better(&metric);
+    let measured = Measured { values: [before, after], examples, held_out, metric: metric.clone(), better };
     let (store, mut answers) = (trial.floats(), trial.drifts((&candidates, &tables), &dataset.train)?);
     if !candidates.layers().is_empty() {
         answers.extend(file::drifts(&trial.with(&candidates.layers()), recipe)?);

@@ -120,7 +120,7 @@ impl Trial<'_> {
     ) -> Result<f64, DriverError> {
         let (made, count) = (candidates.tensors(), candidates.all.len());
         let mut products = Products { trial: self, candidates, made };
-        hold(&mut products, count, (self.metric, before, max_drop), told)
+        hold(&mut products, count, (self.recipe.better(self.metric), before, max_drop), told)
     }
 
     /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on,

@@ -81,6 +81,7 @@ impl<'a> Session<'a> {
         let mut session = Self::without_files(project, recipe, compiler, seed)?;
         pretrained::load_into(project, &session.recipe().pretrained, &mut session.store)?;
         follow::begin(&session.recipe().followers, &mut session.store, |_| false);
+        session.programs.masked = prune::masked(&session.store);
         Ok(session)
     }
 
@@ -317,7 +318,7 @@ impl<'a> Session<'a> {
     /// first of its kind, for as many rows, nothing is allocated.
     ///
     /// # Errors
-    /// A failure to compile, or an index of the batch that is out of range.
+    /// A failure to compile, an index of the batch that is out of range, or scores that nothing can be pruned by.
     pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<Step<'_>, DriverError> {
         let purpose = self.programs.due(moment.iteration, moment.iterations);
         let program = &mut self.programs.get(purpose.clone(), batch.rows, &self.store)?.program;
@@ -339,7 +340,7 @@ impl<'a> Session<'a> {
         ready.tell();
         match ready.bad_loss() {
             Some((name, loss)) => Ok(Step::Withheld { name, loss }),
-            None => Ok(Step::Done(ready.told())),
+            None => ready.judged(moment.iteration).map(|()| Step::Done(ready.told())),
         }
     }
 

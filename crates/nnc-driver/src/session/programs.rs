@@ -10,6 +10,7 @@ use crate::quantise::looked::Make;
 use crate::quantise::trained;
 use crate::store::Store;
 use nnc_lang::elaborate::RecipeInfo;
+use nnc_opt::prune::UNJUDGED;
 use nnc_opt::quantise::{RANGE, Range};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,17 @@ impl Ready {
     /// The losses and metrics as they were last read.
     pub(super) fn told(&self) -> &Metrics {
         &self.told
+    }
+
+    /// Refuses scores that are no finite numbers, by which the last run, that of an iteration, was to prune: it changed
+    /// nothing.
+    pub(super) fn judged(&self, iteration: i64) -> Result<(), DriverError> {
+        let Some(count) = self.program.scalar(UNJUDGED).filter(|count| *count > 0.0) else { return Ok(()) };
+        Err(DriverError::Usage(format!(
+            "{count} of the scores that `prune` chooses by are no finite numbers in iteration {}; its update was \
+             withheld\n  `by` has to give a finite number for every weight that is left",
+            iteration + 1
+        )))
     }
 
     /// Of the losses and metrics as they were last read, the first loss that is no finite number.

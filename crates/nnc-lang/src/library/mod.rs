@@ -2,7 +2,7 @@
 //!
 //! Its names are seen by every program, behind the program's own. Everything here is written with the primitives of
 //! `elaborate/builtins`; nothing of it is known to the compiler by name, but for [`CLIP_SCALE`],
-//! [`MAGNITUDE`], [`SHARE_BELOW`] and [`MOVING_RANGE`].
+//! [`MAGNITUDE`], [`LOWEST`] and [`MOVING_RANGE`].
 
 /// Each file of the library: its name in diagnostics, and its text. In the order in which they are read.
 pub const FILES: &[(&str, &str)] = &[
@@ -34,7 +34,7 @@ pub const CLIP_SCALE: &str = "clip_scale";
 pub const MAGNITUDE: &str = "magnitude";
 
 /// The function that finds which scores are the least.
-pub const SHARE_BELOW: &str = "share_below";
+pub const LOWEST: &str = "lowest";
 
 /// The function that moves a range by what a batch shows.
 pub const MOVING_RANGE: &str = "moving_range";

@@ -36,13 +36,9 @@ pub fn restored<'m>(matrices: impl Iterator<Item = (&'m Matrix, TensorType)>) ->
     graph
 }
 
-/// The parameter that a stored matrix and its scales stand for, as further nodes of their graph.
+/// The parameter that a stored matrix and its scales stand for, as further nodes of their graph, row by row.
 fn floats(matrix: &Matrix, graph: &mut Graph, operands: &[ValueId]) -> ValueId {
-    let floats = matrix.form.floats(graph, operands);
-    match matrix.terms_axis {
-        0 => floats,
-        _ => graph.emit(Op::Transpose(vec![1, 0]), &[floats]),
-    }
+    matrix.form.floats_along(graph, operands, matrix.terms_axis)
 }
 
 /// A stored parameter, perhaps turned.

@@ -26,6 +26,8 @@ pub use known::known;
 pub use select::{Block, Scope, Weight, kept};
 pub use uses::{Use, uses};
 
+/// The output of a training step that counts the scores that are no finite numbers, where it makes a choice by them.
+pub const UNJUDGED: &str = "$prune.unjudged";
 /// What the paths of masks begin with.
 pub const PREFIX: &str = "$prune.";
 /// What they end with.

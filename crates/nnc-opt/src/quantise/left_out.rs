@@ -1,7 +1,7 @@
 //! Which products of a graph cannot be quantised, and why: all that are no [`Site`](super::Site), so that a report is
 //! whole.
 
-use super::sites::{is_matrix, sites};
+use super::sites::{has_many_terms, is_matrix, sites};
 use crate::products::{Factor, Product, products};
 use nnc_graph::{DType, Graph, NodeId, Op};
 use std::collections::BTreeSet;
@@ -18,6 +18,8 @@ pub enum Unserved {
     Constant,
     /// It is by a parameter of another dtype than f32.
     OtherNumbers,
+    /// Its sums have more terms than are sure to fit 32 bits.
+    ManyTerms,
     /// It is a transposed convolution of several groups.
     GroupedTranspose,
     /// Each of a batch has weights of its own.
@@ -35,6 +37,7 @@ impl fmt::Display for Unserved {
             Self::TwoActivations => "product of two activations",
             Self::Constant => "product by a constant",
             Self::OtherNumbers => "its weights are no f32",
+            Self::ManyTerms => "more terms than 32 bits hold",
             Self::GroupedTranspose => "transposed, in groups",
             Self::Batched => "each of a batch has its own weights",
             Self::WeightsFirst => "its weights stand first",
@@ -86,6 +89,7 @@ fn why(product: &Product<'_>) -> Unserved {
         (Some(_), _) if product.is_in_loop => Unserved::InLoop,
         (Some(Factor::Constants), _) => Unserved::Constant,
         (Some(_), _) if product.graph.ty(weights).dtype != DType::F32 => Unserved::OtherNumbers,
+        (Some(_), _) if is_second && has_many_terms(product.graph, product.node) => Unserved::ManyTerms,
         (Some(_), Op::ConvInputGrad { .. }) => Unserved::GroupedTranspose,
         (Some(_), Op::Dot { batch: 1.., .. }) => Unserved::Batched,
         (Some(_), Op::Dot { .. }) if !is_second && is_matrix(product.graph, weights) => Unserved::WeightsFirst,

@@ -57,6 +57,9 @@ pub const WORD: usize = 4;
 /// The largest magnitude of a weight.
 pub const WEIGHT_LEVELS: f32 = 64.0;
 
+/// The most terms of a sum that surely fits i32: bytes go up to 255.
+const MOST_TERMS: usize = i32::MAX as usize / (255 * WEIGHT_LEVELS as usize);
+
 /// What stands for 0 where activations have a sign.
 const MIDDLE: f32 = 128.0;
 

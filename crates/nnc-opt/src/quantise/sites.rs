@@ -4,6 +4,7 @@
 //! them: it says what is computed for the weights, from which parameters ([`Site::name`]). Where another program makes
 //! something else of a parameter, say without the normalisation that is folded into it here, the name is another one.
 
+use super::MOST_TERMS;
 use super::fingerprint::fingerprints;
 use crate::constants::weights;
 use crate::products::multiply_adds;
@@ -178,17 +179,10 @@ fn is_sum(op: &Op) -> bool {
 
 fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<Site> {
     let node = graph.node(id);
-    let channel_axis = match &node.op {
-        Op::Conv(_) => 0,
-        Op::ConvInputGrad { attributes, .. } if attributes.groups.is(1) => 1,
-        Op::Dot { batch: 0, a_axes, b_axes } if a_axes.len() == 1 && is_matrix(graph, node.operands[1]) => {
-            1 - b_axes[0]
-        }
-        _ => return None,
-    };
+    let channel_axis = channel_axis(graph, node)?;
     let [input, weights] = [node.operands[0], node.operands[1]];
     let is_float = graph.ty(weights).dtype == nnc_graph::DType::F32;
-    if !is_float || constants[input.index()] || !constants[weights.index()] {
+    if !is_float || constants[input.index()] || !constants[weights.index()] || has_many_terms(graph, node) {
         return None;
     }
     let sizes = graph.ty(weights).shape.sizes();
@@ -207,6 +201,32 @@ pub fn result_channels(graph: &Graph, product: &Node) -> usize {
         Op::Dot { .. } => graph.ty(product.results[0]).shape.rank() - 1,
         _ => 1,
     }
+}
+
+/// The axis of a product's weights along which output channels lie, if it is of a kind that can be quantised.
+fn channel_axis(graph: &Graph, node: &Node) -> Option<usize> {
+    match &node.op {
+        Op::Conv(_) => Some(0),
+        Op::ConvInputGrad { attributes, .. } if attributes.groups.is(1) => Some(1),
+        Op::Dot { batch: 0, a_axes, b_axes } if a_axes.len() == 1 && is_matrix(graph, node.operands[1]) => {
+            Some(1 - b_axes[0])
+        }
+        _ => None,
+    }
+}
+
+/// Whether a product of such a kind has sums of more terms than are sure to fit i32.
+pub(super) fn has_many_terms(graph: &Graph, node: &Node) -> bool {
+    let Some(channel_axis) = channel_axis(graph, node) else { return false };
+    let sizes = graph.ty(node.operands[1]).shape.sizes();
+    let taps = |stride: &[Dim]| -> usize {
+        sizes[2..].iter().zip(stride).map(|(size, stride)| size.div_ceil(stride.size())).product()
+    };
+    let terms = match &node.op {
+        Op::ConvInputGrad { attributes, .. } => sizes[0] * taps(&attributes.stride),
+        _ => sizes.iter().enumerate().filter(|(axis, _)| *axis != channel_axis).map(|(_, size)| size).product(),
+    };
+    terms > MOST_TERMS
 }
 
 /// How many kinds of results a product has, each of other taps of the kernel: those of the transpose of a convolution

@@ -188,7 +188,7 @@ pub struct Compress {
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
     /// Draw the metric of all networks against their time.
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = values::plot)]
     pub plot: Option<PathBuf>,
     /// How long to time, in seconds, for each network.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::seconds, allow_negative_numbers = true)]

@@ -9,7 +9,7 @@ use nnc_driver::checkpoint::Checkpoint;
 use nnc_driver::compress::frontier::Target;
 use nnc_driver::compress::{Given, LeftOut, Point, Report, Request, Told, Variant, compress};
 use nnc_driver::{DriverError, Project};
-use nnc_lang::elaborate::{Better, DropUnit, RecipeInfo};
+use nnc_lang::elaborate::{DropUnit, RecipeInfo};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -113,7 +113,7 @@ fn draw(plot: &Path, project: &Project, report: &Report, target: Target) -> Resu
         is_best: point.is_on_frontier,
     });
     let (first, metric) = (&report.points[0], report.metric.as_str());
-    let value = Better::of(metric).after(first.value, target.max_drop);
+    let value = report.better.after(first.value, target.max_drop);
     let limits = Limits { seconds: first.row.median / target.speed_up, value };
     comparison::write(plot, (project, metric), &points.collect::<Vec<_>>(), Some(&limits))
 }
@@ -172,7 +172,7 @@ fn line(point: &Point, report: &Report, at: usize) -> Vec<String> {
         format!("{} .. {}", terminal::duration(point.row.low), terminal::duration(point.row.high)),
         format!("{:.2}x", point.row.speed_up),
         terminal::metric(&report.metric, point.value),
-        terminal::drop(&report.metric, report.points[0].value, point.drop),
+        terminal::drop(report.better, report.points[0].value, point.drop),
         note.to_owned(),
     ]
 }
@@ -182,7 +182,7 @@ fn missed(report: &Report, target: Target) -> String {
     let Target { speed_up, max_drop } = target;
     let metric = &report.metric;
     let before = report.points[0].value;
-    let (points, of) = match (Better::of(metric).unit(before), max_drop == 1.0) {
+    let (points, of) = match (report.better.unit(before), max_drop == 1.0) {
         (DropUnit::Points, true) => ("point", " points"),
         (DropUnit::Points, false) => ("points", " points"),
         (DropUnit::PerCent, _) => ("%", " %"),
@@ -190,7 +190,7 @@ fn missed(report: &Report, target: Target) -> String {
     };
     let said = |at: usize| {
         let Point { variant, row, drop, .. } = &report.points[at];
-        format!("{variant} ({:.2} times as fast, {}{of})", row.speed_up, terminal::drop(metric, before, *drop))
+        format!("{variant} ({:.2} times as fast, {}{of})", row.speed_up, terminal::drop(report.better, before, *drop))
     };
     let [fastest, best] = report.nearest.map(|found| found.map(said));
     let fastest = fastest.map_or_else(|| "nothing is".to_owned(), |found| format!("the fastest that is: {found}"));

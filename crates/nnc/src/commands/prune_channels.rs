@@ -5,7 +5,6 @@ use crate::terminal;
 use crate::{Failure, output, setup};
 use nnc_driver::prune::channels::{Report, Request, Row, prune_channels};
 use nnc_driver::prune::stage;
-use nnc_driver::store::Store;
 use nnc_driver::{DriverError, Project, Session};
 use serde_json::{Value, json};
 
@@ -19,27 +18,18 @@ pub(crate) fn run(
     let rows = setup::rows(&options.file)?.unwrap_or(1);
     let timed = options.by_time.then_some(rows);
     let report = prune_channels(session, project, &Request { share, scope, multiple, over, timed })?;
-    let width = |row: &Row| width(row, session.store());
-    let widths: Vec<usize> = report.rows.iter().map(width).collect();
     stage(&options.output, session.store(), metadata)?.commit().map_err(DriverError::from)?;
     if options.json {
         return output::json_of(as_json(&report), &options.output);
     }
-    output::print(&shown(&report, &widths))?;
+    output::print(&shown(&report))?;
     output::wrote(&options.output, "")
 }
 
-/// How many channels go at once: those of a group of a convolution, or of a head.
-fn width(row: &Row, store: &Store) -> usize {
-    let size = |(path, axis): &(String, usize)| Some(store.get(path)?.ty.shape.sizes()[*axis]);
-    let least = row.members.iter().filter_map(size).min().unwrap_or(1);
-    (least / row.channels[1].max(1)).max(1)
-}
-
-fn shown(report: &Report, widths: &[usize]) -> String {
+fn shown(report: &Report) -> String {
     let mut lines = vec![["channels of", "before", "after", "multiply-adds", "after", "left alone"].map(str::to_owned)];
-    for (row, &width) in report.rows.iter().zip(widths) {
-        let channels = row.channels.map(|count| in_groups(count, width));
+    for row in &report.rows {
+        let channels = row.channels.map(|count| in_groups(count, row.width));
         let numbers = numbers(channels, row.multiply_adds, row.stays.is_some());
         let why = row.stays.map_or(String::new(), |stays| stays.to_string());
         let [before, after, cost, cost_after] = numbers;
@@ -113,6 +103,7 @@ fn as_json(report: &Report) -> Value {
         json!({
             "members": row.members.iter().map(member).collect::<Vec<_>>(),
             "channels": row.channels,
+            "channels_of_each": row.width,
             "multiply_adds": row.multiply_adds,
             "left_alone": row.stays.map(|stays| stays.to_string()),
         })

@@ -269,20 +269,23 @@ fn warn_of_wide(rows: &[Row]) {
 
 fn warn_of_answer(drift: &Drift) {
     let answer = &drift.answer;
-    match drift.moved {
-        Moved::By { lost, .. } if lost > 0 => terminal::print_warning(&format!(
+    match &drift.moved {
+        &Moved::By { lost, .. } if lost > 0 => terminal::print_warning(&format!(
             "answer `{answer}`: {} with floats, or with integers, alone",
             terminal::counted(lost, "NaN")
         )),
-        Moved::By { mean, .. } if mean > FAR => terminal::print_warning(&format!(
+        &Moved::By { mean, .. } if mean > FAR => terminal::print_warning(&format!(
             "answer `{answer}` moves by {:.0} % of its largest magnitude in the mean",
             100.0 * mean
         )),
-        Moved::Unknown { rows } => terminal::print_warning(&format!(
+        &Moved::Unknown { rows } => terminal::print_warning(&format!(
             "answer `{answer}` cannot be made of {}, so how far it moves is not known",
             terminal::counted(rows, "example")
         )),
-        Moved::By { .. } | Moved::Changed { .. } | Moved::WeightsAlone { .. } => {}
+        Moved::Gone { why } => terminal::print_warning(&format!(
+            "answer `{answer}` cannot be made of weights that lost channels, and is left out: {why}"
+        )),
+        Moved::By { .. } | Moved::Changed { .. } | Moved::WeightsAlone { .. } | Moved::Untouched => {}
     }
 }
 
@@ -337,14 +340,16 @@ fn moved(drift: &Drift) -> String {
         }
         Moved::Unknown { .. } => "was not compared".to_owned(),
         Moved::WeightsAlone { .. } => "computes in f32, by the weights that the integers stand for".to_owned(),
+        Moved::Untouched => "reads nothing that was rounded".to_owned(),
+        Moved::Gone { .. } => "is left out: the weights lost channels that it needs".to_owned(),
     };
     format!("{QUIET}answer{QUIET:#} `{name}` {how}\n")
 }
 
 /// How much the measure drops with one alone quantised.
 pub(super) fn alone(drop: Option<f64>, measured: Option<&Measured>) -> String {
-    let told = |(drop, Measured { metric, values, .. }): (f64, &Measured)| {
-        format!(" ({} alone)", terminal::drop(metric, values[0], drop))
+    let told = |(drop, Measured { better, values, .. }): (f64, &Measured)| {
+        format!(" ({} alone)", terminal::drop(*better, values[0], drop))
     };
     drop.zip(measured).map_or_else(String::new, told)
 }
@@ -421,6 +426,8 @@ fn as_json(report: &Report) -> Value {
         Moved::Changed { elements, of } => json!({"answer": answer, "changed": elements, "of": of}),
         Moved::Unknown { rows } => json!({"answer": answer, "too_few_examples": rows}),
         Moved::WeightsAlone { is_known } => json!({"answer": answer, "f32_by_rounded_weights": is_known}),
+        Moved::Untouched => json!({"answer": answer, "untouched": true}),
+        Moved::Gone { why } => json!({"answer": answer, "lost_channels": why}),
     });
     json!({
         "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on,

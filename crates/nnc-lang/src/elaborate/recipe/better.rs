@@ -1,4 +1,6 @@
-//! Which of two values of a measure is the better one, by what the measure is called.
+//! Which of two values of a measure is the better one, by what the measure is called, or as its recipe says.
+
+use super::{RecipeInfo, StopEarly};
 
 /// The direction in which a measure gets better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +109,16 @@ impl Better {
         }
     }
 
+    /// The same where it is said that values get better in a direction, whatever the name tells of that.
+    #[must_use]
+    pub fn towards(self, direction: Direction) -> Self {
+        match direction {
+            known if self.direction() == Some(known) => self,
+            Direction::Smaller => Self::Smaller,
+            Direction::Larger => Self::Larger,
+        }
+    }
+
     /// The direction, if the name tells it.
     pub fn direction(self) -> Option<Direction> {
         match self {
@@ -150,6 +162,17 @@ impl Better {
     }
 }
 
+impl RecipeInfo {
+    /// Which of two values of a measure is the better one: as `stop_early` says where it watches that measure, else by
+    /// its name.
+    pub fn better(&self, measure: &str) -> Better {
+        let of_split = |on: &str| on.split_once('.').is_some_and(|(_, watched)| watched == measure);
+        let watches = |stop: &&StopEarly| stop.on == measure || of_split(&stop.on);
+        let named = Better::of(measure);
+        self.stop_early.as_ref().filter(watches).map_or(named, |stop| named.towards(stop.better))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +192,14 @@ mod tests {
             assert_eq!(Better::of(name).direction(), None, "{name}");
             assert_eq!(Better::of(name), Better::Unknown, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_the_direction_counts_and_a_share_stays_one() {
+        assert_eq!(Better::LargerShare.towards(Direction::Larger), Better::LargerShare);
+        assert_eq!(Better::LargerShare.towards(Direction::Smaller), Better::Smaller);
+        assert_eq!(Better::Unknown.towards(Direction::Larger), Better::Larger);
+        assert_eq!(Better::Larger.towards(Direction::Smaller), Better::Smaller);
     }
 
     #[test]

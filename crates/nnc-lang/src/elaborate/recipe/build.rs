@@ -88,6 +88,8 @@ pub(crate) struct Builder<'p> {
     pub(super) outputs: Option<BTreeMap<String, usize>>,
     /// The share of weights that go, where masks are chosen.
     pub(super) pruned_share: Option<ValueId>,
+    /// The number of scores that are no finite numbers, there.
+    pub(super) unjudged: Option<ValueId>,
     /// The derivatives that the choice of masks may read.
     pub(super) derivatives: Vec<Derivative>,
     /// What the `minimize` of the recipe trains.
@@ -144,6 +146,7 @@ impl<'p> Builder<'p> {
             left: BTreeMap::new(),
             outputs: None,
             pruned_share: None,
+            unjudged: None,
             derivatives: Vec::new(),
             trained_weights: Vec::new(),
             averaged: Vec::new(),

@@ -1,13 +1,13 @@
 //! The finished graphs: what a recipe puts out, and what that needs.
 //!
-//! Every update of a training step is guarded: it takes place only when the loss is finite, so that a step with a NaN
-//! leaves everything as it was. What a `step` changed is guarded by the step itself.
+//! Every update of a training step is guarded: it takes place only when the loss is finite, and every score that weights are
+//! pruned by, so that a step with a NaN leaves everything as it was. What a `step` changed is guarded by the step itself.
 
 use super::METRIC_PREFIX;
 use super::build::Builder;
 use super::copy::{ancestors, copy};
 use super::minimize::choose;
-use super::prune::{Derivative, SHARE};
+use super::prune::{Derivative, SHARE, UNJUDGED};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::elaborate::Elaborator;
 use crate::elaborate::store::Entry;
@@ -48,6 +48,7 @@ pub(super) fn train_step(mut builder: Builder<'_>) -> Graph {
     }
     wanted.extend(guard.iter().flat_map(|&guard| builder.followed(&written, guard)));
     wanted.extend(read_derivatives(&builder, &wanted));
+    wanted.extend(builder.unjudged.map(|count| Wanted::result(UNJUDGED, count)));
     wanted.extend(builder.pruned_share.map(|share| Wanted::result(SHARE, share)));
     finish(&builder, "train", &wanted)
 }
@@ -140,10 +141,14 @@ fn loss_and_metrics(builder: &Builder<'_>) -> Vec<Wanted> {
     losses.chain(builder.metrics.iter().map(|metric| Wanted::result(&metric.info.name, metric.value))).collect()
 }
 
-/// Whether every loss is finite; `None` without any.
+/// Whether every loss is finite, and every score that was judged by; `None` without any.
 fn all_finite(builder: &mut Builder<'_>) -> Option<ValueId> {
     let graph = &mut builder.elaborator.graph;
-    let each: Vec<ValueId> = builder.losses.iter().map(|loss| is_finite(graph, loss.value)).collect();
+    let mut each: Vec<ValueId> = builder.losses.iter().map(|loss| is_finite(graph, loss.value)).collect();
+    if let Some(count) = builder.unjudged {
+        let none = graph.scalar(graph.ty(count).dtype, 0.0);
+        each.push(graph.emit(Op::Compare(CompareOp::Eq), &[count, none]));
+    }
     each.into_iter().reduce(|a, b| graph.emit(Op::Binary(BinaryOp::And), &[a, b]))
 }
 

@@ -2,8 +2,9 @@
 //! training.
 //!
 //! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are
-//! chosen anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, so many
-//! that the sparsity is what it should be then. What went stays away. In the other iterations nothing of the choice is
+//! chosen anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, of equal ones
+//! the first, so many that the sparsity is what it should be then. What went stays away. Where a score of what is left is
+//! no finite number the whole step changes nothing, and the output `$prune.unjudged` counts them. In the other iterations nothing of the choice is
 //! in the program. What a step writes to a weight is 0 where the mask does not hold: that is a pass of
 //! `nnc_opt::prune`.
 //!
@@ -28,9 +29,11 @@ use crate::diagnostic::{Code, Span};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Callable, Value};
-use crate::library::{MAGNITUDE, SHARE_BELOW};
+use crate::library::{LOWEST, MAGNITUDE};
 use crate::syntax::ast::{Arg, Expr, ItemKind};
-use nnc_graph::{BinaryOp, CompareOp, DType, Dim, Op, ReduceOp, Shape, TensorType, ValueId};
+use nnc_graph::{
+    BinaryOp, CompareOp, DType, Dim, Graph, Op, ReduceOp, Shape, SliceRange, TensorType, UnaryOp, ValueId,
+};
 use std::rc::Rc;
 
 /// What stands for the choice of masks among the steps that are due.
@@ -40,6 +43,8 @@ const JUDGED: &str = "$pruned.";
 /// Masks are chosen anew after so many steps unless the recipe says otherwise.
 const EVERY: i64 = 100;
 const HELP: &str = "it is `prune(cubic(0.9), every=100, by=magnitude, over=LAYER, scope=\"global\", block=[1, 1])`";
+/// What the number of scores is put out as that are no finite numbers.
+pub(super) const UNJUDGED: &str = "$prune.unjudged";
 /// What the share that goes is put out as.
 pub(super) const SHARE: &str = "$pruned.share";
 /// The largest side of a block.
@@ -85,6 +90,8 @@ struct Weight {
     path: String,
     mask: ValueId,
     score: ValueId,
+    /// Where each score stands among those of the weight, the same for all of a block.
+    place: ValueId,
 }
 
 impl Builder<'_> {
@@ -221,8 +228,8 @@ impl Builder<'_> {
         let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(CHOICE));
         let groups: Vec<&[Weight]> = if pruning.is_global { vec![&weights] } else { weights.chunks(1).collect() };
         for group in groups.into_iter().filter(|_| is_due) {
-            let Some(threshold) = self.threshold(pruning, group) else { return };
-            group.iter().for_each(|weight| self.mask_update(weight, threshold));
+            let Some(gone) = self.lowest(pruning, group) else { return };
+            self.mask_updates(group, gone);
         }
     }
 
@@ -242,6 +249,20 @@ impl Builder<'_> {
         let Some(outputs) = &self.outputs else { return true };
         let fits = |axis: &usize| blocks::fits(block, &self.left_of(trained).shape.sizes(), *axis);
         block == blocks::ELEMENT || outputs.get(&trained.path).is_some_and(fits)
+    }
+
+    /// The places of the scores of a weight, or of its blocks.
+    fn places(&mut self, trained: &Trained, shape: &Shape, block: Block) -> ValueId {
+        let graph = &mut self.elaborator.graph;
+        let flat = TensorType::new(DType::I32, Shape::from(vec![shape.elements()]));
+        let places = graph.emit(Op::Iota { ty: flat, axis: 0 }, &[]);
+        let places = graph.emit(Op::Reshape(shape.clone()), &[places]);
+        if block == blocks::ELEMENT {
+            return places;
+        }
+        let places = graph.emit(Op::Cast(DType::F32), &[places]);
+        let places = self.of_blocks(trained, places, block);
+        self.elaborator.graph.emit(Op::Cast(DType::I32), &[places])
     }
 
     /// The scores of a weight, or of its blocks.
@@ -297,7 +318,8 @@ impl Builder<'_> {
             false => score,
         };
         let score = self.of_blocks(trained, score, pruning.block);
-        Some(Weight { path: trained.path.clone(), mask, score })
+        let place = self.places(trained, &ty.shape, pruning.block);
+        Some(Weight { path: trained.path.clone(), mask, score, place })
     }
 
     /// A state that nothing has changed yet, with one number as its first value throughout.
@@ -321,46 +343,94 @@ impl Builder<'_> {
         library.find(|(_, item)| is_it(&item.kind)).map(|(item, _)| Value::Function(Rc::new(Callable::Item(item))))
     }
 
-    /// The score that what stays is above, over some weights together. What went before counts as the least.
-    fn threshold(&mut self, pruning: &Pruning, weights: &[Weight]) -> Option<ValueId> {
+    /// Which of some weights go, side by side. What went before counts as the least, and as the first of these.
+    fn lowest(&mut self, pruning: &Pruning, weights: &[Weight]) -> Option<ValueId> {
         let (sparsity, place) = &pruning.sparsity;
         let share = self.scalar(sparsity, *place, "a sparsity")?;
         self.pruned_share = Some(share);
         let graph = &mut self.elaborator.graph;
-        let mut flat = |value: fn(&Weight) -> ValueId| {
-            let parts = weights.iter().map(value).map(|value| {
-                let elements = graph.ty(value).shape.elements();
-                graph.emit(Op::Reshape(Shape::from(vec![elements])), &[value])
-            });
-            let parts: Vec<ValueId> = parts.collect();
-            if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
-        };
-        let (scores, masks) = (flat(|weight| weight.score), flat(|weight| weight.mask));
+        let (scores, masks) = (flat(graph, weights, |weight| weight.score), flat(graph, weights, |weight| weight.mask));
         let shape = graph.ty(scores).shape.clone();
-        let least = graph.emit(Op::Reduce { op: ReduceOp::Min, axes: vec![0] }, &[scores]);
+        let infinity = graph.splat(&graph.ty(scores).clone(), f64::INFINITY);
+        let kept = graph.emit(Op::Select, &[masks, scores, infinity]);
+        let least = graph.emit(Op::Reduce { op: ReduceOp::Min, axes: vec![0] }, &[kept]);
         let least = graph.broadcast_scalar(least, &shape);
         let scores = graph.emit(Op::Select, &[masks, scores, least]);
+        self.note_unjudged(kept, masks);
+        let graph = &mut self.elaborator.graph;
+        let places = places_of_all(graph, weights);
+        let first = graph.splat(&graph.ty(places).clone(), -1.0);
+        let places = graph.emit(Op::Select, &[masks, places, first]);
         let dtype = graph.ty(scores).dtype;
         let share = emit::cast(graph, share, dtype);
-        let function = self.library_function(SHARE_BELOW)?;
-        let args = Args::positional([Value::Tensor(scores), Value::Tensor(share)], *place);
+        let function = self.library_function(LOWEST)?;
+        let args = Args::positional([scores, places, share].map(Value::Tensor), *place);
         match self.elaborator.call(&function, args, *place, None) {
-            Value::Tensor(threshold) => Some(threshold),
+            Value::Tensor(gone) => Some(gone),
             _ => None,
         }
     }
 
-    /// What the step writes to a mask: what is above the threshold of what it held.
-    fn mask_update(&mut self, weight: &Weight, threshold: ValueId) {
+    /// Counts the scores of what is left that are no finite numbers.
+    fn note_unjudged(&mut self, kept: ValueId, masks: ValueId) {
         let graph = &mut self.elaborator.graph;
-        let shape = graph.ty(weight.score).shape.clone();
-        let threshold = graph.broadcast_scalar(threshold, &shape);
-        let above = graph.emit(Op::Compare(CompareOp::Gt), &[weight.score, threshold]);
-        let mask = emit::binary(graph, BinaryOp::And, weight.mask, above);
-        if let Some(entry) = self.elaborator.store.get_mut(&format!("$prune.{}.mask", weight.path)) {
-            entry.current = mask;
+        let ty = graph.ty(kept).clone();
+        let infinity = graph.splat(&ty, f64::INFINITY);
+        let size = graph.emit(Op::Unary(UnaryOp::Abs), &[kept]);
+        let is_finite = graph.emit(Op::Compare(CompareOp::Lt), &[size, infinity]);
+        let counts = TensorType::new(DType::F32, ty.shape);
+        let [one, none] = [1.0, 0.0].map(|number| graph.splat(&counts, number));
+        let odd = graph.emit(Op::Select, &[is_finite, none, one]);
+        let odd = graph.emit(Op::Select, &[masks, odd, none]);
+        let count = graph.emit(Op::Reduce { op: ReduceOp::Sum, axes: vec![0] }, &[odd]);
+        self.unjudged = Some(match self.unjudged {
+            Some(others) => emit::binary(graph, BinaryOp::Add, others, count),
+            None => count,
+        });
+    }
+
+    /// What the step writes to the masks of weights: what does not go of what they held.
+    fn mask_updates(&mut self, weights: &[Weight], gone: ValueId) {
+        let graph = &mut self.elaborator.graph;
+        let stays = graph.emit(Op::Unary(UnaryOp::Not), &[gone]);
+        let mut start = Dim::from(0i64);
+        for weight in weights {
+            let shape = graph.ty(weight.score).shape.clone();
+            let size = shape.elements();
+            let part = SliceRange { start: start.clone(), size: size.clone(), step: 1 };
+            let own = graph.emit(Op::Slice(vec![part]), &[stays]);
+            let own = graph.emit(Op::Reshape(shape), &[own]);
+            let mask = emit::binary(graph, BinaryOp::And, weight.mask, own);
+            start = start + size;
+            if let Some(entry) = self.elaborator.store.get_mut(&format!("$prune.{}.mask", weight.path)) {
+                entry.current = mask;
+            }
         }
     }
+}
+
+/// Something of each weight, one behind the other.
+fn flat(graph: &mut Graph, weights: &[Weight], value: fn(&Weight) -> ValueId) -> ValueId {
+    let parts = weights.iter().map(value).map(|value| {
+        let elements = graph.ty(value).shape.elements();
+        graph.emit(Op::Reshape(Shape::from(vec![elements])), &[value])
+    });
+    let parts: Vec<ValueId> = parts.collect();
+    if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
+}
+
+/// The places of all scores of some weights, those of a weight behind those of the one before.
+fn places_of_all(graph: &mut Graph, weights: &[Weight]) -> ValueId {
+    let (mut before, mut parts) = (Dim::from(0i64), Vec::new());
+    for weight in weights {
+        let elements = graph.ty(weight.place).shape.elements();
+        let own = graph.emit(Op::Reshape(Shape::from(vec![elements.clone()])), &[weight.place]);
+        let offset = graph.emit(Op::Extent { dim: before.clone(), dtype: DType::I32 }, &[]);
+        let offset = graph.broadcast_scalar(offset, &Shape::from(vec![elements.clone()]));
+        parts.push(emit::binary(graph, BinaryOp::Add, own, offset));
+        before = before + elements;
+    }
+    if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
 }
 
 /// Whether an argument is the one of this name, which may also stand first without a name.

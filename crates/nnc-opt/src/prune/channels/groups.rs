@@ -32,6 +32,18 @@ pub struct Group {
     pub fixed: Option<Fixed>,
 }
 
+impl Group {
+    /// How many channels of a layer each of its channels is: several where those of the groups of a convolution, or of a
+    /// head, only go together. Most members tell it: what a grouped convolution reads has one position for as many
+    /// channels as there are groups, and behind `flatten` there is one for each place of an image.
+    pub fn width(&self) -> usize {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        self.members.iter().for_each(|member| *counts.entry(member.positions).or_default() += 1);
+        let most = counts.into_iter().max_by_key(|&(positions, count)| (count, std::cmp::Reverse(positions)));
+        most.map_or(1, |(positions, _)| positions)
+    }
+}
+
 /// The groups of traced graphs without those of `gone`, in program order. What parameters have no channels of is left
 /// out, and so are taps of kernels and what the compiler keeps for itself.
 pub fn groups(channels: &Channels, traced: &[Traced], gone: &BTreeSet<Label>) -> Vec<Group> {
