@@ -263,9 +263,7 @@ fn sums_that_32_bits_may_not_hold_stay_floats() {
         assert_eq!(left_out(&too_many).iter().map(|product| product.why).collect::<Vec<_>>(), [Unserved::ManyTerms]);
         assert_eq!(layers_to_round(&too_many), Vec::<String>::new());
         // Integers of other making are read as the floats that they stand for.
-        let (input, marks) = (Range { scale: 0.1, signed: false }, BTreeSet::new());
-        let layer = Layer { name: "wide.w".to_owned(), input, summands: None, marks };
-        let read = quantise(&too_many, &[layer]);
+        let read = quantise(&too_many, &[layer("wide.w", Range { scale: 0.1, signed: false })]);
         verify::verify(&read).unwrap();
         let dtypes = |graph: &Graph, name: &str| -> Vec<DType> {
             let named = |op: &Op| op.name() == name;

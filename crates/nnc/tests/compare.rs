@@ -106,10 +106,10 @@ fn what_does_not_fit_is_refused() {
     assert!(with(&["--metric", "acuracy"]).contains("`accuracy`"));
     assert!(with(&["--answer", "none"]).contains("no answer `none`"));
     let before = fs::read(folder.join("small.safetensors")).unwrap();
-    assert!(with(&["--plot", "small.safetensors"]).contains("is an input"));
-    fs::write(folder.join("notes.txt"), "mine").unwrap();
-    assert!(with(&["--plot", "notes.txt"]).contains("no SVG picture"));
-    assert_eq!(fs::read_to_string(folder.join("notes.txt")).unwrap(), "mine");
+    assert!(with(&["--plot", "small.safetensors"]).contains("a name that ends in `.svg` is wanted"));
+    fs::write(folder.join("notes.svg"), "mine").unwrap();
+    assert!(with(&["--plot", "notes.svg"]).contains("no SVG picture"));
+    assert_eq!(fs::read_to_string(folder.join("notes.svg")).unwrap(), "mine");
     assert_eq!(fs::read(folder.join("small.safetensors")).unwrap(), before);
     let other = "model Other(x: f32[N, 8]) -> f32[N, 2] { return dense(x, 2) }\n";
     fs::write(folder.join("other.nn"), other).unwrap();

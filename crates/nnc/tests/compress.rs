@@ -122,11 +122,11 @@ fn what_cannot_be_searched_is_refused_before() {
     fs::write(folder.join("full/x"), "x").unwrap();
     assert!(fails(&folder, &words(&["--keep", "full"])).contains("there is something already"));
     assert!(fails(&folder, &words(&["--plot", "digits.nn"])).contains("digits.nn"));
-    assert!(fails(&folder, &words(&["--plot", "out.safetensors"])).contains("written twice"));
-    fs::write(folder.join("notes.txt"), "mine").unwrap();
-    assert!(fails(&folder, &words(&["--plot", "notes.txt"])).contains("no SVG picture"));
-    assert_eq!(fs::read_to_string(folder.join("notes.txt")).unwrap(), "mine");
-    assert!(fails(&folder, &words(&["--keep", "./all", "--plot", "all"])).contains("written twice"));
+    assert!(fails(&folder, &words(&["--plot", "out.png"])).contains("a name that ends in `.svg` is wanted"));
+    fs::write(folder.join("notes.svg"), "mine").unwrap();
+    assert!(fails(&folder, &words(&["--plot", "notes.svg"])).contains("no SVG picture"));
+    assert_eq!(fs::read_to_string(folder.join("notes.svg")).unwrap(), "mine");
+    assert!(fails(&folder, &words(&["--keep", "./all.svg", "--plot", "all.svg"])).contains("written twice"));
     assert!(fails(&folder, &words(&["--rows", "18446744073709551615"])).contains("from 1 to 1048576"));
     assert!(fails(&folder, &words(&["--target-speedup", "0.5"])).contains("from 1 to 1000"));
     let over = ["compress", "digits.nn", "--weights", FLOATS, "-o", FLOATS];

@@ -50,7 +50,7 @@ fn trained() -> TempDir {
 #[test]
 fn nothing_that_a_project_reads_is_written_over() {
     const W: [&str; 2] = ["--weights", "run/last.safetensors"];
-    let commands: [(&str, &[&str]); 9] = [
+    let commands: [(&str, &[&str]); 7] = [
         ("build", &[W[0], W[1], "-o"]),
         ("run", &[W[0], W[1], "-i", "row.csv", "-o"]),
         ("train", &["--out", "other", "--report"]),
@@ -58,8 +58,6 @@ fn nothing_that_a_project_reads_is_written_over() {
         ("prune", &[W[0], W[1], "--sparsity", "0.5", "-o"]),
         ("quantise", &[W[0], W[1], "--weights-only", "int8", "-o"]),
         ("compress", &[W[0], W[1], "-o"]),
-        ("compress", &[W[0], W[1], "-o", "small.safetensors", "--plot"]),
-        ("bench", &[W[0], W[1], "--compare", W[1], "--plot"]),
     ];
     let folder = trained();
     let folder = folder.path();

@@ -62,6 +62,7 @@ impl Moved {
             Self::By { mean, .. } => *mean,
             Self::Changed { elements, of } => *elements as f64 / (*of).max(1) as f64,
             Self::Unknown { .. } | Self::WeightsAlone { .. } => 0.0,
+            Self::Untouched | Self::Gone { .. } => 0.0,
         }
     }
 }
