@@ -20,7 +20,7 @@ use crate::elaborate::scope::FrameKind;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::Value;
 use crate::syntax::ast::{Follows, LayerStmt};
-use nnc_graph::{BinaryOp, CompareOp, DType, Op, TensorType, ValueId};
+use nnc_graph::{BinaryOp, DType, TensorType, ValueId};
 use std::collections::BTreeMap;
 
 /// A layer that follows another one.
@@ -187,11 +187,7 @@ impl Builder<'_> {
             return moved;
         }
         let count = self.elaborator.input("$iteration", TensorType::scalar(DType::I64));
-        let graph = &mut self.elaborator.graph;
-        let [every, one, zero] = [follower.every, 1, 0].map(|number| emit::int(graph, DType::I64, number));
-        let next = emit::binary(graph, BinaryOp::Add, count, one);
-        let rest = emit::binary(graph, BinaryOp::Rem, next, every);
-        let is_due = graph.emit(Op::Compare(CompareOp::Eq), &[rest, zero]);
-        choose(graph, is_due, moved, entry.leaf)
+        let is_due = self.is_last_of(count, follower.every);
+        choose(&mut self.elaborator.graph, is_due, moved, entry.leaf)
     }
 }

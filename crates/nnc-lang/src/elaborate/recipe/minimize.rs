@@ -3,10 +3,9 @@
 //!
 //! One `grad` gives the derivatives by every parameter that some part covers and the loss depends on. The body of the
 //! optimiser is elaborated for each parameter, its states at `$optimizer.PATH.NAME`. Clipping scales all gradients by
-//! one number, from their joint norm. Accumulating keeps a running mean of gradients in a state beside the optimiser's
-//! and holds back every update but each k-th; `iteration` and `iterations` then count updates, for the optimiser and
-//! its schedules.
+//! one number, from their joint norm.
 
+use super::accumulate::Step;
 use super::average::FAST;
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
@@ -21,7 +20,7 @@ use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
 use crate::library::CLIP_SCALE;
 use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
-use nnc_graph::{BinaryOp, CompareOp, DType, NodeId, Op, ReduceOp, TensorType, ValueId};
+use nnc_graph::{BinaryOp, NodeId, Op, ReduceOp, ValueId};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -36,9 +35,6 @@ struct Part {
     using: Span,
 }
 
-/// Beside the states of an optimiser, whose names have no `$`: the mean of the gradients since the last update.
-const ACCUMULATED: &str = "$accumulated";
-
 /// `clip_norm`, `accumulate`, `average`.
 #[derive(Default)]
 struct Extras {
@@ -51,12 +47,12 @@ struct Extras {
 const OPTIONS: [&str; 3] = ["clip_norm", "accumulate", "average"];
 
 /// A parameter with what is done to it.
-struct Target {
-    path: String,
+pub(super) struct Target {
+    pub path: String,
     /// What it is now.
-    value: ValueId,
+    pub value: ValueId,
     part: usize,
-    gradient: ValueId,
+    pub gradient: ValueId,
 }
 
 impl Builder<'_> {
@@ -419,7 +415,7 @@ impl Builder<'_> {
     }
 
     /// Where the optimiser of the step at hand keeps its states of a parameter.
-    fn optimizer_path(&self, parameter: &str) -> String {
+    pub(super) fn optimizer_path(&self, parameter: &str) -> String {
         match &self.steps.open {
             Some(step) => format!("{OPTIMIZER_PREFIX}{step}.{parameter}"),
             None => format!("{OPTIMIZER_PREFIX}{parameter}"),
@@ -486,84 +482,6 @@ pub(super) fn covers(prefix: &str, path: &str) -> bool {
     prefix.is_empty()
         || path == prefix
         || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('['))
-}
-
-/// Counting updates instead of steps.
-#[derive(Clone)]
-struct Step {
-    /// Whether this step updates.
-    applies: ValueId,
-    /// The inputs that were replaced meanwhile.
-    former: [(String, ValueId); 2],
-}
-
-impl Builder<'_> {
-    /// From here on `iteration` and `iterations` count updates, of which every `every`-th step makes one.
-    fn count_updates(&mut self, every: i64) -> Step {
-        let former = self.slow_down(every);
-        let graph = &mut self.elaborator.graph;
-        let [count, one, zero] = [every, 1, 0].map(|number| emit::int(graph, DType::I64, number));
-        let next = emit::binary(graph, BinaryOp::Add, former[0].1, one);
-        let rest = emit::binary(graph, BinaryOp::Rem, next, count);
-        let applies = graph.emit(Op::Compare(CompareOp::Eq), &[rest, zero]);
-        Step { applies, former }
-    }
-
-    /// From here on `iteration` and `iterations` are those of something that is done in every `every`-th iteration.
-    /// Gives what they were.
-    pub(super) fn slow_down(&mut self, every: i64) -> [(String, ValueId); 2] {
-        let scalar = TensorType::scalar(DType::I64);
-        let elaborator = &mut self.elaborator;
-        let former =
-            ["$iteration", "$iterations"].map(|name| (name.to_owned(), elaborator.input(name, scalar.clone())));
-        let count = emit::int(&mut elaborator.graph, DType::I64, every);
-        for (name, value) in &former {
-            let quotient = emit::binary(&mut elaborator.graph, BinaryOp::Div, *value, count);
-            elaborator.inputs.insert(name.clone(), quotient);
-        }
-        former
-    }
-
-    /// The mean of the gradients since the last update, kept in a state.
-    fn accumulated(&mut self, target: &Target, every: i64) -> ValueId {
-        let path = format!("{}.{ACCUMULATED}", self.optimizer_path(&target.path));
-        let elaborator = &mut self.elaborator;
-        let ty = elaborator.ty(target.gradient).clone();
-        let leaf = elaborator.graph.emit(Op::State { path: path.clone(), ty: ty.clone() }, &[]);
-        let first = elaborator.first_values.splat(&ty, 0.0);
-        let share = emit::binary_number(&mut elaborator.graph, BinaryOp::Mul, target.gradient, 1.0 / every as f64);
-        let sum = emit::binary(&mut elaborator.graph, BinaryOp::Add, leaf, share);
-        let span = self.train.name.span;
-        let kind = Resident::State;
-        elaborator.store.insert(Entry { path, kind, ty, leaf, current: sum, first: Some(first), frozen: false, span });
-        sum
-    }
-
-    /// Keeps everything as it was in steps that do not update, and empties what was accumulated in those that do.
-    fn hold_back(&mut self, targets: &[Target], before: &[ValueId], step: Step) {
-        for target in targets {
-            let path = format!("{}.{ACCUMULATED}", self.optimizer_path(&target.path));
-            let graph = &mut self.elaborator.graph;
-            if let Some(new) = self.new_parameters.get_mut(&target.path) {
-                *new = choose(graph, step.applies, *new, target.value);
-            }
-            if let Some(entry) = self.elaborator.store.get_mut(&path) {
-                let empty = graph.splat(&entry.ty, 0.0);
-                entry.current = choose(graph, step.applies, empty, entry.current);
-            }
-        }
-        let states: Vec<Entry> = self.elaborator.store.entries().to_vec();
-        for (at, entry) in states.iter().enumerate() {
-            let is_own = entry.path.starts_with(OPTIMIZER_PREFIX) && !entry.path.ends_with(ACCUMULATED);
-            let changed = before.get(at).is_none_or(|former| *former != entry.current) && entry.current != entry.leaf;
-            if is_own && changed {
-                let held = choose(&mut self.elaborator.graph, step.applies, entry.current, entry.leaf);
-                if let Some(entry) = self.elaborator.store.get_mut(&entry.path) {
-                    entry.current = held;
-                }
-            }
-        }
-    }
 }
 
 /// `a` where the scalar condition holds, else `b`.

@@ -13,6 +13,7 @@
 //! | [`settings`] | `epochs`, `batch`, `seed`, `stop_early`, overrides |
 //! | [`better`] | which of two values of a measure is the better one |
 //! | [`minimize`] | gradients, clipping, optimisers |
+//! | [`accumulate`] | updates by the gradients of several steps |
 //! | [`average`] | weights that are a running mean |
 //! | [`follow`] | layers that follow others |
 //! | [`step`] | training that alternates |
@@ -20,6 +21,7 @@
 //! | [`output`] | guarded updates, the finished graph |
 //! | [`copy`], [`names`] | part of a graph; names in a tree |
 
+mod accumulate;
 mod answers;
 mod average;
 mod better;

@@ -13,10 +13,11 @@ use super::build::{Builder, Loss};
 use super::minimize::choose;
 use super::output::is_finite;
 use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::elaborate::builtins::emit;
 use crate::elaborate::scope::{Frame, FrameKind};
 use crate::elaborate::store::Entry;
 use crate::syntax::ast::{Block, Expr, ExprKind, Ident, Stmt, StmtKind};
-use nnc_graph::{Op, ValueId};
+use nnc_graph::{BinaryOp, CompareOp, DType, Op, TensorType, ValueId};
 use std::collections::BTreeSet;
 
 /// A `step` block of a recipe.
@@ -99,6 +100,30 @@ impl<'p> Builder<'p> {
         if self.purpose == Purpose::Train {
             self.settle(&before, &name.text);
         }
+    }
+
+    /// From here on `iteration` and `iterations` are those of something that is done in every `every`-th iteration.
+    /// Gives what they were.
+    pub(super) fn slow_down(&mut self, every: i64) -> [(String, ValueId); 2] {
+        let scalar = TensorType::scalar(DType::I64);
+        let elaborator = &mut self.elaborator;
+        let former =
+            ["$iteration", "$iterations"].map(|name| (name.to_owned(), elaborator.input(name, scalar.clone())));
+        let count = emit::int(&mut elaborator.graph, DType::I64, every);
+        for (name, value) in &former {
+            let quotient = emit::binary(&mut elaborator.graph, BinaryOp::Div, *value, count);
+            elaborator.inputs.insert(name.clone(), quotient);
+        }
+        former
+    }
+
+    /// Whether an iteration, counted from 0, is the last one of every so many.
+    pub(super) fn is_last_of(&mut self, iteration: ValueId, every: i64) -> ValueId {
+        let graph = &mut self.elaborator.graph;
+        let [every, one, zero] = [every, 1, 0].map(|number| emit::int(graph, DType::I64, number));
+        let next = emit::binary(graph, BinaryOp::Add, iteration, one);
+        let rest = emit::binary(graph, BinaryOp::Rem, next, every);
+        graph.emit(Op::Compare(CompareOp::Eq), &[rest, zero])
     }
 
     /// Whether the step at hand rests in some iterations.
