@@ -356,14 +356,14 @@ impl Project {
         }
     }
 
-    /// A training step, which rounds and prunes where its recipe says so, or its diagnostics.
+    /// A training step of a recipe, which rounds and prunes where that says so, or its diagnostics.
     ///
     /// # Errors
     /// As [`Self::graph`].
-    pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>) -> Result<Graph, DriverError> {
+    pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>, recipe: &RecipeInfo) -> Result<Graph, DriverError> {
         let graph = self.graph(graph)?;
         let rounded = if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) };
-        Ok(prune::with_choice(&rounded))
+        Ok(prune::with_choice(&rounded, &recipe.followers))
     }
 
     /// Whether its weights are all floats, which alone are trained.

@@ -54,7 +54,7 @@ pub fn graph(project: &Project, only: Option<&str>, which: Which, rows: Option<u
     let recipe = project.recipe(only)?;
     let rows = rows.unwrap_or(Project::batch(recipe));
     match which {
-        Which::Train => project.training(project.unit.train_step(&recipe.name, rows)),
+        Which::Train => project.training(project.unit.train_step(&recipe.name, rows), recipe),
         Which::Init => project.first_values(project.unit.init(&recipe.name)),
         Which::Evaluate => {
             let make = |rows: usize| project.unit.evaluate(&recipe.name, rows);

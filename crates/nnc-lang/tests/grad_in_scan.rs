@@ -81,6 +81,23 @@ fn of_a_derivative_that_was_taken_before_the_loop() {
 }
 
 #[test]
+fn by_two_tensors_of_which_one_follows_from_the_other() {
+    agree(
+        "far = x * x
+        a = scan i in 0..2 with u = y {
+            by_x, by_far = grad(sum(far ** 2 * u + x * u), wrt=(x, far))
+            u = u + by_x - 0.5 * by_far
+        }
+        b = y
+        for i in 0..2 {
+            by_x, by_far = grad(sum(far ** 2 * stop_gradient(b) + x * stop_gradient(b)), wrt=(x, far))
+            b = b + by_x - 0.5 * by_far
+        }
+        return a, b",
+    );
+}
+
+#[test]
 fn of_a_loop_that_ran_before() {
     agree(
         "state = scan t in 0..2 with s = x { s = tanh(s * w + x) }

@@ -1,7 +1,7 @@
 //! Pruned weights stay at zero whatever a training step does, and what is told of them is what they are used for.
 
 use nnc_graph::testing::{Rng, random_tensor};
-use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, Shape, Tensor, TensorType, interpret};
+use nnc_graph::{BinaryOp, DType, Graph, Op, OutputKind, Shape, Tensor, TensorType, UnaryOp, interpret};
 use nnc_opt::prune::{Use, hold, known, mask_path, uses};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ fn step() -> Graph {
 
 #[test]
 fn a_held_step_writes_zeros_where_the_mask_does_not_hold() {
-    let held = hold(&step(), &BTreeSet::from(["w".to_owned()]));
+    let held = hold(&step(), &BTreeSet::from(["w".to_owned()]), &[]);
     let mut rng = Rng::new(1);
     let mask = Tensor::from_f64(DType::Bool, &[2, 3], &[1., 0., 1., 0., 0., 1.]);
     let mut given: BTreeMap<String, Tensor> = ["w", "$optimizer.w.$fast", "x"]
@@ -38,7 +38,27 @@ fn a_held_step_writes_zeros_where_the_mask_does_not_hold() {
         let kept = mask.to_f64();
         assert!(written.iter().zip(&kept).all(|(&value, &kept)| (value != 0.0) == (kept == 1.0)), "{written:?}");
     }
-    assert!(hold(&step(), &BTreeSet::new()).nodes().eq(step().nodes()));
+    assert!(hold(&step(), &BTreeSet::new(), &[]).nodes().eq(step().nodes()));
+}
+
+#[test]
+fn what_follows_a_pruned_layer_has_its_zeros() {
+    let mut graph = Graph::new("step");
+    for path in ["online.w", "online_too.w", "target.w"] {
+        let ty = TensorType::new(DType::F32, Shape::of(&[4]));
+        let w = graph.emit(Op::Param { path: path.to_owned(), ty }, &[]);
+        let new = graph.emit(Op::Unary(UnaryOp::Exp), &[w]);
+        graph.add_output(path, new, OutputKind::Update(w));
+    }
+    let followers = [("target".to_owned(), "online".to_owned())];
+    let held = hold(&graph, &BTreeSet::from(["online.w".to_owned()]), &followers);
+    let mut given: BTreeMap<String, Tensor> = ["online.w", "online_too.w", "target.w"]
+        .map(|path| (path.to_owned(), Tensor::from_f64(DType::F32, &[4], &[0.5; 4])))
+        .into();
+    given.insert(mask_path("online.w"), Tensor::from_f64(DType::Bool, &[4], &[1., 0., 0., 1.]));
+    let run = interpret::run(&held, &given).unwrap();
+    let zeros: Vec<_> = run.outputs().map(|(_, value)| value.to_f64().iter().filter(|x| **x == 0.0).count()).collect();
+    assert_eq!(zeros, [2, 0, 2]);
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl<'a> Programs<'a> {
         let project = self.project;
         let inference = |what: &str, make: Make<'_>| project.rounding((what, make, rows), &self.rounded);
         let mut graph = match &vacant.key().0 {
-            Purpose::Train(turn) => project.training(unit.train_steps(name, rows, &self.turns[*turn]))?,
+            Purpose::Train(turn) => project.training(unit.train_steps(name, rows, &self.turns[*turn]), self.recipe)?,
             Purpose::Indices => project.graph(unit.evaluate(name, rows))?,
             Purpose::Evaluate => inference("the evaluation", &|rows| unit.evaluate(name, rows))?,
             Purpose::Picture => inference("the pictures", &|rows| unit.pictures(name, rows))?,
@@ -166,7 +166,7 @@ impl<'a> Programs<'a> {
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
         }
         if matches!(vacant.key().0, Purpose::Train(_)) && !self.masked.is_empty() {
-            graph = nnc_opt::prune::hold(&graph, &self.masked);
+            graph = nnc_opt::prune::hold(&graph, &self.masked, &self.recipe.followers);
         }
         if self.fixed {
             graph = prune::specialised(&graph, store);

@@ -138,7 +138,7 @@ fn losses(example: &Example, project: &Project, recipe: &RecipeInfo) -> Vec<Loss
     let steps = recipe.steps.iter().map(|step| BTreeSet::from([step.name.clone()]));
     let steps = if recipe.steps.is_empty() { vec![BTreeSet::new()] } else { steps.collect() };
     let loss = |(name, due): (String, BTreeSet<String>)| {
-        let graph = project.training(project.unit.train_steps(&recipe.name, ROWS, &due)).unwrap();
+        let graph = project.training(project.unit.train_steps(&recipe.name, ROWS, &due), recipe).unwrap();
         loss_of(format!("{}, {}, {name}", example.file, recipe.name), &graph, &name)
     };
     recipe.losses().into_iter().zip(steps).map(loss).collect()

@@ -19,8 +19,8 @@ pub const SHARE: &str = "$pruned.share";
 const JUDGED: &str = "$pruned.";
 const VALUE: &str = ".value";
 
-/// The training step with its choice of masks; the graph itself if it makes none.
-pub fn with_choice(graph: &Graph) -> Graph {
+/// The training step with its choice of masks; the graph itself if it makes none. `followers` as for [`hold`].
+pub fn with_choice(graph: &Graph, followers: &[(String, String)]) -> Graph {
     let chosen: BTreeSet<String> =
         graph.outputs().iter().filter_map(|output| masked_parameter(&output.name)).map(str::to_owned).collect();
     let is_judged = |name: &str| name.starts_with(JUDGED);
@@ -45,5 +45,5 @@ pub fn with_choice(graph: &Graph) -> Graph {
             _ => drop(rewriter.copy(id)),
         }
     }
-    hold(&rewriter.finish_with(|output| !is_judged(&output.name)), &chosen)
+    hold(&rewriter.finish_with(|output| !is_judged(&output.name)), &chosen, followers)
 }

@@ -1,7 +1,7 @@
 //! `hold`: a training step that keeps pruned weights at zero.
 //!
 //! What the step writes to a masked parameter is `select(mask, new, 0)`, and so is what it writes to the weights that a
-//! running mean is made of. The mask is what the step writes to it, or else the state. Zeros add nothing to what the
+//! running mean is made of, and to those of a layer that follows the parameter's. The mask is what the step writes to it, or else the state. Zeros add nothing to what the
 //! step computes forward, so that nothing else changes.
 //!
 //! On entry a verified graph; on exit the same with masked updates. One that is masked already stays as it is.
@@ -11,28 +11,40 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{DType, Graph, Op, Output, OutputKind, TensorType};
 use std::collections::BTreeSet;
 
-/// The graph with the updates of these parameters masked.
-pub fn hold(graph: &Graph, masked: &BTreeSet<String>) -> Graph {
+/// The graph with the updates of these parameters masked; `followers` are paths of layers that follow others, and of these.
+pub fn hold(graph: &Graph, masked: &BTreeSet<String>, followers: &[(String, String)]) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
     for output in graph.outputs() {
-        if let Some(parameter) = written_parameter(output, masked) {
+        if let Some(parameter) = written_parameter(output, masked, followers) {
             mask(&mut rewriter, output, parameter);
         }
     }
     rewriter.finish()
 }
 
-/// The masked parameter that an output writes, itself or what it is the mean of.
-fn written_parameter<'m>(output: &Output, masked: &'m BTreeSet<String>) -> Option<&'m str> {
+/// The masked parameter that an output writes: itself, what it is the mean of, or what follows it.
+fn written_parameter<'m>(
+    output: &Output,
+    masked: &'m BTreeSet<String>,
+    followers: &[(String, String)],
+) -> Option<&'m str> {
     let OutputKind::Update(_) = output.kind else { return None };
     let name = output.name.as_str();
     let is_fast = |parameter: &String| {
         let path = name.strip_prefix("$optimizer.").and_then(|rest| rest.strip_suffix(".$fast"));
         path.is_some_and(|path| path == parameter || path.ends_with(&format!(".{parameter}")))
     };
-    masked.iter().find(|parameter| name == **parameter || is_fast(parameter)).map(String::as_str)
+    let follows = |parameter: &String| {
+        let rest = |(follower, leader): &(String, String)| {
+            let (own, led) = (name.strip_prefix(follower.as_str())?, parameter.strip_prefix(leader.as_str())?);
+            (own == led && own.starts_with(['.', '['])).then_some(())
+        };
+        followers.iter().any(|pair| rest(pair).is_some())
+    };
+    let is_written = |parameter: &&String| name == **parameter || is_fast(parameter) || follows(parameter);
+    masked.iter().find(is_written).map(String::as_str)
 }
 
 /// Puts the masked value in the place of what an output writes.

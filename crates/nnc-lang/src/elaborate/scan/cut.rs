@@ -25,7 +25,10 @@ impl Cut {
             let cut = Self::of(graph, &inside, stand_ins, ends);
             let known = inside.len();
             let grads = cut.nodes.iter().map(|&id| graph.node(id)).filter(|node| node.op == Op::Grad);
-            grads.for_each(|grad| inside.extend(between(graph, &grad.operands[1..], grad.operands[0])));
+            for grad in grads {
+                // Each by itself: one may follow from another.
+                grad.operands[1..].iter().for_each(|&wrt| inside.extend(between(graph, wrt, grad.operands[0])));
+            }
             if inside.len() == known {
                 return cut;
             }
@@ -99,11 +102,10 @@ fn dependents(graph: &Graph, begin: NodeId, of: &[ValueId]) -> BTreeSet<ValueId>
     depends
 }
 
-/// The values by way of which `to` follows from some values, `to` among them; these themselves are not.
-fn between(graph: &Graph, from: &[ValueId], to: ValueId) -> Vec<ValueId> {
-    let Some(first) = from.iter().map(|&value| graph.value(value).node).min() else { return vec![] };
-    let after = dependents(graph, first, from);
-    let is_way = |value: &ValueId| after.contains(value) && !from.contains(value);
+/// The values by way of which `to` follows from a value, `to` among them; that one itself is not.
+fn between(graph: &Graph, from: ValueId, to: ValueId) -> Vec<ValueId> {
+    let after = dependents(graph, graph.value(from).node, &[from]);
+    let is_way = |value: &ValueId| after.contains(value) && *value != from;
     let (mut open, mut found) = (vec![to], BTreeSet::new());
     while let Some(value) = open.pop() {
         if is_way(&value) && found.insert(value) {
