@@ -487,3 +487,41 @@ fn weights_of_16_bits_are_pruned_by_a_recipe() {
     let said = fails(&folder, &["check", "half.nn"]);
     assert!(said.contains("the weights here are floats of 16 bits"), "{said}");
 }
+
+#[test]
+fn what_follows_a_layer_has_its_zeros() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let source = "
+        data d { train: f32[16] = csv(\"d.csv\"); x: f32[16] = train }
+        model Net(x: f32[N, 16]) -> f32[N, 4] = x |> dense(16) |> relu |> dense(4)
+        train nets on d {
+            epochs = 1; batch = 2
+            layer net = Net()
+            layer target = Net() follows net
+            minimize mean((net(x) - target(x) - 1) ** 2) using sgd(lr=0.1)
+            answer of_net = net(x)
+            answer of_target = target(x)
+        }";
+    fs::write(folder.join("net.nn"), source).unwrap();
+    let row = |from: usize| (from..from + 16).map(|at| format!("{}", at % 7)).collect::<Vec<_>>().join(",");
+    fs::write(folder.join("d.csv"), format!("{}\n{}\n{}\n{}\n", row(0), row(2), row(3), row(5))).unwrap();
+    ok(folder, &["train", "net.nn", "--out", "run"]);
+    let told = ok(
+        folder,
+        &["prune", "net.nn", "--weights", "run/last.safetensors", "--sparsity", "0.5", "-o", "small.safetensors"],
+    );
+    assert_eq!(told.matches("has the zeros of what it follows").count(), 4, "{told}");
+    let answers = |weights: &str| {
+        ["of_net", "of_target"].map(|name| {
+            let line = ["run", "net.nn", "--weights", weights, "--answer", name, "--input", "x=d.csv", "--bind", "N=4"];
+            ok(folder, &line).replace(name, "answer")
+        })
+    };
+    let [net, target] = answers("small.safetensors");
+    assert_eq!(net, target);
+    assert_ne!(net, answers("run/last.safetensors")[0]);
+    ok(folder, &["train", "net.nn", "--init", "small.safetensors", "--out", "further"]);
+    let [net, target] = answers("further/last.safetensors");
+    assert_eq!(net, target, "zeros stay");
+}

@@ -45,6 +45,8 @@ pub struct Request {
 pub enum LeftAlone {
     /// It was not asked for.
     NotAsked,
+    /// It is of a layer that follows another one, whose zeros it has.
+    Follows,
     /// It has one axis or none: a bias, or a factor of channels.
     Vector,
     /// Rows of it are picked by number.
@@ -63,6 +65,7 @@ impl std::fmt::Display for LeftAlone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::NotAsked => "not asked for",
+            Self::Follows => "has the zeros of what it follows",
             Self::Vector => "a vector",
             Self::Table => "rows are picked by number",
             Self::NotMultiplied => "no factor of a product",
@@ -94,7 +97,7 @@ pub struct Row {
 pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Vec<Row>, DriverError> {
     let recipe = session.recipe();
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    prune_model(session.store_mut(), &graph, request)
+    prune_led(session.store_mut(), &graph, &recipe.followers, request)
 }
 
 /// As [`prune()`], of the weights in a store that a graph reads, as that of a model by itself: magnitudes need no data.
@@ -102,11 +105,25 @@ pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) ->
 /// # Errors
 /// [`DriverError::Usage`] for a path that names nothing, or when nothing may be pruned. Then nothing was changed.
 pub fn prune_model(store: &mut Store, graph: &Graph, request: &Request) -> Result<Vec<Row>, DriverError> {
+    prune_led(store, graph, &[], request)
+}
+
+/// As [`prune_model`], with the paths of layers that follow others, and of these.
+fn prune_led(
+    store: &mut Store,
+    graph: &Graph,
+    followers: &[(String, String)],
+    request: &Request,
+) -> Result<Vec<Row>, DriverError> {
     let (uses, parameters) = (prune::uses(graph), parameters(graph));
     check_over(&request.over, &parameters)?;
     let judged = |path: &String| {
         let entry = store.get(path)?;
-        Some((path.clone(), judge(path, entry, uses.get(path).copied(), request)))
+        let verdict = match leader(followers, path) {
+            Some(_) => Err(LeftAlone::Follows),
+            None => judge(path, entry, uses.get(path).copied(), request),
+        };
+        Some((path.clone(), verdict))
     };
     let judged: Vec<(String, Result<usize, LeftAlone>)> = parameters.iter().filter_map(judged).collect();
     let chosen: Vec<(&String, usize)> =
@@ -118,6 +135,8 @@ pub fn prune_model(store: &mut Store, graph: &Graph, request: &Request) -> Resul
     let masks = prune::kept(&weights, request.sparsity, request.block, request.scope);
     for ((path, _), mask) in chosen.iter().zip(&masks) {
         apply(store, path, mask);
+        let following = parameters.iter().filter(|other| leader(followers, other).as_ref() == Some(*path));
+        following.for_each(|other| zero(store, other, mask));
     }
     Ok(judged.into_iter().filter_map(|(path, verdict)| row(store, path, verdict)).collect())
 }
@@ -191,19 +210,31 @@ fn weight(store: &Store, path: &str, outputs: usize) -> Option<Weight> {
     Some(Weight { values: tensor.to_f64(), dims: tensor.dims().to_vec(), outputs })
 }
 
+/// The parameter that one follows.
+fn leader(followers: &[(String, String)], path: &str) -> Option<String> {
+    let (follower, leader) = followers.iter().find(|(follower, _)| covers(follower, path))?;
+    Some(format!("{leader}{}", path.strip_prefix(follower.as_str())?))
+}
+
 /// Zeroes what a mask does not keep, and puts the mask beside the weight.
 fn apply(store: &mut Store, path: &str, kept: &[bool]) {
+    zero(store, path, kept);
+    let Some(ty) = store.get(path).map(|entry| entry.ty.clone()) else { return };
+    let mask: Vec<u8> = kept.iter().map(|&kept| u8::from(kept)).collect();
+    let mask = Tensor::from_bytes(DType::Bool, &ty.shape.sizes(), mask).expect("a byte for each element");
+    store.insert(&mask_path(path), &mask);
+}
+
+/// Zeroes what a mask does not keep.
+fn zero(store: &mut Store, path: &str, kept: &[bool]) {
     let Some(tensor) = store.tensor(path) else { return };
     let size = tensor.dtype().size();
     let mut bytes = tensor.bytes().to_vec();
     for (element, _) in bytes.chunks_exact_mut(size).zip(kept).filter(|(_, kept)| !**kept) {
         element.fill(0);
     }
-    let mask: Vec<u8> = kept.iter().map(|&kept| u8::from(kept)).collect();
     let pruned = Tensor::from_bytes(tensor.dtype(), tensor.dims(), bytes).expect("as many bytes as before");
     store.insert(path, &pruned);
-    let mask = Tensor::from_bytes(DType::Bool, tensor.dims(), mask).expect("a byte for each element");
-    store.insert(&mask_path(path), &mask);
 }
 
 fn row(store: &Store, path: String, verdict: Result<usize, LeftAlone>) -> Option<Row> {
