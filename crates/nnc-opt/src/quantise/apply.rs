@@ -327,7 +327,7 @@ impl Pass<'_> {
             let (product, added) = (old.definition(result), old.definition(added));
             let is_bias =
                 matches!(&added.op, Op::Broadcast { axes, .. } if axes[..] == [result_channels(old, product)]);
-            is_bias.then_some((product, *shift, added.operands[0]))
+            is_bias.then(|| (product, *shift, added.operands[0]))
         });
         let Some((product, [y, shift], bias)) = shifted else { return false };
         let bias = self.rewriter.value(bias);
