@@ -681,3 +681,31 @@ fn shifts_are_added_once() {
         reads_bias && wide.iter().filter(|(_, node)| shifted.ty(node.results[0]).shape.sizes() == [4, 16]).count() == 1
     );
 }
+
+/// What is added to shifted results may be a leaf: an input, a parameter of their own shape, a constant.
+#[test]
+fn what_is_added_to_shifted_results_may_be_no_bias() {
+    let mut graph = Graph::new("residual");
+    let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 32]) }, &[]);
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&[32, 32]) }, &[]);
+    let own = graph.emit(Op::Param { path: "own".to_owned(), ty: ty(&[4, 32]) }, &[]);
+    let product = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    let sum = graph.emit(Op::Binary(BinaryOp::Add), &[product, x]);
+    let again = graph.emit(Op::Binary(BinaryOp::Add), &[own, product]);
+    graph.add_output("y", sum, OutputKind::Result);
+    graph.add_output("z", again, OutputKind::Result);
+    let mut given = given(&graph);
+    let (layers, made) = rounded(&graph, &given);
+    given.extend(made);
+    given.insert(shifts_path("w"), Tensor::from_f64(DType::F32, &[32], &[2.0; 32]));
+    let plain = quantise(&graph, &layers);
+    let layers: Vec<Layer> = layers.into_iter().map(|layer| Layer { is_shifted: true, ..layer }).collect();
+    let shifted = quantise(&graph, &layers);
+    verify::verify(&shifted).unwrap();
+    let (wanted, found) = (interpret::run(&plain, &given).unwrap(), interpret::run(&shifted, &given).unwrap());
+    for ((_, wanted), (_, found)) in wanted.outputs().zip(found.outputs()) {
+        for (wanted, found) in wanted.to_f64().iter().zip(found.to_f64()) {
+            assert!((wanted + 2.0 - found).abs() < 1e-4, "{wanted} became {found}");
+        }
+    }
+}

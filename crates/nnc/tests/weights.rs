@@ -286,6 +286,15 @@ fn a_layer_that_follows_begins_as_what_it_follows_and_goes_on_from_a_checkpoint(
         tensors.retain(|path, _| !path.starts_with("target"));
     };
     common::altered(folder, "apart/last.safetensors", "part.safetensors", lacking);
+    let theirs = |tensors: &mut std::collections::BTreeMap<String, common::Stored>| {
+        let kept = std::mem::take(tensors).into_iter().filter(|(path, _)| !path.starts_with('$'));
+        tensors.extend(kept.map(|(path, tensor)| (path.replace(".w", ".weight").replace(".b", ".bias"), tensor)));
+        let turned = tensors.values_mut().filter(|tensor| tensor.dims.len() == 2);
+        turned.for_each(|tensor| tensor.dims.reverse());
+    };
+    common::altered(folder, "apart/last.safetensors", "theirs.safetensors", theirs);
+    let [_, named] = following(folder, "named", &["--init", "theirs.safetensors", "--set", "epochs=1"]);
+    assert_eq!(named, kept, "the file has it by names of its own");
     let [again, begun] = following(folder, "lacking", &["--init", "part.safetensors", "--set", "epochs=1"]);
     assert_eq!(again.replace("of_net", "of_target"), begun, "the file lacks it");
     assert_eq!(again, net);

@@ -160,9 +160,11 @@ impl<'a> Session<'a> {
         let known =
             |path: &String| weights.get(path).map(Tensor::ty) == self.store.get(path).map(|entry| entry.ty.clone());
         self.untaught.retain(|path| !known(path));
-        let begun = follow::begin(&recipe.followers, &mut self.store, |path| weights.contains_key(path));
-        let has_begun =
-            |mismatch: &Mismatch| matches!(mismatch, Mismatch::Missing { path, .. } if begun.contains(path));
+        let is_missing =
+            |mismatch: &Mismatch, wanted: &str| matches!(mismatch, Mismatch::Missing { path, .. } if path == wanted);
+        let is_there = |path: &str| mismatches.iter().all(|mismatch| !is_missing(mismatch, path));
+        let begun = follow::begin(&recipe.followers, &mut self.store, is_there);
+        let has_begun = |mismatch: &Mismatch| begun.iter().any(|path| is_missing(mismatch, path));
         mismatches.retain(|mismatch| !self.is_spare(mismatch) && !has_begun(mismatch));
         mismatches
     }
