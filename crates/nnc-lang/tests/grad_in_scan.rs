@@ -1,5 +1,5 @@
-//! A derivative in the body of a `scan` is that of the same loop unrolled, whatever it is taken by: what is carried, what
-//! is walked, a tensor or a parameter from outside, also where the way to it was computed before the loop.
+//! A derivative in the body of a `scan` is that of the same loop unrolled, whatever it is taken by: what is carried,
+//! what is walked, a tensor or a parameter from outside, also where the way to it was computed before the loop.
 
 mod common;
 

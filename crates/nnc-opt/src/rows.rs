@@ -7,10 +7,10 @@
 //!
 //! The analysis follows where the rows lie: along one axis of a value, `inner` neighbouring places of it for each row,
 //! as `[N, T]` has them after it was flattened. It looks at the program for `n` and for `n + 1` rows side by side, so
-//! that it knows axes of rows from others of their size, and sees constants that are made of `N`, unless these are alike
-//! for `n` and `n + 1`, as `N / 4` may be. What is repeated for each row is the same in all of them, so that a part of it
-//! depends on none. A number that is drawn is as independent as its place. What it cannot follow counts as mixed. Cost: linear in the nodes, but for loops, whose bodies are gone through until what they carry
-//! stays.
+//! that it knows axes of rows from others of their size, and sees constants that are made of `N`, unless these are
+//! alike for `n` and `n + 1`, as `N / 4` may be. What is repeated for each row is the same in all of them, so that a
+//! part of it depends on none. A number that is drawn is as independent as its place. What it cannot follow counts as
+//! mixed. Cost: linear in the nodes, but for loops, whose bodies are gone through until what they carry stays.
 
 use crate::grad;
 use nnc_graph::{Dim, Graph, Node, NodeId, Op, Origin, OutputKind, Scan, Shape, SliceRange, TensorType};

@@ -42,6 +42,25 @@ fn a_held_step_writes_zeros_where_the_mask_does_not_hold() {
 }
 
 #[test]
+fn a_mean_is_that_of_its_own_parameter() {
+    let mut graph = Graph::new("step");
+    let ty = || TensorType::new(DType::F32, Shape::of(&[4]));
+    for path in ["a.w", "big.a.w"] {
+        let w = graph.emit(Op::Param { path: path.to_owned(), ty: ty() }, &[]);
+        for step in ["", "first."] {
+            let path = format!("$optimizer.{step}{path}.$fast");
+            let fast = graph.emit(Op::State { path: path.clone(), ty: ty() }, &[]);
+            let new = graph.emit(Op::Binary(BinaryOp::Add), &[w, fast]);
+            graph.add_output(&path, new, OutputKind::Update(fast));
+        }
+    }
+    let held = hold(&graph, &BTreeSet::from(["a.w".to_owned()]), &[]);
+    nnc_graph::verify::verify(&held).unwrap();
+    let masks = held.outputs().iter().map(|output| matches!(held.definition(output.value).op, Op::Select));
+    assert_eq!(masks.collect::<Vec<_>>(), [true, true, false, false]);
+}
+
+#[test]
 fn what_follows_a_pruned_layer_has_its_zeros() {
     let mut graph = Graph::new("step");
     for path in ["online.w", "online_too.w", "target.w"] {

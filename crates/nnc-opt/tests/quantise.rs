@@ -637,7 +637,8 @@ fn sums_of_data_stay_exact() {
     assert_eq!(wanted, found);
 }
 
-/// What is added to the results of a product is added to its bias where it has one, and to the results where it has none.
+/// What is added to the results of a product is added to its bias where it has one, and to the results where it has
+/// none.
 #[test]
 fn shifts_are_added_once() {
     let graph = network();

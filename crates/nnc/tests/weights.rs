@@ -243,8 +243,8 @@ fn the_transfer_example_learns_on_features_of_another_task() {
     assert!(report["test"]["accuracy"].as_f64().unwrap() > 0.4, "{report}");
 }
 
-/// `follow.nn` whose layer `target` follows `net`, which begins with a file, trained with `words`; the weights of both in
-/// the end, as their answers to the same row.
+/// `follow.nn` whose layer `target` follows `net`, which begins with a file, trained with `words`; the weights of both
+/// in the end, as their answers to the same row.
 fn following(folder: &Path, run: &str, words: &[&str]) -> [String; 2] {
     ok(folder, &[&["train", "follow.nn", "--out", run], words].concat());
     let weights = format!("{run}/last.safetensors");

@@ -249,8 +249,8 @@ pub fn masked(store: &Store) -> BTreeSet<String> {
     store.iter().filter_map(|(path, _)| masked_parameter(path)).map(str::to_owned).collect()
 }
 
-/// Takes masks of a file into a store that has the weights already, and zeroes what they do not keep. Of weights that the
-/// file has without a mask, one that the store has keeps all: they are others than those that it was for.
+/// Takes masks of a file into a store that has the weights already, and zeroes what they do not keep. Of weights that
+/// the file has without a mask, one that the store has keeps all: they are others than those that it was for.
 ///
 /// # Errors
 /// What is wrong with a mask, in words: it fits no parameter of the store, or not its shape.

@@ -1,6 +1,7 @@
 //! Quantised weights in a file: of each layer its weights (`NAME.q8`, i8), its scales (`NAME.scale`), what is added to
-//! its results (`NAME.shift`, where there are examples to find it by) and the range of its activations (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for
-//! what they are sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
+//! its results (`NAME.shift`, where there are examples to find it by) and the range of its activations
+//! (`$quantised.NAME`: the scale, and 1 if there are negative ones; the same two numbers once more for what they are
+//! sums of, where that is quantised) with what these were computed by (`$looked.NAME`, i64:
 //! [`crate::quantise::looked`]), beside the floats that are left.
 
 use crate::checkpoint;

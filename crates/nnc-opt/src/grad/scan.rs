@@ -350,8 +350,8 @@ impl<'s> Plan<'s> {
         next
     }
 
-    /// An accumulator with a step's share. One that is 0 but for a part, as that of a value which each step reads one row
-    /// of, is added where that part is: the rest is not touched.
+    /// An accumulator with a step's share. One that is 0 but for a part, as that of a value which each step reads one
+    /// row of, is added where that part is: the rest is not touched.
     fn added(
         &self,
         body: &mut Graph,
@@ -360,17 +360,18 @@ impl<'s> Plan<'s> {
     ) -> ValueId {
         let node = self.step.graph.definition(share);
         let is_of_zeros = |at: usize| number(&self.step.graph, node.operands[at]) == Some(0.0);
-        let operands: Vec<ValueId> = node.operands.iter().filter_map(|operand| map.get(operand).copied()).collect();
+        let operand = |at: usize| map[&node.operands[at]];
+        let starts = || (2..node.operands.len()).map(operand);
         match &node.op {
             Op::DynamicUpdate { axes } if is_of_zeros(0) => {
-                let shape = body.ty(operands[1]).shape.clone();
-                let part = axes.iter().zip(&operands[2..]).fold(so_far, |part, (&axis, &start)| {
+                let shape = body.ty(operand(1)).shape.clone();
+                let part = axes.iter().zip(starts()).fold(so_far, |part, (&axis, start)| {
                     body.emit(Op::DynamicSlice { axis, size: shape[axis].clone() }, &[part, start])
                 });
-                let part = Builder::new(body).add(part, operands[1]);
-                body.emit(node.op.clone(), &[&[so_far, part], &operands[2..]].concat())
+                let part = Builder::new(body).add(part, operand(1));
+                body.emit(node.op.clone(), &[so_far, part].into_iter().chain(starts()).collect::<Vec<_>>())
             }
-            Op::ScatterAdd { .. } if is_of_zeros(0) => body.emit(node.op.clone(), &[so_far, operands[1], operands[2]]),
+            Op::ScatterAdd { .. } if is_of_zeros(0) => body.emit(node.op.clone(), &[so_far, operand(1), operand(2)]),
             _ => Builder::new(body).add(so_far, map[&share]),
         }
     }

@@ -1,8 +1,8 @@
 //! `hold`: a training step that keeps pruned weights at zero.
 //!
 //! What the step writes to a masked parameter is `select(mask, new, 0)`, and so is what it writes to the weights that a
-//! running mean is made of, and to those of a layer that follows the parameter's. The mask is what the step writes to it, or else the state. Zeros add nothing to what the
-//! step computes forward, so that nothing else changes.
+//! running mean is made of, and to those of a layer that follows the parameter's. The mask is what the step writes to
+//! it, or else the state. Zeros add nothing to what the step computes forward, so that nothing else changes.
 //!
 //! On entry a verified graph; on exit the same with masked updates. One that is masked already stays as it is.
 
@@ -11,13 +11,15 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{DType, Graph, Op, Output, OutputKind, TensorType};
 use std::collections::BTreeSet;
 
-/// The graph with the updates of these parameters masked; `followers` are paths of layers that follow others, and of these.
+/// The graph with the updates of these parameters masked; `followers` are paths of layers that follow others, and of
+/// these.
 pub fn hold(graph: &Graph, masked: &BTreeSet<String>, followers: &[(String, String)]) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
+    let parameters: BTreeSet<&str> = graph.nodes().filter_map(|(_, node)| parameter(&node.op)).collect();
     for output in graph.outputs() {
-        if let Some(parameter) = written_parameter(output, masked, followers) {
+        if let Some(parameter) = written_parameter(output, (masked, &parameters), followers) {
             mask(&mut rewriter, output, parameter);
         }
     }
@@ -27,15 +29,17 @@ pub fn hold(graph: &Graph, masked: &BTreeSet<String>, followers: &[(String, Stri
 /// The masked parameter that an output writes: itself, what it is the mean of, or what follows it.
 fn written_parameter<'m>(
     output: &Output,
-    masked: &'m BTreeSet<String>,
+    (masked, parameters): (&'m BTreeSet<String>, &BTreeSet<&str>),
     followers: &[(String, String)],
 ) -> Option<&'m str> {
     let OutputKind::Update(_) = output.kind else { return None };
     let name = output.name.as_str();
-    let is_fast = |parameter: &String| {
-        let path = name.strip_prefix("$optimizer.").and_then(|rest| rest.strip_suffix(".$fast"));
-        path.is_some_and(|path| path == parameter || path.ends_with(&format!(".{parameter}")))
-    };
+    // Behind the name of a step, if there is one; of two parameters that end alike it is the longer one's.
+    let of_mean = name.strip_prefix("$optimizer.").and_then(|rest| rest.strip_suffix(".$fast")).and_then(|path| {
+        let ends = |parameter: &&&str| path == **parameter || path.ends_with(&format!(".{parameter}"));
+        parameters.iter().filter(ends).max_by_key(|parameter| parameter.len())
+    });
+    let is_fast = |parameter: &String| of_mean.is_some_and(|path| *path == parameter.as_str());
     let follows = |parameter: &String| {
         let rest = |(follower, leader): &(String, String)| {
             let (own, led) = (name.strip_prefix(follower.as_str())?, parameter.strip_prefix(leader.as_str())?);
@@ -45,6 +49,14 @@ fn written_parameter<'m>(
     };
     let is_written = |parameter: &&String| name == **parameter || is_fast(parameter) || follows(parameter);
     masked.iter().find(is_written).map(String::as_str)
+}
+
+/// The path of a parameter.
+fn parameter(op: &Op) -> Option<&str> {
+    match op {
+        Op::Param { path, .. } => Some(path),
+        _ => None,
+    }
 }
 
 /// Puts the masked value in the place of what an output writes.

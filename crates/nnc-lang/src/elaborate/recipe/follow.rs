@@ -2,13 +2,13 @@
 //!
 //! Target networks, teachers and encoders of keys are such (V. Mnih and others, "Human-level control through deep
 //! reinforcement learning", Nature 2015, with `every`; T. P. Lillicrap and others, "Continuous control with deep
-//! reinforcement learning", ICLR 2016, with `rate`; A. Tarvainen, H. Valpola, "Mean teachers", NeurIPS 2017; J.-B. Grill
-//! and others, "Bootstrap Your Own Latent", NeurIPS 2020).
+//! reinforcement learning", ICLR 2016, with `rate`; A. Tarvainen, H. Valpola, "Mean teachers", NeurIPS 2017; J.-B.
+//! Grill and others, "Bootstrap Your Own Latent", NeurIPS 2020).
 //!
 //! It is frozen, so that it is computed as outside of training and no gradient is derived by what it owns. At the end
-//! of each iteration, or of each so-manieth, its parameters go a part of the way to what those of the other are then. Its
-//! states become the other's, as those of a normalisation are running means already. A training starts with it being what it follows, which
-//! whoever holds the tensors sees to ([`super::RecipeInfo::followers`]).
+//! of each iteration, or of each so-manieth, its parameters go a part of the way to what those of the other are then.
+//! Its states become the other's, as those of a normalisation are running means already. A training starts with it
+//! being what it follows, which whoever holds the tensors sees to ([`super::RecipeInfo::followers`]).
 
 use super::build::Builder;
 use super::minimize::{choose, covers};

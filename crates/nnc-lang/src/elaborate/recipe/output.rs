@@ -1,7 +1,8 @@
 //! The finished graphs: what a recipe puts out, and what that needs.
 //!
-//! Every update of a training step is guarded: it takes place only when the loss is finite, and every score that weights are
-//! pruned by, so that a step with a NaN leaves everything as it was. What a `step` changed is guarded by the step itself.
+//! Every update of a training step is guarded: it takes place only when the loss is finite, and every score that
+//! weights are pruned by, so that a step with a NaN leaves everything as it was. What a `step` changed is guarded by
+//! the step itself.
 
 use super::METRIC_PREFIX;
 use super::build::Builder;

@@ -2,11 +2,11 @@
 //! training.
 //!
 //! Beside each weight that may go lies a mask, a state at `$prune.PATH.mask`. In every `every`-th iteration masks are
-//! chosen anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, of equal ones
-//! the first, so many that the sparsity is what it should be then. What went stays away. Where a score of what is left is
-//! no finite number the whole step changes nothing, and the output `$prune.unjudged` counts them. In the other iterations nothing of the choice is
-//! in the program. What a step writes to a weight is 0 where the mask does not hold: that is a pass of
-//! `nnc_opt::prune`.
+//! chosen anew: all weights of a scope are judged by a function of `.nn`, and those of the lowest scores go, of equal
+//! ones the first, so many that the sparsity is what it should be then. What went stays away. Where a score of what is
+//! left is no finite number the whole step changes nothing, and the output `$prune.unjudged` counts them. In the other
+//! iterations nothing of the choice is in the program. What a step writes to a weight is 0 where the mask does not
+//! hold: that is a pass of `nnc_opt::prune`.
 //!
 //! A function that reads the score from before keeps it in a state, `$prune.PATH.score`.
 //!
