@@ -19,7 +19,7 @@ pub const SHARE: &str = "$pruned.share";
 const JUDGED: &str = "$pruned.";
 const VALUE: &str = ".value";
 
-/// The training step with its choice of masks; the graph itself if it makes none. `followers` as for [`hold`].
+/// The training step with its choice of masks; the graph itself if it makes none. `followers` as for [`hold()`].
 pub fn with_choice(graph: &Graph, followers: &[(String, String)]) -> Graph {
     let chosen: BTreeSet<String> =
         graph.outputs().iter().filter_map(|output| masked_parameter(&output.name)).map(str::to_owned).collect();
