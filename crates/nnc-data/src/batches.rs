@@ -134,10 +134,11 @@ fn empty_batch(table: &Table, rows: usize) -> Batch {
 /// What random numbers of each place of an order are keyed by, of a table of so many rows: [`Batch::draws`].
 fn draws(order: &[u64], rows: usize) -> Vec<u64> {
     let mut is_known = vec![false; rows];
-    let first = |row: u64| !std::mem::replace(&mut is_known[row as usize], true);
-    let are_first: Vec<bool> = order.iter().copied().map(first).collect();
-    let places = order.iter().zip(are_first).enumerate();
-    places.map(|(place, (&row, is_first))| if is_first { row } else { (rows + place) as u64 }).collect()
+    let draw = |(place, &row): (usize, &u64)| match std::mem::replace(&mut is_known[row as usize], true) {
+        false => row,
+        true => (rows + place) as u64,
+    };
+    order.iter().enumerate().map(draw).collect()
 }
 
 /// The work of the thread.

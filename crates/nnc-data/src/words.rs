@@ -162,11 +162,10 @@ fn number_field(texts: &Texts<'_>, lines: &[u64], vocabulary: &Vocabulary) -> Re
     let rows = texts.rows.len();
     let mut remarks = Vec::new();
     if cut > 0 {
-        let which = match rows {
-            1 => "the text has".to_owned(),
-            _ => format!("{cut} of {rows} texts have"),
+        let (which, were) = match rows {
+            1 => ("the text has".to_owned(), "was"),
+            _ => (format!("{cut} of {rows} texts have"), "were"),
         };
-        let were = if rows == 1 { "was" } else { "were" };
         remarks.push(format!("{}: {which} more than {length} {units}, and {were} cut", path.display()));
     }
     if unknown > 0 {

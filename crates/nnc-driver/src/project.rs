@@ -363,7 +363,7 @@ impl Project {
     pub fn training(&self, graph: Result<Graph, Vec<Diagnostic>>, recipe: &RecipeInfo) -> Result<Graph, DriverError> {
         let graph = self.graph(graph)?;
         let rounded = if self.unit.rounded.is_empty() { graph } else { quantise::fake_quantise(&graph) };
-        Ok(prune::with_choice(&rounded, &recipe.followers))
+        Ok(prune::with_choice(&rounded, &|path| recipe.leader(path)))
     }
 
     /// Whether its weights are all floats, which alone are trained.

@@ -51,7 +51,7 @@ fn given(unit: &Unit) -> Tensors {
 
 /// Does a step; gives how many scores were no numbers.
 fn step(unit: &Unit, given: &mut Tensors) -> f64 {
-    let graph = with_choice(&unit.train_step("Net", 2).unwrap(), &[]);
+    let graph = with_choice(&unit.train_step("Net", 2).unwrap(), &|_| None);
     verify::verify(&graph).unwrap();
     let graph = grad::expand(&graph);
     let run = interpret::run(&graph, given).unwrap();

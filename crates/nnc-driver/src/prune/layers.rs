@@ -21,7 +21,7 @@ pub fn masks<'p>(
         let is_there = |source: &&Source| source.terms.iter().all(|term| tensors.contains_key(&term.name));
         let source = sources.iter().find(is_there)?;
         let is_pruned = source.terms.iter().all(|term| known.contains_key(&term.name));
-        let mask = if is_pruned { made(source, &known).ok()? } else { return None };
+        let mask = is_pruned.then(|| made(source, &known).ok())??;
         Some((mask_path(path), mask.into_tensor().into_owned()))
     };
     if known.is_empty() { Vec::new() } else { paths.filter_map(mask).collect() }

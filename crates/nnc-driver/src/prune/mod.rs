@@ -97,7 +97,7 @@ pub struct Row {
 pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) -> Result<Vec<Row>, DriverError> {
     let recipe = session.recipe();
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    prune_led(session.store_mut(), &graph, &recipe.followers, request)
+    prune_led(session.store_mut(), &graph, &|path| recipe.leader(path), request)
 }
 
 /// As [`prune()`], of the weights in a store that a graph reads, as that of a model by itself: magnitudes need no data.
@@ -105,21 +105,21 @@ pub fn prune(session: &mut Session<'_>, project: &Project, request: &Request) ->
 /// # Errors
 /// [`DriverError::Usage`] for a path that names nothing, or when nothing may be pruned. Then nothing was changed.
 pub fn prune_model(store: &mut Store, graph: &Graph, request: &Request) -> Result<Vec<Row>, DriverError> {
-    prune_led(store, graph, &[], request)
+    prune_led(store, graph, &|_| None, request)
 }
 
-/// As [`prune_model`], with the paths of layers that follow others, and of these.
+/// As [`prune_model`], where a parameter may follow another one, which `leader` tells.
 fn prune_led(
     store: &mut Store,
     graph: &Graph,
-    followers: &[(String, String)],
+    leader: &dyn Fn(&str) -> Option<String>,
     request: &Request,
 ) -> Result<Vec<Row>, DriverError> {
     let (uses, parameters) = (prune::uses(graph), parameters(graph));
     check_over(&request.over, &parameters)?;
     let judged = |path: &String| {
         let entry = store.get(path)?;
-        let verdict = match leader(followers, path) {
+        let verdict = match leader(path) {
             Some(_) => Err(LeftAlone::Follows),
             None => judge(path, entry, uses.get(path).copied(), request),
         };
@@ -135,7 +135,7 @@ fn prune_led(
     let masks = prune::kept(&weights, request.sparsity, request.block, request.scope);
     for ((path, _), mask) in chosen.iter().zip(&masks) {
         apply(store, path, mask);
-        let following = parameters.iter().filter(|other| leader(followers, other).as_ref() == Some(*path));
+        let following = parameters.iter().filter(|other| leader(other).as_ref() == Some(*path));
         following.for_each(|other| zero(store, other, mask));
     }
     Ok(judged.into_iter().filter_map(|(path, verdict)| row(store, path, verdict)).collect())
@@ -208,12 +208,6 @@ fn nothing_to_prune(judged: &[(String, Result<usize, LeftAlone>)]) -> String {
 fn weight(store: &Store, path: &str, outputs: usize) -> Option<Weight> {
     let tensor = store.tensor(path)?;
     Some(Weight { values: tensor.to_f64(), dims: tensor.dims().to_vec(), outputs })
-}
-
-/// The parameter that one follows.
-fn leader(followers: &[(String, String)], path: &str) -> Option<String> {
-    let (follower, leader) = followers.iter().find(|(follower, _)| covers(follower, path))?;
-    Some(format!("{leader}{}", path.strip_prefix(follower.as_str())?))
 }
 
 /// Zeroes what a mask does not keep, and puts the mask beside the weight.

@@ -125,8 +125,14 @@ impl Candidates {
         Ok(())
     }
 
-    /// Finds what is to be added to the results of the chosen products, by so many examples, unless these are too few
-    /// or ranges are those of a training, which saw the rounding. `store` has all that the program reads.
+    /// Whether so many examples are enough to find by what is to be added to results, and ranges not those of a training,
+    /// which saw the rounding.
+    pub fn may_be_shifted(&self, count: usize) -> bool {
+        self.calibrated_on.is_some() && count >= shifts::LEAST_EXAMPLES
+    }
+
+    /// Finds what is to be added to the results of the chosen products, by so many examples, if it
+    /// [may be](Self::may_be_shifted). `store` has all that the program reads.
     ///
     /// # Errors
     /// What cannot be compiled or run.
@@ -135,7 +141,7 @@ impl Candidates {
         (compiler, store): (&Compiler, &Store),
         (examples, count): (&mut dyn Examples, usize),
     ) -> Result<(), DriverError> {
-        if self.calibrated_on.is_none() || count < shifts::LEAST_EXAMPLES {
+        if !self.may_be_shifted(count) {
             return Ok(());
         }
         let mut store = self.beside(store);

@@ -73,9 +73,12 @@ impl Trial<'_> {
     ) -> Result<(), DriverError> {
         let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, self.rows(dataset)))?;
         let count = examples.count();
+        if !candidates.may_be_shifted(count) {
+            return Ok(());
+        }
         let before = self.movement(candidates, dataset)?;
         candidates.shift((self.compiler, &self.floats()), (&mut examples, count))?;
-        if candidates.are_shifted() && self.movement(candidates, dataset)? > before {
+        if self.movement(candidates, dataset)? > before {
             candidates.without_shifts();
         }
         Ok(())

@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
     pub fn new(project: &'a Project, recipe: &'a str, compiler: Compiler, seed: i64) -> Result<Self, DriverError> {
         let mut session = Self::without_files(project, recipe, compiler, seed)?;
         pretrained::load_into(project, &session.recipe().pretrained, &mut session.store)?;
-        follow::begin(&session.recipe().followers, &mut session.store, |_| false);
+        follow::begin(session.recipe(), &mut session.store, |_| false);
         session.programs.masked = prune::masked(&session.store);
         Ok(session)
     }
@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         let is_missing =
             |mismatch: &Mismatch, wanted: &str| matches!(mismatch, Mismatch::Missing { path, .. } if path == wanted);
         let is_there = |path: &str| mismatches.iter().all(|mismatch| !is_missing(mismatch, path));
-        let begun = follow::begin(&recipe.followers, &mut self.store, is_there);
+        let begun = follow::begin(recipe, &mut self.store, is_there);
         let has_begun = |mismatch: &Mismatch| begun.iter().any(|path| is_missing(mismatch, path));
         mismatches.retain(|mismatch| !self.is_spare(mismatch) && !has_begun(mismatch));
         mismatches

@@ -166,7 +166,7 @@ impl<'a> Programs<'a> {
                 .ok_or_else(|| DriverError::Internal("no index comes from data".to_owned()))?;
         }
         if matches!(vacant.key().0, Purpose::Train(_)) && !self.masked.is_empty() {
-            graph = nnc_opt::prune::hold(&graph, &self.masked, &self.recipe.followers);
+            graph = nnc_opt::prune::hold(&graph, &self.masked, &|path| self.recipe.leader(path));
         }
         if self.fixed {
             graph = prune::specialised(&graph, store);

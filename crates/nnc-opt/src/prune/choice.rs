@@ -19,8 +19,8 @@ pub const SHARE: &str = "$pruned.share";
 const JUDGED: &str = "$pruned.";
 const VALUE: &str = ".value";
 
-/// The training step with its choice of masks; the graph itself if it makes none. `followers` as for [`hold()`].
-pub fn with_choice(graph: &Graph, followers: &[(String, String)]) -> Graph {
+/// The training step with its choice of masks; the graph itself if it makes none. `leader` as for [`hold()`].
+pub fn with_choice(graph: &Graph, leader: &dyn Fn(&str) -> Option<String>) -> Graph {
     let chosen: BTreeSet<String> =
         graph.outputs().iter().filter_map(|output| masked_parameter(&output.name)).map(str::to_owned).collect();
     let is_judged = |name: &str| name.starts_with(JUDGED);
@@ -45,5 +45,5 @@ pub fn with_choice(graph: &Graph, followers: &[(String, String)]) -> Graph {
             _ => drop(rewriter.copy(id)),
         }
     }
-    hold(&rewriter.finish_with(|output| !is_judged(&output.name)), &chosen, followers)
+    hold(&rewriter.finish_with(|output| !is_judged(&output.name)), &chosen, leader)
 }

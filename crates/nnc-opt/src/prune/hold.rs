@@ -11,15 +11,14 @@ use crate::rewrite::{Fuel, Rewriter};
 use nnc_graph::{DType, Graph, Op, Output, OutputKind, TensorType};
 use std::collections::BTreeSet;
 
-/// The graph with the updates of these parameters masked; `followers` are paths of layers that follow others, and of
-/// these.
-pub fn hold(graph: &Graph, masked: &BTreeSet<String>, followers: &[(String, String)]) -> Graph {
+/// The graph with the updates of these parameters masked; `leader` tells the parameter that one follows, if it does.
+pub fn hold(graph: &Graph, masked: &BTreeSet<String>, leader: &dyn Fn(&str) -> Option<String>) -> Graph {
     let mut unlimited = Fuel::new(None);
     let mut rewriter = Rewriter::new(graph, &mut unlimited);
     graph.nodes().for_each(|(id, _)| drop(rewriter.copy(id)));
     let parameters: BTreeSet<&str> = graph.nodes().filter_map(|(_, node)| parameter(&node.op)).collect();
     for output in graph.outputs() {
-        if let Some(parameter) = written_parameter(output, (masked, &parameters), followers) {
+        if let Some(parameter) = written_parameter(output, (masked, &parameters), leader) {
             mask(&mut rewriter, output, parameter);
         }
     }
@@ -30,7 +29,7 @@ pub fn hold(graph: &Graph, masked: &BTreeSet<String>, followers: &[(String, Stri
 fn written_parameter<'m>(
     output: &Output,
     (masked, parameters): (&'m BTreeSet<String>, &BTreeSet<&str>),
-    followers: &[(String, String)],
+    leader: &dyn Fn(&str) -> Option<String>,
 ) -> Option<&'m str> {
     let OutputKind::Update(_) = output.kind else { return None };
     let name = output.name.as_str();
@@ -40,14 +39,9 @@ fn written_parameter<'m>(
         parameters.iter().filter(ends).max_by_key(|parameter| parameter.len())
     });
     let is_fast = |parameter: &String| of_mean.is_some_and(|path| *path == parameter.as_str());
-    let follows = |parameter: &String| {
-        let rest = |(follower, leader): &(String, String)| {
-            let (own, led) = (name.strip_prefix(follower.as_str())?, parameter.strip_prefix(leader.as_str())?);
-            (own == led && own.starts_with(['.', '['])).then_some(())
-        };
-        followers.iter().any(|pair| rest(pair).is_some())
-    };
-    let is_written = |parameter: &&String| name == **parameter || is_fast(parameter) || follows(parameter);
+    let led = leader(name);
+    let is_written =
+        |parameter: &&String| name == **parameter || is_fast(parameter) || led.as_ref() == Some(*parameter);
     masked.iter().find(is_written).map(String::as_str)
 }
 

@@ -10,8 +10,9 @@
 //! Its states become the other's, as those of a normalisation are running means already. A training starts with it
 //! being what it follows, which whoever holds the tensors sees to ([`super::RecipeInfo::followers`]).
 
+use super::RecipeInfo;
 use super::build::Builder;
-use super::minimize::{choose, covers};
+use super::minimize::choose;
 use super::output::Wanted;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::Elaborator;
@@ -19,6 +20,7 @@ use crate::elaborate::builtins::emit;
 use crate::elaborate::scope::FrameKind;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::Value;
+use crate::elaborate::weight_names::{counterpart, is_below};
 use crate::syntax::ast::{Follows, LayerStmt};
 use nnc_graph::{BinaryOp, DType, TensorType, ValueId};
 use std::collections::BTreeMap;
@@ -40,7 +42,14 @@ pub(crate) struct Follower {
 impl Follower {
     /// The path of what it follows with what it owns at a path.
     fn leads(&self, path: &str) -> Option<String> {
-        covers(&self.path, path).then(|| format!("{}{}", self.leader, &path[self.path.len()..]))
+        counterpart(path, &self.path, &self.leader)
+    }
+}
+
+impl RecipeInfo {
+    /// The path of what a tensor follows, if it is of a layer that follows another one.
+    pub fn leader(&self, path: &str) -> Option<String> {
+        self.followers.iter().find_map(|(follower, leader)| counterpart(path, follower, leader))
     }
 }
 
@@ -58,7 +67,8 @@ impl Elaborator<'_> {
         }
         let Some(leader) = self.leader(follows) else { return };
         let Some(rate) = self.rate(follows) else { return };
-        let Some(every) = self.following_every(follows) else { return };
+        let every = follows.every.as_ref().map_or(Some(1), |every| self.every(every, "it moves", "every=1"));
+        let Some(every) = every else { return };
         let follower = Follower { path: path.to_owned(), leader, rate, every, span };
         if self.followers.iter().all(|known| known.path != path) {
             self.followers.push(follower);
@@ -96,18 +106,6 @@ impl Elaborator<'_> {
         self.fail(Code::E0601, expr.span, message, Some("write `rate=0.01`".to_owned()));
         None
     }
-
-    fn following_every(&mut self, follows: &Follows) -> Option<i64> {
-        let Some(expr) = &follows.every else { return Some(1) };
-        let value = self.eval(expr);
-        let every = self.known_int(&value, expr.span)?;
-        if every >= 1 {
-            return Some(every);
-        }
-        let message = format!("it moves in every iteration or fewer of them: at least `every=1`, not {every}");
-        self.fail(Code::E0601, expr.span, message, None);
-        None
-    }
 }
 
 impl Builder<'_> {
@@ -115,7 +113,7 @@ impl Builder<'_> {
     pub(super) fn check_followers(&mut self) {
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         for follower in self.elaborator.followers.clone() {
-            let owns = |path: &str| entries.iter().any(|entry| covers(path, &entry.path));
+            let owns = |path: &str| entries.iter().any(|entry| is_below(path, &entry.path));
             if let Some(path) = [&follower.path, &follower.leader].into_iter().find(|path| !owns(path)) {
                 let message = format!("the training uses nothing of `{path}`, so that nothing is followed");
                 return self.elaborator.fail(Code::E0603, follower.span, message, Some(format!("use `{path}`")));
@@ -143,7 +141,7 @@ impl Builder<'_> {
     /// part of the program of the others. `before` are the tensors that there were before it.
     pub(super) fn check_followed_in_step(&mut self, before: usize, place: Span) {
         let new: Vec<String> = self.elaborator.store.entries().iter().skip(before).map(|e| e.path.clone()).collect();
-        let is_new = |path: &str| new.iter().any(|owned| covers(path, owned));
+        let is_new = |path: &str| new.iter().any(|owned| is_below(path, owned));
         let part = |known: &Follower| [known.path.clone(), known.leader.clone()].into_iter().find(|path| is_new(path));
         if let Some(path) = self.elaborator.followers.iter().find_map(part) {
             let message = format!(

@@ -18,6 +18,7 @@ use crate::elaborate::program::ItemId;
 use crate::elaborate::resident;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Argument, Callable, Value};
+use crate::elaborate::weight_names::is_below;
 use crate::library::CLIP_SCALE;
 use crate::syntax::ast::{Expr, ExprKind, FunctionKind, Ident, ItemKind, Minimize, MinimizePart};
 use nnc_graph::{BinaryOp, NodeId, Op, ReduceOp, ValueId};
@@ -231,7 +232,7 @@ impl Builder<'_> {
         let entries: Vec<Entry> = self.elaborator.store.entries().to_vec();
         let mut found: Vec<(String, ValueId, usize)> = Vec::new();
         for entry in entries.iter().filter(|entry| entry.kind == Resident::Parameter && !entry.frozen) {
-            let covers = |part: &Part| covers(&part.prefix, &entry.path);
+            let covers = |part: &Part| is_below(&part.prefix, &entry.path);
             let part = (0..parts.len()).filter(|&at| covers(&parts[at])).max_by_key(|&at| parts[at].prefix.len());
             let is_reached = reached.contains(&self.elaborator.graph.value(entry.current).node);
             if let Some(part) = part.filter(|_| is_reached) {
@@ -245,7 +246,7 @@ impl Builder<'_> {
             if found.iter().any(|(_, _, part)| *part == at) {
                 continue;
             }
-            match found.iter().find(|(path, _, _)| covers(&part.prefix, path)) {
+            match found.iter().find(|(path, _, _)| is_below(&part.prefix, path)) {
                 // Of two that say the same, the later one has the parameters.
                 Some((_, _, other)) if parts[*other].prefix == part.prefix => self.report_covered(&parts[*other], part),
                 Some((_, _, other)) => self.report_covered(part, &parts[*other]),
@@ -283,7 +284,7 @@ impl Builder<'_> {
     pub(super) fn made(&self) -> resident::Made {
         let elaborator = &self.elaborator;
         let place = |path: &str| {
-            let within = |layer: &LayerUse| covers(&layer.path, path);
+            let within = |layer: &LayerUse| is_below(&layer.path, path);
             let uses = elaborator.layers.iter().rev().filter(|layer| within(layer));
             uses.filter_map(|layer| elaborator.uses.get(&layer.output)).map(|fact| fact.span).next()
         };
@@ -324,7 +325,7 @@ impl Builder<'_> {
     fn report_idle(&mut self, part: &Part, reached: &BTreeSet<NodeId>, span: Span) {
         let entries = self.elaborator.store.entries().iter();
         let covered: Vec<&Entry> =
-            entries.filter(|entry| entry.kind == Resident::Parameter && covers(&part.prefix, &entry.path)).collect();
+            entries.filter(|entry| entry.kind == Resident::Parameter && is_below(&part.prefix, &entry.path)).collect();
         let is_former = |entry: &&Entry| {
             entry.current != entry.leaf && reached.contains(&self.elaborator.graph.value(entry.leaf).node)
         };
@@ -371,7 +372,7 @@ impl Builder<'_> {
         let (owner, _) = text.rsplit_once('.')?;
         let prefix = part.prefix.rsplit_once('.').map_or("", |(prefix, _)| prefix);
         let mut parts: Vec<String> = Vec::new();
-        for entry in self.elaborator.store.entries().iter().filter(|entry| covers(prefix, &entry.path)) {
+        for entry in self.elaborator.store.entries().iter().filter(|entry| is_below(prefix, &entry.path)) {
             let rest = entry.path[prefix.len()..].trim_start_matches('.');
             let name = rest.split('.').next().unwrap_or_default().to_owned();
             if entry.kind == Resident::Parameter && !name.is_empty() && !parts.contains(&name) {
@@ -475,13 +476,6 @@ impl Builder<'_> {
             target.gradient = emit::binary(graph, BinaryOp::Mul, target.gradient, scale);
         }
     }
-}
-
-/// Whether a path is, or lies behind, the prefix.
-pub(super) fn covers(prefix: &str, path: &str) -> bool {
-    prefix.is_empty()
-        || path == prefix
-        || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('['))
 }
 
 /// `a` where the scalar condition holds, else `b`.

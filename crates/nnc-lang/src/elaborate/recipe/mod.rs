@@ -48,7 +48,7 @@ use super::outside::unknown_setting;
 use super::program::{ItemId, ModuleId, Program};
 use super::resident::Made;
 use super::root;
-use super::weight_names::Pretrained;
+use super::weight_names::{Pretrained, is_below};
 use super::{Elaborator, Options};
 use crate::diagnostic::{Code, Diagnostic, Span, closest};
 use crate::syntax::ast::{ItemKind, Train};
@@ -189,7 +189,7 @@ pub struct QuantiseInfo {
 impl QuantiseInfo {
     /// Whether it is said of a layer.
     pub fn covers(&self, layer: &str) -> bool {
-        minimize::covers(&self.over, layer)
+        is_below(&self.over, layer)
     }
 }
 

@@ -23,12 +23,12 @@
 use super::blocks::{self, Block};
 use super::build::Builder;
 use super::copy::differentiable_ancestors;
-use super::minimize::covers;
 use super::{PruneInfo, Purpose};
 use crate::diagnostic::{Code, Span};
 use crate::elaborate::builtins::emit;
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Callable, Value};
+use crate::elaborate::weight_names::is_below;
 use crate::library::{LOWEST, MAGNITUDE};
 use crate::syntax::ast::{Arg, Expr, ItemKind};
 use nnc_graph::{
@@ -241,7 +241,7 @@ impl Builder<'_> {
         let is_table =
             readers.any(|(_, node)| matches!(node.op, Op::Gather { .. }) && node.operands[0] == trained.value);
         let is_matrix = ty.shape.rank() >= 2 && ty.dtype.is_float() && !is_table;
-        is_matrix && covers(&pruning.over, &trained.path) && self.has_block(trained, pruning.block)
+        is_matrix && is_below(&pruning.over, &trained.path) && self.has_block(trained, pruning.block)
     }
 
     /// Whether a weight has a block; nobody asks before outputs are known.
@@ -411,11 +411,18 @@ impl Builder<'_> {
 
 /// Something of each weight, one behind the other.
 fn flat(graph: &mut Graph, weights: &[Weight], value: fn(&Weight) -> ValueId) -> ValueId {
-    let parts = weights.iter().map(value).map(|value| {
-        let elements = graph.ty(value).shape.elements();
-        graph.emit(Op::Reshape(Shape::from(vec![elements])), &[value])
-    });
-    let parts: Vec<ValueId> = parts.collect();
+    let parts = weights.iter().map(|weight| line(graph, value(weight))).collect();
+    joined(graph, parts)
+}
+
+/// A tensor with one axis.
+fn line(graph: &mut Graph, value: ValueId) -> ValueId {
+    let elements = graph.ty(value).shape.elements();
+    graph.emit(Op::Reshape(Shape::from(vec![elements])), &[value])
+}
+
+/// Parts of one axis, one behind the other.
+fn joined(graph: &mut Graph, parts: Vec<ValueId>) -> ValueId {
     if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
 }
 
@@ -423,14 +430,14 @@ fn flat(graph: &mut Graph, weights: &[Weight], value: fn(&Weight) -> ValueId) ->
 fn places_of_all(graph: &mut Graph, weights: &[Weight]) -> ValueId {
     let (mut before, mut parts) = (Dim::from(0i64), Vec::new());
     for weight in weights {
-        let elements = graph.ty(weight.place).shape.elements();
-        let own = graph.emit(Op::Reshape(Shape::from(vec![elements.clone()])), &[weight.place]);
+        let own = line(graph, weight.place);
+        let shape = graph.ty(own).shape.clone();
         let offset = graph.emit(Op::Extent { dim: before.clone(), dtype: DType::I32 }, &[]);
-        let offset = graph.broadcast_scalar(offset, &Shape::from(vec![elements.clone()]));
+        let offset = graph.broadcast_scalar(offset, &shape);
         parts.push(emit::binary(graph, BinaryOp::Add, own, offset));
-        before = before + elements;
+        before = before + shape.elements();
     }
-    if parts.len() == 1 { parts[0] } else { graph.emit(Op::Concat { axis: 0 }, &parts) }
+    joined(graph, parts)
 }
 
 /// Whether an argument is the one of this name, which may also stand first without a name.

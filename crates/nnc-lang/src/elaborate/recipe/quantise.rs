@@ -11,11 +11,12 @@
 //! that step sees. The range of a layer that no `minimize` trains is a moving one all the same.
 
 use super::build::{Builder, is_name};
-use super::minimize::{choose, covers};
+use super::minimize::choose;
 use super::{Purpose, QuantiseInfo};
 use crate::diagnostic::{Code, Span, closest};
 use crate::elaborate::store::{Entry, Resident};
 use crate::elaborate::value::{Args, Value};
+use crate::elaborate::weight_names::is_below;
 use crate::library::MOVING_RANGE;
 use crate::syntax::ast::{Arg, Expr, ExprKind, StmtKind};
 use nnc_graph::{BinaryOp, CompareOp, DType, Op, TensorType, ValueId};
@@ -148,7 +149,7 @@ impl Builder<'_> {
         let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(ROUNDING));
         match &self.quantisation {
             Some(known) if is_due && self.purpose == Purpose::Train => {
-                let layers = self.rounded.iter().filter(|layer| covers(&known.over, layer));
+                let layers = self.rounded.iter().filter(|layer| is_below(&known.over, layer));
                 (layers.cloned().collect(), known.range == RangeKind::Learned)
             }
             Some(_) | None => (Vec::new(), false),

@@ -13,6 +13,7 @@ use super::build::{Builder, Loss};
 use super::minimize::choose;
 use super::output::is_finite;
 use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::elaborate::Elaborator;
 use crate::elaborate::builtins::emit;
 use crate::elaborate::scope::{Frame, FrameKind};
 use crate::elaborate::store::Entry;
@@ -65,13 +66,28 @@ pub(super) struct Steps {
     pub settled: BTreeSet<ValueId>,
 }
 
+impl Elaborator<'_> {
+    /// In every how many iterations something is done: `what` says that, `least` how it is written of every one.
+    pub(super) fn every(&mut self, expr: &Expr, what: &str, least: &str) -> Option<i64> {
+        let value = self.eval(expr);
+        let every = self.known_int(&value, expr.span)?;
+        if every >= 1 {
+            return Some(every);
+        }
+        let message = format!("{what} in every iteration or fewer of them: at least `{least}`, not {every}");
+        self.fail(Code::E0601, expr.span, message, None);
+        None
+    }
+}
+
 impl<'p> Builder<'p> {
     pub(super) fn step(&mut self, name: &'p Ident, every: Option<&'p Expr>, body: &'p Block) {
         if self.steps.open.is_some() {
             return self.elaborator.fail(Code::E0107, name.span, "a `step` stands in no other step", None);
         }
         self.take(name, "$step");
-        let every = every.map_or(Some(1), |every| self.every(every)).unwrap_or(1);
+        let every =
+            every.map_or(Some(1), |every| self.elaborator.every(every, "a step is done", "every 1")).unwrap_or(1);
         let is_first = self.steps.declared.is_empty();
         self.steps.declared.push(StepInfo { name: name.text.clone(), every });
         let is_due = self.steps.due.as_ref().is_none_or(|due| due.contains(&name.text));
@@ -129,17 +145,6 @@ impl<'p> Builder<'p> {
     /// Whether the step at hand rests in some iterations.
     pub(super) fn is_seldom(&self) -> bool {
         self.steps.open.is_some() && self.steps.declared.last().is_some_and(|step| step.every > 1)
-    }
-
-    fn every(&mut self, expr: &Expr) -> Option<i64> {
-        let value = self.elaborator.eval(expr);
-        let every = self.elaborator.known_int(&value, expr.span)?;
-        if every >= 1 {
-            return Some(every);
-        }
-        let message = format!("a step is done in every iteration or fewer of them: at least `every 1`, not {every}");
-        self.elaborator.fail(Code::E0601, expr.span, message, None);
-        None
     }
 
     /// A frame that sees what the recipe has bound so far. What the body binds ends with it.

@@ -288,6 +288,11 @@ fn joined(root: &str, components: &[&str]) -> String {
         .join(".")
 }
 
+/// The path that lies below `to` as `path` does below `from`, if it does.
+pub fn counterpart(path: &str, from: &str, to: &str) -> Option<String> {
+    is_below(from, path).then(|| format!("{to}{}", &path[from.len()..]))
+}
+
 /// Whether a path is the root or lies below it.
 pub fn is_below(root: &str, path: &str) -> bool {
     root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
