@@ -63,7 +63,7 @@ fn matrices_of_loops_are_stored_in_bytes() {
     assert!(matrix["path"] == path && matrix["in_loop"] == true && matrix["int8"] == true, "{told:#}");
     assert!(matrix["error"].as_f64().unwrap() < 0.01, "{told:#}");
     let [before, after] = [0, 1].map(|at| told["bytes"][at].as_f64().unwrap());
-    assert!(after < 0.32 * before, "{told:#}");
+    assert!(after < 0.34 * before, "{told:#}");
     altered(folder, "q.safetensors", "again.safetensors", |tensors| {
         assert!(!tensors.contains_key(path), "the floats are gone");
         assert_eq!(tensors[&format!("{path}.stored")].dims, [40, 120]);

@@ -128,7 +128,7 @@ impl Maker<'_> {
             Numbers::Floats => Ok(Ok(weights.clone())),
             Numbers::Integers => {
                 let metric = Some(self.metric.to_owned());
-                let method = Method::MinMax;
+                let method = Method::default();
                 // All products: what that is worth is measured of the whole, for as many rows as are asked for.
                 let request = quantise::Request { method, examples: EXAMPLES, metric, max_drop, measure: false };
                 let session = self.session(&project, weights)?;

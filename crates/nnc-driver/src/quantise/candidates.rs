@@ -8,7 +8,8 @@ use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
 use crate::quantise::observe::{self, Method, Observation, Observations, Role};
 use crate::quantise::weights::{self, Quantised};
-use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows, shifts, timing};
+use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows};
+use crate::quantise::{moments, rounding, shifts, timing};
 use crate::store::Store;
 use nnc_graph::{Graph, NodeId, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, shifts_path, sites, weights_path};
@@ -20,16 +21,47 @@ pub struct Candidate {
     pub sites: Vec<Site>,
     /// The weights as floats.
     floats: Tensor,
+    /// They as whole numbers, each the nearest, unless one is no finite number.
     made: Option<Quantised>,
     /// The range of what its activations are sums of, if there is one.
     summands: Option<Range>,
     /// What its activations are computed by, in all programs that were looked at.
     marks: BTreeSet<u64>,
-    /// What is added to its results, if that was looked for.
-    shift: Option<Tensor>,
+    refined: Refined,
     /// What is told of it.
     pub row: Row,
 }
+
+/// What is made better by examples once ranges are known.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Refinement {
+    /// Weights become the numbers that results change least with: [`rounding`].
+    Weights,
+    /// What rounding takes from results in the mean is added to them: [`shifts`].
+    Means,
+}
+
+impl Refinement {
+    /// What is being done.
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Weights => "rounding the weights by examples",
+            Self::Means => "setting the means right",
+        }
+    }
+}
+
+/// What refinements made of a product, where they were asked for.
+#[derive(Clone, Default, Debug)]
+pub struct Refined {
+    /// Whole numbers in the place of the nearest ones.
+    weights: Option<Tensor>,
+    /// What is added to results.
+    shift: Option<Tensor>,
+}
+
+/// Of fewer examples it is more these examples that integers are made better for.
+const LEAST_EXAMPLES: usize = 32;
 
 /// All of a network.
 pub struct Candidates {
@@ -86,7 +118,7 @@ impl Candidates {
             let marks = programs.iter().filter_map(|program| program.marks.get(&name)).flatten().copied().collect();
             let layer = String::new();
             let row = Row { name, layer, elements, products, choice, widened, times: None, drop: None };
-            Candidate { floats: weights, made, summands, marks, shift: None, row, sites }
+            Candidate { floats: weights, made, summands, marks, refined: Refined::default(), row, sites }
         };
         let mut all: Vec<Candidate> = uses.into_iter().zip(floats).map(candidate).collect();
         let graph = programs.into_iter().next().expect("there is one").graph;
@@ -125,42 +157,82 @@ impl Candidates {
         Ok(())
     }
 
-    /// Whether so many examples are enough to find by what is to be added to results, and ranges not those of a training,
-    /// which saw the rounding.
-    pub fn may_be_shifted(&self, count: usize) -> bool {
-        self.calibrated_on.is_some() && count >= shifts::LEAST_EXAMPLES
+    /// Whether so many examples are enough to refine integers by, and ranges not those of a training, which saw the
+    /// rounding.
+    pub fn may_be_refined(&self, count: usize) -> bool {
+        self.calibrated_on.is_some() && count >= LEAST_EXAMPLES
     }
 
-    /// Finds what is to be added to the results of the chosen products, by so many examples, if it
-    /// [may be](Self::may_be_shifted). `store` has all that the program reads.
+    /// Refines what is rounded of the chosen products, by so many examples, if it [may be](Self::may_be_refined).
+    /// `store` has all that the program reads.
     ///
     /// # Errors
     /// What cannot be compiled or run.
-    pub fn shift(
+    pub fn refine(
         &mut self,
+        refinement: Refinement,
         (compiler, store): (&Compiler, &Store),
         (examples, count): (&mut dyn Examples, usize),
     ) -> Result<(), DriverError> {
-        if !self.may_be_shifted(count) {
+        if !self.may_be_refined(count) {
             return Ok(());
         }
         let mut store = self.beside(store);
+        match refinement {
+            Refinement::Weights => self.fit((compiler, &mut store), examples),
+            Refinement::Means => self.shift((compiler, &mut store), examples),
+        }
+    }
+
+    /// What refinements made, to come back to.
+    pub fn refined(&self) -> Vec<Refined> {
+        self.all.iter().map(|candidate| candidate.refined.clone()).collect()
+    }
+
+    /// Comes back to what refinements made; by nothing, to what was before all of them.
+    pub fn refined_by(&mut self, refined: Vec<Refined>) {
+        let refined = refined.into_iter().chain(std::iter::repeat_with(Refined::default));
+        self.all.iter_mut().zip(refined).for_each(|(candidate, refined)| candidate.refined = refined);
+    }
+
+    fn fit(
+        &mut self,
+        (compiler, store): (&Compiler, &mut Store),
+        examples: &mut dyn Examples,
+    ) -> Result<(), DriverError> {
         let chosen = self.all.iter_mut().filter(|candidate| candidate.row.choice.is_ok());
-        let mut chosen: Vec<&mut Candidate> = chosen.collect();
-        let products = chosen.iter().filter_map(|candidate| Some((candidate.layer()?, &candidate.sites[..])));
-        let found = shifts::find(&self.graph, products.collect(), (compiler, &mut store), examples)?;
-        chosen.iter_mut().zip(found).for_each(|(candidate, shift)| candidate.shift = Some(shift));
+        let mut chosen: Vec<&mut Candidate> =
+            chosen.filter(|candidate| moments::are_found(&candidate.sites[0])).collect();
+        let products: Vec<&[Site]> = chosen.iter().map(|candidate| &candidate.sites[..]).collect();
+        let found = moments::find(&self.graph, &products, (compiler, store), examples)?;
+        for (candidate, moments) in chosen.iter_mut().zip(&found) {
+            let Some(nearest) = &candidate.made else { continue };
+            let weights = (&candidate.floats, nearest);
+            candidate.refined.weights = rounding::round(&candidate.sites[0], weights, moments, compiler.pool.threads());
+        }
         Ok(())
     }
 
-    /// Whether something is added to the results of any.
-    pub fn are_shifted(&self) -> bool {
-        self.layers().iter().any(|layer| layer.is_shifted)
+    fn shift(
+        &mut self,
+        (compiler, store): (&Compiler, &mut Store),
+        examples: &mut dyn Examples,
+    ) -> Result<(), DriverError> {
+        let chosen = self.all.iter_mut().filter(|candidate| candidate.row.choice.is_ok());
+        let mut chosen: Vec<&mut Candidate> = chosen.collect();
+        let products = chosen.iter().filter_map(|candidate| Some((candidate.layer()?, &candidate.sites[..])));
+        let found = shifts::find(&self.graph, products.collect(), (compiler, store), examples)?;
+        chosen.iter_mut().zip(found).for_each(|(candidate, shift)| candidate.refined.shift = Some(shift));
+        Ok(())
     }
 
-    /// Nothing is added to the results of any.
-    pub fn without_shifts(&mut self) {
-        self.all.iter_mut().for_each(|candidate| candidate.shift = None);
+    /// Whether a refinement is made of any that is chosen.
+    pub fn are_refined(&self, refinement: Refinement) -> bool {
+        let mut chosen = self.all.iter().filter(|candidate| candidate.row.choice.is_ok());
+        chosen.any(|candidate| match refinement {
+            Refinement::Weights => candidate.refined.weights.is_some(),
+            Refinement::Means => candidate.refined.shift.is_some(),
+        })
     }
 
     /// Leaves those of the chosen products alone that are meant; says how many.
@@ -204,14 +276,25 @@ impl Candidates {
         let before = bytes(&wanted(project)?);
         tables.tensors.iter().for_each(|(path, tensor)| store.insert(path, tensor));
         let wanted = wanted(&Project { quantised: layers, stored: tables.matrices, ..project.clone() })?;
-        let (times, run, calibrated_on, are_shifted) = (self.times, self.rows, self.calibrated_on, self.are_shifted());
+        let (times, run, calibrated_on) = (self.times, self.rows, self.calibrated_on);
+        let [are_fitted, are_shifted] = [Refinement::Weights, Refinement::Means].map(|of| self.are_refined(of));
         let served = self.all.into_iter().map(|candidate| (candidate.sites[0].node, candidate.row));
         let mut rows: Vec<(NodeId, Row)> = served.chain(self.left_out).collect();
         rows.sort_by_key(|(node, _)| *node);
         let rows = rows.into_iter().map(|(_, row)| row).collect();
         let (measured, answers, bytes) = (None, Vec::new(), [before, bytes(&wanted)]);
-        let report =
-            Report { measured, calibrated_on, are_shifted, answers, times, run, bytes, rows, tables: tables.rows };
+        let report = Report {
+            measured,
+            calibrated_on,
+            are_fitted,
+            are_shifted,
+            answers,
+            times,
+            run,
+            bytes,
+            rows,
+            tables: tables.rows,
+        };
         Ok(Outcome { report, store, wanted })
     }
 
@@ -222,11 +305,13 @@ impl Candidates {
 
     /// The tensors of all that could be quantised.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        let made = self.all.iter().filter_map(|candidate| Some((&candidate.row.name, candidate.made.as_ref()?)));
-        let both = made.flat_map(|(name, made)| {
-            [(weights_path(name), made.weights.clone()), (scales_path(name), made.scales.clone())]
+        let made = self.all.iter().filter_map(|candidate| Some((candidate, candidate.made.as_ref()?)));
+        let both = made.flat_map(|(candidate, made)| {
+            let (name, numbers) = (&candidate.row.name, candidate.refined.weights.as_ref().unwrap_or(&made.weights));
+            [(weights_path(name), numbers.clone()), (scales_path(name), made.scales.clone())]
         });
-        let shifted = self.all.iter().filter_map(|candidate| Some((&candidate.row.name, candidate.shift.clone()?)));
+        let shifted =
+            self.all.iter().filter_map(|candidate| Some((&candidate.row.name, candidate.refined.shift.clone()?)));
         both.chain(shifted.map(|(name, shift)| (shifts_path(name), shift))).collect()
     }
 
@@ -242,7 +327,7 @@ impl Candidate {
     pub fn layer(&self) -> Option<Layer> {
         let input = self.row.choice.ok()?;
         let (name, marks) = (self.row.name.clone(), self.marks.clone());
-        Some(Layer { name, input, summands: self.summands, marks, is_shifted: self.shift.is_some() })
+        Some(Layer { name, input, summands: self.summands, marks, is_shifted: self.refined.shift.is_some() })
     }
 
     /// Seconds of its products, by floats and by integers; nothing where it has no integers.

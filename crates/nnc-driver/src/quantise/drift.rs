@@ -4,7 +4,7 @@ use crate::compiled::{Compiler, host_tensor};
 use crate::error::DriverError;
 use crate::quantise::examples::{Examples, OneCall};
 use crate::store::Store;
-use nnc_graph::{Graph, OutputKind, Tensor};
+use nnc_graph::{DType, Graph, OutputKind, Tensor};
 use std::collections::BTreeMap;
 
 /// What became of an answer.
@@ -67,18 +67,36 @@ impl Moved {
     }
 }
 
-impl Drift {
-    /// Of a tensor of an answer, made by floats and by integers.
-    pub fn new(answer: &str, floats: &Tensor, integers: &Tensor) -> Self {
-        let (float, integer) = (floats.to_f64(), integers.to_f64());
-        let moved = match floats.dtype().is_float() {
-            true => by(&float, &integer),
-            false => {
-                let elements = float.iter().zip(&integer).filter(|(float, integer)| float != integer).count();
-                Moved::Changed { elements, of: float.len() }
-            }
-        };
-        Self { answer: answer.to_owned(), moved }
+/// The elements of the results of some runs, by floats and by integers, in the order of the first run.
+#[derive(Default)]
+pub struct Pairs {
+    all: Vec<(String, DType, [Vec<f64>; 2])>,
+}
+
+impl Pairs {
+    /// Adds what a run by floats, and one by integers, gave on the same examples.
+    pub fn extend(&mut self, floats: Vec<(String, Tensor)>, integers: Vec<(String, Tensor)>) {
+        for ((name, float), (_, integer)) in floats.into_iter().zip(integers) {
+            let known = self.all.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
+                self.all.push((name, float.dtype(), Default::default()));
+                self.all.len() - 1
+            });
+            let [floats, integers] = &mut self.all[known].2;
+            floats.extend(float.to_f64());
+            integers.extend(integer.to_f64());
+        }
+    }
+
+    /// What became of each.
+    pub fn drifts(self) -> impl Iterator<Item = Drift> {
+        self.all.into_iter().map(|(answer, dtype, [float, integer])| {
+            let differ = || float.iter().zip(&integer).filter(|(float, integer)| float != integer).count();
+            let moved = match dtype.is_float() {
+                true => by(&float, &integer),
+                false => Moved::Changed { elements: differ(), of: float.len() },
+            };
+            Drift { answer, moved }
+        })
     }
 }
 
@@ -102,8 +120,9 @@ pub fn of_call(
         let told = names.filter_map(|output| Some((output.name.clone(), tensor(&output.name)?)));
         results.push(told.collect::<Vec<_>>());
     }
-    let pairs = results[0].iter().zip(&results[1]);
-    Ok(pairs.map(|((name, floats), (_, integers))| Drift::new(name, floats, integers)).collect())
+    let (mut pairs, integers) = (Pairs::default(), results.pop().unwrap_or_default());
+    pairs.extend(results.pop().unwrap_or_default(), integers);
+    Ok(pairs.drifts().collect())
 }
 
 fn by(floats: &[f64], integers: &[f64]) -> Moved {
@@ -124,11 +143,12 @@ fn by(floats: &[f64], integers: &[f64]) -> Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nnc_graph::DType;
 
     fn moved(floats: &[f64], integers: &[f64], dtype: DType) -> Moved {
-        let tensor = |values: &[f64]| Tensor::from_f64(dtype, &[values.len()], values);
-        Drift::new("y", &tensor(floats), &tensor(integers)).moved
+        let result = |values: &[f64]| vec![("y".to_owned(), Tensor::from_f64(dtype, &[values.len()], values))];
+        let mut pairs = Pairs::default();
+        pairs.extend(result(floats), result(integers));
+        pairs.drifts().next().unwrap().moved
     }
 
     #[test]

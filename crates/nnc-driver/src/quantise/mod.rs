@@ -4,11 +4,13 @@
 //!    what they are like ([`mod@histogram`]). What was trained with rounding has its ranges already.
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
-//! 4. `shifts`: what rounding takes from the results of a product in the mean is added to them.
-//! 5. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
+//! 4. `rounding`: weights become the whole numbers that results change least with, by what they are multiplied with
+//!    (`moments`).
+//! 5. `shifts`: what rounding takes from the results of a product in the mean is added to them.
+//! 6. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
 //!    to floats, those first that cost most by themselves.
-//! 6. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
-//! 7. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
+//! 7. Tables whose rows are picked by number are stored in eight bits ([`narrow::tables`]), held to the metric too.
+//! 8. [`mod@file`]: weights, scales and ranges are written; whoever reads them compiles the same integers.
 //!
 //! [`mod@examples`] has what programs run on meanwhile, [`mod@candidates`] the products with what is chosen for each,
 //! `rows` what is told of them and of those that cannot be quantised, [`looked`] which programs their ranges hold for,
@@ -23,7 +25,9 @@ pub mod file;
 pub(crate) mod held;
 mod histogram;
 pub mod looked;
+mod moments;
 pub mod observe;
+mod rounding;
 mod rows;
 mod shifts;
 pub(crate) mod timing;
@@ -39,7 +43,7 @@ use crate::narrow;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::store::Store;
-use candidates::Candidates;
+use candidates::{Candidates, Refinement};
 pub use drift::{Drift, Moved};
 use examples::OneCall;
 use looked::Program;
@@ -150,6 +154,8 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Calibration examples; none where ranges are those of the training.
     pub calibrated_on: Option<usize>,
+    /// Whether weights became the numbers that results change least with, not each the nearest.
+    pub are_fitted: bool,
     /// Whether what rounding takes from results in the mean is added to them.
     pub are_shifted: bool,
     /// What became of the answers.
@@ -232,8 +238,7 @@ pub fn quantise(
         told("timing each product");
         candidates.time(compiler, weights)?;
     }
-    told("setting the means right");
-    trial.shift(&mut candidates, (dataset, request.examples))?;
+    trial.refine(&mut candidates, (dataset, request.examples), told)?;
     told("measuring the integers");
     let after = trial.take_back(&mut candidates, (before, request.max_drop), told)?;
     let held_out = dataset.holds_out();
@@ -277,7 +282,9 @@ pub fn quantise_model(
     if request.measure {
         candidates.time(compiler, &store)?;
     }
-    candidates.shift((compiler, &store), (&mut examples, rows))?;
+    for refinement in [Refinement::Weights, Refinement::Means] {
+        candidates.refine(refinement, (compiler, &store), (&mut examples, rows))?;
+    }
     let floats = store.tensors().map(|(path, tensor)| (path.to_owned(), tensor)).collect();
     let tables = Tables::of(&project.graph(make(rows))?, &floats)?;
     let integers = Project { quantised: candidates.layers(), stored: tables.matrices.clone(), ..project.clone() };

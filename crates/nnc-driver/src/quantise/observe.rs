@@ -14,13 +14,14 @@ use nnc_opt::rewrite::with_results;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a range is chosen.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub enum Method {
     /// Everything that was seen.
     MinMax,
     /// All but the largest magnitudes: this share of what is not 0, from 0 to 1.
     Percentile(f64),
     /// The least squared error of rounding and of what is cut off.
+    #[default]
     SquaredError,
     /// The least relative entropy.
     Entropy,

@@ -20,9 +20,6 @@ use nnc_opt::quantise::{Layer, Site, quantise, result_channels, shifts_path};
 use nnc_opt::rewrite::with_results;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of fewer examples a mean tells more of these examples than of rounding.
-pub const LEAST_EXAMPLES: usize = 32;
-
 /// A product that is set right.
 struct Product<'c> {
     layer: Layer,

@@ -5,8 +5,8 @@ use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
-use crate::quantise::candidates::Candidates;
-use crate::quantise::drift::{Drift, Moved};
+use crate::quantise::candidates::{Candidates, Refinement};
+use crate::quantise::drift::{Drift, Moved, Pairs};
 use crate::quantise::examples::OfData;
 use crate::quantise::held::{GoesBack, hold, measure};
 use crate::quantise::looked::Program;
@@ -17,6 +17,13 @@ use nnc_graph::Tensor;
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
+
+/// What is tried, the simplest first.
+const TRIED: [&[Refinement]; 4] =
+    [&[], &[Refinement::Means], &[Refinement::Weights], &[Refinement::Weights, Refinement::Means]];
+
+/// So many examples tell how far answers move, or a batch if that has more.
+const LOOKED_AT: usize = 512;
 
 /// A recipe with the weights that it is tried with.
 pub struct Trial<'a> {
@@ -61,26 +68,35 @@ impl Trial<'_> {
         )
     }
 
-    /// Finds what is to be added to the results of the chosen products, by about so many examples. It is dropped where
-    /// answers do not move less by it, as where most places are padding that no answer reads.
+    /// Refines what is rounded of the chosen products, by about so many examples: of both refinements, either and none,
+    /// what answers move least with. Where most places are padding that no answer reads, none may be best.
     ///
     /// # Errors
     /// What cannot be compiled or run.
-    pub fn shift(
+    pub fn refine(
         &self,
         candidates: &mut Candidates,
         (dataset, examples): (&Dataset, usize),
+        told: &mut dyn FnMut(&str),
     ) -> Result<(), DriverError> {
         let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, self.rows(dataset)))?;
         let count = examples.count();
-        if !candidates.may_be_shifted(count) {
+        if !candidates.may_be_refined(count) || candidates.layers().is_empty() {
             return Ok(());
         }
-        let before = self.movement(candidates, dataset)?;
-        candidates.shift((self.compiler, &self.floats()), (&mut examples, count))?;
-        if self.movement(candidates, dataset)? > before {
-            candidates.without_shifts();
+        let (floats, mut least, mut best) = (self.floats(), f64::INFINITY, Vec::new());
+        for refinements in TRIED {
+            candidates.refined_by(Vec::new());
+            for &refinement in refinements {
+                told(refinement.doing());
+                candidates.refine(refinement, (self.compiler, &floats), (&mut examples, count))?;
+            }
+            let moved = self.movement(candidates, dataset)?;
+            if moved < least {
+                (least, best) = (moved, candidates.refined());
+            }
         }
+        candidates.refined_by(best);
         Ok(())
     }
 
@@ -126,7 +142,7 @@ impl Trial<'_> {
         hold(&mut products, count, (self.recipe.better(self.metric), before, max_drop), told)
     }
 
-    /// How far answers are from those of floats, on one batch of what the metric is taken on; of what was trained on,
+    /// How far answers are from those of floats, on some batches of what the metric is taken on; of what was trained on,
     /// where an answer wants more examples than that has. One that wants still more is left out.
     ///
     /// # Errors
@@ -148,11 +164,22 @@ impl Trial<'_> {
                 found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows: train.rows.len() } });
                 continue;
             };
-            let (floats, integers) = (floats.answer(answer, part)?, integers.answer(answer, part)?);
-            let pairs = floats.iter().zip(&integers);
-            found.extend(pairs.map(|((name, float), (_, integer))| Drift::new(name, float, integer)));
+            let mut pairs = Pairs::default();
+            for batch in self.batches(part) {
+                pairs.extend(floats.answer(answer, &batch)?, integers.answer(answer, &batch)?);
+            }
+            found.extend(pairs.drifts());
         }
         Ok(found)
+    }
+
+    /// Whole batches, spread over a split; the split itself where it is no larger than one.
+    fn batches(&self, part: &Part) -> Vec<Part> {
+        let size = Project::batch(self.recipe).min(part.rows.len()).max(1);
+        let all: Vec<&[u64]> = part.rows.chunks_exact(size).collect();
+        let wanted = (LOOKED_AT / size).clamp(1, all.len().max(1));
+        let chosen = (0..wanted.min(all.len())).map(|at| all[at * all.len() / wanted]);
+        chosen.map(|rows| part.with_rows(rows.to_vec())).collect()
     }
 
     /// Whether an answer can be made of a batch of so many examples, as one with `x[0..8]` cannot of 5. Of a whole

@@ -40,9 +40,8 @@ pub fn floats(
 /// channel of zeros has scale 0.
 pub fn quantise(site: &Site, weights: &Tensor) -> Option<Quantised> {
     let dims = weights.dims();
-    let inner: usize = dims[site.channel_axis + 1..].iter().product();
     let values = weights.to_f64();
-    let channel = |at: usize| at / inner % site.channels;
+    let channel = |at: usize| site.channel_of(dims, at);
     let mut largest = vec![0f64; site.channels];
     for (at, value) in values.iter().enumerate() {
         largest[channel(at)] = largest[channel(at)].max(value.abs());
@@ -79,6 +78,8 @@ mod tests {
             weights: ValueId(1),
             channel_axis: 0,
             channels: 2,
+            groups: 1,
+            elements: 6,
             depth: 3,
             is_single: false,
             products: 6,

@@ -30,6 +30,10 @@ pub struct Site {
     pub channel_axis: usize,
     /// Output channels.
     pub channels: usize,
+    /// Groups of channels that are made of channels of their own; 1 but for convolutions.
+    pub groups: usize,
+    /// Elements of the weights.
+    pub elements: usize,
     /// Terms of a sum; of the transpose of a convolution, where they differ, those of a mean one.
     pub depth: usize,
     /// Whether it is a convolution whose output channels are each made of one channel of the image.
@@ -51,6 +55,13 @@ impl Site {
     /// Whether its sums are too short for integers to serve, however many there are.
     pub fn has_few_terms(&self) -> bool {
         self.depth < LEAST_TERMS && !self.is_single
+    }
+
+    /// The output channel that an element of its weights belongs to, by its place in row-major order. `dims` are those of
+    /// the weights.
+    pub fn channel_of(&self, dims: &[usize], at: usize) -> usize {
+        let inner: usize = dims[self.channel_axis + 1..].iter().product();
+        at / inner % self.channels
     }
 
     /// The parameter that its weights follow from, the largest of them.
@@ -190,9 +201,23 @@ fn site(graph: &Graph, constants: &[bool], marks: &[u64], id: NodeId) -> Option<
     let channels = sizes[channel_axis];
     let depth = elements.checked_div(channels)?.div_ceil(phases(&node.op));
     let name = name(graph, marks, weights, channel_axis)?;
-    let is_single = matches!(&node.op, Op::Conv(at) if !at.groups.is(1)) && sizes[1] == 1;
+    let groups = if let Op::Conv(at) = &node.op { at.groups.size() } else { 1 };
+    let is_single = groups > 1 && sizes[1] == 1;
     let (mark, products) = (marks[input.index()], multiply_adds(graph, node)?);
-    Some(Site { name, node: id, input, mark, weights, channel_axis, channels, depth, is_single, products })
+    Some(Site {
+        name,
+        node: id,
+        input,
+        mark,
+        weights,
+        channel_axis,
+        channels,
+        groups,
+        elements,
+        depth,
+        is_single,
+        products,
+    })
 }
 
 /// The axis of a product's result along which output channels lie.

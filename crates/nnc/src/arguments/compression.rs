@@ -117,7 +117,7 @@ pub struct Quantise {
     #[arg(long, value_name = "N", requires = "weights_only", value_parser = values::group, allow_negative_numbers = true)]
     pub group: Option<NonZeroUsize>,
     /// How the range of activations is chosen.
-    #[arg(long, value_name = "METHOD", default_value = "minmax")]
+    #[arg(long, value_name = "METHOD", default_value = "mse")]
     pub range: Calibration,
     /// The share of what is not 0 that `--range percentile` keeps, in per cent [default: 99.99].
     #[arg(long, value_name = "PERCENT", value_parser = values::percentile, allow_negative_numbers = true)]

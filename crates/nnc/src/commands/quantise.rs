@@ -299,10 +299,11 @@ fn shown(report: &Report) -> String {
         || "ranges as they were trained".to_owned(),
         |examples| format!("calibrated on {}", terminal::counted(examples, "example")),
     );
-    let calibrated = if report.are_shifted { format!("{calibrated}, means set right") } else { calibrated };
+    let refined = [(report.are_fitted, ", weights rounded by them"), (report.are_shifted, ", means set right")];
+    let refined: String = refined.iter().filter(|(is_done, _)| *is_done).map(|(_, what)| *what).collect();
     let metric = measured.map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
-        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}\n", measured.metric)
+        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}{refined}\n", measured.metric)
     });
     let [from, to] = report.bytes;
     let share = 100.0 * to as f64 / from.max(1) as f64;
@@ -431,7 +432,7 @@ fn as_json(report: &Report) -> Value {
     });
     json!({
         "measured": measured, "answers": answers.collect::<Vec<_>>(), "seconds": times, "calibrated_on": report.calibrated_on,
-        "means_set_right": report.are_shifted, "bytes": report.bytes,
+        "weights_rounded_by_examples": report.are_fitted, "means_set_right": report.are_shifted, "bytes": report.bytes,
         "layers": rows.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
 }

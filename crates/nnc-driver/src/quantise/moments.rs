@@ -1,0 +1,348 @@
+//! Second moments of what products multiply: how often, and how strongly, each two terms of a sum go together.
+//!
+//! `sum of x xᵀ` over all rows `x` of some examples that the weights of a channel are multiplied with: of a matrix
+//! product the rows of the activations, of a convolution the image under the kernel at each place, group by group. With
+//! weights `w` that are off by `d`, the squares of what results are off by add up to `dᵀ (sum of x xᵀ) d`, so that no
+//! more of the examples needs to be known to round weights well.
+//!
+//! They are computed as a graph like any other: `terms²` multiply-adds a row.
+
+use crate::bench::failed;
+use crate::compiled::{CompiledGraph, Compiler};
+use crate::error::DriverError;
+use crate::quantise::examples::Examples;
+use crate::store::Store;
+use nnc_graph::{Dim, Graph, Node, Op, Shape, SliceRange, ValueId};
+use nnc_opt::quantise::Site;
+use nnc_opt::rewrite::with_results;
+
+/// The moments of a product's activations, at all its uses.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Moments {
+    /// Groups of channels, which have terms of their own; 1 but for convolutions.
+    pub groups: usize,
+    /// Terms of a sum, in the order in which the weights of a channel lie.
+    pub terms: usize,
+    /// How many rows were added up for each group.
+    pub rows: usize,
+    /// `[groups, terms, terms]`.
+    pub sums: Vec<f32>,
+}
+
+/// Bytes of the moments that are found in one pass over the examples.
+const ROOM: usize = 1 << 28;
+
+/// More multiply-adds than this, for each time that all weights of a product are gone through, are too many to wait for.
+const MOST_WORK: usize = 1 << 36;
+
+/// Whether weights are few enough to be rounded by moments.
+pub fn are_found(site: &Site) -> bool {
+    let terms = terms(site);
+    bytes(site) <= ROOM && terms.saturating_mul(terms).saturating_mul(site.channels) <= MOST_WORK
+}
+
+/// The terms of a sum, of those that lie beside each other in the weights.
+fn terms(site: &Site) -> usize {
+    site.elements / site.channels.max(1)
+}
+
+fn bytes(site: &Site) -> usize {
+    let terms = terms(site);
+    terms.saturating_mul(terms).saturating_mul(site.groups).saturating_mul(size_of::<f32>())
+}
+
+/// The moments of some products, each given by its uses, by all examples. `store` has all that the graph reads.
+///
+/// # Errors
+/// What cannot be compiled or run.
+pub fn find(
+    graph: &Graph,
+    products: &[&[Site]],
+    (compiler, store): (&Compiler, &mut Store),
+    examples: &mut dyn Examples,
+) -> Result<Vec<Moments>, DriverError> {
+    let mut found = Vec::new();
+    for part in parts(products) {
+        let mut program = compiler.compile(&with_moments(graph, part))?;
+        let mut moments: Vec<Moments> = part.iter().map(|sites| Moments::none(&sites[0])).collect();
+        examples.rewind()?;
+        while examples.fill(&mut program)? {
+            program.run(store).map_err(failed)?;
+            for (product, (moments, sites)) in moments.iter_mut().zip(part).enumerate() {
+                (0..sites.len()).for_each(|at| moments.add(&program, &name(product, at)));
+                moments.rows += sites.iter().map(|site| rows(graph, site)).sum::<usize>();
+            }
+        }
+        found.extend(moments);
+    }
+    Ok(found)
+}
+
+impl Moments {
+    fn none(site: &Site) -> Self {
+        let (groups, terms) = (site.groups, terms(site));
+        Self { groups, terms, rows: 0, sums: vec![0.0; groups * terms * terms] }
+    }
+
+    fn add(&mut self, program: &CompiledGraph, result: &str) {
+        let Some(bytes) = program.output(result) else { return };
+        let found = bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four));
+        self.sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+    }
+}
+
+/// Products in a row, as many at a time as there is room for.
+fn parts<'p, 's>(products: &'p [&'s [Site]]) -> Vec<&'p [&'s [Site]]> {
+    let (mut found, mut first, mut held) = (Vec::new(), 0, 0);
+    for (at, sites) in products.iter().enumerate() {
+        let bytes = bytes(&sites[0]) * sites.len();
+        if at > first && held + bytes > ROOM {
+            found.push(&products[first..at]);
+            (first, held) = (at, 0);
+        }
+        held += bytes;
+    }
+    found.push(&products[first..]);
+    found.retain(|part| !part.is_empty());
+    found
+}
+
+/// What the moments of a use of a product are called.
+fn name(product: usize, at: usize) -> String {
+    format!("{product}:{at}")
+}
+
+/// The graph that gives out the moments of the activations of products, and nothing else.
+fn with_moments(graph: &Graph, products: &[&[Site]]) -> Graph {
+    let mut extended = graph.clone();
+    let mut results = Vec::new();
+    for (product, sites) in products.iter().enumerate() {
+        for (at, site) in sites.iter().enumerate() {
+            results.push((name(product, at), moments(&mut extended, site)));
+        }
+    }
+    with_results(&extended, &results)
+}
+
+/// How many rows a use of a product multiplies the weights of a channel with.
+fn rows(graph: &Graph, site: &Site) -> usize {
+    let results: usize = graph.ty(graph.node(site.node).results[0]).shape.sizes().iter().product();
+    results / site.channels.max(1)
+}
+
+/// `[groups, terms, terms]`, or `[terms, terms]` of one group.
+fn moments(graph: &mut Graph, site: &Site) -> ValueId {
+    let node = graph.node(site.node).clone();
+    let images = match &node.op {
+        Op::Dot { a_axes, .. } => {
+            let rank = graph.ty(site.input).shape.rank();
+            let axes: Vec<usize> = (0..rank).filter(|axis| !a_axes.contains(axis)).collect();
+            let op = Op::Dot { batch: 0, a_axes: axes.clone(), b_axes: axes };
+            return graph.emit(op, &[site.input, site.input]);
+        }
+        Op::ConvInputGrad { .. } => spread_under_kernel(graph, site, &node),
+        _ => under_kernel(graph, site, &node),
+    };
+    let [batch, _, _, places] = graph.ty(images).shape.sizes()[..] else { unreachable!("four axes") };
+    let grouped = Shape::of(&[batch, site.groups, terms(site), places]);
+    let grouped = graph.emit(Op::Reshape(grouped), &[images]);
+    let grouped = graph.emit(Op::Transpose(vec![1, 0, 2, 3]), &[grouped]);
+    graph.emit(Op::Dot { batch: 1, a_axes: vec![1, 3], b_axes: vec![1, 3] }, &[grouped; 2])
+}
+
+/// What lies along an axis of an image under the taps of a kernel.
+struct Walk {
+    /// Where the first tap starts.
+    start: usize,
+    /// How far the next one starts behind it.
+    apart: isize,
+    /// Taps.
+    taps: usize,
+    /// Places of the kernel.
+    places: usize,
+    /// Elements from a place to the next.
+    step: usize,
+}
+
+/// An image under the kernel of a convolution: `[N, C, taps, places]`.
+fn under_kernel(graph: &mut Graph, site: &Site, node: &Node) -> ValueId {
+    let Op::Conv(at) = &node.op else { unreachable!("a convolution") };
+    let kernel = graph.ty(site.weights).shape.sizes();
+    let places = graph.ty(node.results[0]).shape.sizes();
+    let walks: Vec<Walk> = (0..at.stride.len())
+        .map(|axis| Walk {
+            start: 0,
+            apart: at.dilation[axis].size() as isize,
+            taps: kernel[axis + 2],
+            places: places[axis + 2],
+            step: at.stride[axis].size(),
+        })
+        .collect();
+    let padded = padded(graph, site.input, (&at.low, &at.high));
+    taken(graph, padded, &walks)
+}
+
+/// What the kernel of a convolution's transpose is multiplied with at each place of its result: the image with zeros
+/// between its elements. `[N, C, taps, places]`.
+fn spread_under_kernel(graph: &mut Graph, site: &Site, node: &Node) -> ValueId {
+    let Op::ConvInputGrad { attributes: at, input } = &node.op else { unreachable!("the transpose of a convolution") };
+    let kernel = graph.ty(site.weights).shape.sizes();
+    let mut image = site.input;
+    let (mut walks, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
+    for (axis, places) in input.iter().map(Dim::size).enumerate() {
+        let (taps, apart) = (kernel[axis + 2], at.dilation[axis].size());
+        image = spread(graph, image, (axis + 2, at.stride[axis].size()));
+        let span = graph.ty(image).shape.sizes()[axis + 2];
+        let before = apart * (taps - 1);
+        let start = before + at.low[axis].size();
+        low.push(Dim::from(before));
+        high.push(Dim::from((start + places).saturating_sub(before + span)));
+        walks.push(Walk { start, apart: -(apart as isize), taps, places, step: 1 });
+    }
+    let padded = padded(graph, image, (&low, &high));
+    taken(graph, padded, &walks)
+}
+
+/// An image with `stride - 1` zeros between, and behind, the elements along an axis.
+fn spread(graph: &mut Graph, image: ValueId, (axis, stride): (usize, usize)) -> ValueId {
+    let mut sizes = graph.ty(image).shape.sizes();
+    sizes.insert(axis + 1, 1);
+    let apart = graph.emit(Op::Reshape(Shape::of(&sizes)), &[image]);
+    let zero = graph.scalar(graph.ty(image).dtype, 0.0);
+    let none = vec![Dim::from(0); sizes.len()];
+    let mut high = none.clone();
+    high[axis + 1] = Dim::from(stride - 1);
+    let padded = graph.emit(Op::Pad { low: none, high }, &[apart, zero]);
+    sizes.remove(axis + 1);
+    sizes[axis] *= stride;
+    graph.emit(Op::Reshape(Shape::of(&sizes)), &[padded])
+}
+
+/// An image with zeros around its places.
+fn padded(graph: &mut Graph, image: ValueId, (low, high): (&[Dim], &[Dim])) -> ValueId {
+    let zero = graph.scalar(graph.ty(image).dtype, 0.0);
+    let all = |of: &[Dim]| [&[Dim::from(0), Dim::from(0)], of].concat();
+    graph.emit(Op::Pad { low: all(low), high: all(high) }, &[image, zero])
+}
+
+/// What lies under each tap, the taps in the order of the kernel: `[N, C, taps, places]`.
+fn taken(graph: &mut Graph, image: ValueId, walks: &[Walk]) -> ValueId {
+    let sizes = graph.ty(image).shape.sizes();
+    let places = walks.iter().map(|walk| walk.places).product();
+    let whole = |size: usize| SliceRange { start: Dim::from(0), size: Dim::from(size), step: 1 };
+    let mut taken = Vec::new();
+    for tap in 0..walks.iter().map(|walk| walk.taps).product() {
+        let mut ranges = vec![whole(sizes[0]), whole(sizes[1])];
+        let mut inner = tap;
+        for walk in walks.iter().rev() {
+            let start = walk.start as isize + walk.apart * (inner % walk.taps) as isize;
+            inner /= walk.taps;
+            let (start, size) = (Dim::from(start as usize), Dim::from(walk.places));
+            ranges.insert(2, SliceRange { start, size, step: walk.step as i64 });
+        }
+        let slice = graph.emit(Op::Slice(ranges), &[image]);
+        taken.push(graph.emit(Op::Reshape(Shape::of(&[sizes[0], sizes[1], 1, places])), &[slice]));
+    }
+    graph.emit(Op::Concat { axis: 2 }, &taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiled::Engine;
+    use crate::quantise::examples::OneCall;
+    use nnc_graph::{ConvAttributes, DType, OutputKind, Tensor, TensorType};
+    use nnc_opt::pipeline;
+    use nnc_opt::quantise::sites;
+    use nnc_runtime::Pool;
+    use std::collections::BTreeMap;
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    fn number(at: usize) -> f64 {
+        ((at + 3) * 7919 % 2003) as f64 / 1001.5 - 1.0
+    }
+
+    fn tensor(dims: &[usize]) -> Tensor {
+        let elements = dims.iter().product();
+        Tensor::from_f64(DType::F32, dims, &(0..elements).map(number).collect::<Vec<_>>())
+    }
+
+    fn dims(sizes: &[usize]) -> Vec<Dim> {
+        sizes.iter().map(|&size| Dim::from(size)).collect()
+    }
+
+    /// The squares of all results of each channel, added up, are the weights by the moments by the weights.
+    fn check(image: &[usize], weights: &[usize], op: Op) {
+        let mut graph = Graph::new("product");
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(image) }, &[]);
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(weights) }, &[]);
+        let y = graph.emit(op, &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        let pool = Arc::new(Pool::new(NonZeroUsize::MIN).unwrap());
+        let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
+        let mut store = Store::default();
+        let w = tensor(weights);
+        store.insert("w", &w);
+        let bytes = tensor(image).to_f64().iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
+        let inputs = BTreeMap::from([("x".to_owned(), bytes)]);
+        let sites = sites(&graph);
+        let site = &sites[0];
+        let mut examples = OneCall::new(&inputs);
+        let found = find(&graph, &[&sites], (&compiler, &mut store), &mut examples).unwrap().remove(0);
+
+        let mut program = compiler.compile(&graph).unwrap();
+        examples.rewind().unwrap();
+        examples.fill(&mut program).unwrap();
+        program.run(&mut store).unwrap();
+        let y = program.output_tensor("y").unwrap();
+        let axis = nnc_opt::quantise::result_channels(&graph, graph.node(site.node));
+        let inner: usize = y.dims()[axis + 1..].iter().product();
+        let mut wanted = vec![0.0; site.channels];
+        y.to_f64().iter().enumerate().for_each(|(at, y)| wanted[at / inner % site.channels] += y * y);
+        let mut of_channels = vec![Vec::new(); site.channels];
+        w.to_f64().iter().enumerate().for_each(|(at, w)| of_channels[site.channel_of(weights, at)].push(*w));
+        assert_eq!(found.rows * site.channels, y.elements());
+        for (channel, (wanted, w)) in wanted.iter().zip(&of_channels).enumerate() {
+            let terms = found.terms;
+            assert_eq!(w.len(), terms);
+            let group = channel / (site.channels / found.groups);
+            let by = |at: usize| w[at / terms] * w[at % terms] * f64::from(found.sums[group * terms * terms + at]);
+            let squares: f64 = (0..terms * terms).map(by).sum();
+            assert!((squares - wanted).abs() < 1e-3 * wanted.max(1.0), "channel {channel}: {squares} and {wanted}");
+        }
+    }
+
+    #[test]
+    fn matrices() {
+        let op = |a_axis, b_axis| Op::Dot { batch: 0, a_axes: vec![a_axis], b_axes: vec![b_axis] };
+        check(&[5, 12], &[12, 9], op(1, 0));
+        check(&[5, 12], &[9, 12], op(1, 1));
+        check(&[3, 4, 12], &[12, 9], op(2, 0));
+        check(&[12, 7], &[12, 9], op(0, 0));
+        check(&[12], &[12, 9], op(0, 0));
+    }
+
+    #[test]
+    fn convolutions() {
+        let conv =
+            |stride: &[usize], low: &[usize], high: &[usize], dilation: &[usize], groups: usize| ConvAttributes {
+                stride: dims(stride),
+                low: dims(low),
+                high: dims(high),
+                dilation: dims(dilation),
+                groups: Dim::from(groups),
+            };
+        check(&[2, 3, 8, 9], &[10, 3, 3, 2], Op::Conv(conv(&[1, 1], &[1, 0], &[1, 1], &[1, 1], 1)));
+        check(&[2, 3, 8, 9], &[10, 3, 3, 2], Op::Conv(conv(&[2, 3], &[1, 0], &[0, 2], &[2, 1], 1)));
+        check(&[2, 6, 8, 8], &[9, 2, 3, 3], Op::Conv(conv(&[2, 1], &[1, 1], &[1, 1], &[1, 1], 3)));
+        check(&[2, 8, 6, 6], &[8, 1, 3, 3], Op::Conv(conv(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 8)));
+        check(&[2, 4, 11], &[8, 4, 3], Op::Conv(conv(&[2], &[2], &[1], &[1], 1)));
+        let transpose =
+            |attributes: ConvAttributes, input: &[usize]| Op::ConvInputGrad { attributes, input: dims(input) };
+        check(&[2, 5, 4, 4], &[5, 9, 3, 3], transpose(conv(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 1), &[4, 4]));
+        check(&[2, 5, 4, 3], &[5, 9, 4, 3], transpose(conv(&[2, 3], &[1, 0], &[1, 1], &[1, 1], 1), &[8, 8]));
+        check(&[2, 5, 4], &[5, 9, 2], transpose(conv(&[3], &[0], &[0], &[2], 1), &[12]));
+    }
+}
