@@ -204,7 +204,8 @@ impl Trained {
                 quantise::file::stage(&path, &made, None)
             }
             Change::Weights(form) => {
-                let how = (narrow::Request { form, is_exact: true, measure: false }, "loss", 1e9);
+                let request = narrow::Request { form, is_exact: true, measure: false, examples: 40 };
+                let how = (request, "loss", 1e9);
                 let made = narrow((&project, recipe), &compiler, session.store(), &dataset, how).unwrap();
                 narrow::stage(&path, &made, None)
             }

@@ -46,6 +46,33 @@ fn files_become_small_and_stay_good() {
 }
 
 #[test]
+fn examples_tell_better_numbers_for_the_same_scales() {
+    let (_keep, folder) = stored();
+    let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "int4", "--all", "--max-drop", "100"];
+    let made = |file: &str, more: &[&str]| -> (f64, Value) {
+        let told = ok(&folder, &[&line[..], &["--metric", "loss", "--json", "-o", file], more].concat());
+        let told: Value = serde_json::from_str(&told).unwrap();
+        (told["measured"]["drop"].as_f64().unwrap(), told["rounded_by"].clone())
+    };
+    let (nearest, by_none) = made("nearest.safetensors", &["--examples", "8"]);
+    let (fitted, by) = made("fitted.safetensors", &[]);
+    assert!(by_none.is_null() && by.as_u64().unwrap() >= 256, "{by_none} and {by}");
+    assert!(fitted < nearest, "the loss grows by {fitted} %, with the nearest numbers by {nearest} %");
+    let tensor = |file: &str, name: &str| -> Vec<u8> {
+        let bytes = fs::read(folder.join(file)).unwrap();
+        SafeTensors::deserialize(&bytes).unwrap().tensor(name).unwrap().data().to_vec()
+    };
+    let [scales, numbers] = ["scales", "stored"].map(|of| {
+        let name = format!("dense_1.w.{of}");
+        tensor("nearest.safetensors", &name) == tensor("fitted.safetensors", &name)
+    });
+    assert!(scales && !numbers);
+    let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "bf16", "--examples", "64", "-o", "b"];
+    let said = fails(&folder, &line);
+    assert!(said.contains("--examples: bf16 is rounded to the nearest"), "{said}");
+}
+
+#[test]
 fn every_engine_gives_the_same_bits() {
     let (_keep, folder) = stored();
     let pixels: Vec<String> = (0..64).map(|at| ((at * 7) % 17).to_string()).collect();

@@ -142,7 +142,8 @@ impl Maker<'_> {
             }
             Numbers::Stored(form) => {
                 let session = self.session(&project, weights)?;
-                let how = (narrow::Request { form, is_exact: false, measure: false }, self.metric, max_drop);
+                let request = narrow::Request { form, is_exact: false, measure: false, examples: EXAMPLES };
+                let how = (request, self.metric, max_drop);
                 let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
                 let rows = outcome.report.rows.iter().map(|row| row.choice.map(drop).map_err(|why| why.to_string()));
                 let made = || Checkpoint::of(outcome.store.iter(), weights.metadata.clone());

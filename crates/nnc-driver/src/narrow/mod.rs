@@ -1,12 +1,14 @@
 //! Weights of few bits: which matrices are stored in bf16, int8 or int4, held to the metric.
 //!
-//! No example is looked at: what is rounded are weights alone. The metric is taken before and after, on examples that
-//! were not trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
+//! What is rounded are weights alone, each to the nearest number, or, where the metric is better so, to those that results
+//! change least with on some examples ([`fitted`]). The metric is taken before and after, on examples that were not
+//! trained on; if it drops by more than is allowed, matrices go back to floats, those first that cost most by
 //! themselves. Before, matrices are left as they are by which a row takes longer in few bits ([`mod@timing`]). The
 //! numbers are those of [`nnc_opt::narrow`]; [`mod@file`] has how they are written, [`tables`] the matrices that are
 //! stored beside products of integers: tables, and those of loops.
 
 pub mod file;
+mod fitted;
 pub mod tables;
 mod timing;
 
@@ -17,6 +19,8 @@ use crate::error::DriverError;
 use crate::learned;
 use crate::project::Project;
 use crate::prune::channels::records;
+use crate::quantise::LEAST_EXAMPLES;
+use crate::quantise::examples::OfData;
 use crate::quantise::held::{GoesBack, hold, measure};
 use crate::quantise::{Measured, Times, check_value};
 use crate::session::Session;
@@ -24,7 +28,9 @@ use crate::store::{RESERVED, Store};
 use nnc_data::Staged;
 use nnc_graph::{DType, Graph, Op, Stored, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
-use nnc_opt::narrow::{Candidate, Matrix, Rounded, candidates, groups, in_whole_groups, round, tables as find_tables};
+use nnc_opt::narrow::{
+    Candidate, Levels, Matrix, Rounded, candidates, groups, in_whole_groups, round, tables as find_tables,
+};
 use nnc_opt::products::{Factor, Product, products};
 use nnc_opt::prune::masked_parameter;
 use std::collections::BTreeMap;
@@ -106,6 +112,8 @@ pub struct Request {
     pub is_exact: bool,
     /// Whether a row by each is measured; else none stays a float for being slower.
     pub measure: bool,
+    /// Examples, about, that a recipe's matrices are rounded by; of fewer than [`LEAST_EXAMPLES`] each number is the nearest.
+    pub examples: usize,
 }
 
 impl Row {
@@ -125,6 +133,8 @@ impl Row {
 pub struct Report {
     /// What was measured; nothing where there is no recipe.
     pub measured: Option<Measured>,
+    /// Examples that matrices were rounded by; nothing where each number is the nearest.
+    pub rounded_by: Option<usize>,
     /// Bytes of all tensors of weights, before and after.
     pub bytes: [usize; 2],
     /// The matrices in the order of their first products, then products by anything else, then what else is large.
@@ -146,11 +156,13 @@ struct Chosen {
     /// What is told of products by anything else.
     others: Vec<Row>,
     made: BTreeMap<String, (Matrix, Rounded)>,
+    /// Examples that these were made by, if they were.
+    rounded_by: Option<usize>,
 }
 
 impl Chosen {
     fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
-        let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new() };
+        let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new(), rounded_by: None };
         for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let choice = match matrix.sizes(&floats.ty()) {
@@ -192,6 +204,18 @@ impl Chosen {
             }
         }
         Ok(())
+    }
+
+    /// Puts other numbers in the places of the nearest ones; gives these.
+    fn exchange(&mut self, made: BTreeMap<String, Rounded>) -> BTreeMap<String, Rounded> {
+        let mut before = BTreeMap::new();
+        for (path, made) in made {
+            let row = self.rows.iter_mut().find(|row| row.path == path);
+            row.into_iter().for_each(|row| row.error = Some(made.error));
+            let own = self.made.get_mut(&path).map(|(_, own)| std::mem::replace(own, made));
+            before.extend(own.map(|own| (path, own)));
+        }
+        before
     }
 
     /// Those that are stored.
@@ -259,9 +283,9 @@ impl Chosen {
         };
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
-        let unread = self.unread(floats);
+        let (unread, rounded_by) = (self.unread(floats), self.rounded_by);
         let rows = self.rows.into_iter().chain(self.others).chain(unread).collect();
-        let report = Report { measured, bytes: [bytes(&before), bytes(&after)], rows };
+        let report = Report { measured, rounded_by, bytes: [bytes(&before), bytes(&after)], rows };
         let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();
         let store = Store::of(after.iter().chain(&records).map(|(path, tensor)| (path.as_str(), tensor)));
         Outcome { report, store }
@@ -284,6 +308,35 @@ impl Trial<'_> {
         let mut session = Session::without_files(&project, &self.recipe.name, self.compiler.clone(), 0)?;
         session.load_weights(&chosen.tensors(matrices, self.floats));
         measure(&mut session, &self.part, self.metric)
+    }
+
+    /// Rounds the chosen matrices by about so many examples, unless the metric is worse for it.
+    fn fit(
+        &self,
+        chosen: &mut Chosen,
+        graph: &Graph,
+        (dataset, weights): (&Dataset, &Store),
+        (examples, rows): (usize, usize),
+    ) -> Result<(), DriverError> {
+        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, rows))?;
+        if examples.count() < LEAST_EXAMPLES {
+            return Ok(());
+        }
+        let mut store = Store::default();
+        weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+        let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let nearest = self.run(chosen, &chosen.matrices())?;
+        let before = chosen.exchange(found);
+        chosen.rounded_by = Some(examples.count());
+        let fitted = self.run(chosen, &chosen.matrices())?;
+        if !(self.recipe.better(self.metric).worse_by(nearest, fitted) <= 0.0) {
+            chosen.exchange(before);
+            chosen.rounded_by = None;
+        }
+        Ok(())
     }
 }
 
@@ -330,6 +383,7 @@ pub fn narrow(
     (request, metric, max_drop): (Request, &str, f64),
 ) -> Result<Outcome, DriverError> {
     let floats = &floats(project, weights);
+    let rows = Project::batch(recipe).min(dataset.train.rows.len()).max(1);
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
     let mut chosen = chosen(&graph, request, floats)?;
     if request.measure {
@@ -339,6 +393,10 @@ pub fn narrow(
     let trial = Trial { project, recipe, compiler, floats, part, metric };
     let before = trial.run(&chosen, &[])?;
     check_value(recipe, metric, before)?;
+    if Levels::of(request.form).is_some() {
+        let graph = Project::before_rounding(&project.graph(project.unit.evaluate(&recipe.name, rows))?)?;
+        trial.fit(&mut chosen, &graph, (dataset, weights), (request.examples, rows))?;
+    }
     let count = chosen.rows.len();
     let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
     let better = recipe.better(metric);

@@ -61,7 +61,7 @@ pub struct Refined {
 }
 
 /// Of fewer examples it is more these examples that integers are made better for.
-const LEAST_EXAMPLES: usize = 32;
+pub const LEAST_EXAMPLES: usize = 32;
 
 /// All of a network.
 pub struct Candidates {

@@ -5,7 +5,7 @@
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. `rounding`: weights become the whole numbers that results change least with, by what they are multiplied with
-//!    (`moments`).
+//!    (`moments`, `cholesky`).
 //! 5. `shifts`: what rounding takes from the results of a product in the mean is added to them.
 //! 6. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
 //!    to floats, those first that cost most by themselves.
@@ -19,15 +19,16 @@
 //! [`quantise_model`] looks at one call. The rewrite itself is [`nnc_opt::quantise`].
 
 mod candidates;
+mod cholesky;
 mod drift;
-mod examples;
+pub(crate) mod examples;
 pub mod file;
 pub(crate) mod held;
 mod histogram;
 pub mod looked;
-mod moments;
+pub(crate) mod moments;
 pub mod observe;
-mod rounding;
+pub(crate) mod rounding;
 mod rows;
 mod shifts;
 pub(crate) mod timing;
@@ -43,6 +44,7 @@ use crate::narrow;
 use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::store::Store;
+pub use candidates::LEAST_EXAMPLES;
 use candidates::{Candidates, Refinement};
 pub use drift::{Drift, Moved};
 use examples::OneCall;

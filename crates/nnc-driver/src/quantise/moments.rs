@@ -32,13 +32,14 @@ pub struct Moments {
 /// Bytes of the moments that are found in one pass over the examples.
 const ROOM: usize = 1 << 28;
 
-/// More multiply-adds than this, for each time that all weights of a product are gone through, are too many to wait for.
+/// More multiply-adds than this, to round the weights of a product by its moments, are too many to wait for.
 const MOST_WORK: usize = 1 << 36;
 
 /// Whether weights are few enough to be rounded by moments.
 pub fn are_found(site: &Site) -> bool {
     let terms = terms(site);
-    bytes(site) <= ROOM && terms.saturating_mul(terms).saturating_mul(site.channels) <= MOST_WORK
+    let work = (site.groups * terms / 3 + site.channels / 2).saturating_mul(terms).saturating_mul(terms);
+    bytes(site) <= ROOM && work <= MOST_WORK
 }
 
 /// The terms of a sum, of those that lie beside each other in the weights.

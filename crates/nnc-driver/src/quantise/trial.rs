@@ -18,9 +18,9 @@ use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 
-/// What is tried, the simplest first.
-const TRIED: [&[Refinement]; 4] =
-    [&[], &[Refinement::Means], &[Refinement::Weights], &[Refinement::Weights, Refinement::Means]];
+/// What is tried, and whether it begins anew or goes on from what was tried before.
+const TRIED: [(bool, Refinement); 3] =
+    [(true, Refinement::Means), (true, Refinement::Weights), (false, Refinement::Means)];
 
 /// So many examples tell how far answers move, or a batch if that has more.
 const LOOKED_AT: usize = 512;
@@ -84,19 +84,20 @@ impl Trial<'_> {
         if !candidates.may_be_refined(count) || candidates.layers().is_empty() {
             return Ok(());
         }
-        let (floats, mut least, mut best) = (self.floats(), f64::INFINITY, Vec::new());
-        for refinements in TRIED {
-            candidates.refined_by(Vec::new());
-            for &refinement in refinements {
-                told(refinement.doing());
-                candidates.refine(refinement, (self.compiler, &floats), (&mut examples, count))?;
+        let floats = self.floats();
+        let mut best = (self.movement(candidates, dataset)?, candidates.refined());
+        for (is_anew, refinement) in TRIED {
+            if is_anew {
+                candidates.refined_by(Vec::new());
             }
+            told(refinement.doing());
+            candidates.refine(refinement, (self.compiler, &floats), (&mut examples, count))?;
             let moved = self.movement(candidates, dataset)?;
-            if moved < least {
-                (least, best) = (moved, candidates.refined());
+            if moved < best.0 {
+                best = (moved, candidates.refined());
             }
         }
-        candidates.refined_by(best);
+        candidates.refined_by(best.1);
         Ok(())
     }
 

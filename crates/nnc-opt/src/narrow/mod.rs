@@ -21,7 +21,7 @@ mod product;
 mod round;
 
 pub use apply::{narrow, restored};
-pub use round::{Rounded, round};
+pub use round::{Levels, Rounded, round};
 
 use crate::parameters::follow;
 use nnc_graph::stored::NIBBLES;

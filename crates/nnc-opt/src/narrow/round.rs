@@ -47,20 +47,52 @@ pub fn round(matrix: &Matrix, floats: &Tensor) -> Option<Rounded> {
             Some(Rounded { stored, scales: None, error })
         }
         Stored::Bytes { group } => {
-            let made = in_groups(&element, (terms, columns), (group, scale_of_bytes), BYTE_LEVELS);
-            let bytes: Vec<u8> = made.numbers.iter().map(|&number| number as u8).collect();
-            made.whole(matrix, (terms, columns), bytes)
+            in_groups(&element, (terms, columns), (group, scale_of_bytes), BYTE_LEVELS).whole(matrix, (terms, columns))
         }
-        Stored::Nibbles { group } => {
-            let made = in_groups(&element, (terms, columns), (group, scale_of_nibbles), NIBBLE_LEVELS);
-            let halves = |pair: usize, n: usize| {
-                let half = |k: usize| (i64::from(made.numbers[k * columns + n]) + NIBBLE_ZERO) as u8;
-                half(2 * pair) | half(2 * pair + 1) << 4
-            };
-            let bytes = (0..terms / 2).flat_map(|pair| (0..columns).map(move |n| (pair, n)));
-            let bytes: Vec<u8> = bytes.map(|(pair, n)| halves(pair, n)).collect();
-            made.whole(matrix, (terms, columns), bytes)
+        Stored::Nibbles { group } => in_groups(&element, (terms, columns), (group, scale_of_nibbles), NIBBLE_LEVELS)
+            .whole(matrix, (terms, columns)),
+    }
+}
+
+/// The whole numbers that a form has: none for floats.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Levels {
+    /// The least.
+    pub least: f32,
+    /// The largest.
+    pub most: f32,
+    /// Terms that share a scale.
+    pub group: usize,
+}
+
+impl Levels {
+    /// Those of a form.
+    pub fn of(form: Stored) -> Option<Self> {
+        match form {
+            Stored::Bf16 => None,
+            Stored::Bytes { group } => Some(Self { least: -BYTE_LEVELS, most: BYTE_LEVELS, group }),
+            Stored::Nibbles { group } => Some(Self { least: -NIBBLE_LEVELS - 1.0, most: NIBBLE_LEVELS, group }),
         }
+    }
+}
+
+impl Rounded {
+    /// Other numbers with the same scales: those of each column, from its first term to its last. `None` if there are
+    /// other numbers of them than `floats` has, which they stand for, or the form has none.
+    pub fn with_numbers(&self, matrix: &Matrix, floats: &Tensor, columns: &[Vec<f32>]) -> Option<Self> {
+        let (terms, width) = matrix.sizes(&floats.ty())?;
+        let group = Levels::of(matrix.form)?.group;
+        if columns.len() != width || columns.iter().any(|column| column.len() != terms) {
+            return None;
+        }
+        let scales: Vec<f32> = self.scales.as_ref()?.to_f64().iter().map(|&scale| scale as f32).collect();
+        let values = floats.to_f64();
+        let (down, along) = if matrix.terms_axis == 0 { (width, 1) } else { (1, terms) };
+        let all = || (0..terms).flat_map(|k| (0..width).map(move |n| (k, n)));
+        let stands_for = |(k, n): (usize, usize)| columns[n][k] * scales[k / group * width + n];
+        let error = share(all().map(|at| (f64::from(stands_for(at)), values[at.0 * down + at.1 * along])));
+        let numbers = all().map(|(k, n)| columns[n][k] as i8).collect();
+        InGroups { numbers, scales, error }.whole(matrix, (terms, width))
     }
 }
 
@@ -72,13 +104,26 @@ struct InGroups {
 }
 
 impl InGroups {
-    fn whole(&self, matrix: &Matrix, (terms, columns): (usize, usize), bytes: Vec<u8>) -> Option<Rounded> {
+    /// What is stored of them.
+    fn whole(&self, matrix: &Matrix, (terms, columns): (usize, usize)) -> Option<Rounded> {
         let ty = matrix.form.matrix(terms, columns);
-        let stored = Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?;
+        let stored = Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), self.packed(matrix.form, (terms, columns)))?;
         let ty = matrix.form.scales(terms, columns)?;
         let bytes: Vec<u8> = self.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
         let scales = Some(Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?);
         Some(Rounded { stored, scales, error: self.error })
+    }
+}
+
+impl InGroups {
+    /// The bytes of the numbers; of four bits, two terms of a column share one.
+    fn packed(&self, form: Stored, (terms, columns): (usize, usize)) -> Vec<u8> {
+        if !matches!(form, Stored::Nibbles { .. }) {
+            return self.numbers.iter().map(|&number| number as u8).collect();
+        }
+        let half = |k: usize, n: usize| (i64::from(self.numbers[k * columns + n]) + NIBBLE_ZERO) as u8;
+        let pairs = (0..terms / 2).flat_map(|pair| (0..columns).map(move |n| (pair, n)));
+        pairs.map(|(pair, n)| half(2 * pair, n) | half(2 * pair + 1, n) << 4).collect()
     }
 }
 

@@ -110,7 +110,7 @@ pub struct Quantise {
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
     /// Store the weights alone in few bits, in float products: for networks that are bound by memory.
-    #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile", "examples"])]
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["input", "range", "percentile"])]
     pub weights_only: Option<Bits>,
     /// Neighbouring terms that share a scale, with `--weights-only int8` or `int4` [default: the most up to
     /// 64 that a matrix has whole groups of].

@@ -1,6 +1,6 @@
 //! `nnc quantise FILE --weights W --weights-only FORM -o OUT`: weights of few bits.
 
-use super::quantise::{alone, max_drop, refuse_without_recipe, warn_of_split};
+use super::quantise::{alone, examples, max_drop, refuse_without_recipe, warn_of_split};
 use crate::arguments::{Bits, Quantise};
 use crate::terminal::{self, QUIET, STRONG};
 use crate::{Failure, output, setup};
@@ -47,7 +47,13 @@ fn request(options: &Quantise, bits: Bits) -> Result<Request, Failure> {
             let name = form.name();
             Err(Failure::Message(format!("--group {group}: {name} has no scales to share; this is for int8 and int4")))
         }
-        _ => Ok(Request { form, is_exact: options.group.is_some(), measure: !options.all }),
+        (None, None) if options.examples.is_some() => {
+            let name = form.name();
+            Err(Failure::Message(format!("--examples: {name} is rounded to the nearest; this is for int8 and int4")))
+        }
+        _ => {
+            Ok(Request { form, is_exact: options.group.is_some(), measure: !options.all, examples: examples(options) })
+        }
     }
 }
 
@@ -112,7 +118,9 @@ fn shown(report: &Report) -> String {
     lines.extend(report.rows.iter().map(|row| line(row, measured)));
     let metric = measured.map_or_else(String::new, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
-        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}\n", measured.metric)
+        let by = report.rounded_by.map(|examples| terminal::counted(examples, "example"));
+        let by = by.map_or_else(String::new, |examples| format!("; weights rounded by {examples}"));
+        format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}{by}\n", measured.metric)
     });
     let [from, to] = report.bytes;
     let share = 100.0 * to as f64 / from.max(1) as f64;
@@ -156,5 +164,5 @@ fn as_json(report: &Report) -> Value {
         json!({"metric": measured.metric, "before": measured.values[0], "after": measured.values[1],
                "drop": measured.drop(), "examples": measured.examples, "held_out": measured.held_out})
     });
-    json!({"measured": measured, "bytes": report.bytes, "matrices": rows.collect::<Vec<_>>()})
+    json!({"measured": measured, "rounded_by": report.rounded_by, "bytes": report.bytes, "matrices": rows.collect::<Vec<_>>()})
 }

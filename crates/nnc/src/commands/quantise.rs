@@ -113,6 +113,11 @@ fn of_model(
     Ok(quantise_model((project, &graphs), compiler, (store, &inputs), (&request, rows))?)
 }
 
+/// Calibration examples, about.
+pub(crate) fn examples(options: &Quantise) -> usize {
+    options.examples.map_or(DEFAULT_EXAMPLES, NonZeroUsize::get)
+}
+
 fn request(options: &Quantise) -> Result<Request, Failure> {
     let method = match (options.range, options.percentile) {
         (Calibration::Percentile, share) => Method::Percentile(share.unwrap_or(DEFAULT_PERCENTILE) / 100.0),
@@ -124,7 +129,7 @@ fn request(options: &Quantise) -> Result<Request, Failure> {
         (Calibration::Mse, None) => Method::SquaredError,
         (Calibration::Entropy, None) => Method::Entropy,
     };
-    let (examples, metric) = (options.examples.map_or(DEFAULT_EXAMPLES, NonZeroUsize::get), options.metric.clone());
+    let (examples, metric) = (examples(options), options.metric.clone());
     Ok(Request { method, examples, metric, max_drop: max_drop(options), measure: !options.all })
 }
 
