@@ -29,7 +29,7 @@ pub struct Moments {
     pub sums: Vec<f32>,
 }
 
-/// Bytes of the moments that are found in one pass over the examples.
+/// Bytes of the moments that are found in one pass over the examples, and of the images under a kernel in a run.
 const ROOM: usize = 1 << 28;
 
 /// More multiply-adds than this, to round the weights of a product by its moments, are too many to wait for.
@@ -64,14 +64,14 @@ pub fn find(
 ) -> Result<Vec<Moments>, DriverError> {
     let mut found = Vec::new();
     for part in parts(products) {
-        let mut program = compiler.compile(&with_moments(graph, part))?;
+        let mut program = compiler.compile(&with_moments(graph, part, ROOM))?;
         let mut moments: Vec<Moments> = part.iter().map(|sites| Moments::none(&sites[0])).collect();
         examples.rewind()?;
         while examples.fill(&mut program)? {
             program.run(store).map_err(failed)?;
             for (product, (moments, sites)) in moments.iter_mut().zip(part).enumerate() {
                 (0..sites.len()).for_each(|at| moments.add(&program, &name(product, at)));
-                moments.rows += sites.iter().map(|site| rows(graph, site)).sum::<usize>();
+                moments.rows += sites.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
             }
         }
         found.extend(moments);
@@ -114,25 +114,38 @@ fn name(product: usize, at: usize) -> String {
 }
 
 /// The graph that gives out the moments of the activations of products, and nothing else.
-fn with_moments(graph: &Graph, products: &[&[Site]]) -> Graph {
+fn with_moments(graph: &Graph, products: &[&[Site]], room: usize) -> Graph {
     let mut extended = graph.clone();
     let mut results = Vec::new();
     for (product, sites) in products.iter().enumerate() {
         for (at, site) in sites.iter().enumerate() {
-            results.push((name(product, at), moments(&mut extended, site)));
+            results.push((name(product, at), moments(&mut extended, site, room)));
         }
     }
     with_results(&extended, &results)
 }
 
-/// How many rows a use of a product multiplies the weights of a channel with.
-fn rows(graph: &Graph, site: &Site) -> usize {
-    let results: usize = graph.ty(graph.node(site.node).results[0]).shape.sizes().iter().product();
-    results / site.channels.max(1)
+/// How many rows a use of a product shows.
+fn rows(graph: &Graph, site: &Site, room: usize) -> usize {
+    let sizes = graph.ty(graph.node(site.node).results[0]).shape.sizes();
+    let results: usize = sizes.iter().product();
+    match &graph.node(site.node).op {
+        Op::Dot { .. } => results / site.channels.max(1),
+        _ => results / sizes[0].max(1) / site.channels.max(1) * images(graph, site, room),
+    }
+}
+
+/// How many images of a batch are looked at by a convolution: what lies under its kernel takes so many times the memory of
+/// an image.
+fn images(graph: &Graph, site: &Site, room: usize) -> usize {
+    let sizes = graph.ty(graph.node(site.node).results[0]).shape.sizes();
+    let places: usize = sizes[2..].iter().product();
+    let image = places.saturating_mul(terms(site) * site.groups * size_of::<f32>());
+    (room / image.max(1)).clamp(1, sizes[0].max(1))
 }
 
 /// `[groups, terms, terms]`, or `[terms, terms]` of one group.
-fn moments(graph: &mut Graph, site: &Site) -> ValueId {
+fn moments(graph: &mut Graph, site: &Site, room: usize) -> ValueId {
     let node = graph.node(site.node).clone();
     let images = match &node.op {
         Op::Dot { a_axes, .. } => {
@@ -141,14 +154,29 @@ fn moments(graph: &mut Graph, site: &Site) -> ValueId {
             let op = Op::Dot { batch: 0, a_axes: axes.clone(), b_axes: axes };
             return graph.emit(op, &[site.input, site.input]);
         }
-        Op::ConvInputGrad { .. } => spread_under_kernel(graph, site, &node),
-        _ => under_kernel(graph, site, &node),
+        Op::ConvInputGrad { .. } => {
+            let input = first(graph, site.input, images(graph, site, room));
+            spread_under_kernel(graph, (site, input), &node)
+        }
+        _ => {
+            let input = first(graph, site.input, images(graph, site, room));
+            under_kernel(graph, (site, input), &node)
+        }
     };
     let [batch, _, _, places] = graph.ty(images).shape.sizes()[..] else { unreachable!("four axes") };
     let grouped = Shape::of(&[batch, site.groups, terms(site), places]);
     let grouped = graph.emit(Op::Reshape(grouped), &[images]);
     let grouped = graph.emit(Op::Transpose(vec![1, 0, 2, 3]), &[grouped]);
     graph.emit(Op::Dot { batch: 1, a_axes: vec![1, 3], b_axes: vec![1, 3] }, &[grouped; 2])
+}
+
+/// The first images of a batch.
+fn first(graph: &mut Graph, images: ValueId, count: usize) -> ValueId {
+    let mut sizes = graph.ty(images).shape.sizes();
+    sizes[0] = count;
+    let range = |size: &usize| SliceRange { start: Dim::from(0), size: Dim::from(*size), step: 1 };
+    let ranges = sizes.iter().map(range).collect();
+    graph.emit(Op::Slice(ranges), &[images])
 }
 
 /// What lies along an axis of an image under the taps of a kernel.
@@ -166,7 +194,7 @@ struct Walk {
 }
 
 /// An image under the kernel of a convolution: `[N, C, taps, places]`.
-fn under_kernel(graph: &mut Graph, site: &Site, node: &Node) -> ValueId {
+fn under_kernel(graph: &mut Graph, (site, input): (&Site, ValueId), node: &Node) -> ValueId {
     let Op::Conv(at) = &node.op else { unreachable!("a convolution") };
     let kernel = graph.ty(site.weights).shape.sizes();
     let places = graph.ty(node.results[0]).shape.sizes();
@@ -179,18 +207,20 @@ fn under_kernel(graph: &mut Graph, site: &Site, node: &Node) -> ValueId {
             step: at.stride[axis].size(),
         })
         .collect();
-    let padded = padded(graph, site.input, (&at.low, &at.high));
+    let padded = padded(graph, input, (&at.low, &at.high));
     taken(graph, padded, &walks)
 }
 
 /// What the kernel of a convolution's transpose is multiplied with at each place of its result: the image with zeros
 /// between its elements. `[N, C, taps, places]`.
-fn spread_under_kernel(graph: &mut Graph, site: &Site, node: &Node) -> ValueId {
-    let Op::ConvInputGrad { attributes: at, input } = &node.op else { unreachable!("the transpose of a convolution") };
+fn spread_under_kernel(graph: &mut Graph, (site, image): (&Site, ValueId), node: &Node) -> ValueId {
+    let Op::ConvInputGrad { attributes: at, input: places_of } = &node.op else {
+        unreachable!("the transpose of a convolution")
+    };
     let kernel = graph.ty(site.weights).shape.sizes();
-    let mut image = site.input;
+    let mut image = image;
     let (mut walks, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
-    for (axis, places) in input.iter().map(Dim::size).enumerate() {
+    for (axis, places) in places_of.iter().map(Dim::size).enumerate() {
         let (taps, apart) = (kernel[axis + 2], at.dilation[axis].size());
         image = spread(graph, image, (axis + 2, at.stride[axis].size()));
         let span = graph.ty(image).shape.sizes()[axis + 2];
@@ -312,6 +342,31 @@ mod tests {
             let by = |at: usize| w[at / terms] * w[at % terms] * f64::from(found.sums[group * terms * terms + at]);
             let squares: f64 = (0..terms * terms).map(by).sum();
             assert!((squares - wanted).abs() < 1e-3 * wanted.max(1.0), "channel {channel}: {squares} and {wanted}");
+        }
+    }
+
+    #[test]
+    fn of_large_images_the_first_are_enough() {
+        let mut graph = Graph::new("product");
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[6, 4, 8, 8]) }, &[]);
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&[8, 4, 3, 3]) }, &[]);
+        let [none, one] = [0, 1].map(|size| dims(&[size, size]));
+        let at =
+            ConvAttributes { stride: one.clone(), low: none.clone(), high: none, dilation: one, groups: Dim::from(1) };
+        let y = graph.emit(Op::Conv(at), &[x, w]);
+        graph.add_output("y", y, OutputKind::Result);
+        let sites = sites(&graph);
+        let image = 36 * 36 * size_of::<f32>();
+        for (room, count) in [(0, 1), (image, 1), (3 * image, 3), (1 << 28, 6)] {
+            assert_eq!(rows(&graph, &sites[0], room), count * 36, "{room} bytes");
+            let found = with_moments(&graph, &[&sites], room);
+            let is_taken = |size: usize| {
+                found.nodes().any(|(_, node)| {
+                    matches!(node.op, Op::Concat { .. }) && found.ty(node.results[0]).shape.sizes()[0] == size
+                })
+            };
+            assert!(is_taken(count), "{room} bytes");
         }
     }
 
