@@ -396,6 +396,7 @@ impl AnswerGraphs {
         if let Some(recipe) = &self.recipe {
             let first_values = project.checked(project.unit.init(recipe))?;
             paths.extend(first_values.outputs().iter().map(|output| output.name.clone()));
+            paths.extend(project.numbers());
         }
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         Ok(pretrained::oddities(&self.pretrained.names, &paths, &weights.tensors))

@@ -366,6 +366,14 @@ impl Project {
         Ok(prune::with_choice(&rounded, &|path| recipe.leader(path)))
     }
 
+    /// The paths of integers and of few bits, and of what is kept beside them.
+    pub fn numbers(&self) -> impl Iterator<Item = String> {
+        let integers = self.quantised.iter().flat_map(|layer| {
+            [quantise::weights_path, quantise::scales_path, quantise::shifts_path].map(|of| of(&layer.name))
+        });
+        integers.chain(self.stored.iter().flat_map(|matrix| [matrix.stored_path(), matrix.scales_path()]))
+    }
+
     /// Whether its weights are all floats, which alone are trained.
     pub fn has_floats(&self) -> bool {
         self.quantised.is_empty() && self.stored.is_empty()

@@ -15,7 +15,7 @@ use crate::store::Store;
 use nnc_graph::{Graph, Tensor};
 use nnc_lang::elaborate::RecipeInfo;
 use nnc_opt::narrow::Matrix;
-use nnc_opt::quantise::{Layer, scales_path, shifts_path, weights_path};
+use nnc_opt::quantise::Layer;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -60,10 +60,7 @@ fn has_floats(tensors: &BTreeMap<String, Tensor>, layer: &Layer) -> bool {
 
 /// Whether a path is that of integers, of few bits, or of what is kept beside them.
 fn is_of_numbers(project: &Project, path: &str) -> bool {
-    let of_layer = |layer: &Layer| [weights_path, scales_path, shifts_path].iter().any(|of| path == of(&layer.name));
-    let of_matrix = |matrix: &Matrix| path == matrix.stored_path() || path == matrix.scales_path();
-    let is_record = file::is_range(path) || narrow::file::is_record(path);
-    is_record || project.quantised.iter().any(of_layer) || project.stored.iter().any(of_matrix)
+    file::is_range(path) || narrow::file::is_record(path) || project.numbers().any(|of| path == of)
 }
 
 /// The results of a graph that reads the tensors of a file alone, by name.

@@ -117,7 +117,7 @@ pub(crate) fn weighted(options: &FileOptions, weights: Option<&Path>) -> Result<
     let Some(path) = weights else { return Ok((project, loaded)) };
     let project = project.with_file(options.only.as_deref(), (path, &loaded))?;
     for layer in trained::idle(&loaded.tensors, &project.rounded) {
-        let why = "it was given nothing but 0 in the training that rounded others";
+        let why = "the training that rounded others gave it nothing but 0, or it is too small for integers";
         terminal::print_warning(&format!("{}: `{layer}` stays f32, as {why}", path.display()));
     }
     Ok((project, loaded))
@@ -313,7 +313,7 @@ pub(crate) fn opened_model(
     let graphs = match given {
         Some(given) => called(project, (file, None), loaded, given)?,
         None => {
-            note_model(project, file);
+            note_choices(project, file, &BTreeMap::new())?;
             AnswerGraphs::new(project, file.only.as_deref(), None, rows(file)?.unwrap_or(1))?
         }
     };

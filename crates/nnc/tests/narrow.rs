@@ -198,6 +198,25 @@ fn what_is_no_matrix_is_told() {
 }
 
 #[test]
+fn what_products_read_otherwise_is_no_small_matrix() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path();
+    let model = "model Net(x: f32[N, 128]) -> f32[N, 4] {
+    param big: f32[64, 128] = glorot_uniform()
+    return dense(x @ transpose(tanh(big), [1, 0]), 4)
+}
+";
+    fs::write(folder.join("net.nn"), model).unwrap();
+    let floats = |dims: &[usize]| Stored::floats(dims, &vec![0.5; dims.iter().product()]);
+    let own = [("big", floats(&[64, 128])), ("dense_1.w", floats(&[64, 4])), ("dense_1.b", floats(&[4]))];
+    let own = own.map(|(name, tensor)| (name.to_owned(), tensor)).into();
+    common::write(&folder.join("w.safetensors"), &own, None);
+    let line = ["quantise", "net.nn", "--weights", "w.safetensors", "--weights-only", "int8", "-o", "q.safetensors"];
+    let said = fails(folder, &line);
+    assert!(said.contains("`big`: products read what is made of it") && !said.contains("all have fewer"), "{said}");
+}
+
+#[test]
 fn what_f64_has_not_is_said() {
     let (_keep, folder) = digits();
     ok(&folder, &["train", "digits.nn", "--dtype", "f64", "--set", "epochs=1", "--out", "doubles"]);

@@ -52,6 +52,8 @@ fn a_text_is_generated_from_integers_alone() {
         let line = ["run", "rhyme.nn", "--weights", "q.safetensors", "--input", "prompt=T", "--engine", engine];
         assert_eq!(ok(folder, &line), format!("{text}\n"), "{engine}");
     }
+    let ran = nnc(folder, &["run", "rhyme.nn", "--weights", "q.safetensors", "--input", "prompt=T"]);
+    assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "what integers of other answers need is no surplus");
     let with = |words: &[&str]| ok(folder, &[words, &["--weights", "q.safetensors"]].concat());
     with(&["build", "rhyme.nn", "--bind", "P=1", "-o", "recite"]);
     let ran = Command::new(folder.join("recite")).arg("T").output().unwrap();

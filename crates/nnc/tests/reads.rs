@@ -223,6 +223,11 @@ model Last(x: f32[N, T], y: f32[N, K, 2]) -> f32[N, T] = x + sum(sum(y, axis=-1)
     let output = nnc(folder, &["run", "net.nn", "--input", "x=x.csv", "--input", "y=y.csv"]);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && err.contains("`K` is taken as 1") && err.contains("--bind K=64"), "{err}");
+    let prune = ["prune", "net.nn", "--weights", "none.safetensors", "--sparsity", "0.5", "-o", "p.safetensors"];
+    common::write(&folder.join("none.safetensors"), &std::collections::BTreeMap::new(), None);
+    let output = nnc(folder, &prune);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("`T`, `K` are taken as 1") && err.contains("--bind T=64 K=64"), "{err}");
     let output = nnc(folder, &["run", "net.nn", "--bind", "K=2", "--input", "x=x.csv", "--input", "y=y.csv"]);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{err}");

@@ -459,19 +459,28 @@ fn chosen(graph: &Graph, request: Request, floats: &BTreeMap<String, Tensor>) ->
         return problem(message);
     }
     if chosen.rows.iter().all(|row| row.choice.is_err()) {
-        return problem(&format!("no matrix can be stored: {}", why_none(&chosen.rows)));
+        return problem(&format!("no matrix can be stored: {}", why_none(&chosen, floats)));
     }
     Ok(chosen)
 }
 
 /// Why none of these is stored.
-fn why_none(rows: &[Row]) -> String {
-    let of = |why: Reason| rows.iter().filter(move |row| row.choice == Err(why)).map(|row| format!("`{}`", row.path));
-    let odd: Vec<String> = of(Reason::NotFinite).collect();
-    match without_groups(rows) {
+fn why_none(chosen: &Chosen, floats: &BTreeMap<String, Tensor>) -> String {
+    let said = |of: Vec<&str>| of.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
+    let odd = chosen.rows.iter().filter(|row| row.choice == Err(Reason::NotFinite));
+    let odd: Vec<&str> = odd.map(|row| row.path.as_str()).collect();
+    let unread = chosen.unread(floats);
+    let unread = chosen.others.iter().chain(&unread).filter(|row| row.choice == Err(Reason::Derived));
+    let unread: Vec<&str> = unread.map(|row| row.path.as_str()).collect();
+    match without_groups(&chosen.rows) {
         Some(which) => format!("their terms are no whole groups: {which}; see `--group`"),
-        None if !odd.is_empty() => format!("{} has a NaN or an infinity", odd.join(", ")),
-        None => format!("all have fewer than {LEAST_ELEMENTS} elements"),
+        None if !odd.is_empty() => format!("{} has a NaN or an infinity", said(odd)),
+        None if unread.is_empty() => format!("all have fewer than {LEAST_ELEMENTS} elements"),
+        None => format!(
+            "{}: products read what is made of it, or it holds floats of 16 bits; others have fewer than {LEAST_ELEMENTS} \
+             elements",
+            said(unread)
+        ),
     }
 }
 
