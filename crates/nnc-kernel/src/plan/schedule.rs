@@ -29,11 +29,16 @@ pub struct Schedule {
 struct Edges {
     /// For each group those that must run before it.
     before: Vec<BTreeSet<usize>>,
+    /// Whether all of these stand before it in the partition, too.
+    are_in_order: bool,
 }
 
 impl Edges {
     /// Whether `from` has to run before `to`.
     fn reaches(&self, from: usize, to: usize) -> bool {
+        if self.are_in_order && from > to {
+            return false;
+        }
         let mut pending = vec![to];
         let mut seen = BTreeSet::new();
         while let Some(at) = pending.pop() {
@@ -45,7 +50,8 @@ impl Edges {
         false
     }
 
-    /// Makes `writer`, which computes what replaces `old`, come after all others that read that, if it can.
+    /// Makes `writer`, which computes what replaces `old`, come after all others that read that, if it can; gives those
+    /// that it came after in no case before.
     fn comes_last(
         &mut self,
         graph: &Graph,
@@ -53,15 +59,16 @@ impl Edges {
         writer: usize,
         old: ValueId,
         readers: &BTreeSet<usize>,
-    ) -> bool {
+    ) -> Option<Vec<usize>> {
         let others: Vec<usize> = readers.iter().copied().filter(|&reader| reader != writer).collect();
         let nodes = &partition.groups[writer].nodes;
         let fits = !readers.contains(&writer) || reads_in_step(graph, nodes, views, old);
-        let can = fits && !others.iter().any(|&reader| self.reaches(writer, reader));
-        if can {
-            self.before[writer].extend(others);
+        if !fits || others.iter().any(|&reader| self.reaches(writer, reader)) {
+            return None;
         }
-        can
+        self.are_in_order &= others.iter().all(|&reader| reader < writer);
+        let new = others.into_iter().filter(|&reader| self.before[writer].insert(reader));
+        Some(new.collect())
     }
 }
 
@@ -114,16 +121,21 @@ impl Chains {
         (edges, readers): (&mut Edges, &[BTreeSet<usize>]),
         links: &[Link],
     ) {
-        let mut further = Edges { before: edges.before.clone() };
-        let fits = links.iter().all(|link| {
-            !self.replaced.contains(&link.old)
-                && further.comes_last(graph, (partition, views), link.writer, link.old, &readers[link.old.index()])
-        });
-        if fits {
-            *edges = further;
-            self.written.extend(links.iter().map(|link| link.result));
-            self.replaced.extend(links.iter().map(|link| link.old));
+        let mut made: Vec<(usize, Vec<usize>)> = Vec::new();
+        for link in links {
+            let readers = &readers[link.old.index()];
+            let is_free = !self.replaced.contains(&link.old);
+            let new = is_free.then(|| edges.comes_last(graph, (partition, views), link.writer, link.old, readers));
+            match new.flatten() {
+                Some(new) => made.push((link.writer, new)),
+                None => {
+                    made.into_iter().for_each(|(writer, new)| edges.before[writer].retain(|at| !new.contains(at)));
+                    return;
+                }
+            }
         }
+        self.written.extend(links.iter().map(|link| link.result));
+        self.replaced.extend(links.iter().map(|link| link.old));
     }
 }
 
@@ -133,12 +145,13 @@ impl Schedule {
         let group_of = partition.group_of(graph);
         let views = Views::new(graph);
         let producer = |value: ValueId| group_of[graph.value(views.base(value)).node.index()];
-        let mut edges = Edges { before: vec![BTreeSet::new(); partition.groups.len()] };
+        let mut edges = Edges { before: vec![BTreeSet::new(); partition.groups.len()], are_in_order: true };
         for (at, group) in partition.groups.iter().enumerate() {
             for &node in &group.nodes {
                 let operands = &graph.node(node).operands;
                 edges.before[at].extend(operands.iter().map(|&operand| producer(operand)).filter(|&from| from != at));
             }
+            edges.are_in_order &= edges.before[at].last().is_none_or(|&from| from < at);
         }
         let readers = readers(graph, partition, &views);
         let mut in_place = BTreeSet::new();
@@ -149,7 +162,7 @@ impl Schedule {
             if !computed(graph, output.value) || !updated.insert(output.value) {
                 continue;
             }
-            if edges.comes_last(graph, (partition, &views), writer, leaf, &readers[leaf.index()]) {
+            if edges.comes_last(graph, (partition, &views), writer, leaf, &readers[leaf.index()]).is_some() {
                 in_place.insert(at);
             }
         }

@@ -35,6 +35,8 @@ pub struct Draft {
     pub outer: usize,
     /// The groups that it depends on, over any number of steps.
     depends: Vec<u64>,
+    /// How often other groups read what it computes.
+    readers: usize,
     /// The first of its nodes that is no copy.
     first: Option<NodeId>,
     /// The last of the nodes that its copies are copies of.
@@ -115,13 +117,14 @@ impl<'g> Drafts<'g> {
             let producer = self.group_of(operand);
             set(&mut depends, producer);
             union(&mut depends, &self.list[producer].depends);
+            self.list[producer].readers += 1;
         }
         let (kind, domain, outer) = self.describe(node);
         let anchor = (kind == GroupKind::Anchor).then_some(node);
         let copied = self.copies.get(&node).copied();
         let first = copied.is_none().then_some(node);
         let nodes = vec![node];
-        self.list.push(Draft { kind, nodes, anchor, domain, outer, depends, first, copied, alive: true });
+        self.list.push(Draft { kind, nodes, anchor, domain, outer, depends, readers: 0, first, copied, alive: true });
         self.of[node.index()] = at;
         at
     }
@@ -332,6 +335,9 @@ impl<'g> Drafts<'g> {
 
     /// Whether a third group depends on `a` and is needed by `b`.
     fn between(&self, a: usize, b: usize) -> bool {
+        if self.list[a].readers == self.reads(b, a) {
+            return false;
+        }
         let through = |middle: usize| middle != a && middle != b && get(&self.list[middle].depends, a);
         bits(&self.list[b].depends).any(|middle| self.list[middle].alive && through(middle))
     }
@@ -348,14 +354,16 @@ impl<'g> Drafts<'g> {
 
     /// Makes `b` part of `a`.
     pub fn join(&mut self, a: usize, b: usize, join: Join) {
+        let inside = self.reads(a, b) + self.reads(b, a);
         let gone = std::mem::take(&mut self.list[b].nodes);
         self.list[b].alive = false;
         for node in &gone {
             self.of[node.index()] = a;
         }
         let depends = std::mem::take(&mut self.list[b].depends);
-        let Draft { anchor, first, copied, .. } = self.list[b];
+        let Draft { anchor, first, copied, readers, .. } = self.list[b];
         let draft = &mut self.list[a];
+        draft.readers = draft.readers + readers - inside;
         draft.nodes.extend(gone);
         draft.nodes.sort_unstable();
         draft.anchor = draft.anchor.or(anchor);
@@ -365,6 +373,10 @@ impl<'g> Drafts<'g> {
         union(&mut draft.depends, &depends);
         unset(&mut draft.depends, a);
         unset(&mut draft.depends, b);
+        // What nobody reads yet nobody depends on, as most groups when a node joins them.
+        if draft.readers == 0 {
+            return;
+        }
         let depends = draft.depends.clone();
         for other in self.list.iter_mut().filter(|other| other.alive) {
             if get(&other.depends, b) {
@@ -375,6 +387,12 @@ impl<'g> Drafts<'g> {
                 union(&mut other.depends, &depends);
             }
         }
+    }
+
+    /// How often group `reader` reads what `source` computes.
+    fn reads(&self, reader: usize, source: usize) -> usize {
+        let operands = self.list[reader].nodes.iter().flat_map(|&id| &self.graph.node(id).operands);
+        operands.filter(|&&operand| self.group_of(operand) == source).count()
     }
 
     /// The groups that group `at` depends on, over any number of steps.
