@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A project whose weights are integers or of few bits, with the weights as floats: of what stays floats in the file as
-/// it is there, of all else as it stands for.
+/// it is there, of all else as it stands for, but for integers of other shapes than the model has.
 ///
 /// # Errors
 /// [`DriverError::Weights`] if the file does not say what a parameter was, diagnostics, or what cannot be compiled or
@@ -35,7 +35,12 @@ pub fn floats(
     let of_floats = Project { quantised: Vec::new(), stored: Vec::new(), ..project.clone() };
     let graph = of_floats.graph(of_floats.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
     let graph = Project::before_rounding(&graph)?;
-    let missing: Vec<&Layer> = project.quantised.iter().filter(|layer| !has_floats(&tensors, layer)).collect();
+    let missing = project.quantised.iter().filter(|layer| !has_floats(&tensors, layer));
+    let fits = |layer: &&Layer| match nnc_opt::quantise::restored(&graph, &[layer]) {
+        Ok(integers) => fits(&integers, &tensors),
+        Err(_) => true,
+    };
+    let missing: Vec<&Layer> = missing.filter(fits).collect();
     let integers = nnc_opt::quantise::restored(&graph, &missing).map_err(|parameter| {
         let why = "what its integers stand for cannot be followed back to it: give the floats that they were made of";
         wrong(format!("`{parameter}` is quantised, and {why}"))
@@ -51,6 +56,11 @@ pub fn floats(
     left.extend(made);
     left.extend(ranges);
     Ok((of_floats, Checkpoint { tensors: left, metadata }))
+}
+
+/// Whether the tensors of a file are of the types that a graph reads them with.
+fn fits(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> bool {
+    Store::wanted(graph).iter().all(|(name, ty)| tensors.get(name).is_none_or(|found| found.ty() == *ty))
 }
 
 /// Whether a file has the floats of what a layer multiplies by beside its integers.

@@ -192,16 +192,37 @@ fn zeros_and_masks_are_those_of_the_weights() {
     assert!(size("p8.safetensors") < 0.4 * size("pruned.safetensors"), "{}", size("p8.safetensors"));
 }
 
+/// Integers of another shape than the model has are named, as floats are, and all others are taken.
+#[test]
+fn integers_that_do_not_fit_are_left_out() {
+    let (_keep, folder) = digits();
+    ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
+    ok(&folder, &["quantise", "digits.nn", "--weights", FLOATS, "--all", "--max-drop", "100", "-o", "q.safetensors"]);
+    let narrow = fs::read_to_string(folder.join("digits.nn")).unwrap().replace("dense(64)", "dense(48)");
+    fs::write(folder.join("narrow.nn"), narrow).unwrap();
+    let line = ["train", "narrow.nn", "--init", "q.safetensors", "--set", "epochs=1", "--out", "narrow"];
+    let trained = nnc(&folder, &line);
+    let said = String::from_utf8(trained.stderr).unwrap();
+    assert!(
+        trained.status.success() && said.contains("not taken from q.safetensors: ") && said.contains("dense_1.w"),
+        "{said}"
+    );
+    assert!(!said.contains("conv2d_2"), "{said}");
+}
+
 /// Integers and few bits are trained further as the floats that they stand for, also with a normalisation folded in.
 #[test]
 fn what_numbers_stand_for_is_trained_further() {
     let (_keep, folder) = digits();
     fs::write(folder.join("digits.nn"), NORMED).unwrap();
     ok(&folder, &["train", "digits.nn", "--out", "floats"]);
-    let quantise = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "--max-drop", "100", "-o"];
-    ok(&folder, &[&quantise[..], &["q8.safetensors"]].concat());
-    for form in ["bf16", "int8", "int4"] {
-        ok(&folder, &[&quantise[..], &[&format!("{form}.safetensors"), "--weights-only", form]].concat());
+    let quantise = ["quantise", "digits.nn", "--weights", FLOATS, "--all", "--max-drop", "100"];
+    // By so few examples each number is the nearest.
+    let nearest = [&quantise[..], &["--examples", "8", "-o"]].concat();
+    ok(&folder, &[&nearest[..], &["q8.safetensors"]].concat());
+    ok(&folder, &[&quantise[..], &["-o", "bf16.safetensors", "--weights-only", "bf16"]].concat());
+    for form in ["int8", "int4"] {
+        ok(&folder, &[&nearest[..], &[&format!("{form}.safetensors"), "--weights-only", form]].concat());
     }
     // Nothing is learned: what comes out is what goes in.
     fs::write(folder.join("still.nn"), NORMED.replace("adamw(lr=3e-3)", "sgd(lr=0.0)")).unwrap();

@@ -318,10 +318,10 @@ impl Trial<'_> {
         (dataset, weights): (&Dataset, &Store),
         (examples, rows): (usize, usize),
     ) -> Result<(), DriverError> {
-        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, rows))?;
-        if examples.count() < LEAST_EXAMPLES {
+        if examples < LEAST_EXAMPLES {
             return Ok(());
         }
+        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, rows))?;
         let mut store = Store::default();
         weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
         let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples)?;

@@ -79,8 +79,10 @@ impl Trial<'_> {
         (dataset, examples): (&Dataset, usize),
         told: &mut dyn FnMut(&str),
     ) -> Result<(), DriverError> {
-        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, self.rows(dataset)))?;
-        let count = examples.count();
+        // A batch is looked at even if fewer are asked for.
+        let asked = examples;
+        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (asked, self.rows(dataset)))?;
+        let count = examples.count().min(asked);
         if !candidates.may_be_refined(count) || candidates.layers().is_empty() {
             return Ok(());
         }
