@@ -1,11 +1,12 @@
 //! Sequences with padding through recurrent layers: with a mask they are the sequences without, wherever the padding
-//! stands.
+//! stands; without one nothing is computed for it.
 
 mod common;
 
 use common::{State, first_values, train_graph, unit};
 use nnc_graph::interpret::run;
-use nnc_graph::{DType, Tensor};
+use nnc_graph::{DType, Graph, Op, Tensor};
+use nnc_opt::pipeline;
 use std::collections::BTreeMap;
 
 const KINDS: [&str; 3] = ["rnn", "lstm", "gru"];
@@ -137,4 +138,41 @@ fn weights_learn_from_real_places_alone() {
         assert_eq!(padded.len(), alone.len());
         padded.iter().for_each(|(path, tensor)| assert_close(path, &tensor.to_f64(), &alone[path].to_f64()));
     }
+}
+
+/// How many nodes a graph has, and those of its loops.
+fn nodes(graph: &Graph) -> usize {
+    let inside = |op: &Op| if let Op::Scan(scan) = op { nodes(&scan.body) } else { 0 };
+    graph.nodes().map(|(_, node)| 1 + inside(&node.op)).sum()
+}
+
+#[test]
+fn without_a_mask_nothing_is_computed_for_it() {
+    // The layer as it is without a mask.
+    let plain =
+        "model gru_layer(x: real[N, T, I], h: real[N, H], mask: bool[N, T] = true) -> (real[N, T, H], real[N, H]) {
+        param w: real[I, 3 * H] = uniform_init(1.0 / sqrt(H))
+        param u: real[H, 3 * H] = uniform_init(1.0 / sqrt(H))
+        param b: real[3 * H] = zeros()
+        param d: real[3 * H] = zeros()
+        z = x @ w + b
+        y, last = scan zt in z axis 1 with h = h {
+            h = gru_gates(zt, h @ u + d, h)
+            yield h
+        }
+        return (y, last)
+    }";
+    let optimised = |layer: &str| {
+        let text = format!(
+            "{layer}
+            model M(x: f32[2, 6, 3]) {{
+                zero = zeros([2, 4])
+                y, last = gru_layer(x, zero)
+                return y, last, grad(sum(y ** 2), wrt=x)
+            }}"
+        );
+        let graph = unit(&text).model("M", &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        nodes(&pipeline::optimise(&graph, &pipeline::Options::default()).unwrap().graph)
+    };
+    assert_eq!(optimised(""), optimised(plain));
 }

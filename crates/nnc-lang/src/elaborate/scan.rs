@@ -12,6 +12,7 @@
 mod cut;
 
 use super::Elaborator;
+use super::builtins::emit;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
@@ -53,6 +54,8 @@ enum Item {
     Numbers(Dim),
     /// A tensor, with the walked axis in front.
     Slices(ValueId),
+    /// A tensor of one whole number or truth, as a mask that was left out: what every slice of it is.
+    Alike(ValueId),
 }
 
 /// What stands for a step while the body is evaluated.
@@ -225,6 +228,13 @@ impl Elaborator<'_> {
             return None;
         };
         let length = self.ty(x).shape[at].clone();
+        // Of a float there may be a derivative.
+        let number = emit::everywhere(&self.graph, x).filter(|_| !self.ty(x).dtype.is_float());
+        if let Some(number) = number {
+            let mut shape = self.ty(x).shape.clone();
+            shape.0.remove(at);
+            return Some((length, Item::Alike(self.graph.broadcast_scalar(number, &shape)), at));
+        }
         let tensor = self.moved_axis(x, at, 0);
         Some((length, Item::Slices(tensor), at))
     }
@@ -270,6 +280,7 @@ impl Elaborator<'_> {
                     steps.slices.push(slice);
                     Value::Tensor(slice)
                 }
+                Item::Alike(slice) => Value::Tensor(*slice),
             };
             steps.values.push(value);
         }
@@ -364,7 +375,7 @@ impl Elaborator<'_> {
             .iter()
             .filter_map(|item| match item {
                 Item::Slices(tensor) => Some(*tensor),
-                Item::Numbers(_) => None,
+                Item::Numbers(_) | Item::Alike(_) => None,
             })
             .collect();
         let firsts: Vec<ValueId> = carried.iter().map(|carried| carried.first).collect();
