@@ -202,10 +202,10 @@ pub(crate) fn has_examples(graph: &Graph) -> bool {
     graph.nodes().any(|(_, node)| matches!(&node.op, Op::Input { name, .. } if !name.starts_with('$')))
 }
 
-/// Refuses a parameter or a state that this machine has no memory for: no batch is so small that it would fit.
+/// Refuses parameters and states that this machine has no memory for: no batch is so small that they would fit.
 ///
 /// # Errors
-/// [`DriverError::Usage`] that names it.
+/// [`DriverError::Usage`] that says how much they take, and names the largest.
 fn check_residents(graph: &Graph) -> Result<(), DriverError> {
     let leaves = graph.nodes().filter_map(|(_, node)| match &node.op {
         Op::Param { path, ty } | Op::State { path, ty } => Some((path, ty)),
@@ -214,9 +214,16 @@ fn check_residents(graph: &Graph) -> Result<(), DriverError> {
     // What begins a run has no other inputs than what is drawn by, and its results are parameters and states.
     let begins = !has_examples(graph);
     let results = graph.outputs().iter().filter(|_| begins).map(|output| (&output.name, graph.ty(output.value)));
-    let Some((path, ty)) = leaves.chain(results).max_by_key(|(_, ty)| ty.bytes()) else { return Ok(()) };
-    memory::check(ty.bytes())
-        .map_err(|error| DriverError::Usage(format!("`{path}` is {ty}: {error}; make the layer smaller")))
+    let residents: BTreeMap<&String, &TensorType> = leaves.chain(results).collect();
+    let Some((path, ty)) = residents.iter().max_by_key(|(_, ty)| ty.bytes()) else { return Ok(()) };
+    let bytes = residents.values().fold(0, |sum: usize, ty| sum.saturating_add(ty.bytes()));
+    // They are made when a run begins; later they are there already.
+    let there = if begins { memory::check_more(bytes) } else { memory::check(bytes) };
+    there.map_err(|error| {
+        DriverError::Usage(format!(
+            "the weights and states are {bytes} bytes, the largest of them `{path}`, {ty}: {error}; make the layers smaller"
+        ))
+    })
 }
 
 /// The bytes of all values of a graph, which the interpreter keeps.
@@ -384,6 +391,11 @@ impl CompiledGraph {
     /// A copy of a result after a run.
     pub fn output_tensor(&self, name: &str) -> Option<Tensor> {
         self.outputs.get(name).map(|port| host_tensor(&port.ty, port.buffer.bytes()))
+    }
+
+    /// The results after the last run, by name, each where it was made.
+    pub fn into_outputs(self) -> impl Iterator<Item = (String, TensorType, AlignedBuffer)> {
+        self.outputs.into_iter().map(|(name, port)| (name, port.ty, port.buffer))
     }
 
     /// A scalar result after a run, as `f64`.

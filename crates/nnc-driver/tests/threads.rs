@@ -30,11 +30,12 @@ const CONVOLUTIONS: &str = "
         label: i32 = train.1
     }";
 
-/// Loops over steps, forward and back, of several layers and both kinds of cells.
+/// Loops over steps, forward and back, of several layers and both kinds of cells, with a mask and without, and sums.
 const RECURRENT: &str = "
     model Net(x: i32[N, T]) -> f32[N, 10] {
-        x = x |> embedding(50, 48) |> lstm(64, layers=2) |> gru(40, bidirectional=true)
-        return mean(x, axis=1) |> dense(10)
+        there = x > 4
+        x = x |> embedding(50, 48) |> lstm(64, layers=2) |> gru(40, bidirectional=true, mask=there)
+        return mean(0.1 * cumsum(x, axis=1), axis=1) |> dense(10)
     }
     fn example() -> (i32[19], i32) {
         return i32(50 * uniform([19])), i32(10 * uniform([]))

@@ -117,3 +117,18 @@ fn of_the_whole_loop_by_what_its_body_captures() {
         return a, grad(sum(h), wrt=y)",
     );
 }
+
+#[test]
+fn by_a_constant_that_is_walked_beside_others() {
+    agree(
+        "one = ones([2, 3]); there = broadcast_to(bool(1), [2, 3])
+        total, _ = scan zt, yt, place in one, y, there axis 1 with h = 0 * x[:, 0] {
+            h = where(place, h + sin(zt * yt), 0)
+            yield h
+        }
+        a = grad(sum(total), wrt=one)
+        weight = f32(3 - iota(3))
+        b = y * cos(one * y) * broadcast_to(weight, [2, 3])
+        return a + 0 * x * w, b",
+    );
+}

@@ -349,6 +349,8 @@ fn bleu_counts_runs_of_words() {
         truth = reshape(constant_of([4, 5, 6, 7, 8, 4, 5, 8, 9, 5, 6, 7, 3, 3], i32(y)), [2, 7])
         metric bleu = bleu(guess, truth)
         metric pairs = bleu(guess, truth, order=2)
+        apart = reshape(constant_of([4, 6, 4, 6, 4, 6, 4, 6, 8, 5, 8, 5, 8, 5, 8, 5], i32(y)), [2, 8])
+        metric none = bleu(apart, truth, order=2)
         metric same = bleu(truth, truth)";
     let unit = unit(&fit(rest));
     let graph = unit.evaluate("Fit", 3).expect("it builds");
@@ -359,6 +361,7 @@ fn bleu_counts_runs_of_words() {
             let got = results[name].to_f64()[0];
             assert!((got - want).abs() < 1e-12, "{name}: {got} is not {want}");
         }
+        assert_eq!(results["none"].to_f64(), [0.0], "no pair is found");
     }
 }
 

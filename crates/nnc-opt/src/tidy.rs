@@ -2,7 +2,8 @@
 //!
 //! - Carried values, stacked values and operands that nothing needs are dropped. A carried value is needed if its last
 //!   one is, or a step's needed results are made from it.
-//! - A captured number moves into the body, where other passes see it; operands that are one value become one.
+//! - A captured number, or one that every slice is, moves into the body, where other passes see it; operands that are
+//!   one value become one.
 //! - A node of the body whose operands are all captured is computed before the loop (loop-invariant code motion;
 //!   Muchnick, "Advanced Compiler Design and Implementation", §13.2). Views and numbers stay: they cost nothing.
 //!
@@ -96,7 +97,7 @@ impl<'s> Plan<'s> {
         let twin = alike.into_iter().find(|&other| {
             self.operands[other] == self.operands[at] && matches!(self.fates[other], Fate::Keep | Fate::Sink(_))
         });
-        match (twin, number(outer, self.operands[at]).filter(|_| at >= captures)) {
+        match (twin, number(outer, self.operands[at])) {
             (Some(twin), _) => Fate::SameAs(twin),
             (None, Some(number)) => Fate::Sink(number),
             (None, None) => Fate::Keep,

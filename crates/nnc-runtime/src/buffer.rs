@@ -74,6 +74,15 @@ impl AlignedBuffer {
         Self { start, bytes, align }
     }
 
+    /// Whether the system gives a buffer of so many bytes. Small ones, which are no pages of their own, are not asked for.
+    pub fn is_given(bytes: usize) -> bool {
+        if bytes < HUGE_PAGE {
+            return true;
+        }
+        let start = map_pages(bytes, HUGE_PAGE);
+        start.map(|start| Self { start, bytes, align: HUGE_PAGE }).is_some()
+    }
+
     /// A buffer that holds `values`.
     pub fn from_slice<T: Element>(values: &[T]) -> Self {
         let mut buffer = Self::zeroed(size_of_val(values));

@@ -1,20 +1,30 @@
 //! Whether this process may have the memory that a program needs: told before it is taken, since a process that asks
 //! for more than there is gets ended.
 
+use crate::buffer::AlignedBuffer;
 use crate::control_group;
 use crate::program::Layout;
 use std::fs;
 
-/// A program that needs more memory than the process may have.
+/// A program that needs more memory than the process may have. Both are told in megabytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{needed} MB of memory are needed, and {whose} {there}")]
-pub struct OutOfMemory {
-    /// What is needed, in megabytes.
-    needed: usize,
-    /// What is there, used or not, in megabytes.
-    there: usize,
-    /// What sets the limit, and its verb.
-    whose: &'static str,
+pub enum OutOfMemory {
+    /// There is less, used or not.
+    #[error("{needed} MB of memory are needed, and {whose} {there}")]
+    Limit {
+        /// What is needed.
+        needed: usize,
+        /// What is there.
+        there: usize,
+        /// What sets the limit, and its verb.
+        whose: &'static str,
+    },
+    /// Not so much is left of it.
+    #[error("{needed} MB of memory are needed, and the system does not give as much to this process")]
+    Refused {
+        /// What is needed.
+        needed: usize,
+    },
 }
 
 /// Refuses to take so many bytes when the machine with its swap space does not have them, or a limit of this process
@@ -32,9 +42,22 @@ pub fn check(bytes: usize) -> Result<(), OutOfMemory> {
     let least = limits.iter().filter_map(|&(there, whose)| Some((there?, whose))).min_by_key(|&(there, _)| there);
     match least {
         Some((there, whose)) if bytes > there => {
-            Err(OutOfMemory { needed: bytes.div_ceil(1 << 20), there: there >> 20, whose })
+            Err(OutOfMemory::Limit { needed: bytes.div_ceil(1 << 20), there: there >> 20, whose })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// As [`check`], of memory that is to be taken beside all that the process has: also refused where the system would not
+/// give it. It is asked for, and given back untouched.
+///
+/// # Errors
+/// There are fewer.
+pub fn check_more(bytes: usize) -> Result<(), OutOfMemory> {
+    check(bytes)?;
+    match AlignedBuffer::is_given(bytes) {
+        true => Ok(()),
+        false => Err(OutOfMemory::Refused { needed: bytes.div_ceil(1 << 20) }),
     }
 }
 
@@ -86,6 +109,9 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(check(usize::MAX).unwrap_err().to_string().contains("17592186044416 MB of memory are needed"));
         }
+        assert_eq!(check_more(1 << 22), Ok(()));
+        // More than the addresses of a process.
+        assert!(!AlignedBuffer::is_given(1 << 50));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::manifest::{Manifest, Port, Reading};
 use nnc_data::{Column, Given, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What `value` gives for the port `name`: a file (`-` is standard input); for a text the text itself, or `@` and a
@@ -10,12 +12,23 @@ use std::path::Path;
 /// # Errors
 /// The file cannot be read.
 pub fn given(name: &str, value: &Path, reading: Reading) -> Result<Given> {
-    let text = value.to_string_lossy();
+    let Some(text) = value.to_str() else { return given_bytes(name, value, reading) };
     let file = text.strip_prefix('@').map(Path::new);
     match (reading, file) {
         (Reading::Text | Reading::Words(_), Some(file)) => Given::read(file),
-        (Reading::Text, None) => Ok(Given::text(name, &text)),
-        (Reading::Words(_), None) if is_text_itself(&text) => Ok(Given::text(name, &text)),
+        (Reading::Text, None) => Ok(Given::text(name, text)),
+        (Reading::Words(_), None) if is_text_itself(text) => Ok(Given::text(name, text)),
+        _ => Given::read(value),
+    }
+}
+
+/// As [`given`], of a value that is not in UTF-8. As a text it is refused when it is decoded, as that of a file is.
+fn given_bytes(name: &str, value: &Path, reading: Reading) -> Result<Given> {
+    let bytes = value.as_os_str().as_bytes();
+    match (reading, bytes.strip_prefix(b"@")) {
+        (Reading::Text | Reading::Words(_), Some(file)) => Given::read(Path::new(OsStr::from_bytes(file))),
+        (Reading::Text, None) => Ok(Given::bytes(name, bytes.to_vec())),
+        (Reading::Words(_), None) if !value.exists() => Ok(Given::bytes(name, bytes.to_vec())),
         _ => Given::read(value),
     }
 }
@@ -69,5 +82,15 @@ mod tests {
         for file in ["-", "reviews.txt", "data/reviews", "./x", "Cargo.toml", "reviews.gz"] {
             assert!(!is_text_itself(file), "{file}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_none_is_not_mended() {
+        let latin = Path::new(OsStr::from_bytes(b"caf\xe9 noir"));
+        for reading in [Reading::Text, Reading::Words(0)] {
+            assert_eq!(given("prompt", latin, reading).unwrap(), Given::bytes("prompt", b"caf\xe9 noir".to_vec()));
+        }
+        let file = Path::new(OsStr::from_bytes(b"@caf\xe9.txt"));
+        assert!(given("prompt", file, Reading::Text).unwrap_err().to_string().contains("caf"), "a file of that name");
     }
 }

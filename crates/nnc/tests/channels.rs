@@ -318,6 +318,39 @@ fn a_record_that_does_not_fit_is_an_error_of_every_command() {
 
 /// A recipe that prunes and rounds while it trains takes a small network, and judges the weights that are left of it.
 #[test]
+fn what_follows_begins_as_what_lost_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let source = |target: &str, read: &str| {
+        format!(
+            "data d {{ train: f32[16] = csv(\"d.csv\"); x: f32[16] = train }}
+            model Net(x: f32[N, 16]) -> f32[N, 4] = x |> dense(16) |> relu |> dense(4)
+            train nets on d {{
+                epochs = 1; batch = 2; rate = 0.0
+                layer net = Net()
+                {target}
+                minimize mean((net(x) - {read} - 1) ** 2) over net using sgd(lr=rate)
+                answer of_net = net(x)
+                answer of_target = {read} + 0 * net(x)
+            }}"
+        )
+    };
+    fs::write(folder.join("alone.nn"), source("", "net(x)")).unwrap();
+    fs::write(folder.join("both.nn"), source("layer target = Net() follows net", "target(x)")).unwrap();
+    let row = |from: usize| (from..from + 16).map(|at| format!("{}", at % 7)).collect::<Vec<_>>().join(",");
+    fs::write(folder.join("d.csv"), format!("{}\n{}\n{}\n", row(0), row(2), row(3))).unwrap();
+    ok(folder, &["train", "alone.nn", "--out", "run"]);
+    let line = ["prune", "alone.nn", "--weights", "run/last.safetensors", "--channels", "0.4", "-o", "s.safetensors"];
+    ok(folder, &line);
+    ok(folder, &["train", "both.nn", "--init", "s.safetensors", "--out", "further"]);
+    let further = folder.join("further/last.safetensors");
+    assert_eq!(shape(&further, "target.dense_1.w"), shape(&folder.join("s.safetensors"), "net.dense_1.w"));
+    assert_eq!(bytes(&further, "target.dense_1.w"), bytes(&further, "net.dense_1.w"));
+    assert_eq!(bytes(&further, "target.dense_2.w"), bytes(&further, "net.dense_2.w"));
+    ok(folder, &["train", "both.nn", "--init", "further/last.safetensors", "--out", "again"]);
+}
+
+#[test]
 fn recipes_that_prune_take_what_lost_channels() {
     let (_keep, folder) = trained();
     let source = fs::read_to_string(folder.join("digits.nn")).unwrap();

@@ -200,10 +200,34 @@ fn a_layer_that_no_memory_holds_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("`dense_1.w` is f32[20000, 20000]: 1526 MB") && said.contains("make the layer smaller"),
+        said.contains(
+            "the weights and states are 1600080000 bytes, the largest of them `dense_1.w`, f32[20000, 20000]: 1526 MB"
+        ) && said.contains("make the layers smaller"),
         "{said}"
     );
     assert!(!said.contains("batch"), "{said}");
+}
+
+#[test]
+fn weights_that_the_rest_of_memory_does_not_hold_are_told_before_they_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = "x |> dense(10000, bias=false) |> dense(10000, bias=false)";
+    let text = format!(
+        "model Wide(x: f32[N, 10000]) -> f32[N, 10000] = {layers}
+        data d {{ train: (f32[10000], f32[10000]) = csv(\"d.csv\"); x: f32[10000] = train.0; y: f32[10000] = train.1 }}
+        train Wide on d {{ epochs = 1; batch = 1; minimize mse(Wide(x), y) using sgd(lr=0.1) }}"
+    );
+    fs::write(folder.path().join("wide.nn"), text).unwrap();
+    let row: Vec<&str> = vec!["1"; 20000];
+    fs::write(folder.path().join("d.csv"), row.join(",") + "\n").unwrap();
+    // Each fits, and both do, but not beside what the compiler itself has by then.
+    for kib in [500_000, 800_000] {
+        let output = within(kib, folder.path(), &["train", "wide.nn", "--threads", "1"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the weights and states are 800000000 bytes"), "{said}");
+        assert!(!said.contains("panicked") && !said.contains("allocation"), "{said}");
+    }
 }
 
 #[test]

@@ -199,6 +199,17 @@ pub fn records(record: &Record) -> impl Iterator<Item = (String, Tensor)> {
     record.tensors().filter(move |(path, _)| own(path))
 }
 
+/// The record of a file with what it says of layers that others follow said of these, too, where they begin as what they
+/// follow: what the file lacks of them.
+fn with_followers(recipe: &RecipeInfo, record: Record, tensors: &BTreeMap<String, Tensor>) -> Record {
+    let mut whole = record.clone();
+    for (path, axis, kept) in record.iter() {
+        let lacking = recipe.following(path).filter(|follower| !tensors.contains_key(follower));
+        lacking.for_each(|follower| whole.insert(&follower, axis, kept.to_vec()));
+    }
+    whole
+}
+
 /// A project whose graphs are those of a file of weights that lost channels, if it did. Of a recipe it is told from its
 /// training step what the optimiser keeps of them.
 ///
@@ -213,7 +224,9 @@ pub fn adopt_channels(
     if record.is_empty() || project.unit.recipes.is_empty() {
         return Ok(Project { channels: record, ..project });
     }
-    let network = network(&project, project.recipe(only)?, &record)?;
+    let recipe = project.recipe(only)?;
+    let record = with_followers(recipe, record, tensors);
+    let network = network(&project, recipe, &record)?;
     let channels = network.record(&network.gone);
     let mut unit = project.unit;
     for (path, axis, kept) in channels.iter() {

@@ -479,11 +479,8 @@ pub fn initial_store(compiler: &Compiler, graph: &Graph, seed: i64) -> Result<St
     let mut program = compiler.compile(graph)?;
     program.set_i64("$seed", seed);
     program.run(&mut Store::default()).map_err(|error| DriverError::Internal(error.to_string()))?;
-    let paths: Vec<String> = program.outputs().map(|(path, _)| path.to_owned()).collect();
     let mut store = Store::default();
-    for path in paths {
-        program.output_tensor(&path).into_iter().for_each(|tensor| store.insert(&path, &tensor));
-    }
+    program.into_outputs().for_each(|(path, ty, buffer)| store.insert_buffer(&path, ty, buffer));
     Ok(store)
 }
 

@@ -77,7 +77,8 @@ pub(crate) fn elaborate(
     for stmt in &data.body.stmts {
         block.statement(stmt);
     }
-    block.check_used(used);
+    // What a file shares by `use` is for other programs, too.
+    block.check_used(used.filter(|_| item.module == program::ModuleId(0)));
     block.finish()
 }
 

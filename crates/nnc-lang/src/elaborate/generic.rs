@@ -57,11 +57,11 @@ impl Elaborator<'_> {
                 let message = format!("two parameters are called `{}`", name.text);
                 self.report(Diagnostic::new(Code::E0202, name.span, message).with(before, "first here"));
             }
-            // A scalar may stand anywhere: `lr: f32` of an optimizer.
+            // A scalar may stand anywhere: `lr: f32` of an optimizer; and what may be left out: `mask: bool[N, T] = true`.
             let has_dims = matches!(&param.ty.kind, TypeKind::Named { dims: Some(_), .. });
             match (is_tensor(&param.ty), compile_time) {
                 (false, None) => compile_time = Some(param),
-                (true, Some(before)) if has_dims => {
+                (true, Some(before)) if has_dims && param.default.is_none() => {
                     let message = format!("`{}` is a tensor, and tensors come first", name.text);
                     self.report(Diagnostic::new(Code::E0204, name.span, message).with(before.name.span, "before this"));
                 }

@@ -1,7 +1,7 @@
 //! What stands in this language for names that users of Python and PyTorch write from habit: the help of an unknown name.
 
 /// A name, and what to write.
-const HABITS: [(&str, &str); 32] = [
+const HABITS: [(&str, &str); 33] = [
     ("None", "leave an argument out to have its default"),
     ("range", "a range is written `0..3`"),
     ("break", "a `for` unrolls, and has all its turns: choose them before, or compute with `where(condition, a, b)`"),
@@ -20,9 +20,10 @@ const HABITS: [(&str, &str); 32] = [
     ("arange", "`iota(4)` is 0 to 3, as i32"),
     ("unsqueeze", "`x[:, new]` has a new axis of size 1"),
     ("squeeze", "`x[:, 0]` is without its axis 1"),
-    ("cumsum", "write `scan row in x axis 0 with total = zeros([D]) { total = total + row; yield total }`"),
-    ("logsumexp", "write `m + log(sum(exp(x - m), axis=-1, keep=true))` with `m = max(x, axis=-1, keep=true)`"),
-    ("gather", "`pick(x, indices)` takes one entry of each row, `take(x, indices, axis=0)` whole rows"),
+    ("gather", "`take_along(x, indices)` takes entries of each row, `take(x, indices, axis=0)` whole rows"),
+    ("take_along_dim", "write `take_along(x, indices, axis=-1)`"),
+    ("take_along_axis", "write `take_along(x, indices, axis=-1)`"),
+    ("cumprod", "write `scan row in x axis 0 with total = ones([D]) { total = total * row; yield total }`"),
     ("roll", "write `concat([x[1..], x[0..1]], axis=0)`, which moves all by one place"),
     ("flip", "write `take(x, W - 1 - iota(W), axis=-1)`, with `W` the size of that axis"),
     ("sort", "nothing sorts; `top_k(scores, k)` keeps the `k` largest, and `argmax(x)` tells where the largest is"),

@@ -12,6 +12,7 @@
 mod cut;
 
 use super::Elaborator;
+use super::builtins::emit;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
@@ -41,12 +42,30 @@ pub struct OpenScan {
 /// What a scan walks.
 struct Walk {
     length: Dim,
-    /// The first number of a range.
-    first: Dim,
-    /// The tensor, with the walked axis in front.
-    tensor: Option<ValueId>,
-    /// The walked axis, along which results are stacked.
+    /// What each name walks.
+    items: Vec<Item>,
+    /// The walked axis of the first one, along which results are stacked.
     axis: usize,
+}
+
+/// What one name of a scan walks.
+enum Item {
+    /// A range that begins with this number.
+    Numbers(Dim),
+    /// A tensor, with the walked axis in front.
+    Slices(ValueId),
+    /// A tensor of one whole number or truth, as a mask that was left out: what every slice of it is.
+    Alike(ValueId),
+}
+
+/// What stands for a step while the body is evaluated.
+struct Steps {
+    /// Its number.
+    index: ValueId,
+    /// The slices of walked tensors.
+    slices: Vec<ValueId>,
+    /// What each name is bound to.
+    values: Vec<Value>,
 }
 
 /// A carried value.
@@ -66,7 +85,7 @@ impl Elaborator<'_> {
             return Value::Poison;
         };
         let begin = NodeId(self.graph.node_count() as u32);
-        let Some((index, slice, item)) = self.stand_ins(&walk, span) else { return Value::Poison };
+        let Some(steps) = self.stand_ins(&walk, span) else { return Value::Poison };
         let stand_in = |graph: &mut nnc_graph::Graph, first: ValueId| graph.emit(Op::StopGradient, &[first]);
         let carried: Vec<Carried<'_>> = scan
             .carries
@@ -81,12 +100,11 @@ impl Elaborator<'_> {
             .collect();
         let length = walk.length.clone();
         let (depth, branches) = (self.frames.len(), self.unknown_branches);
-        self.scans.push(OpenScan { depth, branches, index, length, stacked: vec![], unknown: false });
-        let next = self.exec_body(scan, item, &carried);
+        self.scans.push(OpenScan { depth, branches, index: steps.index, length, stacked: vec![], unknown: false });
+        let next = self.exec_body(scan, steps.values, &carried);
         let Some(open) = self.scans.pop() else { return Value::Poison };
         let Some(next) = next.filter(|_| !open.unknown) else { return Value::Poison };
-        let stand_ins =
-            [vec![index], carried.iter().map(|c| c.stand_in).collect(), slice.into_iter().collect()].concat();
+        let stand_ins = [vec![steps.index], carried.iter().map(|c| c.stand_in).collect(), steps.slices].concat();
         let stacked: Vec<ValueId> = open.stacked.iter().map(|&(value, _)| value).collect();
         let cut = Cut::new(&self.graph, begin, &stand_ins, &[next, stacked].concat());
         self.emit_scan(scan, &walk, (&carried, &open.stacked), cut, span)
@@ -152,29 +170,57 @@ impl Elaborator<'_> {
             Some((value, place)) => Some((self.known_int(&value, place)?, place)),
             None => None,
         };
-        if let ExprKind::Range(from, to) = &scan.over.kind {
-            let (first, end) = self.range_bounds(from, to)?;
-            let length = end - first.clone();
-            if let Some(length) = length.as_number().filter(|length| !(1..=MOST_STEPS).contains(length)) {
-                self.report_steps(length, to, scan.over.span);
-                return None;
-            }
-            let (axis, place) = axis.unwrap_or((0, span));
-            let Ok(axis) = usize::try_from(axis) else {
-                let message = format!("axis {axis} of what is stacked over a range");
-                self.report(Diagnostic::new(Code::E0307, place, message).help("count from 0"));
-                return None;
+        let mut whole: Option<Walk> = None;
+        for (_, over) in &scan.walks {
+            let (length, item, along) = match &over.kind {
+                ExprKind::Range(from, to) => self.walked_range((from, to), over.span, axis.unwrap_or((0, span)))?,
+                _ => self.walked_tensor(over, axis.unwrap_or((0, over.span)))?,
             };
-            return Some(Walk { length, first, tensor: None, axis });
+            match &mut whole {
+                Some(walk) if walk.length == length => walk.items.push(item),
+                Some(walk) => {
+                    // In a body on its own there may turn out to be as many.
+                    if !(self.generic && self.dims_agree(&walk.length, &length)) {
+                        let message = format!("this has {length} steps, and what is walked before it {}", walk.length);
+                        self.report(Diagnostic::new(Code::E0301, over.span, message));
+                    }
+                    return None;
+                }
+                None => whole = Some(Walk { length, items: vec![item], axis: along }),
+            }
         }
-        let value = self.eval(&scan.over);
-        let x = match value {
+        whole
+    }
+
+    /// The steps of a range, and the axis along which results are stacked.
+    fn walked_range(
+        &mut self,
+        (from, to): (&Expr, &Expr),
+        span: Span,
+        (axis, place): (i64, Span),
+    ) -> Option<(Dim, Item, usize)> {
+        let (first, end) = self.range_bounds(from, to)?;
+        let length = end - first.clone();
+        if let Some(length) = length.as_number().filter(|length| !(1..=MOST_STEPS).contains(length)) {
+            self.report_steps(length, to, span);
+            return None;
+        }
+        let Ok(axis) = usize::try_from(axis) else {
+            let message = format!("axis {axis} of what is stacked over a range");
+            self.report(Diagnostic::new(Code::E0307, place, message).help("count from 0"));
+            return None;
+        };
+        Some((length, Item::Numbers(first), axis))
+    }
+
+    /// The steps along an axis of a tensor, and that axis.
+    fn walked_tensor(&mut self, over: &Expr, (axis, place): (i64, Span)) -> Option<(Dim, Item, usize)> {
+        let x = match self.eval(over) {
             Value::Tensor(x) => x,
             Value::Poison => return None,
-            other => return self.mismatch(&other, "a tensor or a range such as `0..n`", scan.over.span),
+            other => return self.mismatch(&other, "a tensor or a range such as `0..n`", over.span),
         };
         let rank = self.ty(x).shape.rank();
-        let (axis, place) = axis.unwrap_or((0, scan.over.span));
         let at = if axis < 0 { axis + rank as i64 } else { axis };
         let Some(at) = usize::try_from(at).ok().filter(|&at| at < rank) else {
             let message = format!("there is no axis {axis} in {}", self.ty(x));
@@ -182,8 +228,15 @@ impl Elaborator<'_> {
             return None;
         };
         let length = self.ty(x).shape[at].clone();
+        // Of a float there may be a derivative.
+        let number = emit::everywhere(&self.graph, x).filter(|_| !self.ty(x).dtype.is_float());
+        if let Some(number) = number {
+            let mut shape = self.ty(x).shape.clone();
+            shape.0.remove(at);
+            return Some((length, Item::Alike(self.graph.broadcast_scalar(number, &shape)), at));
+        }
         let tensor = self.moved_axis(x, at, 0);
-        Some(Walk { length, first: Dim::from(0i64), tensor: Some(tensor), axis: at })
+        Some((length, Item::Slices(tensor), at))
     }
 
     /// Too few or too many steps. Says where the numbers of names in the end of a range are from: `--set length=0`.
@@ -210,30 +263,45 @@ impl Elaborator<'_> {
         self.tensor(&value, None, first.span)
     }
 
-    /// The number of the step; the slice of the walked tensor, if there is one; and what the target is bound to.
-    fn stand_ins(&mut self, walk: &Walk, span: Span) -> Option<(ValueId, Option<ValueId>, Value)> {
+    /// What stands for the steps.
+    fn stand_ins(&mut self, walk: &Walk, span: Span) -> Option<Steps> {
         let zero = self.graph.emit(Op::Constant(Tensor::scalar_i64(0)), &[]);
         let index = self.graph.emit(Op::StopGradient, &[zero]);
-        let Some(tensor) = walk.tensor else {
-            if walk.first.is(0) {
-                return Some((index, None, Value::Tensor(index)));
-            }
-            let first = self.graph.emit(Op::Extent { dim: walk.first.clone(), dtype: DType::I64 }, &[]);
-            let number = self.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[first, index], span);
-            return Some((index, None, number));
-        };
+        let mut steps = Steps { index, slices: vec![], values: vec![] };
+        for item in &walk.items {
+            let value = match item {
+                Item::Numbers(first) if first.is(0) => Value::Tensor(index),
+                Item::Numbers(first) => {
+                    let first = self.graph.emit(Op::Extent { dim: first.clone(), dtype: DType::I64 }, &[]);
+                    self.emit(Op::Binary(nnc_graph::BinaryOp::Add), &[first, index], span)
+                }
+                Item::Slices(tensor) => {
+                    let slice = self.stand_in_slice(*tensor, zero, span)?;
+                    steps.slices.push(slice);
+                    Value::Tensor(slice)
+                }
+                Item::Alike(slice) => Value::Tensor(*slice),
+            };
+            steps.values.push(value);
+        }
+        Some(steps)
+    }
+
+    /// The first slice of a walked tensor, with a node of its own.
+    fn stand_in_slice(&mut self, tensor: ValueId, zero: ValueId, span: Span) -> Option<ValueId> {
         let row = Op::DynamicSlice { axis: 0, size: Dim::from(1i64) };
         let Value::Tensor(row) = self.emit(row, &[tensor, zero], span) else { return None };
         let shape = Shape::from(self.ty(tensor).shape[1..].to_vec());
         let Value::Tensor(slice) = self.emit(Op::Reshape(shape), &[row], span) else { return None };
-        Some((index, Some(slice), Value::Tensor(slice)))
+        Some(slice)
     }
 
     /// Evaluates the body, and gives the next carried values; `None` after an error.
-    fn exec_body(&mut self, scan: &Source, item: Value, carried: &[Carried<'_>]) -> Option<Vec<ValueId>> {
+    fn exec_body(&mut self, scan: &Source, items: Vec<Value>, carried: &[Carried<'_>]) -> Option<Vec<ValueId>> {
         let first = carried.iter().map(|carried| Value::Tensor(carried.stand_in)).collect();
-        let ends: Vec<Option<ValueId>> = self
-            .in_own_scope(scan, item, first, |this| carried.iter().map(|carried| this.next_carried(carried)).collect());
+        let ends: Vec<Option<ValueId>> = self.in_own_scope(scan, items, first, |this| {
+            carried.iter().map(|carried| this.next_carried(carried)).collect()
+        });
         ends.into_iter().collect()
     }
 
@@ -241,12 +309,12 @@ impl Elaborator<'_> {
     fn in_own_scope<T>(
         &mut self,
         scan: &Source,
-        item: Value,
+        items: Vec<Value>,
         carried: Vec<Value>,
         after: impl FnOnce(&mut Self) -> T,
     ) -> T {
         let outer = self.frames.last().map(|frame| (frame.bindings.clone(), frame.unbound.clone()));
-        self.bind_name(&scan.target, item);
+        scan.walks.iter().zip(items).for_each(|((name, _), value)| self.bind_name(name, value));
         scan.carries.iter().zip(carried).for_each(|((name, _), value)| self.bind_name(name, value));
         self.exec_block(&scan.body);
         let result = after(self);
@@ -282,7 +350,8 @@ impl Elaborator<'_> {
         let (depth, branches) = (self.frames.len(), self.unknown_branches);
         let length = Dim::from(1i64);
         self.scans.push(OpenScan { depth, branches, index: ValueId(0), length, stacked: vec![], unknown: true });
-        self.in_own_scope(scan, Value::Poison, vec![Value::Poison; scan.carries.len()], |_| ());
+        let poison = |count: usize| vec![Value::Poison; count];
+        self.in_own_scope(scan, poison(scan.walks.len()), poison(scan.carries.len()), |_| ());
         self.scans.pop();
     }
 
@@ -301,7 +370,14 @@ impl Elaborator<'_> {
                 return Value::Poison;
             }
         }
-        let slices: Vec<ValueId> = walk.tensor.into_iter().collect();
+        let slices: Vec<ValueId> = walk
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Slices(tensor) => Some(*tensor),
+                Item::Numbers(_) | Item::Alike(_) => None,
+            })
+            .collect();
         let firsts: Vec<ValueId> = carried.iter().map(|carried| carried.first).collect();
         let (body, captures) = cut.body(&self.graph, carried.len());
         let scan = Scan {

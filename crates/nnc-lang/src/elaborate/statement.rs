@@ -66,7 +66,9 @@ impl Elaborator<'_> {
             return self.report(Diagnostic::new(Code::E0107, span, "this belongs into a `train` block"));
         };
         let inside = if is_in_answer { "an `answer`" } else { "an `if` or a `for`" };
-        let message = format!("`{word}` stands in the recipe itself, not in {inside}");
+        let place =
+            if matches!(word, "minimize" | "metric") { "the recipe or a step itself" } else { "the recipe itself" };
+        let message = format!("`{word}` stands in {place}, not in {inside}");
         let diagnostic = Diagnostic::new(Code::E0107, span, message);
         self.report(match (is_in_answer, word) {
             (true, _) => diagnostic,

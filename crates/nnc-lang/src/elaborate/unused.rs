@@ -197,15 +197,16 @@ impl Walk<'_> {
         let mut within: Live = scan.carries.iter().map(|(name, _)| name.text.clone()).collect();
         self.block(&scan.body, &mut within);
         within.retain(|name| scan.carries.iter().all(|(carried, _)| carried.text != *name));
-        let counts = matches!(scan.over.kind, ExprKind::Range(..));
-        if counts {
-            // As in a `for`: the number of a step is not for reading.
-            within.remove(&scan.target.text);
-        } else {
-            self.bound(&scan.target, Code::W0001, "the value of", &mut within);
+        for (target, over) in &scan.walks {
+            if matches!(over.kind, ExprKind::Range(..)) {
+                // As in a `for`: the number of a step is not for reading.
+                within.remove(&target.text);
+            } else {
+                self.bound(target, Code::W0001, "the value of", &mut within);
+            }
         }
         live.append(&mut within);
-        self.read(&scan.over, live);
+        scan.walks.iter().for_each(|(_, over)| self.read(over, live));
         scan.axis.iter().for_each(|axis| self.read(axis, live));
         scan.carries.iter().for_each(|(_, value)| self.read(value, live));
     }

@@ -7,6 +7,7 @@
 /// Each file of the library: its name in diagnostics, and its text. In the order in which they are read.
 pub const FILES: &[(&str, &str)] = &[
     ("library/activations.nn", include_str!("activations.nn")),
+    ("library/arrays.nn", include_str!("arrays.nn")),
     ("library/layers.nn", include_str!("layers.nn")),
     ("library/convolution.nn", include_str!("convolution.nn")),
     ("library/normalisation.nn", include_str!("normalisation.nn")),

@@ -425,10 +425,8 @@ pub enum ExprKind {
 /// `scan xt in x axis 1 with h = zeros([N, H]) { ... }`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scan {
-    /// What is bound at each step.
-    pub target: Ident,
-    /// A tensor or a range.
-    pub over: Expr,
+    /// What is bound at each step, and what it walks: a tensor or a range. At least one; all have the same steps.
+    pub walks: Vec<(Ident, Expr)>,
     /// `axis 1`.
     pub axis: Option<Expr>,
     /// `reverse`.

@@ -1,6 +1,6 @@
 """Writes `library.txt`: what PyTorch computes for the cases below, values and derivatives, in double precision.
 
-    python library.py > library.txt        PyTorch 2.9.1, torchvision 0.24.1
+    python library.py > library.txt        PyTorch 2.15.0, torchvision 0.29.2
 
 Every tensor is a ramp: element `i` is `(i % cycle - shift) / scale`, of a mask whether `i % cycle != shift`. A case is
 
@@ -320,6 +320,17 @@ def recurrent():
         both = [value for at, path in enumerate(paths) for value in values(path, 3 if at < 2 else 4, gates)]
         case(f"{kind}, two layers both ways", f"{kind}(x, 2, layers=2, bidirectional=true)", [x], both, two)
 
+        def packed(x, mask, p, make=make, paths=paths):
+            module = make(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+            for at, path in enumerate(paths):
+                fill(module, p, path, at // 2, "_reverse" if at % 2 else "")
+            there = torch.nn.utils.rnn.pack_padded_sequence(x, mask.sum(1), batch_first=True)
+            return torch.nn.utils.rnn.pad_packed_sequence(module(there)[0], batch_first=True, total_length=4)[0]
+
+        # At padding our results are states that are held, theirs are 0.
+        case(f"{kind}, packed both ways", f"where(mask[:, :, new], {kind}(x, 2, layers=2, bidirectional=true, mask=mask), 0)",
+             [x, ("mask", "bool", [2, 4], 8, 7, 1)], both, packed)
+
     row = ("x", "f32", [2, 3], 17, 8, 5)
     state = ("h", "f32", [2, 2], 7, 3, 4)
     cell = ("c", "f32", [2, 2], 5, 2, 3)
@@ -345,6 +356,22 @@ def recurrent():
          step(torch.nn.LSTMCell, "lstm_cell_1", lambda y: y[0]))
     case("lstm_cell, the cell", "lstm_cell(x, h, c).1", [row, state, cell], values("lstm_cell_1", 3, 4),
          step(torch.nn.LSTMCell, "lstm_cell_1", lambda y: y[1]))
+
+
+def arrays():
+    x = ("x", "f32", [2, 3, 4], 17, 8, 5)
+    for axis in [0, 1, -1]:
+        case(f"cumsum along {axis}", f"cumsum(x, axis={axis})", [x], [], lambda x, p: x.cumsum(axis))
+        case(f"cumsum along {axis} from the end, exclusive", f"cumsum(x, axis={axis}, exclusive=true, reverse=true)", [x], [],
+             lambda x, p: x.flip(axis).cumsum(axis).flip(axis) - x)
+        case(f"logsumexp over {axis}", f"logsumexp(x, axis={axis})", [x], [], lambda x, p: x.logsumexp(axis))
+        places = {0: [5, 3, 4], 1: [2, 5, 4], -1: [2, 3, 5]}[axis]
+        index = ("index", "f32", places, x[2][axis], 0, 1)
+        case(f"take_along {axis}", f"take_along(x, i32(index), axis={axis})", [x, index], [],
+             lambda x, index, p: torch.take_along_dim(x, index.long(), axis))
+    case("cumsum of a vector", "cumsum(x)", [("x", "f32", [5], 17, 8, 5)], [], lambda x, p: x.cumsum(0))
+    case("logsumexp over two axes", "logsumexp(x, axis=[0, 2], keep=true)", [x], [],
+         lambda x, p: x.logsumexp((0, 2), keepdim=True))
 
 
 def losses():
@@ -457,5 +484,6 @@ norms()
 images()
 attentions()
 recurrent()
+arrays()
 losses()
 blocks()

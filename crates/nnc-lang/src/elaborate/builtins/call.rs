@@ -277,7 +277,10 @@ fn unknown_argument<T>(elaborator: &mut Elaborator<'_>, builtin: &Builtin, name:
 
 fn too_many<T>(elaborator: &mut Elaborator<'_>, builtin: &Builtin, found: usize, at: Span) -> Option<T> {
     let message = format!("`{}` takes {} arguments, not {found}", builtin.name, builtin.parameters.len());
-    let help = format!("it is `{}`", builtin.signature());
+    let help = match builtin.parameters.first() {
+        Some(&"parts") => format!("it joins the tensors of a list: write `{}([a, b, c], axis=0)`", builtin.name),
+        Some(_) | None => format!("it is `{}`", builtin.signature()),
+    };
     elaborator.report(Diagnostic::new(Code::E0204, at, message).help(help));
     None
 }

@@ -139,6 +139,11 @@ fn choose(call: &mut Call<'_, '_>) -> Option<Value> {
     let [condition, a] = call.elaborator.broadcast_pair("where", [condition, a], [spans[0], spans[1]], call.span)?;
     let shape = call.ty(condition).shape;
     let b = emit::stretch(&mut call.elaborator.graph, b, &shape);
+    // A mask that was left out: there is nothing to choose, now and in derivatives.
+    let graph = &call.elaborator.graph;
+    if let Some(Op::Constant(truth)) = emit::everywhere(graph, condition).map(|truth| &graph.definition(truth).op) {
+        return Some(Value::Tensor(if truth.bytes()[0] != 0 { a } else { b }));
+    }
     call.emit(Op::Select, &[condition, a, b]).map(Value::Tensor)
 }
 

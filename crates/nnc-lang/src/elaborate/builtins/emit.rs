@@ -68,6 +68,18 @@ pub(crate) fn binary_number(graph: &mut Graph, op: BinaryOp, x: ValueId, number:
     graph.emit(Op::Binary(op), &[x, number])
 }
 
+/// The scalar constant that a value is everywhere, if it is only repeated and moved.
+pub(crate) fn everywhere(graph: &Graph, mut x: ValueId) -> Option<ValueId> {
+    loop {
+        let node = graph.definition(x);
+        match &node.op {
+            Op::Constant(tensor) => return tensor.dims().is_empty().then_some(x),
+            Op::Broadcast { .. } | Op::Reshape(_) | Op::Transpose(_) => x = node.operands[0],
+            _ => return None,
+        }
+    }
+}
+
 /// The range that is a whole axis.
 pub(crate) fn whole(dim: &Dim) -> SliceRange {
     SliceRange { start: Dim::from(0i64), size: dim.clone(), step: 1 }

@@ -19,6 +19,12 @@ pub(super) const TABLE: &[Builtin] = &[
         run: pick,
     },
     Builtin {
+        name: "take_along",
+        parameters: &["x", "indices", "axis?"],
+        doc: "Entries of one axis of `x` (the last), for each place of the other axes those that its own `indices` name: `[...B, C], i32[...B, K] -> [...B, K]`.",
+        run: take_along,
+    },
+    Builtin {
         name: "scatter_add",
         parameters: &["x", "indices", "updates", "axis?"],
         doc: "`x` plus each of the updates at its index: the transpose of `take`.",
@@ -68,16 +74,43 @@ fn pick(call: &mut Call<'_, '_>) -> Option<Value> {
     let indices = indices(call, 1)?;
     let rank = call.rank(x);
     let axis = call.axis(2, rank, -1)?;
-    let others: Vec<usize> = (0..rank).filter(|&other| other != axis).collect();
-    let ty = call.ty(x);
-    let expected = Shape(others.iter().map(|&other| ty.shape[other].clone()).collect());
-    let found = call.ty(indices);
-    if found.shape != expected {
-        let wanted = TensorType::new(found.dtype, expected);
+    let (others, shape) = others(call, x, axis);
+    let (ty, found) = (call.ty(x), call.ty(indices));
+    if found.shape != shape {
+        let wanted = TensorType::new(found.dtype, shape);
         return call.fail(Code::E0305, 1, format!("`pick` from {ty} along axis {axis} takes {wanted}, not {found}"));
     }
     let last = emit::transpose(&mut call.elaborator.graph, x, [others, vec![axis]].concat());
     call.emit(Op::Gather { axis: rank - 1, batch: rank - 1 }, &[last, indices]).map(Value::Tensor)
+}
+
+fn take_along(call: &mut Call<'_, '_>) -> Option<Value> {
+    let x = call.tensor(0)?;
+    let indices = indices(call, 1)?;
+    let rank = call.rank(x);
+    let axis = call.axis(2, rank, -1)?;
+    let (order, shape) = others(call, x, axis);
+    let (ty, found) = (call.ty(x), call.ty(indices));
+    if found.shape.rank() != rank || others(call, indices, axis).1 != shape {
+        let message = format!("`take_along` takes indices with the axes of {ty}, but for axis {axis}, not {found}");
+        return call.fail(Code::E0305, 1, message);
+    }
+    // The axis stands last while entries are taken.
+    let order = [order, vec![axis]].concat();
+    let mut back: Vec<usize> = (0..rank - 1).collect();
+    back.insert(axis, rank - 1);
+    let graph = &mut call.elaborator.graph;
+    let [last, indices] = [x, indices].map(|value| emit::transpose(graph, value, order.clone()));
+    let taken = call.emit(Op::Gather { axis: rank - 1, batch: rank - 1 }, &[last, indices])?;
+    Some(Value::Tensor(emit::transpose(&mut call.elaborator.graph, taken, back)))
+}
+
+/// The axes of `x` but for one, and their dims.
+fn others(call: &Call<'_, '_>, x: ValueId, axis: usize) -> (Vec<usize>, Shape) {
+    let shape = call.ty(x).shape;
+    let others: Vec<usize> = (0..shape.rank()).filter(|&other| other != axis).collect();
+    let dims = others.iter().map(|&other| shape[other].clone()).collect();
+    (others, Shape(dims))
 }
 
 fn scatter_add(call: &mut Call<'_, '_>) -> Option<Value> {

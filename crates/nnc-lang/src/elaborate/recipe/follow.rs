@@ -51,6 +51,11 @@ impl RecipeInfo {
     pub fn leader(&self, path: &str) -> Option<String> {
         self.followers.iter().find_map(|(follower, leader)| counterpart(path, follower, leader))
     }
+
+    /// The paths of what follows a tensor.
+    pub fn following<'a>(&'a self, path: &'a str) -> impl Iterator<Item = String> + 'a {
+        self.followers.iter().filter_map(move |(follower, leader)| counterpart(path, leader, follower))
+    }
 }
 
 impl Elaborator<'_> {

@@ -80,7 +80,7 @@ pub(crate) fn read_in(expr: &Expr, names: &mut BTreeSet<String>) {
             read_in(b, names);
         }
         ExprKind::Scan(scan) => {
-            read_in(&scan.over, names);
+            scan.walks.iter().for_each(|(_, over)| read_in(over, names));
             scan.axis.iter().for_each(|axis| read_in(axis, names));
             scan.carries.iter().for_each(|(_, first)| read_in(first, names));
             read_in_block(&scan.body, names);

@@ -283,9 +283,7 @@ impl Parser<'_, '_> {
         let kind = match self.word() {
             "true" => ExprKind::Bool(true),
             "false" => ExprKind::Bool(false),
-            "scan" if self.peek_by(1).kind == TokenKind::Word && self.word_of(self.peek_by(2)) == "in" => {
-                return self.scan();
-            }
+            "scan" if self.begins_scan() => return self.scan(),
             "and" | "or" | "in" | "else" | "lambda" | "elif" => return Err(self.unexpected("an expression")),
             // A name is followed by an operator, not by what a condition begins with.
             "if" if matches!(self.peek_by(1).kind, TokenKind::Word | TokenKind::Int | TokenKind::Float) => {
@@ -312,14 +310,36 @@ impl Parser<'_, '_> {
         Ok(ExprKind::Tuple(items))
     }
 
+    /// Whether names and `in` follow.
+    fn begins_scan(&self) -> bool {
+        let mut at = 1;
+        while self.peek_by(at).kind == TokenKind::Word && self.peek_by(at + 1).kind == TokenKind::Comma {
+            at += 2;
+        }
+        self.peek_by(at).kind == TokenKind::Word && self.word_of(self.peek_by(at + 1)) == "in"
+    }
+
+    /// `a, b in x, y`: what is bound at each step, and what it walks.
+    fn walks(&mut self) -> Parsed<Vec<(Ident, Expr)>> {
+        let mut targets = vec![self.ident("for each step")?];
+        while self.eat(TokenKind::Comma).is_some() {
+            targets.push(self.ident("for each step")?);
+        }
+        self.next();
+        let mut walks = Vec::new();
+        for target in targets {
+            if !walks.is_empty() {
+                self.expect(TokenKind::Comma, "and what the next name walks")?;
+            }
+            walks.push((target, self.range_or_expr()?));
+        }
+        Ok(walks)
+    }
+
     fn scan(&mut self) -> Parsed<Expr> {
         let start = self.next().span;
-        let target = self.ident("for each step")?;
-        self.next();
-        let over = self.range_or_expr()?;
         let mut scan = Scan {
-            target,
-            over,
+            walks: self.walks()?,
             axis: None,
             reverse: false,
             carries: Vec::new(),
