@@ -5,7 +5,7 @@
 
 use crate::compiled::Compiler;
 use crate::error::DriverError;
-use crate::narrow::Chosen;
+use crate::narrow::chosen::Chosen;
 use crate::quantise::examples::Examples;
 use crate::quantise::moments;
 use crate::quantise::rounding::{Channel, numbers};
