@@ -99,6 +99,30 @@ fn a_target_that_nothing_meets_writes_nothing() {
 }
 
 /// Why a network is not among those that were made is what `nnc quantise` says of it.
+/// What a network lacks is what its row says, whatever the recipe would take out of it while it trains.
+#[test]
+fn a_recipe_that_prunes_takes_nothing_more() {
+    let (_keep, folder) = trained();
+    let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
+    fs::write(folder.join("digits.nn"), text.replace("    minimize", "    prune(0.8)\n    minimize")).unwrap();
+    let asked = ["--target-speedup", "1", "--max-drop", "100", "--epochs", "1", "--rows", "32", "--keep", "all"];
+    ok(&folder, &words(&asked));
+    let kept = fs::read_dir(folder.join("all")).unwrap().map(|entry| entry.unwrap().path());
+    let of_channels = kept.filter(|path| {
+        path.to_string_lossy().contains("channels-") && path.to_string_lossy().ends_with("-floats.safetensors")
+    });
+    let mut found = 0;
+    for path in of_channels {
+        let bytes = fs::read(&path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let weights = file.tensor("dense_1.w").unwrap();
+        let zeros = weights.data().chunks_exact(4).filter(|four| four.iter().all(|byte| *byte == 0)).count();
+        assert!(zeros < weights.data().len() / 40, "{}: {zeros} zeros", path.display());
+        found += 1;
+    }
+    assert!(found > 0);
+}
+
 #[test]
 fn reasons_are_those_of_quantise() {
     let keep = tempfile::tempdir().unwrap();

@@ -104,7 +104,11 @@ impl Maker<'_> {
     ) -> Result<Checkpoint, DriverError> {
         let mut project = self.project(weights)?;
         let own = |recipe: &&mut nnc_lang::elaborate::RecipeInfo| recipe.name == self.given.recipe.name;
-        project.unit.recipes.iter_mut().filter(own).for_each(|recipe| recipe.epochs = self.epochs as i64);
+        // What is gone is what was cut: the recipe takes nothing more.
+        project.unit.recipes.iter_mut().filter(own).for_each(|recipe| {
+            recipe.epochs = self.epochs as i64;
+            recipe.prune = None;
+        });
         let mut session = self.session(&project, weights)?;
         let mut heard = Heard { cut, told };
         let (options, never) = (TrainOptions::default(), AtomicBool::new(false));

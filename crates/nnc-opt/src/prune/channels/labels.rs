@@ -75,7 +75,7 @@ impl fmt::Display for Fixed {
             Self::Output => "an output",
             Self::Places => "places",
             Self::Reduced => "measured together",
-            Self::Numbered => "picked by number",
+            Self::Numbered => "counted or picked",
             Self::Mixed => "mixed by a reshape",
             Self::Stepped => "sliced in steps",
             Self::NotFollowed => "not followed",
