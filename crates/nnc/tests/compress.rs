@@ -106,7 +106,7 @@ fn a_recipe_that_prunes_takes_nothing_more() {
     let text = fs::read_to_string(folder.join("digits.nn")).unwrap();
     fs::write(folder.join("digits.nn"), text.replace("    minimize", "    prune(0.8)\n    minimize")).unwrap();
     let asked = ["--target-speedup", "1", "--max-drop", "100", "--epochs", "1", "--rows", "32", "--keep", "all"];
-    ok(&folder, &words(&asked));
+    let told = ok(&folder, &words(&asked));
     let kept = fs::read_dir(folder.join("all")).unwrap().map(|entry| entry.unwrap().path());
     let of_channels = kept.filter(|path| {
         path.to_string_lossy().contains("channels-") && path.to_string_lossy().ends_with("-floats.safetensors")
@@ -120,7 +120,7 @@ fn a_recipe_that_prunes_takes_nothing_more() {
         assert!(zeros < weights.data().len() / 40, "{}: {zeros} zeros", path.display());
         found += 1;
     }
-    assert!(found > 0);
+    assert!(found > 0 || told.contains("passed over channels"), "{told}");
 }
 
 #[test]
