@@ -10,13 +10,15 @@
 //! the order of the `yield`s, then the last carried values; or the one value that there is.
 
 mod cut;
+mod earlier;
 
 use super::Elaborator;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
 use cut::Cut;
-use nnc_graph::{DType, Dim, NodeId, Op, Scan, Shape, Tensor, ValueId};
+pub use earlier::Earlier;
+use nnc_graph::{DType, Dim, Op, Scan, Shape, Tensor, ValueId};
 
 /// A loop of more steps than this is a mistake: it would not end.
 const MOST_STEPS: i64 = 1 << 31;
@@ -65,7 +67,7 @@ impl Elaborator<'_> {
             self.exec_poisoned(scan);
             return Value::Poison;
         };
-        let begin = NodeId(self.graph.node_count() as u32);
+        let begin = self.begin_loop();
         let Some((index, slice, item)) = self.stand_ins(&walk, span) else { return Value::Poison };
         let stand_in = |graph: &mut nnc_graph::Graph, first: ValueId| graph.emit(Op::StopGradient, &[first]);
         let carried: Vec<Carried<'_>> = scan
@@ -79,16 +81,22 @@ impl Elaborator<'_> {
                 stand_in: stand_in(&mut self.graph, first),
             })
             .collect();
+        carried.iter().for_each(|carried| self.stands_for(carried.stand_in, carried.first));
+        if let (Some(slice), Some(whole)) = (slice, walk.tensor) {
+            self.stands_for(slice, whole);
+        }
         let length = walk.length.clone();
         let (depth, branches) = (self.frames.len(), self.unknown_branches);
         self.scans.push(OpenScan { depth, branches, index, length, stacked: vec![], unknown: false });
         let next = self.exec_body(scan, item, &carried);
         let Some(open) = self.scans.pop() else { return Value::Poison };
         let Some(next) = next.filter(|_| !open.unknown) else { return Value::Poison };
+        carried.iter().zip(&next).for_each(|(carried, &next)| self.stands_for(carried.stand_in, next));
+        self.refuse_earlier(begin, (scan, &walk), &carried, slice);
         let stand_ins =
             [vec![index], carried.iter().map(|c| c.stand_in).collect(), slice.into_iter().collect()].concat();
         let stacked: Vec<ValueId> = open.stacked.iter().map(|&(value, _)| value).collect();
-        let cut = Cut::new(&self.graph, begin, &stand_ins, &[next, stacked].concat());
+        let cut = Cut::new(&self.graph, begin.node, &stand_ins, &[next, stacked].concat());
         self.emit_scan(scan, &walk, (&carried, &open.stacked), cut, span)
     }
 
