@@ -53,7 +53,8 @@ fn a_label_out_of_range_is_found_in_batches_that_are_divided() {
     let halved = text.replace("    metric", "    metric first = mean(logits[..N / 2])\n    metric");
     fs::write(folder.join("few.nn"), halved).unwrap();
     let error = fails(folder, &["train", "few.nn", "--out", "run"]);
-    assert!(error.contains("table.csv, line 14, column 5:") && error.contains("7 is not in 0..3"), "{error}");
+    assert!(error.contains("7 is not in 0..3") && error.contains("batch of examples 12, 13, 14, 15"), "{error}");
+    assert!(!folder.join("run").exists(), "found before the training");
 }
 
 /// An index that no single example makes is told with its place.
