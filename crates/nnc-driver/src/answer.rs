@@ -13,7 +13,7 @@ use crate::spelling::Tables;
 use crate::stage::batch_of;
 use crate::store::Store;
 use nnc_data::{TokenTable, Vocabulary};
-use nnc_graph::{DType, Graph, TensorType};
+use nnc_graph::{DType, Dim, Graph, TensorType};
 use nnc_lang::diagnostic::{Diagnostic, closest};
 use nnc_lang::elaborate::weight_names::Pretrained;
 use nnc_lang::elaborate::{DataInfo, ModelInfo, ParameterInfo, ParameterKind, RawField, RecipeInfo};
@@ -145,10 +145,20 @@ pub fn open_dims(project: &Project, model: &str, known: &BTreeMap<String, i64>) 
     found
 }
 
-/// The inputs of a model that have such dims.
+/// The inputs of a model that have such dims, in which the sizes that the options say are put in.
 fn open_inputs(project: &Project, model: &str) -> Vec<(String, TensorType)> {
     let inputs = project.unit.models.iter().filter(|info| info.name == model).flat_map(|info| &info.inputs);
-    inputs.filter(|(_, ty)| !open_names(project, ty).is_empty()).cloned().collect()
+    let open = inputs.filter(|(_, ty)| !open_names(project, ty).is_empty());
+    open.map(|(name, ty)| (name.clone(), with_said_sizes(project, ty))).collect()
+}
+
+/// A type with the sizes that the options say, but for that of the rows.
+fn with_said_sizes(project: &Project, ty: &TensorType) -> TensorType {
+    let said = |name: &str| project.unit.said_size(name).filter(|_| name != sizes::ROWS).map(Dim::from);
+    TensorType::new(
+        ty.dtype,
+        ty.shape.iter().map(|dim| dim.bind(&said).unwrap_or_else(|| dim.clone())).collect::<Vec<_>>(),
+    )
 }
 
 /// The names of a type's dims that the options do not say. `S[0]` is one of the dims that `...S` stands for.

@@ -78,6 +78,11 @@ impl Loader for Folder {
             NoText::NotUtf8(at) => format!("byte {at} is not UTF-8 text: it is no .nn file"),
         })
     }
+
+    fn identity(&self, path: &str) -> String {
+        let whole = fs::canonicalize(self.0.join(path)).ok();
+        whole.map_or_else(|| path.to_owned(), |whole| whole.to_string_lossy().into_owned())
+    }
 }
 
 /// Why a file is no source text.

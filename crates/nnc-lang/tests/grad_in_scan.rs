@@ -1,5 +1,6 @@
 //! A derivative in the body of a `scan` is that of the same loop unrolled, whatever it is taken by: what is carried,
-//! what is walked, a tensor or a parameter from outside, also where the way to it was computed before the loop.
+//! what is walked, a tensor or a parameter from outside, also where the way to it was computed before the loop. What is
+//! carried is a constant to it, and said to be one where the tensor from outside leads there too.
 
 mod common;
 
@@ -37,7 +38,7 @@ fn agree(body: &str) {
 #[test]
 fn by_a_tensor_from_outside_through_what_each_step_shares() {
     agree(
-        "a = scan i in 0..3 with v = y { v = grad(sum(x ** 2 * v), wrt=x) }
+        "a = scan i in 0..3 with v = y { v = grad(sum(x ** 2 * stop_gradient(v)), wrt=x) }
         b = y
         for i in 0..3 { b = grad(sum(x ** 2 * stop_gradient(b)), wrt=x) }
         return a, b",
@@ -48,7 +49,7 @@ fn by_a_tensor_from_outside_through_what_each_step_shares() {
 fn by_a_parameter_through_what_was_computed_before_the_loop() {
     agree(
         "far = tanh(x * w)
-        a = scan i in 0..3 with u = y { u = u + x * grad(sum(far ** 2 * u), wrt=w) }
+        a = scan i in 0..3 with u = y { u = u + x * grad(sum(far ** 2 * stop_gradient(u)), wrt=w) }
         b = y
         for i in 0..3 { b = b + x * grad(sum(far ** 2 * stop_gradient(b)), wrt=w) }
         return a, b",
@@ -58,7 +59,7 @@ fn by_a_parameter_through_what_was_computed_before_the_loop() {
 #[test]
 fn by_the_carry_of_an_outer_loop() {
     agree(
-        "a = scan i in 0..2 with h = x { h = scan j in 0..2 with k = h { k = k + 0.1 * grad(sum(sin(h) * k), wrt=h) } }
+        "a = scan i in 0..2 with h = x { h = scan j in 0..2 with k = h { k = k + 0.1 * grad(sum(sin(h) * stop_gradient(k)), wrt=h) } }
         b = x
         for i in 0..2 {
             h = b; k = h
@@ -73,7 +74,7 @@ fn by_the_carry_of_an_outer_loop() {
 fn of_a_derivative_that_was_taken_before_the_loop() {
     agree(
         "slope = grad(sum(x ** 3 * w), wrt=x)
-        a = scan i in 0..2 with u = y { u = u + grad(sum(slope * u), wrt=x) }
+        a = scan i in 0..2 with u = y { u = u + grad(sum(slope * stop_gradient(u)), wrt=x) }
         b = y
         for i in 0..2 { b = b + grad(sum(slope * stop_gradient(b)), wrt=x) }
         return a, b",
@@ -85,7 +86,8 @@ fn by_two_tensors_of_which_one_follows_from_the_other() {
     agree(
         "far = x * x
         a = scan i in 0..2 with u = y {
-            by_x, by_far = grad(sum(far ** 2 * u + x * u), wrt=(x, far))
+            v = stop_gradient(u)
+            by_x, by_far = grad(sum(far ** 2 * v + x * v), wrt=(x, far))
             u = u + by_x - 0.5 * by_far
         }
         b = y
@@ -101,7 +103,7 @@ fn by_two_tensors_of_which_one_follows_from_the_other() {
 fn of_a_loop_that_ran_before() {
     agree(
         "state = scan t in 0..2 with s = x { s = tanh(s * w + x) }
-        a = scan i in 0..2 with u = y { u = u + grad(sum(state * u), wrt=x) }
+        a = scan i in 0..2 with u = y { u = u + grad(sum(state * stop_gradient(u)), wrt=x) }
         b = y
         for i in 0..2 { b = b + grad(sum(state * stop_gradient(b)), wrt=x) }
         return a, b",

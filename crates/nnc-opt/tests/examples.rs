@@ -16,8 +16,13 @@ impl Loader for NoFiles {
 }
 
 fn train_step(name: &str) -> Graph {
+    changed_step(name, |source| source)
+}
+
+/// The training step of an example whose text is changed before.
+fn changed_step(name: &str, change: impl Fn(String) -> String) -> Graph {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../dsl-examples").join(format!("{name}.nn"));
-    let source = std::fs::read_to_string(path).unwrap();
+    let source = change(std::fs::read_to_string(path).unwrap());
     let checked = check(&format!("{name}.nn"), &source, &NoFiles, &LangOptions::default());
     let unit = checked.unit.unwrap_or_else(|| panic!("{name}: {:?}", checked.diagnostics));
     let recipe = unit.recipes[0].name.clone();
@@ -84,6 +89,17 @@ fn derivatives_of_loops_can_be_read() {
     }
     let text = grad::readable(&train_step("rhyme"), None).unwrap();
     assert!(text.contains("h' = "), "{text}");
+}
+
+/// What a recipe averages is trained beside the parameter; the derivative is told of the parameter all the same.
+#[test]
+fn averaged_parameters_are_told_of() {
+    let average = |source: String| {
+        let line = source.lines().find(|line| line.contains("minimize ")).expect("an example minimises").to_owned();
+        source.replace(&line, &format!("{line}, average=0.9"))
+    };
+    let plain = grad::readable(&train_step("linear_regression"), None).unwrap();
+    assert_eq!(grad::readable(&changed_step("linear_regression", average), None).unwrap(), plain);
 }
 
 #[test]

@@ -151,6 +151,19 @@ pub(crate) fn refuse_not_finite(weights: &Path, store: &Store) -> Result<(), Dri
     Err(DriverError::Weights { path: weights.to_owned(), reason })
 }
 
+/// Refuses settings that only answers of the recipe have: a training makes none, so they would do nothing.
+pub(crate) fn refuse_settings_of_answers(recipe: &RecipeInfo, options: &FileOptions) -> Result<(), Failure> {
+    let parameters = || recipe.answers.iter().flat_map(|answer| answer.parameters.iter().flatten());
+    let is_of_answers =
+        |name: &String| !recipe.settings.contains(name) && parameters().any(|parameter| parameter.name == *name);
+    match settings(&options.set)?.into_keys().find(is_of_answers) {
+        Some(name) => Err(Failure::Message(format!(
+            "--set {name}: only answers have `{name}`, and a training makes none; give it to `nnc run` or `nnc build`"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Says which model is taken when a file has several, and nobody named one.
 pub(crate) fn note_model(project: &Project, options: &FileOptions) {
     let models = &project.unit.models;

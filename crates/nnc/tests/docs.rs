@@ -127,6 +127,21 @@ fn the_example_of_mixed_examples_runs() {
     assert!(said.contains("E0401") && said.contains("use it in the recipe, on the fields of a batch"), "{said}");
 }
 
+/// The example of an image and its mask: what moves them moves both alike.
+#[test]
+fn the_example_of_an_image_and_its_mask_runs() {
+    let is_it = |text: &String| text.contains("augment both");
+    let example = blocks("docs/language.md", "nn").into_iter().map(|(text, _)| text).find(is_it);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("net.nn"), example.expect("docs/language.md has it")).unwrap();
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.csv")).unwrap();
+    let mut lines = metrics.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let at = lines.next().unwrap().iter().position(|name| name.ends_with("agree")).expect("the metric is there");
+    let agreed: Vec<&str> = lines.map(|line| line[at]).filter(|value| !value.is_empty()).collect();
+    assert!(!agreed.is_empty() && agreed.iter().all(|value| value.parse() == Ok(1.0)), "{metrics}");
+}
+
 /// What `nnc` says of an example, without the count of errors at its end.
 fn said_of(folder: &Path, code: &str, example: &str) -> String {
     fs::write(folder.join("example.nn"), example).unwrap();

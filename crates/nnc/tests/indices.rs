@@ -41,6 +41,39 @@ fn a_label_out_of_range_in_the_test_split_is_found_before_the_training() {
     }
 }
 
+/// Also where the evaluation is made of a whole batch alone, and of the last smaller one not at all.
+#[test]
+fn a_label_out_of_range_is_found_in_batches_that_are_divided() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let table: String = (0..23).map(|row| format!("1,2,3,4,{}\n", if row == 13 { 7 } else { row % 3 })).collect();
+    fs::write(folder.join("table.csv"), table).unwrap();
+    let text = LABELLED.replace("SOURCE", "csv(\"table.csv\")").replace("batch = 5", "batch = 4");
+    let text = text.replace("validation = 0.2\n", "");
+    let halved = text.replace("    metric", "    metric first = mean(logits[..N / 2])\n    metric");
+    fs::write(folder.join("few.nn"), halved).unwrap();
+    let error = fails(folder, &["train", "few.nn", "--out", "run"]);
+    assert!(error.contains("7 is not in 0..3") && error.contains("batch of examples 12, 13, 14, 15"), "{error}");
+    assert!(!folder.join("run").exists(), "found before the training");
+}
+
+/// An index that no single example makes is told with its place.
+#[test]
+fn an_index_of_the_batch_alone_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let table: String = (0..20).map(|row| format!("1,2,3,4,{}\n", row % 3)).collect();
+    fs::write(folder.join("table.csv"), table).unwrap();
+    let text = LABELLED.replace("SOURCE", "csv(\"table.csv\")");
+    let text =
+        text.replace("    minimize", "    far = take(logits, iota(N) % 3 * 100)\n    minimize 0.0 * mean(far) +");
+    fs::write(folder.join("few.nn"), text).unwrap();
+    let error = fails(folder, &["train", "few.nn", "--out", "run"]);
+    for part in ["100 is not in 0..", "few.nn:12", "in the batch of examples"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
 #[test]
 fn an_index_that_the_model_makes_is_not_blamed_on_the_data() {
     let folder = tempfile::tempdir().unwrap();

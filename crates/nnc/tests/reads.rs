@@ -261,3 +261,24 @@ model Last(x: f32[N, T], y: f32[N, K, 2]) -> f32[N, T] = x + sum(sum(y, axis=-1)
     let error = fails(folder, &["run", "net.nn", "--only", "First", "--bind", "T=2", "--input", "x.csv"]);
     assert!(error.contains("x.csv"), "{error}");
 }
+
+/// A size that is given leaves the other one of a product to be solved for, and says the dim of a default.
+#[test]
+fn a_given_size_leaves_the_rest_to_what_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = "model Grid(x: f32[N, H * W]) -> f32[N, H] = sum(reshape(x, [N, H, W]), axis=-1)
+model Known(x: f32[N, T], k: f32[N, L] = 2) -> f32[N, L] = k + sum(x, axis=1)[:, new]
+";
+    fs::write(folder.join("net.nn"), text).unwrap();
+    fs::write(folder.join("x.csv"), "1,1,1,2,2,2\n3,3,3,4,4,4\n").unwrap();
+    let output = nnc(folder, &["run", "net.nn", "--only", "Grid", "--bind", "H=2", "--input", "x.csv", "--json"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty() && out.contains("12"), "{out}{err}");
+    let error = fails(folder, &["run", "net.nn", "--only", "Grid", "--bind", "H=4", "--input", "x.csv"]);
+    assert!(error.contains("no whole `W`"), "{error}");
+    let known = ["run", "net.nn", "--only", "Known", "--bind", "L=3", "--input", "x=x.csv", "--json"];
+    let output = nnc(folder, &known);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("23") && out.matches("11").count() == 3, "{out}{err}");
+}

@@ -62,6 +62,22 @@ fn a_picture_of_too_few_examples_says_how_many_there_are() {
     assert!(said.contains("does not lie within 0..3") && said.contains("`N` is 3 here"), "{said}");
 }
 
+/// A recipe that takes halves of a batch, in its loss and in a metric, trains where each batch has two; where the last
+/// one of a split has not, that is said of so many.
+#[test]
+fn what_divides_a_batch_is_made_of_a_batch() {
+    let halves = "a, b = split(Line(x), 2, axis=0)
+    minimize mse(Line(x), y) + 0.1 * mse(a, b) using adam
+    metric apart = mean(abs(a - b))
+    metric first = mean(Line(x)[..N / 2])";
+    let changes = [("minimize mse(Line(x), y) using adam", halves), ("count=3", "count=4")];
+    let folder = written(SHAPES, &changes);
+    ok(folder.path(), &["train", "net.nn", "--out", "run"]);
+    let folder = written(SHAPES, &changes[..1]);
+    let said = fails(folder.path(), &["train", "net.nn", "--out", "run"]);
+    assert!(said.contains("3 does not split into 2 equal parts") && said.contains("`N` is 3 here"), "{said}");
+}
+
 #[test]
 fn an_answer_about_all_rows_says_how_to_have_more() {
     let folder = written(SHAPES, &[]);
@@ -274,4 +290,26 @@ fn a_model_may_learn_by_a_rule_of_its_own() {
     let losses: Vec<f64> = losses.collect::<Option<_>>().unwrap_or_else(|| panic!("{told}"));
     assert!(losses.len() == 10 && losses[9] < 0.5 * losses[0], "{losses:?}");
     ok(folder.path(), &["train", "net.nn", "--out", "run", "--resume", "--set", "epochs=11"]);
+}
+
+/// However the paths to it are spelt, a file is used once.
+#[test]
+fn two_spellings_of_a_path_are_one_file() {
+    let uses = "use \"./parts/../parts/base.nn\"\nuse \"parts/base.nn\"\nuse \"parts/deep.nn\"\n";
+    let folder = written(&format!("{uses}{SHAPES}"), &[("answer all = mean(Line(x))", "answer all = mean(twice(y))")]);
+    fs::create_dir(folder.path().join("parts")).unwrap();
+    fs::write(folder.path().join("parts/base.nn"), "fn twice(x: f32[...S]) -> f32[...S] = 2 * x\n").unwrap();
+    let deep = "use \"./base.nn\"\nfn four(x: f32[...S]) -> f32[...S] = twice(twice(x))\n";
+    fs::write(folder.path().join("parts/deep.nn"), deep).unwrap();
+    ok(folder.path(), &["check", "net.nn"]);
+}
+
+/// A training does nothing with the parameter of an answer.
+#[test]
+fn what_only_an_answer_has_is_not_set_for_a_training() {
+    let folder =
+        written(SHAPES, &[("answer all = mean(Line(x))", "answer all(z: f32[N, 6], t: f32 = 1.0) = Line(z) * t")]);
+    let said = fails(folder.path(), &["train", "net.nn", "--set", "t=4", "--out", "run"]);
+    assert!(said.contains("only answers have `t`"), "{said}");
+    ok(folder.path(), &["train", "net.nn", "--set", "epochs=2", "--out", "run"]);
 }

@@ -6,13 +6,50 @@ use crate::compiled::{CompiledGraph, RunError};
 use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::index_fault::IndexFault;
-use crate::index_graph::{HELD, label_bounds};
+use crate::index_graph::{HELD, OUTSIDE, index_graph, label_bounds};
 use crate::store::Store;
-use nnc_data::Batch;
-use nnc_graph::Tensor;
+use nnc_data::{Batch, Batches};
+use nnc_graph::{Graph, Tensor};
 use nnc_stub::number::Number;
 
 impl Session<'_> {
+    /// Looks at every index of a split that comes from the examples alone, as labels do, before it is computed with.
+    /// Batches of which no evaluation can be made, as the last smaller one where a metric divides a batch, are passed
+    /// over: whatever computes with them says why.
+    ///
+    /// # Errors
+    /// A failure to compile, or an index that is out of range.
+    pub fn check_indices(&mut self, part: &Part) -> Result<(), DriverError> {
+        let size = self.batch_of(part);
+        let graph = self.evaluation_of(part)?;
+        if graph.is_none_or(|graph| index_graph(&graph, &self.recipe().data).is_none()) {
+            return Ok(());
+        }
+        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        while let Some(batch) = batches.next_batch()? {
+            let program = match self.programs.get(Purpose::Indices, batch.rows, &self.store) {
+                Ok(ready) => &mut ready.program,
+                Err(DriverError::Diagnostics { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            fill(program, self.data, batch)?;
+            let stopped = match program.run(&mut self.store) {
+                Ok(()) if program.output(OUTSIDE) != Some(&[1]) => continue,
+                Ok(()) => RunError::OutOfRange(String::new()),
+                Err(error) => error,
+            };
+            return Err(self.explained(stopped, Purpose::Evaluate, batch).in_files(part));
+        }
+        Ok(())
+    }
+
+    /// The evaluation of the first batch of a split, unless none can be made of so many examples.
+    fn evaluation_of(&self, part: &Part) -> Result<Option<Graph>, DriverError> {
+        let Programs { project, recipe, .. } = self.programs;
+        let made = project.unit.evaluate(&recipe.name, self.batch_of(part)).ok();
+        made.map(|graph| project.graph(Ok(graph))).transpose()
+    }
+
     /// Holds the names that the data block gives to its classes to the model, which picks by the label from as many as
     /// it tells apart; where it does not, to the labels that a split has.
     ///
@@ -24,8 +61,7 @@ impl Session<'_> {
             let named = if classes.len() == 1 { "1 class".to_owned() } else { format!("{} classes", classes.len()) };
             Err(DriverError::Usage(format!("`classes` of `{}` names {named}, and {why}", self.recipe().data)))
         };
-        let Programs { project, recipe, .. } = self.programs;
-        let bounds = label_bounds(&project.graph(project.unit.evaluate(&recipe.name, 1))?);
+        let bounds = self.evaluation_of(part)?.map(|graph| label_bounds(&graph)).unwrap_or_default();
         let count = |bound: i64| usize::try_from(bound).unwrap_or(usize::MAX);
         if bounds.values().any(|&bound| count(bound) == classes.len()) {
             return Ok(());
@@ -63,7 +99,9 @@ impl Session<'_> {
         if let Some(fault) = self.culprit(batch) {
             return DriverError::Index(fault);
         }
-        let program = self.programs.compiled.get(&(purpose, batch.rows)).map(|ready| &ready.program);
+        // What looks at indices beforehand computes nothing else: the program that would have met this one tells of it.
+        let program = self.programs.get(purpose, batch.rows, &self.store).ok().map(|ready| &mut ready.program);
+        let program = program.and_then(|program| fill(program, self.data, batch).ok().map(|()| &*program));
         let detail = program.and_then(|program| out_of_range(program, &self.store)).unwrap_or_default();
         let place = program.and_then(|program| program.place_out_of_range(&self.store));
         let place = place.map_or(String::new(), |place| format!(" ({place})"));

@@ -10,11 +10,10 @@ mod programs;
 pub use metrics::{Matrix, Means, Metrics, Sum};
 
 use crate::checkpoint::Checkpoint;
-use crate::compiled::{CompiledGraph, Compiler, RunError};
+use crate::compiled::{CompiledGraph, Compiler};
 use crate::dataset::Part;
 use crate::error::DriverError;
 use crate::follow;
-use crate::index_graph::{OUTSIDE, index_graph};
 use crate::lessons;
 use crate::narrow;
 use crate::pretrained;
@@ -380,8 +379,7 @@ impl<'a> Session<'a> {
     pub fn measure(&mut self, part: &Part) -> Result<(Metrics, Vec<Matrix>), DriverError> {
         self.reset_metrics();
         let recipe = self.recipe();
-        let size = Project::batch(recipe).min(part.rows.len().max(1));
-        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), self.batch_of(part), 0)?;
         let mut means = Means::new(recipe);
         let mut matrices = Vec::new();
         let mut seed = self.seed;
@@ -415,6 +413,11 @@ impl<'a> Session<'a> {
         Ok(drawn.iter().filter_map(|name| Some((name.clone(), program.output_tensor(name)?))).collect())
     }
 
+    /// How many examples the first batch of a split has.
+    fn batch_of(&self, part: &Part) -> usize {
+        Project::batch(self.recipe()).min(part.rows.len().max(1))
+    }
+
     /// What an answer without parameters is for the first batch of a split: its results by name.
     ///
     /// # Errors
@@ -429,8 +432,7 @@ impl<'a> Session<'a> {
 
     /// A program that has run on the first batch of a split, unless that has none.
     fn of_first_batch(&mut self, purpose: Purpose, part: &Part) -> Result<Option<&CompiledGraph>, DriverError> {
-        let size = Project::batch(self.recipe()).min(part.rows.len().max(1));
-        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
+        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), self.batch_of(part), 0)?;
         let Some(batch) = batches.next_batch()? else { return Ok(None) };
         let program = &mut self.programs.get(purpose.clone(), batch.rows, &self.store)?.program;
         fill(program, self.data, batch)?;
@@ -439,30 +441,6 @@ impl<'a> Session<'a> {
             return Err(self.explained(error, purpose, batch).in_files(part));
         }
         Ok(self.programs.compiled.get(&(purpose, batch.rows)).map(|ready| &ready.program))
-    }
-
-    /// Looks at every index of a split that comes from the examples alone, as labels do, before it is computed with.
-    ///
-    /// # Errors
-    /// A failure to compile, or an index that is out of range.
-    pub fn check_indices(&mut self, part: &Part) -> Result<(), DriverError> {
-        let Programs { project, recipe, .. } = self.programs;
-        if index_graph(&project.graph(project.unit.evaluate(&recipe.name, 1))?, &recipe.data).is_none() {
-            return Ok(());
-        }
-        let size = Project::batch(recipe).min(part.rows.len().max(1));
-        let mut batches = Batches::new(part.table.clone(), part.rows.clone(), size, 0)?;
-        while let Some(batch) = batches.next_batch()? {
-            let program = &mut self.programs.get(Purpose::Indices, batch.rows, &self.store)?.program;
-            fill(program, self.data, batch)?;
-            let stopped = match program.run(&mut self.store) {
-                Ok(()) if program.output(OUTSIDE) != Some(&[1]) => continue,
-                Ok(()) => RunError::OutOfRange(String::new()),
-                Err(error) => error,
-            };
-            return Err(self.explained(stopped, Purpose::Evaluate, batch).in_files(part));
-        }
-        Ok(())
     }
 }
 

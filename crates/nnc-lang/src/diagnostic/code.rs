@@ -81,6 +81,11 @@ impl Code {
     pub fn severity(self) -> Severity {
         if self.name().starts_with('W') { Severity::Warning } else { Severity::Error }
     }
+
+    /// Whether the size of a dim may be why: shapes, indices, and what they fit.
+    pub fn is_about_sizes(self) -> bool {
+        self.name().starts_with("E03")
+    }
 }
 
 impl fmt::Display for Code {

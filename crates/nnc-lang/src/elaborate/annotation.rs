@@ -1,9 +1,10 @@
 //! What a type in the source stands for: as a tensor type, and in the words of a message.
 
 use super::Elaborator;
+use super::dims::rest_name;
 use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::syntax::ast::{DimExpr, Expr, Ident, Type, TypeKind};
+use crate::syntax::ast::{DimExpr, Expr, Function, Ident, Type, TypeKind};
 use nnc_graph::{DType, Dim, Shape, TensorType};
 
 impl Elaborator<'_> {
@@ -82,11 +83,29 @@ impl Elaborator<'_> {
             Some(Value::Poison) => None,
             Some(other) => self.mismatch(&other, "a list of ints after `...`", name.span),
             None => {
-                let message = format!("`...{}` is not bound here", name.text);
-                self.report(Diagnostic::new(Code::E0201, name.span, message));
+                let diagnostic = self.unbound_rest(name);
+                self.report(diagnostic);
                 None
             }
         }
+    }
+
+    /// A `...S` that nothing says. Where it is the result's, as that of `fn zeros() -> f32[...S]`, the context should.
+    fn unbound_rest(&self, name: &Ident) -> Diagnostic {
+        let function = self.frames.last().and_then(|frame| self.program.function(frame.item?));
+        let is_result = |function: &&Function| {
+            function.result.as_ref().and_then(rest_name).is_some_and(|rest| rest.text == name.text)
+        };
+        let Some(function) = function.filter(is_result) else {
+            return Diagnostic::new(Code::E0201, name.span, format!("`...{}` is not bound here", name.text));
+        };
+        let function = &function.name.text;
+        let message = format!("`{function}` takes its shape from what it is for, and nothing says one here");
+        let help = format!(
+            "`param w: f32[4, 3] = {function}(...)` says it, as any type before a `=` does; values of a shape are drawn \
+             with `normal([4, 3])`"
+        );
+        Diagnostic::new(Code::E0201, name.span, message).help(help)
     }
 
     pub(super) fn report_unknown_type(&mut self, name: &Ident) {

@@ -40,6 +40,12 @@ impl Elaborator<'_> {
         }
     }
 
+    /// Whether only a use decides that the statement at hand is reached: it stands in a branch of an unknown condition,
+    /// or behind one that returns.
+    pub(super) fn may_be_passed_over(&self) -> bool {
+        self.unknown_branches > 0 || self.frames.iter().any(|frame| frame.may_be_over)
+    }
+
     /// What a condition is; `None` when it is unknown. One that only the running program knows is reported.
     fn condition(&mut self, condition: &Expr) -> Option<bool> {
         let value = self.eval(condition);
@@ -73,6 +79,7 @@ impl Elaborator<'_> {
         let Some(before) = self.frames.last().cloned() else { return Flow::Next };
         let states = self.store.snapshot();
         self.unknown_branches += 1;
+        self.branched += 1;
         let taken = self.exec_block(block);
         let after = self.frames.last_mut().map(|frame| std::mem::replace(frame, before));
         let after_states = self.store.snapshot();
@@ -82,11 +89,11 @@ impl Elaborator<'_> {
         let Some(after) = after else { return Flow::Next };
         match (taken, other) {
             (Flow::Returned(a), Flow::Returned(b)) => Flow::Returned(self.merge(a, b)),
-            (Flow::Returned(_), Flow::Next) => Flow::Next,
+            (Flow::Returned(_), Flow::Next) => self.perhaps_over(),
             (Flow::Next, Flow::Returned(_)) => {
                 self.store.restore(&after_states);
                 self.replace_frame(after);
-                Flow::Next
+                self.perhaps_over()
             }
             (Flow::Next, Flow::Next) => {
                 self.merge_frame(after);
@@ -94,6 +101,14 @@ impl Elaborator<'_> {
                 Flow::Next
             }
         }
+    }
+
+    /// Goes on behind branches of which one has returned.
+    fn perhaps_over(&mut self) -> Flow {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.may_be_over = true;
+        }
+        Flow::Next
     }
 
     fn replace_frame(&mut self, frame: Frame) {
@@ -104,6 +119,7 @@ impl Elaborator<'_> {
 
     fn merge_frame(&mut self, taken: Frame) {
         let Some(mut frame) = self.frames.pop() else { return };
+        frame.may_be_over |= taken.may_be_over;
         for (name, binding) in taken.bindings {
             let merged = match frame.bindings.get(&name) {
                 Some(other) if other.state.is_some() => other.clone(),

@@ -3,7 +3,7 @@
 use super::arguments::Matched;
 use super::bounds::CALL_DEPTH;
 use super::program::ItemId;
-use super::scope::{Frame, FrameKind};
+use super::scope::{Frame, FrameKind, RECIPE};
 use super::statement::Flow;
 use super::types::{FunctionType, is_tensor};
 use super::value::{Args, Argument, Callable, Layer, Value};
@@ -124,8 +124,8 @@ impl Elaborator<'_> {
                 Some(path)
             }
             Err(before) => {
-                let message = format!("`{}` names a parameter, state, layer or use twice", name.text);
-                self.report(Diagnostic::new(Code::E0403, name.span, message).with(before, "first here"));
+                let diagnostic = frame.taken_before((&name.text, name.span), before);
+                self.report(diagnostic);
                 None
             }
         }
@@ -208,6 +208,10 @@ impl Elaborator<'_> {
         let mut frame = Frame::new(kind, &function.name.text, path, item.module, span);
         frame.declared = self.program.item_span(item);
         frame.item = Some(item);
+        if let Some(recipe) = self.frames.first().filter(|outer| path.is_empty() && outer.path == RECIPE) {
+            // The one model of a recipe: beside its paths lie those of the recipe.
+            let _is_first = frame.take(RECIPE, recipe.declared);
+        }
         frame.first_parameter = function.params.first().map(|param| param.name.text.clone());
         self.push(frame);
     }

@@ -20,6 +20,11 @@ pub trait Loader: Sync {
     /// # Errors
     /// Why it cannot be read, for the user.
     fn load(&self, path: &str) -> Result<String, String>;
+
+    /// What a file is told by, however a path to it is spelt: two paths of one identity are one file.
+    fn identity(&self, path: &str) -> String {
+        path.to_owned()
+    }
 }
 
 /// What the caller asks for.
@@ -137,6 +142,11 @@ impl Unit {
     /// Whether the options say the size of a dim.
     pub fn is_bound(&self, dim: &str) -> bool {
         self.options.bind.contains_key(dim)
+    }
+
+    /// The size that the options say of a dim.
+    pub fn said_size(&self, dim: &str) -> Option<i64> {
+        self.options.bind.get(dim).copied()
     }
 
     /// The files that it uses and those that its layers begin with, whether a recipe needs them or not; the paths are

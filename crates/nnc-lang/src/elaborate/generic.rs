@@ -32,7 +32,9 @@ impl Elaborator<'_> {
         if self.program.is_broken(item) {
             return;
         }
-        self.check_signature(function);
+        if !self.check_signature(function) {
+            return;
+        }
         let has_defaults = function.params.iter().any(|param| param.default.is_some() && !is_tensor(&param.ty));
         for with_defaults in [false, true] {
             if with_defaults && !has_defaults {
@@ -48,7 +50,9 @@ impl Elaborator<'_> {
         }
     }
 
-    pub(super) fn check_signature(&mut self, function: &Function) {
+    /// Reports what is wrong with a signature by itself. False where a name in it stands for two things, so that its
+    /// body says nothing.
+    pub(super) fn check_signature(&mut self, function: &Function) -> bool {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         let mut compile_time: Option<&Param> = None;
         for param in &function.params {
@@ -68,6 +72,30 @@ impl Elaborator<'_> {
                 (true, _) | (false, Some(_)) => {}
             }
         }
+        self.refuse_dims_of_values(function)
+    }
+
+    /// A parameter may fix a dim of its name when it is an int that is known at compile time, as in
+    /// `fn f(x: f32[N, K], K: int = 3)`. Of any other parameter the name would be a size and a value at once; false
+    /// after an error.
+    fn refuse_dims_of_values(&mut self, function: &Function) -> bool {
+        let mut dims = Vec::new();
+        let types = function.params.iter().map(|param| &param.ty).filter(|ty| is_tensor(ty)).chain(&function.result);
+        for ty in types {
+            super::dims::dim_names(ty, &mut dims);
+            dims.extend(super::dims::rest_name(ty).cloned());
+        }
+        let mut ok = true;
+        for param in function.params.iter().filter(|param| !may_be_size(&param.ty)) {
+            let name = &param.name;
+            let Some(dim) = dims.iter().find(|dim| dim.text == name.text) else { continue };
+            let ty = self.program.text(param.ty.span);
+            let message = format!("`{}` is a dim of this signature, and a parameter of type `{ty}`", name.text);
+            let diagnostic = Diagnostic::new(Code::E0202, name.span, message).with(dim.span, "the dim");
+            self.report(diagnostic.help("give one of them another name; only an `int` can say how large a dim is"));
+            ok = false;
+        }
+        ok
     }
 
     /// Binds every parameter of the innermost frame to an unknown of its type. False after an error.
@@ -270,6 +298,15 @@ impl Elaborator<'_> {
 
     fn typed_input(&mut self, name: &str, ty: TensorType) -> Value {
         self.graph.add1(Op::Input { name: name.to_owned(), ty }, &[]).map_or(Value::Poison, Value::Tensor)
+    }
+}
+
+/// Whether a parameter of this type may say the size of a dim, or be a list of sizes.
+fn may_be_size(ty: &Type) -> bool {
+    match &ty.kind {
+        TypeKind::Named { name, dims: None } => name.text == "int",
+        TypeKind::List(_) | TypeKind::Error => true,
+        TypeKind::Named { .. } | TypeKind::Tuple(_) | TypeKind::Function(..) => false,
     }
 }
 

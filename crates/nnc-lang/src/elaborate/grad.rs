@@ -17,6 +17,7 @@ impl Elaborator<'_> {
         if !self.grad_leaves(&wrt.value, wrt.span, &mut leaves) {
             return Value::Poison;
         }
+        self.note_grad(loss_value, &leaves, span);
         let mut operands = vec![loss_value];
         operands.extend(&leaves);
         let Some(results) = self.emit_grad(&operands, span) else { return Value::Poison };

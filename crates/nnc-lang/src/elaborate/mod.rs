@@ -155,6 +155,12 @@ pub struct Elaborator<'p> {
     initial_path: String,
     /// The scans whose bodies are evaluated, outermost first.
     scans: Vec<scan::OpenScan>,
+    /// What their bodies differentiate.
+    earlier: scan::Earlier,
+    /// Branches of unknown conditions so far.
+    branched: usize,
+    /// Whether something was left out that only the sizes of dims decide: what follows from it is not known.
+    pub(crate) undecided: bool,
     /// Turns of loops so far.
     unrolled: usize,
     /// The user's expression that gave a value.
@@ -200,6 +206,9 @@ impl<'p> Elaborator<'p> {
             refused: false,
             initial_path: String::new(),
             scans: Vec::new(),
+            earlier: scan::Earlier::default(),
+            branched: 0,
+            undecided: false,
             unrolled: 0,
             born: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -244,7 +253,10 @@ impl<'p> Elaborator<'p> {
         }
         match made {
             Ok(results) => Some(results),
-            Err(_) if self.undecidable(&op, operands) => None,
+            Err(_) if self.undecidable(&op, operands) => {
+                self.undecided = true;
+                None
+            }
             Err(error) => {
                 self.report_type_error(&error, operands, span);
                 None

@@ -58,7 +58,11 @@ impl Elaborator<'_> {
         let scalar = scalar_of(dtype, value);
         if scalar.is_none() && !value.is_poison() {
             let message = format!("`{}` is {dtype}, and this is {}", name.text, self.describe(value));
-            self.report(Diagnostic::new(Code::E0308, place, message));
+            let diagnostic = Diagnostic::new(Code::E0308, place, message);
+            self.report(match is_number(value) {
+                true => diagnostic,
+                false => diagnostic.help("write a number that is known at compile time: no dim, and no other scalar"),
+            });
         }
         scalar
     }
@@ -104,6 +108,17 @@ fn sample_of(dtype: DType) -> Value {
         DType::Bool => Value::Bool(Some(false)),
         dtype if dtype.is_float() => Value::float(0.0),
         _ => Value::int(0),
+    }
+}
+
+/// Whether a value is a number that is known now.
+fn is_number(value: &Value) -> bool {
+    match value {
+        Value::Int(dim) => dim.as_number().is_some(),
+        Value::Float(number) => number.is_some(),
+        Value::Bool(truth) => truth.is_some(),
+        Value::Str(_) | Value::Tensor(_) | Value::List(_) | Value::Tuple(_) => false,
+        Value::Function(_) | Value::Layer(_) | Value::Poison => false,
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Program {
     pub given: Given,
     by_file: BTreeMap<FileId, ModuleId>,
     broken: BTreeSet<ItemId>,
-    by_path: BTreeMap<String, ModuleId>,
+    by_identity: BTreeMap<String, ModuleId>,
     library: BTreeMap<String, ItemId>,
 }
 
@@ -124,7 +124,6 @@ impl Program {
         diagnostics.append(&mut found);
         self.modules.push(Module { file, path: path.to_owned(), ast, library, functions, blocks, uses: Vec::new() });
         self.by_file.insert(file, id);
-        self.by_path.insert(path.to_owned(), id);
         id
     }
 
@@ -142,12 +141,15 @@ impl Program {
                 continue;
             }
             let path = beside(&self.modules[id.0].path, &used.path);
-            let target = match self.by_path.get(&path) {
+            let identity = loader.identity(&path);
+            let target = match self.by_identity.get(&identity) {
                 Some(&known) => known,
                 None => match loader.load(&path) {
                     Ok(text) => {
                         let name = beside(self.sources.name(self.modules[0].file), &path);
-                        self.add(&path, &name, &text, diagnostics)
+                        let added = self.add(&path, &name, &text, diagnostics);
+                        self.by_identity.insert(identity, added);
+                        added
                     }
                     Err(reason) => {
                         let message = format!("cannot use \"{}\": {reason}", used.path);

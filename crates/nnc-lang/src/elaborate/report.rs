@@ -44,6 +44,7 @@ impl Elaborator<'_> {
     /// Reports a diagnostic, at the place in the user's own source that it belongs to.
     pub fn report(&mut self, diagnostic: Diagnostic) {
         if self.is_undecided(&diagnostic) {
+            self.undecided = true;
             return;
         }
         let placed = self.placed(diagnostic);

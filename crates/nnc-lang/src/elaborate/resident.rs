@@ -157,11 +157,12 @@ impl Elaborator<'_> {
     }
 
     fn take_path(&mut self, path: &str, name: &str, span: Span) -> Option<()> {
-        match self.frames.last_mut()?.take(path, span) {
+        let frame = self.frames.last_mut()?;
+        match frame.take(path, span) {
             Ok(()) => Some(()),
             Err(before) => {
-                let message = format!("`{name}` names a parameter, state, layer or use twice");
-                self.report(Diagnostic::new(Code::E0403, span, message).with(before, "first here"));
+                let diagnostic = frame.taken_before((name, span), before);
+                self.report(diagnostic);
                 None
             }
         }

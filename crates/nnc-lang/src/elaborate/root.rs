@@ -238,18 +238,20 @@ impl Elaborator<'_> {
         unknown.is_empty().then_some(())
     }
 
-    /// Binds the dims of the inputs that are still names.
+    /// Binds the dims of the inputs that are still names: those of tensors with a default only where a size is given.
     fn bind_root_sizes(&mut self, function: &Function, bind: &BTreeMap<String, i64>, left_out: &BTreeSet<String>) {
-        let mut names = Vec::new();
-        let is_input = |param: &&Param| is_tensor(&param.ty) && !left_out.contains(&param.name.text);
-        for param in function.params.iter().filter(is_input) {
-            super::dims::dim_names(&param.ty, &mut names);
-        }
         let is_parameter = |name: &str| function.params.iter().any(|param| param.name.text == name);
         let Some(frame) = self.frames.last_mut() else { return };
-        for name in names.into_iter().filter(|name| !is_parameter(&name.text)) {
-            let size = bind.get(&name.text).or_else(|| self.options.bind.get(&name.text)).copied().unwrap_or(1);
-            frame.bind(&name.text, Value::int(size), name.span);
+        for param in function.params.iter().filter(|param| is_tensor(&param.ty)) {
+            let mut names = Vec::new();
+            super::dims::dim_names(&param.ty, &mut names);
+            let unless_given = (!left_out.contains(&param.name.text)).then_some(1);
+            for name in names.into_iter().filter(|name| !is_parameter(&name.text)) {
+                let given = bind.get(&name.text).or_else(|| self.options.bind.get(&name.text)).copied();
+                if let Some(size) = given.or(unless_given) {
+                    frame.bind(&name.text, Value::int(size), name.span);
+                }
+            }
         }
     }
 }

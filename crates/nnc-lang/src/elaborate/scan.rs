@@ -10,6 +10,7 @@
 //! the order of the `yield`s, then the last carried values; or the one value that there is.
 
 mod cut;
+mod earlier;
 
 use super::Elaborator;
 use super::builtins::emit;
@@ -17,7 +18,8 @@ use super::value::Value;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::syntax::ast::{Expr, ExprKind, Ident, Scan as Source};
 use cut::Cut;
-use nnc_graph::{DType, Dim, NodeId, Op, Scan, Shape, Tensor, ValueId};
+pub use earlier::Earlier;
+use nnc_graph::{DType, Dim, Op, Scan, Shape, Tensor, ValueId};
 
 /// A loop of more steps than this is a mistake: it would not end.
 const MOST_STEPS: i64 = 1 << 31;
@@ -68,6 +70,24 @@ struct Steps {
     values: Vec<Value>,
 }
 
+/// A tensor of which a step has a slice.
+struct Sliced<'s> {
+    name: &'s Ident,
+    whole: ValueId,
+    stand_in: ValueId,
+}
+
+impl Walk {
+    /// What has slices in the steps of a scan.
+    fn slices<'s>(&self, scan: &'s Source, steps: &Steps) -> Vec<Sliced<'s>> {
+        let tensors = scan.walks.iter().zip(&self.items).filter_map(|((name, _), item)| match item {
+            Item::Slices(whole) => Some((name, *whole)),
+            Item::Numbers(_) | Item::Alike(_) => None,
+        });
+        tensors.zip(&steps.slices).map(|((name, whole), &stand_in)| Sliced { name, whole, stand_in }).collect()
+    }
+}
+
 /// A carried value.
 struct Carried<'s> {
     name: &'s Ident,
@@ -84,7 +104,7 @@ impl Elaborator<'_> {
             self.exec_poisoned(scan);
             return Value::Poison;
         };
-        let begin = NodeId(self.graph.node_count() as u32);
+        let begin = self.begin_loop();
         let Some(steps) = self.stand_ins(&walk, span) else { return Value::Poison };
         let stand_in = |graph: &mut nnc_graph::Graph, first: ValueId| graph.emit(Op::StopGradient, &[first]);
         let carried: Vec<Carried<'_>> = scan
@@ -98,15 +118,20 @@ impl Elaborator<'_> {
                 stand_in: stand_in(&mut self.graph, first),
             })
             .collect();
+        carried.iter().for_each(|carried| self.stands_for(carried.stand_in, carried.first));
+        let slices = walk.slices(scan, &steps);
+        slices.iter().for_each(|sliced| self.stands_for(sliced.stand_in, sliced.whole));
         let length = walk.length.clone();
         let (depth, branches) = (self.frames.len(), self.unknown_branches);
         self.scans.push(OpenScan { depth, branches, index: steps.index, length, stacked: vec![], unknown: false });
         let next = self.exec_body(scan, steps.values, &carried);
         let Some(open) = self.scans.pop() else { return Value::Poison };
         let Some(next) = next.filter(|_| !open.unknown) else { return Value::Poison };
+        carried.iter().zip(&next).for_each(|(carried, &next)| self.stands_for(carried.stand_in, next));
+        self.refuse_earlier(begin, &carried, &slices);
         let stand_ins = [vec![steps.index], carried.iter().map(|c| c.stand_in).collect(), steps.slices].concat();
         let stacked: Vec<ValueId> = open.stacked.iter().map(|&(value, _)| value).collect();
-        let cut = Cut::new(&self.graph, begin, &stand_ins, &[next, stacked].concat());
+        let cut = Cut::new(&self.graph, begin.node, &stand_ins, &[next, stacked].concat());
         self.emit_scan(scan, &walk, (&carried, &open.stacked), cut, span)
     }
 

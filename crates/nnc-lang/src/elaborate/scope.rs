@@ -4,8 +4,11 @@
 //! model also knows where its parameters live and counts the models used in it, from which their paths are made.
 
 use super::value::Value;
-use crate::diagnostic::Span;
+use crate::diagnostic::{Code, Diagnostic, Span};
 use std::collections::BTreeMap;
+
+/// Where the recipe of a model keeps the layers that it makes itself; the model's own have no prefix.
+pub const RECIPE: &str = "recipe";
 
 /// What a body may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +100,8 @@ pub struct Frame {
     pub first_parameter: Option<String>,
     /// The answer whose body is evaluated in this frame of a recipe.
     pub answer: Option<std::rc::Rc<crate::syntax::ast::Function>>,
+    /// Whether a `return` before may have ended the body, which only a use of it decides.
+    pub may_be_over: bool,
     /// What `real` stands for here.
     pub real: Option<nnc_graph::DType>,
     /// Uses so far of each callee under each prefix of the frame.
@@ -120,6 +125,7 @@ impl Frame {
             item: None,
             first_parameter: None,
             answer: None,
+            may_be_over: false,
             real: None,
             bindings: BTreeMap::new(),
             unbound: BTreeMap::new(),
@@ -172,6 +178,17 @@ impl Frame {
             Some(before) => Err(before),
             None => Ok(()),
         }
+    }
+
+    /// What is wrong with a name whose path was taken before, at this place.
+    pub fn taken_before(&self, (name, span): (&str, Span), before: Span) -> Diagnostic {
+        if self.path.is_empty() && name == RECIPE && self.kind == FrameKind::Model {
+            let message = format!("`{RECIPE}` is where the recipe of a model keeps what it makes itself");
+            let diagnostic = Diagnostic::new(Code::E0403, span, message).with(before, "this recipe");
+            return diagnostic.help("give it another name");
+        }
+        let message = format!("`{name}` names a parameter, state, layer or use twice");
+        Diagnostic::new(Code::E0403, span, message).with(before, "first here")
     }
 
     /// Enters a loop; gives the name that its iterations carry: `block`, then `block_2`.

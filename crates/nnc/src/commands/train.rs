@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Train) -> Result<(), Failure> {
     let was_rounded = !project.quantised.is_empty();
     let (project, loaded) = setup::of_floats(project, &options.file, &compiler, (options.init.as_deref(), loaded))?;
     let recipe = setup::recipe(&project, &options.file)?;
+    setup::refuse_settings_of_answers(project.recipe(Some(recipe))?, &options.file)?;
     let seed = options.seed.or(project.recipe(Some(recipe))?.seed).unwrap_or(0);
     if options.tuning.tune.is_some() {
         let step = stage::graph(&project, Some(recipe), Which::Train, None)?;

@@ -117,7 +117,9 @@ impl Builder<'_> {
             function.params.iter().for_each(|param| drop(frame.bindings.remove(&param.name.text)));
             frame.answer = Some(function.clone());
         }
-        self.elaborator.check_signature(function);
+        if !self.elaborator.check_signature(function) {
+            return false;
+        }
         let kinds: Vec<Option<Kind>> = function.params.iter().map(|param| self.kind(param)).collect();
         for (param, kind) in function.params.iter().zip(&kinds) {
             if matches!(kind, Some(Kind::Input | Kind::Scalar)) {

@@ -14,7 +14,7 @@ use super::{Accumulation, MetricInfo, Purpose, RecipeInfo, names};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::elaborate::data::{self, DataInfo, Example};
 use crate::elaborate::program::{ItemId, Program};
-use crate::elaborate::scope::{Frame, FrameKind};
+use crate::elaborate::scope::{Frame, FrameKind, RECIPE};
 use crate::elaborate::store::Resident;
 use crate::elaborate::value::{Args, Callable, Value};
 use crate::elaborate::vectorise::{Lane, vectorise};
@@ -200,6 +200,7 @@ impl<'p> Builder<'p> {
             answers: self.answers_told(),
             pictures: pictures.collect(),
             seed: self.settings.seed,
+            settings: self.settings.settable.clone(),
             pretrained: Pretrained::default(),
             followers: self.elaborator.followers.iter().map(|it| (it.path.clone(), it.leader.clone())).collect(),
         })
@@ -230,7 +231,7 @@ impl<'p> Builder<'p> {
         let model = program.find_function(self.item.module, &train.name.text);
         let model = model.filter(|id| program.function(*id).is_some_and(|f| f.kind == FunctionKind::Model));
         self.is_model = model.is_some();
-        let path = if self.is_model { "recipe" } else { "" };
+        let path = if self.is_model { RECIPE } else { "" };
         let mut frame = Frame::new(FrameKind::Recipe, &train.name.text, path, self.item.module, Span::default());
         frame.declared = train.name.span;
         for (name, &size) in &self.elaborator.options.bind {

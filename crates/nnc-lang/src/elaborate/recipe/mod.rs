@@ -95,6 +95,8 @@ pub struct RecipeInfo {
     pub pictures: Vec<String>,
     /// The seed the recipe sets.
     pub seed: Option<i64>,
+    /// What `--set` gives to the training: all but the parameters of answers.
+    pub settings: BTreeSet<String>,
     /// Files of weights that layers begin with, and the names in them.
     pub pretrained: Pretrained,
     /// The paths of layers that follow others, and of these: what a training begins with is theirs.
@@ -388,6 +390,7 @@ fn check_recipe(
     let mut info = None;
     let mut pretrained = Pretrained::default();
     let mut failed = false;
+    let mut undecided = false;
     let (mut made, mut paths) = (Rc::<Made>::default(), BTreeSet::new());
     for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Answer, Purpose::Picture] {
         let mut builder = Builder::new(program, options, (id, train), purpose, Dim::name("N"));
@@ -399,6 +402,7 @@ fn check_recipe(
         match (purpose, &mut info) {
             (Purpose::Train, _) => {
                 info = builder.info();
+                undecided = builder.elaborator.undecided;
                 if !builder.elaborator.report.has_errors() {
                     made = Rc::new(builder.made());
                 }
@@ -406,7 +410,8 @@ fn check_recipe(
             (Purpose::Answer, Some(info)) => info.answers = builder.answers_told(),
             (Purpose::Evaluate | Purpose::Answer | Purpose::Picture, _) => {}
         }
-        if !failed && matches!(purpose, Purpose::Answer | Purpose::Picture) {
+        // Behind a size that `N` decides may be what trains them.
+        if !failed && !undecided && matches!(purpose, Purpose::Answer | Purpose::Picture) {
             builder.report_unlearnt(&made);
         }
         paths.extend(builder.elaborator.store.entries().iter().map(|entry| entry.path.clone()));
@@ -582,12 +587,16 @@ impl Unit {
         if !builder.elaborator.report.has_errors() {
             return Ok(builder);
         }
-        let diagnostics = builder.elaborator.report.into_diagnostics();
-        if purpose != Purpose::Picture {
-            return Err(diagnostics);
-        }
-        let note = format!("`N` is {n} here: so many examples has the first batch of what is drawn");
-        Err(diagnostics.into_iter().map(|diagnostic| diagnostic.note(note.clone())).collect())
+        let note = match purpose {
+            Purpose::Picture => format!("`N` is {n} here: so many examples has the first batch of what is drawn"),
+            Purpose::Train | Purpose::Evaluate => format!("`N` is {n} here: so many examples has a batch"),
+            Purpose::Answer => format!("`N` is {n} here: so many examples are answered at once"),
+        };
+        let noted = |diagnostic: Diagnostic| match diagnostic.code.is_about_sizes() {
+            true => diagnostic.note(note.clone()),
+            false => diagnostic,
+        };
+        Err(builder.elaborator.report.into_diagnostics().into_iter().map(noted).collect())
     }
 }
 

@@ -14,12 +14,15 @@ mod loops;
 mod names;
 mod notation;
 
-use crate::rewrite::with_results;
+use crate::rewrite::{Fuel, Rewriter, with_results};
 use crate::runner::Runner;
 use crate::{OptError, grad, pipeline};
 use expression::Writer;
-use nnc_graph::{Graph, Op, ValueId};
+use nnc_graph::{Graph, Node, Op, ValueId};
 use std::fmt::{self, Write};
+
+/// The end of the path of what is trained, beside the states of an optimiser, where a recipe averages.
+const FAST: &str = ".$fast";
 
 /// Why there is nothing to print.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,10 +61,12 @@ impl From<OptError> for ReadableError {
 }
 
 /// The derivatives by every parameter that `graph`, which still has its `grad`s, differentiates by; or by one of them.
+/// What is trained of a parameter that a recipe averages prints as the parameter.
 ///
 /// # Errors
 /// [`ReadableError`].
 pub fn readable(graph: &Graph, by: Option<&str>) -> Result<String, ReadableError> {
+    let graph = &trained_as_parameters(graph);
     let derivatives = derivatives(graph);
     let known: Vec<String> = derivatives.iter().map(|(path, ..)| path.clone()).collect();
     let wanted: Vec<_> = derivatives.into_iter().filter(|(path, ..)| by.is_none_or(|by| by == path)).collect();
@@ -78,6 +83,31 @@ pub fn readable(graph: &Graph, by: Option<&str>) -> Result<String, ReadableError
     let mut runner = Runner::new(None, true, false);
     let plain = pipeline::clean_up(grad::expand(&cut), &mut runner, true)?;
     Ok(print(&plain))
+}
+
+/// The graph in which the parameter itself stands for what is trained of it. A recipe that averages trains a state
+/// beside the parameter: in the first step its value, which a `select` chooses, is the parameter's.
+fn trained_as_parameters(graph: &Graph) -> Graph {
+    let mut unlimited = Fuel::new(None);
+    let mut rewriter = Rewriter::new(graph, &mut unlimited);
+    for (id, node) in graph.nodes() {
+        match averaged_parameter(graph, node) {
+            Some(parameter) => {
+                let parameter = rewriter.value(parameter);
+                rewriter.replace(node.results[0], parameter);
+            }
+            None => drop(rewriter.copy(id)),
+        }
+    }
+    rewriter.finish()
+}
+
+/// The parameter that a node chooses in the first step, and after it what is trained of it.
+fn averaged_parameter(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let (Op::Select, &[_, first, then]) = (&node.op, node.operands.as_slice()) else { return None };
+    let is_parameter = matches!(graph.definition(first).op, Op::Param { .. });
+    let is_trained = matches!(&graph.definition(then).op, Op::State { path, .. } if path.ends_with(FAST));
+    (is_parameter && is_trained).then_some(first)
 }
 
 /// Path, loss and derivative of each parameter that is differentiated by.
