@@ -64,6 +64,24 @@ fn images(answers: &str) -> String {
     )
 }
 
+/// A choice that is made at compile time has the shape and the dtype of both, as any other has.
+#[test]
+fn a_known_choice_broadcasts() {
+    let unit = unit(
+        &images(
+            "answer ones(z: f32[4]) = where(false, z, 1)
+            answer halves(z: f32[4]) = where(true, 0.5, z)
+            answer same(z: f32[4]) = where(true, z, 1)",
+        ),
+        &[],
+    );
+    let z = Tensor::from_f64(DType::F32, &[4], &[1.0, 2.0, 3.0, 4.0]);
+    let found = |name: &str| answer(&unit, name, &[], &[("z", z.clone())], 0);
+    assert_eq!(found("ones"), [1.0; 4]);
+    assert_eq!(found("halves"), [0.5; 4]);
+    assert_eq!(found("same"), z.to_f64());
+}
+
 #[test]
 fn an_answer_tells_what_it_takes() {
     let text = images(

@@ -67,6 +67,12 @@ fn examples_tell_better_numbers_for_the_same_scales() {
         tensor("nearest.safetensors", &name) == tensor("fitted.safetensors", &name)
     });
     assert!(scales && !numbers);
+    // Nothing is stored: nothing is rounded by any.
+    let strict = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "int4", "--group", "128", "--all"];
+    let told = ok(&folder, &[&strict[..], &["--metric", "loss", "--max-drop", "0", "--json", "-o", "s"]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let is_stored = told["matrices"].as_array().unwrap().iter().any(|row| row["choice"]["bits"].is_u64());
+    assert!(is_stored || told["rounded_by"].is_null(), "{told:#}");
     let line = ["quantise", "digits.nn", "--weights", FLOATS, "--weights-only", "bf16", "--examples", "64", "-o", "b"];
     let said = fails(&folder, &line);
     assert!(said.contains("--examples: bf16 is rounded to the nearest"), "{said}");

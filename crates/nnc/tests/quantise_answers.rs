@@ -108,6 +108,18 @@ fn many(answers: &str) -> tempfile::TempDir {
     folder
 }
 
+/// Where no answer can tell whether weights that examples rounded are better, they are taken.
+#[test]
+fn what_no_answer_tells_of_is_refined() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = MANY.replace("    answer plain = z\n", "").replace("ANSWERS", "");
+    fs::write(folder.join("many.nn"), text).unwrap();
+    ok(folder, &["train", "many.nn", "--out", "floats"]);
+    let (told, _) = quantise(folder, "many.nn", &[]);
+    assert!(told["weights_rounded_by_examples"] == true && told["means_set_right"] == true, "{told:#}");
+}
+
 /// The numbers of an answer of the first example.
 fn numbers(folder: &Path, weights: &str, answer: &str, more: &[&str]) -> Vec<f64> {
     let line = ["run", "many.nn", "--weights", weights, "--answer", answer, "--json"];

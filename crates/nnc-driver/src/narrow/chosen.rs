@@ -7,7 +7,7 @@ use crate::store::{RESERVED, Store};
 use nnc_graph::{Graph, Tensor};
 use nnc_opt::narrow::{Candidate, Matrix, Rounded, round};
 use nnc_opt::products::{Factor, Product, products};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The matrices that may be stored, and what stands for each.
 pub struct Chosen {
@@ -17,13 +17,21 @@ pub struct Chosen {
     pub others: Vec<Row>,
     /// What stands for each, by its path.
     pub made: BTreeMap<String, (Matrix, Rounded)>,
-    /// Examples that these were made by, if they were.
+    /// Those of which the numbers are other than the nearest.
+    pub fitted: BTreeSet<String>,
+    /// The examples that these were found by.
     pub rounded_by: Option<usize>,
 }
 
 impl Chosen {
     pub fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
-        let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new(), rounded_by: None };
+        let mut chosen = Self {
+            rows: Vec::new(),
+            others: Vec::new(),
+            made: BTreeMap::new(),
+            fitted: BTreeSet::new(),
+            rounded_by: None,
+        };
         for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let choice = match matrix.sizes(&floats.ty()) {
@@ -73,6 +81,9 @@ impl Chosen {
         for (path, made) in made {
             let row = self.rows.iter_mut().find(|row| row.path == path);
             row.into_iter().for_each(|row| row.error = Some(made.error));
+            if !self.fitted.remove(&path) {
+                self.fitted.insert(path.clone());
+            }
             let own = self.made.get_mut(&path).map(|(_, own)| std::mem::replace(own, made));
             before.extend(own.map(|own| (path, own)));
         }
@@ -144,7 +155,9 @@ impl Chosen {
         };
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
-        let (unread, rounded_by) = (self.unread(floats), self.rounded_by);
+        let unread = self.unread(floats);
+        let is_fitted = |row: &Row| row.choice.is_ok() && self.fitted.contains(&row.path);
+        let rounded_by = self.rounded_by.filter(|_| self.rows.iter().any(is_fitted));
         let rows = self.rows.into_iter().chain(self.others).chain(unread).collect();
         let report = Report { measured, rounded_by, bytes: [bytes(&before), bytes(&after)], rows };
         let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();

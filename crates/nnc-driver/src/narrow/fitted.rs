@@ -7,7 +7,7 @@ use crate::compiled::Compiler;
 use crate::error::DriverError;
 use crate::narrow::chosen::Chosen;
 use crate::quantise::examples::Examples;
-use crate::quantise::moments;
+use crate::quantise::moments::{self, Moments};
 use crate::quantise::rounding::{Channel, numbers};
 use crate::store::Store;
 use nnc_graph::{Graph, Op, Tensor};
@@ -30,19 +30,22 @@ pub fn find(
     let uses = |(path, (matrix, _)): (&String, &(Matrix, Rounded))| {
         let is_stored = chosen.rows.iter().any(|row| row.path == *path && row.choice.is_ok());
         let uses = if is_stored { uses(graph, &all, matrix) } else { Vec::new() };
-        uses.first().is_some_and(moments::are_found).then(|| (path.clone(), uses))
+        moments::are_found(graph, &uses).then(|| (path.clone(), uses))
     };
     let (paths, products): (Vec<String>, Vec<Vec<Site>>) = chosen.made.iter().filter_map(uses).unzip();
     let products: Vec<&[Site]> = products.iter().map(Vec::as_slice).collect();
-    let found = moments::find(graph, &products, (compiler, store), examples)?;
-    let fitted = paths.into_iter().zip(found).filter_map(|(path, moments)| {
-        let (matrix, nearest) = &chosen.made[&path];
-        let columns = columns(matrix, &floats[&path], nearest)?;
-        let numbers = numbers(&columns, Levels::of(matrix.form)?, &moments, compiler.pool.threads())?;
-        let made = nearest.with_numbers(matrix, &floats[&path], &numbers)?;
-        Some((path, made))
-    });
-    Ok(fitted.collect())
+    let mut fitted = BTreeMap::new();
+    let mut round = |at: usize, moments: Moments| {
+        let (matrix, nearest) = &chosen.made[&paths[at]];
+        let floats = &floats[&paths[at]];
+        let made = columns(matrix, floats, nearest).and_then(|columns| {
+            let numbers = numbers(&columns, Levels::of(matrix.form)?, &moments, compiler.pool.threads())?;
+            nearest.with_numbers(matrix, floats, &numbers)
+        });
+        fitted.extend(made.map(|made| (paths[at].clone(), made)));
+    };
+    moments::find(graph, &products, (compiler, store), examples, &mut round)?;
+    Ok(fitted)
 }
 
 /// The products by a matrix, if nothing else reads it.

@@ -175,10 +175,11 @@ impl Trial<'_> {
         (dataset, weights): (&Dataset, &Store),
         (examples, rows): (usize, usize),
     ) -> Result<(), DriverError> {
-        if examples < LEAST_EXAMPLES {
+        let asked = examples;
+        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (asked, rows))?;
+        if examples.count().min(asked) < LEAST_EXAMPLES {
             return Ok(());
         }
-        let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (examples, rows))?;
         let mut store = Store::default();
         weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
         let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples)?;

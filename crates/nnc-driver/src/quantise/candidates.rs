@@ -6,10 +6,11 @@ use crate::narrow::tables::Tables;
 use crate::project::Project;
 use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
+use crate::quantise::moments::{self, Moments};
 use crate::quantise::observe::{self, Method, Observation, Observations, Role};
 use crate::quantise::weights::{self, Quantised};
 use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows};
-use crate::quantise::{moments, rounding, shifts, timing};
+use crate::quantise::{rounding, shifts, timing};
 use crate::store::Store;
 use nnc_graph::{Graph, NodeId, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, shifts_path, sites, weights_path};
@@ -200,17 +201,17 @@ impl Candidates {
         (compiler, store): (&Compiler, &mut Store),
         examples: &mut dyn Examples,
     ) -> Result<(), DriverError> {
-        let chosen = self.all.iter_mut().filter(|candidate| candidate.row.choice.is_ok());
-        let mut chosen: Vec<&mut Candidate> =
-            chosen.filter(|candidate| moments::are_found(&candidate.sites[0])).collect();
-        let products: Vec<&[Site]> = chosen.iter().map(|candidate| &candidate.sites[..]).collect();
-        let found = moments::find(&self.graph, &products, (compiler, store), examples)?;
-        for (candidate, moments) in chosen.iter_mut().zip(&found) {
-            let Some(nearest) = &candidate.made else { continue };
-            let weights = (&candidate.floats, nearest);
-            candidate.refined.weights = rounding::round(&candidate.sites[0], weights, moments, compiler.pool.threads());
-        }
-        Ok(())
+        let graph = &self.graph;
+        let is_found =
+            |candidate: &&mut Candidate| candidate.row.choice.is_ok() && moments::are_found(graph, &candidate.sites);
+        let mut chosen: Vec<&mut Candidate> = self.all.iter_mut().filter(is_found).collect();
+        let uses: Vec<Vec<Site>> = chosen.iter().map(|candidate| candidate.sites.clone()).collect();
+        let products: Vec<&[Site]> = uses.iter().map(Vec::as_slice).collect();
+        let mut round = |at: usize, moments: Moments| {
+            let Candidate { sites, floats, made: Some(nearest), refined, .. } = &mut *chosen[at] else { return };
+            refined.weights = rounding::round(&sites[0], (floats, nearest), &moments, compiler.pool.threads());
+        };
+        moments::find(graph, &products, (compiler, store), examples, &mut round)
     }
 
     fn shift(

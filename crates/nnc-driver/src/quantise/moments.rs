@@ -12,7 +12,7 @@ use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
 use crate::quantise::examples::Examples;
 use crate::store::Store;
-use nnc_graph::{Dim, Graph, Node, Op, Shape, SliceRange, ValueId};
+use nnc_graph::{BinaryOp, Dim, Graph, Node, Op, Shape, SliceRange, ValueId};
 use nnc_opt::quantise::Site;
 use nnc_opt::rewrite::with_results;
 
@@ -35,11 +35,13 @@ const ROOM: usize = 1 << 28;
 /// More multiply-adds than this, to round the weights of a product by its moments, are too many to wait for.
 const MOST_WORK: usize = 1 << 36;
 
-/// Whether weights are few enough to be rounded by moments.
-pub fn are_found(site: &Site) -> bool {
-    let terms = terms(site);
-    let work = (site.groups * terms / 3 + site.channels / 2).saturating_mul(terms).saturating_mul(terms);
-    bytes(site) <= ROOM && work <= MOST_WORK
+/// Whether the uses of some weights are alike, and these few enough, to be rounded by moments.
+pub fn are_found(graph: &Graph, uses: &[Site]) -> bool {
+    let Some(first) = uses.first() else { return false };
+    let terms = terms(first);
+    let work = (first.groups * terms / 3 + first.channels / 2).saturating_mul(terms).saturating_mul(terms);
+    let fits = |site: &Site| site.groups == first.groups && image_bytes(graph, site) <= ROOM;
+    bytes(first) <= ROOM && work <= MOST_WORK && uses.iter().all(fits)
 }
 
 /// The terms of a sum, of those that lie beside each other in the weights.
@@ -52,7 +54,8 @@ fn bytes(site: &Site) -> usize {
     terms.saturating_mul(terms).saturating_mul(site.groups).saturating_mul(size_of::<f32>())
 }
 
-/// The moments of some products, each given by its uses, by all examples. `store` has all that the graph reads.
+/// Finds the moments of some products, each given by its uses, by all examples, and gives them to `each` with the place of
+/// the product. `store` has all that the graph reads.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -61,22 +64,27 @@ pub fn find(
     products: &[&[Site]],
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
-) -> Result<Vec<Moments>, DriverError> {
-    let mut found = Vec::new();
+    each: &mut dyn FnMut(usize, Moments),
+) -> Result<(), DriverError> {
+    let mut place = 0;
     for part in parts(products) {
         let mut program = compiler.compile(&with_moments(graph, part, ROOM))?;
-        let mut moments: Vec<Moments> = part.iter().map(|sites| Moments::none(&sites[0])).collect();
+        let mut moments: Vec<Moments> = part.iter().map(|uses| Moments::none(&uses[0])).collect();
         examples.rewind()?;
         while examples.fill(&mut program)? {
             program.run(store).map_err(failed)?;
-            for (product, (moments, sites)) in moments.iter_mut().zip(part).enumerate() {
-                (0..sites.len()).for_each(|at| moments.add(&program, &name(product, at)));
-                moments.rows += sites.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
+            for (product, (moments, uses)) in moments.iter_mut().zip(part).enumerate() {
+                moments.add(&program, &name(product));
+                moments.rows += uses.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
             }
         }
-        found.extend(moments);
+        drop(program);
+        for moments in moments {
+            each(place, moments);
+            place += 1;
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 impl Moments {
@@ -95,8 +103,8 @@ impl Moments {
 /// Products in a row, as many at a time as there is room for.
 fn parts<'p, 's>(products: &'p [&'s [Site]]) -> Vec<&'p [&'s [Site]]> {
     let (mut found, mut first, mut held) = (Vec::new(), 0, 0);
-    for (at, sites) in products.iter().enumerate() {
-        let bytes = bytes(&sites[0]) * sites.len();
+    for (at, uses) in products.iter().enumerate() {
+        let bytes = bytes(&uses[0]);
         if at > first && held + bytes > ROOM {
             found.push(&products[first..at]);
             (first, held) = (at, 0);
@@ -108,19 +116,22 @@ fn parts<'p, 's>(products: &'p [&'s [Site]]) -> Vec<&'p [&'s [Site]]> {
     found
 }
 
-/// What the moments of a use of a product are called.
-fn name(product: usize, at: usize) -> String {
-    format!("{product}:{at}")
+/// What the moments of a product are called.
+fn name(product: usize) -> String {
+    product.to_string()
 }
 
 /// The graph that gives out the moments of the activations of products, and nothing else.
 fn with_moments(graph: &Graph, products: &[&[Site]], room: usize) -> Graph {
     let mut extended = graph.clone();
     let mut results = Vec::new();
-    for (product, sites) in products.iter().enumerate() {
-        for (at, site) in sites.iter().enumerate() {
-            results.push((name(product, at), moments(&mut extended, site, room)));
+    for (product, uses) in products.iter().enumerate() {
+        let mut sum = None;
+        for site in *uses {
+            let found = moments(&mut extended, site, room);
+            sum = Some(sum.map_or(found, |sum| extended.emit(Op::Binary(BinaryOp::Add), &[sum, found])));
         }
+        results.extend(sum.map(|sum| (name(product), sum)));
     }
     with_results(&extended, &results)
 }
@@ -138,10 +149,18 @@ fn rows(graph: &Graph, site: &Site, room: usize) -> usize {
 /// How many images of a batch are looked at by a convolution: what lies under its kernel takes so many times the memory of
 /// an image.
 fn images(graph: &Graph, site: &Site, room: usize) -> usize {
-    let sizes = graph.ty(graph.node(site.node).results[0]).shape.sizes();
-    let places: usize = sizes[2..].iter().product();
-    let image = places.saturating_mul(terms(site) * site.groups * size_of::<f32>());
-    (room / image.max(1)).clamp(1, sizes[0].max(1))
+    let batch = graph.ty(graph.node(site.node).results[0]).shape.sizes()[0];
+    (room / image_bytes(graph, site).max(1)).clamp(1, batch.max(1))
+}
+
+/// Bytes of what lies under the kernel of a convolution at all places of an image; of a matrix product none.
+fn image_bytes(graph: &Graph, site: &Site) -> usize {
+    let node = graph.node(site.node);
+    if matches!(node.op, Op::Dot { .. }) {
+        return 0;
+    }
+    let places: usize = graph.ty(node.results[0]).shape.sizes()[2..].iter().product();
+    places.saturating_mul(terms(site) * site.groups * size_of::<f32>())
 }
 
 /// `[groups, terms, terms]`, or `[terms, terms]` of one group.
@@ -321,7 +340,10 @@ mod tests {
         let sites = sites(&graph);
         let site = &sites[0];
         let mut examples = OneCall::new(&inputs);
-        let found = find(&graph, &[&sites], (&compiler, &mut store), &mut examples).unwrap().remove(0);
+        let mut found = None;
+        let mut keep = |_: usize, moments: Moments| found = Some(moments);
+        find(&graph, &[&sites], (&compiler, &mut store), &mut examples, &mut keep).unwrap();
+        let found = found.unwrap();
 
         let mut program = compiler.compile(&graph).unwrap();
         examples.rewind().unwrap();

@@ -95,7 +95,8 @@ impl Trial<'_> {
             told(refinement.doing());
             candidates.refine(refinement, (self.compiler, &floats), (&mut examples, count))?;
             let moved = self.movement(candidates, dataset)?;
-            if moved < best.0 {
+            // Where no answer tells, as where all have parameters, more is better.
+            if moved <= best.0 {
                 best = (moved, candidates.refined());
             }
         }

@@ -173,13 +173,13 @@ fn scale_of_bytes(values: &[f32]) -> f32 {
 
 fn scale_of_nibbles(values: &[f32]) -> f32 {
     let largest = values.iter().fold(0.0f32, |most, &value| if value.abs() > most.abs() { value } else { most });
-    let (mut best, mut least) = (0.0, f32::INFINITY);
+    let (mut best, mut least) = (0.0, f64::INFINITY);
     for scale in SHARES
         .iter()
         .flat_map(|share| [largest * share / (-NIBBLE_LEVELS - 1.0), largest.abs() * share / NIBBLE_LEVELS])
     {
-        let error = |value: &f32| (number(*value, scale, NIBBLE_LEVELS) * scale - value).powi(2);
-        let sum: f32 = values.iter().map(error).sum();
+        let error = |value: &f32| f64::from(number(*value, scale, NIBBLE_LEVELS) * scale - value).powi(2);
+        let sum: f64 = values.iter().map(error).sum();
         if sum < least {
             (best, least) = (normal(scale), sum);
         }
@@ -219,6 +219,14 @@ mod tests {
             assert_eq!(made.stored.dims(), [8, 1]);
             assert_eq!(made.stored.to_i64(), [0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe]);
         }
+    }
+
+    #[test]
+    fn squares_of_large_errors_are_no_infinities() {
+        let values: Vec<f64> = (1..17).map(|at| 3e29 * f64::from(at)).collect();
+        let made = round(&matrix(Stored::Nibbles { group: 16 }, 0), &Tensor::from_f64(DType::F32, &[16, 1], &values));
+        let error = made.unwrap().error;
+        assert!(error < 0.2, "{error}");
     }
 
     #[test]

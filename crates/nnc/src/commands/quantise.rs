@@ -306,7 +306,8 @@ fn shown(report: &Report) -> String {
     );
     let refined = [(report.are_fitted, ", weights rounded by them"), (report.are_shifted, ", means set right")];
     let refined: String = refined.iter().filter(|(is_done, _)| *is_done).map(|(_, what)| *what).collect();
-    let metric = measured.map_or_else(String::new, |measured| {
+    let by_itself = || if refined.is_empty() { String::new() } else { format!("{calibrated}{refined}\n") };
+    let metric = measured.map_or_else(by_itself, |measured| {
         let ([before, after], on) = (measured.values, terminal::counted(measured.examples, "example"));
         format!("{STRONG}{}{STRONG:#} {before:.4} -> {after:.4} on {on}; {calibrated}{refined}\n", measured.metric)
     });

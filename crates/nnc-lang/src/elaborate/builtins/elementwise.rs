@@ -125,7 +125,15 @@ fn clip(call: &mut Call<'_, '_>) -> Option<Value> {
 
 fn choose(call: &mut Call<'_, '_>) -> Option<Value> {
     if let Value::Bool(known) = call.value(0) {
-        return known.map(|truth| call.value(if truth { 1 } else { 2 }));
+        let is_tensor = [1, 2].into_iter().any(|at| matches!(call.value(at), Value::Tensor(_)));
+        let truth = known?;
+        if !is_tensor {
+            return Some(call.value(if truth { 1 } else { 2 }));
+        }
+        let (a, b) = choices(call)?;
+        let spans = [call.span_of(1), call.span_of(2)];
+        let [a, b] = call.elaborator.broadcast_pair("where", [a, b], spans, call.span)?;
+        return Some(Value::Tensor(if truth { a } else { b }));
     }
     let condition = call.tensor_as(0, Some(DType::Bool))?;
     let found = call.ty(condition);

@@ -59,12 +59,7 @@ impl Elaborator<'_> {
     }
 
     /// Reports the derivatives of a body that would lack what came by way of earlier steps.
-    pub(super) fn refuse_earlier(
-        &mut self,
-        begin: Begin,
-        carried: &[Carried<'_>],
-        slices: &[Sliced<'_>],
-    ) {
+    pub(super) fn refuse_earlier(&mut self, begin: Begin, carried: &[Carried<'_>], slices: &[Sliced<'_>]) {
         if self.generic && self.branched != begin.branches {
             return; // Of two branches that no use takes both, one may carry and the other differentiate.
         }
