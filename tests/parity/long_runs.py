@@ -49,6 +49,8 @@ RUNS = {
     "mnist_cnn": ("mnist", "mnist", "classifiers.py mnist_cnn", 0, (1, 2, 3)),
     "denoising_autoencoder": ("mnist", "mnist", "generative.py denoising_autoencoder", 5, (1, 2)),
     "conv_autoencoder": ("mnist", "mnist", "generative.py conv_autoencoder", 3, (1, 2)),
+    "denoising_autoencoder in full": ("mnist", "mnist", "generative.py denoising_autoencoder", 10, (1, 2)),
+    "conv_autoencoder in full": ("mnist", "mnist", "generative.py conv_autoencoder", 5, (1, 2)),
     # Where two networks play against each other, the losses at the end measure neither. The steps of dcgan.nn are compared
     # by adversaries.py, and its samples are judged by samples.py.
     "gan": ("mnist", None, None, 0, (1,)),
