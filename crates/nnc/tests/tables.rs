@@ -63,6 +63,7 @@ fn matrices_of_loops_are_stored_in_bytes() {
     assert!(matrix["path"] == path && matrix["in_loop"] == true && matrix["int8"] == true, "{told:#}");
     assert!(matrix["error"].as_f64().unwrap() < 0.01, "{told:#}");
     let [before, after] = [0, 1].map(|at| told["bytes"][at].as_f64().unwrap());
+    // A small network: what is added to results, a float for each channel, counts.
     assert!(after < 0.34 * before, "{told:#}");
     altered(folder, "q.safetensors", "again.safetensors", |tensors| {
         assert!(!tensors.contains_key(path), "the floats are gone");

@@ -24,6 +24,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Those that were found, each rounded to the nearest numbers, as far as it can be stored.
     pub fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut chosen = Self {
             rows: Vec::new(),
@@ -148,6 +149,7 @@ impl Chosen {
         floats.iter().filter(is_other).map(|(path, tensor)| Row::no_matrix(path, tensor.dims())).collect()
     }
 
+    /// What is written and told.
     pub fn outcome(self, floats: &BTreeMap<String, Tensor>, measured: Option<Measured>) -> Outcome {
         let bytes = |tensors: &BTreeMap<String, Tensor>| {
             let network = tensors.iter().filter(|(path, _)| !path.starts_with(RESERVED));

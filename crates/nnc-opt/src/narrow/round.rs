@@ -113,9 +113,7 @@ impl InGroups {
         let scales = Some(Tensor::from_bytes(ty.dtype, &ty.shape.sizes(), bytes)?);
         Some(Rounded { stored, scales, error: self.error })
     }
-}
 
-impl InGroups {
     /// The bytes of the numbers; of four bits, two terms of a column share one.
     fn packed(&self, form: Stored, (terms, columns): (usize, usize)) -> Vec<u8> {
         if !matches!(form, Stored::Nibbles { .. }) {
