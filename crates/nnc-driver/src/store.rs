@@ -204,6 +204,13 @@ impl Store {
         self.iter().map(|(path, entry)| (path, host_tensor(&entry.ty, entry.buffer.bytes())))
     }
 
+    /// Another store with the same tensors.
+    pub fn copied(&self) -> Self {
+        let mut store = Self::default();
+        self.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+        store
+    }
+
     /// Copies in every tensor of `weights` that fits, by path and by the names that models say; lists what does not fit
     /// on either side. Paths of the compiler's own are passed over.
     pub fn load_weights(&mut self, weights: &BTreeMap<String, Tensor>, names: &WeightNames) -> Vec<Mismatch> {

@@ -17,22 +17,14 @@ pub struct Chosen {
     pub others: Vec<Row>,
     /// What stands for each, by its path.
     pub made: BTreeMap<String, (Matrix, Rounded)>,
-    /// Those of which the numbers are other than the nearest.
-    pub fitted: BTreeSet<String>,
-    /// The examples that these were found by.
-    pub rounded_by: Option<usize>,
+    /// The paths of those that are rounded by examples, not each number to the nearest, and how many these were.
+    pub fitted: Option<(BTreeSet<String>, usize)>,
 }
 
 impl Chosen {
     /// Those that were found, each rounded to the nearest numbers, as far as it can be stored.
     pub fn new(found: impl Iterator<Item = (Candidate, Matrix)>, tensors: &BTreeMap<String, Tensor>) -> Self {
-        let mut chosen = Self {
-            rows: Vec::new(),
-            others: Vec::new(),
-            made: BTreeMap::new(),
-            fitted: BTreeSet::new(),
-            rounded_by: None,
-        };
+        let mut chosen = Self { rows: Vec::new(), others: Vec::new(), made: BTreeMap::new(), fitted: None };
         for (candidate, matrix) in found {
             let Some(floats) = tensors.get(&candidate.path) else { continue };
             let choice = match matrix.sizes(&floats.ty()) {
@@ -76,15 +68,12 @@ impl Chosen {
         Ok(())
     }
 
-    /// Puts other numbers in the places of the nearest ones; gives these.
+    /// Puts other numbers in the places of those that are there; gives these.
     pub fn exchange(&mut self, made: BTreeMap<String, Rounded>) -> BTreeMap<String, Rounded> {
         let mut before = BTreeMap::new();
         for (path, made) in made {
             let row = self.rows.iter_mut().find(|row| row.path == path);
             row.into_iter().for_each(|row| row.error = Some(made.error));
-            if !self.fitted.remove(&path) {
-                self.fitted.insert(path.clone());
-            }
             let own = self.made.get_mut(&path).map(|(_, own)| std::mem::replace(own, made));
             before.extend(own.map(|own| (path, own)));
         }
@@ -158,8 +147,9 @@ impl Chosen {
         let matrices = self.matrices();
         let (before, after) = (self.tensors(&[], floats), self.tensors(&matrices, floats));
         let unread = self.unread(floats);
-        let is_fitted = |row: &Row| row.choice.is_ok() && self.fitted.contains(&row.path);
-        let rounded_by = self.rounded_by.filter(|_| self.rows.iter().any(is_fitted));
+        let fitted =
+            self.fitted.as_ref().filter(|(paths, _)| matrices.iter().any(|matrix| paths.contains(&matrix.path)));
+        let rounded_by = fitted.map(|(_, examples)| *examples);
         let rows = self.rows.into_iter().chain(self.others).chain(unread).collect();
         let report = Report { measured, rounded_by, bytes: [bytes(&before), bytes(&after)], rows };
         let records: BTreeMap<String, Tensor> = matrices.iter().map(file::record).collect();

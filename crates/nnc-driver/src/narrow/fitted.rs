@@ -67,7 +67,7 @@ fn columns(matrix: &Matrix, floats: &Tensor, nearest: &Rounded) -> Option<Vec<Ch
     let (terms, width) = matrix.sizes(&floats.ty())?;
     let group = Levels::of(matrix.form)?.group;
     let (values, scales) = (floats.to_f64(), nearest.scales.as_ref()?.to_f64());
-    let (down, along) = if matrix.terms_axis == 0 { (width, 1) } else { (1, terms) };
+    let (down, along) = matrix.strides((terms, width));
     let column = |n: usize| Channel {
         weights: (0..terms).map(|k| values[k * down + n * along] as f32).collect(),
         scales: (0..terms / group).map(|at| scales[at * width + n] as f32).collect(),

@@ -180,20 +180,20 @@ impl Trial<'_> {
         if examples.count().min(asked) < LEAST_EXAMPLES {
             return Ok(());
         }
-        let mut store = Store::default();
-        weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
+        let mut store = weights.copied();
         let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples)?;
         if found.is_empty() {
             return Ok(());
         }
+        let paths = found.keys().cloned().collect();
         let nearest = self.run(chosen, &chosen.matrices())?;
         let before = chosen.exchange(found);
-        chosen.rounded_by = Some(examples.count());
         let fitted = self.run(chosen, &chosen.matrices())?;
         let worse_by = self.recipe.better(self.metric).worse_by(nearest, fitted);
         if worse_by > 0.0 || worse_by.is_nan() {
             chosen.exchange(before);
-            chosen.rounded_by = None;
+        } else {
+            chosen.fitted = Some((paths, examples.count()));
         }
         Ok(())
     }

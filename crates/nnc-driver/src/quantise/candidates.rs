@@ -254,8 +254,7 @@ impl Candidates {
 
     /// The tensors of a store, with the integers beside them.
     fn beside(&self, store: &Store) -> Store {
-        let mut all = Store::default();
-        store.tensors().for_each(|(path, tensor)| all.insert(path, &tensor));
+        let mut all = store.copied();
         self.tensors().iter().for_each(|(path, tensor)| all.insert(path, tensor));
         all
     }

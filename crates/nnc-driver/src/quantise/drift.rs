@@ -75,10 +75,10 @@ pub struct Pairs {
 
 impl Pairs {
     /// Adds what a run by floats, and one by integers, gave on the same examples.
-    pub fn extend(&mut self, floats: Vec<(String, Tensor)>, integers: Vec<(String, Tensor)>) {
-        for ((name, float), (_, integer)) in floats.into_iter().zip(integers) {
-            let known = self.all.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
-                self.all.push((name, float.dtype(), Default::default()));
+    pub fn extend(&mut self, floats: &[(String, Tensor)], integers: &[(String, Tensor)]) {
+        for ((name, float), (_, integer)) in floats.iter().zip(integers) {
+            let known = self.all.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
+                self.all.push((name.clone(), float.dtype(), Default::default()));
                 self.all.len() - 1
             });
             let [floats, integers] = &mut self.all[known].2;
@@ -120,8 +120,8 @@ pub fn of_call(
         let told = names.filter_map(|output| Some((output.name.clone(), tensor(&output.name)?)));
         results.push(told.collect::<Vec<_>>());
     }
-    let (mut pairs, integers) = (Pairs::default(), results.pop().unwrap_or_default());
-    pairs.extend(results.pop().unwrap_or_default(), integers);
+    let mut pairs = Pairs::default();
+    pairs.extend(&results[0], &results[1]);
     Ok(pairs.drifts().collect())
 }
 
@@ -147,7 +147,7 @@ mod tests {
     fn moved(floats: &[f64], integers: &[f64], dtype: DType) -> Moved {
         let result = |values: &[f64]| vec![("y".to_owned(), Tensor::from_f64(dtype, &[values.len()], values))];
         let mut pairs = Pairs::default();
-        pairs.extend(result(floats), result(integers));
+        pairs.extend(&result(floats), &result(integers));
         pairs.drifts().next().unwrap().moved
     }
 

@@ -1,9 +1,11 @@
 //! What programs run on while activations are looked at.
 
+use crate::bench::failed;
 use crate::compiled::CompiledGraph;
 use crate::dataset::{Dataset, Part};
 use crate::error::DriverError;
 use crate::session::fill;
+use crate::store::Store;
 use nnc_data::Batches;
 use nnc_lang::elaborate::DataInfo;
 use std::collections::BTreeMap;
@@ -21,6 +23,23 @@ pub trait Examples {
     /// # Errors
     /// The data cannot be read.
     fn fill(&mut self, program: &mut CompiledGraph) -> Result<bool, DriverError>;
+}
+
+/// Runs a program on all examples from the first on; `each` sees it after a run.
+///
+/// # Errors
+/// The data cannot be read, or a run fails.
+pub fn run_all(
+    program: &mut CompiledGraph,
+    (store, examples): (&mut Store, &mut dyn Examples),
+    each: &mut dyn FnMut(&CompiledGraph),
+) -> Result<(), DriverError> {
+    examples.rewind()?;
+    while examples.fill(program)? {
+        program.run(store).map_err(failed)?;
+        each(program);
+    }
+    Ok(())
 }
 
 /// What a model is given for one call.

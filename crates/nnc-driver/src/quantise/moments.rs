@@ -7,10 +7,9 @@
 //!
 //! They are computed as a graph like any other: `terms²` multiply-adds a row.
 
-use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
-use crate::quantise::examples::Examples;
+use crate::quantise::examples::{Examples, run_all};
 use crate::store::Store;
 use nnc_graph::{BinaryOp, Dim, Graph, Node, Op, Shape, SliceRange, ValueId};
 use nnc_opt::quantise::Site;
@@ -70,14 +69,12 @@ pub fn find(
     for part in parts(products) {
         let mut program = compiler.compile(&with_moments(graph, part, ROOM))?;
         let mut moments: Vec<Moments> = part.iter().map(|uses| Moments::none(&uses[0])).collect();
-        examples.rewind()?;
-        while examples.fill(&mut program)? {
-            program.run(store).map_err(failed)?;
+        run_all(&mut program, (store, examples), &mut |program| {
             for (product, (moments, uses)) in moments.iter_mut().zip(part).enumerate() {
-                moments.add(&program, &name(product));
+                moments.add(program, &name(product));
                 moments.rows += uses.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
             }
-        }
+        })?;
         drop(program);
         for moments in moments {
             each(place, moments);

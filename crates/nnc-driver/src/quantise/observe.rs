@@ -2,10 +2,9 @@
 //!
 //! It is all that was seen, or a part of it that a [`Histogram`] of magnitudes says.
 
-use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
-use crate::quantise::examples::Examples;
+use crate::quantise::examples::{Examples, run_all};
 use crate::quantise::histogram::Histogram;
 use crate::store::Store;
 use nnc_graph::{Graph, ValueId};
@@ -130,11 +129,7 @@ pub fn observe<'g>(
     let passes: &[Look] = if method == Method::MinMax { &[Look::Ends] } else { &[Look::Ends, Look::Counts] };
     for look in passes {
         for (at, (program, looked)) in programs.iter_mut().enumerate() {
-            examples.rewind()?;
-            while examples.fill(program)? {
-                program.run(store).map_err(failed)?;
-                looked.look((program, at), *look, &mut found);
-            }
+            run_all(program, (store, examples), &mut |program| looked.look((program, at), *look, &mut found))?;
         }
     }
     Ok(found)

@@ -142,7 +142,7 @@ impl<'c> Rounding<'c> {
             return;
         }
         let best = weight + self.left[row.len()] / pivot;
-        let number = (best / scale).round_ties_even().clamp(levels.least, levels.most);
+        let number = levels.number(best, scale);
         self.numbers[term] = number;
         let off = weight - number * scale;
         self.left.iter_mut().zip(row).for_each(|(left, element)| *left += off * element);

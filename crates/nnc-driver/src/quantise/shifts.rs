@@ -10,10 +10,9 @@
 //! before it are set right. So there is a run over the examples for each level of products, those of a level being such
 //! as do not follow from one another; a product whose weights are used several times is set right at its last use.
 
-use crate::bench::failed;
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
-use crate::quantise::examples::Examples;
+use crate::quantise::examples::{Examples, run_all};
 use crate::store::Store;
 use nnc_graph::{DType, Graph, NodeId, Op, ReduceOp, Tensor, ValueId};
 use nnc_opt::quantise::{Layer, Site, quantise, result_channels, shifts_path};
@@ -125,16 +124,14 @@ fn means(
 ) -> Result<Vec<Vec<f64>>, DriverError> {
     let mut sums: Vec<Vec<f64>> = products.iter().map(|product| vec![0.0; product.shift.len()]).collect();
     let mut runs = 0.0;
-    examples.rewind()?;
-    while examples.fill(program)? {
-        program.run(store).map_err(failed)?;
+    run_all(program, (store, examples), &mut |program| {
         runs += 1.0;
         for (product, sums) in products.iter().zip(&mut sums) {
             for tensor in product.sums().filter_map(|(name, _)| program.output_tensor(&name)) {
                 sums.iter_mut().zip(tensor.to_f64()).for_each(|(sum, value)| *sum += value);
             }
         }
-    }
+    })?;
     for (product, sums) in products.iter().zip(&mut sums) {
         let terms = runs * product.results as f64;
         sums.iter_mut().for_each(|sum| *sum /= terms.max(1.0));

@@ -25,6 +25,26 @@ const TRIED: [(bool, Refinement); 3] =
 /// So many examples tell how far answers move, or a batch if that has more.
 const LOOKED_AT: usize = 512;
 
+/// What an answer is: its results by name for each of some batches, or nothing where it wants more examples than there
+/// are.
+struct Told {
+    answer: String,
+    batches: Option<Vec<Vec<(String, Tensor)>>>,
+}
+
+/// How far answers by integers are from those by floats; `train` is the largest part that they could be made of.
+fn drifts(floats: &[Told], integers: &[Told], train: &Part) -> Vec<Drift> {
+    let of_answer = |(floats, integers): (&Told, &Told)| match (&floats.batches, &integers.batches) {
+        (Some(floats), Some(integers)) => {
+            let mut pairs = Pairs::default();
+            floats.iter().zip(integers).for_each(|(floats, integers)| pairs.extend(floats, integers));
+            pairs.drifts().collect()
+        }
+        _ => vec![Drift { answer: floats.answer.clone(), moved: Moved::Unknown { rows: train.rows.len() } }],
+    };
+    floats.iter().zip(integers).flat_map(of_answer).collect()
+}
+
 /// A recipe with the weights that it is tried with.
 pub struct Trial<'a> {
     pub(super) project: &'a Project,
@@ -86,15 +106,15 @@ impl Trial<'_> {
         if !candidates.may_be_refined(count) || candidates.layers().is_empty() {
             return Ok(());
         }
-        let floats = self.floats();
-        let mut best = (self.movement(candidates, dataset)?, candidates.refined());
+        let (floats, wanted) = (self.floats(), self.told(&self.with(&[]), &BTreeMap::new(), &dataset.train)?);
+        let mut best = (self.movement(&wanted, candidates, &dataset.train)?, candidates.refined());
         for (is_anew, refinement) in TRIED {
             if is_anew {
                 candidates.refined_by(Vec::new());
             }
             told(refinement.doing());
             candidates.refine(refinement, (self.compiler, &floats), (&mut examples, count))?;
-            let moved = self.movement(candidates, dataset)?;
+            let moved = self.movement(&wanted, candidates, &dataset.train)?;
             // Where no answer tells, as where all have parameters, more is better.
             if moved <= best.0 {
                 best = (moved, candidates.refined());
@@ -104,10 +124,10 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// How far answers move, summed over them.
-    fn movement(&self, candidates: &Candidates, dataset: &Dataset) -> Result<f64, DriverError> {
-        let drifts = self.drifts((candidates, &Tables::default()), &dataset.train)?;
-        Ok(drifts.iter().map(|drift| drift.moved.mean()).sum())
+    /// How far answers move from those of floats, summed over them.
+    fn movement(&self, floats: &[Told], candidates: &Candidates, train: &Part) -> Result<f64, DriverError> {
+        let integers = self.told(&self.with(&candidates.layers()), &candidates.tensors(), train)?;
+        Ok(drifts(floats, &integers, train).iter().map(|drift| drift.moved.mean()).sum())
     }
 
     /// Examples of a run over what is trained on.
@@ -158,23 +178,21 @@ impl Trial<'_> {
     ) -> Result<Vec<Drift>, DriverError> {
         let mut made = candidates.tensors();
         made.extend(tables.tensors.clone());
-        let (floats, integers) = (self.with(&[]), self.with(&candidates.layers()));
-        let integers = Project { stored: tables.matrices.clone(), ..integers };
-        let (mut floats, mut integers) = (self.session(&floats, &made)?, self.session(&integers, &made)?);
-        let mut found = Vec::new();
-        for answer in self.answers() {
-            let Some(part) = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer))
-            else {
-                found.push(Drift { answer: answer.to_owned(), moved: Moved::Unknown { rows: train.rows.len() } });
-                continue;
-            };
-            let mut pairs = Pairs::default();
-            for batch in self.batches(part) {
-                pairs.extend(floats.answer(answer, &batch)?, integers.answer(answer, &batch)?);
-            }
-            found.extend(pairs.drifts());
-        }
-        Ok(found)
+        let integers = Project { stored: tables.matrices.clone(), ..self.with(&candidates.layers()) };
+        let floats = self.told(&self.with(&[]), &BTreeMap::new(), train)?;
+        Ok(drifts(&floats, &self.told(&integers, &made, train)?, train))
+    }
+
+    /// What answers are, on some batches of what the metric is taken on, or of what was trained on.
+    fn told(&self, project: &Project, made: &BTreeMap<String, Tensor>, train: &Part) -> Result<Vec<Told>, DriverError> {
+        let mut session = self.session(project, made)?;
+        let answer = |answer: &str| {
+            let part = [&self.part, train].into_iter().find(|part| self.has_enough(part.rows.len(), answer));
+            let batches =
+                part.map(|part| self.batches(part).iter().map(|batch| session.answer(answer, batch)).collect());
+            Ok(Told { answer: answer.to_owned(), batches: batches.transpose()? })
+        };
+        self.answers().map(answer).collect()
     }
 
     /// Whole batches, spread over a split; the split itself where it is no larger than one.
@@ -225,9 +243,7 @@ impl Trial<'_> {
 
     /// The weights as they were given, and what else stays between runs.
     pub fn floats(&self) -> Store {
-        let mut store = Store::default();
-        self.weights.tensors().for_each(|(path, tensor)| store.insert(path, &tensor));
-        store
+        self.weights.copied()
     }
 }
 

@@ -63,6 +63,11 @@ impl Matrix {
         self.form.fits(terms).then_some((terms, columns))
     }
 
+    /// How far terms, and columns, lie apart in a parameter of so many.
+    pub fn strides(&self, (terms, columns): (usize, usize)) -> (usize, usize) {
+        if self.terms_axis == 0 { (columns, 1) } else { (1, terms) }
+    }
+
     /// The paths and types of what stands for the parameter.
     pub fn tensors(&self, ty: &TensorType) -> Vec<(String, TensorType)> {
         let Some((terms, columns)) = self.sizes(ty) else { return Vec::new() };

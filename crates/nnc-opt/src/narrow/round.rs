@@ -36,7 +36,7 @@ pub fn round(matrix: &Matrix, floats: &Tensor) -> Option<Rounded> {
     if values.iter().any(|value| !value.is_finite()) {
         return None;
     }
-    let (down, along) = if matrix.terms_axis == 0 { (columns, 1) } else { (1, terms) };
+    let (down, along) = matrix.strides((terms, columns));
     let element = |k: usize, n: usize| values[k * down + n * along];
     let all = (0..terms).flat_map(|k| (0..columns).map(move |n| (k, n)));
     match matrix.form {
@@ -46,11 +46,9 @@ pub fn round(matrix: &Matrix, floats: &Tensor) -> Option<Rounded> {
             let error = share(stored.to_f64().into_iter().zip(floats));
             Some(Rounded { stored, scales: None, error })
         }
-        Stored::Bytes { group } => {
-            in_groups(&element, (terms, columns), (group, scale_of_bytes), BYTE_LEVELS).whole(matrix, (terms, columns))
+        Stored::Bytes { .. } | Stored::Nibbles { .. } => {
+            in_groups(&element, (terms, columns), matrix.form)?.whole(matrix, (terms, columns))
         }
-        Stored::Nibbles { group } => in_groups(&element, (terms, columns), (group, scale_of_nibbles), NIBBLE_LEVELS)
-            .whole(matrix, (terms, columns)),
     }
 }
 
@@ -74,6 +72,11 @@ impl Levels {
             Stored::Nibbles { group } => Some(Self { least: -NIBBLE_LEVELS - 1.0, most: NIBBLE_LEVELS, group }),
         }
     }
+
+    /// The number next to a value, ties to even; 0 where the scale is.
+    pub fn number(self, value: f32, scale: f32) -> f32 {
+        if scale == 0.0 { 0.0 } else { (value / scale).round_ties_even().clamp(self.least, self.most) }
+    }
 }
 
 impl Rounded {
@@ -87,7 +90,7 @@ impl Rounded {
         }
         let scales: Vec<f32> = self.scales.as_ref()?.to_f64().iter().map(|&scale| scale as f32).collect();
         let values = floats.to_f64();
-        let (down, along) = if matrix.terms_axis == 0 { (width, 1) } else { (1, terms) };
+        let (down, along) = matrix.strides((terms, width));
         let all = || (0..terms).flat_map(|k| (0..width).map(move |n| (k, n)));
         let stands_for = |(k, n): (usize, usize)| columns[n][k] * scales[k / group * width + n];
         let error = share(all().map(|at| (f64::from(stands_for(at)), values[at.0 * down + at.1 * along])));
@@ -135,9 +138,10 @@ fn share(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
 fn in_groups(
     element: &dyn Fn(usize, usize) -> f32,
     (terms, columns): (usize, usize),
-    (group, scale): (usize, fn(&[f32]) -> f32),
-    most: f32,
-) -> InGroups {
+    form: Stored,
+) -> Option<InGroups> {
+    let levels = Levels::of(form)?;
+    let (group, is_clipped) = (levels.group, matches!(form, Stored::Nibbles { .. }));
     let (mut error, mut whole) = (0.0, 0.0);
     let mut numbers = vec![0; terms * columns];
     let mut scales = Vec::with_capacity(terms / group * columns);
@@ -145,10 +149,10 @@ fn in_groups(
     for first in (0..terms).step_by(group) {
         for n in 0..columns {
             values.iter_mut().enumerate().for_each(|(k, value)| *value = element(first + k, n));
-            let scale = scale(&values);
+            let scale = if is_clipped { scale_of_nibbles(&values, levels) } else { scale_of_bytes(&values) };
             scales.push(scale);
             for (k, &value) in values.iter().enumerate() {
-                let number = number(value, scale, most);
+                let number = levels.number(value, scale);
                 numbers[(first + k) * columns + n] = number as i8;
                 error += f64::from(number * scale - value).powi(2);
                 whole += f64::from(value).powi(2);
@@ -156,27 +160,21 @@ fn in_groups(
         }
     }
     let error = if error == 0.0 { 0.0 } else { f64::sqrt(error / whole) };
-    InGroups { numbers, scales, error }
-}
-
-/// The number that stands for a value, at most so large; one more below 0 where there are four bits.
-fn number(value: f32, scale: f32, most: f32) -> f32 {
-    let least = if most == BYTE_LEVELS { -most } else { -most - 1.0 };
-    if scale == 0.0 { 0.0 } else { (value / scale).round_ties_even().clamp(least, most) }
+    Some(InGroups { numbers, scales, error })
 }
 
 fn scale_of_bytes(values: &[f32]) -> f32 {
     normal(values.iter().fold(0.0f32, |most, value| most.max(value.abs())) / BYTE_LEVELS)
 }
 
-fn scale_of_nibbles(values: &[f32]) -> f32 {
+fn scale_of_nibbles(values: &[f32], levels: Levels) -> f32 {
     let largest = values.iter().fold(0.0f32, |most, &value| if value.abs() > most.abs() { value } else { most });
     let (mut best, mut least) = (0.0, f64::INFINITY);
     for scale in SHARES
         .iter()
         .flat_map(|share| [largest * share / (-NIBBLE_LEVELS - 1.0), largest.abs() * share / NIBBLE_LEVELS])
     {
-        let error = |value: &f32| f64::from(number(*value, scale, NIBBLE_LEVELS) * scale - value).powi(2);
+        let error = |value: &f32| f64::from(levels.number(*value, scale) * scale - value).powi(2);
         let sum: f64 = values.iter().map(error).sum();
         if sum < least {
             (best, least) = (normal(scale), sum);
