@@ -61,47 +61,46 @@ fn indices(call: &mut Call<'_, '_>, at: usize) -> Option<ValueId> {
     call.fail_with_help(Code::E0304, at, message, "convert them: `i32(...)`".to_owned())
 }
 
+/// A tensor, indices into it, and the axis that they count along.
+fn indexed(call: &mut Call<'_, '_>, axis: i64) -> Option<(ValueId, ValueId, usize)> {
+    let (x, indices) = (call.tensor(0)?, indices(call, 1)?);
+    let axis = call.axis(2, call.rank(x), axis)?;
+    Some((x, indices, axis))
+}
+
 fn take(call: &mut Call<'_, '_>) -> Option<Value> {
-    let x = call.tensor(0)?;
-    let indices = indices(call, 1)?;
-    let rank = call.rank(x);
-    let axis = call.axis(2, rank, 0)?;
+    let (x, indices, axis) = indexed(call, 0)?;
     call.emit(Op::Gather { axis, batch: 0 }, &[x, indices]).map(Value::Tensor)
 }
 
 fn pick(call: &mut Call<'_, '_>) -> Option<Value> {
-    let x = call.tensor(0)?;
-    let indices = indices(call, 1)?;
-    let rank = call.rank(x);
-    let axis = call.axis(2, rank, -1)?;
+    let (x, indices, axis) = indexed(call, -1)?;
     let (others, shape) = others(call, x, axis);
     let (ty, found) = (call.ty(x), call.ty(indices));
     if found.shape != shape {
         let wanted = TensorType::new(found.dtype, shape);
         return call.fail(Code::E0305, 1, format!("`pick` from {ty} along axis {axis} takes {wanted}, not {found}"));
     }
+    let batch = others.len();
     let last = emit::transpose(&mut call.elaborator.graph, x, [others, vec![axis]].concat());
-    call.emit(Op::Gather { axis: rank - 1, batch: rank - 1 }, &[last, indices]).map(Value::Tensor)
+    call.emit(Op::Gather { axis: batch, batch }, &[last, indices]).map(Value::Tensor)
 }
 
 fn take_along(call: &mut Call<'_, '_>) -> Option<Value> {
-    let x = call.tensor(0)?;
-    let indices = indices(call, 1)?;
-    let rank = call.rank(x);
-    let axis = call.axis(2, rank, -1)?;
+    let (x, indices, axis) = indexed(call, -1)?;
     let (order, shape) = others(call, x, axis);
-    let (ty, found) = (call.ty(x), call.ty(indices));
-    if found.shape.rank() != rank || others(call, indices, axis).1 != shape {
+    let (ty, found, batch) = (call.ty(x), call.ty(indices), order.len());
+    if found.shape.rank() != batch + 1 || others(call, indices, axis).1 != shape {
         let message = format!("`take_along` takes indices with the axes of {ty}, but for axis {axis}, not {found}");
         return call.fail(Code::E0305, 1, message);
     }
     // The axis stands last while entries are taken.
     let order = [order, vec![axis]].concat();
-    let mut back: Vec<usize> = (0..rank - 1).collect();
-    back.insert(axis, rank - 1);
+    let mut back: Vec<usize> = (0..batch).collect();
+    back.insert(axis, batch);
     let graph = &mut call.elaborator.graph;
     let [last, indices] = [x, indices].map(|value| emit::transpose(graph, value, order.clone()));
-    let taken = call.emit(Op::Gather { axis: rank - 1, batch: rank - 1 }, &[last, indices])?;
+    let taken = call.emit(Op::Gather { axis: batch, batch }, &[last, indices])?;
     Some(Value::Tensor(emit::transpose(&mut call.elaborator.graph, taken, back)))
 }
 
