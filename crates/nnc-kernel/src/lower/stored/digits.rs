@@ -1,11 +1,14 @@
 //! Rows of floats cut into small whole numbers, so that products by integers of few bits are exact.
 //!
 //! Each row is cut into groups of terms, those that share a scale of the matrix. A group whose largest magnitude lies
-//! between `2^(e-1)` and `2^e` has the step `s = 2^(e-20)`; a term `x` becomes the whole number next to `x / s`, ties
-//! to even, which has three digits of base 128: `x = s (16384 d2 + 128 d1 + d0)`, `d0` and `d1` from -64 to 63, `d2`
-//! from -64 to 64. So a term is kept to `2^-20` of the largest of its group, and digits times bytes are what
-//! [`crate::ir::Op::DotI7`] adds on every machine. Steps end at `2^-126`: groups that are all below `2^-106` are kept
-//! to `2^-127`. A group with an infinity or a NaN has the step NaN, and so has all that is computed of it.
+//! between `2^(e-1)` and `2^e` has the step `s = 2^(e-n)`; a term `x` becomes the whole number next to `x / s`, ties
+//! to even. How it is written is a [`Cut`]: beside bytes `n = 20` and three digits of base 128,
+//! `x = s (16384 d2 + 128 d1 + d0)`, `d0` and `d1` from -64 to 63, `d2` from -64 to 64; beside halves of bytes `n = 14`
+//! and two of base 256, `x = s (256 d1 + d0)`, `d0` from -128 to 127, `d1` from -64 to 64. So a term is kept to `2^-n` of
+//! the largest of its group, and digits times integers are what [`crate::ir::Op::DotI7`] adds on every machine. Half a
+//! byte rounds weights so much that 14 bits are plenty, and arithmetic bounds its products: each digit is a third of it.
+//! Steps end at `2^-126`: groups that are all below `2^(n-126)` are kept to `2^-127`. A group with an infinity or a NaN
+//! has the step NaN, and so has all that is computed of it.
 //!
 //! Integers of a matrix are unsigned, `zero` more than they stand for. The sum of a group's products so is `zero` times
 //! the sum of its digits too large: what a sum begins with, in exact integers, takes that off again.
@@ -26,22 +29,40 @@ use nnc_graph::ValueId;
 use nnc_opt::fuse;
 use std::collections::BTreeMap;
 
-/// Digits of a number.
-pub const DIGITS: usize = 3;
-/// Bits of a digit.
-pub const BITS: usize = 7;
-/// Of a base of `2^BITS` half: the largest magnitude of a digit.
-const HALF: i32 = 1 << (BITS - 1);
-/// The largest magnitude of a number is at most two to this.
-const NUMBER_BITS: i32 = 20;
-/// Between the exponents of a float and of the step of a group whose largest it is, as floats keep them.
-const STEP_BELOW: i32 = NUMBER_BITS - 1;
 /// Floats keep their exponents from this bit on.
 const EXPONENT: i32 = 23;
 /// The kept exponents of a power of two and of its inverse add up to this.
 const INVERSE: i32 = 254;
 /// Terms that a task cuts, about.
 const TASK: usize = 1 << 14;
+
+/// How numbers are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cut {
+    /// Digits of a number.
+    pub digits: usize,
+    /// Bits of a digit: its base is two to this.
+    pub bits: usize,
+    /// The largest magnitude of a number is at most two to this.
+    magnitude: i32,
+}
+
+impl Cut {
+    /// What is multiplied by bytes.
+    pub const FOR_BYTES: Self = Self { digits: 3, bits: 7, magnitude: 20 };
+    /// What is multiplied by halves of bytes.
+    pub const FOR_NIBBLES: Self = Self { digits: 2, bits: 8, magnitude: 14 };
+
+    /// Half of the base: the largest magnitude of a digit.
+    fn half(self) -> i32 {
+        1 << (self.bits - 1)
+    }
+
+    /// Between the exponents of a float and of the step of a group whose largest it is, as floats keep them.
+    fn step_below(self) -> i32 {
+        self.magnitude - 1
+    }
+}
 
 /// How rows are cut, and where their digits lie.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,6 +73,8 @@ pub struct Layout {
     pub groups: usize,
     /// Terms of a group.
     pub group: usize,
+    /// How a term is written.
+    pub cut: Cut,
 }
 
 impl Layout {
@@ -72,7 +95,7 @@ impl Layout {
 
     /// Words from a row to the next.
     pub fn row_words(&self) -> i64 {
-        DIGITS as i64 * self.digit_words()
+        self.cut.digits as i64 * self.digit_words()
     }
 }
 
@@ -128,7 +151,7 @@ impl Rows {
         let (rows, layout) = (self, self.layout);
         let x = draft.param(place.buffer, Elem::F32, Direction::In);
         let lanes = lowering.lanes_of(Elem::F32);
-        let source = Source { memory: x, parts: parts(layout, lanes), group: layout.group };
+        let source = Source { memory: x, parts: parts(layout, lanes), group: layout.group, cut: layout.cut };
         let depth = layout.groups * layout.group;
         let split = Split::new(layout.rows, TASK / depth.max(1), 1);
         let (down, offset) = (place.layout.strides[0], place.layout.offset);
@@ -151,12 +174,12 @@ impl Rows {
         let at = b.affine(&[(row, self.layout.groups as i64), (group, 1)], 0);
         b.store(self.steps, at, step);
         let to = b.affine(&[(row, self.layout.row_words()), (group, self.layout.group_words())], 0);
-        let mut totals = [b.i32(0, 1); DIGITS];
+        let mut totals = vec![b.i32(0, 1); source.cut.digits];
         for part in &source.parts {
             let none = b.zero(Type::vector(Elem::I32, part.lanes));
-            let sums = part.for_each(b, &[none; DIGITS], |b, at, sums| {
+            let sums = part.for_each(b, &vec![none; source.cut.digits], |b, at, sums| {
                 let terms = source.load(b, part, first, at);
-                let digits = digits(b, terms, inverse);
+                let digits = digits(b, terms, inverse, source.cut);
                 self.store(b, &digits, (to, at));
                 sums.iter().zip(digits).map(|(&sum, digit)| b.add(sum, digit)).collect()
             });
@@ -174,7 +197,7 @@ impl Rows {
     }
 
     /// Writes the digits of terms from term `at` of a group on, whose words begin at `to`.
-    fn store(&self, b: &mut Builder, digits: &[Value; DIGITS], (to, at): (Value, Value)) {
+    fn store(&self, b: &mut Builder, digits: &[Value], (to, at): (Value, Value)) {
         let terms = b.index(TERMS as i64);
         let word = b.div(at, terms);
         for (digit, &numbers) in digits.iter().enumerate() {
@@ -204,6 +227,7 @@ struct Source {
     parts: Vec<Part>,
     /// Terms of a group.
     group: usize,
+    cut: Cut,
 }
 
 impl Source {
@@ -255,7 +279,7 @@ fn parts(layout: Layout, lanes: u8) -> Vec<Part> {
 /// The step of a group, NaN if not all of its terms are finite, and the power of two to multiply them by.
 fn step(b: &mut Builder, source: &Source, first: Value) -> (Value, Value) {
     let largest = largest(b, source, first);
-    let [by, below, least, inverse] = [EXPONENT, STEP_BELOW, 1, INVERSE].map(|number| b.i32(number, 1));
+    let [by, below, least, inverse] = [EXPONENT, source.cut.step_below(), 1, INVERSE].map(|number| b.i32(number, 1));
     let exponent = b.shr(largest, by);
     let exponent = b.sub(exponent, below);
     let exponent = b.max(exponent, least);
@@ -290,26 +314,27 @@ fn largest(b: &mut Builder, source: &Source, first: Value) -> Value {
 }
 
 /// The digits of terms, the lowest first; `inverse` is one over their step.
-fn digits(b: &mut Builder, terms: Value, inverse: Value) -> [Value; DIGITS] {
+fn digits(b: &mut Builder, terms: Value, inverse: Value, cut: Cut) -> Vec<Value> {
     let lanes = b.lanes(terms);
     let (inverse, ones) = (b.splat(inverse, lanes), b.f32(ONES, lanes));
     let rounded = b.fma(terms, inverse, ones);
     let bits = b.bitcast(rounded, Elem::I32);
     // With half of its base added to each digit, none borrows from the next.
-    let halves: i32 = (0..DIGITS).map(|digit| HALF << (BITS * digit)).sum();
+    let halves: i32 = (0..cut.digits).map(|digit| cut.half() << (cut.bits * digit)).sum();
     let none = b.i32(ONES.to_bits() as i32 - halves, lanes);
     let number = b.sub(bits, none);
-    std::array::from_fn(|digit| {
+    let digit = |digit| {
         let upper = match digit {
             0 => number,
             _ => {
-                let by = b.i32((BITS * digit) as i32, lanes);
+                let by = b.i32((cut.bits * digit) as i32, lanes);
                 b.shr(number, by)
             }
         };
-        let (mask, half) = (b.i32(2 * HALF - 1, lanes), b.i32(HALF, lanes));
-        // The highest digit has what is left: as many as 128 where the largest was rounded up.
-        let digit = if digit + 1 == DIGITS { upper } else { b.and(upper, mask) };
+        let (mask, half) = (b.i32(2 * cut.half() - 1, lanes), b.i32(cut.half(), lanes));
+        // The highest digit has what is left: as many as 64 where the largest was rounded up.
+        let digit = if digit + 1 == cut.digits { upper } else { b.and(upper, mask) };
         b.sub(digit, half)
-    })
+    };
+    (0..cut.digits).map(digit).collect()
 }

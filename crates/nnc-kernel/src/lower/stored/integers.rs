@@ -5,7 +5,7 @@
 //! two, and then the scale of the column's, is added to the whole by another. Integers have no order, so the bits of a
 //! result depend on the shape alone.
 
-use super::digits::{BITS, DIGITS, Rows};
+use super::digits::{Cut, Rows};
 use super::panels::Reader;
 use crate::ir::{Builder, Elem, Memory, Type, Value};
 use crate::lower::matmul::tile::Tile;
@@ -28,8 +28,8 @@ pub struct Digits {
     pub width: usize,
 }
 
-/// Sums of digits, `[row][vector]` of each.
-type Sums = [Vec<Value>; DIGITS];
+/// Sums of digits, `[digit][row][vector]`.
+type Sums = Vec<Value>;
 
 impl Digits {
     /// The sums of a tile, group by group.
@@ -41,8 +41,7 @@ impl Digits {
             let scales = self.scales(b, tile, (group, corner.1));
             let steps = self.steps(b, tile, (corner.0, group));
             let added = sums.iter().enumerate().map(|(at, &sum)| {
-                let digits = std::array::from_fn(|digit| parts[digit][at]);
-                let part = whole(b, digits);
+                let part = whole(b, self.rows.layout.cut, parts.iter().skip(at).step_by(sums.len()).copied());
                 let part = b.mul(part, steps[at / tile.vectors]);
                 b.fma(part, scales[at % tile.vectors], sum)
             });
@@ -74,11 +73,11 @@ impl Digits {
         let (layout, words) = (self.rows.layout, self.reader.words());
         let lines = layout.words() / words;
         let digits = b.affine(&[(row, layout.row_words()), (group, layout.group_words())], 0);
-        let sums = self.begin(b, tile, digits).concat();
-        let many = unroll(lines, DIGITS * tile.rows * tile.vectors * words);
+        let sums = self.begin(b, tile, digits);
+        let many = unroll(lines, layout.cut.digits * tile.rows * tile.vectors * words);
         let panel = b.affine(&[(column, (layout.groups * lines) as i64), (group, (lines * self.width) as i64)], 0);
         let [zero, end, step] = [0, lines, many].map(|at| b.index(at as i64));
-        let sums = b.for_loop(zero, end, step, &sums, |b, line, sums| {
+        b.for_loop(zero, end, step, &sums, |b, line, sums| {
             let place = b.affine(&[(panel, 1), (line, self.width as i64)], 0);
             let digits = b.affine(&[(digits, 1), (line, words as i64)], 1);
             (0..many).fold(sums.to_vec(), |sums, round| {
@@ -86,20 +85,13 @@ impl Digits {
                 let digits = b.add_index(digits, (round * words) as i64);
                 self.line(b, tile, (digits, place), sums)
             })
-        });
-        let each = tile.rows * tile.vectors;
-        std::array::from_fn(|digit| sums[digit * each..(digit + 1) * each].to_vec())
+        })
     }
 
     /// What the sums of a group begin with.
     fn begin(&self, b: &mut Builder, tile: Tile, first: Value) -> Sums {
-        std::array::from_fn(|digit| {
-            let rows = (0..tile.rows).flat_map(|row| {
-                let begin = self.word(b, tile, first, (row, digit));
-                vec![begin; tile.vectors]
-            });
-            rows.collect()
-        })
+        let each = (0..self.rows.layout.cut.digits).flat_map(|digit| (0..tile.rows).map(move |row| (row, digit)));
+        each.flat_map(|at| vec![self.word(b, tile, first, at); tile.vectors]).collect()
     }
 
     /// A word of a digit of a row of a tile in all lanes; that of the first row's lowest digit lies at `first`.
@@ -117,7 +109,7 @@ impl Digits {
         for word in 0..self.reader.words() {
             let bytes: Vec<_> = stored.iter().map(|&stored| self.reader.bytes(b, stored, word)).collect();
             let first = b.add_index(digits, word as i64);
-            for digit in 0..DIGITS {
+            for digit in 0..self.rows.layout.cut.digits {
                 for row in 0..tile.rows {
                     let x = self.word(b, tile, first, (row, digit));
                     for (vector, &bytes) in bytes.iter().enumerate() {
@@ -137,11 +129,18 @@ fn load_vector(b: &mut Builder, memory: Memory, tile: Tile, first: Value, vector
     b.load(memory, place, tile.lanes)
 }
 
-/// The number of so many digits, as a float.
-fn whole(b: &mut Builder, digits: [Value; DIGITS]) -> Value {
-    let [lowest, rest @ ..] = digits.map(|digit| b.convert(digit, Elem::F32));
-    rest.into_iter().zip(1..).fold(lowest, |number, (float, digit)| {
-        let base = b.f32((1 << (BITS * digit)) as f32, b.lanes(float));
-        b.fma(float, base, number)
-    })
+/// The number of some digits, the lowest first, as a float.
+fn whole(b: &mut Builder, cut: Cut, digits: impl Iterator<Item = Value>) -> Value {
+    let mut number = None;
+    for (digit, value) in digits.enumerate() {
+        let float = b.convert(value, Elem::F32);
+        number = Some(match number {
+            None => float,
+            Some(lower) => {
+                let base = b.f32((1 << (cut.bits * digit)) as f32, b.lanes(float));
+                b.fma(float, base, lower)
+            }
+        });
+    }
+    number.unwrap_or_else(|| unreachable!("a number has digits"))
 }

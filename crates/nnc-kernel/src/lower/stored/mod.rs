@@ -2,8 +2,8 @@
 //!
 //! Of brain floats `y[row, n] = Σ_k x[row, k] w[k, n]`, whose terms are added in order by fused multiply-adds
 //! ([`floats`](mod@floats)). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is rounded to
-//! `2^-20` of the largest of its group and products are exact ([`digits`], [`integers`]). Which of the two follows from
-//! the form, and the order of sums from the shape, so the bits of a result are those of every machine.
+//! `2^-20`, beside int4 to `2^-14`, of the largest of its group and products are exact ([`digits`], [`integers`]). Which
+//! of them follows from the form, and the order of sums from the shape, so the bits of a result are those of every machine.
 //!
 //! A tile of rows by vectors of columns has its sums in registers. A task owns some panels of columns and some rows;
 //! panels are outermost, so that each is read from memory once. [`panels`] has how they lie there.
@@ -23,7 +23,7 @@ use crate::lower::matmul::tile::Tile;
 use crate::lower::matmul::words::Factors;
 use crate::lower::memory::{BufferId, KernelDraft};
 use crate::lower::{LowerError, Lowering};
-use digits::{DIGITS, Rows};
+use digits::{Cut, Rows};
 use floats::Floats;
 use integers::Digits;
 use nnc_graph::stored::NIBBLES;
@@ -90,7 +90,7 @@ fn operands(
         Stored::Bytes { group } => (Reader::Bytes, part_of(group, 1)),
         Stored::Nibbles { group } => (Reader::Nibbles, part_of(group, NIBBLES)),
     };
-    let layout = digits::Layout { rows: shape.rows, groups: shape.depth / group, group };
+    let layout = digits::Layout { rows: shape.rows, groups: shape.depth / group, group, cut: reader.cut() };
     let scaled = form.group().map_or(1, |terms| terms / group);
     let matrix = panels::words(lowering, operands[1], reader, (layout, shape.columns), tile)?;
     let scales = (layout.groups / scaled, shape.columns);
@@ -163,8 +163,8 @@ fn registers(form: Stored, tile: Tile) -> usize {
     let sums = tile.rows * tile.vectors;
     match form {
         Stored::Bf16 => sums + tile.vectors + 3,
-        Stored::Bytes { .. } => (DIGITS + 1) * sums + tile.vectors + 2,
-        Stored::Nibbles { .. } => (DIGITS + 1) * sums + 2 * tile.vectors + 2,
+        Stored::Bytes { .. } => (Cut::FOR_BYTES.digits + 1) * sums + tile.vectors + 2,
+        Stored::Nibbles { .. } => (Cut::FOR_NIBBLES.digits + 1) * sums + 2 * tile.vectors + 2,
     }
 }
 
@@ -173,8 +173,8 @@ fn step(form: Stored, tile: Tile) -> usize {
     let sums = tile.rows * tile.vectors;
     match form {
         Stored::Bf16 => sums + 3 * tile.vectors,
-        Stored::Bytes { .. } => DIGITS * sums,
-        Stored::Nibbles { .. } => 2 * DIGITS * sums + 3 * tile.vectors,
+        Stored::Bytes { .. } => Cut::FOR_BYTES.digits * sums,
+        Stored::Nibbles { .. } => 2 * Cut::FOR_NIBBLES.digits * sums + 3 * tile.vectors,
     }
 }
 

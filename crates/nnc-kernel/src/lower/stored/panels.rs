@@ -7,7 +7,7 @@
 //! bytes that nothing is multiplied by. Scales are packed as `[group][column]`. What follows from constants is packed
 //! once.
 
-use super::digits::Layout as Groups;
+use super::digits::{Cut, Layout as Groups};
 use crate::ir::{BinaryOp, Builder, Direction, Elem, Memory, Type, Value};
 use crate::lower::anchor::stored;
 use crate::lower::loops::Split;
@@ -40,6 +40,14 @@ impl Reader {
         match self {
             Self::Bytes => 128,
             Self::Nibbles => NIBBLE_ZERO as i32,
+        }
+    }
+
+    /// How what is multiplied by them is written.
+    pub fn cut(self) -> Cut {
+        match self {
+            Self::Bytes => Cut::FOR_BYTES,
+            Self::Nibbles => Cut::FOR_NIBBLES,
         }
     }
 
