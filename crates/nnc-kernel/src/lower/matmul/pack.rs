@@ -197,7 +197,9 @@ fn pack_turned(
     });
 }
 
-/// Packs a vector of columns, of which only so many are there if that is told: squares are transposed in registers.
+/// Packs a vector of columns, of which only so many are there if that is told: squares are transposed in registers. In
+/// the place of a column that is not there nothing is read of the first one: far behind the last one may be no memory,
+/// and there a processor takes its time to read nothing.
 fn pack_strip(
     b: &mut Builder,
     from: &Matrix,
@@ -206,11 +208,19 @@ fn pack_strip(
     width: u8,
 ) {
     let zero = b.index(0);
+    let start = |b: &mut Builder, line: i64| {
+        let place = b.add_index(source, line * from.column);
+        let Some(left) = left else { return place };
+        let line = b.index(line);
+        let is_there = b.lt(line, left);
+        b.select(is_there, place, source)
+    };
+    let starts: Vec<Value> = (0..i64::from(width)).map(|line| start(b, line)).collect();
     span(b, (zero, rows), &[width, 1], |b, row, height| {
-        let first = b.add(source, row);
         let lines: Vec<Value> = (0..i64::from(width))
-            .map(|line| {
-                let place = b.add_index(first, line * from.column);
+            .zip(&starts)
+            .map(|(line, &start)| {
+                let place = b.add(start, row);
                 let Some(left) = left else { return b.load(from.memory, place, height) };
                 let elements = b.affine(&[(left, i64::from(height))], -line * i64::from(height));
                 let mask = b.first_lanes(elements, height);
