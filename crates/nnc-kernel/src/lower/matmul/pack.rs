@@ -216,7 +216,11 @@ fn pack_strip(
         b.select(is_there, place, source)
     };
     let starts: Vec<Value> = (0..i64::from(width)).map(|line| start(b, line)).collect();
+    let is_dense = b.known_index(rows) == Some(from.column);
     span(b, (zero, rows), &[width, 1], |b, row, height| {
+        if is_dense && height == width {
+            ask_for_strip(b, from, (source, row), width);
+        }
         let lines: Vec<Value> = (0..i64::from(width))
             .zip(&starts)
             .map(|(line, &start)| {
@@ -234,6 +238,17 @@ fn pack_strip(
             b.store(to.memory, place, value);
         }
     });
+}
+
+/// Asks for a part of the strip of columns that follows the one at `source`, a square from `row` on: columns lie one
+/// behind the other.
+fn ask_for_strip(b: &mut Builder, from: &Matrix, (source, row): (Value, Value), width: u8) {
+    let width = i64::from(width);
+    let first = b.affine(&[(source, 1), (row, width)], width * from.column);
+    for at in (0..width * width).step_by(CACHE_LINE) {
+        let place = b.add_index(first, at);
+        b.prefetch(from.memory, place);
+    }
 }
 
 /// Zeros after the last column, to the end of a vector.

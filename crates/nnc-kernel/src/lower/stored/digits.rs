@@ -15,8 +15,8 @@
 //!
 //! In memory are words of 32 bits, `[row][digit][group][1 + word]`: what a sum begins with, then four neighbouring
 //! terms a word, the lowest digit first. Terms that fill up the last word of a group are 0. Steps lie by themselves,
-//! `[row][group]`. Products of the same rows, as the query, the key and the value of attention are, share them: the
-//! first one cuts.
+//! `[row][group]`. Rows are cut by a launch of its own, so that products of the same rows, as the query, the key and
+//! the value of attention are, share them and run side by side.
 
 use crate::ir::{Builder, Direction, Elem, Memory, ReduceOp, Type, Value};
 use crate::lower::anchor::stored;
@@ -114,7 +114,7 @@ pub struct Rows {
 pub type Kept = BTreeMap<(ValueId, Layout, i32), [BufferId; 2]>;
 
 impl Rows {
-    /// The rows of a value, for integers so much above what they stand for: as a kernel before cut them, or in a phase
+    /// The rows of a value, for integers so much above what they stand for: as they were cut before, or by a launch
     /// that is added.
     ///
     /// # Errors
@@ -127,45 +127,22 @@ impl Rows {
         zero: i32,
     ) -> Result<Self, LowerError> {
         let key = (value, layout, zero);
-        let memory = |draft: &mut KernelDraft, [words, steps]: [BufferId; 2], direction| {
-            let words = draft.param(words, Elem::I32, direction);
-            Self { layout, words, steps: draft.param(steps, Elem::F32, direction) }
+        let kept = lowering.digits.get(&key).copied().filter(|_| lowering.stage == Stage::InPlace);
+        let buffers = match kept {
+            Some(kept) => kept,
+            None => cut(lowering, value, layout, zero)?,
         };
-        if let Some(&kept) = lowering.digits.get(&key).filter(|_| lowering.stage == Stage::InPlace) {
-            return Ok(memory(draft, kept, Direction::In));
-        }
-        let place = in_order(lowering, value, [layout.rows, layout.groups * layout.group])?;
-        let words = lowering.temporary(layout.rows * layout.row_words() as usize * Elem::I32.size());
-        let steps = lowering.temporary(layout.rows * layout.groups * Elem::F32.size());
-        let rows = memory(draft, [words, steps], Direction::InOut);
         // What is prepared is not made in every run, so that other launches cannot read it.
         if lowering.stage == Stage::InPlace {
-            lowering.digits.insert(key, [words, steps]);
+            lowering.digits.insert(key, buffers);
         }
-        rows.cut(lowering, draft, &place, zero);
-        Ok(rows)
+        Ok(Self::at(draft, buffers, layout, Direction::In))
     }
 
-    /// Adds a phase that cuts the rows at `place`, whose terms lie side by side.
-    fn cut(self, lowering: &Lowering<'_>, draft: &mut KernelDraft, place: &Place, zero: i32) {
-        let (rows, layout) = (self, self.layout);
-        let x = draft.param(place.buffer, Elem::F32, Direction::In);
-        let lanes = lowering.lanes_of(Elem::F32);
-        let source = Source { memory: x, parts: parts(layout, lanes), group: layout.group, cut: layout.cut };
-        let depth = layout.groups * layout.group;
-        let split = Split::new(layout.rows, TASK / depth.max(1), 1);
-        let (down, offset) = (place.layout.strides[0], place.layout.offset);
-        draft.builder.phase(split.tasks(), |b, task| {
-            let (start, end) = split.bounds(b, task);
-            let one = b.index(1);
-            b.for_loop(start, end, one, &[], |b, row, _| {
-                b.for_each(layout.groups as i64, |b, group| {
-                    let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
-                    rows.cut_group(b, &source, first, (row, group), zero);
-                });
-                vec![]
-            });
-        });
+    /// The rows in these buffers: words, and steps.
+    fn at(draft: &mut KernelDraft, [words, steps]: [BufferId; 2], layout: Layout, direction: Direction) -> Self {
+        let words = draft.param(words, Elem::I32, direction);
+        Self { layout, words, steps: draft.param(steps, Elem::F32, direction) }
     }
 
     /// Cuts a group of a row, whose terms begin at `first`.
@@ -207,6 +184,35 @@ impl Rows {
             b.store(self.words, place, words);
         }
     }
+}
+
+/// Appends a launch that cuts the rows of a value; gives where their digits and their steps lie.
+fn cut(lowering: &mut Lowering<'_>, value: ValueId, layout: Layout, zero: i32) -> Result<[BufferId; 2], LowerError> {
+    let depth = layout.groups * layout.group;
+    let place = in_order(lowering, value, [layout.rows, depth])?;
+    let words = lowering.temporary(layout.rows * layout.row_words() as usize * Elem::I32.size());
+    let steps = lowering.temporary(layout.rows * layout.groups * Elem::F32.size());
+    let mut draft = KernelDraft::new("cut");
+    draft.how = format!("rows as numbers of {} digits of {} bits", layout.cut.digits, layout.cut.bits);
+    let rows = Rows::at(&mut draft, [words, steps], layout, Direction::Out);
+    let x = draft.param(place.buffer, Elem::F32, Direction::In);
+    let parts = parts(layout, lowering.lanes_of(Elem::F32));
+    let source = Source { memory: x, parts, group: layout.group, cut: layout.cut };
+    let split = Split::new(layout.rows, TASK / depth.max(1), 1);
+    let (down, offset) = (place.layout.strides[0], place.layout.offset);
+    draft.builder.phase(split.tasks(), |b, task| {
+        let (start, end) = split.bounds(b, task);
+        let one = b.index(1);
+        b.for_loop(start, end, one, &[], |b, row, _| {
+            b.for_each(layout.groups as i64, |b, group| {
+                let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
+                rows.cut_group(b, &source, first, (row, group), zero);
+            });
+            vec![]
+        });
+    });
+    lowering.append(draft, vec![], layout.rows * depth)?;
+    Ok([words, steps])
 }
 
 /// Rows whose terms lie side by side.
