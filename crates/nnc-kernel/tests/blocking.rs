@@ -601,3 +601,9 @@ fn constant_matrices_are_packed_once() {
         }
     }
 }
+
+/// The last strip of columns that lie as rows has one: nothing is looked for where the others would be, far behind it.
+#[test]
+fn columns_that_are_not_there_are_not_looked_for() {
+    holds(product(1, 65, 512, (false, true)), &[4, 8, 16]);
+}

@@ -346,7 +346,7 @@ fn a_cached_decoder_is_the_decoder() {
         layer cached = cached_decoder_block(heads=2)
         answer whole(z: f32[N, 3, 4], memory: f32[N, 2, 6]) = plain(z, memory, memory[:, :, 0] > -0.5)
         answer pieces(z: f32[N, 3, 4], memory: f32[N, 2, 6]) {
-            y, _ = scan i in 0..3 axis 1 with cache = zeros([2, N, 3, 4]) {
+            y, _ = scan i in 0..3 axis 1 with cache = zeros([2, N, 2, 3, 2]) {
                 y, cache, _ = cached(slice(z, at=i, size=1, axis=1), cache, memory, memory[:, :, 0] > -0.5, i)
                 yield y[:, 0]
             }

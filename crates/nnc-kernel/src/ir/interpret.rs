@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// What is in scratch memory before a task.
 const SCRATCH_PATTERN: u8 = 0xa5;
+/// Bytes of a page of memory, on most machines.
+const PAGE: usize = 4096;
 
 /// An error in a kernel, found while it ran: a compiler bug.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -260,6 +262,9 @@ impl Run<'_> {
 
     fn load(&mut self, ty: Type, address: Address, access: Access) -> Outcome<Vec<u64>> {
         let places = self.places(ty.lanes, address, access);
+        if places.iter().all(Option::is_none) {
+            self.check_near(address, ty)?;
+        }
         let mut lanes = Vec::with_capacity(places.len());
         for place in places {
             lanes.push(match place {
@@ -279,6 +284,25 @@ impl Run<'_> {
                 let bytes = to_bytes(ty.elem, &[lane]);
                 self.bytes(store.address.base, place, ty.elem)?.copy_from_slice(&bytes);
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a load that touches nothing, but begins more than a page behind the end of its memory: a processor takes
+    /// long to find out that there is none.
+    fn check_near(&self, address: Address, ty: Type) -> Outcome {
+        let start = address.index.map_or(0, |index| self.scalar(index) as i64).wrapping_add(address.plus);
+        let (length, what) = match address.base {
+            Base::Param(param) => {
+                let arg = &self.args[param.index()];
+                let length = self.buffers.get(arg.buffer as usize).map_or(0, Vec::len);
+                (length.saturating_sub(arg.offset as usize), self.kernel.params[param.index()].name.as_str())
+            }
+            Base::Scratch(start) => (self.scratch.len().saturating_sub(start as usize), "scratch"),
+        };
+        let most = ((length + PAGE) / ty.elem.size()) as i64;
+        if start > most {
+            return Err(format!("nothing is loaded from element {start} of `{what}`, far behind its {length} bytes"));
         }
         Ok(())
     }
