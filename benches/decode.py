@@ -3,8 +3,8 @@
     python benches/decode.py [--nnc target/release/nnc] [--rounds 5] [--json FILE]
 
 Weights are random, as nothing here depends on them. A call goes on with one token by 64 more, by a cache of keys and values,
-so that each reads all matrices once (124 million elements; rows of the table of tokens are picked). Forms take turns;
-medians over the rounds, beside the bandwidth of memory that `nnc profile` measures.
+so that each reads all matrices once (124 million elements; rows of the table of tokens are picked), and all keys and values.
+Forms take turns; medians over the rounds, beside the bandwidth of memory that `nnc profile` measures before and after each.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from safetensors.numpy import save_file
 MODEL = pathlib.Path(__file__).parent / "models" / "decode" / "decoder.nn"
 BOUND = ["--only", "Decoder", "--bind", "N=1", "P=1"]
 TOKENS = 65
+# Bytes of the keys and values of all places: layers, both, places, width.
+CACHE = 12 * 2 * TOKENS * 768 * 4
 FORMS = {"f32": None, "bf16": 16, "int8": 8 + 32 / 64, "int4": 4 + 32 / 64}
 
 
@@ -47,6 +49,12 @@ def random_weights(nnc, path):
     return matrices
 
 
+def bandwidth(nnc, weights):
+    """Bytes per second from memory."""
+    told = run(nnc, "profile", str(MODEL), *BOUND, "--weights", weights, "--seconds", "0.1", "--json")
+    return json.loads(told)["roofline"]["bytes"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nnc", default="target/release/nnc")
@@ -59,28 +67,43 @@ def main():
         for form in list(FORMS)[1:]:
             words = ["--weights-only", form, "--all", "-o", file(form)]
             run(options.nnc, "quantise", str(MODEL), *BOUND, "--weights", file("f32"), *words)
-        seconds, memory = {form: [] for form in FORMS}, []
+        seconds, memory = {form: [] for form in FORMS}, {form: [] for form in FORMS}
+        before = bandwidth(options.nnc, file("int4"))
         for _ in range(options.rounds):
             for form in FORMS:
                 told = run(options.nnc, "bench", str(MODEL), *BOUND, "--weights", file(form), "--seconds", "2", "--json")
                 seconds[form].append(json.loads(told)[0]["fused"]["median"])
-            told = run(options.nnc, "profile", str(MODEL), *BOUND, "--weights", file("int4"), "--seconds", "0.1", "--json")
-            memory.append(json.loads(told)["roofline"]["bytes"])
-    bandwidth = statistics.median(memory)
-    print(f"memory {bandwidth / 1e9:.1f} GB/s, {elements:,} elements read for a token")
-    print(f"{'form':6}{'tokens/s':>10}{'spread':>18}{'to f32':>8}{'GB/s':>7}{'of memory':>11}")
+                after = bandwidth(options.nnc, file("int4"))
+                memory[form].append((before + after) / 2)
+                before = after
+    every = sorted(sum(memory.values(), []))
+    print(f"memory {statistics.median(every) / 1e9:.1f} GB/s ({every[0] / 1e9:.1f} .. {every[-1] / 1e9:.1f})")
+    print(f"a token reads {elements:,} weights and {CACHE / 1e6:.1f} MB of keys and values")
+    print(f"{'form':6}{'tokens/s':>10}{'spread':>18}{'to f32':>8}{'GB/s':>7}{'of memory':>11}{'with keys':>11}")
     rows = []
     for form, bits in FORMS.items():
         times = sorted(seconds[form])
         time = statistics.median(times)
-        rate = elements * (bits or 32) / 8 * TOKENS / time
+        weights = elements * (bits or 32) / 8
+        rate = weights * TOKENS / time
         # In one round with the floats, so that a slow spell of the machine does not count.
         gain = statistics.median(float(f) / float(t) for f, t in zip(seconds["f32"], seconds[form]))
+        # Of what memory gave just before and just after.
+        share = statistics.median(weights * TOKENS / t / m for t, m in zip(seconds[form], memory[form]))
+        whole = share * (weights + CACHE) / weights
         spread = f"{TOKENS / times[-1]:.1f} .. {TOKENS / times[0]:.1f}"
-        print(f"{form:6}{TOKENS / time:10.1f}{spread:>18}{gain:8.2f}{rate / 1e9:7.1f}{100 * rate / bandwidth:10.0f} %")
-        rows.append({"form": form, "tokens_per_second": TOKENS / time, "to_f32": gain, "bytes_per_second": rate})
+        shares = f"{100 * share:9.0f} %{100 * whole:9.0f} %"
+        print(f"{form:6}{TOKENS / time:10.1f}{spread:>18}{gain:8.2f}{rate / 1e9:7.1f}{shares}")
+        rows.append({
+            "form": form,
+            "tokens_per_second": TOKENS / time,
+            "to_f32": gain,
+            "bytes_per_second": rate,
+            "of_memory": share,
+            "of_memory_with_keys": whole,
+        })
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps({"memory": bandwidth, "rows": rows}, indent=1))
+        pathlib.Path(options.json).write_text(json.dumps({"memory": statistics.median(every), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
