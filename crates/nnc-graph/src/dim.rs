@@ -324,6 +324,8 @@ impl fmt::Display for Dim {
     }
 }
 
+/// A quotient or a remainder stands alone as it is, and in parentheses as a factor: what stands to the left of a `/`
+/// is divided as a whole.
 fn write_term(f: &mut fmt::Formatter<'_>, monomial: &[Atom], coefficient: u64) -> fmt::Result {
     if monomial.is_empty() {
         return write!(f, "{coefficient}");
@@ -331,17 +333,53 @@ fn write_term(f: &mut fmt::Formatter<'_>, monomial: &[Atom], coefficient: u64) -
     if coefficient != 1 {
         write!(f, "{coefficient} * ")?;
     }
+    let stands_alone = coefficient == 1 && monomial.len() == 1;
     for (position, atom) in monomial.iter().enumerate() {
         if position > 0 {
             f.write_str(" * ")?;
         }
-        match atom {
-            Atom::Name(name) => f.write_str(name)?,
-            Atom::Quotient(a, b) => write!(f, "(({a}) / ({b}))")?,
-            Atom::Remainder(a, b) => write!(f, "(({a}) % ({b}))")?,
-        }
+        let (a, sign, b) = match atom {
+            Atom::Name(name) => {
+                f.write_str(name)?;
+                continue;
+            }
+            Atom::Quotient(a, b) => (a, '/', b),
+            Atom::Remainder(a, b) => (a, '%', b),
+        };
+        let (a, b) = (Divided(a, a.is_product()), Divided(b, b.is_factor()));
+        if stands_alone { write!(f, "{a} {sign} {b}")? } else { write!(f, "({a} {sign} {b})")? }
     }
     Ok(())
+}
+
+/// What is divided, or what it is divided by, and whether it needs no parentheses.
+struct Divided<'a>(&'a Dim, bool);
+
+impl fmt::Display for Divided<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.1 { write!(f, "{}", self.0) } else { write!(f, "({})", self.0) }
+    }
+}
+
+impl Dim {
+    /// Whether it prints as one product without a sign.
+    fn is_product(&self) -> bool {
+        match &self.0 {
+            Form::Number(number) => *number >= 0,
+            Form::Sum(sum) => sum.terms.len() == 1 && sum.terms.values().all(|coefficient| *coefficient > 0),
+        }
+    }
+
+    /// Whether it prints as one word.
+    fn is_factor(&self) -> bool {
+        let is_name = |terms: &BTreeMap<Monomial, i64>| {
+            terms.iter().all(|(monomial, coefficient)| *coefficient == 1 && matches!(monomial[..], [Atom::Name(_)]))
+        };
+        match &self.0 {
+            Form::Number(number) => *number >= 0,
+            Form::Sum(sum) => sum.terms.len() == 1 && is_name(&sum.terms),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -364,7 +402,7 @@ mod tests {
         assert_eq!(Dim::from(-3i64).floor_div(&two), Some(Dim::from(-2i64)));
         assert_eq!((n.clone() * two.clone() + Dim::from(1i64)).floor_div(&two), Some(n.clone()));
         assert_eq!(n.floor_div(&Dim::from(0i64)), None);
-        assert_eq!(((n.clone() - Dim::from(1i64)).floor_div(&two).unwrap()).to_string(), "((N - 1) / (2))");
+        assert_eq!(((n.clone() - Dim::from(1i64)).floor_div(&two).unwrap()).to_string(), "(N - 1) / 2");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// A dim as it prints: `2 * N + 1`, with parentheses around quotients only.
+    /// A dim as it prints: `2 * N + 1`, `2 * (N / 3)`, `(N - 1) % 2`.
     pub(super) fn dim(&mut self) -> Read<Dim> {
         self.sum(0)
     }
@@ -161,15 +161,29 @@ impl<'t> Cursor<'t> {
 
     fn product(&mut self, depth: usize) -> Read<Dim> {
         let mut product = self.factor(depth)?;
-        while self.take("*") {
-            product = product * self.factor(depth)?;
+        loop {
+            if self.take("*") {
+                product = product * self.factor(depth)?;
+                continue;
+            }
+            let divides = self.take("/");
+            if !divides && !self.take("%") {
+                return Ok(product);
+            }
+            let divisor = self.factor(depth)?;
+            let result = if divides { product.floor_div(&divisor) } else { product.remainder(&divisor) };
+            product = result.ok_or_else(|| "a dim is divided by 0".to_owned())?;
         }
-        Ok(product)
     }
 
     fn factor(&mut self, depth: usize) -> Read<Dim> {
-        if self.next_is('(') {
-            return self.quotient(depth + 1);
+        if self.take("(") {
+            if depth >= DEEPEST {
+                return Err("a dim is nested too deeply".to_owned());
+            }
+            let inner = self.sum(depth + 1)?;
+            self.expect(")")?;
+            return Ok(inner);
         }
         let word = self.word()?;
         if !word.starts_with(|c: char| c.is_ascii_digit()) {
@@ -178,27 +192,6 @@ impl<'t> Cursor<'t> {
         // The least i64 prints as a minus and a number that is one too large.
         let number: u64 = word.parse().map_err(|_| format!("`{word}` is no dim"))?;
         Ok(i64::try_from(number).map_or_else(|_| Dim::from(i64::MIN), Dim::from))
-    }
-
-    /// `((a) / (b))` or `((a) % (b))`.
-    fn quotient(&mut self, depth: usize) -> Read<Dim> {
-        if depth > DEEPEST {
-            return Err("a dim is nested too deeply".to_owned());
-        }
-        self.expect("(")?;
-        self.expect("(")?;
-        let dividend = self.sum(depth)?;
-        self.expect(")")?;
-        let divides = self.take("/");
-        if !divides {
-            self.expect("%")?;
-        }
-        self.expect("(")?;
-        let divisor = self.sum(depth)?;
-        self.expect(")")?;
-        self.expect(")")?;
-        let result = if divides { dividend.floor_div(&divisor) } else { dividend.remainder(&divisor) };
-        result.ok_or_else(|| "a dim is divided by 0".to_owned())
     }
 }
 

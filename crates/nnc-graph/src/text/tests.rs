@@ -65,6 +65,33 @@ fn odd_names_and_symbolic_dims_round_trip() {
     round_trip(&graph);
 }
 
+/// Each prints as it is written, so with no parentheses that are not needed, and reads as what it was.
+#[test]
+fn dims_print_with_the_parentheses_that_they_need() {
+    let dims = [
+        "N / 3",
+        "2 * N / 3",
+        "2 * (N / 3)",
+        "N / 3 / M",
+        "M * (N / 3)",
+        "(N - 1) / 2 + 1",
+        "N % (M + 1)",
+        "N / (2 * M)",
+        "N / (M / 2)",
+        "(-N) / 2",
+        "-N / 2",
+        "N - M % 3",
+        "((N + 1) / 2 + 1) % M",
+    ];
+    for dim in dims {
+        let text = format!("graph \"g\" {{\n  %0 = input \"x\" : f32[{dim}]\n}}\n");
+        assert_eq!(print(&parse(&text).unwrap()), text);
+    }
+    let [n, two] = [Dim::name("N"), Dim::from(2)];
+    let (of_less, less) = ((-n.clone()).floor_div(&two).unwrap(), -n.floor_div(&two).unwrap());
+    assert_eq!([of_less.to_string(), less.to_string()], ["(-N) / 2", "-N / 2"]);
+}
+
 #[test]
 fn a_graph_reads_as_it_is_documented() {
     let text = r#"graph "mlp" {
