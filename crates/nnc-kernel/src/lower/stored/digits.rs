@@ -33,8 +33,12 @@ use std::collections::BTreeMap;
 const EXPONENT: i32 = 23;
 /// The kept exponents of a power of two and of its inverse add up to this.
 const INVERSE: i32 = 254;
-/// Terms that a task cuts, about.
+/// Terms that a task cuts, about, if there are many; of few each of these tasks has some.
 const TASK: usize = 1 << 14;
+const TASKS: usize = 8;
+/// Operations that a term is worth another core: what it was made from and what is made of it lie in the cache of that
+/// core then, from which it would have to come.
+const TERM_WORK: usize = 128;
 
 /// How numbers are written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -198,20 +202,24 @@ fn cut(lowering: &mut Lowering<'_>, value: ValueId, layout: Layout, zero: i32) -
     let x = draft.param(place.buffer, Elem::F32, Direction::In);
     let parts = parts(layout, lowering.lanes_of(Elem::F32));
     let source = Source { memory: x, parts, group: layout.group, cut: layout.cut };
-    let split = Split::new(layout.rows, TASK / depth.max(1), 1);
+    let groups = layout.rows * layout.groups;
+    let split = Split::even(groups, groups.div_ceil(TASKS).min(TASK.div_ceil(layout.group)), 1);
     let (down, offset) = (place.layout.strides[0], place.layout.offset);
     draft.builder.phase(split.tasks(), |b, task| {
         let (start, end) = split.bounds(b, task);
-        let one = b.index(1);
-        b.for_loop(start, end, one, &[], |b, row, _| {
-            b.for_each(layout.groups as i64, |b, group| {
-                let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
-                rows.cut_group(b, &source, first, (row, group), zero);
-            });
+        let (one, groups) = (b.index(1), b.index(layout.groups as i64));
+        b.for_loop(start, end, one, &[], |b, at, _| {
+            let (row, group) = (b.div(at, groups), b.rem(at, groups));
+            let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
+            rows.cut_group(b, &source, first, (row, group), zero);
             vec![]
         });
     });
-    lowering.append(draft, vec![], layout.rows * depth)?;
+    let terms = layout.rows * depth;
+    lowering.append(draft, vec![], terms * TERM_WORK)?;
+    if let Some(launch) = lowering.launches().last_mut() {
+        launch.flops = terms;
+    }
     Ok([words, steps])
 }
 
