@@ -33,8 +33,9 @@ use std::collections::BTreeMap;
 const EXPONENT: i32 = 23;
 /// The kept exponents of a power of two and of its inverse add up to this.
 const INVERSE: i32 = 254;
-/// Terms that a task cuts, about, if there are many; of few each of these tasks has some.
+/// The most terms that a task cuts, about.
 const TASK: usize = 1 << 14;
+/// Tasks that few terms are cut into.
 const TASKS: usize = 8;
 /// Operations that a term is worth another core: what it was made from and what is made of it lie in the cache of that
 /// core then, from which it would have to come.
