@@ -35,14 +35,18 @@ pub fn find(
     let (paths, products): (Vec<String>, Vec<Vec<Site>>) = chosen.made.iter().filter_map(uses).unzip();
     let products: Vec<&[Site]> = products.iter().map(Vec::as_slice).collect();
     let mut fitted = BTreeMap::new();
-    let mut round = |at: usize, moments: Moments| {
-        let (matrix, nearest) = &chosen.made[&paths[at]];
-        let floats = &floats[&paths[at]];
-        let made = columns(matrix, floats, nearest).and_then(|columns| {
-            let numbers = numbers(&columns, Levels::of(matrix.form)?, &moments, compiler.pool.threads())?;
-            nearest.with_numbers(matrix, floats, &numbers)
-        });
-        fitted.extend(made.map(|made| (paths[at].clone(), made)));
+    let mut round = |places: &[usize], moments: Moments| {
+        let given = |&at: &usize| {
+            let (matrix, nearest) = &chosen.made[&paths[at]];
+            Some((at, (columns(matrix, &floats[&paths[at]], nearest)?, Levels::of(matrix.form)?)))
+        };
+        let (places, given): (Vec<usize>, Vec<_>) = places.iter().filter_map(given).unzip();
+        let numbers = numbers(&given, &moments, compiler.pool.threads());
+        for (at, numbers) in places.into_iter().zip(numbers.into_iter().flatten()) {
+            let (path, (matrix, nearest)) = (&paths[at], &chosen.made[&paths[at]]);
+            let made = nearest.with_numbers(matrix, &floats[path], &numbers);
+            fitted.extend(made.map(|made| (path.clone(), made)));
+        }
     };
     moments::find(graph, &products, (compiler, store), examples, &mut round)?;
     Ok(fitted)
