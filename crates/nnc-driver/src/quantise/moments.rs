@@ -6,7 +6,8 @@
 //! more of the examples needs to be known to round weights well.
 //!
 //! They are computed as a graph like any other: `terms²` multiply-adds a row. Products of the same activations, as query,
-//! key and value of attention, have the same ones, which are computed once (`source`).
+//! key and value of attention, have the same ones, which are computed once (`source`). A product that is used many
+//! times has their sum, that of each use added to those before it, so that it takes the memory of one matrix.
 
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
@@ -124,7 +125,9 @@ fn with_moments(graph: &Graph, all: &[Shared<'_>], room: usize) -> Graph {
         let mut sum = None;
         for site in of.uses {
             let found = moments(&mut extended, site, room);
-            sum = Some(sum.map_or(found, |sum| extended.emit(Op::Binary(BinaryOp::Add), &[sum, found])));
+            // A sum joins the kernel of its first operand (`nnc_opt::fuse`): if that were the sum so far, all sums would
+            // be the work of one kernel in the end, which all matrices would wait for.
+            sum = Some(sum.map_or(found, |sum| extended.emit(Op::Binary(BinaryOp::Add), &[found, sum])));
         }
         results.extend(sum.map(|sum| (name(at), sum)));
     }
@@ -441,6 +444,25 @@ mod tests {
                 assert_eq!(found(&[products[at]]), [(vec![0], moments.clone())], "product {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_layer_that_is_used_many_times_takes_the_memory_of_a_few_matrices() {
+        let (terms, uses) = (512, 64);
+        let mut graph = Graph::new("layer");
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let mut x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, terms]) }, &[]);
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&[terms, terms]) }, &[]);
+        for at in 0..uses {
+            x = graph.emit(Op::Unary(UnaryOp::Tanh), &[x]);
+            let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+            graph.add_output(&format!("y{at}"), y, OutputKind::Result);
+        }
+        let sites = sites(&graph);
+        assert_eq!(sites.len(), uses);
+        let made = with_moments(&graph, &shared(&graph, &[&sites]), ROOM);
+        let arena = compiler().compile(&made).unwrap().arena_bytes();
+        assert!(arena < 4 * bytes(&sites[0]), "{arena} bytes");
     }
 
     #[test]
