@@ -206,7 +206,7 @@ impl Trained {
             Change::Weights(form) => {
                 let request = narrow::Request { form, is_exact: true, measure: false, examples: 40 };
                 let how = (request, "loss", 1e9);
-                let made = narrow((&project, recipe), &compiler, session.store(), &dataset, how).unwrap();
+                let made = narrow((&project, recipe), &compiler, session.store(), &dataset, how, &mut |_| {}).unwrap();
                 narrow::stage(&path, &made, None)
             }
             Change::Zeros(..) => prune::stage(&path, session.store(), None),

@@ -148,7 +148,8 @@ impl Maker<'_> {
                 let session = self.session(&project, weights)?;
                 let request = narrow::Request { form, is_exact: false, measure: false, examples: EXAMPLES };
                 let how = (request, self.metric, max_drop);
-                let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how)?;
+                let heard = &mut |what: &str| told(Told::Doing(what));
+                let outcome = narrow((&project, recipe), compiler, session.store(), dataset, how, heard)?;
                 let rows = outcome.report.rows.iter().map(|row| row.choice.map(drop).map_err(|why| why.to_string()));
                 let made = || Checkpoint::of(outcome.store.iter(), weights.metadata.clone());
                 Ok(reasons(rows).map_or_else(|| Ok(made()), Err))

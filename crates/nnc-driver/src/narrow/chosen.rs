@@ -50,13 +50,18 @@ impl Chosen {
         chosen
     }
 
-    /// Leaves alone by what a row takes longer than by floats. Of a table only rows are picked.
-    pub fn time(&mut self, floats: &BTreeMap<String, Tensor>, compiler: &Compiler) -> Result<(), DriverError> {
-        for at in 0..self.rows.len() {
+    /// Leaves alone by what a row takes longer than by floats. Of a table only rows are picked. `told` hears which it is at.
+    pub fn time(
+        &mut self,
+        floats: &BTreeMap<String, Tensor>,
+        compiler: &Compiler,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<(), DriverError> {
+        let is_timed = |row: &Row| row.choice.is_ok() && row.products > 0;
+        let timed: Vec<usize> = (0..self.rows.len()).filter(|&at| is_timed(&self.rows[at])).collect();
+        for (count, &at) in timed.iter().enumerate() {
+            told(&format!("timing matrix {} of {}", count + 1, timed.len()));
             let row = &self.rows[at];
-            if row.choice.is_err() || row.products == 0 {
-                continue;
-            }
             let matrix = &self.made[&row.path].0;
             let times = timing::measure(matrix, &floats[&row.path], &self.tensors_of(matrix), compiler)?;
             let row = &mut self.rows[at];

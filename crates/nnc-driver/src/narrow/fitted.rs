@@ -16,7 +16,7 @@ use nnc_opt::quantise::{Site, sites};
 use std::collections::BTreeMap;
 
 /// What stands for the chosen matrices of a graph by examples, as far as they tell of it. `store` has all that the graph
-/// reads.
+/// reads; `told` hears how far it is.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -25,6 +25,7 @@ pub fn find(
     (chosen, floats): (&Chosen, &BTreeMap<String, Tensor>),
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
+    told: &mut dyn FnMut(&str),
 ) -> Result<BTreeMap<String, Rounded>, DriverError> {
     let all = sites(graph);
     let uses = |(path, (matrix, _)): (&String, &(Matrix, Rounded))| {
@@ -34,15 +35,22 @@ pub fn find(
     };
     let (paths, products): (Vec<String>, Vec<Vec<Site>>) = chosen.made.iter().filter_map(uses).unzip();
     let products: Vec<&[Site]> = products.iter().map(Vec::as_slice).collect();
-    let mut fitted = BTreeMap::new();
-    let mut round = |at: usize, moments: Moments| {
-        let (matrix, nearest) = &chosen.made[&paths[at]];
-        let floats = &floats[&paths[at]];
-        let made = columns(matrix, floats, nearest).and_then(|columns| {
-            let numbers = numbers(&columns, Levels::of(matrix.form)?, &moments, compiler.pool.threads())?;
-            nearest.with_numbers(matrix, floats, &numbers)
-        });
-        fitted.extend(made.map(|made| (paths[at].clone(), made)));
+    let (mut fitted, mut done) = (BTreeMap::new(), 0);
+    told("looking at activations");
+    let mut round = |places: &[usize], moments: Moments| {
+        done += places.len();
+        told(&format!("rounding matrix {done} of {} by examples", paths.len()));
+        let given = |&at: &usize| {
+            let (matrix, nearest) = &chosen.made[&paths[at]];
+            Some((at, (columns(matrix, &floats[&paths[at]], nearest)?, Levels::of(matrix.form)?)))
+        };
+        let (places, given): (Vec<usize>, Vec<_>) = places.iter().filter_map(given).unzip();
+        let numbers = numbers(&given, &moments, compiler.pool.threads());
+        for (at, numbers) in places.into_iter().zip(numbers.into_iter().flatten()) {
+            let (path, (matrix, nearest)) = (&paths[at], &chosen.made[&paths[at]]);
+            let made = nearest.with_numbers(matrix, &floats[path], &numbers);
+            fitted.extend(made.map(|made| (path.clone(), made)));
+        }
     };
     moments::find(graph, &products, (compiler, store), examples, &mut round)?;
     Ok(fitted)

@@ -11,6 +11,8 @@ mod chosen;
 pub mod file;
 mod fitted;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 use crate::checkpoint;
@@ -174,6 +176,7 @@ impl Trial<'_> {
         graph: &Graph,
         (dataset, weights): (&Dataset, &Store),
         (examples, rows): (usize, usize),
+        told: &mut dyn FnMut(&str),
     ) -> Result<(), DriverError> {
         let asked = examples;
         let mut examples = OfData::new(self.project.data(&self.recipe.data)?, dataset, (asked, rows))?;
@@ -181,10 +184,11 @@ impl Trial<'_> {
             return Ok(());
         }
         let mut store = weights.copied();
-        let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples)?;
+        let found = fitted::find(graph, (chosen, self.floats), (self.compiler, &mut store), &mut examples, told)?;
         if found.is_empty() {
             return Ok(());
         }
+        told("measuring both roundings");
         let paths = found.keys().cloned().collect();
         let nearest = self.run(chosen, &chosen.matrices())?;
         let before = chosen.exchange(found);
@@ -230,7 +234,7 @@ impl GoesBack for Matrices<'_> {
 }
 
 /// Stores the matrices of a recipe's products in few bits, as far as `metric` drops by no more than `max_drop`
-/// ([`worse_by`](nnc_lang::elaborate::Better::worse_by)).
+/// ([`worse_by`](nnc_lang::elaborate::Better::worse_by)). `told` hears what is being done.
 ///
 /// # Errors
 /// No matrices, or what cannot be compiled or run.
@@ -240,33 +244,33 @@ pub fn narrow(
     weights: &Store,
     dataset: &Dataset,
     (request, metric, max_drop): (Request, &str, f64),
+    told: &mut dyn FnMut(&str),
 ) -> Result<Outcome, DriverError> {
     let floats = &floats(project, weights);
     let rows = Project::batch(recipe).min(dataset.train.rows.len()).max(1);
     let graph = project.graph(project.unit.evaluate(&recipe.name, Project::batch(recipe)))?;
-    let mut chosen = chosen(&graph, request, floats)?;
-    if request.measure {
-        chosen.time(floats, compiler)?;
-    }
+    let mut chosen = prepared(&graph, (request, floats), compiler, told)?;
     let part = dataset.shown().clone();
     let trial = Trial { project, recipe, compiler, floats, part, metric };
+    told("measuring the floats");
     let before = trial.run(&chosen, &[])?;
     check_value(recipe, metric, before)?;
     if Levels::of(request.form).is_some() {
         let graph = Project::before_rounding(&project.graph(project.unit.evaluate(&recipe.name, rows))?)?;
-        trial.fit(&mut chosen, &graph, (dataset, weights), (request.examples, rows))?;
+        trial.fit(&mut chosen, &graph, (dataset, weights), (request.examples, rows), told)?;
     }
+    told("measuring what is stored");
     let count = chosen.rows.len();
     let mut matrices = Matrices { trial: &trial, chosen: &mut chosen };
     let better = recipe.better(metric);
-    let after = hold(&mut matrices, count, (better, before, max_drop), &mut |_| {})?;
+    let after = hold(&mut matrices, count, (better, before, max_drop), told)?;
     let examples = trial.part.rows.len();
     let held_out = dataset.holds_out();
     let measured = Measured { metric: metric.to_owned(), better, values: [before, after], examples, held_out };
     Ok(chosen.outcome(floats, Some(measured)))
 }
 
-/// Stores the matrices of a model by itself. No metric is taken.
+/// Stores the matrices of a model by itself. No metric is taken. `told` hears what is being done.
 ///
 /// # Errors
 /// No matrices, or what cannot be compiled or run.
@@ -275,12 +279,10 @@ pub fn narrow_model(
     compiler: &Compiler,
     request: Request,
     weights: &Store,
+    told: &mut dyn FnMut(&str),
 ) -> Result<Outcome, DriverError> {
     let floats = floats(project, weights);
-    let mut chosen = chosen(graph, request, &floats)?;
-    if request.measure {
-        chosen.time(&floats, compiler)?;
-    }
+    let chosen = prepared(graph, (request, &floats), compiler, told)?;
     Ok(chosen.outcome(&floats, None))
 }
 
@@ -290,6 +292,21 @@ fn floats(project: &Project, weights: &Store) -> BTreeMap<String, Tensor> {
     let own = weights.iter().map(|(path, _)| path).filter(is_own);
     let own = own.filter_map(|path| Some((path.to_owned(), weights.tensor(path)?)));
     own.chain(records(&project.channels)).collect()
+}
+
+/// The matrices of a graph by the nearest numbers, without those that are slower, if that is asked.
+fn prepared(
+    graph: &Graph,
+    (request, floats): (Request, &BTreeMap<String, Tensor>),
+    compiler: &Compiler,
+    told: &mut dyn FnMut(&str),
+) -> Result<Chosen, DriverError> {
+    told("rounding to the nearest numbers");
+    let mut chosen = chosen(graph, request, floats)?;
+    if request.measure {
+        chosen.time(floats, compiler, told)?;
+    }
+    Ok(chosen)
 }
 
 fn chosen(graph: &Graph, request: Request, floats: &BTreeMap<String, Tensor>) -> Result<Chosen, DriverError> {

@@ -8,9 +8,10 @@ use crate::quantise::examples::Examples;
 use crate::quantise::looked::Program;
 use crate::quantise::moments::{self, Moments};
 use crate::quantise::observe::{self, Method, Observation, Observations, Role};
+use crate::quantise::rounding::{self, Given};
 use crate::quantise::weights::{self, Quantised};
 use crate::quantise::{Outcome, Reason, Report, Request, Row, Times, Wanted, Widened, file, rows};
-use crate::quantise::{rounding, shifts, timing};
+use crate::quantise::{shifts, timing};
 use crate::store::Store;
 use nnc_graph::{Graph, NodeId, Tensor, TensorType};
 use nnc_opt::quantise::{Layer, Range, Site, scales_path, shifts_path, sites, weights_path};
@@ -207,9 +208,15 @@ impl Candidates {
         let mut chosen: Vec<&mut Candidate> = self.all.iter_mut().filter(is_found).collect();
         let uses: Vec<Vec<Site>> = chosen.iter().map(|candidate| candidate.sites.clone()).collect();
         let products: Vec<&[Site]> = uses.iter().map(Vec::as_slice).collect();
-        let mut round = |at: usize, moments: Moments| {
-            let Candidate { sites, floats, made: Some(nearest), refined, .. } = &mut *chosen[at] else { return };
-            refined.weights = rounding::round(&sites[0], (floats, nearest), &moments, compiler.pool.threads());
+        let mut round = |places: &[usize], moments: Moments| {
+            let given = |&at: &usize| {
+                let Candidate { sites, floats, made, .. } = &*chosen[at];
+                Some((at, (&sites[0], floats, made.as_ref()?)))
+            };
+            let (places, given): (Vec<usize>, Vec<Given<'_>>) = places.iter().filter_map(given).unzip();
+            let made = rounding::round(&given, &moments, compiler.pool.threads());
+            let mut made = made.into_iter().flatten();
+            places.into_iter().for_each(|at| chosen[at].refined.weights = made.next());
         };
         moments::find(graph, &products, (compiler, store), examples, &mut round)
     }

@@ -42,7 +42,7 @@ pub trait GoesBack {
 
 /// Takes some of `count` back until a metric, which was `before`, drops by no more than `most` ([`Better::worse_by`]):
 /// what costs most by itself first, and of what costs alike that with the fewest multiply-adds.
-/// Gives the metric in the end; `told` hears if it has to look at each by itself.
+/// Gives the metric in the end; `told` hears which it is at where it has to look at each by itself.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -57,9 +57,9 @@ pub fn hold(
     if drop(value) <= most {
         return Ok(value);
     }
-    told("looking for what costs most");
     let mut costs = Vec::new();
     for at in 0..count {
+        told(&format!("looking for what costs most, {} of {count}", at + 1));
         let Some(alone) = held.alone(at)? else { continue };
         held.note(at, drop(alone));
         costs.push((drop(alone), at));

@@ -5,7 +5,7 @@
 //! 2. [`weights`]: weights, with what normalisation multiplies them by, are rounded channel by channel.
 //! 3. [`timing`]: a product stays as it is where integers measure slower, and the whole network where they do.
 //! 4. `rounding`: weights become the whole numbers that results change least with, by what they are multiplied with
-//!    (`moments`, `cholesky`).
+//!    (`moments`, `source`, `cholesky`).
 //! 5. `shifts`: what rounding takes from the results of a product in the mean is added to them.
 //! 6. The metric is taken on examples that were not trained on. If it drops by more than is allowed, products go back
 //!    to floats, those first that cost most by themselves.
@@ -31,6 +31,7 @@ pub mod observe;
 pub(crate) mod rounding;
 mod rows;
 mod shifts;
+mod source;
 pub(crate) mod timing;
 pub mod trained;
 mod trial;

@@ -5,11 +5,14 @@
 //! weights `w` that are off by `d`, the squares of what results are off by add up to `dᵀ (sum of x xᵀ) d`, so that no
 //! more of the examples needs to be known to round weights well.
 //!
-//! They are computed as a graph like any other: `terms²` multiply-adds a row.
+//! They are computed as a graph like any other: `terms²` multiply-adds a row. Products of the same activations, as query,
+//! key and value of attention, have the same ones, which are computed once (`source`). A product that is used many
+//! times has their sum, that of each use added to those before it, so that it takes the memory of one matrix.
 
 use crate::compiled::{CompiledGraph, Compiler};
 use crate::error::DriverError;
 use crate::quantise::examples::{Examples, run_all};
+use crate::quantise::source::{Shared, shared};
 use crate::store::Store;
 use nnc_graph::{BinaryOp, Dim, Graph, Node, Op, Shape, SliceRange, ValueId};
 use nnc_opt::quantise::Site;
@@ -44,7 +47,7 @@ pub fn are_found(graph: &Graph, uses: &[Site]) -> bool {
 }
 
 /// The terms of a sum, of those that lie beside each other in the weights.
-fn terms(site: &Site) -> usize {
+pub fn terms(site: &Site) -> usize {
     site.elements / site.channels.max(1)
 }
 
@@ -53,8 +56,8 @@ fn bytes(site: &Site) -> usize {
     terms.saturating_mul(terms).saturating_mul(site.groups).saturating_mul(size_of::<f32>())
 }
 
-/// Finds the moments of some products, each given by its uses, by all examples, and gives them to `each` with the place of
-/// the product. `store` has all that the graph reads.
+/// Finds the moments of some products, each given by its uses, by all examples, and gives them to `each` with the places
+/// of the products that have these. `store` has all that the graph reads.
 ///
 /// # Errors
 /// What cannot be compiled or run.
@@ -63,23 +66,19 @@ pub fn find(
     products: &[&[Site]],
     (compiler, store): (&Compiler, &mut Store),
     examples: &mut dyn Examples,
-    each: &mut dyn FnMut(usize, Moments),
+    each: &mut dyn FnMut(&[usize], Moments),
 ) -> Result<(), DriverError> {
-    let mut place = 0;
-    for part in parts(products) {
+    for part in parts(&shared(graph, products)) {
         let mut program = compiler.compile(&with_moments(graph, part, ROOM))?;
-        let mut moments: Vec<Moments> = part.iter().map(|uses| Moments::none(&uses[0])).collect();
+        let mut moments: Vec<Moments> = part.iter().map(|of| Moments::none(&of.uses[0])).collect();
         run_all(&mut program, (store, examples), &mut |program| {
-            for (product, (moments, uses)) in moments.iter_mut().zip(part).enumerate() {
-                moments.add(program, &name(product));
-                moments.rows += uses.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
+            for (at, (moments, of)) in moments.iter_mut().zip(part).enumerate() {
+                moments.add(program, &name(at));
+                moments.rows += of.uses.iter().map(|site| rows(graph, site, ROOM)).sum::<usize>();
             }
         })?;
         drop(program);
-        for moments in moments {
-            each(place, moments);
-            place += 1;
-        }
+        part.iter().zip(moments).for_each(|(of, moments)| each(&of.products, moments));
     }
     Ok(())
 }
@@ -97,38 +96,40 @@ impl Moments {
     }
 }
 
-/// Products in a row, as many at a time as there is room for.
-fn parts<'p, 's>(products: &'p [&'s [Site]]) -> Vec<&'p [&'s [Site]]> {
+/// Those in a row, as many at a time as there is room for.
+fn parts<'p, 's>(all: &'p [Shared<'s>]) -> Vec<&'p [Shared<'s>]> {
     let (mut found, mut first, mut held) = (Vec::new(), 0, 0);
-    for (at, uses) in products.iter().enumerate() {
-        let bytes = bytes(&uses[0]);
+    for (at, of) in all.iter().enumerate() {
+        let bytes = bytes(&of.uses[0]);
         if at > first && held + bytes > ROOM {
-            found.push(&products[first..at]);
+            found.push(&all[first..at]);
             (first, held) = (at, 0);
         }
         held += bytes;
     }
-    found.push(&products[first..]);
+    found.push(&all[first..]);
     found.retain(|part| !part.is_empty());
     found
 }
 
-/// What the moments of a product are called.
-fn name(product: usize) -> String {
-    product.to_string()
+/// What moments are called.
+fn name(at: usize) -> String {
+    at.to_string()
 }
 
 /// The graph that gives out the moments of the activations of products, and nothing else.
-fn with_moments(graph: &Graph, products: &[&[Site]], room: usize) -> Graph {
+fn with_moments(graph: &Graph, all: &[Shared<'_>], room: usize) -> Graph {
     let mut extended = graph.clone();
     let mut results = Vec::new();
-    for (product, uses) in products.iter().enumerate() {
+    for (at, of) in all.iter().enumerate() {
         let mut sum = None;
-        for site in *uses {
+        for site in of.uses {
             let found = moments(&mut extended, site, room);
-            sum = Some(sum.map_or(found, |sum| extended.emit(Op::Binary(BinaryOp::Add), &[sum, found])));
+            // A sum joins the kernel of its first operand (`nnc_opt::fuse`): if that were the sum so far, all sums would
+            // be the work of one kernel in the end, which all matrices would wait for.
+            sum = Some(sum.map_or(found, |sum| extended.emit(Op::Binary(BinaryOp::Add), &[found, sum])));
         }
-        results.extend(sum.map(|sum| (name(product), sum)));
+        results.extend(sum.map(|sum| (name(at), sum)));
     }
     with_results(&extended, &results)
 }
@@ -298,7 +299,7 @@ mod tests {
     use super::*;
     use crate::compiled::Engine;
     use crate::quantise::examples::OneCall;
-    use nnc_graph::{ConvAttributes, DType, OutputKind, Tensor, TensorType};
+    use nnc_graph::{ConvAttributes, DType, OutputKind, Tensor, TensorType, UnaryOp};
     use nnc_opt::pipeline;
     use nnc_opt::quantise::sites;
     use nnc_runtime::Pool;
@@ -319,6 +320,11 @@ mod tests {
         sizes.iter().map(|&size| Dim::from(size)).collect()
     }
 
+    fn compiler() -> Compiler {
+        let pool = Arc::new(Pool::new(NonZeroUsize::MIN).unwrap());
+        Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None }
+    }
+
     /// The squares of all results of each channel, added up, are the weights by the moments by the weights.
     fn check(image: &[usize], weights: &[usize], op: Op) {
         let mut graph = Graph::new("product");
@@ -327,8 +333,7 @@ mod tests {
         let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(weights) }, &[]);
         let y = graph.emit(op, &[x, w]);
         graph.add_output("y", y, OutputKind::Result);
-        let pool = Arc::new(Pool::new(NonZeroUsize::MIN).unwrap());
-        let compiler = Compiler { engine: Engine::host(), pool, passes: pipeline::Options::default(), tuning: None };
+        let compiler = compiler();
         let mut store = Store::default();
         let w = tensor(weights);
         store.insert("w", &w);
@@ -338,7 +343,7 @@ mod tests {
         let site = &sites[0];
         let mut examples = OneCall::new(&inputs);
         let mut found = None;
-        let mut keep = |_: usize, moments: Moments| found = Some(moments);
+        let mut keep = |_: &[usize], moments: Moments| found = Some(moments);
         find(&graph, &[&sites], (&compiler, &mut store), &mut examples, &mut keep).unwrap();
         let found = found.unwrap();
 
@@ -379,7 +384,7 @@ mod tests {
         let image = 36 * 36 * size_of::<f32>();
         for (room, count) in [(0, 1), (image, 1), (3 * image, 3), (1 << 28, 6)] {
             assert_eq!(rows(&graph, &sites[0], room), count * 36, "{room} bytes");
-            let found = with_moments(&graph, &[&sites], room);
+            let found = with_moments(&graph, &shared(&graph, &[&sites]), room);
             let is_taken = |size: usize| {
                 found.nodes().any(|(_, node)| {
                     matches!(node.op, Op::Concat { .. }) && found.ty(node.results[0]).shape.sizes()[0] == size
@@ -387,6 +392,77 @@ mod tests {
             };
             assert!(is_taken(count), "{room} bytes");
         }
+    }
+
+    /// A graph with products of `[4, 16]` numbers: three of the same, one of others, and two of both.
+    fn of_the_same() -> (Graph, Vec<Vec<Site>>) {
+        let mut graph = Graph::new("products");
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, 16]) }, &[]);
+        let other = graph.emit(Op::Unary(UnaryOp::Abs), &[x]);
+        let uses: [(&[ValueId], usize); 6] =
+            [(&[x], 0), (&[x], 1), (&[other], 0), (&[x], 0), (&[x, other], 0), (&[x, other], 1)];
+        for (at, (inputs, terms_axis)) in uses.into_iter().enumerate() {
+            let (path, dims) = (format!("w{at}"), if terms_axis == 0 { [16, 9 + at] } else { [9 + at, 16] });
+            let w = graph.emit(Op::Param { path, ty: ty(&dims) }, &[]);
+            for (of, &input) in inputs.iter().enumerate() {
+                let op = Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![terms_axis] };
+                let y = graph.emit(op, &[input, w]);
+                graph.add_output(&format!("y{at}{of}"), y, OutputKind::Result);
+            }
+        }
+        let all = sites(&graph);
+        let of = |at: usize| all.iter().filter(|site| site.name[..2] == format!("w{at}")).cloned().collect();
+        (graph, (0..6).map(of).collect())
+    }
+
+    #[test]
+    fn those_of_the_same_activations_are_found_once_and_are_those_of_each_alone() {
+        let (graph, uses) = of_the_same();
+        let products: Vec<&[Site]> = uses.iter().map(Vec::as_slice).collect();
+        let made = with_moments(&graph, &shared(&graph, &products), ROOM);
+        assert_eq!(made.outputs().len(), 3);
+        let compiler = compiler();
+        let bytes = tensor(&[4, 16]).to_f64().iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
+        let inputs = BTreeMap::from([("x".to_owned(), bytes)]);
+        let mut store = Store::default();
+        for site in uses.iter().flatten() {
+            store.insert(&site.name[..2], &tensor(&graph.ty(site.weights).shape.sizes()));
+        }
+        let mut found = |products: &[&[Site]]| {
+            let mut found = Vec::new();
+            let mut keep = |places: &[usize], moments: Moments| found.push((places.to_vec(), moments));
+            let mut examples = OneCall::new(&inputs);
+            find(&graph, products, (&compiler, &mut store), &mut examples, &mut keep).unwrap();
+            found
+        };
+        let together = found(&products);
+        let places: Vec<&[usize]> = together.iter().map(|(places, _)| &places[..]).collect();
+        assert_eq!(places, [&[0, 1, 3][..], &[2], &[4, 5]]);
+        for (places, moments) in &together {
+            for &at in places {
+                assert_eq!(found(&[products[at]]), [(vec![0], moments.clone())], "product {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_that_is_used_many_times_takes_the_memory_of_a_few_matrices() {
+        let (terms, uses) = (512, 64);
+        let mut graph = Graph::new("layer");
+        let ty = |dims: &[usize]| TensorType::new(DType::F32, Shape::of(dims));
+        let mut x = graph.emit(Op::Input { name: "x".to_owned(), ty: ty(&[4, terms]) }, &[]);
+        let w = graph.emit(Op::Param { path: "w".to_owned(), ty: ty(&[terms, terms]) }, &[]);
+        for at in 0..uses {
+            x = graph.emit(Op::Unary(UnaryOp::Tanh), &[x]);
+            let y = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+            graph.add_output(&format!("y{at}"), y, OutputKind::Result);
+        }
+        let sites = sites(&graph);
+        assert_eq!(sites.len(), uses);
+        let made = with_moments(&graph, &shared(&graph, &[&sites]), ROOM);
+        let arena = compiler().compile(&made).unwrap().arena_bytes();
+        assert!(arena < 4 * bytes(&sites[0]), "{arena} bytes");
     }
 
     #[test]

@@ -29,25 +29,28 @@ const TOGETHER: usize = 16;
 /// What is added to the diagonal, as a share of its mean: as much as rounding takes from it.
 const DAMPING: f64 = 1e-4;
 
-/// The numbers of a product's weights, by what they are multiplied with; `None` where the moments are of no use. The
-/// scales are those of the nearest numbers.
-pub fn round(
-    site: &Site,
-    (floats, nearest): (&Tensor, &Quantised),
-    moments: &Moments,
-    threads: usize,
-) -> Option<Tensor> {
-    let scales = nearest.scales.to_f64();
+/// The weights of a product as they are and as the nearest numbers, and the product.
+pub type Given<'g> = (&'g Site, &'g Tensor, &'g Quantised);
+
+/// The numbers of the weights of products that have such moments, by these; `None` where they are of no use. The scales
+/// are those of the nearest numbers.
+pub fn round(products: &[Given<'_>], moments: &Moments, threads: usize) -> Option<Vec<Tensor>> {
+    let levels = Levels { least: -WEIGHT_LEVELS, most: WEIGHT_LEVELS, group: moments.terms };
+    let channels: Vec<(Vec<Channel>, Levels)> = products.iter().map(|given| (channels(given), levels)).collect();
+    let numbers = numbers(&channels, moments, threads)?;
+    let laid_out = |((site, floats, _), numbers): (&Given<'_>, &Vec<Vec<f32>>)| laid_out(site, floats.dims(), numbers);
+    Some(products.iter().zip(&numbers).map(laid_out).collect())
+}
+
+/// The weights of each channel of a product, with its scale.
+fn channels((site, floats, nearest): &Given<'_>) -> Vec<Channel> {
     let mut channels: Vec<Vec<f32>> = vec![Vec::new(); site.channels];
     for (at, &value) in floats.to_f64().iter().enumerate() {
         channels[site.channel_of(floats.dims(), at)].push(value as f32);
     }
+    let scales = nearest.scales.to_f64();
     let channels = channels.into_iter().zip(&scales);
-    let channels: Vec<Channel> =
-        channels.map(|(weights, &scale)| Channel { weights, scales: vec![scale as f32] }).collect();
-    let levels = Levels { least: -WEIGHT_LEVELS, most: WEIGHT_LEVELS, group: moments.terms };
-    let numbers = numbers(&channels, levels, moments, threads)?;
-    Some(laid_out(site, floats.dims(), &numbers))
+    channels.map(|(weights, &scale)| Channel { weights, scales: vec![scale as f32] }).collect()
 }
 
 /// The weights of an output channel.
@@ -58,23 +61,19 @@ pub struct Channel {
     pub scales: Vec<f32>,
 }
 
-/// The numbers of the weights of channels, whose groups come one after another; `None` where the moments are of no use:
-/// no finite numbers, or nothing but zeros.
-pub fn numbers(channels: &[Channel], levels: Levels, moments: &Moments, threads: usize) -> Option<Vec<Vec<f32>>> {
-    let in_group = (channels.len() / moments.groups).max(1);
-    let mut found = Vec::new();
-    for (group, channels) in channels.chunks(in_group).enumerate() {
+/// The numbers of the weights of the channels of each product, whose groups come one after another; `None` where the
+/// moments, which are those of all of them, are of no use: no finite numbers, or nothing but zeros. These are factored
+/// once.
+pub fn numbers(products: &[(Vec<Channel>, Levels)], moments: &Moments, threads: usize) -> Option<Vec<Vec<Vec<f32>>>> {
+    let mut found = vec![Vec::new(); products.len()];
+    for group in 0..moments.groups {
         let plan = Plan::new(moments, group, threads)?;
-        let each = channels.len().div_ceil(threads.max(1)).max(1);
-        let parts: Vec<Vec<Vec<f32>>> = std::thread::scope(|scope| {
-            let started = channels.chunks(each).map(|part| {
-                let plan = &plan;
-                scope.spawn(move || part.chunks(TOGETHER).flat_map(|part| plan.round(part, levels)).collect())
-            });
-            let started: Vec<_> = started.collect();
-            started.into_iter().map(|part| part.join().expect("rounding does not panic")).collect()
-        });
-        found.extend(parts.into_iter().flatten());
+        for ((channels, levels), found) in products.iter().zip(&mut found) {
+            let in_group = (channels.len() / moments.groups).max(1);
+            if let Some(channels) = channels.chunks(in_group).nth(group) {
+                found.extend(plan.round_all(channels, *levels, threads));
+            }
+        }
     }
     Some(found)
 }
@@ -107,6 +106,19 @@ impl Plan {
         let matrix = (0..terms * terms).map(|at| element((at / terms, at % terms))).collect();
         let factor = cholesky::factor(matrix, terms, threads)?;
         Some(Self { order, factor })
+    }
+
+    /// The numbers of the weights of channels, by so many threads.
+    fn round_all(&self, channels: &[Channel], levels: Levels, threads: usize) -> Vec<Vec<f32>> {
+        let each = channels.len().div_ceil(threads.max(1)).max(1);
+        let parts: Vec<Vec<Vec<f32>>> = std::thread::scope(|scope| {
+            let started = channels.chunks(each).map(|part| {
+                scope.spawn(move || part.chunks(TOGETHER).flat_map(|part| self.round(part, levels)).collect())
+            });
+            let started: Vec<_> = started.collect();
+            started.into_iter().map(|part| part.join().expect("rounding does not panic")).collect()
+        });
+        parts.into_iter().flatten().collect()
     }
 
     /// The numbers of the weights of some channels.
@@ -224,7 +236,7 @@ mod tests {
         let (floats, x, moments) = example(2000);
         let nearest = weights::quantise(&site(), &floats).unwrap();
         let scales = nearest.scales.to_f64();
-        let found = round(&site(), (&floats, &nearest), &moments, 2).unwrap();
+        let found = one((&floats, &nearest), &moments, 2).unwrap();
         let [before, after] = [&nearest.weights, &found].map(|numbers| off(&floats, &x, (numbers, &scales)));
         assert!(after < 0.15 * before, "{before} and {after}");
         let (_, other, _) = example(2100);
@@ -232,11 +244,30 @@ mod tests {
         assert!(after < 0.15 * before, "on rows that it was not found by {before} and {after}");
     }
 
+    /// The numbers of one product.
+    fn one((floats, nearest): (&Tensor, &Quantised), moments: &Moments, threads: usize) -> Option<Tensor> {
+        round(&[(&site(), floats, nearest)], moments, threads)?.pop()
+    }
+
+    #[test]
+    fn products_that_are_rounded_together_become_what_each_becomes_alone() {
+        let (floats, _, moments) = example(300);
+        let halves: Vec<f64> = floats.to_f64().iter().rev().map(|value| value / 2.0).collect();
+        let both = [floats.clone(), Tensor::from_f64(DType::F32, floats.dims(), &halves)];
+        let nearest = both.each_ref().map(|floats| weights::quantise(&site(), floats).unwrap());
+        let site = site();
+        let given: Vec<Given<'_>> =
+            both.iter().zip(&nearest).map(|(floats, nearest)| (&site, floats, nearest)).collect();
+        let alone: Vec<Tensor> = given.iter().map(|given| one((given.1, given.2), &moments, 2).unwrap()).collect();
+        assert_ne!(alone[0], alone[1]);
+        assert_eq!(round(&given, &moments, 2), Some(alone));
+    }
+
     #[test]
     fn threads_change_nothing() {
         let (floats, _, moments) = example(300);
         let nearest = weights::quantise(&site(), &floats).unwrap();
-        let found = |threads| round(&site(), (&floats, &nearest), &moments, threads);
+        let found = |threads| one((&floats, &nearest), &moments, threads);
         assert!((2..5).all(|threads| found(threads) == found(1)));
     }
 
@@ -247,7 +278,7 @@ mod tests {
         values.iter_mut().step_by(3).for_each(|value| *value = 0.0);
         let floats = Tensor::from_f64(DType::F32, floats.dims(), &values);
         let nearest = weights::quantise(&site(), &floats).unwrap();
-        let found = |rows| round(&site(), (&floats, &nearest), &Moments { rows, ..moments.clone() }, 1).unwrap();
+        let found = |rows| one((&floats, &nearest), &Moments { rows, ..moments.clone() }, 1).unwrap();
         assert_eq!(found(0), nearest.weights);
         let many = found(300).to_f64();
         assert!(many.iter().step_by(3).all(|number| *number == 0.0));
@@ -259,6 +290,6 @@ mod tests {
         let (floats, _, mut moments) = example(10);
         moments.sums[3] = f32::INFINITY;
         let nearest = weights::quantise(&site(), &floats).unwrap();
-        assert_eq!(round(&site(), (&floats, &nearest), &moments, 1), None);
+        assert_eq!(one((&floats, &nearest), &moments, 1), None);
     }
 }

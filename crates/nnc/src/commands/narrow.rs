@@ -87,7 +87,8 @@ fn of_recipe(
     let (recipe, session, dataset) = setup::opened(project, options.into(), compiler, loaded)?;
     let metric = nnc_driver::quantise::metric(recipe, options.metric.as_deref())?;
     let how = (request, metric.as_str(), max_drop(options));
-    narrow((project, recipe), compiler, session.store(), &dataset, how).map_err(|error| of_file(error, options))
+    let told = &mut told();
+    narrow((project, recipe), compiler, session.store(), &dataset, how, told).map_err(|error| of_file(error, options))
 }
 
 /// A model by itself.
@@ -100,7 +101,14 @@ fn of_model(
     refuse_without_recipe(options)?;
     let places = (&options.file, options.weights.as_path());
     let (graphs, store) = setup::opened_model(project, places, &mut loaded, None)?;
-    narrow_model((project, &graphs.graph), compiler, request, &store).map_err(|error| of_file(error, options))
+    let told = &mut told();
+    narrow_model((project, &graphs.graph), compiler, request, &store, told).map_err(|error| of_file(error, options))
+}
+
+/// Shows what is being done until it is dropped.
+fn told() -> impl FnMut(&str) {
+    let bar = terminal::spinner();
+    move |what| bar.set_message(what.to_owned())
 }
 
 /// What is wrong with the weights, with their file.
