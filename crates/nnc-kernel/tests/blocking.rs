@@ -602,6 +602,23 @@ fn constant_matrices_are_packed_once() {
     }
 }
 
+/// Two products of as many rows by one parameter read one packed matrix.
+#[test]
+fn a_matrix_of_two_products_is_packed_once() {
+    let mut graph = Graph::new("tied");
+    let w = TensorType::new(DType::F32, Shape::of(&[30, 30]));
+    let w = graph.emit(Op::Param { path: "w".to_owned(), ty: w }, &[]);
+    let mut x = input(&mut graph, "x", &[7, 30]);
+    for _ in 0..2 {
+        x = graph.emit(Op::Dot { batch: 0, a_axes: vec![1], b_axes: vec![0] }, &[x, w]);
+    }
+    put_out(&mut graph, x);
+    let grouped = nnc_opt::fuse::partition(&graph, &nnc_opt::fuse::FuseOptions::ALL);
+    let lowered = nnc_kernel::lower(&graph, &grouped, &nnc_kernel::ir::Target::new(8)).unwrap();
+    assert_eq!(lowered.program.prepare, 1);
+    holds(graph, &[4, 8, 16]);
+}
+
 /// The last strip of columns that lie as rows has one: nothing is looked for where the others would be, far behind it.
 #[test]
 fn columns_that_are_not_there_are_not_looked_for() {

@@ -1,7 +1,9 @@
 //! The finished program: equal kernels once, addresses, and the report.
 
 use super::arena::{ALIGNMENT, Arena};
-use super::{ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, made, reuse, stages};
+use super::{
+    ArenaBuffer, External, KernelReport, Line, Lowered, Peak, Repeat, abreast, arena, made, reuse, shared, stages,
+};
 use crate::ir::Kernel;
 use crate::lower::{Buffer, BufferId, Home, LowerError, Pending};
 use crate::program::{ArgRef, Launch, Loop, Program, Stride};
@@ -16,9 +18,10 @@ pub const SERIAL_WORK: usize = 1 << 16;
 pub fn assemble(
     partition: &Partition,
     mut line: Line,
-    buffers: Vec<Buffer>,
+    mut buffers: Vec<Buffer>,
     externals: Vec<External>,
 ) -> Result<Lowered, LowerError> {
+    shared::merge(&mut line, &mut buffers);
     let mut program = Program { prepare: line.prepare.len(), ..Program::default() };
     prepend(&mut line);
     made::check(&line, &buffers, &externals)?;

@@ -5,6 +5,7 @@
 //! - [`arena`]: live ranges of buffers in launches, in-place reuse, and offsets.
 //! - [`made`]: a check that what is read has been made.
 //! - [`reuse`]: memory of packed weights for other packed weights.
+//! - [`shared`]: launches that prepare the same become one.
 //! - [`recompute`]: which values are computed again instead of kept.
 //! - [`stages`]: loops whose inner loops run side by side.
 //! - [`run`]: a whole lowered program on the kernel interpreter, for tests and for `--engine=interp`.
@@ -17,6 +18,7 @@ pub mod recompute;
 mod reuse;
 pub mod run;
 mod schedule;
+mod shared;
 mod stages;
 
 pub use assemble::assemble;
