@@ -304,6 +304,15 @@ fn dot_steps() {
             let acc = b.bitcast(acc, Elem::I32);
             b.dot_i7(acc, x, y)
         });
+        suite.add("dot_i7 of 7 bits by 8", Elem::I8, Elem::I32, |b, [x, y, z], at| {
+            let (x, y) = (b.load(x, at, 4 * lanes), b.load(y, at, 4 * lanes));
+            let seven = b.number(Type::vector(Elem::I8, 4 * lanes), 127.0);
+            let x = b.and(x, seven);
+            let x = b.bitcast(x, Elem::U8);
+            let acc = b.load(z, at, 4 * lanes);
+            let acc = b.bitcast(acc, Elem::I32);
+            b.dot_i7(acc, x, y)
+        });
         suite.add("dot_bf16", Elem::Bf16, Elem::F32, |b, [x, y, z], at| {
             let (x, y) = (b.load(x, at, 2 * lanes), b.load(y, at, 2 * lanes));
             let acc = b.load(z, at, lanes);

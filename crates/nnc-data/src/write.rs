@@ -14,7 +14,8 @@ use crate::error::{DataError, ErrorKind, Result};
 /// Writes the file `path` with `fill`: whole, or not at all.
 ///
 /// # Errors
-/// The folder is missing, read-only or full, or `fill` fails; then the file is as it was.
+/// The folder is missing, read-only or full, the file is there and read-only, or `fill` fails; then the file is as it
+/// was.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     Staged::new(path, fill)?.commit()
 }
@@ -92,10 +93,15 @@ impl Staged {
             fill_file(OpenOptions::new().write(true).open(&staged.target)?, fill)?;
             return Ok(staged);
         }
+        let existing = fs::metadata(&staged.target);
+        if existing.as_ref().is_ok_and(|existing| existing.permissions().readonly()) {
+            let message = "the file that is there is read-only; choose another name";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
         let partial = partial_name(&staged.target)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&partial)?;
         staged.partial = Some(partial);
-        if let Ok(existing) = fs::metadata(&staged.target) {
+        if let Ok(existing) = existing {
             file.set_permissions(existing.permissions())?;
         }
         fill_file(file, fill)?.sync_all()?;
@@ -267,6 +273,20 @@ mod tests {
         fs::set_permissions(path("a"), fs::Permissions::from_mode(0o640)).unwrap();
         write_atomically(&path("a"), |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::metadata(path("a")).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_file_that_is_read_only_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "old").unwrap();
+        let mut access = fs::metadata(&path).unwrap().permissions();
+        access.set_readonly(true);
+        fs::set_permissions(&path, access).unwrap();
+        for error in [check_writable(&path).unwrap_err(), write_atomically(&path, |_| Ok(())).unwrap_err()] {
+            assert!(error.to_string().contains("is read-only; choose another name"), "{error}");
+        }
+        assert_eq!((fs::read(&path).unwrap(), names(folder.path()).len()), (b"old".to_vec(), 1));
     }
 
     #[test]

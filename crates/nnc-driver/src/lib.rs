@@ -54,6 +54,7 @@ pub mod learned;
 mod lessons;
 pub mod narrow;
 pub mod pretrained;
+mod plain;
 pub mod profile;
 pub mod project;
 pub mod prune;

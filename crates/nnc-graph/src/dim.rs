@@ -144,12 +144,12 @@ impl Dim {
         if divisor.is(0) {
             return None;
         }
-        if let (Some(a), Some(b)) = (self.as_number(), divisor.as_number()) {
-            return Some(Dim::from(a.wrapping_sub(floor_quotient(a, b).wrapping_mul(b))));
-        }
         let (_, rest) = self.split_by(divisor);
         if rest.is(0) {
             return Some(rest);
+        }
+        if let (Some(r), Some(d)) = (rest.as_number(), divisor.as_number()) {
+            return Some(Dim::from(r.wrapping_sub(floor_quotient(r, d).wrapping_mul(d))));
         }
         Some(Dim::atom(Atom::Remainder(Box::new(rest), Box::new(divisor.clone()))))
     }
@@ -164,7 +164,10 @@ impl Dim {
         let (mut whole, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (monomial, coefficient) in self.terms() {
             match without(&monomial, by) {
-                Some(left) if coefficient % number == 0 => whole.insert(left, coefficient / number),
+                // The least i64 by -1 is one too large.
+                Some(left) if coefficient.wrapping_rem(number) == 0 => {
+                    whole.insert(left, coefficient.checked_div(number).unwrap_or(i64::MAX))
+                }
                 _ => rest.insert(monomial, coefficient),
             };
         }
@@ -346,39 +349,42 @@ fn write_term(f: &mut fmt::Formatter<'_>, monomial: &[Atom], coefficient: u64) -
             Atom::Quotient(a, b) => (a, '/', b),
             Atom::Remainder(a, b) => (a, '%', b),
         };
-        let (a, b) = (Divided(a, a.is_product()), Divided(b, b.is_factor()));
+        let (a, b) = (Part { dim: a, is_bare: a.is_product() }, Part { dim: b, is_bare: b.is_factor() });
         if stands_alone { write!(f, "{a} {sign} {b}")? } else { write!(f, "({a} {sign} {b})")? }
     }
     Ok(())
 }
 
-/// What is divided, or what it is divided by, and whether it needs no parentheses.
-struct Divided<'a>(&'a Dim, bool);
+/// What is divided, or what it is divided by.
+struct Part<'a> {
+    dim: &'a Dim,
+    /// Whether it needs no parentheses.
+    is_bare: bool,
+}
 
-impl fmt::Display for Divided<'_> {
+impl fmt::Display for Part<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.1 { write!(f, "{}", self.0) } else { write!(f, "({})", self.0) }
+        if self.is_bare { write!(f, "{}", self.dim) } else { write!(f, "({})", self.dim) }
     }
 }
 
 impl Dim {
     /// Whether it prints as one product without a sign.
     fn is_product(&self) -> bool {
-        match &self.0 {
-            Form::Number(number) => *number >= 0,
-            Form::Sum(sum) => sum.terms.len() == 1 && sum.terms.values().all(|coefficient| *coefficient > 0),
-        }
+        self.as_number().map_or_else(|| self.single_term().is_some_and(|(_, by)| by > 0), |number| number >= 0)
     }
 
     /// Whether it prints as one word.
     fn is_factor(&self) -> bool {
-        let is_name = |terms: &BTreeMap<Monomial, i64>| {
-            terms.iter().all(|(monomial, coefficient)| *coefficient == 1 && matches!(monomial[..], [Atom::Name(_)]))
-        };
-        match &self.0 {
-            Form::Number(number) => *number >= 0,
-            Form::Sum(sum) => sum.terms.len() == 1 && is_name(&sum.terms),
-        }
+        let is_name = |(monomial, by): (&Monomial, i64)| by == 1 && matches!(monomial[..], [Atom::Name(_)]);
+        self.as_number().map_or_else(|| self.single_term().is_some_and(is_name), |number| number >= 0)
+    }
+
+    /// The product that it is, with its coefficient, if it is one and no number.
+    fn single_term(&self) -> Option<(&Monomial, i64)> {
+        let Form::Sum(sum) = &self.0 else { return None };
+        let (monomial, by) = sum.terms.first_key_value()?;
+        (sum.terms.len() == 1).then_some((monomial, *by))
     }
 }
 
@@ -401,7 +407,11 @@ mod tests {
         let two = Dim::from(2i64);
         assert_eq!(Dim::from(-3i64).floor_div(&two), Some(Dim::from(-2i64)));
         assert_eq!((n.clone() * two.clone() + Dim::from(1i64)).floor_div(&two), Some(n.clone()));
+        assert_eq!((n.clone() * two.clone() + Dim::from(1i64)).remainder(&two), Some(Dim::from(1i64)));
+        assert_eq!(Dim::from(-3i64).remainder(&two), Some(Dim::from(1i64)));
         assert_eq!(n.floor_div(&Dim::from(0i64)), None);
+        let least = n.clone() * Dim::from(i64::MIN);
+        assert_eq!(least.floor_div(&Dim::from(-1i64)), Some(n.clone() * Dim::from(i64::MAX)));
         assert_eq!(((n.clone() - Dim::from(1i64)).floor_div(&two).unwrap()).to_string(), "(N - 1) / 2");
     }
 

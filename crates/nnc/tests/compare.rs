@@ -192,22 +192,24 @@ fn zeros_and_masks_are_those_of_the_weights() {
     assert!(size("p8.safetensors") < 0.4 * size("pruned.safetensors"), "{}", size("p8.safetensors"));
 }
 
-/// Integers of another shape than the model has are named, as floats are, and all others are taken.
+/// Integers of another shape than the model has are named, as floats are, and all others are taken; so are weights with
+/// masks.
 #[test]
-fn integers_that_do_not_fit_are_left_out() {
+fn what_does_not_fit_is_left_out() {
     let (_keep, folder) = digits();
     ok(&folder, &["train", "digits.nn", "--set", "epochs=1", "--out", "floats"]);
     ok(&folder, &["quantise", "digits.nn", "--weights", FLOATS, "--all", "--max-drop", "100", "-o", "q.safetensors"]);
+    ok(&folder, &["prune", "digits.nn", "--weights", FLOATS, "--sparsity", "0.5", "-o", "pruned.safetensors"]);
     let narrow = fs::read_to_string(folder.join("digits.nn")).unwrap().replace("dense(64)", "dense(48)");
     fs::write(folder.join("narrow.nn"), narrow).unwrap();
-    let line = ["train", "narrow.nn", "--init", "q.safetensors", "--set", "epochs=1", "--out", "narrow"];
-    let trained = nnc(&folder, &line);
-    let said = String::from_utf8(trained.stderr).unwrap();
-    assert!(
-        trained.status.success() && said.contains("not taken from q.safetensors: ") && said.contains("dense_1.w"),
-        "{said}"
-    );
-    assert!(!said.contains("conv2d_2"), "{said}");
+    for file in ["q.safetensors", "pruned.safetensors"] {
+        let line = ["train", "narrow.nn", "--init", file, "--set", "epochs=1", "--out", "narrow"];
+        let trained = nnc(&folder, &line);
+        let said = String::from_utf8(trained.stderr).unwrap();
+        let told = format!("not taken from {file}: ");
+        assert!(trained.status.success() && said.contains(&told) && said.contains("dense_1.w"), "{said}");
+        assert!(!said.contains("conv2d_2"), "{said}");
+    }
 }
 
 /// Integers and few bits are trained further as the floats that they stand for, also with a normalisation folded in.

@@ -145,6 +145,7 @@ fn what_cannot_be_searched_is_refused_before() {
     fs::create_dir(folder.join("full")).unwrap();
     fs::write(folder.join("full/x"), "x").unwrap();
     assert!(fails(&folder, &words(&["--keep", "full"])).contains("there is something already"));
+    assert!(fails(&folder, &words(&["--keep", "digits.nn/all"])).contains("cannot be written"));
     assert!(fails(&folder, &words(&["--plot", "digits.nn"])).contains("digits.nn"));
     assert!(fails(&folder, &words(&["--plot", "out.png"])).contains("a name that ends in `.svg` is wanted"));
     fs::write(folder.join("notes.svg"), "mine").unwrap();

@@ -255,6 +255,21 @@ pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<()
             store.get(parameter).ok_or_else(|| format!("it has a mask for `{parameter}`, which the model lacks"))?;
         check(parameter, &entry.ty.shape.sizes(), mask)?;
     }
+    take(store, tensors, &masks);
+    Ok(())
+}
+
+/// As [`adopt`], of a file that fits in part: masks of weights that were not taken are left out with them.
+pub fn adopt_fitting(store: &mut Store, tensors: &BTreeMap<String, Tensor>) {
+    let mut masks = masks(tensors);
+    masks.retain(|(parameter, mask)| {
+        store.get(parameter).is_some_and(|entry| check(parameter, &entry.ty.shape.sizes(), mask).is_ok())
+    });
+    take(store, tensors, &masks);
+}
+
+/// Takes masks that fit.
+fn take(store: &mut Store, tensors: &BTreeMap<String, Tensor>, masks: &[(&str, &Tensor)]) {
     let is_whole = |parameter: &String| {
         tensors.contains_key(parameter) && masks.iter().all(|(masked, _)| *masked != parameter.as_str())
     };
@@ -262,11 +277,10 @@ pub fn adopt(store: &mut Store, tensors: &BTreeMap<String, Tensor>) -> Result<()
         let count = store.get(&parameter).map_or(0, |entry| entry.ty.shape.elements().size());
         apply(store, &parameter, &vec![true; count]);
     }
-    for (parameter, mask) in &masks {
+    for (parameter, mask) in masks {
         let kept: Vec<bool> = mask.bytes().iter().map(|&byte| byte != 0).collect();
         apply(store, parameter, &kept);
     }
-    Ok(())
 }
 
 /// The masks among some tensors, by the parameters that they are for.

@@ -25,6 +25,7 @@ pub struct Sum {
     /// Of which loss or metric.
     pub name: String,
     /// The sum of the means of batches, each times its examples.
+    #[serde(with = "crate::plain::number")]
     pub sum: f64,
     /// The examples; 0 for what no step has told of yet.
     pub rows: u64,

@@ -225,12 +225,23 @@ impl<'a> Session<'a> {
     /// What is wrong with a mask, in words; then nothing was changed.
     pub fn adopt_masks(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
         prune::adopt(&mut self.store, tensors)?;
+        self.hold_masks();
+        Ok(())
+    }
+
+    /// As [`Self::adopt_masks`], of weights that fit in part: masks of those that do not are left out.
+    pub fn adopt_fitting_masks(&mut self, tensors: &BTreeMap<String, Tensor>) {
+        prune::adopt_fitting(&mut self.store, tensors);
+        self.hold_masks();
+    }
+
+    /// Has the training step hold the masks that there are now.
+    fn hold_masks(&mut self) {
         let masked = prune::masked(&self.store);
         if masked != self.programs.masked {
             self.programs.compiled.retain(|(purpose, _), _| !matches!(purpose, Purpose::Train(_)));
             self.programs.masked = masked;
         }
-        Ok(())
     }
 
     /// Takes the ranges of weights that were trained with rounding, so that programs other than the training step round

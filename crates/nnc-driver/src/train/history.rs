@@ -13,8 +13,10 @@ pub struct Row {
     /// Steps done at its end.
     pub iteration: u64,
     /// Means over the training examples, as they were while it trained.
+    #[serde(with = "crate::plain::named")]
     pub train: Metrics,
     /// Means over the validation split at its end.
+    #[serde(with = "crate::plain::optional_named")]
     pub validation: Option<Metrics>,
 }
 

@@ -1,6 +1,7 @@
 //! What a run must remember to continue with the same bits.
 //!
-//! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly. No clock time is in it.
+//! Kept as JSON in the checkpoint's metadata; floats survive the round trip exactly, also those that are not finite
+//! ([`crate::plain`]). No clock time is in it.
 
 use super::history::{History, Row};
 use crate::checkpoint::Checkpoint;
@@ -31,6 +32,7 @@ pub struct Progress {
     /// Sums of losses and metrics over the current epoch.
     pub sums: Vec<Sum>,
     /// The best value so far of what is watched.
+    #[serde(with = "crate::plain::optional")]
     pub best: Option<f64>,
     /// The epoch that reached it, from 1.
     pub best_epoch: u64,
@@ -204,5 +206,25 @@ mod tests {
     fn another_seed_does_not_continue() {
         let error = Progress::new(1, 64, 10).continues(&Progress::new(2, 64, 10)).unwrap_err();
         assert!(error.contains("seed 1, not 2"), "{error}");
+    }
+
+    /// A metric of an epoch may be anything: a perplexity is infinite, a share of nothing is no number.
+    #[test]
+    fn what_is_not_finite_survives() {
+        let odd = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
+        let metrics: Vec<_> = odd.iter().enumerate().map(|(at, &value)| (format!("m{at}"), value)).collect();
+        let mut progress = Progress::new(3, 1, 1);
+        progress.best = Some(f64::NEG_INFINITY);
+        progress.sums = vec![Sum { name: "loss".to_owned(), sum: f64::INFINITY, rows: 2 }];
+        let row = Row { epoch: 1, iteration: 1, train: metrics.clone(), validation: Some(metrics) };
+        progress.history.rows = vec![row];
+        let text = progress.to_text(&Learned::default());
+        let read = Progress::parse(&text).unwrap();
+        let bits = |row: &Row| row.train.iter().map(|(_, value)| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&read.history.rows[0]), odd.map(f64::to_bits));
+        assert_eq!((read.best, read.sums), (progress.best, progress.sums));
+        // As files of former versions have it.
+        let lost = text.replace("\"NaN\"", "null");
+        assert!(Progress::parse(&lost).unwrap().history.rows[0].train[2].1.is_nan());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{DType, Dim, TensorType};
 
-/// Nesting of quotients in a dim that is still read.
+/// Nesting of quotients and parentheses in a dim that is still read.
 const DEEPEST: usize = 32;
 
 /// What is left of a line.
@@ -160,7 +160,7 @@ impl<'t> Cursor<'t> {
     }
 
     fn product(&mut self, depth: usize) -> Read<Dim> {
-        let mut product = self.factor(depth)?;
+        let (mut product, mut depth) = (self.factor(depth)?, depth);
         loop {
             if self.take("*") {
                 product = product * self.factor(depth)?;
@@ -170,6 +170,7 @@ impl<'t> Cursor<'t> {
             if !divides && !self.take("%") {
                 return Ok(product);
             }
+            depth += 1;
             let divisor = self.factor(depth)?;
             let result = if divides { product.floor_div(&divisor) } else { product.remainder(&divisor) };
             product = result.ok_or_else(|| "a dim is divided by 0".to_owned())?;
@@ -177,10 +178,10 @@ impl<'t> Cursor<'t> {
     }
 
     fn factor(&mut self, depth: usize) -> Read<Dim> {
+        if depth > DEEPEST {
+            return Err("a dim is nested too deeply".to_owned());
+        }
         if self.take("(") {
-            if depth >= DEEPEST {
-                return Err("a dim is nested too deeply".to_owned());
-            }
             let inner = self.sum(depth + 1)?;
             self.expect(")")?;
             return Ok(inner);

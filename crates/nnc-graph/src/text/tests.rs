@@ -82,11 +82,16 @@ fn dims_print_with_the_parentheses_that_they_need() {
         "-N / 2",
         "N - M % 3",
         "((N + 1) / 2 + 1) % M",
+        "N / (-2)",
+        "7 / N",
+        "N - 2 * (M / 3)",
     ];
     for dim in dims {
         let text = format!("graph \"g\" {{\n  %0 = input \"x\" : f32[{dim}]\n}}\n");
         assert_eq!(print(&parse(&text).unwrap()), text);
     }
+    let deep = format!("graph \"g\" {{\n  %0 = input \"x\" : f32[N{}]\n}}\n", " / 2 / M".repeat(1000));
+    assert!(parse(&deep).unwrap_err().to_string().contains("nested too deeply"));
     let [n, two] = [Dim::name("N"), Dim::from(2)];
     let (of_less, less) = ((-n.clone()).floor_div(&two).unwrap(), -n.floor_div(&two).unwrap());
     assert_eq!([of_less.to_string(), less.to_string()], ["(-N) / 2", "-N / 2"]);

@@ -232,6 +232,9 @@ impl Run<'_> {
                 }
                 lanes
             }
+            Op::DotI7(_, a, b) if !self.pairs_fit(*a, *b) => {
+                return Err("two products of a `dot_i7` do not fit 16 bits together".to_owned());
+            }
             Op::DotI8(acc, a, b) | Op::DotI7(acc, a, b) => each(&|i| {
                 let product = |j: usize| i32::from(self.lanes(*a)[j] as u8) * i32::from(self.lanes(*b)[j] as i8);
                 let sum = (4 * i..4 * i + 4).map(product).fold(self.lanes(*acc)[i] as i32, i32::wrapping_add);
@@ -243,6 +246,12 @@ impl Run<'_> {
             }),
             Op::Load(address, access) => self.load(ty, *address, *access)?,
         })
+    }
+
+    /// Whether the sums of neighbouring products of unsigned by signed bytes fit 16 bits.
+    fn pairs_fit(&self, a: Value, b: Value) -> bool {
+        let products = self.lanes(a).iter().zip(self.lanes(b)).map(|(&a, &b)| i32::from(a as u8) * i32::from(b as i8));
+        products.collect::<Vec<_>>().chunks(2).all(|pair| i16::try_from(pair.iter().sum::<i32>()).is_ok())
     }
 
     /// For each lane the element it touches, counted from the base, or `None` where it touches nothing.
@@ -288,8 +297,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Refuses a load that touches nothing, but begins more than a page behind the end of its memory: a processor takes
-    /// long to find out that there is none.
+    /// Refuses a load that touches nothing, but begins more than a page behind the end of its buffer, which may be an
+    /// arena: a processor takes long to find out that there is no memory.
     fn check_near(&self, address: Address, ty: Type) -> Outcome {
         let start = address.index.map_or(0, |index| self.scalar(index) as i64).wrapping_add(address.plus);
         let (length, what) = match address.base {

@@ -20,9 +20,14 @@ impl Lowering<'_> {
         flops: usize,
     ) -> Result<(), LowerError> {
         self.launch(draft, frame, work)?;
+        self.count(flops);
+        Ok(())
+    }
+
+    /// Says how many operations the last launch is reported with, if they are others than those that it is cut by.
+    pub fn count(&mut self, flops: usize) {
         let launch = self.launches().last_mut().expect("one was just appended");
         launch.flops = flops;
-        Ok(())
     }
 
     /// As [`Self::launch`]; `fixed` buffers are read at other points too, so nothing may take their place.

@@ -385,7 +385,7 @@ impl<'g> Lowering<'g> {
         BufferId(self.buffers.len() as u32 - 1)
     }
 
-    /// Memory in the arena that only the current launch uses.
+    /// Memory in the arena for what launches hand on, or one keeps for itself.
     pub fn temporary(&mut self, bytes: usize) -> BufferId {
         self.buffers.push(Buffer { bytes, home: Home::Arena, holds: None });
         BufferId(self.buffers.len() as u32 - 1)

@@ -52,12 +52,12 @@ impl Elaborator<'_> {
     }
 
     /// Whether shapes that do not go together may well do so once dims are known: a dim in the message has a division
-    /// that was not carried out, or is unknown.
+    /// that was not carried out, or is unknown. Dims stand in it as they are, the source's own words in backticks.
     fn is_undecided(&self, diagnostic: &Diagnostic) -> bool {
         let about_shapes = matches!(diagnostic.code, Code::E0301 | Code::E0305 | Code::E0307 | Code::E0309);
-        let text = &diagnostic.message;
-        let is_open = self.compared_branches > 0 || [") / (", ") % (", "?"].iter().any(|open| text.contains(open));
-        about_shapes && is_open
+        let mut dims = diagnostic.message.split('`').step_by(2);
+        let has_open = dims.any(|text| [" / ", " % ", "?"].iter().any(|open| text.contains(open)));
+        about_shapes && (self.compared_branches > 0 || has_open)
     }
 
     fn placed(&self, mut diagnostic: Diagnostic) -> Diagnostic {

@@ -36,17 +36,21 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     let report = compress(given, &request, &mut told)?;
     bar.finish_and_clear();
     tell(&report, (&request, recipe, compiler.pool.threads()), options)?;
+    // The network that was asked for comes first: what cannot be written beside it does not cost it.
+    let chosen = report.chosen.map(|at| &report.points[at]);
+    if let Some(chosen) = chosen {
+        chosen.weights.stage_to_infer(&options.output)?.commit().map_err(DriverError::from)?;
+    }
+    if let Some(chosen) = chosen.filter(|_| !options.json) {
+        output::wrote(&options.output, &format!(": {}", chosen.variant))?;
+    }
     kept?;
     if let Some(plot) = &options.plot {
         draw(plot, &project, &report, request.target)?;
     }
-    let Some(chosen) = report.chosen.map(|at| &report.points[at]) else {
-        return Err(Failure::Message(missed(&report, request.target)));
-    };
-    chosen.weights.stage_to_infer(&options.output)?.commit().map_err(DriverError::from)?;
-    match options.json {
-        true => Ok(()),
-        false => output::wrote(&options.output, &format!(": {}", chosen.variant)),
+    match chosen {
+        Some(_) => Ok(()),
+        None => Err(Failure::Message(missed(&report, request.target))),
     }
 }
 
@@ -70,6 +74,10 @@ fn check_targets(options: &Compress, mut reads: Vec<PathBuf>) -> Result<(), Fail
         let message =
             format!("--keep {}: there is something already; name a folder that is new or empty", folder.display());
         return Err(Failure::Message(message));
+    }
+    let folders = options.keep.as_ref().and_then(|folder| std::path::absolute(folder).ok());
+    if let Some(place) = folders.as_deref().and_then(|folder| folder.ancestors().find(|above| above.exists())) {
+        nnc_data::check_writable(&place.join("a network")).map_err(DriverError::from)?;
     }
     Ok(())
 }

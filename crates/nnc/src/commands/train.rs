@@ -207,8 +207,7 @@ fn start_from(
     let mut mismatches = session.load_weights(&loaded.tensors);
     mismatches.retain(|mismatch| !session.is_learnt(mismatch));
     warn_of(&mismatches, weights);
-    let wrong = |reason| DriverError::Weights { path: weights.to_owned(), reason };
-    session.adopt_masks(&loaded.tensors).map_err(wrong)?;
+    session.adopt_fitting_masks(&loaded.tensors);
     if was_rounded {
         session.go_on_with_ranges(&loaded.tensors);
     }

@@ -70,9 +70,7 @@ pub fn lower(lowering: &mut Lowering<'_>, group: &Group) -> Result<(), LowerErro
     let products: usize = dots.map(|dot| 2 * multiply_adds(graph, dot)).sum();
     let elementwise = matrices.elements() * (cost::of_nodes(graph, &inner.nodes) + 1);
     lowering.append(draft, vec![], products + elementwise)?;
-    if let Some(launch) = lowering.launches().last_mut() {
-        launch.flops = products + cost::in_all(graph, &group.nodes);
-    }
+    lowering.count(products + cost::in_all(graph, &group.nodes));
     Ok(())
 }
 

@@ -216,9 +216,9 @@ fn pack_strip(
         b.select(is_there, place, source)
     };
     let starts: Vec<Value> = (0..i64::from(width)).map(|line| start(b, line)).collect();
-    let is_dense = b.known_index(rows) == Some(from.column);
+    let is_followed = left.is_none() && b.known_index(rows) == Some(from.column);
     span(b, (zero, rows), &[width, 1], |b, row, height| {
-        if is_dense && height == width {
+        if is_followed && height == width {
             ask_for_strip(b, from, (source, row), width);
         }
         let lines: Vec<Value> = (0..i64::from(width))

@@ -6,7 +6,7 @@
 //! `x = s (16384 d2 + 128 d1 + d0)`, `d0` and `d1` from -64 to 63, `d2` from -64 to 64; beside halves of bytes `n = 14`
 //! and two of base 256, `x = s (256 d1 + d0)`, `d0` from -128 to 127, `d1` from -64 to 64. So a term is kept to `2^-n` of
 //! the largest of its group, and digits times integers are what [`crate::ir::Op::DotI7`] adds on every machine. Half a
-//! byte rounds weights so much that 14 bits are plenty, and arithmetic bounds its products: each digit is a third of it.
+//! byte rounds weights so much that 14 bits are plenty, and arithmetic bounds its products, to which each digit adds as much.
 //! Steps end at `2^-126`: groups that are all below `2^(n-126)` are kept to `2^-127`. A group with an infinity or a NaN
 //! has the step NaN, and so has all that is computed of it.
 //!
@@ -15,7 +15,7 @@
 //!
 //! In memory are words of 32 bits, `[row][digit][group][1 + word]`: what a sum begins with, then four neighbouring
 //! terms a word, the lowest digit first. Terms that fill up the last word of a group are 0. Steps lie by themselves,
-//! `[row][group]`. Rows are cut by a launch of its own, so that products of the same rows, as the query, the key and
+//! `[row][group]`. Rows are cut by launches of their own, so that products of the same rows, as the query, the key and
 //! the value of attention are, share them and run side by side.
 
 use crate::ir::{Builder, Direction, Elem, Memory, ReduceOp, Type, Value};
@@ -35,10 +35,10 @@ const EXPONENT: i32 = 23;
 const INVERSE: i32 = 254;
 /// The most terms that a task cuts, about.
 const TASK: usize = 1 << 14;
-/// Tasks that few terms are cut into.
+/// The most tasks that few terms are cut into.
 const TASKS: usize = 8;
-/// Operations that a term is worth another core: what it was made from and what is made of it lie in the cache of that
-/// core then, from which it would have to come.
+/// Operations that a term counts as where it is decided whether other threads help: cutting it is little work, but it
+/// would have to come from the cache of the core that made it, and its digits would have to go back there.
 const TERM_WORK: usize = 128;
 
 /// How numbers are written.
@@ -132,12 +132,11 @@ impl Rows {
         zero: i32,
     ) -> Result<Self, LowerError> {
         let key = (value, layout, zero);
-        let kept = lowering.digits.get(&key).copied().filter(|_| lowering.stage == Stage::InPlace);
-        let buffers = match kept {
-            Some(kept) => kept,
-            None => cut(lowering, value, layout, zero)?,
+        let buffers = match lowering.digits.get(&key) {
+            // What is prepared is not made in every run, so that other launches cannot read it.
+            Some(&kept) if lowering.stage == Stage::InPlace => kept,
+            _ => cut(lowering, value, layout, zero)?,
         };
-        // What is prepared is not made in every run, so that other launches cannot read it.
         if lowering.stage == Stage::InPlace {
             lowering.digits.insert(key, buffers);
         }
@@ -148,6 +147,23 @@ impl Rows {
     fn at(draft: &mut KernelDraft, [words, steps]: [BufferId; 2], layout: Layout, direction: Direction) -> Self {
         let words = draft.param(words, Elem::I32, direction);
         Self { layout, words, steps: draft.param(steps, Elem::F32, direction) }
+    }
+
+    /// Adds a phase that cuts rows, which lie `down` terms apart from `offset` on, group by group.
+    fn cut(&self, draft: &mut KernelDraft, source: &Source, (down, offset): (i64, i64), zero: i32) {
+        let Layout { rows, groups, group: terms, .. } = self.layout;
+        let all = rows * groups;
+        let split = Split::even(all, all.div_ceil(TASKS).min(TASK.div_ceil(terms)), 1);
+        draft.builder.phase(split.tasks(), |b, task| {
+            let (start, end) = split.bounds(b, task);
+            let (one, groups) = (b.index(1), b.index(groups as i64));
+            b.for_loop(start, end, one, &[], |b, at, _| {
+                let (row, group) = (b.div(at, groups), b.rem(at, groups));
+                let first = b.affine(&[(row, down), (group, terms as i64)], offset);
+                self.cut_group(b, source, first, (row, group), zero);
+                vec![]
+            });
+        });
     }
 
     /// Cuts a group of a row, whose terms begin at `first`.
@@ -195,32 +211,18 @@ impl Rows {
 fn cut(lowering: &mut Lowering<'_>, value: ValueId, layout: Layout, zero: i32) -> Result<[BufferId; 2], LowerError> {
     let depth = layout.groups * layout.group;
     let place = in_order(lowering, value, [layout.rows, depth])?;
-    let words = lowering.temporary(layout.rows * layout.row_words() as usize * Elem::I32.size());
-    let steps = lowering.temporary(layout.rows * layout.groups * Elem::F32.size());
+    let words = lowering.memory(layout.rows * layout.row_words() as usize * Elem::I32.size());
+    let steps = lowering.memory(layout.rows * layout.groups * Elem::F32.size());
     let mut draft = KernelDraft::new("cut");
     draft.how = format!("rows as numbers of {} digits of {} bits", layout.cut.digits, layout.cut.bits);
     let rows = Rows::at(&mut draft, [words, steps], layout, Direction::Out);
     let x = draft.param(place.buffer, Elem::F32, Direction::In);
     let parts = parts(layout, lowering.lanes_of(Elem::F32));
     let source = Source { memory: x, parts, group: layout.group, cut: layout.cut };
-    let groups = layout.rows * layout.groups;
-    let split = Split::even(groups, groups.div_ceil(TASKS).min(TASK.div_ceil(layout.group)), 1);
-    let (down, offset) = (place.layout.strides[0], place.layout.offset);
-    draft.builder.phase(split.tasks(), |b, task| {
-        let (start, end) = split.bounds(b, task);
-        let (one, groups) = (b.index(1), b.index(layout.groups as i64));
-        b.for_loop(start, end, one, &[], |b, at, _| {
-            let (row, group) = (b.div(at, groups), b.rem(at, groups));
-            let first = b.affine(&[(row, down), (group, layout.group as i64)], offset);
-            rows.cut_group(b, &source, first, (row, group), zero);
-            vec![]
-        });
-    });
+    rows.cut(&mut draft, &source, (place.layout.strides[0], place.layout.offset), zero);
     let terms = layout.rows * depth;
     lowering.append(draft, vec![], terms * TERM_WORK)?;
-    if let Some(launch) = lowering.launches().last_mut() {
-        launch.flops = terms;
-    }
+    lowering.count(terms);
     Ok([words, steps])
 }
 

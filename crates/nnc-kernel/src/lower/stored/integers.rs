@@ -1,7 +1,7 @@
 //! The sums of products by a matrix of integers: integers times the digits of rows, which are exact.
 //!
 //! Of each element of a tile there are a sum for each digit, in i32, and the whole, in f32. At the end of a group the
-//! sums of the digits become one float by two fused multiply-adds; that times the step of the row's group, a power of
+//! sums of the digits become one float by fused multiply-adds; that times the step of the row's group, a power of
 //! two, and then the scale of the column's, is added to the whole by another. Integers have no order, so the bits of a
 //! result depend on the shape alone.
 
@@ -41,7 +41,7 @@ impl Digits {
             let scales = self.scales(b, tile, (group, corner.1));
             let steps = self.steps(b, tile, (corner.0, group));
             let added = sums.iter().enumerate().map(|(at, &sum)| {
-                let part = whole(b, self.rows.layout.cut, parts.iter().skip(at).step_by(sums.len()).copied());
+                let part = whole(b, self.rows.layout.cut, digits_of(&parts, at, sums.len()));
                 let part = b.mul(part, steps[at / tile.vectors]);
                 b.fma(part, scales[at % tile.vectors], sum)
             });
@@ -129,18 +129,17 @@ fn load_vector(b: &mut Builder, memory: Memory, tile: Tile, first: Value, vector
     b.load(memory, place, tile.lanes)
 }
 
+/// The sums of the digits of the element at `at` of a tile of so many.
+fn digits_of(sums: &Sums, at: usize, elements: usize) -> impl Iterator<Item = Value> + use<'_> {
+    sums.iter().skip(at).step_by(elements).copied()
+}
+
 /// The number of some digits, the lowest first, as a float.
 fn whole(b: &mut Builder, cut: Cut, digits: impl Iterator<Item = Value>) -> Value {
-    let mut number = None;
-    for (digit, value) in digits.enumerate() {
-        let float = b.convert(value, Elem::F32);
-        number = Some(match number {
-            None => float,
-            Some(lower) => {
-                let base = b.f32((1 << (cut.bits * digit)) as f32, b.lanes(float));
-                b.fma(float, base, lower)
-            }
-        });
-    }
-    number.unwrap_or_else(|| unreachable!("a number has digits"))
+    let floats: Vec<Value> = digits.map(|digit| b.convert(digit, Elem::F32)).collect();
+    let (lowest, rest) = floats.split_first().expect("a number has digits");
+    rest.iter().zip(1..).fold(*lowest, |number, (&float, digit)| {
+        let base = b.f32((1 << (cut.bits * digit)) as f32, b.lanes(float));
+        b.fma(float, base, number)
+    })
 }
