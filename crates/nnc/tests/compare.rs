@@ -202,8 +202,8 @@ fn what_does_not_fit_is_left_out() {
     ok(&folder, &["prune", "digits.nn", "--weights", FLOATS, "--sparsity", "0.5", "-o", "pruned.safetensors"]);
     let narrow = fs::read_to_string(folder.join("digits.nn")).unwrap().replace("dense(64)", "dense(48)");
     fs::write(folder.join("narrow.nn"), narrow).unwrap();
-    for file in ["q.safetensors", "pruned.safetensors"] {
-        let line = ["train", "narrow.nn", "--init", file, "--set", "epochs=1", "--out", "narrow"];
+    for (file, out) in [("q.safetensors", "of-integers"), ("pruned.safetensors", "of-pruned")] {
+        let line = ["train", "narrow.nn", "--init", file, "--set", "epochs=1", "--out", out];
         let trained = nnc(&folder, &line);
         let said = String::from_utf8(trained.stderr).unwrap();
         let told = format!("not taken from {file}: ");
