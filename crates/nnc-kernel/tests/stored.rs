@@ -206,7 +206,12 @@ fn sums_of_long_groups_do_not_wrap() {
 /// `h = tanh(h * w / 128)`, stacked: digits are made anew in every step.
 #[test]
 fn products_inside_of_loops() {
-    let stored = Stored::Bytes { group: 24 };
+    for stored in [Stored::Bytes { group: 24 }, Stored::Nibbles { group: 24 }] {
+        check_widths(&recurrence(stored), 3, &[4, 8, 16]).unwrap();
+    }
+}
+
+fn recurrence(stored: Stored) -> Graph {
     let (size, steps) = (48, 5);
     let (row, matrix) = (TensorType::new(DType::F32, Shape::of(&[1, size])), stored.matrix(size, size));
     let scales = stored.scales(size, size).unwrap();
@@ -224,14 +229,21 @@ fn products_inside_of_loops() {
     let scan = Scan { body: Arc::new(body), length: Dim::from(steps), reverse: false, carries: 1, slices: 0 };
     let results = graph.add(Op::Scan(scan), &inputs).unwrap();
     graph.add_output("y", results[1], OutputKind::Result);
-    check_widths(&graph, 3, &[4, 8, 16]).unwrap();
+    graph
 }
 
-/// Products of the same rows read the same digits; of other groups, and of the next value in the same place, there are
-/// others: `h = tanh(h * w + h * v)`, and `h' * w` beside.
+/// Products of the same rows read the same digits; of other groups or another form, and of the next value in the same
+/// place, there are others: `h = tanh(h * w + h * v)`, and `h' * w` beside.
 #[test]
 fn products_of_the_same_rows_share_digits() {
-    let (same, other) = (Stored::Bytes { group: 24 }, Stored::Bytes { group: 48 });
+    let [bytes, long_bytes] = [24, 48].map(|group| Stored::Bytes { group });
+    let [nibbles, long_nibbles] = [24, 48].map(|group| Stored::Nibbles { group });
+    for forms in [(bytes, long_bytes), (nibbles, long_nibbles), (bytes, nibbles), (nibbles, bytes)] {
+        share_digits(forms);
+    }
+}
+
+fn share_digits((same, other): (Stored, Stored)) {
     let size = 48;
     let row = TensorType::new(DType::F32, Shape::of(&[1, size]));
     let weights = |stored: Stored| [stored.matrix(size, size), stored.scales(size, size).unwrap()];
