@@ -2,9 +2,10 @@
 
     python benches/decode.py [--nnc target/release/nnc] [--rounds 5] [--json FILE]
 
-Weights are random, as nothing here depends on them. A call goes on with one token by 64 more, by a cache of keys and values,
-so that each reads all matrices once (124 million elements; rows of the table of tokens are picked), and, but for the first one, all keys and values.
-Forms take turns; medians over the rounds, beside the bandwidth of memory that `nnc profile` measures before and after each.
+Weights are random, as nothing here depends on them. A call goes on with one token by 64 more, by a cache of keys and
+values, so that each reads all matrices once (124 million elements; rows of the table of tokens are picked), and, but
+for the first one, all keys and values. Forms take turns; medians over the rounds, beside the bandwidth of memory that
+`nnc profile` measures before and after each.
 """
 
 import argparse

@@ -153,8 +153,8 @@ pub enum Op {
     /// `(x f32[...R, K], stored, scales f32) -> y f32[...R, N]`: rows by a matrix `[K, N]` of few bits. Integers are
     /// multiplied by the activations and added in groups of terms, and the sums of groups, each times its scale, are
     /// added. Without scales where the form has none. By integers, kernels take activations to 2^-20, by those of four
-    /// bits to 2^-14, of the largest magnitude of their row's group, and a row with an infinity or a NaN gives no finite number. A lossy stage of
-    /// `nnc-opt` makes it.
+    /// bits to 2^-14, of the largest magnitude of their row's group, and a row with an infinity or a NaN gives no
+    /// finite number. A lossy stage of `nnc-opt` makes it.
     DotStored(Stored),
     /// `(x [N, G*Ci, ...X], w [Co, Ci, ...K]) -> y [N, Co, ...Y]`: cross-correlation, of floats of one dtype, or of u8
     /// with i8, whose products are added in i32 and wrap. Padding is multiplied as zeros: by an infinity it gives NaN.

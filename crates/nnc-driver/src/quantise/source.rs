@@ -1,4 +1,5 @@
-//! Products that multiply the same activations in the same way: their moments are the same, and so is the factor of these.
+//! Products that multiply the same activations in the same way: their moments are the same, and so is the factor of
+//! these.
 //!
 //! The same is what is one value of the graph, whose equal nodes are one, taken by as many terms in the same order: of
 //! matrix products along the same axes, of convolutions by kernels of one size that move alike. What weights there are,
@@ -35,8 +36,8 @@ struct Source {
     input: ValueId,
     groups: usize,
     terms: usize,
-    /// The op of a convolution and its kernel along the axes of an image; of a matrix product nothing but the axes of the
-    /// terms counts.
+    /// The op of a convolution and its kernel along the axes of an image; of a matrix product nothing but the axes of
+    /// the terms counts.
     op: Op,
     kernel: Vec<usize>,
 }

@@ -236,7 +236,7 @@ impl Run<'_> {
                 return Err("two products of a `dot_i7` do not fit 16 bits together".to_owned());
             }
             Op::DotI8(acc, a, b) | Op::DotI7(acc, a, b) => each(&|i| {
-                let product = |j: usize| i32::from(self.lanes(*a)[j] as u8) * i32::from(self.lanes(*b)[j] as i8);
+                let product = |j: usize| byte_product(self.lanes(*a)[j], self.lanes(*b)[j]);
                 let sum = (4 * i..4 * i + 4).map(product).fold(self.lanes(*acc)[i] as i32, i32::wrapping_add);
                 u64::from(sum as u32)
             }),
@@ -250,13 +250,21 @@ impl Run<'_> {
 
     /// Whether the sums of neighbouring products of unsigned by signed bytes fit 16 bits.
     fn pairs_fit(&self, a: Value, b: Value) -> bool {
-        let products = self.lanes(a).iter().zip(self.lanes(b)).map(|(&a, &b)| i32::from(a as u8) * i32::from(b as i8));
-        products.collect::<Vec<_>>().chunks(2).all(|pair| i16::try_from(pair.iter().sum::<i32>()).is_ok())
+        let mut pairs = self.lanes(a).chunks(2).zip(self.lanes(b).chunks(2));
+        pairs.all(|(a, b)| {
+            let sum: i32 = a.iter().zip(b).map(|(&a, &b)| byte_product(a, b)).sum();
+            i16::try_from(sum).is_ok()
+        })
+    }
+
+    /// The element that an address names, counted from the base.
+    fn start(&self, address: Address) -> i64 {
+        address.index.map_or(0, |index| self.scalar(index) as i64).wrapping_add(address.plus)
     }
 
     /// For each lane the element it touches, counted from the base, or `None` where it touches nothing.
     fn places(&self, lanes: u8, address: Address, access: Access) -> Vec<Option<i64>> {
-        let start = address.index.map_or(0, |index| self.scalar(index) as i64).wrapping_add(address.plus);
+        let start = self.start(address);
         let lanes = 0..i64::from(lanes);
         let place = |lane: i64| match access {
             Access::Contiguous => Some(lane),
@@ -300,7 +308,7 @@ impl Run<'_> {
     /// Refuses a load that touches nothing, but begins more than a page behind the end of its buffer, which may be an
     /// arena: a processor takes long to find out that there is no memory.
     fn check_near(&self, address: Address, ty: Type) -> Outcome {
-        let start = address.index.map_or(0, |index| self.scalar(index) as i64).wrapping_add(address.plus);
+        let start = self.start(address);
         let (length, what) = match address.base {
             Base::Param(param) => {
                 let arg = &self.args[param.index()];
@@ -336,6 +344,11 @@ impl Run<'_> {
             .and_then(|begin| memory.get_mut(begin..begin.checked_add(size)?))
             .ok_or_else(|| format!("element {place} of `{what}` is outside its buffer of {length} bytes"))
     }
+}
+
+/// An unsigned byte times a signed one.
+fn byte_product(a: u64, b: u64) -> i32 {
+    i32::from(a as u8) * i32::from(b as i8)
 }
 
 fn to_bytes(elem: Elem, lanes: &[u64]) -> Vec<u8> {

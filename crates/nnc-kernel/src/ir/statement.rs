@@ -166,8 +166,8 @@ pub enum Op {
     /// `(acc i32xN, a u8x4N, b i8x4N) -> i32xN`: lane `i` is `acc[i] + Σ_{j<4} a[4i+j] * b[4i+j]`, exact products,
     /// sums wrapping in i32 (no saturation).
     DotI8(Value, Value, Value),
-    /// As [`Op::DotI8`], where every `b` is known to lie between -64 and 64, or every `a` to be at most 127, so that the
-    /// sum of two products fits 16 bits. Of others the result is unspecified.
+    /// As [`Op::DotI8`], where every `b` is known to lie between -64 and 64, or every `a` to be at most 127, so that
+    /// the sum of two products fits 16 bits. Of others the result is unspecified.
     DotI7(Value, Value, Value),
     /// `(acc f32xN, a bf16x2N, b bf16x2N) -> f32xN`: lane `i` is `fma(a[2i+1], b[2i+1], fma(a[2i], b[2i], acc[i]))`
     /// on the operands widened to f32.

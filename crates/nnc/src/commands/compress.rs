@@ -40,18 +40,15 @@ pub(crate) fn run(options: &Compress) -> Result<(), Failure> {
     let chosen = report.chosen.map(|at| &report.points[at]);
     if let Some(chosen) = chosen {
         chosen.weights.stage_to_infer(&options.output)?.commit().map_err(DriverError::from)?;
-    }
-    if let Some(chosen) = chosen.filter(|_| !options.json) {
-        output::wrote(&options.output, &format!(": {}", chosen.variant))?;
+        if !options.json {
+            output::wrote(&options.output, &format!(": {}", chosen.variant))?;
+        }
     }
     kept?;
     if let Some(plot) = &options.plot {
         draw(plot, &project, &report, request.target)?;
     }
-    match chosen {
-        Some(_) => Ok(()),
-        None => Err(Failure::Message(missed(&report, request.target))),
-    }
+    chosen.map(drop).ok_or_else(|| Failure::Message(missed(&report, request.target)))
 }
 
 /// Nothing is to be known late that can be known early: where the plot and the folder of all networks go. The folder is
@@ -75,8 +72,8 @@ fn check_targets(options: &Compress, mut reads: Vec<PathBuf>) -> Result<(), Fail
             format!("--keep {}: there is something already; name a folder that is new or empty", folder.display());
         return Err(Failure::Message(message));
     }
-    let folders = options.keep.as_ref().and_then(|folder| std::path::absolute(folder).ok());
-    if let Some(place) = folders.as_deref().and_then(|folder| folder.ancestors().find(|above| above.exists())) {
+    let folder = options.keep.as_ref().and_then(|folder| std::path::absolute(folder).ok());
+    if let Some(place) = folder.as_deref().and_then(|folder| folder.ancestors().find(|above| above.exists())) {
         nnc_data::check_writable(&place.join("a network")).map_err(DriverError::from)?;
     }
     Ok(())

@@ -4,11 +4,11 @@
 //! between `2^(e-1)` and `2^e` has the step `s = 2^(e-n)`; a term `x` becomes the whole number next to `x / s`, ties
 //! to even. How it is written is a [`Cut`]: beside bytes `n = 20` and three digits of base 128,
 //! `x = s (16384 d2 + 128 d1 + d0)`, `d0` and `d1` from -64 to 63, `d2` from -64 to 64; beside halves of bytes `n = 14`
-//! and two of base 256, `x = s (256 d1 + d0)`, `d0` from -128 to 127, `d1` from -64 to 64. So a term is kept to `2^-n` of
-//! the largest of its group, and digits times integers are what [`crate::ir::Op::DotI7`] adds on every machine. Half a
-//! byte rounds weights so much that 14 bits are plenty, and arithmetic bounds its products, to which each digit adds as much.
-//! Steps end at `2^-126`: groups that are all below `2^(n-126)` are kept to `2^-127`. A group with an infinity or a NaN
-//! has the step NaN, and so has all that is computed of it.
+//! and two of base 256, `x = s (256 d1 + d0)`, `d0` from -128 to 127, `d1` from -64 to 64. So a term is kept to `2^-n`
+//! of the largest of its group, and digits times integers are what [`crate::ir::Op::DotI7`] adds on every machine. Half
+//! a byte rounds weights so much that 14 bits are plenty, and arithmetic bounds its products, to which each digit adds
+//! as much. Steps end at `2^-126`: groups that are all below `2^(n-126)` are kept to `2^-127`. A group with an infinity
+//! or a NaN has the step NaN, and so has all that is computed of it.
 //!
 //! Integers of a matrix are unsigned, `zero` more than they stand for. The sum of a group's products so is `zero` times
 //! the sum of its digits too large: what a sum begins with, in exact integers, takes that off again.

@@ -1,9 +1,10 @@
 //! Products of rows by a matrix of few bits, which is read but once: what such products are bound by.
 //!
 //! Of brain floats `y[row, n] = Σ_k x[row, k] w[k, n]`, whose terms are added in order by fused multiply-adds
-//! ([`floats`](mod@floats)). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is rounded to
-//! `2^-20`, beside int4 to `2^-14`, of the largest of its group and products are exact ([`digits`], [`integers`]). Which
-//! of them follows from the form, and the order of sums from the shape, so the bits of a result are those of every machine.
+//! ([`floats`](mod@floats)). Of integers `y[row, n] = Σ_g scale[g, n] Σ_{k in g} x[row, k] q[k, n]`, where `x` is
+//! rounded to `2^-20`, beside int4 to `2^-14`, of the largest of its group and products are exact ([`digits`],
+//! [`integers`]). Which of them follows from the form, and the order of sums from the shape, so the bits of a result
+//! are those of every machine.
 //!
 //! A tile of rows by vectors of columns has its sums in registers. A task owns some panels of columns and some rows;
 //! panels are outermost, so that each is read from memory once. [`panels`] has how they lie there.
